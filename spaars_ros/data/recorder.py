@@ -1,0 +1,305 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Every transition of a run in one MCAP file that ROS 2 tools read."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import logging
+import os
+from pathlib import Path
+import struct
+import time
+from typing import Any
+
+from mcap.exceptions import McapError
+from mcap.records import Channel
+from mcap.records import Message
+from mcap.records import Schema
+from mcap.stream_reader import CRCValidationError
+from mcap.stream_reader import StreamReader
+from mcap.writer import Writer
+import numpy as np
+import zstandard
+
+from spaars_ros.data import cdr
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import StepSchema
+
+_log = logging.getLogger(__name__)
+
+STEP_TOPIC = 'policy_server/step'
+CHUNK = 256 * 1024
+"""bytes of messages in a chunk before it is compressed and written."""
+RETRY = 0.25
+"""s between attempts while the disk refuses."""
+MAGIC = b'\x89MCAP0\r\n'
+_TORN = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, EOFError)
+
+
+class RecorderError(ValueError):
+    """A recording cannot be read or continued; the message names the file and says why."""
+
+
+def read_messages(path: str | os.PathLike[str]) -> Iterator[tuple[Schema, Channel, Message]]:
+    """
+    Yield every whole message of an MCAP file in file order.
+
+    A file cut short (power loss, SIGKILL, full disk) yields what is whole; the rest is logged.
+    :raises RecorderError: not an MCAP file
+    :raises OSError: the file cannot be read
+    """
+    with open(path, 'rb') as file:
+        start = file.read(len(MAGIC))
+        if not MAGIC.startswith(start):
+            raise RecorderError(f'{path}: not an MCAP file')
+        file.seek(0)
+        schemas: dict[int, Schema] = {}
+        channels: dict[int, Channel] = {}
+        try:
+            for record in StreamReader(file, validate_crcs=True).records:
+                if isinstance(record, Schema):
+                    schemas[record.id] = record
+                elif isinstance(record, Channel):
+                    channels[record.id] = record
+                elif isinstance(record, Message) and record.channel_id in channels:
+                    channel = channels[record.channel_id]
+                    if channel.schema_id in schemas:
+                        yield schemas[channel.schema_id], channel, record
+        except _TORN as error:
+            _log.warning('%s: cut short after byte %d (%s): kept every whole message', path,
+                         file.tell(), type(error).__name__)
+
+
+def _step_schema(fields: list[tuple[str, int]], where: str) -> StepSchema:
+    widths = dict(fields)
+    try:
+        schema = StepSchema(observation=widths['observation'], latent=widths['latent'],
+                            action=widths['action'])
+    except KeyError as error:
+        raise RecorderError(f'{where}: step messages have no field {error}') from None
+    if fields != [(name, part.stop - part.start) for name, part in schema.fields.items()]:
+        raise RecorderError(f'{where}: fields {[name for name, _ in fields]} are not those of '
+                            'this version')
+    return schema
+
+
+def read_steps(path: str | os.PathLike[str],
+               topic: str = STEP_TOPIC) -> tuple[StepSchema, Array]:
+    """
+    Return the schema and the step records (m, width) of a recording, in file order.
+
+    Reads what TransitionRecorder or `ros2 bag record` wrote, in any namespace, and what is whole
+    of a file cut short.
+    :raises RecorderError: not an MCAP file, no step in it, or steps of several layouts
+    """
+    encoder: cdr.ArrayEncoder | None = None
+    schema: StepSchema | None = None
+    rows = []
+    for _, channel, message in read_messages(path):
+        if channel.topic != topic and not channel.topic.endswith('/' + topic):
+            continue
+        if encoder is None:
+            try:
+                fields, _ = cdr.decode_array(message.data)
+            except ValueError as error:
+                raise RecorderError(f'{path}: {channel.topic}: {error}') from None
+            schema = _step_schema(fields, f'{path}: {channel.topic}')
+            encoder = cdr.ArrayEncoder(fields)
+        if not encoder.matches(message.data):
+            raise RecorderError(f'{path}: message {len(rows)} of {channel.topic} has another '
+                                'layout than those before it')
+        rows.append(encoder.values(message.data))
+    if schema is None:
+        raise RecorderError(f'{path}: no {topic} message in it')
+    return schema, np.stack(rows)
+
+
+class _Sink:
+    """An append-only file for the MCAP writer that keeps what the disk refuses, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.error: str | None = None
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._pending = bytearray()
+        self._written = 0
+        self._retry_at = 0.0
+
+    def write(self, data: bytes) -> int:
+        self._pending += data
+        return len(data)
+
+    def tell(self) -> int:
+        return self._written + len(self._pending)
+
+    def flush(self) -> None:
+        """The MCAP writer's flush; the recorder decides when to `drain`."""
+
+    def drain(self, now: bool = False) -> bool:
+        """Write what is pending unless a retry is not due yet; return whether all is written."""
+        if self._pending and self.error and not now and time.monotonic() < self._retry_at:
+            return False
+        try:
+            while self._pending:
+                count = os.pwrite(self._fd, self._pending, self._written)
+                self._written += count
+                del self._pending[:count]
+            self.error = None
+        except OSError as error:
+            if self.error is None:
+                _log.error('%s: %s; messages stay in memory', self.path, error.strerror)
+            self.error = f'{self.path}: {error.strerror}'
+            self._retry_at = time.monotonic() + RETRY
+        return not self._pending
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class TransitionRecorder:
+    """
+    Write step records and other named values to an MCAP file, profile ros2.
+
+    Topics become absolute; every message is a Float64MultiArray with one layout.dim a field. Use
+    it from one thread. Messages reach the file a chunk at a time, or on `flush`; what the disk
+    refuses stays in memory, in order, and is written once there is room again, so that the file
+    is at any moment the beginning of a valid MCAP file. Opening an existing file keeps every
+    whole message in it and continues.
+
+    Log times never run backwards, so that a run resumed on a clock that starts again at 0 plays
+    back in order; publish times are the stamps themselves.
+
+    :raises RecorderError: the file is no MCAP file, or holds steps of another schema
+    :raises OSError: the file cannot be made
+    """
+
+    def __init__(self, path: str | os.PathLike[str], schema: StepSchema) -> None:
+        self.path = Path(path)
+        self.schema = schema
+        self.count = 0
+        """Step records in the file or on their way to it."""
+        self.next_sequence = 0
+        """One above the highest sequence recorded: where to go on after a restart."""
+        self._steps = cdr.ArrayEncoder(
+            [(name, part.stop - part.start) for name, part in schema.fields.items()])
+        self._step_topic = '/' + STEP_TOPIC
+        self._channels: dict[str, int] = {}
+        self._encoders: dict[tuple[Any, ...], cdr.ArrayEncoder] = {}
+        self._last_time = 0
+        self._shift = 0
+        self._closed = False
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        old = self.path.exists() and self.path.stat().st_size > 0
+        self._sink = _Sink(self.path.with_suffix('.recovering') if old else self.path)
+        try:
+            self._writer = Writer(self._sink, chunk_size=CHUNK)  # type: ignore[arg-type]
+            self._writer.start(profile='ros2', library='spaars_ros')
+            self._schema_id = self._writer.register_schema(
+                cdr.TYPE, 'ros2msg', cdr.DEFINITION.encode())
+            if old:
+                self._recover()
+        except BaseException:
+            self._sink.close()
+            if old:
+                self._sink.path.unlink(missing_ok=True)
+            raise
+
+    @property
+    def error(self) -> str | None:
+        """Return what the disk last said, None while writing works."""
+        return self._sink.error
+
+    def write_step(self, row: Array) -> bool:
+        """
+        Record one step (width,); return False, and record nothing, when it is there already.
+
+        :raises ValueError: wrong width
+        """
+        sequence = int(row[0])
+        if sequence < self.next_sequence:
+            return False
+        stamp_ns = round(float(self.schema.get(row, 'stamp')) * 1e9)
+        self._add(self._step_topic, self._steps.encode(row), stamp_ns)
+        self._took(sequence)
+        return True
+
+    def write(self, topic: str, values: Mapping[str, Any], stamp_ns: int) -> None:
+        """Record named floats or vectors on a topic, one layout.dim a name."""
+        arrays = [np.asarray(value, dtype=np.float64).reshape(-1) for value in values.values()]
+        fields = tuple((name, array.size) for name, array in zip(values, arrays, strict=True))
+        if fields not in self._encoders:
+            self._encoders[fields] = cdr.ArrayEncoder(fields)
+        data = self._encoders[fields].encode(np.concatenate([np.zeros(0), *arrays]))
+        self._add('/' + topic.lstrip('/'), data, stamp_ns)
+
+    def flush(self) -> bool:
+        """Hand everything to the operating system; return whether the disk took it."""
+        self._writer.flush()
+        return self._sink.drain(now=True)
+
+    def close(self) -> bool:
+        """Finish and sync the file; return whether all of it is on disk."""
+        if self._closed:
+            return self._sink.error is None
+        self._closed = True
+        self._writer.finish()
+        done = self._sink.drain(now=True)
+        try:
+            self._sink.sync()
+        except OSError as error:
+            self._sink.error, done = f'{self.path}: {error.strerror}', False
+        self._sink.close()
+        return done
+
+    def _took(self, sequence: int) -> None:
+        self.count += 1
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+
+    def _add(self, topic: str, data: bytes, stamp_ns: int, log_time: int | None = None) -> None:
+        if topic not in self._channels:
+            self._channels[topic] = self._writer.register_channel(
+                topic, 'cdr', self._schema_id, {'offered_qos_profiles': ''})
+        if log_time is None:
+            log_time = stamp_ns + self._shift
+            if log_time < self._last_time - 1_000_000_000:
+                self._shift = self._last_time + 1 - stamp_ns
+                log_time = stamp_ns + self._shift
+        self._last_time = max(self._last_time, log_time)
+        self._writer.add_message(self._channels[topic], max(log_time, 0), data,
+                                 max(stamp_ns, 0), self.count)
+        self._sink.drain()
+
+    def _recover(self) -> None:
+        """Copy every whole message of the old file, then take its place atomically."""
+        for schema, channel, message in read_messages(self.path):
+            if schema.name != cdr.TYPE:
+                raise RecorderError(f'{self.path}: {channel.topic} carries {schema.name}: not '
+                                    'a recording of this package')
+            if channel.topic == self._step_topic:
+                if not self._steps.matches(message.data):
+                    found = _step_schema(cdr.decode_array(message.data)[0], str(self.path))
+                    raise RecorderError(f'{self.path}: it holds steps of {found.to_json()}, '
+                                        f'this run writes {self.schema.to_json()}')
+                self._took(int(self._steps.values(message.data)[0]))
+            self._add(channel.topic, message.data, message.publish_time, message.log_time)
+        self._writer.flush()
+        if not self._sink.drain(now=True):
+            raise OSError(f'{self.error}: cannot recover {self.path.name}')
+        self._sink.sync()
+        os.replace(self._sink.path, self.path)
+        self._sink.path = self.path
