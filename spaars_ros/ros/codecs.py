@@ -1,0 +1,244 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Messages to arrays and back; what is malformed is named, never guessed."""
+
+from array import array
+from collections.abc import Collection
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Union
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import MultiArrayDimension
+from std_msgs.msg import MultiArrayLayout
+from std_msgs.msg import UInt8MultiArray
+from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectoryPoint
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+
+STAMP = 'stamp:'
+NANO = 1_000_000_000
+
+
+class CodecError(ValueError):
+    """A message is malformed; `code` names how, the text names the field and the values."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f'{code}: {text}')
+        self.code = code
+        self.text = text
+
+
+def widths(schema: StepSchema) -> dict[str, int]:
+    """Return field name -> width of a step record."""
+    return {name: place.stop - place.start for name, place in schema.fields.items()}
+
+
+class ArrayCodec:
+    """
+    Named fields as one Float64MultiArray: one `layout.dim` a field.
+
+    The label is the field's name, `size` its width, `stride` its offset in `data`.
+
+    :param fields: a step schema, or field name -> width in order
+    """
+
+    def __init__(self, fields: Union[StepSchema, Mapping[str, int]]) -> None:
+        self.widths = widths(fields) if isinstance(fields, StepSchema) else dict(fields)
+        self.fields: dict[str, slice] = {}
+        offset = 0
+        dims = []
+        for name, width in self.widths.items():
+            self.fields[name] = slice(offset, offset + width)
+            dims.append(MultiArrayDimension(label=name, size=width, stride=offset))
+            offset += width
+        self.width = offset
+        self._layout = MultiArrayLayout(dim=dims, data_offset=0)
+
+    @classmethod
+    def of_message(cls, msg: Float64MultiArray) -> 'ArrayCodec':
+        """Build the codec that a message's own labels describe; raises CodecError."""
+        labels = [dim.label for dim in msg.layout.dim]
+        if not labels:
+            raise CodecError('NO_LABELS', 'the message has no layout')
+        if len(set(labels)) != len(labels):
+            raise CodecError('DUPLICATE_LABEL', f'labels {labels}')
+        codec = cls({dim.label: int(dim.size) for dim in msg.layout.dim})
+        codec.row(msg, nonfinite=labels)
+        return codec
+
+    def encode(self, row: Union[Array, Sequence[float]]) -> Float64MultiArray:
+        """Return the message of one row (width,); raises CodecError on a wrong width."""
+        values = np.asarray(row, dtype=np.float64)
+        if values.shape != (self.width,):
+            raise CodecError('WRONG_SIZE', f'{values.shape} values for a row of {self.width}')
+        return Float64MultiArray(layout=self._layout, data=array('d', values.tobytes()))
+
+    def encode_fields(self, **values: object) -> Float64MultiArray:
+        """Return the message of fields by name; those not given are 0. Raises CodecError."""
+        row = np.zeros(self.width)
+        for name, value in values.items():
+            if name not in self.fields:
+                raise CodecError('UNKNOWN_FIELD', name)
+            given = np.asarray(value, dtype=np.float64).reshape(-1)
+            if given.size != self.widths[name]:
+                raise CodecError('WRONG_SIZE', f'{name} has {given.size} values, its field '
+                                               f'{self.widths[name]}')
+            row[self.fields[name]] = given
+        return self.encode(row)
+
+    def row(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()) -> Array:
+        """
+        Return the message's row (width,); raises CodecError.
+
+        :param nonfinite: fields that may hold a NaN or an infinity
+        """
+        dims = msg.layout.dim
+        got = [dim.label for dim in dims]
+        if got != list(self.fields):
+            wanted = list(self.fields)
+            odd = sorted(set(got) ^ set(wanted)) or 'another order'
+            raise CodecError('WRONG_LABELS', f'expected {wanted}, differs in {odd}')
+        for dim, (name, place) in zip(dims, self.fields.items()):
+            if dim.size != self.widths[name] or dim.stride != place.start:
+                raise CodecError('WRONG_LAYOUT', f'{name} has size {dim.size} at {dim.stride}, '
+                                 f'expected {self.widths[name]} at {place.start}')
+        values = np.array(msg.data, dtype=np.float64)
+        if values.size != self.width:
+            raise CodecError('WRONG_SIZE', f'{values.size} values, layout says {self.width}')
+        if not np.isfinite(values).all():
+            for name, place in self.fields.items():
+                if name not in nonfinite and not np.isfinite(values[place]).all():
+                    raise CodecError('NON_FINITE', f'{name} is {values[place]}')
+        return values
+
+    def decode(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()
+               ) -> dict[str, Array]:
+        """Return field name -> values (width,) of a message; raises CodecError."""
+        row = self.row(msg, nonfinite=nonfinite)
+        return {name: row[place] for name, place in self.fields.items()}
+
+
+class JointStateReader:
+    """
+    JointState to RobotState in the robot file's joint order.
+
+    :param joints: the robot file's joints; further joints in a message are ignored
+    :param effort: whether effort is needed; otherwise a missing one reads as 0
+    """
+
+    def __init__(self, joints: Sequence[str], *, effort: bool = True) -> None:
+        self.joints = list(joints)
+        self.effort = effort
+        self._names: list[str] = []
+        self._order: list[int] = []
+
+    def read(self, msg: JointState) -> RobotState:
+        """Return the state; raises CodecError naming the joint or the field that is wrong."""
+        if msg.name != self._names:
+            self._order = self._find(list(msg.name))
+            self._names = list(msg.name)
+        stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
+        return RobotState(stamp, self._take('position', msg.position),
+                          self._take('velocity', msg.velocity),
+                          self._take('effort', msg.effort, self.effort))
+
+    def _find(self, names: list[str]) -> list[int]:
+        for joint in self.joints:
+            if joint not in names:
+                raise CodecError('MISSING_JOINT', f'{joint!r} is not in joint_states {names}')
+            if names.count(joint) > 1:
+                raise CodecError('DUPLICATE_JOINT',
+                                 f'{joint!r} is {names.count(joint)} times in joint_states')
+        return [names.index(joint) for joint in self.joints]
+
+    def _take(self, field: str, values: Sequence[float], needed: bool = True) -> Array:
+        if not needed and len(values) == 0:
+            return np.zeros(len(self.joints))
+        if len(values) != len(self._names):
+            raise CodecError('WRONG_LENGTH', f'{field} has {len(values)} values for '
+                                             f'{len(self._names)} joints')
+        taken = np.array(values, dtype=np.float64)[self._order]
+        finite = np.isfinite(taken)
+        if not finite.all():
+            if needed:
+                joint = self.joints[int(np.argmin(finite))]
+                raise CodecError('NON_FINITE_STATE', f'{field} of {joint} is '
+                                                     f'{taken[~finite][0]}')
+            taken[~finite] = 0.0
+        return taken
+
+
+def encode_state(state: RobotState, joints: Sequence[str]) -> JointState:
+    """Return the JointState message of a state."""
+    msg = JointState(name=list(joints), position=array('d', state.position.tobytes()),
+                     velocity=array('d', state.velocity.tobytes()),
+                     effort=array('d', state.effort.tobytes()))
+    msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(state.stamp_ns, NANO)
+    return msg
+
+
+def encode_command(values: Array, stamp_ns: int) -> Float64MultiArray:
+    """Return the command (d,) that answers the joint_states stamped `stamp_ns`."""
+    dim = MultiArrayDimension(label=f'{STAMP}{stamp_ns}', size=values.size, stride=values.size)
+    return Float64MultiArray(layout=MultiArrayLayout(dim=[dim]),
+                             data=array('d', np.asarray(values, dtype=np.float64).tobytes()))
+
+
+def encode_trajectory(joints: Sequence[str], position: Array, velocity: Array, period: float,
+                      stamp_ns: int) -> JointTrajectory:
+    """Return a one-point trajectory: be at `position` (d,) rad in `period` s, from now."""
+    point = JointTrajectoryPoint(positions=position.tolist(), velocities=velocity.tolist())
+    point.time_from_start.nanosec = round(period * NANO) % NANO
+    point.time_from_start.sec = round(period * NANO) // NANO
+    # A zero stamp means at once to the joint_trajectory_controller, so the label is the frame's.
+    msg = JointTrajectory(joint_names=list(joints), points=[point])
+    msg.header.frame_id = f'{STAMP}{stamp_ns}'
+    return msg
+
+
+def command_stamp(msg: Union[Float64MultiArray, JointTrajectory]) -> int | None:
+    """Return the stamp in ns of the joint_states that a command answers; None without one."""
+    if isinstance(msg, JointTrajectory):
+        label = msg.header.frame_id
+    else:
+        label = msg.layout.dim[0].label if msg.layout.dim else ''
+    number = label.removeprefix(STAMP)
+    return int(number) if label.startswith(STAMP) and number.isdigit() else None
+
+
+def decode_command(msg: Float64MultiArray, size: int) -> Array:
+    """Return the command (size,); raises CodecError on a wrong size or a non-finite value."""
+    values = np.array(msg.data, dtype=np.float64)
+    if values.size != size:
+        raise CodecError('WRONG_SIZE', f'command has {values.size} values for {size} joints')
+    if not np.isfinite(values).all():
+        raise CodecError('NON_FINITE_COMMAND', f'command is {values.tolist()}')
+    return values
+
+
+def encode_bytes(data: bytes) -> UInt8MultiArray:
+    """Return a bundle's bytes as a message."""
+    return UInt8MultiArray(data=array('B', data))
+
+
+def decode_bytes(msg: UInt8MultiArray) -> bytes:
+    """Return the bytes of a bundle message."""
+    return bytes(msg.data)

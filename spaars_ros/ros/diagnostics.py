@@ -1,0 +1,49 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Diagnostic messages (REP 107) from plain values."""
+
+from collections.abc import Iterable
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
+
+OK = DiagnosticStatus.OK
+WARN = DiagnosticStatus.WARN
+ERROR = DiagnosticStatus.ERROR
+STALE = DiagnosticStatus.STALE
+
+
+def _text(value: object) -> str:
+    return f'{value:.6g}' if isinstance(value, float) else str(value)
+
+
+def status(name: str, level: bytes, message: str, **values: object) -> DiagnosticStatus:
+    """Return one status; `values` become its key-value pairs."""
+    return DiagnosticStatus(name=name, level=level, message=message, values=[
+        KeyValue(key=key, value=_text(value)) for key, value in values.items()])
+
+
+def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
+    """Return the message that carries them."""
+    msg = DiagnosticArray(status=list(statuses))
+    msg.header.stamp = stamp
+    return msg
+
+
+def values_of(one: DiagnosticStatus) -> dict[str, str]:
+    """Return a status's key-value pairs."""
+    return {pair.key: pair.value for pair in one.values}

@@ -1,0 +1,186 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The base of the lifecycle nodes, and the main function that they share."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType
+from typing import Any
+
+from lifecycle_msgs.msg import State
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleState
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from spaars_ros.ros.parameters import ParameterError
+from spaars_ros.ros.parameters import ParameterTable
+
+
+class Refused(RuntimeError):
+    """A transition cannot be made; the message is the one line that the operator reads."""
+
+
+class ManagedNode(LifecycleNode):
+    """
+    A lifecycle node with hooks that raise instead of returning codes.
+
+    Override `configure`, `activate`, `deactivate` and `cleanup`, and call no parent. What a hook
+    raises is logged as one line (an unexpected class with its traceback) and fails the
+    transition. `changed` is called after parameters were set, with those that were.
+
+    :param name: node name
+    :param table: the node's parameters
+    :param overrides: parameter values given in code, as tests do
+    """
+
+    def __init__(self, name: str, table: ParameterTable, *,
+                 overrides: dict[str, Any] | None = None) -> None:
+        super().__init__(name, parameter_overrides=[
+            Parameter(key, value=value) for key, value in (overrides or {}).items()])
+        self.table = table
+        table.declare(self)
+        self.add_on_set_parameters_callback(lambda params: self.table.check(params))
+        self.add_post_set_parameters_callback(self._changed)
+
+    def configure(self) -> None:
+        """Load and create what the node needs."""
+
+    def activate(self) -> None:
+        """Begin to act."""
+
+    def deactivate(self) -> None:
+        """Stop acting; the safe message is the last one sent."""
+
+    def cleanup(self) -> None:
+        """Undo `configure`; also called after a `configure` that failed half way."""
+
+    def changed(self, values: dict[str, Any]) -> None:
+        """Take new parameter values."""
+
+    @property
+    def is_active(self) -> bool:
+        """Return whether the node is in the active state."""
+        return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
+
+    def values(self) -> dict[str, Any]:
+        """Return the parameters as they are now."""
+        return self.table.values(self)
+
+    def finish(self) -> None:
+        """Leave in order whatever state the node is in; called by `run_node` at the end."""
+        state = self._state_machine.current_state[0]
+        if state in (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE,
+                     State.PRIMARY_STATE_UNCONFIGURED):
+            self.trigger_shutdown()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `configure`."""
+        result = self._guarded('configure', self.configure)
+        if result != TransitionCallbackReturn.SUCCESS:
+            self._guarded('cleanup', self.cleanup)
+            return result
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `activate`."""
+        result = self._guarded('activate', self.activate)
+        return result if result != TransitionCallbackReturn.SUCCESS else super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `deactivate`."""
+        result = self._guarded('deactivate', self.deactivate)
+        super().on_deactivate(state)
+        return result
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `cleanup`."""
+        result = self._guarded('cleanup', self.cleanup)
+        super().on_cleanup(state)
+        return result
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Run `deactivate` when active, then `cleanup`; never fails."""
+        if state.state_id == State.PRIMARY_STATE_ACTIVE:
+            self._guarded('deactivate', self.deactivate)
+        if state.state_id != State.PRIMARY_STATE_UNCONFIGURED:
+            self._guarded('cleanup', self.cleanup)
+        return TransitionCallbackReturn.SUCCESS
+
+    def _guarded(self, name: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
+        # rclpy swallows what a transition raises without a word.
+        try:
+            hook()
+        except (Refused, ValueError, OSError) as error:
+            self.get_logger().error(f'{name} refused: {error}')
+        except Exception:  # the node stays up and says what happened
+            self.get_logger().error(f'{name} failed: {traceback.format_exc()}')
+        else:
+            return TransitionCallbackReturn.SUCCESS
+        return TransitionCallbackReturn.FAILURE
+
+    def _changed(self, parameters: list[Parameter]) -> None:
+        names = {parameter.name for parameter in parameters}
+        values = {name: value for name, value in self.values().items() if name in names}
+        if values:
+            self.changed(values)
+
+
+def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+    """
+    Run one node until SIGINT or SIGTERM and return its exit code, 0 for both.
+
+    rclpy's own signal handlers end the context before a last message could be sent, so these
+    only ask the loop to end; then `finish` leaves the safe command on the wire.
+    """
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+    rclpy.init(args=args if args is not None else sys.argv,
+               signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = factory()
+    except ParameterError as error:
+        get_logger('spaars_ros').fatal(str(error))
+        rclpy.try_shutdown()
+        return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not asked.is_set():
+            # Python runs signal handlers between waits, so a wait has to end by itself.
+            executor.spin_once(timeout_sec=0.1)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if rclpy.ok():
+            node.finish()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

@@ -1,0 +1,143 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Parameters declared in one table, from which the README's table is made."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+import math
+from typing import Any
+from typing import Union
+
+from rcl_interfaces.msg import FloatingPointRange
+from rcl_interfaces.msg import IntegerRange
+from rcl_interfaces.msg import ParameterDescriptor
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+Value = Union[bool, int, float, str]
+
+
+class ParameterError(ValueError):
+    """A parameter has a value that it may not have; the message names both."""
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter; its type is that of its default."""
+
+    name: str
+    default: Value
+    description: str
+    unit: str = ''
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    live: bool = False
+    """Whether setting it at run time has an effect; otherwise it is read-only."""
+
+    def check(self, value: Any) -> str:
+        """Return what is wrong with a value, or ''."""
+        kind = type(self.default)
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            return f'{self.name}: {value!r} is not a {kind.__name__}'
+        # NaN compares false with both ends of a range, so it has to be asked for.
+        if kind is float and not math.isfinite(value):
+            return f'{self.name}: {value} is not finite'
+        if self.low is not None and value < self.low:
+            return f'{self.name}: {value} is below {self.low:g}'
+        if self.high is not None and value > self.high:
+            return f'{self.name}: {value} is above {self.high:g}'
+        if self.choices and value not in self.choices:
+            return f'{self.name}: {value!r} is not one of {list(self.choices)}'
+        return ''
+
+    @property
+    def range_text(self) -> str:
+        """Return the range for people."""
+        if self.choices:
+            return ', '.join(choice or "''" for choice in self.choices)
+        if self.low is None and self.high is None:
+            return ''
+        low = '' if self.low is None else f'{self.low:g}'
+        high = '' if self.high is None else f'{self.high:g}'
+        return f'{low} to {high}' if high else f'from {low}'
+
+    def descriptor(self) -> ParameterDescriptor:
+        """Return what `ros2 param describe` shows."""
+        text = self.description + (f' [{self.unit}]' if self.unit else '')
+        made = ParameterDescriptor(description=text, read_only=not self.live)
+        made.additional_constraints = ', '.join(self.choices)
+        if type(self.default) is float:
+            # So that `ros2 param set ... 5` is taken as 5.0 rather than refused.
+            made.dynamic_typing = True
+            if self.low is not None or self.high is not None:
+                made.floating_point_range = [FloatingPointRange(
+                    from_value=float(-1e300 if self.low is None else self.low),
+                    to_value=float(1e300 if self.high is None else self.high))]
+        elif type(self.default) is int and (self.low is not None or self.high is not None):
+            made.integer_range = [IntegerRange(
+                from_value=int(-2**62 if self.low is None else self.low),
+                to_value=int(2**62 if self.high is None else self.high), step=0)]
+        return made
+
+
+class ParameterTable:
+    """The parameters of one node."""
+
+    def __init__(self, *params: Param) -> None:
+        self.params = {param.name: param for param in params}
+
+    def declare(self, node: Node) -> None:
+        """Declare all of them; raises ParameterError when an override is out of range."""
+        for param in self.params.values():
+            if node.has_parameter(param.name):
+                continue
+            try:
+                node.declare_parameter(param.name, param.default, param.descriptor())
+            except Exception as error:  # rclpy raises five unrelated classes here
+                raise ParameterError(f'parameter {param.name}: {error}') from None
+            wrong = param.check(node.get_parameter(param.name).value)
+            if wrong:
+                raise ParameterError(f'parameter {wrong}')
+
+    def values(self, node: Node) -> dict[str, Any]:
+        """Return name -> value as the node has it now."""
+        return {name: self._cast(name, node.get_parameter(name).value) for name in self.params}
+
+    def check(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        """Validate without side effects: for `add_on_set_parameters_callback`."""
+        for parameter in parameters:
+            param = self.params.get(parameter.name)
+            wrong = param.check(parameter.value) if param is not None else ''
+            if wrong:
+                return SetParametersResult(successful=False, reason=wrong)
+        return SetParametersResult(successful=True)
+
+    def markdown(self) -> str:
+        """Return the README's table."""
+        lines = ['| parameter | type | default | unit | range | live | meaning |',
+                 '|---|---|---|---|---|---|---|']
+        for param in self.params.values():
+            default = f"'{param.default}'" if isinstance(param.default, str) else param.default
+            lines.append(f'| `{param.name}` | {type(param.default).__name__} | `{default}` '
+                         f'| {param.unit} | {param.range_text} | {"yes" if param.live else "no"} '
+                         f'| {param.description} |')
+        return '\n'.join(lines)
+
+    def _cast(self, name: str, value: Any) -> Any:
+        return float(value) if type(self.params[name].default) is float else value

@@ -1,0 +1,44 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One quality of service for each topic, the same on both ends."""
+
+from rclpy.qos import DurabilityPolicy
+from rclpy.qos import HistoryPolicy
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
+
+
+def _profile(*, reliable: bool, depth: int, latched: bool = False) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST, depth=depth,
+        reliability=(ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT),
+        durability=(DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE))
+
+
+QOS: dict[str, QoSProfile] = {
+    'joint_states': _profile(reliable=False, depth=1),
+    'command': _profile(reliable=True, depth=1),
+    'policy_server/step': _profile(reliable=True, depth=1000),
+    # Latched: a driver that restarts must still see a stop that was made before it came up.
+    'policy_server/status': _profile(reliable=True, depth=1, latched=True),
+    'cost_monitor/cost': _profile(reliable=True, depth=1000),
+    'cost_monitor/multiplier': _profile(reliable=True, depth=1, latched=True),
+    'learner/policy': _profile(reliable=True, depth=1, latched=True),
+    'learner/progress': _profile(reliable=True, depth=1, latched=True),
+    'learner/fetch': _profile(reliable=True, depth=10),
+    '/diagnostics': _profile(reliable=True, depth=10),
+    '/clock': _profile(reliable=False, depth=1),
+}
+"""Topic name -> profile."""
