@@ -1,0 +1,66 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Installs spaars_ros with pip, and with colcon as an ament_python package."""
+
+from glob import glob
+import os
+import re
+
+from setuptools import find_packages
+from setuptools import setup
+
+NAME = 'spaars_ros'
+SHARE = os.path.join('share', NAME)
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def requirements() -> list[str]:
+    """Return the direct Python dependencies: the first section of constraints.txt, unpinned."""
+    with open(os.path.join(HERE, 'constraints.txt')) as file:
+        section = file.read().split('# --- direct')[1].split('# ---')[0]
+    names = re.findall(r'^([A-Za-z0-9_.-]+)==', section, re.MULTILINE)
+    return list(dict.fromkeys(names))
+
+
+setup(
+    name=NAME,
+    version='0.1.0',
+    packages=find_packages(include=[NAME, NAME + '.*']),
+    package_data={NAME: ['py.typed', 'sim/models/*.xml', 'data/demonstrations/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', ['resource/' + NAME]),
+        (SHARE, ['package.xml']),
+        (os.path.join(SHARE, 'launch'), sorted(glob('launch/*.launch.py'))),
+        *[(os.path.join(SHARE, folder), sorted(glob(folder + '/*.yaml')))
+          for folder in ('config/robot', 'config/task', 'config/training')],
+    ],
+    python_requires='>=3.10,<3.14',
+    install_requires=['setuptools', *requirements()],
+    zip_safe=False,
+    maintainer='The spaars_ros authors',
+    maintainer_email='maintainers@spaars-ros.invalid',
+    description='Lets a robot arm fine-tune its own policy safely on the robot.',
+    license='Apache-2.0',
+    entry_points={
+        'console_scripts': [
+            'spaars = spaars_ros.cli:main',
+            'policy_server = spaars_ros.nodes.policy_server:main',
+            'cost_monitor = spaars_ros.nodes.cost_monitor:main',
+            'learner = spaars_ros.nodes.learner:main',
+            'sim = spaars_ros.nodes.sim:main',
+            'conductor = spaars_ros.ros.conductor:main',
+        ],
+    },
+)
