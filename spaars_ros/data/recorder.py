@@ -106,7 +106,7 @@ def read_steps(path: str | os.PathLike[str],
     """
     encoder: cdr.ArrayEncoder | None = None
     schema: StepSchema | None = None
-    rows = []
+    rows: list[Array] = []
     for _, channel, message in read_messages(path):
         if channel.topic != topic and not channel.topic.endswith('/' + topic):
             continue
@@ -249,7 +249,7 @@ class TransitionRecorder:
 
     def flush(self) -> bool:
         """Hand everything to the operating system; return whether the disk took it."""
-        self._writer.flush()
+        self._writer.flush()  # type: ignore[no-untyped-call]
         return self._sink.drain(now=True)
 
     def close(self) -> bool:
@@ -257,7 +257,7 @@ class TransitionRecorder:
         if self._closed:
             return self._sink.error is None
         self._closed = True
-        self._writer.finish()
+        self._writer.finish()  # type: ignore[no-untyped-call]
         done = self._sink.drain(now=True)
         try:
             self._sink.sync()
@@ -297,7 +297,7 @@ class TransitionRecorder:
                                         f'this run writes {self.schema.to_json()}')
                 self._took(int(self._steps.values(message.data)[0]))
             self._add(channel.topic, message.data, message.publish_time, message.log_time)
-        self._writer.flush()
+        self._writer.flush()  # type: ignore[no-untyped-call]
         if not self._sink.drain(now=True):
             raise OSError(f'{self.error}: cannot recover {self.path.name}')
         self._sink.sync()

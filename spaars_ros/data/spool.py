@@ -15,6 +15,7 @@
 """The spool: every step record on disk, written off the control thread."""
 
 from collections import deque
+import errno
 import fcntl
 from itertools import islice
 import logging
@@ -222,7 +223,7 @@ class Spool:
                 self._wake.set()
 
     def _write_batch(self) -> bool:
-        """Write up to 1,000 records; return whether they all went through."""
+        """Write up to 1,000 records; return whether any went through."""
         with self._lock:
             batch = list(islice(self._queue, 1000))
             place = self._written * self._size
@@ -230,6 +231,8 @@ class Spool:
         try:
             # pwrite at the place of the record: a short write is simply written over.
             whole = os.pwrite(self._fd, data, place) // self._size
+            if not whole:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             if self.error is None:
                 _log.error('%s: %s; records stay in memory', self.directory, error.strerror)
@@ -239,6 +242,5 @@ class Spool:
             for _ in range(whole):
                 self._queue.popleft()
             self._written += whole
-        if whole == len(batch):
-            self.error = None
-        return whole > 0
+        self.error = None
+        return True

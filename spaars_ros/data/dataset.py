@@ -1,0 +1,317 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Offline data: transitions in HDF5, checked field by field before anyone learns from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from dataclasses import fields
+from datetime import datetime
+from datetime import timezone
+import os
+from pathlib import Path
+from typing import Any
+from typing import Protocol
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.config import Robot
+from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
+
+FORMAT = 'spaars_ros/dataset/1'
+STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations': np.float32,
+          'efforts': np.float32, 'terminations': np.bool_, 'truncations': np.bool_,
+          'episode': np.int64}
+"""Field -> type in the file."""
+WIDE = ('observations', 'actions', 'next_observations', 'efforts')
+TOLERANCE = 1e-6
+
+
+class DatasetError(ValueError):
+    """A dataset is malformed; the message names the file, the field and the index."""
+
+
+class Task(Protocol):
+    """What a dataset has to know of the task."""
+
+    observation_names: list[str]
+
+
+@dataclass
+class Dataset:
+    """Transitions in time order, episode after episode."""
+
+    observations: NDArray[np.floating[Any]]
+    """(N, n), physical units, as `attributes['observation_names']` says."""
+    actions: NDArray[np.floating[Any]]
+    """(N, d), in [-1, 1]: what the robot executed."""
+    next_observations: NDArray[np.floating[Any]]
+    """(N, n)."""
+    efforts: NDArray[np.floating[Any]]
+    """(N, d), N m, measured with the next observation."""
+    terminations: NDArray[np.bool_]
+    """(N,), a true end: nothing follows, so nothing is bootstrapped."""
+    truncations: NDArray[np.bool_]
+    """(N,), a time limit or a stop: the state itself goes on."""
+    episode: NDArray[np.int64]
+    """(N,), counts up by one from episode to episode."""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """robot, joints, task, observation_names, action_scale, command (that made it)."""
+
+    def __len__(self) -> int:
+        return len(self.observations)
+
+    @property
+    def episodes(self) -> int:
+        """Return the number of episodes."""
+        return len(np.unique(self.episode))
+
+    def check(self, robot: Robot | None = None, task: Task | None = None,
+              where: str = 'dataset') -> None:
+        """Raise DatasetError, naming field and index, unless everything fits together."""
+        _check_shapes(self, where)
+        if robot is not None:
+            _check_robot(self, robot, where)
+        if task is not None:
+            _check_task(self, task, where)
+        _check_values(self, where)
+        _check_episodes(self, where)
+
+
+def _check_shapes(data: Dataset, where: str) -> None:
+    for name in STORED:
+        array = getattr(data, name)
+        if array.ndim != (2 if name in WIDE else 1):
+            raise DatasetError(f'{where}: {name} has shape {array.shape}, expected '
+                               f'{2 if name in WIDE else 1} axes')
+        if len(array) != len(data.observations):
+            raise DatasetError(f'{where}: {name} has {len(array)} entries, observations '
+                               f'{len(data.observations)}')
+    if not len(data):
+        raise DatasetError(f'{where}: no transition in it')
+    for name, like in (('next_observations', 'observations'), ('efforts', 'actions')):
+        got, wanted = getattr(data, name).shape[1], getattr(data, like).shape[1]
+        if got != wanted:
+            raise DatasetError(f'{where}: {name} is {got} wide, {like} {wanted}')
+
+
+def _check_robot(data: Dataset, robot: Robot, where: str) -> None:
+    d = len(robot.joints)
+    if data.actions.shape[1] != d:
+        raise DatasetError(f'{where}: actions has {data.actions.shape[1]} values a row, robot '
+                           f'{robot.name} has {d} joints')
+    joints = data.attributes.get('joints')
+    if joints is not None and list(joints) != list(robot.joints):
+        index = next((i for i, (a, b) in enumerate(zip(joints, robot.joints)) if a != b), d)
+        raise DatasetError(f'{where}: joints differ at {index}: {list(joints)}, robot '
+                           f'{robot.name} has {list(robot.joints)}')
+    scale = data.attributes.get('action_scale')
+    if scale is not None and not np.isclose(float(scale), robot.control.action_scale):
+        raise DatasetError(f'{where}: action_scale {float(scale):g}, robot {robot.name} has '
+                           f'{robot.control.action_scale:g}: its actions mean other velocities')
+
+
+def _check_task(data: Dataset, task: Task, where: str) -> None:
+    wanted = list(task.observation_names)
+    if data.observations.shape[1] != len(wanted):
+        raise DatasetError(f'{where}: observations has {data.observations.shape[1]} values a '
+                           f'row, the task observes {len(wanted)}')
+    names = data.attributes.get('observation_names')
+    if names is not None and list(names) != wanted:
+        index = next((i for i, (a, b) in enumerate(zip(names, wanted)) if a != b), len(names))
+        got = list(names)[index] if index < len(names) else 'nothing'
+        raise DatasetError(f'{where}: observation_names differ at {index}: {got!r}, the task '
+                           f'has {wanted[index]!r}')
+
+
+def _check_values(data: Dataset, where: str) -> None:
+    for name in WIDE:
+        array = getattr(data, name)
+        bad = np.argwhere(~np.isfinite(array))
+        if len(bad):
+            i, j = bad[0]
+            raise DatasetError(f'{where}: {name} at {i}, {j} is {array[i, j]}')
+    bad = np.argwhere(np.abs(data.actions) > 1.0 + TOLERANCE)
+    if len(bad):
+        i, j = bad[0]
+        raise DatasetError(f'{where}: actions at {i}, {j} is {data.actions[i, j]:g}, outside '
+                           '[-1, 1]')
+
+
+def _check_episodes(data: Dataset, where: str) -> None:
+    step = np.diff(data.episode)
+    bad = np.flatnonzero((step != 0) & (step != 1))
+    if len(bad):
+        i = int(bad[0])
+        raise DatasetError(f'{where}: episode at {i + 1} is {data.episode[i + 1]} after '
+                           f'{data.episode[i]}: episodes are not contiguous')
+    inside = step == 0
+    ended = (data.terminations | data.truncations)[:-1]
+    bad = np.flatnonzero(inside & ended)
+    if len(bad):
+        i = int(bad[0])
+        name = 'terminations' if data.terminations[i] else 'truncations'
+        raise DatasetError(f'{where}: {name} at {i} is set, but episode {data.episode[i]} goes '
+                           'on after it')
+    apart = ~np.isclose(data.next_observations[:-1], data.observations[1:],
+                        rtol=1e-5, atol=1e-5).all(axis=1)
+    bad = np.flatnonzero(inside & apart)
+    if len(bad):
+        i = int(bad[0])
+        raise DatasetError(f'{where}: next_observations at {i} is not observations at {i + 1}, '
+                           f'within episode {data.episode[i]}')
+
+
+def save_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> None:
+    """
+    Write a checked dataset as compressed HDF5, float32, in one atomic step.
+
+    :raises DatasetError: it is malformed; nothing is written
+    :raises OSError: the file cannot be written; an old one stays
+    """
+    target = Path(path)
+    dataset.check(where=str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f'.{target.name}.{os.getpid()}')
+    try:
+        with h5py.File(fresh, 'w') as file:
+            for name, kind in STORED.items():
+                file.create_dataset(name, data=getattr(dataset, name).astype(kind),
+                                    compression='gzip', compression_opts=6, shuffle=True)
+            file.attrs['format'] = FORMAT
+            for name, value in dataset.attributes.items():
+                file.attrs[name] = value
+        with open(fresh, 'rb') as written:
+            os.fsync(written.fileno())
+        os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _attribute(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return [_attribute(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
+                 task: Task | None = None) -> Dataset:
+    """
+    Read a dataset and check it, against robot and task where they are given.
+
+    :raises DatasetError: malformed; the message names the field and the index
+    """
+    where = str(path)
+    if not Path(path).is_file():
+        raise DatasetError(f'{where}: no such file')
+    try:
+        with h5py.File(path, 'r') as file:
+            arrays: dict[str, Any] = {}
+            for name, kind in STORED.items():
+                if not isinstance(file.get(name), h5py.Dataset):
+                    raise DatasetError(f'{where}: field {name} is missing; found '
+                                       f'{sorted(file.keys())}')
+                if file[name].dtype.kind not in 'fiub':
+                    raise DatasetError(f'{where}: {name} holds {file[name].dtype}, no numbers')
+                arrays[name] = np.asarray(file[name][()]).astype(kind)
+            attributes = {name: _attribute(value) for name, value in file.attrs.items()
+                          if name != 'format'}
+    except OSError as error:
+        raise DatasetError(f'{where}: not a readable HDF5 file: {error}') from None
+    dataset = Dataset(**arrays, attributes=attributes)
+    dataset.check(robot, task, where)
+    return dataset
+
+
+def concatenate(datasets: Sequence[Dataset]) -> Dataset:
+    """Return datasets one after the other, episodes counted on; attributes of the first."""
+    if not datasets:
+        raise DatasetError('no dataset to concatenate')
+    parts: dict[str, Any] = {
+        f.name: np.concatenate([getattr(data, f.name) for data in datasets])
+        for f in fields(Dataset) if f.name not in ('episode', 'attributes')}
+    counted, first = [], 0
+    for data in datasets:
+        counted.append(data.episode - data.episode[0] + first)
+        first = int(counted[-1][-1]) + 1
+    return Dataset(**parts, episode=np.concatenate(counted),
+                   attributes=dict(datasets[0].attributes))
+
+
+def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
+                      task: Task | None = None, command: str = '') -> Dataset:
+    """
+    Turn step records (m, width) into transitions.
+
+    Records t and t + 1 of one episode make a transition. Where records are missing or an episode
+    has no end, what is left of it ends in a truncation; records sent twice count once.
+    :raises DatasetError: no transition in them, or malformed
+    """
+    if rows.ndim != 2 or rows.shape[1] != schema.width:
+        raise DatasetError(f'records have shape {rows.shape}, expected (m, {schema.width})')
+    _, once = np.unique(schema.get(rows, 'sequence'), return_index=True)
+    rows = rows[once]
+    now, later = rows[:-1], rows[1:]
+    follows = ((schema.get(now, 'episode') == schema.get(later, 'episode'))
+               & (schema.get(now, 'index') + 1 == schema.get(later, 'index'))
+               & (schema.get(now, 'flag') == Flag.RUNNING))
+    place = np.flatnonzero(follows)
+    if not len(place):
+        raise DatasetError(f'no transition in {len(rows)} records')
+    now, later = now[place], later[place]
+    starts = np.r_[True, np.diff(place) != 1]
+    ends = np.r_[starts[1:], True]
+    terminated = schema.get(later, 'flag') == Flag.TERMINATED
+    attributes: dict[str, Any] = {
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'command': command}
+    if robot is not None:
+        attributes.update(robot=robot.name, joints=list(robot.joints),
+                          action_scale=robot.control.action_scale)
+    if task is not None:
+        attributes['observation_names'] = list(task.observation_names)
+        settings = getattr(task, 'settings', None)
+        attributes['task'] = str(getattr(settings, 'name', type(task).__name__))
+    dataset = Dataset(
+        observations=now[:, schema.fields['observation']],
+        actions=now[:, schema.fields['action']],
+        next_observations=later[:, schema.fields['observation']],
+        efforts=later[:, schema.fields['effort']],
+        terminations=terminated, truncations=ends & ~terminated,
+        episode=(np.cumsum(starts) - 1).astype(np.int64), attributes=attributes)
+    dataset.check(robot, task)
+    return dataset
+
+
+def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
+                task: Task | None = None) -> Dataset:
+    """
+    Turn the step messages of a recording into a dataset.
+
+    :raises DatasetError: malformed
+    :raises RecorderError: not a recording with steps
+    """
+    schema, rows = read_steps(path)
+    try:
+        return dataset_from_rows(schema, rows, robot=robot, task=task,
+                                 command=f'import {Path(path).name}')
+    except DatasetError as error:
+        raise DatasetError(f'{path}: {error}') from None
