@@ -119,7 +119,8 @@ def _check_robot(data: Dataset, robot: Robot, where: str) -> None:
                            f'{robot.name} has {d} joints')
     joints = data.attributes.get('joints')
     if joints is not None and list(joints) != list(robot.joints):
-        index = next((i for i, (a, b) in enumerate(zip(joints, robot.joints)) if a != b), d)
+        pairs = enumerate(zip(joints, robot.joints, strict=False))
+        index = next((i for i, (a, b) in pairs if a != b), min(len(joints), d))
         raise DatasetError(f'{where}: joints differ at {index}: {list(joints)}, robot '
                            f'{robot.name} has {list(robot.joints)}')
     scale = data.attributes.get('action_scale')
@@ -135,10 +136,11 @@ def _check_task(data: Dataset, task: Task, where: str) -> None:
                            f'row, the task observes {len(wanted)}')
     names = data.attributes.get('observation_names')
     if names is not None and list(names) != wanted:
-        index = next((i for i, (a, b) in enumerate(zip(names, wanted)) if a != b), len(names))
-        got = list(names)[index] if index < len(names) else 'nothing'
+        pairs = enumerate(zip(names, wanted, strict=False))
+        index = next((i for i, (a, b) in pairs if a != b), min(len(names), len(wanted)))
+        got, want = ((list(some) + ['nothing'] * (index + 1))[index] for some in (names, wanted))
         raise DatasetError(f'{where}: observation_names differ at {index}: {got!r}, the task '
-                           f'has {wanted[index]!r}')
+                           f'has {want!r}')
 
 
 def _check_values(data: Dataset, where: str) -> None:

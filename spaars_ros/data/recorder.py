@@ -145,7 +145,7 @@ class _Sink:
         return self._written + len(self._pending)
 
     def flush(self) -> None:
-        """The MCAP writer's flush; the recorder decides when to `drain`."""
+        """Do nothing on the MCAP writer's flush: the recorder decides when to `drain`."""
 
     def drain(self, now: bool = False) -> bool:
         """Write what is pending unless a retry is not due yet; return whether all is written."""
