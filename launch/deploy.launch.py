@@ -1,0 +1,27 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Run a frozen policy: ros2 launch spaars_ros deploy.launch.py bundle:=policy.spaars."""
+
+from launch import LaunchDescription
+
+from spaars_ros.ros.launch_graph import ARGUMENTS
+from spaars_ros.ros.launch_graph import launch_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Start the policy server and the cost monitor (and the simulated arm), no learner."""
+    arguments = [name for name in ARGUMENTS if name not in ('training', 'demonstrations')]
+    return launch_description('hold', arguments, learner=False, episodes='0', out='runs/deploy',
+                              sim='false')

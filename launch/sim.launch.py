@@ -1,0 +1,27 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The simulated arm alone: ros2 launch spaars_ros sim.launch.py real_time_factor:=1.0."""
+
+from launch import LaunchDescription
+
+from spaars_ros.ros.launch_graph import launch_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Start the arm behind the topics of a robot with ros2_control."""
+    return launch_description(
+        'hold', ['robot', 'task', 'params_file', 'namespace', 'log_level', 'autostart', 'seed',
+                 'real_time_factor', 'command_interface'], learner=False, policy=False,
+        real_time_factor='1.0')

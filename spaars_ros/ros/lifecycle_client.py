@@ -1,0 +1,129 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Takes other nodes through their lifecycle, and says what went wrong when one refuses."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import GetState
+from rclpy.client import Client
+from rclpy.executors import Executor
+from rclpy.node import Node
+from rclpy.task import Future
+
+UNKNOWN = State.PRIMARY_STATE_UNKNOWN
+UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
+INACTIVE = State.PRIMARY_STATE_INACTIVE
+ACTIVE = State.PRIMARY_STATE_ACTIVE
+FINALIZED = State.PRIMARY_STATE_FINALIZED
+
+STATES = {UNKNOWN: 'unknown', UNCONFIGURED: 'unconfigured', INACTIVE: 'inactive',
+          ACTIVE: 'active', FINALIZED: 'finalized'}
+
+
+class LifecycleError(RuntimeError):
+    """A node did not reach the state that was asked for; `node` is its name."""
+
+    def __init__(self, node: str, text: str) -> None:
+        super().__init__(f'{node}: {text}')
+        self.node = node
+
+
+class LifecycleClient:
+    """
+    Lifecycle services of other nodes.
+
+    :param node: the node that asks; only the caller of these methods may spin it
+    :param executor: what spins it
+    :param alive: called between waits; raises when waiting further makes no sense
+    """
+
+    def __init__(self, node: Node, executor: Executor,
+                 alive: Callable[[], None] = lambda: None) -> None:
+        self._node = node
+        self._executor = executor
+        self._alive = alive
+        self._clients: dict[tuple[str, str], Client] = {}
+
+    def state(self, name: str, timeout: float = 2.0) -> int:
+        """Return the primary state of a node, UNKNOWN when it does not answer."""
+        client = self._client(name, 'get_state')
+        try:
+            self._wait_for_service(client, name, timeout)
+            answer = self._result(client.call_async(GetState.Request()), name, timeout)
+        except LifecycleError:
+            return UNKNOWN
+        return int(answer.current_state.id)
+
+    def bring_up(self, name: str, timeout: float) -> None:
+        """Configure and activate a node from wherever it is; raises LifecycleError."""
+        deadline = time.monotonic() + timeout
+        self._wait_for_service(self._client(name, 'change_state'), name, timeout)
+        for start, transition, verb in (
+                (UNCONFIGURED, Transition.TRANSITION_CONFIGURE, 'configure'),
+                (INACTIVE, Transition.TRANSITION_ACTIVATE, 'activate')):
+            left = max(deadline - time.monotonic(), 1.0)
+            if self.state(name, left) == start:
+                self._change(name, transition, verb, left)
+        state = self.state(name)
+        if state != ACTIVE:
+            raise LifecycleError(name, f'is {STATES.get(state, "in transition")}, not active')
+
+    def wait_until_active(self, name: str) -> None:
+        """Wait without a limit until somebody has activated a node."""
+        while self.state(name) != ACTIVE:
+            self.spin(0.2)
+
+    def take_down(self, name: str, timeout: float) -> None:
+        """Deactivate a node if it is active; raises LifecycleError."""
+        if self.state(name) == ACTIVE:
+            self._change(name, Transition.TRANSITION_DEACTIVATE, 'deactivate', timeout)
+
+    def spin(self, seconds: float) -> None:
+        """Handle callbacks for a while, then check that waiting makes sense."""
+        self._executor.spin_once(timeout_sec=seconds)
+        self._alive()
+
+    def _change(self, name: str, transition: int, verb: str, timeout: float) -> None:
+        request = ChangeState.Request(transition=Transition(id=transition))
+        future = self._client(name, 'change_state').call_async(request)
+        if not self._result(future, name, timeout).success:
+            raise LifecycleError(name, f'refused to {verb}')
+
+    def _client(self, name: str, service: str) -> Client:
+        key = (name, service)
+        if key not in self._clients:
+            kind = GetState if service == 'get_state' else ChangeState
+            self._clients[key] = self._node.create_client(kind, f'{name}/{service}')
+        return self._clients[key]
+
+    def _wait_for_service(self, client: Client, name: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not client.service_is_ready():
+            if time.monotonic() > deadline:
+                raise LifecycleError(name, f'did not come up within {timeout:.0f} s')
+            self.spin(0.05)
+
+    def _result(self, future: Future, name: str, timeout: float) -> Any:
+        deadline = time.monotonic() + timeout
+        while not future.done():
+            if time.monotonic() > deadline:
+                raise LifecycleError(name, f'did not answer within {timeout:.0f} s')
+            self.spin(0.05)
+        return future.result()

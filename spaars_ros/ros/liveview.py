@@ -1,0 +1,250 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The run in the terminal: a live panel, or one plain line an episode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.console import Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+WINDOW = 20
+"""Episodes of the moving averages."""
+REFRESH = 0.25
+"""s between redraws; each takes about 3 ms of the conductor's time."""
+BARS = '▁▂▃▄▅▆▇█'
+TREND = 24
+"""Columns of a trend line."""
+
+PHASES = {
+    'starting': 'bringing the nodes up',
+    'warm-up': 'pretrained policy, critics learn, actors rest',
+    'latent': 'explores in the latent space',
+    'gated': 'raw actions where the gate prefers them',
+    'finishing': 'learner works off what it owes',
+    'stopping': 'taking the nodes down',
+}
+
+
+@dataclass
+class LiveState:
+    """What the view shows; the conductor writes it."""
+
+    title: str = 'finetune'
+    subtitle: str = ''
+    phase: str = 'starting'
+    episodes_total: int = 0
+    horizon: int = 1
+    step: int = 0
+    first_step: int = 0
+    """Steps of a resumed run that were there before."""
+    started: float = field(default_factory=time.monotonic)
+    episodes: list[dict[str, Any]] = field(default_factory=list)
+    """One dict an episode, as `data/report.py` takes them."""
+    limit: float = 0.0
+    multiplier: float = 0.0
+    bundle_version: int = 0
+    latency_p50_ms: float = 0.0
+    latency_p99_ms: float = 0.0
+    lost_ticks: int = 0
+    interventions: int = 0
+    updates: int = 0
+    owed: int = 0
+    success_before: float | None = None
+    message: str = ''
+    """The last thing that needs attention."""
+
+    def recent(self, name: str) -> list[float]:
+        """Return a field of the last `WINDOW` episodes."""
+        return [float(episode[name]) for episode in self.episodes[-WINDOW:]]
+
+    def seconds_left(self) -> float | None:
+        """Return the s left in the run, None while nothing is known."""
+        done = self.step - self.first_step
+        if not self.episodes_total or done < self.horizon:
+            return None
+        pace = (time.monotonic() - self.started) / done
+        return max(self.episodes_total * self.horizon - self.step, 0) * pace
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean, 0 of nothing."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def trend(values: Sequence[float], low: float | None = None, high: float | None = None,
+          width: int = TREND) -> str:
+    """Return values as a line of bars, averaged to at most `width` columns."""
+    if not values:
+        return ''
+    size = -(-len(values) // width)
+    parts = [mean(values[start:start + size]) for start in range(0, len(values), size)]
+    low = min(parts) if low is None else low
+    high = max(parts) if high is None else high
+    span = (high - low) or 1.0
+    return ''.join(BARS[round(min(max((part - low) / span, 0.0), 1.0) * (len(BARS) - 1))]
+                   for part in parts)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time span as people say it."""
+    if seconds is None:
+        return '...'
+    if seconds < 90:
+        return f'{seconds:.0f} s'
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 90:
+        return f'{minutes} min {rest:02d} s'
+    return f'{minutes // 60} h {minutes % 60:02d} min'
+
+
+def plain_line(state: LiveState) -> str:
+    """Return the last episode as one line."""
+    episode = state.episodes[-1]
+    total = f'/{state.episodes_total}' if state.episodes_total else ''
+    return (f'episode {episode["episode"] + 1}{total}  return {episode["return"]:.1f}  '
+            f'success {mean(state.recent("success")):.0%}  '
+            f'tip error {1e3 * episode["tip_error"]:.1f} mm  '
+            f'cost {episode["cost"]:.1f} of {state.limit:g}  lambda {state.multiplier:.3f}  '
+            f'raw {episode["raw_share"]:.0%}  filter {episode["interventions"]:.0f}  '
+            f'latency {state.latency_p50_ms:.1f} ms  bundle {state.bundle_version}  '
+            f'{state.phase}  left {duration(state.seconds_left())}')
+
+
+def panel(state: LiveState) -> Panel:
+    """Return the whole view, 80 columns or more."""
+    done = len(state.episodes)
+    total = state.episodes_total
+    head = Table.grid(padding=(0, 1))
+    head.add_column(width=11, style='dim')
+    head.add_column()
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(Text(f'{done} of {total}' if total else str(done), style='bold'),
+                ProgressBar(total=max(total, 1), completed=done, width=TREND,
+                            complete_style='cyan', finished_style='green'),
+                Text(f'{duration(state.seconds_left())} left' if total else '', style='bold'))
+    head.add_row('episode', bar)
+    phase = Text(state.phase, style='bold cyan')
+    head.add_row('phase', phase.append(f'  {PHASES.get(state.phase, "")}', style='not bold dim'))
+    body = Table.grid(padding=(0, 1))
+    body.add_column(width=11, style='dim')
+    body.add_column(width=9, justify='right', style='bold')
+    body.add_column(width=TREND, style='cyan')
+    body.add_column(style='dim', no_wrap=True)
+    rows = state.episodes
+    last = rows[-1] if rows else None
+
+    def series(name: str, low: float | None = None, high: float | None = None) -> str:
+        return trend([float(row[name]) for row in rows], low, high)
+
+    def value(name: str, form: str, scale: float = 1.0) -> str:
+        return format(scale * float(last[name]), form) if last else '-'
+
+    body.add_row('return', value('return', '.1f'), series('return'),
+                 f'last {WINDOW}: {mean(state.recent("return")):.1f}')
+    before = '' if state.success_before is None \
+        else f'pretrained: {state.success_before:.0%}'
+    body.add_row('success', f'{mean(state.recent("success")):.0%}' if rows else '-',
+                 series('success', 0, 1), before)
+    body.add_row('tip error', value('tip_error', '.1f', 1e3) + ' mm',
+                 series('tip_error', 0.0), f'last {WINDOW}: '
+                                           f'{1e3 * mean(state.recent("tip_error")):.1f} mm')
+    cost = mean(state.recent('cost'))
+    over = cost > state.limit and bool(rows)
+    body.add_row('cost', Text(value('cost', '.1f'), style='bold red' if over else 'bold'),
+                 series('cost', 0.0),
+                 Text(f'last {WINDOW}: {cost:.1f}, limit {state.limit:g}',
+                      style='red' if over else 'dim'))
+    body.add_row('λ', f'{state.multiplier:.3f}', series('multiplier', 0.0), '')
+    body.add_row('raw actions', value('raw_share', '.0%'), series('raw_share', 0, 1), '')
+    body.add_row('filter', value('interventions', '.0f'), series('interventions', 0.0),
+                 f'interventions, {state.interventions} in all')
+    foot = Table.grid(padding=(0, 1))
+    foot.add_column(width=11, style='dim')
+    foot.add_column(width=33, no_wrap=True)
+    foot.add_column(style='dim')
+    foot.add_column(no_wrap=True)
+    foot.add_row('loop', f'{state.latency_p50_ms:.1f} ms, p99 {state.latency_p99_ms:.1f} ms',
+                 'lost ticks', str(state.lost_ticks))
+    foot.add_row('learner', f'{state.updates} updates, {state.owed} owed',
+                 'bundle', f'version {state.bundle_version}')
+    foot.add_row('steps', f'{state.step} of {total * state.horizon}' if total
+                 else str(state.step), '', '')
+    parts: list[Any] = [head, Text(), body, Text(), foot]
+    if state.message:
+        parts += [Text(), Text(state.message, style='yellow')]
+    return Panel(Group(*parts), title=Text(f' spaars {state.title} ', style='bold'),
+                 title_align='left', subtitle=Text(f' {state.subtitle} '),
+                 subtitle_align='right', border_style='dim', padding=(1, 2))
+
+
+class LiveView:
+    """
+    Shows a LiveState while its `with` block runs.
+
+    A terminal gets a panel that redraws itself; anything else one line an episode.
+    """
+
+    def __init__(self, state: LiveState, console: Console | None = None,
+                 plain: bool = False) -> None:
+        """Show nothing yet; `plain` forces the lines also on a terminal."""
+        self.state = state
+        self.console = console or Console()
+        self.plain = plain or not self.console.is_terminal
+        self._live = None if self.plain else Live(
+            console=self.console, auto_refresh=False, transient=False)
+        self._lines = 0
+        self._said = ''
+        self._drawn = 0.0
+
+    def __enter__(self) -> 'LiveView':
+        """Start drawing."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Draw once more and give the terminal back."""
+        self.update(now=True)
+        if self._live:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the panel."""
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def update(self, now: bool = False) -> None:
+        """Redraw when it is time; plain: print what is new."""
+        if self._live:
+            if now or time.monotonic() - self._drawn > REFRESH:
+                self._drawn = time.monotonic()
+                self._live.update(panel(self.state), refresh=True)
+            return
+        if self.state.message and self.state.message != self._said:
+            self.say(self.state.message)
+        self._said = self.state.message
+        if len(self.state.episodes) > self._lines:
+            self._lines = len(self.state.episodes)
+            self.say(plain_line(self.state))

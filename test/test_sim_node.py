@@ -1,0 +1,293 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The simulation node, as a process, over DDS."""
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import SetBool
+from std_srvs.srv import Trigger
+
+from spaars_ros.config import load_robot
+from spaars_ros.ros.bringup import NodeDescription
+from spaars_ros.ros.bringup import Processes
+from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import encode_command
+from spaars_ros.ros.codecs import JointStateReader
+from spaars_ros.ros.lifecycle_client import LifecycleClient
+from spaars_ros.ros.qos import QOS
+from spaars_ros.sim.arm import Arm
+
+pytestmark = pytest.mark.timeout(60)
+
+ROBOT = load_robot('panda')
+PERIOD_NS = round(1e9 * ROBOT.period)
+VELOCITY = np.full(7, 0.05)
+
+
+class Peer:
+    """A test's own node: what it received and how to wait for it."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node('peer')
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.reader = JointStateReader(ROBOT.joints)
+        self.states: list[Any] = []
+        self.clocks: list[int] = []
+        self.answering = False
+        self.node.create_subscription(JointState, 'joint_states', self._on_state,
+                                      QOS['joint_states'])
+        self.node.create_subscription(
+            Clock, '/clock', lambda m: self.clocks.append(m.clock.sec * 10**9 + m.clock.nanosec),
+            QOS['/clock'])
+        self.command = self.node.create_publisher(Float64MultiArray, 'command', QOS['command'])
+        self.lifecycle = LifecycleClient(self.node, self.executor)
+
+    def _on_state(self, msg: JointState) -> None:
+        self.states.append(self.reader.read(msg))
+        if self.answering:
+            self.answer(self.states[-1].stamp_ns)
+
+    def answer(self, stamp_ns: int) -> None:
+        """Publish the command for a stamp."""
+        self.command.publish(encode_command(VELOCITY, stamp_ns))
+
+    def spin(self, seconds: float) -> None:
+        """Handle callbacks for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def until(self, condition: Any, seconds: float = 10.0) -> None:
+        """Handle callbacks until a condition holds; fails when it does not."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, 'timed out'
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def call(self, kind: Any, name: str, request: Any) -> Any:
+        """Call a service."""
+        client = self.node.create_client(kind, name)
+        self.until(client.service_is_ready)
+        future = client.call_async(request)
+        self.until(future.done)
+        return future.result()
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return a function that starts an active sim with parameters."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', '60')
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init()
+    peer = Peer()
+    made: list[Processes] = []
+
+    def begin(**parameters: Any) -> SimpleNamespace:
+        processes = Processes(RunSettings(out=str(tmp_path)),
+                              [NodeDescription('sim', 'sim', parameters)])
+        made.append(processes)
+        processes.start()
+        peer.lifecycle.bring_up('sim', 20.0)
+        # Both directions have to be matched before a message counts as sent.
+        peer.until(lambda: peer.states and peer.command.get_subscription_count() == 1)
+        return SimpleNamespace(peer=peer, processes=processes)
+
+    yield begin
+    for processes in made:
+        processes.stop()
+    peer.executor.shutdown()
+    peer.node.destroy_node()
+    rclpy.shutdown()
+
+
+def test_lockstep_loses_and_invents_no_step(start: Any) -> None:
+    """Every answered state makes one step, the one that the same arm makes in process."""
+    peer = start(real_time_factor=0.0).peer
+    first = peer.states[-1]
+    peer.answering = True
+    peer.answer(first.stamp_ns)
+    peer.until(lambda: peer.states[-1].stamp_ns >= first.stamp_ns + 500 * PERIOD_NS)
+    stamps = sorted({state.stamp_ns for state in peer.states})
+    assert stamps[0] == first.stamp_ns
+    assert set(np.diff(stamps)) == {PERIOD_NS}
+    arm = Arm(ROBOT)
+    arm.reset(first.position)
+    by_stamp = {state.stamp_ns: state for state in peer.states}
+    for stamp in stamps:
+        np.testing.assert_array_equal(by_stamp[stamp].position, arm.state().position)
+        arm.step(VELOCITY)
+
+
+def test_an_unanswered_state_is_sent_again_and_makes_no_step(start: Any) -> None:
+    """A lost message costs 0.2 s, not a step."""
+    peer = start(real_time_factor=0.0).peer
+    count = len(peer.states)
+    peer.spin(1.1)
+    assert 4 <= len(peer.states) - count <= 6
+    assert len({state.stamp_ns for state in peer.states}) == 1
+
+
+def test_late_early_and_repeated_commands_make_no_step(start: Any) -> None:
+    """Only the answer to the state on the wire steps the arm, and only once."""
+    peer = start(real_time_factor=0.0).peer
+    stamp = peer.states[-1].stamp_ns
+    for wrong in (stamp - PERIOD_NS, stamp + PERIOD_NS):
+        peer.answer(wrong)
+    peer.command.publish(Float64MultiArray(data=[0.1] * 7))
+    peer.spin(0.5)
+    assert peer.states[-1].stamp_ns == stamp
+    peer.answer(stamp)
+    peer.answer(stamp)
+    peer.spin(0.5)
+    assert peer.states[-1].stamp_ns == stamp + PERIOD_NS
+
+
+def test_malformed_commands_make_no_step(start: Any) -> None:
+    """A NaN or a wrong size never reaches the arm."""
+    peer = start(real_time_factor=0.0).peer
+    stamp = peer.states[-1].stamp_ns
+    peer.command.publish(encode_command(np.full(7, np.nan), stamp))
+    peer.command.publish(encode_command(np.zeros(6), stamp))
+    peer.spin(0.5)
+    assert peer.states[-1].stamp_ns == stamp
+
+
+def test_reset_answers_with_the_stamp_of_the_first_state_after_it(start: Any) -> None:
+    """Time goes on over a reset, the arm rests at a new start pose."""
+    peer = start(real_time_factor=0.0, seed=3).peer
+    before = peer.states[-1]
+    result = peer.call(Trigger, 'sim/reset', Trigger.Request())
+    assert result.success
+    peer.until(lambda: peer.states[-1].stamp_ns == int(result.message))
+    after = peer.states[-1]
+    assert after.stamp_ns > before.stamp_ns
+    assert np.abs(after.position - before.position).max() > 1e-4
+    assert np.abs(after.position - np.asarray(ROBOT.home)).max() <= 0.05 + 1e-9
+    assert not after.velocity.any()
+    # A command that was on its way when the reset came is void.
+    peer.answer(before.stamp_ns)
+    peer.spin(0.4)
+    assert peer.states[-1].stamp_ns == after.stamp_ns
+
+
+def test_the_same_seed_gives_the_same_start_poses(start: Any, tmp_path: Path) -> None:
+    """A run that goes on takes up the start poses where it left them."""
+    sim = start(real_time_factor=0.0, seed=5)
+    poses = [sim.peer.states[-1].position]
+    for _ in range(2):
+        result = sim.peer.call(Trigger, 'sim/reset', Trigger.Request())
+        sim.peer.until(lambda: sim.peer.states[-1].stamp_ns == int(result.message))
+        poses.append(sim.peer.states[-1].position)
+    sim.processes.stop()
+    again = start(real_time_factor=0.0, seed=5, first_reset=2, start_stamp=100.0)
+    np.testing.assert_array_equal(again.peer.states[-1].position, poses[2])
+    assert again.peer.states[-1].stamp_ns >= 100 * 10**9
+
+
+def test_pause_holds_the_arm_and_loses_nothing(start: Any) -> None:
+    """The step that a pause interrupted is taken when it ends."""
+    peer = start(real_time_factor=0.0).peer
+    peer.answering = True
+    peer.answer(peer.states[-1].stamp_ns)
+    peer.spin(0.2)
+    peer.call(SetBool, 'sim/pause', SetBool.Request(data=True))
+    peer.spin(0.1)
+    stamp, count = peer.states[-1].stamp_ns, len(peer.states)
+    peer.spin(0.5)
+    assert len(peer.states) == count
+    peer.call(SetBool, 'sim/pause', SetBool.Request(data=False))
+    peer.until(lambda: peer.states[-1].stamp_ns > stamp + 10 * PERIOD_NS)
+    stamps = sorted({state.stamp_ns for state in peer.states})
+    assert set(np.diff(stamps)) == {PERIOD_NS}
+
+
+def test_the_arm_waits_for_a_learner_that_is_behind(start: Any) -> None:
+    """At most max_lead steps beyond what the learner has worked off."""
+    peer = start(real_time_factor=0.0, max_lead=10).peer
+    codec = ArrayCodec({'received': 1, 'stamp': 1, 'owed': 1})
+    progress = peer.node.create_publisher(Float64MultiArray, 'learner/progress',
+                                          QOS['learner/progress'])
+    peer.until(lambda: progress.get_subscription_count() == 1)
+    start_ns = peer.states[-1].stamp_ns
+
+    def learned(steps: int, owed: int) -> None:
+        progress.publish(codec.encode_fields(
+            received=steps, stamp=(start_ns + steps * PERIOD_NS) * 1e-9, owed=owed))
+
+    learned(0, 0)
+    peer.spin(0.2)
+    peer.answering = True
+    peer.answer(peer.states[-1].stamp_ns)
+    peer.spin(0.7)
+    assert peer.states[-1].stamp_ns == start_ns + 10 * PERIOD_NS
+    learned(5, 4)  # still owes updates for them
+    peer.spin(0.5)
+    assert peer.states[-1].stamp_ns == start_ns + 10 * PERIOD_NS
+    learned(5, 0)
+    peer.spin(0.5)
+    assert peer.states[-1].stamp_ns == start_ns + 15 * PERIOD_NS
+    peer.node.destroy_publisher(progress)
+    peer.until(lambda: peer.states[-1].stamp_ns > start_ns + 40 * PERIOD_NS)
+
+
+def test_real_time_holds_the_last_command(start: Any) -> None:
+    """On the wall clock the arm moves on without new commands, at the robot's rate."""
+    peer = start(real_time_factor=1.0).peer
+    peer.command.publish(Float64MultiArray(data=VELOCITY.tolist()))
+    peer.spin(1.0)
+    count = len(peer.states)
+    peer.spin(1.0)
+    assert 18 <= len(peer.states) - count <= 22
+    np.testing.assert_allclose(peer.states[-1].velocity, VELOCITY, atol=0.01)
+    assert abs(peer.clocks[-1] - peer.states[-1].stamp_ns) <= PERIOD_NS
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_with_code_0(start: Any, number: int) -> None:
+    """No traceback and no code that a supervisor takes for a crash."""
+    sim = start(real_time_factor=0.0)
+    os.kill(sim.processes.pid('sim'), number)
+    deadline = time.monotonic() + 5.0
+    while not sim.processes.poll():
+        assert time.monotonic() < deadline, 'still running'
+        time.sleep(0.05)
+    assert sim.processes.poll() == {'sim': 0}
+    assert 'Traceback' not in sim.processes.log_path('sim').read_text()
+
+
+def test_a_wrong_robot_file_refuses_to_configure(start: Any, tmp_path: Path) -> None:
+    """The log names the file and the key."""
+    wrong = tmp_path / 'wrong.yaml'
+    wrong.write_text(Path(ROBOT.source).read_text() + '\nspeed: 3\n')
+    with pytest.raises(RuntimeError, match='sim: refused to configure'):
+        start(robot=str(wrong))
+    log = (tmp_path / 'log' / 'sim.log').read_text()
+    assert f'{wrong}' in log
+    assert "unknown key 'speed'" in log
