@@ -14,6 +14,7 @@
 
 """Diagnostic messages (REP 107) from plain values."""
 
+from collections import deque
 from collections.abc import Iterable
 
 from builtin_interfaces.msg import Time
@@ -47,3 +48,27 @@ def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> Diagn
 def values_of(one: DiagnosticStatus) -> dict[str, str]:
     """Return a status's key-value pairs."""
     return {pair.key: pair.value for pair in one.values}
+
+
+class LoopStatistics:
+    """Rate and latency of a control loop over the last `window` ticks."""
+
+    def __init__(self, window: int = 1000) -> None:
+        self._latency: deque[float] = deque(maxlen=window)
+        self._times: deque[float] = deque(maxlen=window)
+
+    def add(self, now: float, latency: float) -> None:
+        """Count a tick at `now` s with `latency` s from observation to command."""
+        self._times.append(now)
+        self._latency.append(latency)
+
+    def values(self) -> dict[str, float]:
+        """Return rate_hz, latency_p50_ms and latency_p99_ms; 0 before the second tick."""
+        if len(self._times) < 2:
+            return {'rate_hz': 0.0, 'latency_p50_ms': 0.0, 'latency_p99_ms': 0.0}
+        ordered = sorted(self._latency)
+        last = len(ordered) - 1
+        span = self._times[-1] - self._times[0]
+        return {'rate_hz': (len(self._times) - 1) / span if span > 0 else 0.0,
+                'latency_p50_ms': 1e3 * ordered[last // 2],
+                'latency_p99_ms': 1e3 * ordered[round(0.99 * last)]}

@@ -1,0 +1,118 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Policy bundles from the wire to a runtime, checked in a thread of its own."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import threading
+import time
+from typing import Union
+
+import numpy as np
+
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.runtime import PolicyRuntime
+
+TRIALS = 10
+SLOW = 0.25
+"""Share of the control period that a decision may take."""
+
+
+class BundleIntake:
+    """
+    Parse, check and warm up offered bundles; the newest offer wins, versions never go back.
+
+    :param check: returns a runtime for a bundle or raises BundleError
+    :param period: s, the control period
+    :param version: version of the bundle that runs
+    """
+
+    def __init__(self, check: Callable[[Bundle], PolicyRuntime], *, period: float,
+                 version: int) -> None:
+        self._check = check
+        self._period = period
+        self._newest = version
+        self._offer: Union[bytes, Sequence[int], None] = None
+        self._ready: PolicyRuntime | None = None
+        self._wake = threading.Event()
+        self._closing = False
+        self.accepted = 0
+        self.refused = 0
+        self.refusals: list[str] = []
+        """Reasons not yet reported, oldest first; the reader empties it."""
+        self.last_refusal = ''
+        self._thread = threading.Thread(target=self._run, name='intake', daemon=True)
+        self._thread.start()
+
+    def offer(self, data: Union[bytes, Sequence[int]]) -> None:
+        """Hand in a bundle's bytes; returns at once."""
+        self._offer = data
+        self._wake.set()
+
+    def take(self) -> PolicyRuntime | None:
+        """Return a runtime that is ready to swap in, once."""
+        if self._ready is None:
+            return None
+        ready, self._ready = self._ready, None
+        return ready
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._closing:
+                return
+            offer, self._offer = self._offer, None
+            if offer is None:
+                continue
+            try:
+                runtime = self._admit(bytes(offer))
+            except BundleError as error:
+                self.refused += 1
+                self.last_refusal = str(error)
+                self.refusals.append(str(error))
+                continue
+            if runtime is not None:
+                self._newest = runtime.manifest.version
+                self.accepted += 1
+                self._ready = runtime
+
+    def _admit(self, data: bytes) -> PolicyRuntime | None:
+        bundle = Bundle.from_bytes(data)
+        version = bundle.manifest.version
+        if version == self._newest:
+            return None  # a latched topic delivers the same bundle again
+        if version < self._newest:
+            raise BundleError('old_version', f'{version}, running {self._newest}')
+        runtime = self._check(bundle)
+        # The first runs allocate; better here than in a tick. And a graph too slow for the
+        # period is found before it moves the arm.
+        observation = np.asarray(bundle.canaries['observation'][0], dtype=np.float64)
+        times = []
+        for _ in range(TRIALS):
+            begin = time.perf_counter()
+            runtime.decide(observation)
+            times.append(time.perf_counter() - begin)
+        if min(times) > SLOW * self._period:
+            raise BundleError('too_slow', f'{min(times) * 1e3:.1f} ms a decision, at most '
+                                          f'{SLOW * self._period * 1e3:.1f}')
+        return runtime
