@@ -38,12 +38,12 @@ class ConfigError(ValueError):
 def share_directory() -> Path:
     """Return the directory that holds `config/` and `launch/`: ament prefix, checkout or wheel."""
     checkout = PACKAGE.parent
-    if (checkout / 'package.xml').exists() and (checkout / 'config').is_dir():
+    if (checkout / 'config' / 'robot').is_dir():
         return checkout
     try:
         from ament_index_python.packages import get_package_share_directory
         return Path(get_package_share_directory('spaars_ros'))
-    except (ImportError, LookupError):
+    except (ImportError, LookupError, OSError):  # OSError: no AMENT_PREFIX_PATH
         return Path(sys.prefix) / 'share' / 'spaars_ros'
 
 
@@ -193,6 +193,55 @@ class Training(Strict):
     algorithm: Literal['spaars'] = 'spaars'
     mode: Literal['gated', 'latent-only', 'raw-only'] = Field(
         'gated', description='gated: SPAARS; the others are its ablations')
+    demonstrations: str = Field(
+        'package://spaars_ros/data/demonstrations/panda_reach.h5',
+        description='HDF5 data set, or package://<python package>/<path>')
+
+    width: int = Field(128, ge=8, description='units of every hidden layer')
+    heads: int = Field(4, ge=2, description='critic heads')
+    latent_dim: int = Field(4, ge=1, description='k; the variance argument wants k <= d')
+    latent_bound: float = Field(2.0, gt=0, description='|z| <= bound')
+    batch: int = Field(256, ge=2, description='transitions an update, half of them offline')
+    learning_rate: float = Field(3e-4, gt=0, description='Adam, online')
+    offline_learning_rate: float = Field(1e-3, gt=0, description='Adam, offline')
+    gamma: float = Field(0.97, ge=0, lt=1, description='discount a tick')
+    n_step: int = Field(3, ge=1, description='steps of the return before it bootstraps')
+    tau: float = Field(0.005, gt=0, le=1, description='Polyak rate of the target critic')
+    reward_scale: float = Field(0.2, gt=0, description='on rewards and costs alike')
+
+    cvae_steps: int = Field(6000, ge=0, description='offline updates of the CVAE')
+    kl_weight: float = Field(0.05, ge=0, description='on the mean KL, against the mean squared '
+                             'error in units of the action variance')
+    iql_steps: int = Field(8000, ge=0, description='offline updates of IQL, AWR and BC')
+    expectile: float = Field(0.7, gt=0.5, lt=1, description='IQL')
+    temperature: float = Field(3.0, ge=0, description='AWR inverse temperature')
+    align_steps: int = Field(3000, ge=0, description='offline value pre-alignment: the critic '
+                             'evaluates the pretrained policy')
+
+    utd: float = Field(2.0, ge=0, description='updates an environment step')
+    warmup_steps: int = Field(1000, ge=0, description='environment steps without updates')
+    critic_steps: int = Field(1000, ge=0, description='environment steps after warm-up in which '
+                              'only the critic learns')
+    min_latent_steps: int = Field(3000, ge=0, description='environment steps before hand-over')
+    max_latent_steps: int = Field(6000, ge=0, description='hand-over at the latest, once the BC '
+                                  'bound holds')
+    plateau_window: int = Field(500, ge=1, description='environment steps a window')
+    plateau_tolerance: float = Field(0.05, gt=0, description='relative change of novelty')
+    plateau_windows: int = Field(2, ge=1, description='calm windows running')
+    bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
+    kappa: float = Field(1.0, ge=0, description='gate: standard deviations below the mean')
+    min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')
+    trust_start: float = Field(0.1, gt=0, description='raw within +- this of the decoder ...')
+    trust_end: float = Field(0.5, gt=0, description='... growing to this')
+    trust_steps: int = Field(4000, ge=1, description='environment steps of the growth')
+    explore_latent: float = Field(0.3, ge=0, description='std of the latent noise')
+    explore_raw: float = Field(0.1, ge=0, description='std of the raw noise')
+    anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
+                          'pretrained one')
+    raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
+
+    push_every: int = Field(100, ge=1, description='environment steps between bundles')
+    checkpoint_every: int = Field(2500, ge=1, description='environment steps')
 
 
 def _flatten(error: ValidationError) -> str:

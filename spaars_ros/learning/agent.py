@@ -1,0 +1,273 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The networks of SPAARS (CVAE) and one update of each kind, offline and online."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from spaars_ros.config import Training
+from spaars_ros.learning.networks import BoundedPolicy
+from spaars_ros.learning.networks import Decoder
+from spaars_ros.learning.networks import Encoder
+from spaars_ros.learning.networks import EnsembleCritic
+from spaars_ros.learning.networks import MLP
+from spaars_ros.learning.networks import polyak
+from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.rnd import RND
+
+
+class SpaarsAgent(nn.Module):
+    """
+    CVAE, shared critic on raw actions, latent policy, raw policy and RND.
+
+    Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
+    those of algorithms.md 1.2 (reconstructed) unless a method says otherwise.
+    """
+
+    def __init__(self, training: Training, observation: int, action: int,
+                 constraints: int) -> None:
+        super().__init__()
+        t = training
+        self.training_file = t
+        self.encoder = Encoder(observation, action, t.latent_dim, t.width)
+        self.decoder = Decoder(observation, t.latent_dim, action, t.width)
+        self.value = MLP(observation, 1, t.width)
+        self.critic = EnsembleCritic(observation, action, 1 + constraints, t.width, t.heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.latent_policy = BoundedPolicy(observation, t.latent_dim, t.width, t.latent_bound)
+        self.anchor = copy.deepcopy(self.latent_policy).requires_grad_(False)
+        self.raw_policy = BoundedPolicy(observation, action, t.width, 1.0)
+        self.raw_anchor = copy.deepcopy(self.raw_policy).requires_grad_(False)
+        self.rnd = RND(observation)
+        self.register_buffer('action_variance', torch.ones(action))
+        self.register_buffer('lipschitz', torch.ones(()))
+        self.register_buffer('bc_error', torch.full((), float('inf')))
+        self.multipliers = torch.zeros(constraints)
+        self.trust = t.trust_start
+        self.gated = False
+        self._rng = np.random.default_rng(0)
+        self.set_learning_rate(t.offline_learning_rate)
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Begin with fresh optimisers at this rate."""
+        def adam(*modules: nn.Module) -> torch.optim.Adam:
+            return torch.optim.Adam([p for m in modules for p in m.parameters()
+                                     if p.requires_grad], lr=rate, fused=True)
+        self.optimisers = {
+            'cvae': adam(self.encoder, self.decoder), 'value': adam(self.value),
+            'critic': adam(self.critic), 'latent_policy': adam(self.latent_policy),
+            'raw_policy': adam(self.raw_policy), 'rnd': adam(self.rnd.predictor)}
+
+    def seed(self, seed: int) -> None:
+        """Seed the choice of target heads."""
+        self._rng = np.random.default_rng(seed)
+
+    def _step(self, name: str, loss: Tensor) -> float:
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    # Offline
+
+    def update_cvae(self, batch: Batch) -> float:
+        """Minimise reconstruction + KL(E(s, a) || N(0, 1)) on unordered pairs."""
+        o, a = batch['observation'], batch['action']
+        mean, log_std = self.encoder(o, a)
+        latent = mean + log_std.exp() * torch.randn_like(mean)
+        error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
+        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
+        return self._step('cvae', error + self.training_file.kl_weight * divergence)
+
+    def update_iql(self, batch: Batch) -> dict[str, float]:
+        """IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy."""
+        t = self.training_file
+        o, a = batch['observation'], batch['action']
+        with torch.no_grad():
+            q = self._lagrangian(self.target(o, a)).min(0).values
+        v = self.value(o)[:, 0]
+        advantage = q - v
+        weight = torch.where(advantage > 0, t.expectile, 1 - t.expectile)
+        losses = {'value': self._step('value', (weight * advantage.square()).mean())}
+        with torch.no_grad():
+            v_next = self.value(batch['next'])[:, 0]
+            # The cost values follow the behaviour's own actions, SARSA-like: its next action
+            # is not in the batch, so the mean over heads at the policy's action stands for it.
+            cost_next = self.target(batch['next'], self.latent_action(batch['next']))[..., 1:]
+            y = torch.cat([(batch['reward'] + batch['discount'] * v_next)[:, None],
+                           batch['cost'] + batch['discount'][:, None] * cost_next.mean(0)], -1)
+        losses['critic'] = self._step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
+        polyak(self.target, self.critic, t.tau)
+        with torch.no_grad():
+            scale = advantage.std().clamp(min=1e-6)
+            weight = (t.temperature * advantage.detach() / scale).exp().clamp(max=100.0)
+            weight = weight / weight.mean()
+            latent = self.encoder(o, a)[0].clamp(-t.latent_bound, t.latent_bound)
+        error = (self.latent_policy(o) - latent).square().mean(-1)
+        losses['latent_policy'] = self._step('latent_policy', (weight * error).mean())
+        error = (self.raw_policy(o) - a).square() / self.action_variance
+        losses['raw_policy'] = self._step('raw_policy', error.mean())
+        return losses
+
+    # Online
+
+    def freeze_anchors(self) -> None:
+        """Remember the pretrained policies, which fine-tuning is held near."""
+        self.anchor.load_state_dict(self.latent_policy.state_dict())
+        self.raw_anchor.load_state_dict(self.raw_policy.state_dict())
+
+    def latent_action(self, observation: Tensor) -> Tensor:
+        """Return the decoder's action at the latent policy's mode."""
+        return self.decoder(observation, self.latent_policy(observation))
+
+    def trusted(self, raw: Tensor, latent_action: Tensor) -> Tensor:
+        """Return the raw action inside the trust ball about the decoder's."""
+        if self.training_file.mode == 'raw-only':
+            return raw
+        return torch.minimum(torch.maximum(raw, latent_action - self.trust),
+                             latent_action + self.trust).clamp(-1.0, 1.0)
+
+    def _lagrangian(self, values: Tensor) -> Tensor:
+        """Return (Q_r - lambda . Q_c) / (1 + sum lambda) of (..., 1 + C) values."""
+        weighted = values[..., 0] - values[..., 1:] @ self.multipliers
+        return weighted / (1.0 + self.multipliers.sum())
+
+    def _next_values(self, o: Tensor) -> Tensor:
+        """Return the target critic's values (heads, B, 1 + C) of the executed policy at o."""
+        mode = self.training_file.mode
+        if mode == 'raw-only':
+            return self.target(o, self.raw_policy(o))
+        latent_action = self.latent_action(o)
+        if not self.gated:
+            return self.target(o, latent_action)
+        raw = self.trusted(self.raw_policy(o), latent_action)
+        values = self.target(torch.cat([o, o]), torch.cat([raw, latent_action]))
+        v_raw, v_latent = values.chunk(2, 1)
+        advantage = self._lagrangian(v_raw) - self._lagrangian(v_latent)
+        bound = advantage.mean(0) - self.training_file.kappa * advantage.std(0, unbiased=False)
+        return torch.where((bound > self.margin)[None, :, None], v_raw, v_latent)
+
+    @property
+    def margin(self) -> float:
+        """Return the gate's margin, max(m_0, L_Q eps_BC)."""
+        error = float(self.bc_error)
+        least = self.training_file.min_margin
+        return max(least, float(self.lipschitz) * error) if np.isfinite(error) else least
+
+    def update_critic(self, batch: Batch) -> float:
+        """TD towards the executed policy: two random heads' least reward, greatest cost."""
+        t = self.training_file
+        o, a = batch['observation'], batch['action']
+        with torch.no_grad():
+            values = self._next_values(batch['next'])
+            pair = values[self._rng.choice(t.heads, 2, replace=False)]
+            reward, cost = pair[..., 0].min(0).values, pair[..., 1:].max(0).values
+            discount = batch['discount']
+            y = torch.cat([(batch['reward'] + discount * reward)[:, None],
+                           batch['cost'] + discount[:, None] * cost], -1)
+        loss = self._step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
+        polyak(self.target, self.critic, t.tau)
+        return loss / t.heads
+
+    def update_policies(self, batch: Batch) -> dict[str, float]:
+        """
+        Move both policies up the shared critic, each within what keeps it safe.
+
+        The latent policy climbs Q through the frozen decoder, held near the pretrained one; the
+        raw policy imitates the decoder (concurrent BC) until the hand-over and climbs Q
+        inside the trust ball afterwards.
+        """
+        t = self.training_file
+        o = batch['observation']
+        self.critic.requires_grad_(False)
+        losses: dict[str, float] = {}
+        with torch.no_grad():
+            latent_action = self.latent_action(o)
+        if t.mode != 'raw-only':
+            latent = self.latent_policy(o)
+            action = self.decoder(o, latent)
+            q = self._lagrangian(self.critic(o, action)).mean(0)
+            drift = (latent - self.anchor(o)).square().mean(-1)
+            losses['latent_policy'] = self._step(
+                'latent_policy', (t.anchor * drift - q / self.lipschitz).mean())
+        raw = self.raw_policy(o)
+        if t.mode == 'raw-only' or self.gated:
+            inside = self.trusted(raw, latent_action)
+            q = self._lagrangian(self.critic(o, inside)).mean(0)
+            with torch.no_grad():
+                near = self.raw_anchor(o) if t.mode == 'raw-only' else latent_action
+            # Outside the ball Q has no gradient for raw; the distance to the ball has.
+            outside = (raw - inside.detach()).square().sum(-1)
+            loss = t.raw_bc * (raw - near).square().sum(-1) + outside - q / self.lipschitz
+            losses['raw_policy'] = self._step('raw_policy', loss.mean())
+        elif t.mode == 'gated':
+            error = (raw - latent_action).square().sum(-1)
+            losses['raw_policy'] = self._step('raw_policy', error.mean() / self.action_variance.mean())
+            self._average(self.bc_error, error.detach().sqrt().mean())
+        self.critic.requires_grad_(True)
+        return losses
+
+    def measure_lipschitz(self, batch: Batch) -> None:
+        """Track L_Q, the 95th percentile of |grad_a Q| at the batch's actions."""
+        a = batch['action'].clone().requires_grad_(True)
+        q = self._lagrangian(self.critic(batch['observation'], a)).mean(0).sum()
+        slope = torch.autograd.grad(q, a)[0].norm(dim=-1).quantile(0.95)
+        self._average(self.lipschitz, slope, first=1.0)
+
+    def update_rnd(self, observation: Tensor) -> None:
+        """Make visited states familiar."""
+        self._step('rnd', self.rnd.novelty(observation).mean())
+
+    @staticmethod
+    def _average(buffer: Tensor, value: Tensor, first: float = float('inf')) -> None:
+        if float(buffer) == first:
+            buffer.copy_(value)
+        else:
+            buffer.lerp_(value, 0.01)
+
+    # State
+
+    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return every tensor, optimisers included, by name."""
+        arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()['state'].items():
+                for key, value in state.items():
+                    arrays[f'adam/{name}/{index}/{key}'] = value.numpy().copy()
+        return arrays
+
+    def load_arrays(self, arrays: dict[str, np.ndarray[Any, Any]], optimisers: bool) -> None:
+        """Take `arrays()` back, strictly: every tensor present, in its shape."""
+        state = {name[4:]: torch.from_numpy(np.array(value))
+                 for name, value in arrays.items() if name.startswith('net/')}
+        self.load_state_dict(state, strict=True)
+        if not optimisers:
+            return
+        for name, optimiser in self.optimisers.items():
+            content = optimiser.state_dict()
+            content['state'] = {}
+            prefix = f'adam/{name}/'
+            for key, value in arrays.items():
+                if key.startswith(prefix):
+                    index, field = key[len(prefix):].split('/')
+                    content['state'].setdefault(int(index), {})[field] = \
+                        torch.from_numpy(np.array(value))
+            optimiser.load_state_dict(content)

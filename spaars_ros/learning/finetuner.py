@@ -1,0 +1,254 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Online fine-tuning from step records; the learner node and the in-process loop drive it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.config import Robot
+from spaars_ros.config import Training
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.checkpoint import make_bundle
+from spaars_ros.learning.checkpoint import Normaliser
+from spaars_ros.learning.checkpoint import pack
+from spaars_ros.learning.checkpoint import unpack
+from spaars_ros.learning.pretrain import replay_of
+from spaars_ros.learning.replay import concatenate
+from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.rnd import Plateau
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.sim.tasks import ReachTask
+
+Array = NDArray[np.float64]
+
+PHASES = ('warm-up', 'latent', 'gated')
+ONLINE_CAPACITY = 20_000
+
+
+class FineTuner:
+    """
+    SPAARS online: warm-up, latent phase with concurrent BC, gated phase.
+
+    `add` takes every step record in order; `update` does one update and is owed
+    `utd` times an environment step; `export` gives the bundle to push.
+    """
+
+    def __init__(self, bundle: Bundle, *, robot: Robot, task: ReachTask, training: Training,
+                 demonstrations: Dataset, seed: int) -> None:
+        """Continue from a bundle with learner tensors; raises BundleError when it has none."""
+        torch.manual_seed(seed)
+        m = bundle.manifest
+        self.robot, self.task, self.training = robot, task, training
+        self.schema = StepSchema(observation=task.observation_dim, latent=training.latent_dim,
+                                 action=len(robot.joints))
+        self.agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
+                                 len(task.constraint_names))
+        self.normaliser = Normaliser(np.asarray(m.observation_mean),
+                                     np.asarray(m.observation_std))
+        self._canaries = bundle.canaries['observation']
+        self._offline = replay_of(demonstrations, self.normaliser, task, training)
+        self._online = Replay(ONLINE_CAPACITY, task.observation_dim, len(robot.joints),
+                              len(task.constraint_names), gamma=training.gamma,
+                              n_step=training.n_step)
+        self._rng = np.random.default_rng([seed, 7])
+        self.agent.seed(seed)
+        self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,
+                               training.plateau_windows)
+        self.received = 0
+        """Sequence number of the next record; everything before it was added."""
+        self.steps = 0
+        self.updates = 0
+        self.version = m.version
+        self.novelty = 0.0
+        self.gated_at = -1
+        self._episode: list[Array] = []
+        self._pushed_at = 0
+        self._counted_from = 0
+        self._raw_share = 0.0
+        state = unpack(bundle, self.agent, optimisers=False)
+        self.agent.encoder.requires_grad_(False)
+        self.agent.decoder.requires_grad_(False)
+        self.agent.set_learning_rate(training.learning_rate)
+        if state:
+            self._resume(bundle, state)
+
+    # Records in
+
+    def add(self, row: Array) -> None:
+        """Take the next step record; raises ValueError when it is not the next one."""
+        get = self.schema.get
+        sequence = int(get(row, 'sequence'))
+        if sequence != self.received:
+            raise ValueError(f'step record {sequence} where {self.received} was expected')
+        self.received += 1
+        if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
+            self._finish_episode()  # the server was restarted in the middle of an episode
+        self._episode.append(np.array(row))
+        if get(row, 'flag') != Flag.RUNNING:
+            self._finish_episode()
+
+    def _finish_episode(self) -> None:
+        rows = np.stack(self._episode)
+        self._episode.clear()
+        if len(rows) < 2:
+            return
+        get = self.schema.get
+        observations = get(rows, 'observation')
+        actions = get(rows, 'action')[:-1]
+        reward = self.task.reward(observations[:-1], actions, observations[1:])
+        cost = self.task.costs(observations[1:], get(rows, 'effort')[1:])
+        normalised = self.normaliser(observations)
+        scale = self.training.reward_scale
+        self._online.add_episode(normalised[:-1], actions.astype(np.float32), scale * reward,
+                                 scale * cost, normalised[1:],
+                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED))
+        if get(rows[-1], 'sequence') < self._counted_from:
+            return  # replayed from the recording: the checkpoint has counted it
+        self.steps += len(reward)
+        self._raw_share = float((get(rows, 'mode')[:-1] == Mode.RAW).mean())
+        with torch.no_grad():
+            novelty = self.agent.rnd.novelty(torch.from_numpy(normalised[1:])).numpy()
+        for value in novelty:
+            self.plateau.add(float(value))
+        self.novelty = float(novelty.mean())
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        t = self.training
+        if t.mode == 'gated' and not self.agent.gated:
+            calm = self.steps >= t.min_latent_steps and self.plateau.reached
+            if (calm or self.steps >= t.max_latent_steps) \
+                    and float(self.agent.bc_error) <= t.bc_bound:
+                self.agent.gated = True
+                self.gated_at = self.steps
+        if self.agent.gated:
+            grown = min(1.0, (self.steps - self.gated_at) / t.trust_steps)
+            self.agent.trust = t.trust_start + grown * (t.trust_end - t.trust_start)
+
+    # Updates
+
+    @property
+    def phase(self) -> int:
+        """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
+        if self.agent.gated:
+            return 2
+        return 0 if self.steps < self.training.warmup_steps else 1
+
+    @property
+    def multipliers(self) -> Array:
+        """Return lambda (C,) of each constraint."""
+        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
+
+    @multipliers.setter
+    def multipliers(self, values: Array) -> None:
+        array = np.asarray(values, dtype=np.float32)
+        if array.shape != tuple(self.agent.multipliers.shape) or not np.isfinite(array).all() \
+                or (array < 0).any():
+            raise ValueError(f'multipliers {values}: expected '
+                             f'{self.agent.multipliers.numel()} finite values >= 0')
+        self.agent.multipliers.copy_(torch.from_numpy(array))
+
+    @property
+    def updates_owed(self) -> int:
+        """Return how many updates the environment steps so far call for."""
+        t = self.training
+        return max(0, int(t.utd * (self.steps - t.warmup_steps)) - self.updates)
+
+    def update(self) -> dict[str, float]:
+        """Do one update from half online, half offline transitions."""
+        t = self.training
+        half = t.batch // 2
+        online = self._online.sample(half, self._rng)
+        batch = concatenate(online, self._offline.sample(t.batch - half, self._rng))
+        losses = {'critic': self.agent.update_critic(batch)}
+        if self.updates >= t.utd * t.critic_steps:
+            losses.update(self.agent.update_policies(batch))
+        if self.updates % 10 == 0:
+            self.agent.measure_lipschitz(batch)
+            self.agent.update_rnd(online['observation'])
+        self.updates += 1
+        return losses
+
+    # Bundles out
+
+    @property
+    def bundle_due(self) -> bool:
+        """Return whether enough has been learned since the last export."""
+        return self.updates > 0 and self.updates_owed == 0 \
+            and self.steps - self._pushed_at >= self.training.push_every
+
+    def export(self) -> Bundle:
+        """Return the next version's bundle, without the learner's tensors."""
+        self._pushed_at = self.steps
+        self.version += 1
+        return make_bundle(self.agent, self.normaliser, self.robot, self.task, self._canaries,
+                           version=self.version, parent=self.version - 1,
+                           phase=PHASES[self.phase])
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
+        state = {
+            'received': self.received - len(self._episode), 'steps': self.steps,
+            'updates': self.updates, 'gated_at': self.gated_at, 'gated': self.agent.gated,
+            'trust': self.agent.trust, 'multipliers': self.agent.multipliers.tolist(),
+            'plateau': self.plateau.state(), 'pushed_at': self._pushed_at,
+        }
+        save_bundle(make_bundle(self.agent, self.normaliser, self.robot, self.task,
+                                self._canaries, version=self.version, parent=self.version - 1,
+                                phase=PHASES[self.phase], extras=pack(self.agent, state)), path)
+
+    def restore(self, bundle: Bundle) -> None:
+        """Continue from a checkpoint; afterwards `add` every record of the run again."""
+        self._resume(bundle, unpack(bundle, self.agent, optimisers=True))
+
+    def _resume(self, bundle: Bundle, state: dict[str, Any]) -> None:
+        unpack(bundle, self.agent, optimisers=True)
+        self.version = bundle.manifest.version
+        self._counted_from = int(state['received'])
+        self.steps, self.updates = int(state['steps']), int(state['updates'])
+        self.gated_at, self.agent.gated = int(state['gated_at']), bool(state['gated'])
+        self.agent.trust = float(state['trust'])
+        self.multipliers = np.asarray(state['multipliers'])
+        self.plateau.restore(state['plateau'])
+        self._pushed_at = int(state['pushed_at'])
+
+    def progress(self) -> dict[str, float]:
+        """Return what `learner/progress` publishes."""
+        error = float(self.agent.bc_error)
+        return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
+                'bc_error': error if np.isfinite(error) else -1.0, 'novelty': self.novelty,
+                'margin': self.agent.margin, 'gate_share': self._raw_share,
+                'bundle_version': self.version, 'owed': self.updates_owed}
+
+
+def untrained_bundle(robot: Robot, task: ReachTask, training: Training, seed: int = 0) -> Bundle:
+    """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
+    torch.manual_seed(seed)
+    agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
+                        len(task.constraint_names))
+    rng = np.random.default_rng(seed)
+    n = task.observation_dim
+    return make_bundle(agent, Normaliser(np.zeros(n), np.ones(n)), robot, task,
+                       rng.normal(size=(4, n)), version=0, parent=-1, phase='offline',
+                       extras=pack(agent, {}))

@@ -1,0 +1,119 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Networks of every algorithm; the same classes serve offline and online."""
+
+import math
+
+import torch
+from torch import nn
+from torch import Tensor
+import torch.nn.functional as functional
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them, (B, inputs) -> (B, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int = 2,
+                 final_scale: float = 1.0) -> None:
+        super().__init__()
+        sizes = [inputs] + [width] * depth + [outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:]))
+        with torch.no_grad():
+            self.layers[-1].weight.mul_(final_scale)
+            self.layers[-1].bias.mul_(final_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's linear output."""
+        for layer in self.layers[:-1]:
+            x = functional.relu(layer(x))
+        return self.layers[-1](x)
+
+
+class Encoder(nn.Module):
+    """CVAE encoder E(s, a) -> mean and log standard deviation of the latent action, (B, k)."""
+
+    def __init__(self, observation: int, action: int, latent: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation + action, 2 * latent, width)
+
+    def forward(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (mean, log_std), the latter clipped to [-4, 2]."""
+        mean, log_std = self.net(torch.cat([observation, action], -1)).chunk(2, -1)
+        return mean, log_std.clamp(-4.0, 2.0)
+
+
+class Decoder(nn.Module):
+    """CVAE decoder D(s, z) -> normalised action (B, d) in [-1, 1]."""
+
+    def __init__(self, observation: int, latent: int, action: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation + latent, action, width)
+
+    def forward(self, observation: Tensor, latent: Tensor) -> Tensor:
+        """Return the action."""
+        return torch.tanh(self.net(torch.cat([observation, latent], -1)))
+
+
+class BoundedPolicy(nn.Module):
+    """Deterministic policy s -> bound * tanh(.), the mode of a Gaussian of fixed width."""
+
+    def __init__(self, observation: int, outputs: int, width: int, bound: float) -> None:
+        super().__init__()
+        self.bound = bound
+        self.net = MLP(observation, outputs, width, final_scale=0.1)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return the mode (B, outputs)."""
+        return self.bound * torch.tanh(self.net(observation))
+
+
+class EnsembleCritic(nn.Module):
+    """
+    Independent heads with LayerNorm, computed as batched matrix products.
+
+    (B, n), (B, d) -> (heads, B, 1 + C): the reward's value, then each constraint's cost value.
+    """
+
+    def __init__(self, observation: int, action: int, values: int, width: int, heads: int,
+                 depth: int = 2) -> None:
+        super().__init__()
+        sizes = [observation + action] + [width] * depth + [values]
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        self.scales = nn.ParameterList()
+        self.shifts = nn.ParameterList()
+        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:])):
+            limit = 1.0 / math.sqrt(a)
+            self.weights.append(nn.Parameter(torch.empty(heads, a, b).uniform_(-limit, limit)))
+            self.biases.append(nn.Parameter(torch.empty(heads, 1, b).uniform_(-limit, limit)))
+            if i < depth:
+                self.scales.append(nn.Parameter(torch.ones(heads, 1, b)))
+                self.shifts.append(nn.Parameter(torch.zeros(heads, 1, b)))
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the values of every head."""
+        x = torch.cat([observation, action], -1)
+        x = torch.matmul(x, self.weights[0]) + self.biases[0]
+        for i in range(len(self.scales)):
+            x = functional.layer_norm(x, x.shape[-1:])
+            x = functional.relu(torch.addcmul(self.shifts[i], x, self.scales[i]))
+            x = torch.baddbmm(self.biases[i + 1], x, self.weights[i + 1])
+        return x
+
+
+def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
+    """Move the target's parameters towards the source's by `rate`."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)

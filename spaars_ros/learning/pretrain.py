@@ -1,0 +1,93 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Offline training from demonstrations: CVAE, IQL, latent policy, raw policy, alignment."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from spaars_ros.config import Robot
+from spaars_ros.config import Training
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.checkpoint import make_bundle
+from spaars_ros.learning.checkpoint import Normaliser
+from spaars_ros.learning.checkpoint import pack
+from spaars_ros.learning.replay import Replay
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.sim.tasks import ReachTask
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called with stage, updates done, updates in all, losses."""
+
+CANARIES = 16
+
+
+def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
+              training: Training) -> Replay:
+    """Return a replay of a data set's episodes, scored by the task."""
+    replay = Replay(len(dataset.observations), task.observation_dim,
+                    dataset.actions.shape[1], len(task.constraint_names),
+                    gamma=training.gamma, n_step=training.n_step)
+    reward = task.reward(dataset.observations, dataset.actions, dataset.next_observations)
+    cost = task.costs(dataset.next_observations, dataset.efforts)
+    starts = np.flatnonzero(np.diff(dataset.episode, prepend=dataset.episode[0] - 1))
+    for start, end in zip(starts, [*starts[1:], len(reward)]):
+        part = slice(start, end)
+        replay.add_episode(normaliser(dataset.observations[part]), dataset.actions[part],
+                           training.reward_scale * reward[part],
+                           training.reward_scale * cost[part],
+                           normaliser(dataset.next_observations[part]),
+                           bool(dataset.terminations[end - 1]))
+    return replay
+
+
+def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset, *, seed: int,
+             progress: Progress | None = None) -> Bundle:
+    """Return the bundle of offline SPAARS; the same seed gives the same bundle."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
+                        len(task.constraint_names))
+    agent.seed(seed)
+    agent.action_variance.copy_(torch.from_numpy(
+        dataset.actions.var(0).astype(np.float32)).clamp(min=1e-4))
+    normaliser = Normaliser.of(dataset.observations)
+    replay = replay_of(dataset, normaliser, task, training)
+
+    def report(stage: str, done: int, total: int, losses: dict[str, float]) -> None:
+        if progress is not None and (done % 100 == 0 or done == total):
+            progress(stage, done, total, losses)
+
+    for i in range(training.cvae_steps):
+        loss = agent.update_cvae(replay.sample(training.batch, rng))
+        report('cvae', i + 1, training.cvae_steps, {'cvae': loss})
+    agent.encoder.requires_grad_(False)
+    agent.decoder.requires_grad_(False)
+    for i in range(training.iql_steps):
+        losses = agent.update_iql(replay.sample(training.batch, rng))
+        report('iql', i + 1, training.iql_steps, losses)
+    agent.freeze_anchors()
+    # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that will
+    # act; following its gradient at once is what makes a naive start forget.
+    for i in range(training.align_steps):
+        loss = agent.update_critic(replay.sample(training.batch, rng))
+        report('align', i + 1, training.align_steps, {'critic': loss})
+    for _ in range(20):
+        agent.measure_lipschitz(replay.sample(training.batch, rng))
+    canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
+    return make_bundle(agent, normaliser, robot, task, canaries, version=0, parent=-1,
+                       phase='offline', extras=pack(agent, {}))

@@ -1,0 +1,146 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One control tick from observation to command, free of ROS."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.stop import Stop
+
+Array = NDArray[np.float64]
+
+
+class Task(Protocol):
+    """What the control loop needs of a task."""
+
+    horizon: int
+    observation_dim: int
+
+    def observation(self, state: RobotState, goal: Array) -> Array:
+        """Return the observation (n,)."""
+
+    def sample_goal(self, rng: np.random.Generator) -> Array:
+        """Return a goal."""
+
+    def terminated(self, observation: Array) -> bool:
+        """Return whether the episode truly ends."""
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick decided."""
+
+    command: Array
+    """(d,) rad/s, passed by the filter."""
+    record: Array
+    """The step record; it closes the episode when `ended`."""
+    ended: bool
+    stop: Stop | None = None
+
+
+class ControlLoop:
+    """
+    Observation, policy, gate, exploration noise, safety filter and step record of every tick.
+
+    Goals and noise depend on seed, episode and index alone, so a run can be repeated.
+    """
+
+    def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
+                 runtime: PolicyRuntime, seed: int, explore: bool = True,
+                 first_episode: int = 0, first_sequence: int = 0) -> None:
+        self.robot = robot
+        self.task = task
+        self.filter = safety_filter
+        self.runtime = runtime
+        self.seed = seed
+        self.explore = explore
+        self.episode = first_episode - 1
+        self.sequence = first_sequence
+        self.index = 0
+        self.goal = np.zeros(3)
+        self.lost_ticks = 0
+        self.latency = 0.0
+        m = runtime.manifest
+        self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
+                                 action=m.action_dim)
+        self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+        self._noise = np.random.default_rng(seed)
+
+    def swap(self, runtime: PolicyRuntime) -> None:
+        """Decide with another bundle from the next tick on."""
+        self.runtime = runtime
+
+    def begin(self, state: RobotState) -> None:
+        """Start the next episode from where the arm is."""
+        self.episode += 1
+        self.index = 0
+        self.goal = self.task.sample_goal(np.random.default_rng([self.seed, self.episode, 0]))
+        self._noise = np.random.default_rng([self.seed, self.episode, 1])
+        self.filter.reset(state)
+
+    def tick(self, state: RobotState) -> Tick:
+        """Decide for a state; a stop comes back in the tick, with a braking command."""
+        observation = self.task.observation(state, self.goal)
+        if not np.isfinite(observation).all():
+            bad = int(np.argmin(np.isfinite(observation)))
+            stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
+                        f'observation {bad} is {observation[bad]}')
+            return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
+        terminated = self.task.terminated(observation)
+        if terminated or self.index >= self.task.horizon:
+            return self._close(state, observation,
+                               Flag.TERMINATED if terminated else Flag.TRUNCATED, None)
+        m = self.runtime.manifest
+        noise = self._noise.standard_normal(m.latent_dim + m.action_dim)
+        decision = self.runtime.decide(observation, noise if self.explore else None)
+        filtered = self.filter.apply(decision.action * self._scale, state)
+        record = self._record(
+            state, observation, flag=Flag.RUNNING, mode=decision.mode, gate=decision.gate,
+            margin=decision.margin, intervention=filtered.intervention, latent=decision.latent,
+            latent_action=decision.latent_action, raw_action=decision.raw_action,
+            asked_action=decision.action, action=filtered.command / self._scale)
+        if filtered.stop is not None:
+            self.schema.set(record, 'flag', Flag.ABORTED)
+        self.index += 1
+        return Tick(filtered.command, record, filtered.stop is not None, filtered.stop)
+
+    def abort(self, state: RobotState) -> Array:
+        """Return a record that closes the running episode at once."""
+        observation = np.nan_to_num(self.task.observation(state, self.goal))
+        return self._record(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)
+
+    def _close(self, state: RobotState, observation: Array, flag: Flag,
+               stop: Stop | None) -> Tick:
+        record = self._record(state, observation, flag=flag, mode=Mode.NONE)
+        return Tick(self.filter.brake().command, record, True, stop)
+
+    def _record(self, state: RobotState, observation: Array, **values: object) -> Array:
+        record = self.schema.row(
+            sequence=self.sequence, episode=self.episode, index=self.index,
+            stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
+            lost_ticks=self.lost_ticks, latency=self.latency, observation=observation,
+            effort=np.nan_to_num(state.effort), **values)
+        self.sequence += 1
+        return record

@@ -1,0 +1,201 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The policy as the control loop runs it: ONNX Runtime on one thread, checked before use."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+import onnxruntime
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Mode
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.gate import AdvantageGate
+
+Array = NDArray[np.float64]
+
+CANARY_TOLERANCE = 1e-3
+OBSERVATION_CLIP = 8.0
+"""Standard deviations; a normalised observation beyond is clipped, as in training."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the policy wants in one state; actions are normalised joint velocities."""
+
+    action: Array
+    latent: Array
+    latent_action: Array
+    raw_action: Array
+    mode: Mode
+    gate: float
+    margin: float
+
+
+def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Spinning threads would take the core that the rest of the control process needs.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
+    options.add_session_config_entry('session.inter_op.allow_spinning', '0')
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+    except Exception as error:  # noqa: BLE001 - the C++ side raises several unrelated kinds
+        raise BundleError('bad_graph', f'{name}: {error}'.splitlines()[0]) from None
+
+
+class PolicyRuntime:
+    """Runs a bundle's graphs; one instance a bundle, not shared between threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Build the sessions; raises BundleError when a graph is not valid ONNX."""
+        self.manifest = bundle.manifest
+        m = bundle.manifest
+        self._mean = np.asarray(m.observation_mean)
+        self._std = np.asarray(m.observation_std)
+        self._sessions = {name: _session(name, graph) for name, graph in bundle.graphs.items()}
+        self._gate = AdvantageGate(m.margin, m.kappa, np.asarray(m.multipliers, dtype=np.float64))
+        self._pair = np.empty((2, m.action_dim), dtype=np.float32)
+
+    def normalise(self, observation: Array) -> NDArray[np.float32]:
+        """Return observations (..., n) as the graphs take them."""
+        scaled = (observation - self._mean) / self._std
+        return np.clip(scaled, -OBSERVATION_CLIP, OBSERVATION_CLIP).astype(np.float32)
+
+    def run(self, graph: str, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run one graph on inputs with a leading batch axis."""
+        session = self._sessions[graph]
+        names = ('observation', 'action' if graph == 'critic' else 'latent')
+        return np.asarray(session.run(None, dict(zip(names, inputs)))[0])
+
+    def decide(self, observation: Array, noise: Array | None = None) -> Decision:
+        """
+        Return what to do in one state.
+
+        :param observation: (n,) physical units
+        :param noise: (k + d,) standard normal exploration noise, latent part first; None for
+            the policy's mode. The gate always compares modes.
+        """
+        m = self.manifest
+        o = self.normalise(observation)[None]
+        latent = self.run('latent_policy', o)
+        latent_action = self.run('decoder', o, latent)
+        raw = self.run('raw_policy', o)
+        if m.mode != 'raw-only':
+            raw = np.clip(raw, latent_action - m.trust, latent_action + m.trust)
+        raw = np.clip(raw, -1.0, 1.0)
+        self._pair[0], self._pair[1] = raw[0], latent_action[0]
+        values = self.run('critic', np.repeat(o, 2, axis=0), self._pair)
+        gate = self._gate.advantage(values[0], values[1])
+        if m.mode == 'raw-only':
+            mode = Mode.RAW
+        elif m.mode == 'gated' and m.gate_open and self._gate.opens(gate):
+            mode = Mode.RAW
+        else:
+            mode = Mode.LATENT
+        executed = latent[0].astype(np.float64)
+        if mode is Mode.RAW:
+            action = raw[0].astype(np.float64)
+            if noise is not None:
+                action = action + m.exploration.raw * noise[m.latent_dim:]
+        else:
+            if noise is not None:
+                executed = np.clip(executed + m.exploration.latent * noise[:m.latent_dim],
+                                   -m.latent_bound, m.latent_bound)
+                explored = self.run('decoder', o, executed.astype(np.float32)[None])
+                action = explored[0].astype(np.float64)
+            else:
+                action = latent_action[0].astype(np.float64)
+        return Decision(action=np.clip(action, -1.0, 1.0), latent=executed,
+                        latent_action=latent_action[0].astype(np.float64),
+                        raw_action=raw[0].astype(np.float64), mode=mode, gate=gate,
+                        margin=m.margin)
+
+
+def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
+                 latent_dim: int | None = None) -> PolicyRuntime:
+    """
+    Return a runtime for a bundle that fits this robot and reproduces its canaries.
+
+    Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_task,
+    wrong_shape, not_finite, bad_graph or canary_mismatch.
+    """
+    m = bundle.manifest
+    d = len(robot.joints)
+    if m.robot != robot.name:
+        raise BundleError('wrong_robot', f'made for {m.robot!r}, this is {robot.name!r}')
+    if m.joints != robot.joints:
+        raise BundleError('wrong_joints', f'made for {m.joints}, the robot file has '
+                                          f'{robot.joints}')
+    if m.action_dim != d:
+        raise BundleError('wrong_shape', f'action_dim {m.action_dim} for {d} joints')
+    if abs(m.action_scale - robot.control.action_scale) > 1e-9:
+        raise BundleError('wrong_scale', f'action_scale {m.action_scale}, the robot file has '
+                                         f'{robot.control.action_scale}')
+    if m.task != task:
+        raise BundleError('wrong_task', f'made for {m.task!r}, this is {task!r}')
+    for name, expected in (('observation_mean', observation_dim),
+                           ('observation_std', observation_dim)):
+        if len(getattr(m, name)) != expected or m.observation_dim != expected:
+            raise BundleError('wrong_shape', f'{name} has {len(getattr(m, name))} entries, '
+                                             f'the task observes {expected}')
+    if latent_dim is not None and m.latent_dim != latent_dim:
+        raise BundleError('wrong_shape', f'latent_dim {m.latent_dim}, running {latent_dim}')
+    if min(m.observation_std) <= 0:
+        raise BundleError('not_finite', f'observation_std has {min(m.observation_std)}')
+    runtime = PolicyRuntime(bundle)
+    _check_canaries(runtime, bundle, robot)
+    return runtime
+
+
+def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> None:
+    m = bundle.manifest
+    canaries = bundle.canaries
+    expected_shapes = {'observation': (m.observation_dim,), 'latent': (m.latent_dim,),
+                       'latent_action': (m.action_dim,), 'raw_action': (m.action_dim,)}
+    for name, shape in expected_shapes.items():
+        if name not in canaries or canaries[name].ndim != 2 or len(canaries[name]) == 0 \
+                or canaries[name].shape[1:] != shape:
+            found = canaries[name].shape if name in canaries else 'nothing'
+            raise BundleError('wrong_shape', f'canary {name}: {found}, expected (m, {shape[0]})')
+    try:
+        o = runtime.normalise(canaries['observation'].astype(np.float64))
+        latent = runtime.run('latent_policy', o)
+        decoded = runtime.run('decoder', o, latent)
+        got = {'latent': latent, 'latent_action': decoded, 'raw_action': runtime.run(
+            'raw_policy', o), 'q_latent': runtime.run('critic', o, decoded)}
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises several unrelated kinds
+        raise BundleError('wrong_shape', f'{error}'.splitlines()[0]) from None
+    if got['q_latent'].ndim != 3 or got['q_latent'].shape[2] != 1 + len(robot.constraints) \
+            or len(m.multipliers) != len(robot.constraints):
+        raise BundleError('wrong_shape', f'critic {got["q_latent"].shape} with '
+                                         f'{len(m.multipliers)} multipliers for '
+                                         f'{len(robot.constraints)} constraints')
+    for name, values in got.items():
+        if not np.isfinite(values).all():
+            raise BundleError('not_finite', f'canary output {name}')
+        want = canaries.get(name)
+        if want is None or want.shape != values.shape:
+            raise BundleError('wrong_shape', f'canary {name}: '
+                              f'{None if want is None else want.shape}, computed {values.shape}')
+        error = np.abs(values - want) / (1.0 + np.abs(want))
+        if not error.max() < CANARY_TOLERANCE:
+            raise BundleError('canary_mismatch', f'{name} differs by {error.max():.3g} at canary '
+                                                 f'{int(error.reshape(len(error), -1).max(1).argmax())}')

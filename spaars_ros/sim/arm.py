@@ -1,0 +1,93 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The MuJoCo arm with a joint-velocity servo, as a robot with ros2_control offers it."""
+
+import math
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import RobotState
+from spaars_ros.sim.kinematics import Kinematics
+
+Array = NDArray[np.float64]
+
+MAX_TIMESTEP = 0.005
+"""s; the physics step is the largest that divides the control period and is not above this."""
+
+SERVO_TIME = 0.02
+"""s; time constant of the joint-velocity servo."""
+
+
+class Arm:
+    """
+    An arm driven by joint velocities, whatever actuators its MJCF model brings.
+
+    The servo is a computed torque, M (v_command - v) / SERVO_TIME + bias, clipped to the robot
+    file's torque limits; the model's own actuators are switched off.
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        """Load the robot's model; raises ConfigError as Kinematics does."""
+        self.robot = robot
+        self.kinematics = Kinematics(robot)
+        self.model = self.kinematics.model
+        self.data = mujoco.MjData(self.model)
+        self.substeps = math.ceil(robot.period / MAX_TIMESTEP - 1e-9)
+        self.model.opt.timestep = robot.period / self.substeps
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION
+        self._torque_limit = np.asarray(robot.limits.torque)
+        self._acceleration = np.zeros(self.model.nv)
+        self._torque = np.zeros(self.model.nv)
+        self._effort = np.zeros(len(robot.joints))
+        self.stamp_ns = 1_000_000_000
+        self._period_ns = round(1e9 * robot.period)
+        self.reset(np.asarray(robot.home))
+
+    def reset(self, position: Array) -> None:
+        """Put the arm at rest at joint positions (d,) rad; time goes on by one period."""
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[self.kinematics.qpos] = position
+        mujoco.mj_forward(self.model, self.data)
+        self._effort = self.data.qfrc_bias[self.kinematics.dof].copy()
+        self.stamp_ns += self._period_ns
+
+    def step(self, velocity: Array) -> None:
+        """Follow joint velocities (d,) rad/s for one control period."""
+        dof, data = self.kinematics.dof, self.data
+        for _ in range(self.substeps):
+            self._acceleration[:] = 0.0
+            self._acceleration[dof] = (velocity - data.qvel[dof]) / SERVO_TIME
+            mujoco.mj_mulM(self.model, data, self._torque, self._acceleration)
+            effort = self._torque[dof] + data.qfrc_bias[dof] - data.qfrc_passive[dof]
+            effort = np.clip(effort, -self._torque_limit, self._torque_limit)
+            data.qfrc_applied[dof] = effort
+            mujoco.mj_step(self.model, data)
+        self._effort = effort
+        self.stamp_ns += self._period_ns
+
+    def state(self) -> RobotState:
+        """Return what the joint encoders and torque sensors read now."""
+        return RobotState(stamp_ns=self.stamp_ns,
+                          position=self.data.qpos[self.kinematics.qpos].copy(),
+                          velocity=self.data.qvel[self.kinematics.dof].copy(),
+                          effort=self._effort.copy())
+
+    def tip(self) -> Array:
+        """Return the tip position, (3,) m."""
+        mujoco.mj_kinematics(self.model, self.data)
+        return self.kinematics.tip_of(self.data)
