@@ -45,7 +45,7 @@ NAMES = {INK: 'ink', SOFT: 'soft', GRID: 'grid', PAPER: 'paper', BLUE: 'blue', G
          RED: 'red', VIOLET: 'violet', ORANGE: 'orange', TEAL: 'teal'}
 """Colour -> CSS variable that takes its place in an SVG, so that a page can turn dark."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     'font.size': 9.5, 'font.sans-serif': ['DejaVu Sans'], 'text.color': INK,
     'axes.edgecolor': SOFT, 'axes.labelcolor': SOFT, 'axes.linewidth': 0.7,
     'axes.facecolor': PAPER, 'figure.facecolor': PAPER, 'axes.spines.top': False,
