@@ -52,6 +52,8 @@ RESEND = 0.2
 """s of wall time without an answer after which lockstep publishes the same state again."""
 LEARNER_SILENCE = 5.0
 """s of wall time without progress after which a learner counts as gone."""
+IDLE = 3
+"""Equal progress reports after which a learner counts as idle."""
 
 PARAMETERS = ParameterTable(
     Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
@@ -104,7 +106,7 @@ class SimNode(ManagedNode):
         """Lockstep: the command for the state on the wire, while something holds the step."""
         self._sent = 0.0
         self._learned_ns = 0
-        self._learner_idle = True
+        self._same = IDLE
         self._heard_learner = -LEARNER_SILENCE
         self._received = -1.0
         self._states = self.create_publisher(JointState, 'joint_states', QOS['joint_states'])
@@ -206,7 +208,7 @@ class SimNode(ManagedNode):
 
     def _too_far(self) -> bool:
         """Return whether the arm has to wait for the learner."""
-        if self._learner_idle \
+        if self._same >= IDLE \
                 or time.monotonic() - self._heard_learner > LEARNER_SILENCE:
             return False
         lead = (self._arm.stamp_ns - self._learned_ns) * 1e-9 / self._period
@@ -223,8 +225,9 @@ class SimNode(ManagedNode):
             return
         self._heard_learner = time.monotonic()
         if owed <= 0:
-            # The same twice with nothing owed: the learner waits for records, not we for it.
-            self._learner_idle = received == self._received
+            # The same again and again with nothing owed: the learner waits for records, as in a
+            # reset that drives the arm back, so the arm does not wait for the learner.
+            self._same = self._same + 1 if received == self._received else 0
             self._received = received
             self._learned_ns = round(stamp * 1e9)
         if self.is_active and not self._factor:
