@@ -52,6 +52,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.replayer import StepReplayer
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
+from spaars_ros.safety.stop import StopLatch
 from spaars_ros.safety.supervisor import Phase
 from spaars_ros.safety.supervisor import Supervisor
 from spaars_ros.safety.watchdog import Order
@@ -98,6 +99,8 @@ class PolicyServer(ManagedNode):
         super().__init__('policy_server', PARAMETERS, overrides=overrides)
         self._opened: list[Any] = []
         self._entities: list[Any] = []
+        # Of the process, not of an activation: a latched stop survives the lifecycle.
+        self._latch = StopLatch()
 
     def configure(self) -> None:
         """Load robot, task, bundle and spool; raises what is wrong with them."""
@@ -167,16 +170,17 @@ class PolicyServer(ManagedNode):
         """Begin with the next measured state."""
         self._refuse_second(own=1, wait=0.0)
         p = self._values
-        self._super = Supervisor(self._robot, self._loop, episodes=p['episodes'],
+        self._super = Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
                                  service=bool(p['reset_service']))
         self._watchdog = Watchdog(p['max_observation_age'])
         self._timed = p['trigger'] == 'timer'
         self._malformed: Stop | None = None
         self._sent: tuple[int, Array | None] = (0, None)
         self._sent_at = time.monotonic()
-        self._slot: int | None = None
+        self._first_slot: int | None = None
+        self._slot = 0
         self._reset_deadline: float | None = None
-        self._reported: object = None
+        self._reported: tuple[object, ...] | None = None
         self._statistics = diagnostics.LoopStatistics()
         self._writer.start()
         self._timers_on = [self.create_timer(self._robot.period, self._on_timer),
@@ -242,6 +246,9 @@ class PolicyServer(ManagedNode):
         if order is Order.OLD:
             return
         self._state = state
+        jump = self._watchdog.take_jump()
+        if jump is not None:
+            self._trip(jump)
         if self._timed:
             return
         stamp, command = self._sent
@@ -266,6 +273,8 @@ class PolicyServer(ManagedNode):
             fresh = self._watchdog.newest_ns not in (None, self._sent[0])
             if fresh and self._super.latch.stop is None:
                 self._tick(begin)
+            elif self._super.state is None:
+                pass  # nothing is known about the arm yet
             elif self._super.latch.stop is not None or self._super.phase is not Phase.RUNNING:
                 self._send(self._super.brake())
             elif self._sent[1] is not None:
@@ -276,9 +285,10 @@ class PolicyServer(ManagedNode):
 
     def _count_slots(self, now: int) -> None:
         """Count the periods that the timer missed, by the phase that it keeps."""
-        slot = round(now * 1e-9 / self._robot.period)
-        if self._slot is not None and slot > self._slot + 1:
-            self._loop.lost_ticks += slot - self._slot - 1
+        if self._first_slot is None or now < self._first_slot:
+            self._first_slot, self._slot = now, 0
+        slot = round((now - self._first_slot) * 1e-9 / self._robot.period)
+        self._loop.lost_ticks += max(0, slot - self._slot - 1)
         self._slot = slot
 
     def _tick(self, begin: float) -> None:
@@ -325,11 +335,7 @@ class PolicyServer(ManagedNode):
 
     def _trip(self, stop: Stop) -> None:
         """Latch a stop, close the episode, say so."""
-        first = self._super.latch.stop is None
-        record = self._super.trip(stop)
-        if first:
-            self.get_logger().error(f'stop {stop}')
-        self._record(record)
+        self._record(self._super.trip(stop))
         self._announce()
 
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response
@@ -387,6 +393,8 @@ class PolicyServer(ManagedNode):
         version = self._loop.runtime.manifest.version
         if (stop, phase, version, message) == self._reported:
             return
+        if stop is not None and (self._reported is None or self._reported[0] != stop):
+            self.get_logger().error(f'stop {stop}')
         self._reported = (stop, phase, version, message)
         code = stop.code if stop else 'BUDGET_DONE' if phase is Phase.DONE else ''
         values = {'code': code, 'phase': phase.name, 'episode': self._loop.episode,

@@ -51,14 +51,16 @@ class Supervisor:
     Decide for every new state whether the policy acts, the arm brakes, or it goes back.
 
     :param loop: the control loop, whose filter every command passes
+    :param latch: holds the stop; a stop latched before keeps the arm still
     :param episodes: number of the episode after the last one, 0 for no end
     :param service: whether a service resets the arm; otherwise it retraces its path
     """
 
-    def __init__(self, robot: Robot, loop: ControlLoop, *, episodes: int, service: bool) -> None:
+    def __init__(self, robot: Robot, loop: ControlLoop, latch: StopLatch, *, episodes: int,
+                 service: bool) -> None:
         self.robot = robot
         self.loop = loop
-        self.latch = StopLatch()
+        self.latch = latch
         self.episodes = episodes
         self.service = service
         self.phase = Phase.WAITING if not self._budget_done() else Phase.DONE

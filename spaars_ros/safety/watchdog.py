@@ -56,8 +56,8 @@ class Watchdog:
         """
         Compare a stamp with the newest one and remember it when it is newer.
 
-        A stamp that is older by more than `max_age` is a clock that jumped back: `check` says so,
-        and the stamps after it count from there.
+        A stamp that is older by more than `max_age` is a clock that jumped back: `take_jump`
+        says so, and the stamps after it count from there.
         """
         if self._newest is None or stamp_ns > self._newest:
             self._newest = stamp_ns
@@ -72,15 +72,17 @@ class Watchdog:
         self.out_of_order += 1
         return Order.OLD
 
+    def take_jump(self) -> Stop | None:
+        """Return, once, the stop for a clock that jumped back."""
+        jump, self._jump = self._jump, None
+        return jump
+
     def age(self, now_ns: int) -> float:
         """Return the newest observation's age in s; 0 before the first."""
         return 0.0 if self._newest is None else (now_ns - self._newest) * 1e-9
 
     def check(self, now_ns: int) -> Stop | None:
-        """Return a stop when the newest observation is stale, ahead of the clock, or jumped."""
-        if self._jump is not None:
-            jump, self._jump = self._jump, None
-            return jump
+        """Return a stop when the newest observation is stale or ahead of the clock."""
         age = self.age(now_ns)
         if age > self.max_age:
             return Stop('STALE', age, self.max_age, 's, age of the newest joint_states')

@@ -1,0 +1,466 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The policy server against a MuJoCo arm over real topics: one test a failure mode."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import itertools
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import UInt8MultiArray
+from std_srvs.srv import Trigger
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.config import load_training
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import RobotState
+from spaars_ros.learning.finetuner import untrained_bundle
+from spaars_ros.nodes.policy_server import PolicyServer
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import encode_bytes
+from spaars_ros.ros.codecs import encode_state
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+from spaars_ros.sim.arm import Arm
+from spaars_ros.sim.tasks import ReachTask
+
+pytestmark = pytest.mark.timeout(120)
+
+OK = TransitionCallbackReturn.SUCCESS
+DOMAINS = itertools.count(40)
+
+
+@pytest.fixture(scope='module')
+def bundle() -> Bundle:
+    robot = load_robot()
+    return untrained_bundle(robot, ReachTask(robot, load_task()), load_training())
+
+
+@pytest.fixture(scope='module')
+def bundle_file(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('bundle') / 'initial.spaars'
+    save_bundle(bundle, path)
+    return path
+
+
+def newer(bundle: Bundle, version: int, **changes: Any) -> bytes:
+    manifest = bundle.manifest.model_copy(update={'version': version, **changes})
+    return Bundle(manifest, bundle.graphs, bundle.canaries).to_bytes()
+
+
+class Rig(Node):
+    """A MuJoCo arm on the wall clock, and ears on everything that the server says."""
+
+    def __init__(self, server: PolicyServer) -> None:
+        super().__init__('rig')
+        self.robot = load_robot()
+        self.arm = Arm(self.robot)
+        self.velocity = np.zeros(7)
+        self.mutate: Callable[[JointState], JointState | None] = lambda msg: msg
+        self.commands: list[Float64MultiArray] = []
+        self.steps: list[dict[str, Any]] = []
+        self.statuses: list[dict[str, str]] = []
+        self.diagnostics: list[Any] = []
+        self.codec: ArrayCodec | None = None
+        self.server = server
+        self.states = self.create_publisher(JointState, 'joint_states', QOS['joint_states'])
+        self.policy = self.create_publisher(UInt8MultiArray, 'learner/policy',
+                                            QOS['learner/policy'])
+        self.fetch = self.create_publisher(Float64MultiArray, 'learner/fetch',
+                                           QOS['learner/fetch'])
+        self.create_subscription(Float64MultiArray, 'command', self._on_command,
+                                 QOS['command'])
+        self.create_subscription(Float64MultiArray, 'policy_server/step', self._on_step,
+                                 QOS['policy_server/step'])
+        self.create_subscription(
+            DiagnosticArray, 'policy_server/status',
+            lambda msg: self.statuses.append(values_of(msg.status[0])),
+            QOS['policy_server/status'])
+        self.create_subscription(DiagnosticArray, '/diagnostics',
+                                 lambda msg: self.diagnostics.append(msg.status[0]),
+                                 QOS['/diagnostics'])
+        self.timer = self.create_timer(self.robot.period, self.move)
+        self.executor_ = SingleThreadedExecutor()
+        self.executor_.add_node(self)
+        self.executor_.add_node(server)
+
+    def move(self) -> None:
+        self.arm.step(self.velocity)
+        state = self.arm.state()
+        msg = encode_state(RobotState(self.get_clock().now().nanoseconds, state.position,
+                                      state.velocity, state.effort), self.robot.joints)
+        changed = self.mutate(msg)
+        if changed is not None:
+            self.states.publish(changed)
+
+    def _on_command(self, msg: Float64MultiArray) -> None:
+        self.commands.append(msg)
+        self.velocity = np.array(msg.data)
+
+    def _on_step(self, msg: Float64MultiArray) -> None:
+        self.codec = self.codec or ArrayCodec.of_message(msg)
+        self.steps.append(self.codec.decode(msg))
+
+    def spin_until(self, true: Callable[[], Any], timeout: float = 10.0) -> None:
+        end = time.monotonic() + timeout
+        while not true():
+            assert time.monotonic() < end, f'not within {timeout} s; status {self.statuses[-1:]}'
+            self.executor_.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor_.spin_once(timeout_sec=0.02)
+
+    def call(self, name: str) -> Trigger.Response:
+        client = self.create_client(Trigger, name)
+        self.spin_until(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.spin_until(future.done)
+        self.destroy_client(client)
+        return future.result()
+
+    @property
+    def code(self) -> str:
+        return self.statuses[-1]['code'] if self.statuses else ''
+
+    @property
+    def standing(self) -> bool:
+        return bool(self.commands) and not any(self.commands[-1].data)
+
+
+@pytest.fixture
+def start(bundle_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+          ) -> Iterator[Callable[..., Rig]]:
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(domain_id=next(DOMAINS))
+    rigs: list[Rig] = []
+
+    def make(active: bool = True, **overrides: Any) -> Rig:
+        server = PolicyServer(**{'bundle': str(bundle_file), 'run_dir': str(tmp_path / 'run'),
+                                 'trigger': 'joint_states', 'discovery_time': 0.0, **overrides})
+        rig = Rig(server)
+        rigs.append(rig)
+        if active:
+            assert server.trigger_configure() == OK
+            assert server.trigger_activate() == OK
+            rig.spin_until(lambda: len(rig.steps) > 5)
+        return rig
+
+    yield make
+    for rig in rigs:
+        rig.server.finish()
+        rig.executor_.shutdown(timeout_sec=1.0)
+        rig.server.destroy_node()
+        rig.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
+def test_steps_are_numbered_without_a_gap_and_spooled(start: Callable[..., Rig], trigger: str
+                                                      ) -> None:
+    rig = start(trigger=trigger)
+    rig.spin_until(lambda: len(rig.steps) > 30)
+    sequence = [int(step['sequence'][0]) for step in rig.steps]
+    assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
+    spool = rig.server._spool
+    assert spool.flush()
+    row = spool.read(sequence[5], sequence[5])[0]
+    assert spool.schema.get(row, 'sequence') == sequence[5]
+    assert np.array_equal(spool.schema.get(row, 'action'), rig.steps[5]['action'])
+
+
+def test_every_command_answers_a_joint_states_by_its_stamp(start: Callable[..., Rig]) -> None:
+    rig = start()
+    stamps = {round(float(step['stamp'][0]), 4) for step in rig.steps}
+    labels = {round(int(msg.layout.dim[0].label.removeprefix('stamp:')) * 1e-9, 4)
+              for msg in rig.commands}
+    assert len(stamps & labels) >= len(stamps) - 1
+
+
+def test_a_stamp_seen_before_gets_the_same_command_and_no_new_record(start: Callable[..., Rig]
+                                                                     ) -> None:
+    rig = start()
+    rig.timer.cancel()
+    rig.spin_for(0.1)
+    state = rig.arm.state()
+    msg = encode_state(RobotState(rig.get_clock().now().nanoseconds, state.position,
+                                  state.velocity, state.effort), rig.robot.joints)
+    rig.commands.clear()
+    rig.steps.clear()
+    rig.states.publish(msg)
+    rig.spin_until(lambda: rig.commands)
+    rig.states.publish(msg)
+    rig.spin_until(lambda: len(rig.commands) >= 2)
+    assert rig.commands[0].data == rig.commands[1].data
+    assert rig.commands[0].layout.dim[0].label == rig.commands[1].layout.dim[0].label
+    rig.spin_for(0.05)
+    assert len(rig.steps) == 1
+
+
+def test_missing_joint_stops_and_names_the_joint(start: Callable[..., Rig]) -> None:
+    rig = start()
+
+    def drop(msg: JointState) -> JointState:
+        msg.name, msg.position = msg.name[:-1], msg.position[:-1]
+        msg.velocity, msg.effort = msg.velocity[:-1], msg.effort[:-1]
+        return msg
+
+    rig.mutate = drop
+    rig.spin_until(lambda: rig.code == 'MISSING_JOINT')
+    assert 'panda_joint7' in rig.statuses[-1]['text']
+    rig.spin_until(lambda: rig.standing)
+    rig.spin_until(lambda: rig.steps[-1]['flag'][0] == Flag.ABORTED)
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'panda_joint7' in answer.message
+    rig.mutate = lambda msg: msg
+    rig.spin_for(0.2)
+    assert rig.code == 'MISSING_JOINT', 'a stop never clears itself'
+    assert rig.call('policy_server/reset').success
+    rig.spin_until(lambda: rig.code == '')
+
+
+@pytest.mark.parametrize('field', ['position', 'velocity', 'effort'])
+def test_nan_in_joint_states_stops(start: Callable[..., Rig], field: str) -> None:
+    rig = start()
+
+    def poison(msg: JointState) -> JointState:
+        getattr(msg, field)[2] = float('nan')
+        return msg
+
+    rig.mutate = poison
+    rig.spin_until(lambda: rig.code == 'NON_FINITE_STATE')
+    assert 'panda_joint3' in rig.statuses[-1]['text']
+    rig.spin_until(lambda: rig.standing)
+    assert all(np.isfinite(msg.data).all() for msg in rig.commands)
+
+
+@pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
+def test_stale_joint_states_stop_the_arm_smoothly(start: Callable[..., Rig], trigger: str
+                                                  ) -> None:
+    rig = start(trigger=trigger)
+    rig.mutate = lambda msg: None
+    rig.spin_until(lambda: rig.code == 'STALE')
+    value, threshold = (float(rig.statuses[-1][key]) for key in ('value', 'threshold'))
+    assert value > threshold == 0.2
+    rig.spin_until(lambda: rig.standing)
+    limit = np.asarray(rig.robot.limits.acceleration) * rig.robot.period + 1e-9
+    sent = np.array([msg.data for msg in rig.commands])
+    assert (np.abs(np.diff(sent, axis=0)) <= limit).all()
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'STALE' in answer.message
+
+
+def test_estop_latches_until_reset(start: Callable[..., Rig]) -> None:
+    rig = start()
+    assert rig.call('policy_server/estop').success
+    rig.spin_until(lambda: rig.standing)
+    rig.spin_until(lambda: rig.steps[-1]['flag'][0] == Flag.ABORTED)
+    count = len(rig.steps)
+    rig.spin_for(0.5)
+    assert rig.code == 'ESTOP' and rig.standing and len(rig.steps) == count
+    episode = rig.steps[-1]['episode'][0]
+    assert rig.call('policy_server/reset').success
+    rig.spin_until(lambda: len(rig.steps) > count, 20.0)
+    assert rig.steps[-1]['episode'][0] == episode + 1 and rig.steps[count]['index'][0] == 0
+
+
+def test_a_latched_stop_survives_deactivate_and_activate(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.call('policy_server/estop')
+    assert rig.server.trigger_deactivate() == OK
+    assert rig.server.trigger_activate() == OK
+    count = len(rig.steps) + 1
+    rig.spin_for(0.5)
+    assert rig.code == 'ESTOP' and rig.standing and len(rig.steps) <= count
+
+
+def test_bundle_with_a_wrong_digest_is_refused_while_running(start: Callable[..., Rig],
+                                                             bundle: Bundle) -> None:
+    rig = start()
+    data = bytearray(newer(bundle, 1))
+    data[len(data) // 2] ^= 1
+    rig.policy.publish(encode_bytes(bytes(data)))
+    rig.spin_until(lambda: rig.diagnostics and 'wrong_digest' in rig.diagnostics[-1].message)
+    assert values_of(rig.diagnostics[-1])['bundle_version'] == '0'
+    count = len(rig.steps)
+    rig.spin_until(lambda: len(rig.steps) > count + 3)
+    assert rig.code == ''
+
+
+def test_bundle_for_other_joints_and_older_version_are_refused(start: Callable[..., Rig],
+                                                               bundle: Bundle) -> None:
+    rig = start()
+    joints = [*bundle.manifest.joints[:-1], 'elbow']
+    for data, reason in ((newer(bundle, 3, joints=joints), 'wrong_joints'),
+                         (newer(bundle, 2), ''), (newer(bundle, 1), 'old_version')):
+        rig.policy.publish(encode_bytes(data))
+        if reason:
+            rig.spin_until(lambda r=reason: rig.diagnostics  # type: ignore[misc]
+                           and r in values_of(rig.diagnostics[-1])['refusal'])
+        else:
+            rig.spin_until(lambda: rig.steps[-1]['bundle_version'][0] == 2)
+    assert rig.steps[-1]['bundle_version'][0] == 2
+
+
+def test_swap_loses_no_tick(start: Callable[..., Rig], bundle: Bundle) -> None:
+    rig = start()
+    first = len(rig.steps)
+    for version in range(1, 6):
+        rig.policy.publish(encode_bytes(newer(bundle, version)))
+        rig.spin_until(lambda v=version: rig.steps[-1]['bundle_version'][0] == v  # type: ignore
+                       )
+    stamps = np.array([step['stamp'][0] for step in rig.steps[first:]])
+    assert rig.steps[-1]['lost_ticks'][0] == rig.steps[first]['lost_ticks'][0]
+    assert np.diff(stamps).max() < 1.5 * rig.robot.period
+
+
+def test_second_server_is_refused(start: Callable[..., Rig], tmp_path: Path) -> None:
+    start()
+    second = start(active=False, run_dir=str(tmp_path / 'other'), discovery_time=2.0)
+    assert second.server.trigger_configure() == TransitionCallbackReturn.FAILURE
+
+
+def test_run_folder_in_use_is_refused(start: Callable[..., Rig], tmp_path: Path) -> None:
+    start()
+    second = start(active=False, discovery_time=0.0)
+    second.server._refuse_second = lambda own, wait: None  # type: ignore[method-assign]
+    assert second.server.trigger_configure() == TransitionCallbackReturn.FAILURE
+
+
+@pytest.mark.parametrize('overrides', [
+    {'bundle': ''}, {'bundle': '/nowhere/a.spaars'}, {'robot': 'nobody'}, {'task': 'nothing'}])
+def test_configure_fails_on_what_cannot_be_loaded(start: Callable[..., Rig],
+                                                  overrides: dict[str, str]) -> None:
+    rig = start(active=False, **overrides)
+    assert rig.server.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert not rig.commands
+
+
+def test_zero_is_the_last_command_at_deactivate(start: Callable[..., Rig]) -> None:
+    """A driver that holds its last command would otherwise go on moving for ever."""
+    rig = start()
+    assert rig.server.trigger_deactivate() == OK
+    rig.spin_for(0.5)
+    assert rig.standing
+    assert rig.steps[-1]['flag'][0] == Flag.ABORTED
+
+
+def test_reopened_run_continues_numbering(start: Callable[..., Rig]) -> None:
+    rig = start()
+    server = rig.server
+    assert server.trigger_deactivate() == OK and server.trigger_cleanup() == OK
+    rig.spin_for(0.3)
+    before = rig.steps[-1]
+    rig.steps.clear()
+    assert server.trigger_configure() == OK and server.trigger_activate() == OK
+    rig.spin_until(lambda: rig.steps)
+    assert rig.steps[0]['sequence'][0] == before['sequence'][0] + 1
+    assert rig.steps[0]['episode'][0] == before['episode'][0] + 1
+    assert rig.steps[0]['index'][0] == 0
+
+
+def test_fetch_publishes_recorded_steps_again(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.spin_until(lambda: rig.steps[-1]['sequence'][0] >= 10)
+    rig.steps.clear()
+    rig.fetch.publish(Float64MultiArray(data=[2.0, 7.0]))
+    rig.spin_until(lambda: {2, 3, 4, 5, 6, 7} <= {int(s['sequence'][0]) for s in rig.steps})
+
+
+def test_budget_done_holds_and_makes_no_more_records(start: Callable[..., Rig],
+                                                     tmp_path: Path) -> None:
+    task = tmp_path / 'short.yaml'
+    text = (Path(__file__).parents[1] / 'config/task/reach.yaml').read_text()
+    task.write_text(text.replace('horizon: 100', 'horizon: 8').replace('hold: 10', 'hold: 2'))
+    rig = start(task=str(task), episodes=2)
+    rig.spin_until(lambda: rig.code == 'BUDGET_DONE', 40.0)
+    rig.spin_until(lambda: rig.standing)
+    count = len(rig.steps)
+    rig.spin_for(0.5)
+    assert len(rig.steps) == count and rig.steps[-1]['episode'][0] == 1
+    assert [int(s['flag'][0]) for s in rig.steps].count(Flag.TRUNCATED) == 2
+
+
+def test_a_spool_that_cannot_write_stops_the_arm_before_a_record_is_lost(
+        start: Callable[..., Rig]) -> None:
+    rig = start(max_backlog=5)
+    spool = rig.server._spool
+    full = os.open('/dev/full', os.O_WRONLY)
+    spool._fd, good = full, spool._fd
+    rig.spin_until(lambda: rig.code == 'SPOOL')
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'SPOOL' in answer.message
+    count = spool.count
+    spool._fd = good
+    os.close(full)
+    assert spool.flush()
+    assert spool.read(0, count - 1)[:, 0].tolist() == list(range(count))
+    assert rig.call('policy_server/reset').success
+
+
+def test_sigterm_leaves_zero_as_the_last_command_and_exit_code_0(
+        start: Callable[..., Rig], bundle_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a motion must not leave the last velocity on the controller."""
+    rig = start(active=False)
+    domain = rig.context.get_domain_id()
+    from lifecycle_msgs.srv import ChangeState
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'spaars_ros.nodes.policy_server', '--ros-args', '-r',
+             '__node:=outside', '-p', f'bundle:={bundle_file}', '-p',
+             f'run_dir:={tmp_path / number.name}', '-p', 'trigger:=joint_states'],
+            env={**os.environ, 'ROS_DOMAIN_ID': str(domain),
+                 'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
+        try:
+            client = rig.create_client(ChangeState, 'outside/change_state')
+            rig.spin_until(client.service_is_ready, 30.0)
+            for transition in (1, 3):
+                request = ChangeState.Request()
+                request.transition.id = transition
+                future = client.call_async(request)
+                rig.spin_until(future.done, 30.0)
+                assert future.result().success
+            rig.commands.clear()
+            rig.steps.clear()
+            rig.spin_until(lambda: any(any(msg.data) for msg in rig.commands)
+                           and len(rig.steps) > 5, 20.0)
+            process.send_signal(number)
+            rig.spin_until(lambda: process.poll() is not None, 20.0)
+            rig.spin_for(0.3)
+            assert process.returncode == 0
+            assert rig.standing and rig.steps[-1]['flag'][0] == Flag.ABORTED
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
