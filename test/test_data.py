@@ -455,7 +455,7 @@ def test_missing_records_never_join_what_was_not_adjacent() -> None:
 
 def test_dataset_comes_back_from_disk(tmp_path: Path) -> None:
     robot, task = load_robot('panda'), ReachTask(load_robot('panda'), load_task('reach'))
-    data = dataset_from_rows(SCHEMA, steps(33), robot=robot, task=task, command='spaars collect')
+    data = dataset_from_rows(SCHEMA, steps(33), robot=robot, task=task, source='spaars collect')
     path = tmp_path / 'demonstrations.h5'
     save_dataset(data, path)
     back = load_dataset(path, robot, task)
@@ -463,7 +463,7 @@ def test_dataset_comes_back_from_disk(tmp_path: Path) -> None:
     np.testing.assert_array_equal(back.truncations, data.truncations)
     assert back.attributes['joints'] == robot.joints
     assert back.attributes['observation_names'] == task.observation_names
-    assert back.attributes['command'] == 'spaars collect'
+    assert back.attributes['source'] == 'spaars collect'
     assert back.attributes['action_scale'] == robot.control.action_scale
     assert back.observations.dtype == np.float32
     assert os.listdir(tmp_path) == ['demonstrations.h5']

@@ -73,7 +73,7 @@ class Dataset:
     episode: NDArray[np.int64]
     """(N,), counts up by one from episode to episode."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """robot, joints, task, observation_names, action_scale, command (that made it)."""
+    """robot, joints, task, observation_names, action_scale, source (the command that made it)."""
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -260,7 +260,7 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
 
 
 def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
-                      task: Task | None = None, command: str = '') -> Dataset:
+                      task: Task | None = None, source: str = '') -> Dataset:
     """
     Turn step records (m, width) into transitions.
 
@@ -284,7 +284,7 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
     ends = np.r_[starts[1:], True]
     terminated = schema.get(later, 'flag') == Flag.TERMINATED
     attributes: dict[str, Any] = {
-        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'command': command}
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'source': source}
     if robot is not None:
         attributes.update(robot=robot.name, joints=list(robot.joints),
                           action_scale=robot.control.action_scale)
@@ -314,6 +314,6 @@ def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
     schema, rows = read_steps(path)
     try:
         return dataset_from_rows(schema, rows, robot=robot, task=task,
-                                 command=f'import {Path(path).name}')
+                                 source=f'import {Path(path).name}')
     except DatasetError as error:
         raise DatasetError(f'{path}: {error}') from None
