@@ -41,6 +41,22 @@ class SpoolError(ValueError):
     """A spool directory cannot be continued; the message names it and says why."""
 
 
+def read_spool(directory: str | os.PathLike[str]) -> tuple[StepSchema, Array]:
+    """
+    Return schema and whole records (m, width) of a spool, also of one that is being written.
+
+    :raises SpoolError: no spool, or one of another version
+    """
+    try:
+        schema = StepSchema.from_json((Path(directory) / 'layout.json').read_text())
+        data = (Path(directory) / 'steps.f64').read_bytes()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpoolError(f'{directory}: no readable spool: {error}') from None
+    whole = len(data) // (8 * schema.width)
+    rows = np.frombuffer(data, dtype='<f8', count=whole * schema.width)
+    return schema, rows.reshape(whole, schema.width)
+
+
 class Spool:
     """
     Fixed-size float64 records in `directory`: `layout.json` (the schema) and `steps.f64`.

@@ -1,0 +1,272 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The control loop's speed: joint_states in to command out over DDS, against a bare rclpy node.
+
+The policy server runs as it does on a robot, in its own process, with the learner training
+beside it and pushing bundles. The same run times a node that only subscribes and publishes.
+"""
+
+import argparse
+from collections.abc import Sequence
+import dataclasses
+import json
+import os
+from pathlib import Path
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+import yaml
+
+from spaars_ros.bench.generator import LoadGenerator
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.config import load_training
+from spaars_ros.config import Robot
+from spaars_ros.config import TaskSettings
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.dataset import save_dataset
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.spool import read_spool
+from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.control import ControlLoop
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.resources import resolve
+from spaars_ros.ros.bringup import describe
+from spaars_ros.ros.bringup import NodeDescription
+from spaars_ros.ros.bringup import Processes
+from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.ros.lifecycle_client import LifecycleClient
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.sim.arm import Arm
+from spaars_ros.sim.tasks import ReachTask
+
+BRINGUP_TIMEOUT = 60.0  # s, for one node
+SETTLE = 1.0  # s after the start that are not counted
+AROUND_SWAP = (-5, 2)  # ticks about a swap: bundles are admitted in the few ticks before it
+QUICK = {'cvae_steps': 50, 'iql_steps': 50, 'align_steps': 50, 'warmup_steps': 100,
+         'critic_steps': 100}
+"""Training for a bundle that takes as long to run as a good one, and a learner at work soon."""
+
+
+def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> RunSettings:
+    """Write robot, task and training files at `rate` and a bundle; return the run's settings."""
+    base, settings = load_robot(robot), load_task(task)
+    changed = base.model_dump(mode='json', exclude={'source'})
+    changed['control']['rate'] = rate
+    changed['model'] = base.model if base.model.startswith('package://') \
+        else str(base.model_path.resolve())
+    horizon = max(round(settings.horizon * rate / base.control.rate), settings.hold + 1)
+    (folder / 'robot.yaml').write_text(yaml.safe_dump(changed))
+    (folder / 'task.yaml').write_text(yaml.safe_dump(
+        {**settings.model_dump(mode='json'), 'horizon': horizon}))
+    training = load_training('spaars', **QUICK)
+    demonstrations = resolve(training.demonstrations)
+    if bundle and demonstrations.exists():
+        start = load_bundle(Path(bundle))
+    else:
+        # Only here, in a process that is gone before anything is timed, would torch be too much
+        # to import; it costs memory, not time, so it stays.
+        from spaars_ros.learning.pretrain import pretrain
+        from spaars_ros.sim.operator import collect
+        arm, reach = load_robot(str(folder / 'robot.yaml')), ReachTask(base, settings)
+        if demonstrations.exists():
+            dataset = load_dataset(demonstrations, arm, reach)
+        else:
+            dataset = collect(base, settings, episodes=8, seed=0)
+            demonstrations = folder / 'demonstrations.h5'
+            save_dataset(dataset, demonstrations)
+        start = pretrain(arm, reach, training, dataset, seed=0)
+    training = training.model_copy(update={'demonstrations': str(demonstrations)})
+    (folder / 'training.yaml').write_text(yaml.safe_dump(training.model_dump(mode='json')))
+    save_bundle(start, folder / 'initial.spaars')
+    return RunSettings(
+        out=str(folder), robot=str(folder / 'robot.yaml'), task=str(folder / 'task.yaml'),
+        sim=False, episodes=0, demonstrations=str(demonstrations),
+        namespace=f'bench_{os.getpid()}')
+
+
+def graph_of(settings: RunSettings, learner: bool) -> list[NodeDescription]:
+    """Return the nodes under test: the robot's graph, driven by joint_states."""
+    nodes = []
+    for node in describe(settings, learner=learner):
+        if node.name == 'policy_server':
+            node = dataclasses.replace(node, parameters={
+                **node.parameters, 'trigger': 'joint_states', 'reset_service': 'sim/reset'})
+        nodes.append(node)
+    return nodes
+
+
+def _percentile(values: Array, share: float) -> float:
+    """Return a percentile in ms, nan when there is no value."""
+    return 1e3 * float(np.percentile(values, share)) if len(values) else float('nan')
+
+
+def compute(robot: Robot, settings: TaskSettings, bundle: Path, ticks: int = 3000) -> Array:
+    """Return the times (ticks,) in s of observation, inference, gate and filter in process."""
+    task, arm = ReachTask(robot, settings), Arm(robot)
+    loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
+                       runtime=PolicyRuntime(load_bundle(bundle)), seed=0)
+    loop.begin(arm.state())
+    times = []
+    for _ in range(ticks + 100):
+        state = arm.state()
+        begin = time.perf_counter()
+        tick = loop.tick(state)
+        times.append(time.perf_counter() - begin)
+        if tick.ended:
+            times.pop()
+            arm.reset(np.asarray(robot.home))
+            loop.begin(arm.state())
+        else:
+            arm.step(tick.command)
+    return np.asarray(times[100:])  # the first ticks allocate
+
+
+def evaluate(load: LoadGenerator, spool: Path) -> dict[str, Any]:
+    """Return the run's numbers from the generator's times and the server's own records."""
+    schema, rows = read_spool(spool)
+    slots = load.slots_of(schema.get(rows, 'stamp'))
+    inside = (slots >= 0) & (slots < len(load.hops))
+    rows, slots = rows[inside], slots[inside]
+    acted = np.zeros(len(load.hops), dtype=bool)
+    acted[slots[schema.get(rows, 'flag') == Flag.RUNNING]] = True
+    counted = np.zeros_like(acted)
+    first = round(SETTLE / load.period)
+    counted[first:len(acted) - first] = True
+    answered = np.isfinite(load.hops)
+    lost = load.published & ~answered & ~load.excused & counted
+    hops = load.hops[acted & answered & counted]
+    bare = load.bare_hops[np.isfinite(load.bare_hops) & counted]
+    version = schema.get(rows, 'bundle_version')
+    swaps = slots[1:][np.diff(version) != 0]
+    near = np.zeros_like(acted)
+    for swap in swaps:
+        near[max(swap + AROUND_SWAP[0], 0):swap + AROUND_SWAP[1] + 1] = True
+    late = answered & counted & (load.hops > 0.5 * load.period)
+    inner = schema.get(rows, 'latency')[(schema.get(rows, 'index') > 0) & counted[slots]]
+    hop, bare_hop = _percentile(hops, 50), _percentile(bare, 50)
+    return {
+        'hop_ratio_p50': hop / bare_hop,
+        'hop_p50_ms': hop, 'hop_p99_ms': _percentile(hops, 99),
+        'hop_max_ms': _percentile(hops, 100),
+        'bare_hop_p50_ms': bare_hop, 'bare_hop_p99_ms': _percentile(bare, 99),
+        'callback_p50_ms': _percentile(inner, 50), 'callback_p99_ms': _percentile(inner, 99),
+        'lost_ticks': int(lost.sum()), 'late_ticks': int(late.sum()),
+        'swaps': len(swaps), 'late_swaps': int((late & near).sum()),
+        'ticks': int((acted & counted).sum()), 'resets': load.resets,
+        'skipped_by_generator': load.skipped,
+    }
+
+
+def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
+        robot: str = 'panda', task: str = 'reach', bundle: str = '') -> dict[str, Any]:
+    """
+    Measure the control loop for `seconds` at `rate` Hz; returns what `--json` writes.
+
+    Times are in ms. `callback`: the server's own part, from the subscription's callback to the
+    command handed to DDS. `lost_ticks`: joint_states that were never answered; `late_swaps`: ticks about
+    a bundle swap whose answer took more than half a period.
+    :param learner: whether the learner trains beside it and pushes bundles
+    :param bundle: policy bundle with learner tensors; '' makes one of the same size
+    :raises LifecycleError: a node does not come up
+    :raises RuntimeError: a node died on the way
+    """
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    with tempfile.TemporaryDirectory(prefix='spaars_bench_') as name:
+        folder = Path(name)
+        settings = prepare(folder, robot, task, rate, bundle)
+        arm, limits = load_robot(settings.robot), load_task(settings.task)
+        times = compute(arm, limits, folder / 'initial.spaars')
+        load, words = _over_dds(settings, arm, limits, round(seconds * rate), learner)
+        result = evaluate(load, folder / 'spool')
+        return {
+            **result,
+            'compute_p50_ms': _percentile(times, 50), 'compute_p99_ms': _percentile(times, 99),
+            'seconds': seconds, 'rate': rate, 'learner': learner,
+            'load': f'{words}; {os.cpu_count()} cores, load average '
+                    f'{os.getloadavg()[0]:.1f} at the end'}
+
+
+def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: int,
+              learner: bool) -> tuple[LoadGenerator, str]:
+    """Bring the nodes up, run the load, take them down; return it and a word on the learner."""
+    graph = graph_of(settings, learner)
+    bare = NodeDescription('bare', 'bare_node')
+    processes = Processes(settings, [*graph, _Bench(bare)])
+    rclpy.init(args=[])
+    node = rclpy.create_node('load', namespace=settings.namespace)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def alive() -> None:
+        for name in processes.poll(respawn=False):
+            raise RuntimeError(f'{name} died: {processes.last_words(name)}')
+    try:
+        load = LoadGenerator(node, robot, ReachTask(robot, limits), slots)
+        client = LifecycleClient(node, executor, alive)
+        processes.start()
+        for description in graph:
+            client.bring_up(description.name, BRINGUP_TIMEOUT)
+        while not node.count_publishers('bare/command'):
+            client.spin(0.1)
+        load.run(executor)
+        alive()
+    finally:
+        processes.stop()
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return load, 'learner training beside it' if learner else 'no learner'
+
+
+class _Bench(NodeDescription):
+    """A node of the benchmarks, which are not among the package's executables."""
+
+    def __init__(self, node: NodeDescription) -> None:
+        super().__init__(node.name, node.executable)
+
+    @property
+    def module(self) -> str:
+        return f'spaars_ros.bench.{self.executable}'
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog='spaars bench control', description=__doc__)
+    parser.add_argument('--seconds', type=float, default=60.0, help='length of the measurement')
+    parser.add_argument('--rate', type=float, default=50.0, help='joint_states a second, Hz')
+    parser.add_argument('--no-learner', action='store_true', help='leave the learner out')
+    parser.add_argument('--bundle', default='', help='policy bundle with learner tensors')
+    parser.add_argument('--json', default='', help='also write the result to this file')
+    given = parser.parse_args(args)
+    result = run(seconds=given.seconds, rate=given.rate, learner=not given.no_learner,
+                 bundle=given.bundle)
+    text = json.dumps(result, indent=2)
+    sys.stdout.write(text + '\n')
+    if given.json:
+        Path(given.json).write_text(text + '\n')
+    return 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())
