@@ -57,7 +57,7 @@ from spaars_ros.sim.tasks import ReachTask
 pytestmark = pytest.mark.timeout(120)
 
 OK = TransitionCallbackReturn.SUCCESS
-DOMAINS = itertools.count(40)
+DOMAINS = itertools.cycle(range(40, 50))
 
 
 @pytest.fixture(scope='module')

@@ -1,0 +1,275 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The cost monitor over real topics: one test a failure mode."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import itertools
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.nodes.cost_monitor import CostMonitor
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.qos import QOS
+from spaars_ros.sim.tasks import ReachTask
+
+pytestmark = pytest.mark.timeout(60)
+
+OK = TransitionCallbackReturn.SUCCESS
+DOMAINS = itertools.cycle(range(50, 60))
+LIMIT = 5.0
+
+
+class Rig(Node):
+    """Publishes step records; hears costs and multipliers; offers an emergency stop."""
+
+    def __init__(self, monitor: CostMonitor) -> None:
+        super().__init__('rig')
+        self.monitor = monitor
+        robot = load_robot()
+        task = ReachTask(robot, load_task())
+        self.schema = StepSchema(observation=task.observation_dim, latent=5, action=7)
+        self.codec = ArrayCodec(self.schema)
+        state = RobotState(0, np.array(robot.home), np.zeros(7), np.zeros(7))
+        self.observation = task.observation(state, np.array([0.6, 0.0, 0.3]))
+        self.over = 2.0 * np.array(robot.limits.torque)
+        self.sequence = self.episode = 0
+        self.costs: list[dict[str, Any]] = []
+        self.multipliers: list[dict[str, Any]] = []
+        self.stops = 0
+        self.steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
+                                           QOS['policy_server/step'])
+        self._hear('cost_monitor/cost', self.costs)
+        self._hear('cost_monitor/multiplier', self.multipliers)
+        self.create_service(Trigger, 'policy_server/estop', self._on_estop)
+        self.executor_ = SingleThreadedExecutor()
+        self.executor_.add_node(self)
+        self.executor_.add_node(monitor)
+
+    def _hear(self, topic: str, into: list[dict[str, Any]]) -> None:
+        self.create_subscription(
+            Float64MultiArray, topic,
+            lambda msg: into.append(ArrayCodec.of_message(msg).decode(msg)), QOS[topic])
+
+    def _on_estop(self, request: Trigger.Request, response: Trigger.Response
+                  ) -> Trigger.Response:
+        self.stops += 1
+        response.success = True
+        return response
+
+    def spin_until(self, true: Callable[[], Any], timeout: float = 10.0) -> None:
+        end = time.monotonic() + timeout
+        while not true():
+            assert time.monotonic() < end, f'not within {timeout} s'
+            self.executor_.spin_once(timeout_sec=0.05)
+
+    def spin_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor_.spin_once(timeout_sec=0.02)
+
+    def step(self, index: int, *, cost: bool = False, flag: Flag = Flag.RUNNING,
+             **values: Any) -> None:
+        row = self.schema.row(**{
+            'sequence': self.sequence, 'episode': self.episode, 'index': index, 'flag': flag,
+            'observation': self.observation, 'effort': self.over if cost else 0.0 * self.over,
+            **values})
+        self.sequence += 1
+        self.steps.publish(self.codec.encode(row))
+
+    def run_episode(self, cost: int, *, flag: Flag = Flag.TRUNCATED, gap: bool = False) -> None:
+        self.step(0, cost=True)  # no action led here: it does not count
+        for index in range(1, 15):
+            if gap and index == 7:
+                self.sequence += 1
+                continue
+            self.step(index, cost=index <= cost)
+        self.step(15, flag=flag)
+        last = self.sequence - 1
+        self.spin_until(lambda: self.costs and self.costs[-1]['sequence'][0] == last)
+        self.episode += 1
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    rclpy.init(domain_id=next(DOMAINS))
+    rigs: list[Rig] = []
+
+    def make(active: bool = True, **overrides: Any) -> Rig:
+        rig = Rig(CostMonitor(**overrides))
+        rigs.append(rig)
+        if active:
+            assert rig.monitor.trigger_configure() == OK
+            assert rig.monitor.trigger_activate() == OK
+            rig.spin_until(lambda: rig.multipliers and rig.steps.get_subscription_count())
+        return rig
+
+    yield make
+    for rig in rigs:
+        rig.monitor.finish()
+        rig.executor_.shutdown(timeout_sec=1.0)
+        rig.monitor.destroy_node()
+        rig.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_cost_over_the_limit_raises_the_multiplier_and_under_it_lowers_it(
+        start: Callable[..., Rig]) -> None:
+    rig = start()
+    assert rig.multipliers[0]['multiplier'] == 0.0 and rig.multipliers[0]['limit'] == LIMIT
+    for _ in range(3):
+        rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 4)
+    assert rig.costs[-1]['episode_cost'][0] == 10.0
+    values = [float(m['multiplier'][0]) for m in rig.multipliers]
+    assert values == sorted(values) and values[-1] > 0.2
+    for _ in range(8):
+        rig.run_episode(0)
+    rig.spin_until(lambda: len(rig.multipliers) == 12)
+    assert rig.multipliers[-1]['multiplier'][0] < 0.5 * values[-1]
+
+
+def test_a_step_delivered_twice_is_counted_once(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.step(0)
+    rig.step(1, cost=True)
+    rig.sequence -= 1
+    rig.step(1, cost=True)
+    rig.step(2, cost=True)
+    rig.spin_until(lambda: rig.costs and rig.costs[-1]['sequence'][0] == 2)
+    assert [int(c['sequence'][0]) for c in rig.costs] == [0, 1, 2]
+    assert rig.costs[-1]['episode_cost'][0] == 2.0
+
+
+@pytest.mark.parametrize('how', [{'flag': Flag.ABORTED}, {'gap': True}])
+def test_an_aborted_or_incomplete_episode_leaves_the_multiplier_alone(
+        start: Callable[..., Rig], how: dict[str, Any]) -> None:
+    rig = start()
+    rig.run_episode(12, **how)
+    rig.spin_for(0.3)
+    assert len(rig.multipliers) == 1 and not rig.costs[-1]['valid'][0]
+    rig.run_episode(12)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+
+
+def test_an_episode_joined_in_the_middle_leaves_the_multiplier_alone(start: Callable[..., Rig]
+                                                                     ) -> None:
+    rig = start()
+    rig.sequence = 40
+    rig.step(8, cost=True)
+    rig.step(9, flag=Flag.TRUNCATED)
+    rig.spin_until(lambda: rig.costs and rig.costs[-1]['ended'][0])
+    assert not rig.costs[-1]['valid'][0] and len(rig.multipliers) == 1
+
+
+def test_cost_limit_takes_effect_while_running_without_a_kick(start: Callable[..., Rig]) -> None:
+    rig = start()
+    for _ in range(3):
+        rig.run_episode(8)
+    rig.spin_until(lambda: len(rig.multipliers) == 4)
+    before = rig.multipliers[-1]['multiplier'][0]
+    assert rig.monitor.set_parameters([Parameter('cost_limit', value=4)])[0].successful
+    rig.spin_until(lambda: len(rig.multipliers) == 5)
+    assert rig.multipliers[-1]['limit'][0] == 4.0
+    assert rig.multipliers[-1]['multiplier'][0] == before
+    rig.run_episode(8)
+    rig.spin_until(lambda: len(rig.multipliers) == 6)
+    assert before < rig.multipliers[-1]['multiplier'][0] < before + 0.5
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('cost_limit', float('nan')), ('cost_limit', -1.0), ('cost_limit', 'five'),
+    ('kp', float('inf')), ('lambda_max', -1.0), ('robot', 'other')])
+def test_a_bad_parameter_is_refused_and_changes_nothing(start: Callable[..., Rig], name: str,
+                                                        value: Any) -> None:
+    rig = start()
+    before = rig.monitor.values()
+    result = rig.monitor.set_parameters_atomically([Parameter('ki', value=0.7),
+                                                    Parameter(name, value=value)])
+    assert not result.successful and name in result.reason
+    rig.spin_for(0.2)
+    assert rig.monitor.values() == before and len(rig.multipliers) == 1
+    assert rig.monitor._pids[0].gains.ki == before['ki']
+
+
+def test_hard_limit_stops_the_robot_once_an_episode(start: Callable[..., Rig]) -> None:
+    rig = start(stop_cost=3.0)
+    rig.run_episode(3)
+    rig.spin_for(0.2)
+    assert rig.stops == 0, 'at the limit is not above it'
+    rig.run_episode(8)
+    rig.spin_until(lambda: rig.stops == 1)
+    rig.spin_for(0.2)
+    assert rig.stops == 1
+    rig.run_episode(8)
+    rig.spin_until(lambda: rig.stops == 2)
+
+
+def test_nan_in_a_step_is_refused_and_spoils_its_episode(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.step(0)
+    bad = rig.observation.copy()
+    bad[3] = np.nan
+    rig.step(1, observation=bad)
+    rig.step(2, flag=Flag.TRUNCATED)
+    rig.spin_until(lambda: rig.costs and rig.costs[-1]['sequence'][0] == 2)
+    assert not rig.costs[-1]['valid'][0] and len(rig.multipliers) == 1
+
+
+def test_steps_of_another_robot_are_refused(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.steps.publish(ArrayCodec(StepSchema(observation=12, latent=2, action=3)).encode(
+        np.zeros(StepSchema(observation=12, latent=2, action=3).width)))
+    rig.spin_until(lambda: rig.monitor._malformed == 1)
+    rig.run_episode(2)
+    assert rig.costs[-1]['episode_cost'][0] == 2.0
+
+
+def test_multiplier_survives_a_restart_in_the_same_run_folder(start: Callable[..., Rig],
+                                                              tmp_path: Path) -> None:
+    rig = start(run_dir=str(tmp_path))
+    for _ in range(3):
+        rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 4)
+    rig.monitor.finish()
+    again = CostMonitor(run_dir=str(tmp_path))
+    rig.executor_.add_node(again)
+    assert again.trigger_configure() == OK and again.trigger_activate() == OK
+    rig.spin_until(lambda: len(rig.multipliers) == 5)
+    assert rig.multipliers[-1]['multiplier'] == rig.multipliers[-2]['multiplier'] > 0
+    again.finish()
+    again.destroy_node()
+
+
+def test_configure_fails_without_the_robot_file(start: Callable[..., Rig]) -> None:
+    rig = start(active=False, robot='nobody')
+    assert rig.monitor.trigger_configure() == TransitionCallbackReturn.FAILURE
