@@ -22,6 +22,7 @@ from spaars_ros.ros.launch_graph import launch_description
 
 def generate_launch_description() -> LaunchDescription:
     """Start the policy server and the cost monitor (and the simulated arm), no learner."""
-    arguments = [name for name in ARGUMENTS if name not in ('training', 'demonstrations')]
-    return launch_description('hold', arguments, learner=False, episodes='0', out='runs/deploy',
+    arguments = [name for name in ARGUMENTS
+                 if name not in ('training', 'demonstrations', 'resume')]
+    return launch_description('hold', arguments, learner=False, episodes='0',
                               sim='false')

@@ -31,6 +31,11 @@ LAST_LINES = 3
 """Lines of a node's log that an error shows."""
 
 
+def new_run_folder() -> str:
+    """Return a run folder named after this moment."""
+    return time.strftime('runs/%Y%m%d-%H%M%S')
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What a run is made of; the launch files' and the command line's arguments end up here."""

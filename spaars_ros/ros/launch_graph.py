@@ -28,6 +28,7 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node
 
 from spaars_ros.ros.bringup import describe
+from spaars_ros.ros.bringup import new_run_folder
 from spaars_ros.ros.bringup import NodeDescription
 from spaars_ros.ros.bringup import RunSettings
 
@@ -41,7 +42,8 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'use_sim_time': ('', 'take time from /clock; empty: as sim'),
     'log_level': ('info', 'debug, info, warn, error or fatal'),
     'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
-    'out': ('runs/latest', 'run folder'),
+    'out': ('', 'run folder; empty: runs/<date and time>'),
+    'resume': ('false', 'continue the run that is in out'),
     'episodes': ('150', 'episodes of the run, 0 for no end'),
     'seed': ('0', 'seed of goals, start poses, exploration and learning'),
     'real_time_factor': ('0.0', 'simulated s a second; 0 is as fast as the nodes answer'),
@@ -72,7 +74,7 @@ def settings_from(values: dict[str, str]) -> RunSettings:
             except ValueError:
                 raise ValueError(f'launch argument {name}:={values[name]}: expected '
                                  f'{kind.__name__}') from None
-    kept['out'] = str(Path(kept.get('out', 'runs/latest')).resolve())
+    kept['out'] = str(Path(kept.get('out') or new_run_folder()).resolve())
     if values.get('bundle'):
         kept['bundle'] = str(Path(values['bundle']).resolve())
     kept['namespace'] = values.get('namespace', '').strip('/')
@@ -92,16 +94,22 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         namespace=settings.namespace, parameters=parameters,
         remappings=list(node.remappings), output='screen', emulate_tty=True,
         respawn=node.respawn, respawn_delay=1.0,
+        on_exit=[] if node.respawn else [Shutdown(reason=f'{node.name} ended')],
         arguments=['--ros-args', '--log-level', settings.log_level])
 
 
-def conductor_node(job: str, settings: RunSettings, values: dict[str, str]) -> Node:
+def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
+                   names: list[str]) -> Node:
     """Return the conductor's action; when it exits, the launch shuts down."""
-    arguments = [job, '--out', settings.out, '--robot', settings.robot, '--task', settings.task,
+    arguments = [job, '--nodes', ','.join(names), '--out', settings.out,
+                 '--robot', settings.robot, '--task', settings.task,
                  '--seed', str(settings.seed), '--episodes', str(settings.episodes),
-                 '--namespace', settings.namespace,
+                 '--namespace', settings.namespace, '--real-time-factor',
+                 str(settings.real_time_factor),
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
+    if _truth('resume', values.get('resume', 'false')):
+        arguments.append('--resume')
     for name in ('training', 'bundle', 'demonstrations'):
         if values.get(name):
             arguments += [f'--{name}', values[name]]
@@ -126,9 +134,9 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
         if job == 'finetune':
             # The conductor puts the bundle to start from there before it configures the nodes.
             settings = replace(settings, bundle='')
-        nodes = [lifecycle_node(node, settings)
-                 for node in describe(settings, learner=learner, policy=policy)]
-        return [*nodes, conductor_node(job, settings, values)]
+        graph = describe(settings, learner=learner, policy=policy)
+        return [*(lifecycle_node(node, settings) for node in graph),
+                conductor_node(job, settings, values, [node.name for node in graph])]
 
     declared = [DeclareLaunchArgument(name, description=ARGUMENTS[name][1],
                                       default_value=defaults.get(name, ARGUMENTS[name][0]))

@@ -1,0 +1,42 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The `spaars` command; each subcommand is a thin module in `commands`."""
+
+import typer
+
+from spaars_ros.commands import bench
+from spaars_ros.commands import collect
+from spaars_ros.commands import evaluate
+from spaars_ros.commands import finetune
+from spaars_ros.commands import pretrain
+
+app = typer.Typer(
+    name='spaars', no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help='Lets a robot arm fine-tune its own policy, safely, on the robot.')
+app.command('finetune', epilog=finetune.EXAMPLES)(finetune.command)
+app.command('evaluate', epilog=evaluate.EXAMPLES)(evaluate.command)
+app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
+app.command('collect', epilog=collect.EXAMPLES)(collect.command)
+app.add_typer(bench.app, name='bench')
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,77 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars bench`: measurements, printed as JSON."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import plain
+from spaars_ros.commands.common import write_json
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                  help='Measure; every benchmark prints JSON.')
+
+Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
+
+
+def _report(result: Any, path: Optional[Path]) -> None:
+    typer.echo(json_format.dumps(plain(result), indent=2))
+    write_json(path, result)
+
+
+@app.command('control', epilog="""\b
+Examples:
+  spaars bench control
+  spaars bench control --seconds 600 --json control.json
+""")
+def control(
+    seconds: Annotated[float, typer.Option(min=1.0, help='s of load.')] = 60.0,
+    rate: Annotated[float, typer.Option(min=1.0, help='joint_states a second.')] = 50.0,
+    learner: Annotated[bool, typer.Option(help='Train beside it, pushing bundles.')] = True,
+    json: Json = None,
+) -> None:
+    """Time joint_states in to command out over DDS, against a bare node in the same run."""
+    with errors_as_one_line():
+        from spaars_ros.bench.control import run
+        _report(run(seconds=seconds, rate=rate, learner=learner), json)
+
+
+@app.command('finetune', epilog="""\b
+Examples:
+  spaars bench finetune --seeds 0,1,2 --json finetune.json
+  spaars bench finetune --modes gated,latent-only,raw-only --seeds 0
+""")
+def finetune(
+    seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0,1,2',
+    modes: Annotated[str, typer.Option(
+        help='Modes, comma-separated.')] = 'gated,latent-only,raw-only',
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
+    json: Json = None,
+) -> None:
+    """Fine-tune with several seeds and modes and tabulate before and after."""
+    with errors_as_one_line():
+        from spaars_ros.bench.finetune import run
+        try:
+            numbers = [int(seed) for seed in seeds.split(',')]
+        except ValueError:
+            raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
+                from None
+        _report(run(seeds=numbers, modes=modes.split(','), episodes=episodes), json)

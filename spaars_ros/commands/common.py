@@ -1,0 +1,73 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the subcommands share: one clear line on an error, JSON files."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+@contextmanager
+def errors_as_one_line() -> Iterator[None]:
+    """Turn what the package raises into a line on stderr and exit code 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo('ended, as asked for', err=True)
+        raise typer.Exit(0) from None
+    except (ValueError, OSError, RuntimeError) as error:
+        # The package's errors are ValueErrors that name the file and the field, or a
+        # ConductorError, a RuntimeError, that names the node.
+        text = f'{error.filename}: {error.strerror}' \
+            if isinstance(error, OSError) and error.filename else str(error)
+        typer.echo(f'error: {text}', err=True)
+        raise typer.Exit(1) from None
+
+
+def plain(value: Any) -> Any:
+    """Return a value that strict JSON can hold; not-a-number becomes None."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, 'tolist'):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: Path | None, content: Any) -> None:
+    """Write a JSON file when a path is given; raises OSError."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(plain(content), indent=2) + '\n')
+
+
+def overrides_of(pairs: list[str]) -> dict[str, Any]:
+    """Return name -> value of NAME=VALUE pairs, values as YAML; raises ValueError."""
+    import yaml
+    overrides = {}
+    for pair in pairs:
+        name, equals, value = pair.partition('=')
+        if not equals:
+            raise ValueError(f'--set {pair}: expected NAME=VALUE')
+        overrides[name] = yaml.safe_load(value)
+    return overrides

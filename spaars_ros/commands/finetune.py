@@ -1,0 +1,109 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars finetune`: the main job."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import write_json
+
+EXAMPLES = """\b
+Examples:
+  spaars finetune
+  spaars finetune --out runs/a --seed 1 --episodes 150
+  spaars finetune --resume --out runs/a --episodes 300
+  spaars finetune --mode latent-only --set utd=1 --json result.json
+  spaars finetune --no-sim --robot my_arm.yaml --real-time-factor 1
+"""
+
+Text = Optional[str]
+
+
+def command(
+    out: Annotated[str, typer.Option(help='Run folder; default runs/<date and time>.')] = '',
+    seed: Annotated[int, typer.Option(min=0, help='Seed of everything random.')] = 0,
+    episodes: Annotated[Optional[int], typer.Option(
+        min=0, help='Episodes of the whole run, 0 for no end; default 150.')] = None,
+    algorithm: Annotated[Text, typer.Option(help="Algorithm; default: the training file's.")]
+    = None,
+    mode: Annotated[Text, typer.Option(
+        help='gated, or one of its ablations latent-only and raw-only.')] = None,
+    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name that ships.')] = 'spaars',
+    settings: Annotated[Optional[list[str]], typer.Option(
+        '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
+    = None,
+    bundle: Annotated[str, typer.Option(
+        help='Policy bundle to start from; default: pretrained from demonstrations.')] = '',
+    demonstrations: Annotated[str, typer.Option(
+        help="HDF5 data set; default: the training file's.")] = '',
+    resume: Annotated[bool, typer.Option(
+        '--resume', help='Continue the run that is in --out.')] = False,
+    sim: Annotated[bool, typer.Option(help='Start the simulated arm.')] = True,
+    real_time_factor: Annotated[float, typer.Option(
+        min=0.0, help='Simulated s a second; 0: as fast as the nodes answer.')] = 0.0,
+    evaluation_episodes: Annotated[int, typer.Option(
+        min=1, help='Fixed episodes of the evaluations before and after.')] = 50,
+    cache: Annotated[str, typer.Option(
+        help='Folder that keeps pretrained bundles.')] = 'runs/pretrained',
+    params_file: Annotated[str, typer.Option(
+        help='ROS 2 parameter file whose values win.')] = '',
+    log_level: Annotated[str, typer.Option(help='Log level of the nodes.')] = 'info',
+    show: Annotated[bool, typer.Option(
+        '--live/--plain', help='Live panel, or one line an episode.')] = True,
+    json: Annotated[Optional[Path], typer.Option(help='Also write the summary here.')] = None,
+) -> None:
+    """Fine-tune a policy over ROS 2: pretrain, evaluate, run, evaluate, report."""
+    with errors_as_one_line():
+        from spaars_ros.interrupts import Interrupts
+        from spaars_ros.ros import job  # first: rclpy starts the interpreter again, once
+        from spaars_ros.ros.bringup import new_run_folder
+        from spaars_ros.ros.liveview import LiveState
+        from spaars_ros.ros.liveview import LiveView
+        from spaars_ros.run_folder import RunError
+        from spaars_ros.run_folder import RunFolder
+        from spaars_ros.run_folder import RunOptions
+        if resume and not out:
+            raise RunError('--resume needs --out, the folder of the run')
+        with Interrupts() as interrupts:
+            if resume:
+                folder = RunFolder.resume(out, episodes=episodes)
+            else:
+                overrides: dict[str, Any] = overrides_of(settings or [])
+                overrides.update({name: value for name, value in
+                                  (('algorithm', algorithm), ('mode', mode)) if value})
+                folder = RunFolder(RunOptions(
+                    out=out or new_run_folder(), robot=robot, task=task, training=training,
+                    overrides=overrides, bundle=bundle, demonstrations=demonstrations, seed=seed,
+                    episodes=150 if episodes is None else episodes, sim=sim,
+                    real_time_factor=real_time_factor, cache=cache,
+                    evaluation_episodes=evaluation_episodes))
+            if sim:
+                job.stay_on_this_machine()
+            view = LiveView(LiveState(), plain=not show)
+            summary = job.finetune(folder, view, interrupts, resume=resume, settings_changes={
+                'params_file': str(Path(params_file).resolve()) if params_file else '',
+                'log_level': log_level})
+            write_json(json, summary)
+            for line in job.closing_lines(folder, summary):
+                view.say(line)

@@ -1,0 +1,63 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars pretrain`: a policy bundle from demonstrations."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
+
+EXAMPLES = """\b
+Examples:
+  spaars pretrain --out pretrained.spaars
+  spaars pretrain --out my_arm.spaars --demonstrations my_arm.h5 --robot my_arm.yaml --seed 1
+"""
+
+
+def command(
+    out: Annotated[Path, typer.Option(help='Bundle file to write.')],
+    demonstrations: Annotated[str, typer.Option(
+        help="HDF5 data set; default: the training file's.")] = '',
+    seed: Annotated[int, typer.Option(min=0, help='Seed of weights and batches.')] = 0,
+    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name that ships.')] = 'spaars',
+    settings: Annotated[Optional[list[str]], typer.Option(
+        '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
+    = None,
+) -> None:
+    """Train CVAE, critics, latent and raw policy offline and write one policy bundle."""
+    with errors_as_one_line():
+        from rich.console import Console
+
+        from spaars_ros.commands.progress import pretraining_shown
+        from spaars_ros.learning.pretrain import pretrain
+        from spaars_ros.policy.bundle import save_bundle
+        from spaars_ros.run_folder import RunFolder
+        from spaars_ros.run_folder import RunOptions
+        folder = RunFolder(RunOptions(
+            out='', robot=robot, task=task, training=training, seed=seed,
+            overrides=overrides_of(settings or []), demonstrations=demonstrations))
+        dataset = folder.demonstrations()
+        with pretraining_shown(Console(stderr=True)) as progress:
+            bundle = pretrain(folder.robot, folder.task, folder.training, dataset, seed=seed,
+                              progress=progress)
+        save_bundle(bundle, out)
+        typer.echo(f'{out}: pretrained from {len(dataset.observations)} transitions')

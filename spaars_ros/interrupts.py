@@ -1,0 +1,71 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Ctrl-C and SIGTERM as one thing that is asked for, and taken at a good moment."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import signal
+from types import FrameType
+from types import TracebackType
+from typing import Any
+
+
+class Interrupted(KeyboardInterrupt):
+    """The operator asked for the end."""
+
+
+class Interrupts:
+    """
+    Handles SIGINT and SIGTERM while its `with` block runs.
+
+    At once, by raising Interrupted; inside `deferred` only where `check` is called.
+    """
+
+    def __init__(self) -> None:
+        self.requested = 0
+        """How often the end was asked for."""
+        self._deferred = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> 'Interrupts':
+        """Install the handlers."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Put the handlers of before back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested += 1
+        if not self._deferred:
+            raise Interrupted
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Let nothing be interrupted inside the block but at `check`."""
+        self._deferred += 1
+        try:
+            yield
+        finally:
+            self._deferred -= 1
+
+    def check(self, times: int = 1) -> None:
+        """Raise Interrupted when the end was asked for at least so many times."""
+        if self.requested >= times:
+            raise Interrupted
