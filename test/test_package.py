@@ -16,6 +16,7 @@
 
 import ast
 import configparser
+import importlib
 from importlib.util import find_spec
 import os
 from pathlib import Path
@@ -158,6 +159,24 @@ def test_changed_constraints_are_not_taken_for_set_up(tmp_path):
     result = call()
     assert result.returncode == 1
     assert 'setting up' in result.stderr
+
+
+def parameter_page():
+    """Return docs/parameters.md as the nodes' declarations make it."""
+    text = ['# Parameters', '',
+            "Made from the nodes' declarations; `ros2 param describe` shows the same. Live: "
+            '`ros2 param set` takes effect while the node runs; the others are read-only.']
+    for name in ('policy_server', 'cost_monitor', 'learner', 'sim'):
+        table = importlib.import_module(f'spaars_ros.nodes.{name}').PARAMETERS
+        text += ['', f'## {name}', '', table.markdown()]
+    return '\n'.join(text) + '\n'
+
+
+def test_parameter_page_says_what_the_nodes_declare():
+    path = ROOT / 'docs' / 'parameters.md'
+    if os.environ.get('UPDATE_DOCS'):
+        path.write_text(parameter_page())
+    assert path.read_text() == parameter_page(), 'UPDATE_DOCS=1 ./run test test/test_package.py'
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'config' / 'robot').glob('*.yaml')),
