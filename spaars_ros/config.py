@@ -209,6 +209,9 @@ class Training(Strict):
     tau: float = Field(0.005, gt=0, le=1, description='Polyak rate of the target critic')
     reward_scale: float = Field(0.2, gt=0, description='on rewards and costs alike')
 
+    shaping: float = Field(20.0, ge=0, description='weight of the task\'s potential in '
+                           'potential-based shaping; 0 for none')
+
     cvae_steps: int = Field(6000, ge=0, description='offline updates of the CVAE')
     kl_weight: float = Field(0.05, ge=0, description='on the mean KL, against the mean squared '
                              'error in units of the action variance')
@@ -236,6 +239,9 @@ class Training(Strict):
     trust_steps: int = Field(4000, ge=1, description='environment steps of the growth')
     explore_latent: float = Field(0.3, ge=0, description='std of the latent noise')
     explore_raw: float = Field(0.1, ge=0, description='std of the raw noise')
+    explore_correlation: float = Field(0.8, ge=0, lt=1, description='of the noise from tick to '
+                                       'tick; white noise hardly moves an arm')
+    policy_delay: int = Field(2, ge=1, description='critic updates a policy update')
     anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
                           'pretrained one')
     raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')

@@ -68,8 +68,8 @@ class SpaarsAgent(nn.Module):
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers at this rate."""
         def adam(*modules: nn.Module) -> torch.optim.Adam:
-            return torch.optim.Adam([p for m in modules for p in m.parameters()
-                                     if p.requires_grad], lr=rate, fused=True)
+            return torch.optim.Adam([p for m in modules for p in m.parameters()], lr=rate,
+                                    fused=True)
         self.optimisers = {
             'cvae': adam(self.encoder, self.decoder), 'value': adam(self.value),
             'critic': adam(self.critic), 'latent_policy': adam(self.latent_policy),

@@ -122,7 +122,9 @@ class FineTuner:
         scale = self.training.reward_scale
         self._online.add_episode(normalised[:-1], actions.astype(np.float32), scale * reward,
                                  scale * cost, normalised[1:],
-                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED))
+                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED),
+                                 scale * self.training.shaping
+                                 * self.task.potential(observations))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.steps += len(reward)
@@ -182,7 +184,7 @@ class FineTuner:
         online = self._online.sample(half, self._rng)
         batch = concatenate(online, self._offline.sample(t.batch - half, self._rng))
         losses = {'critic': self.agent.update_critic(batch)}
-        if self.updates >= t.utd * t.critic_steps:
+        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(self.agent.update_policies(batch))
         if self.updates % 10 == 0:
             self.agent.measure_lipschitz(batch)

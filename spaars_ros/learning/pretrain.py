@@ -44,6 +44,7 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
                     gamma=training.gamma, n_step=training.n_step)
     reward = task.reward(dataset.observations, dataset.actions, dataset.next_observations)
     cost = task.costs(dataset.next_observations, dataset.efforts)
+    weight = training.reward_scale * training.shaping
     starts = np.flatnonzero(np.diff(dataset.episode, prepend=dataset.episode[0] - 1))
     for start, end in zip(starts, [*starts[1:], len(reward)]):
         part = slice(start, end)
@@ -51,7 +52,10 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
                            training.reward_scale * reward[part],
                            training.reward_scale * cost[part],
                            normaliser(dataset.next_observations[part]),
-                           bool(dataset.terminations[end - 1]))
+                           bool(dataset.terminations[end - 1]),
+                           weight * task.potential(np.concatenate(
+                               [dataset.observations[part],
+                                dataset.next_observations[end - 1:end]])))
     return replay
 
 

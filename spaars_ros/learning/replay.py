@@ -49,8 +49,13 @@ class Replay:
         }
 
     def add_episode(self, observation: Array, action: Array, reward: Array, cost: Array,
-                    next_observation: Array, terminated: bool) -> None:
-        """Append an episode's transitions, (T, ...) each; normalised observations."""
+                    next_observation: Array, terminated: bool,
+                    potential: Array | None = None) -> None:
+        """
+        Append an episode's transitions, (T, ...) each; normalised observations.
+
+        :param potential: (T + 1,) shaping potential of the episode's states
+        """
         steps = len(reward)
         if self.size + steps > len(self._columns['reward']):
             self._grow(self.size + steps)
@@ -65,6 +70,9 @@ class Replay:
         discount = self.gamma ** (last + 1 - np.arange(steps)).astype(np.float32)
         if terminated:
             discount[last == steps - 1] = 0.0
+        if potential is not None:
+            # The n steps' shaping terms telescope; a terminal state has potential 0.
+            returns += discount * potential[last + 1] - potential[:steps]
         for name, values in (('observation', observation), ('action', action),
                              ('reward', returns), ('cost', costs),
                              ('next', next_observation[last]), ('discount', discount)):

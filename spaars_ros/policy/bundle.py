@@ -51,12 +51,13 @@ class BundleError(ValueError):
 
 
 class Exploration(BaseModel):
-    """Standard deviations of the Gaussian exploration noise."""
+    """The Gaussian exploration noise: standard deviations and correlation."""
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
     latent: float = Field(0.0, ge=0, le=2, description='of the latent action')
     raw: float = Field(0.0, ge=0, le=1, description='of the normalised raw action')
+    correlation: float = Field(0.0, ge=0, lt=1, description='of the noise from tick to tick')
 
 
 class Manifest(BaseModel):

@@ -15,6 +15,7 @@
 """One control tick from observation to command, free of ROS."""
 
 from dataclasses import dataclass
+import math
 from typing import Protocol
 
 import numpy as np
@@ -86,7 +87,8 @@ class ControlLoop:
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim)
         self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
-        self._noise = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(seed)
+        self._noise = np.zeros(m.latent_dim + m.action_dim)
 
     def swap(self, runtime: PolicyRuntime) -> None:
         """Decide with another bundle from the next tick on."""
@@ -97,7 +99,7 @@ class ControlLoop:
         self.episode += 1
         self.index = 0
         self.goal = self.task.sample_goal(np.random.default_rng([self.seed, self.episode, 0]))
-        self._noise = np.random.default_rng([self.seed, self.episode, 1])
+        self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
 
     def tick(self, state: RobotState) -> Tick:
@@ -113,8 +115,10 @@ class ControlLoop:
             return self._close(state, observation,
                                Flag.TERMINATED if terminated else Flag.TRUNCATED, None)
         m = self.runtime.manifest
-        noise = self._noise.standard_normal(m.latent_dim + m.action_dim)
-        decision = self.runtime.decide(observation, noise if self.explore else None)
+        fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
+        kept = m.exploration.correlation if self.index else 0.0
+        self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
+        decision = self.runtime.decide(observation, self._noise if self.explore else None)
         filtered = self.filter.apply(decision.action * self._scale, state)
         record = self._record(
             state, observation, flag=Flag.RUNNING, mode=decision.mode, gate=decision.gate,

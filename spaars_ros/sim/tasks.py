@@ -102,9 +102,18 @@ class ReachTask:
         -log(1 + e / 1 cm) / log(1 + 50 cm / 1 cm), which still rewards the last millimetre,
         less 0.01 of the mean squared action.
         """
-        error = self.tip_error(next_observation)
-        reach = np.log1p(error / REWARD_SCALE) / np.log1p(REWARD_RANGE / REWARD_SCALE)
-        return np.asarray(-reach - 0.01 * np.mean(np.square(action), axis=-1))
+        effort = 0.01 * np.mean(np.square(action), axis=-1)
+        return np.asarray(self.potential(next_observation) - effort)
+
+    def potential(self, observation: Array) -> Array:
+        """
+        Return the logarithmic closeness (...) to the target, in [-1, 0].
+
+        A learner may use it for potential-based shaping, which leaves the optimal policy as it is
+        (Ng, Harada and Russell 1999) and spares the critic what the state alone decides.
+        """
+        error = self.tip_error(observation)
+        return np.asarray(-np.log1p(error / REWARD_SCALE) / np.log1p(REWARD_RANGE / REWARD_SCALE))
 
     def cost_terms(self, next_observation: Array, effort: Array) -> dict[str, Array]:
         """Return each cost term (...) of the state reached, 1 where it is violated, else 0."""
