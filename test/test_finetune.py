@@ -1,0 +1,287 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Whole runs of `spaars finetune` as a process: what it leaves, and how it ends."""
+
+from collections.abc import Iterator
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from mcap.reader import make_reader
+import numpy as np
+import pytest
+from small_run import HORIZON
+from small_run import prepare
+from small_run import until
+
+from spaars_ros.data.recorder import read_steps
+from spaars_ros.policy.bundle import load_bundle
+
+pytestmark = pytest.mark.timeout(120)
+
+NODES = ('sim', 'learner', 'cost_monitor', 'policy_server')
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a small training, its demonstrations and its bundle."""
+    return prepare(tmp_path_factory.mktemp('small'))
+
+
+class Run:
+    """One `spaars finetune` process."""
+
+    def __init__(self, small: Path, out: Path, domain: int, *more: str, **env: str) -> None:
+        self.out = out
+        self.log = out.parent / f'{out.name}.txt'
+        arguments = [
+            sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--out', str(out),
+            '--evaluation-episodes', '2', *more]
+        if '--resume' not in more:
+            arguments += ['--training', str(small / 'training.yaml'), '--task',
+                          str(small / 'task.yaml'), '--bundle', str(small / 'initial.spaars')]
+        with open(self.log, 'ab') as log:
+            self.process = subprocess.Popen(
+                arguments, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1', **env})
+
+    @property
+    def text(self) -> str:
+        """Return what it printed."""
+        return self.log.read_text()
+
+    def wait(self, seconds: float = 90.0) -> int:
+        """Return the exit code."""
+        return self.process.wait(seconds)
+
+    def until_episode(self, number: int) -> None:
+        """Wait until an episode was shown."""
+        until(lambda: f'episode {number}/' in self.text or self.process.poll() is not None, 60.0,
+              f'episode {number}: {self.text}')
+        assert self.process.poll() is None, self.text
+
+    def processes(self) -> dict[str, int]:
+        """Return node -> pid of the run's nodes that live."""
+        found = {}
+        for entry in Path('/proc').iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                command = (entry / 'cmdline').read_bytes().decode(errors='replace')
+                state = (entry / 'stat').read_text().rpartition(')')[2].split()[0]
+            except OSError:
+                continue
+            if str(self.out / 'log') in command and state != 'Z':
+                found[re.search(r'__node:=(\w+)', command).group(1)] = int(entry.name)
+        return found
+
+    def summary(self) -> dict[str, Any]:
+        """Return summary.json."""
+        return json.loads((self.out / 'summary.json').read_text())
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Run]]:
+    """Return a list whose runs are killed after the test."""
+    made: list[Run] = []
+    yield made
+    for run in made:
+        if run.process.poll() is None:
+            run.process.kill()
+            run.process.wait()
+        for pid in run.processes().values():
+            os.kill(pid, signal.SIGKILL)
+
+
+def sequences(out: Path) -> np.ndarray:
+    """Return the sequence numbers of a recording in file order."""
+    schema, rows = read_steps(out / 'transitions.mcap')
+    return schema.get(rows, 'sequence')
+
+
+def test_a_run_leaves_every_transition_and_its_report(
+        small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """All files, all steps once and in order, every process gone."""
+    run = Run(small, tmp_path / 'run', 62, '--episodes', '6', '--json',
+              str(tmp_path / 'copy.json'))
+    runs.append(run)
+    assert run.wait() == 0, run.text
+    summary = run.summary()
+    for key in ('algorithm', 'seed', 'success_before', 'success_after', 'tip_error_before',
+                'tip_error_after', 'cost_last_fifth', 'cost_limit', 'online_steps', 'episodes',
+                'bundles_pushed', 'transitions_recorded', 'lost_ticks', 'wall_seconds'):
+        assert summary[key] is not None, key
+    assert summary['episodes'] == 6
+    assert summary['online_steps'] == summary['transitions_recorded'] == 6 * HORIZON
+    assert summary['bundles_pushed'] >= 2
+    assert summary['lost_ticks'] == 0
+    assert json.loads((tmp_path / 'copy.json').read_text())['episodes'] == 6
+    np.testing.assert_array_equal(sequences(run.out), np.arange(6 * (HORIZON + 1)))
+    schema, rows = read_steps(run.out / 'transitions.mcap')
+    # One control period between records of an episode: the lockstep lost and invented nothing.
+    for episode in range(6):
+        stamps = schema.get(rows, 'stamp')[schema.get(rows, 'episode') == episode]
+        np.testing.assert_allclose(np.diff(stamps), 0.05, atol=1e-6)
+    assert schema.get(rows, 'bundle_version').max() >= 2
+    with open(run.out / 'transitions.mcap', 'rb') as file:
+        assert make_reader(file).get_summary().statistics.message_count >= len(rows)
+    page = (run.out / 'report.html').read_text()
+    assert 'http://' not in page.replace('http://www.w3.org', '')
+    assert list((run.out / 'plots').glob('*.png'))
+    newest = sorted((run.out / 'checkpoints').glob('step_*.spaars'))[-1]
+    assert newest.name == f'step_{6 * HORIZON:06d}.spaars'
+    assert 'learner.npz' in load_bundle(newest).extras
+    assert not run.processes()
+
+
+def test_a_finished_run_can_be_resumed(small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """The second part goes on with the steps, episodes and networks of the first."""
+    first = Run(small, tmp_path / 'run', 63, '--episodes', '3')
+    runs.append(first)
+    assert first.wait() == 0, first.text
+    version = load_bundle(sorted((first.out / 'checkpoints').iterdir())[-1]).manifest.version
+    assert version >= 1
+    second = Run(small, tmp_path / 'run', 63, '--resume', '--episodes', '6')
+    runs.append(second)
+    assert second.wait() == 0, second.text
+    assert second.summary()['episodes'] == 6
+    assert second.summary()['transitions_recorded'] == 6 * HORIZON
+    np.testing.assert_array_equal(sequences(first.out), np.arange(6 * (HORIZON + 1)))
+    schema, rows = read_steps(first.out / 'transitions.mcap')
+    later = rows[schema.get(rows, 'episode') == 3]
+    assert schema.get(later, 'bundle_version').min() >= version
+    starts = rows[schema.get(rows, 'index') == 0]
+    assert len(np.unique(schema.get(starts, 'observation')[:, 0])) == 6
+    assert (np.diff(schema.get(rows, 'stamp')) > 0).all()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(
+        small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """Nobody loses a run by typing the same --out again."""
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'config.json').write_text('{}')
+    run = Run(small, tmp_path / 'run', 64)
+    runs.append(run)
+    assert run.wait() == 1
+    assert run.text.startswith('error: ')
+    assert 'holds a run already: --resume continues it' in run.text
+    assert len(run.text.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_in_order(
+        small: Path, tmp_path: Path, runs: list[Run], number: int) -> None:
+    """Code 0, every process gone, every step recorded, a report, and it can be resumed."""
+    run = Run(small, tmp_path / 'run', 65, '--episodes', '2000')
+    runs.append(run)
+    run.until_episode(3)
+    assert set(run.processes()) == set(NODES)
+    os.kill(run.process.pid, number)
+    assert run.wait(40.0) == 0, run.text
+    assert 'Traceback' not in run.text
+    assert not run.processes()
+    summary = run.summary()
+    assert summary['ended'] == 'interrupted'
+    assert summary['success_after'] is None
+    assert summary['online_steps'] == summary['transitions_recorded'] > 2 * HORIZON
+    count = len(sequences(run.out))
+    np.testing.assert_array_equal(sequences(run.out), np.arange(count))
+    assert (run.out / 'report.html').exists()
+    done = summary['episodes'] + 2
+    again = Run(small, run.out, 65, '--resume', '--episodes', str(done))
+    runs.append(again)
+    assert again.wait() == 0, again.text
+    np.testing.assert_array_equal(sequences(run.out), np.arange(len(sequences(run.out))))
+    assert len(sequences(run.out)) > count
+
+
+def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """The robot goes on without it; started again, it catches up from the server's spool."""
+    run = Run(small, tmp_path / 'run', 66, '--episodes', '60')
+    runs.append(run)
+    run.until_episode(2)
+    time.sleep(5.0)  # younger than that a dead node is not started again
+    before = run.processes()
+    os.kill(before['learner'], signal.SIGKILL)
+    assert run.wait() == 0, run.text
+    np.testing.assert_array_equal(sequences(run.out), np.arange(60 * (HORIZON + 1)))
+    assert run.summary()['transitions_recorded'] == 60 * HORIZON
+    schema, rows = read_steps(run.out / 'transitions.mcap')
+    versions = schema.get(rows, 'bundle_version')
+    assert (np.diff(versions) >= 0).all()
+    assert versions[-1] > 30
+    assert 'recovered' in (run.out / 'log' / 'learner.log').read_text()
+
+
+def test_a_killed_conductor_leaves_no_process(
+        small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """Nothing drives an arm that nobody watches."""
+    run = Run(small, tmp_path / 'run', 67, '--episodes', '2000')
+    runs.append(run)
+    run.until_episode(1)
+    assert set(run.processes()) == set(NODES)
+    run.process.kill()
+    run.process.wait()
+    until(lambda: not run.processes(), 15.0, 'nodes outlive the conductor')
+
+
+def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(
+        small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """The error names the node and what it said; nothing is left running."""
+    wrong = tmp_path / 'wrong.yaml'
+    wrong.write_text('/**/policy_server:\n  ros__parameters:\n    robot: no_such_robot\n')
+    run = Run(small, tmp_path / 'run', 68, '--params-file', str(wrong))
+    runs.append(run)
+    assert run.wait() == 1, run.text
+    assert 'error: policy_server: refused to configure' in run.text
+    assert 'no_such_robot' in run.text
+    assert 'Traceback' not in run.text
+    assert not run.processes()
+
+
+def test_a_node_that_dies_ends_the_run(small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """Without its cost monitor the run is not what the operator asked for."""
+    run = Run(small, tmp_path / 'run', 69, '--episodes', '2000')
+    runs.append(run)
+    run.until_episode(1)
+    os.kill(run.processes()['cost_monitor'], signal.SIGKILL)
+    assert run.wait() == 1, run.text
+    assert 'error: cost_monitor: its process ended with code -9' in run.text
+    assert not run.processes()
+    assert run.summary()['ended'] == 'failed'
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--robot', 'nobody'], "robot file 'nobody': no such file"),
+    (['--set', 'widht=3'], "unknown key 'widht'"),
+    (['--mode', 'fast'], 'mode: '),
+    (['--bundle', '/nowhere.spaars'], 'unreadable: /nowhere.spaars'),
+    (['--resume', '--out', '/nowhere'], '/nowhere: no run to resume'),
+])
+def test_a_wrong_argument_is_one_clear_line(
+        tmp_path: Path, arguments: list[str], message: str) -> None:
+    """No traceback, exit code 1."""
+    result = subprocess.run(
+        [sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--out', str(tmp_path / 'run'),
+         *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
