@@ -15,6 +15,7 @@
 """The policy server: newest observation to safe command, at the control rate."""
 
 from functools import partial
+import gc
 from pathlib import Path
 import time
 from typing import Any
@@ -183,6 +184,9 @@ class PolicyServer(ManagedNode):
         self._reported: tuple[object, ...] | None = None
         self._statistics = diagnostics.LoopStatistics()
         self._writer.start()
+        # A full collection takes several ms; what is loaded now stays, so it need not be looked at.
+        gc.collect()
+        gc.freeze()
         self._timers_on = [self.create_timer(self._robot.period, self._on_timer),
                            self.create_timer(1.0, self._diagnose)]
         self._announce()
