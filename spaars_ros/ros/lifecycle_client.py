@@ -36,6 +36,9 @@ FINALIZED = State.PRIMARY_STATE_FINALIZED
 STATES = {UNKNOWN: 'unknown', UNCONFIGURED: 'unconfigured', INACTIVE: 'inactive',
           ACTIVE: 'active', FINALIZED: 'finalized'}
 
+RESEND = 1.0
+"""s without an answer after which a request may have been lost."""
+
 
 class LifecycleError(RuntimeError):
     """A node did not reach the state that was asked for; `node` is its name."""
@@ -78,10 +81,9 @@ class LifecycleClient:
         for start, transition, verb in (
                 (UNCONFIGURED, Transition.TRANSITION_CONFIGURE, 'configure'),
                 (INACTIVE, Transition.TRANSITION_ACTIVATE, 'activate')):
-            left = max(deadline - time.monotonic(), 1.0)
-            if self.state(name, left) == start:
-                self._change(name, transition, verb, left)
-        state = self.state(name)
+            if self._known_state(name, deadline) == start:
+                self._change(name, start, transition, verb, deadline)
+        state = self._known_state(name, deadline)
         if state != ACTIVE:
             raise LifecycleError(name, f'is {STATES.get(state, "in transition")}, not active')
 
@@ -93,17 +95,40 @@ class LifecycleClient:
     def take_down(self, name: str, timeout: float) -> None:
         """Deactivate a node if it is active; raises LifecycleError."""
         if self.state(name) == ACTIVE:
-            self._change(name, Transition.TRANSITION_DEACTIVATE, 'deactivate', timeout)
+            self._change(name, ACTIVE, Transition.TRANSITION_DEACTIVATE, 'deactivate',
+                         time.monotonic() + timeout)
 
     def spin(self, seconds: float) -> None:
         """Handle callbacks for a while, then check that waiting makes sense."""
         self._executor.spin_once(timeout_sec=seconds)
         self._alive()
 
-    def _change(self, name: str, transition: int, verb: str, timeout: float) -> None:
+    def _known_state(self, name: str, deadline: float) -> int:
+        """Return the state of a node as soon as it answers; raises LifecycleError."""
+        while True:
+            # In short waits: a question that went to a node that was killed is never answered,
+            # and discovery takes its time to forget that node.
+            state = self.state(name, RESEND)
+            if state != UNKNOWN or time.monotonic() > deadline:
+                return state
+
+    def _change(self, name: str, start: int, transition: int, verb: str, deadline: float) -> None:
+        """Make a transition from a state; raises LifecycleError."""
         request = ChangeState.Request(transition=Transition(id=transition))
-        future = self._client(name, 'change_state').call_async(request)
-        if not self._result(future, name, timeout).success:
+        client = self._client(name, 'change_state')
+        future = client.call_async(request)
+        asked = time.monotonic()
+        while not future.done():
+            now = time.monotonic()
+            if now > deadline:
+                raise LifecycleError(name, f'did not {verb} in time')
+            if now - asked > RESEND:
+                # A node at work does not answer; one that still is where it was got no request.
+                if self.state(name, RESEND) == start and not future.done():
+                    future = client.call_async(request)
+                asked = time.monotonic()
+            self.spin(0.05)
+        if not future.result().success:
             raise LifecycleError(name, f'refused to {verb}')
 
     def _client(self, name: str, service: str) -> Client:
