@@ -20,6 +20,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
+from rclpy.client import Client
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
@@ -44,7 +45,7 @@ GAINS = PIDGains()
 
 
 def _limit(name: str, limit: float, which: str) -> Param:
-    return Param(name, limit, f'limit of {which}; its default is the robot file\'s',
+    return Param(name, limit, f"limit of {which}; its default is the robot file's",
                  unit='cost an episode', low=0.0, high=1e9, live=True)
 
 
@@ -119,7 +120,7 @@ class CostMonitor(ManagedNode):
             Float64MultiArray, 'cost_monitor/multiplier', QOS['cost_monitor/multiplier'])
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics',
                                                   QOS['/diagnostics'])
-        self._estop = self.create_client(Trigger, 'policy_server/estop')
+        self._estop: 'Client[Any, Any]' = self.create_client(Trigger, 'policy_server/estop')
         self._made = [self._cost, self._multiplier, self._diagnostics, self._estop,
                       self.create_subscription(Float64MultiArray, 'policy_server/step',
                                                self._on_step, QOS['policy_server/step'])]

@@ -20,7 +20,6 @@ from pathlib import Path
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.client import Client
 from rclpy.duration import Duration
 from rclpy.task import Future
@@ -37,7 +36,6 @@ from spaars_ros.data.spool import Spool
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
-from spaars_ros.ros import diagnostics
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import JointStateReader
@@ -51,6 +49,7 @@ from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.replayer import StepReplayer
+from spaars_ros.ros.reporter import ServerReporter
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
@@ -130,8 +129,6 @@ class PolicyServer(ManagedNode):
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
                                     version=runtime.manifest.version)
         self._opened.append(self._intake)
-        self._swapped = time.monotonic()
-        self._learner_seen = False
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))
@@ -144,14 +141,12 @@ class PolicyServer(ManagedNode):
         self._codec = ArrayCodec(schema)
         self._steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                             QOS['policy_server/step'])
-        self._status = self.create_publisher(DiagnosticArray, 'policy_server/status',
-                                             QOS['policy_server/status'])
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics',
-                                                  QOS['/diagnostics'])
+        self._reporter = ServerReporter(self, self._loop, self._latch, self._spool, self._intake)
         self._replayer = StepReplayer(self._spool, lambda row: self._steps.publish(
             self._codec.encode(row)))
         self._opened.append(self._replayer)
-        for publisher in (self._writer.publisher, self._steps, self._status, self._diagnostics):
+        for publisher in (self._writer.publisher, self._steps, self._reporter.status,
+                          self._reporter.diagnostics):
             make(publisher)
         make(self.create_subscription(UInt8MultiArray, 'learner/policy',
                                       lambda msg: self._intake.offer(msg.data),
@@ -162,7 +157,7 @@ class PolicyServer(ManagedNode):
         make(self.create_service(Trigger, 'policy_server/reset', self._on_reset))
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
-        self._reset_client: Client | None = None
+        self._reset_client: 'Client[Any, Any] | None' = None
         if p['reset_service']:
             self._reset_client = self.create_client(Trigger, p['reset_service'])
             make(self._reset_client)
@@ -181,15 +176,13 @@ class PolicyServer(ManagedNode):
         self._first_slot: int | None = None
         self._slot = 0
         self._reset_deadline: float | None = None
-        self._reported: tuple[object, ...] | None = None
-        self._statistics = diagnostics.LoopStatistics()
         self._writer.start()
-        # A full collection takes several ms; what is loaded now stays, so it need not be looked at.
+        # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()
         self._timers_on = [self.create_timer(self._robot.period, self._on_timer),
                            self.create_timer(1.0, self._diagnose)]
-        self._announce()
+        self._reporter.announce(self._super.phase)
 
     def deactivate(self) -> None:
         """Come to rest; the zero command is the last message on the wire."""
@@ -207,7 +200,7 @@ class PolicyServer(ManagedNode):
             time.sleep(self._robot.period)
         for publisher in (self._writer.publisher, self._steps):
             publisher.wait_for_all_acked(Duration(seconds=0.5))
-        self._announce('not active')
+        self._reporter.announce(self._super.phase, 'not active')
 
     def cleanup(self) -> None:
         """Close threads, spool and topics."""
@@ -300,7 +293,6 @@ class PolicyServer(ManagedNode):
         runtime = self._intake.take()
         if runtime is not None:
             self._loop.swap(runtime)
-            self._swapped = begin
         running = self._super.phase is Phase.RUNNING
         if running and not self._timed and self._sent[0]:
             gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._robot.period)
@@ -309,11 +301,11 @@ class PolicyServer(ManagedNode):
         self._send(answer.command, state.stamp_ns)
         end = time.monotonic()
         self._loop.latency = end - begin
-        self._statistics.add(end, end - begin)
+        self._reporter.loop_statistics.add(end, end - begin)
         self._record(answer.record)
         if self._super.take_reset_request():
             self._call_reset()
-        self._announce()
+        self._reporter.announce(self._super.phase)
 
     def _send(self, command: Array | None, stamp: int | None = None) -> None:
         stamp = self._sent[0] if stamp is None else stamp
@@ -340,7 +332,7 @@ class PolicyServer(ManagedNode):
     def _trip(self, stop: Stop) -> None:
         """Latch a stop, close the episode, say so."""
         self._record(self._super.trip(stop))
-        self._announce()
+        self._reporter.announce(self._super.phase)
 
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
@@ -363,7 +355,7 @@ class PolicyServer(ManagedNode):
         if cause is None:
             self._writer.start()
             self._reset_deadline = None
-        self._announce()
+        self._reporter.announce(self._super.phase)
         return response
 
     def _call_reset(self) -> None:
@@ -371,7 +363,7 @@ class PolicyServer(ManagedNode):
         self._reset_deadline = time.monotonic() + RESET_TIMEOUT
         self._reset_client.call_async(Trigger.Request()).add_done_callback(self._on_reset_done)
 
-    def _on_reset_done(self, future: Future) -> None:
+    def _on_reset_done(self, future: 'Future[Any]') -> None:
         answer = future.result()
         if not self.is_active or self._super.phase is not Phase.RESETTING or answer is None:
             return
@@ -385,59 +377,14 @@ class PolicyServer(ManagedNode):
         if not self._timed and self._state.stamp_ns >= int(answer.message):
             self._tick(time.monotonic())
 
+    def _diagnose(self) -> None:
+        self._reporter.diagnose(self._super.phase, self._watchdog.out_of_order)
+
     def _on_fetch(self, msg: Float64MultiArray) -> None:
         if len(msg.data) != 2:
             self.get_logger().error(f'learner/fetch has {len(msg.data)} values, expected 2')
         elif not self._replayer.request(int(msg.data[0]), int(msg.data[1])):
             self.get_logger().warning('learner/fetch: too many requests wait')
-
-    def _announce(self, message: str = '') -> None:
-        """Publish the status when it changed."""
-        stop, phase = self._super.latch.stop, self._super.phase
-        version = self._loop.runtime.manifest.version
-        if (stop, phase, version, message) == self._reported:
-            return
-        if stop is not None and (self._reported is None or self._reported[0] != stop):
-            self.get_logger().error(f'stop {stop}')
-        self._reported = (stop, phase, version, message)
-        code = stop.code if stop else 'BUDGET_DONE' if phase is Phase.DONE else ''
-        values = {'code': code, 'phase': phase.name, 'episode': self._loop.episode,
-                  'bundle_version': version}
-        if stop:
-            values.update(value=stop.value, threshold=stop.threshold, text=stop.text)
-        level = diagnostics.ERROR if stop else diagnostics.OK
-        self._publish(self._status, diagnostics.status(
-            'policy_server', level, message or (str(stop) if stop else phase.value), **values))
-
-    def _publish(self, publisher: Any, *statuses: Any) -> None:
-        publisher.publish(diagnostics.diagnostic_array(self.get_clock().now().to_msg(), statuses))
-
-    def _diagnose(self) -> None:
-        """Publish what a person looks at, once a second."""
-        for refusal in self._intake.refusals[:]:
-            self._intake.refusals.remove(refusal)
-            self.get_logger().warning(f'bundle refused: {refusal}')
-        learner = self.count_publishers(self.resolve_topic_name('learner/policy')) > 0
-        self._learner_seen |= learner
-        version, stop = self._loop.runtime.manifest.version, self._super.latch.stop
-        level, message = diagnostics.OK, self._super.phase.value
-        if stop is not None:
-            level, message = diagnostics.ERROR, str(stop)
-        elif self._spool.error:
-            level, message = diagnostics.WARN, f'spool: {self._spool.error}'
-        elif self._learner_seen and not learner:
-            level, message = diagnostics.WARN, f'learner gone: running bundle version {version}'
-        elif self._intake.last_refusal:
-            level, message = diagnostics.WARN, f'bundle refused: {self._intake.last_refusal}'
-        self._publish(self._diagnostics, diagnostics.status(
-            'policy_server: control loop', level, message, **self._statistics.values(),
-            lost_ticks=self._loop.lost_ticks, episode=self._loop.episode,
-            phase=self._super.phase.name, stop=stop.code if stop else '',
-            bundle_version=version, bundle_age_s=time.monotonic() - self._swapped,
-            bundles_accepted=self._intake.accepted, bundles_refused=self._intake.refused,
-            refusal=self._intake.last_refusal, learner_connected=learner,
-            spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
-            out_of_order=self._watchdog.out_of_order, **self._loop.filter.counts))
 
 
 def main(args: list[str] | None = None) -> int:

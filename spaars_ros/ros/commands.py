@@ -14,6 +14,7 @@
 
 """Joint velocities as the messages that ros2_control's controllers take."""
 
+from typing import Any
 from typing import Union
 
 import numpy as np
@@ -46,7 +47,7 @@ class CommandWriter:
         self.interface = interface
         kind: type[Union[Float64MultiArray, JointTrajectory]] = (
             JointTrajectory if interface == 'joint_trajectory' else Float64MultiArray)
-        self.publisher: Publisher = node.create_publisher(kind, 'command', QOS['command'])
+        self.publisher: 'Publisher[Any]' = node.create_publisher(kind, 'command', QOS['command'])
         self._lower, self._upper = np.asarray(robot.limits.position).T
         self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity)
         self._target: Array | None = None

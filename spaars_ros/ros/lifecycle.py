@@ -140,7 +140,7 @@ class ManagedNode(LifecycleNode):
             return TransitionCallbackReturn.SUCCESS
         return TransitionCallbackReturn.FAILURE
 
-    def _changed(self, parameters: list[Parameter]) -> None:
+    def _changed(self, parameters: 'list[Parameter[Any]]') -> None:
         names = {parameter.name for parameter in parameters}
         values = {name: value for name, value in self.values().items() if name in names}
         if values:
@@ -161,7 +161,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
-    rclpy.init(args=args if args is not None else sys.argv,
+    rclpy.init(args=list(sys.argv if args is None else args),
                signal_handler_options=SignalHandlerOptions.NO)
     try:
         node = factory()

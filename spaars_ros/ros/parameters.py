@@ -51,18 +51,18 @@ class Param:
     def check(self, value: Any) -> str:
         """Return what is wrong with a value, or ''."""
         kind = type(self.default)
-        if kind is float and type(value) is int:
-            value = float(value)
-        if type(value) is not kind:
+        given: Any = float(value) if kind is float and type(value) is int else value
+        fits = type(given) is kind
+        if not fits:
             return f'{self.name}: {value!r} is not a {kind.__name__}'
         # NaN compares false with both ends of a range, so it has to be asked for.
-        if kind is float and not math.isfinite(value):
+        if kind is float and not math.isfinite(given):
             return f'{self.name}: {value} is not finite'
-        if self.low is not None and value < self.low:
+        if self.low is not None and given < self.low:
             return f'{self.name}: {value} is below {self.low:g}'
-        if self.high is not None and value > self.high:
+        if self.high is not None and given > self.high:
             return f'{self.name}: {value} is above {self.high:g}'
-        if self.choices and value not in self.choices:
+        if self.choices and given not in self.choices:
             return f'{self.name}: {value!r} is not one of {list(self.choices)}'
         return ''
 
@@ -119,7 +119,7 @@ class ParameterTable:
         """Return name -> value as the node has it now."""
         return {name: self._cast(name, node.get_parameter(name).value) for name in self.params}
 
-    def check(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+    def check(self, parameters: 'Iterable[Parameter[Any]]') -> SetParametersResult:
         """Validate without side effects: for `add_on_set_parameters_callback`."""
         for parameter in parameters:
             param = self.params.get(parameter.name)
