@@ -29,9 +29,9 @@ Callback = Callable[[str, int, int, dict[str, float]], None]
 
 
 @contextmanager
-def pretraining_shown(console: Console) -> Iterator[Callback]:
+def pretraining_shown(console: Console, plain: bool = False) -> Iterator[Callback]:
     """Yield the progress callback for `pretrain`."""
-    if not console.is_terminal:
+    if plain or not console.is_terminal:
         said: set[str] = set()
 
         def line(stage: str, done: int, total: int, losses: dict[str, float]) -> None:

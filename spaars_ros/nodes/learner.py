@@ -20,7 +20,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger

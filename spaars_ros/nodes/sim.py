@@ -23,7 +23,7 @@ from typing import Union
 from builtin_interfaces.msg import Time
 import numpy as np
 from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray

@@ -130,15 +130,17 @@ class Conductor:
             self.view.update()
 
     def take_down(self) -> None:
-        """Deactivate the nodes in reverse order; a second request to end cuts it short."""
+        """Deactivate, then clean up the nodes in reverse order; a second request to end cuts it short."""
         self._patience = self._interrupts.requested + 1
         self.view.state.phase = 'stopping'
         self.view.update(now=True)
-        for name in reversed(self.names):
-            try:
-                self._client.take_down(name, TAKE_DOWN)
-            except (LifecycleError, ConductorError) as error:
-                self.view.say(f'while stopping: {error}')
+        # All stand still before the first one lets go of its files; the report reads them.
+        for step in (self._client.take_down, self._client.clean_up):
+            for name in reversed(self.names):
+                try:
+                    step(name, TAKE_DOWN)
+                except (LifecycleError, ConductorError) as error:
+                    self.view.say(f'while stopping: {error}')
 
     def _revive_learner(self) -> None:
         """Activate a learner that was started again; the robot went on without it."""

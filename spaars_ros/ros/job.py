@@ -77,7 +77,7 @@ def pretrained(folder: RunFolder, view: LiveView) -> Path:
     dataset = folder.demonstrations()
     from spaars_ros.learning.pretrain import pretrain
     view.say(f'pretraining from {len(dataset.observations)} transitions')
-    with pretraining_shown(view.console) as progress:
+    with pretraining_shown(view.console, view.plain) as progress:
         bundle = pretrain(folder.robot, folder.task, folder.training, dataset,
                           seed=folder.options.seed, progress=progress)
     save_bundle(bundle, path)

@@ -14,6 +14,7 @@
 
 """The node graph of `bringup` as ROS 2 launch actions; imported by the launch files only."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.actions import OpaqueFunction
 from launch.actions import Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node
@@ -84,6 +86,11 @@ def settings_from(values: dict[str, str]) -> RunSettings:
     return RunSettings(**kept)
 
 
+def _end(reason: str) -> Callable[[ProcessExited, LaunchContext], list[Shutdown]]:
+    """Return an on_exit that ends the launch once: launch_ros fails on a second Shutdown."""
+    return lambda event, context: [] if context.is_shutdown else [Shutdown(reason=reason)]
+
+
 def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNode:
     """Return the launch action of one node."""
     parameters: list[Any] = [node.parameters]
@@ -94,7 +101,8 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         namespace=settings.namespace, parameters=parameters,
         remappings=list(node.remappings), output='screen', emulate_tty=True,
         respawn=node.respawn, respawn_delay=1.0,
-        on_exit=[] if node.respawn else [Shutdown(reason=f'{node.name} ended')],
+        # The learner's torch takes longer to import than launch waits after SIGINT.
+        sigterm_timeout='20', on_exit=None if node.respawn else _end(f'{node.name} ended'),
         arguments=['--ros-args', '--log-level', settings.log_level])
 
 
@@ -116,7 +124,7 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=settings.namespace, arguments=arguments, output='screen',
                 emulate_tty=True, respawn=False,
-                on_exit=[Shutdown(reason='the conductor ended')])
+                sigterm_timeout='60', on_exit=_end('the conductor ended'))
 
 
 def launch_description(job: str, arguments: list[str], *, learner: bool = True,

@@ -62,7 +62,7 @@ class LifecycleClient:
         self._node = node
         self._executor = executor
         self._alive = alive
-        self._clients: dict[tuple[str, str], Client] = {}
+        self._clients: dict[tuple[str, str], 'Client[Any, Any]'] = {}
 
     def state(self, name: str, timeout: float = 2.0) -> int:
         """Return the primary state of a node, UNKNOWN when it does not answer."""
@@ -98,6 +98,12 @@ class LifecycleClient:
             self._change(name, ACTIVE, Transition.TRANSITION_DEACTIVATE, 'deactivate',
                          time.monotonic() + timeout)
 
+    def clean_up(self, name: str, timeout: float) -> None:
+        """Let an inactive node close its files; raises LifecycleError."""
+        if self.state(name) == INACTIVE:
+            self._change(name, INACTIVE, Transition.TRANSITION_CLEANUP, 'clean up',
+                         time.monotonic() + timeout)
+
     def spin(self, seconds: float) -> None:
         """Handle callbacks for a while, then check that waiting makes sense."""
         self._executor.spin_once(timeout_sec=seconds)
@@ -128,24 +134,25 @@ class LifecycleClient:
                     future = client.call_async(request)
                 asked = time.monotonic()
             self.spin(0.05)
-        if not future.result().success:
+        answer = future.result()
+        if answer is None or not answer.success:
             raise LifecycleError(name, f'refused to {verb}')
 
-    def _client(self, name: str, service: str) -> Client:
+    def _client(self, name: str, service: str) -> 'Client[Any, Any]':
         key = (name, service)
         if key not in self._clients:
             kind = GetState if service == 'get_state' else ChangeState
             self._clients[key] = self._node.create_client(kind, f'{name}/{service}')
         return self._clients[key]
 
-    def _wait_for_service(self, client: Client, name: str, timeout: float) -> None:
+    def _wait_for_service(self, client: 'Client[Any, Any]', name: str, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         while not client.service_is_ready():
             if time.monotonic() > deadline:
                 raise LifecycleError(name, f'did not come up within {timeout:.0f} s')
             self.spin(0.05)
 
-    def _result(self, future: Future, name: str, timeout: float) -> Any:
+    def _result(self, future: 'Future[Any]', name: str, timeout: float) -> Any:
         deadline = time.monotonic() + timeout
         while not future.done():
             if time.monotonic() > deadline:

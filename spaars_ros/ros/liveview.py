@@ -194,8 +194,8 @@ def panel(state: LiveState) -> Panel:
     parts: list[Any] = [head, Text(), body, Text(), foot]
     if state.message:
         parts += [Text(), Text(state.message, style='yellow')]
-    return Panel(Group(*parts), title=Text(f' spaars {state.title} ', style='bold'),
-                 title_align='left', subtitle=Text(f' {state.subtitle} '),
+    return Panel(Group(*parts), title=Text(f'spaars {state.title}', style='bold'),
+                 title_align='left', subtitle=Text(state.subtitle),
                  subtitle_align='right', border_style='dim', padding=(1, 2))
 
 
