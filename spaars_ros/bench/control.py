@@ -80,22 +80,21 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
     (folder / 'task.yaml').write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json'), 'horizon': horizon}))
     training = load_training('spaars', **QUICK)
+    # As many updates a second as at the robot's own rate.
+    training = training.model_copy(update={'utd': training.utd * base.control.rate / rate})
     demonstrations = resolve(training.demonstrations)
-    if bundle and demonstrations.exists():
-        start = load_bundle(Path(bundle))
+    # What follows needs torch: memory that stays, but no time of what is measured later.
+    from spaars_ros.learning.pretrain import pretrain
+    from spaars_ros.sim.operator import collect
+    reach = ReachTask(base, settings)
+    if demonstrations.exists():
+        dataset = load_dataset(demonstrations, base, reach)
     else:
-        # Only here, in a process that is gone before anything is timed, would torch be too much
-        # to import; it costs memory, not time, so it stays.
-        from spaars_ros.learning.pretrain import pretrain
-        from spaars_ros.sim.operator import collect
-        arm, reach = load_robot(str(folder / 'robot.yaml')), ReachTask(base, settings)
-        if demonstrations.exists():
-            dataset = load_dataset(demonstrations, arm, reach)
-        else:
-            dataset = collect(base, settings, episodes=8, seed=0)
-            demonstrations = folder / 'demonstrations.h5'
-            save_dataset(dataset, demonstrations)
-        start = pretrain(arm, reach, training, dataset, seed=0)
+        dataset = collect(base, settings, episodes=8, seed=0)
+        demonstrations = folder / 'demonstrations.h5'
+        save_dataset(dataset, demonstrations)
+    start = load_bundle(Path(bundle)) if bundle else \
+        pretrain(base, reach, training, dataset, seed=0)
     training = training.model_copy(update={'demonstrations': str(demonstrations)})
     (folder / 'training.yaml').write_text(yaml.safe_dump(training.model_dump(mode='json')))
     save_bundle(start, folder / 'initial.spaars')
@@ -163,7 +162,8 @@ def evaluate(load: LoadGenerator, spool: Path) -> dict[str, Any]:
     for swap in swaps:
         near[max(swap + AROUND_SWAP[0], 0):swap + AROUND_SWAP[1] + 1] = True
     late = answered & counted & (load.hops > 0.5 * load.period)
-    inner = schema.get(rows, 'latency')[(schema.get(rows, 'index') > 0) & counted[slots]]
+    later = schema.get(rows, 'index') > 0  # the latency in a record is the previous tick's
+    inner = schema.get(rows, 'latency')[later & counted[slots]]
     hop, bare_hop = _percentile(hops, 50), _percentile(bare, 50)
     return {
         'hop_ratio_p50': hop / bare_hop,
@@ -184,8 +184,8 @@ def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
     Measure the control loop for `seconds` at `rate` Hz; returns what `--json` writes.
 
     Times are in ms. `callback`: the server's own part, from the subscription's callback to the
-    command handed to DDS. `lost_ticks`: joint_states that were never answered; `late_swaps`: ticks about
-    a bundle swap whose answer took more than half a period.
+    command handed to DDS. `lost_ticks`: joint_states that were never answered; `late_swaps`:
+    ticks about a bundle swap whose answer took more than half a period.
     :param learner: whether the learner trains beside it and pushes bundles
     :param bundle: policy bundle with learner tensors; '' makes one of the same size
     :raises LifecycleError: a node does not come up
@@ -259,8 +259,12 @@ def main(args: Sequence[str] | None = None) -> int:
     parser.add_argument('--bundle', default='', help='policy bundle with learner tensors')
     parser.add_argument('--json', default='', help='also write the result to this file')
     given = parser.parse_args(args)
-    result = run(seconds=given.seconds, rate=given.rate, learner=not given.no_learner,
-                 bundle=given.bundle)
+    try:
+        result = run(seconds=given.seconds, rate=given.rate, learner=not given.no_learner,
+                     bundle=given.bundle)
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.stderr.write(f'bench control: {error}\n')
+        return 1
     text = json.dumps(result, indent=2)
     sys.stdout.write(text + '\n')
     if given.json:
