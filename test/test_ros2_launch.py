@@ -146,17 +146,17 @@ def test_wrong_robot_file_ends_the_launch_and_names_it(tmp_path):
 def test_finetune_launch_comes_up_takes_parameters_and_ends_by_itself(tmp_path):
     from rcl_interfaces.srv import SetParameters
     import rclpy
+    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     launched = Launched('finetune.launch.py', tmp_path, DOMAIN + 2, sim='true',
-                        training='smoke', episodes='3', out=tmp_path / 'run')
+                        training='smoke', episodes='12', out=tmp_path / 'run')
     context = rclpy.Context()
     try:
-        for name in ('sim', 'learner', 'cost_monitor', 'policy_server'):
-            launched.until(f'active: {name}', 400)
+        launched.until('episode 1/12', 300)
         rclpy.init(context=context, domain_id=DOMAIN + 2)
         node = rclpy.create_node('somebody', context=context)
-        executor = rclpy.executors.SingleThreadedExecutor(context=context)
+        executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)
         client = node.create_client(SetParameters, '/cost_monitor/set_parameters')
         assert client.wait_for_service(20.0)
@@ -165,8 +165,10 @@ def test_finetune_launch_comes_up_takes_parameters_and_ends_by_itself(tmp_path):
         future = client.call_async(request)
         executor.spin_until_future_complete(future, 20.0)
         assert future.result().results[0].successful
+        launched.until(' of 4 ', 60)
+        launched.until('episode 12/12', 150)
     finally:
-        code = launched.end(150)
+        code = launched.end(100)
         if context.ok():
             rclpy.shutdown(context=context)
     assert code == 0, launched.text
