@@ -102,6 +102,7 @@ class Rig(Node):
         self.robot = load_robot()
         self.arm = Arm(self.robot)
         self.velocity = np.zeros(7)
+        self.follow = True
         self.mutate: Callable[[JointState], JointState | None] = lambda msg: msg
         self.commands: list[Float64MultiArray] = []
         self.asked: list[int] = []
@@ -144,7 +145,8 @@ class Rig(Node):
 
     def _on_command(self, msg: Float64MultiArray) -> None:
         self.commands.append(msg)
-        self.velocity = np.array(msg.data)
+        if self.follow:
+            self.velocity = np.array(msg.data)
 
     def _on_step(self, msg: Float64MultiArray) -> None:
         self.codec = self.codec or ArrayCodec.of_message(msg)
@@ -480,6 +482,80 @@ def test_a_spool_that_cannot_write_stops_the_arm_before_a_record_is_lost(
     assert spool.flush()
     assert spool.read(0, count - 1)[:, 0].tolist() == list(range(count))
     assert rig.call('policy_server/reset').success
+
+
+def test_a_lost_learner_is_said_and_its_last_bundle_goes_on(start: Callable[..., Rig],
+                                                            bundle: Bundle) -> None:
+    rig = start()
+    rig.policy.publish(encode_bytes(newer(bundle, 4)))
+    rig.spin_until(lambda: rig.diagnostics
+                   and values_of(rig.diagnostics[-1])['learner_connected'] == 'True'
+                   and rig.steps[-1]['bundle_version'][0] == 4)
+    rig.destroy_publisher(rig.policy)
+    rig.spin_until(lambda: rig.diagnostics[-1].message
+                   == 'learner gone: running bundle version 4')
+    count = len(rig.steps)
+    rig.spin_until(lambda: len(rig.steps) > count + 5)
+    assert rig.steps[-1]['bundle_version'][0] == 4 and rig.code == ''
+
+
+def test_missed_periods_are_counted(start: Callable[..., Rig]) -> None:
+    rig = start(trigger='timer')
+    before = rig.server._loop.lost_ticks
+    time.sleep(10.5 * rig.robot.period)
+    rig.spin_for(0.3)
+    assert rig.server._loop.lost_ticks - before >= 9
+
+
+def test_a_clock_that_jumps_back_stops(start: Callable[..., Rig]) -> None:
+    rig = start()
+
+    def back(msg: JointState) -> JointState:
+        msg.header.stamp.sec -= 100
+        return msg
+
+    rig.mutate = back
+    rig.spin_until(lambda: rig.code == 'CLOCK_JUMP')
+    rig.spin_until(lambda: rig.standing)
+
+
+def test_joint_states_from_the_future_stop(start: Callable[..., Rig]) -> None:
+    rig = start()
+
+    def ahead(msg: JointState) -> JointState:
+        msg.header.stamp.sec += 100
+        return msg
+
+    rig.mutate = ahead
+    rig.spin_until(lambda: rig.code == 'CLOCK_AHEAD')
+
+
+@pytest.mark.parametrize('answer', ['false', 'nothing'])
+def test_a_reset_that_fails_stops(start: Callable[..., Rig], tmp_path: Path, answer: str,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('spaars_ros.nodes.policy_server.RESET_TIMEOUT', 1.0)
+    task = tmp_path / 'short.yaml'
+    text = (Path(__file__).parents[1] / 'config/task/reach.yaml').read_text()
+    task.write_text(text.replace('horizon: 100', 'horizon: 8').replace('hold: 10', 'hold: 2'))
+    rig = start(task=str(task), reset_service='arm/reset')
+    if answer == 'false':
+        rig.create_service(Trigger, 'arm/reset', lambda request, response: response)
+    rig.spin_until(lambda: rig.code == 'RESET_FAILED', 20.0)
+    assert 'arm/reset' in rig.statuses[-1]['text'] and rig.standing
+
+
+def test_position_interface_starts_at_the_measured_position(start: Callable[..., Rig]) -> None:
+    """From the last commanded position, an arm moved by hand would jump back there."""
+    rig = start(active=False, command_interface='forward_position')
+    rig.follow = False
+    rig.arm.reset(np.asarray(rig.robot.home) + 0.1)
+    assert rig.server.trigger_configure() == OK and rig.server.trigger_activate() == OK
+    rig.spin_until(lambda: len(rig.commands) > 3)
+    limit = np.asarray(rig.robot.limits.velocity) * rig.robot.period
+    for msg in rig.commands:
+        assert (np.abs(np.array(msg.data) - rig.arm.state().position) <= 2.0 * limit + 0.01).all()
+    assert (np.abs(np.array(rig.commands[0].data) - np.asarray(rig.robot.home) - 0.1)
+            <= limit).all()
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])

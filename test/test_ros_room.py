@@ -1,0 +1,184 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Codecs and parameters: what is malformed is named."""
+
+from array import array
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.ros import codecs
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import JointStateReader
+from spaars_ros.ros.diagnostics import LoopStatistics
+from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.qos import QOS
+
+SCHEMA = StepSchema(observation=4, latent=2, action=3)
+JOINTS = ['a', 'b', 'c']
+
+
+def joint_state(**changes: Any) -> JointState:
+    values = {'name': ['c', 'gripper', 'a', 'b'], 'position': [3.0, 9.0, 1.0, 2.0],
+              'velocity': [0.3, 0.9, 0.1, 0.2], 'effort': [30.0, 90.0, 10.0, 20.0], **changes}
+    return JointState(**values)
+
+
+def test_step_record_survives_the_wire_and_its_labels_describe_it() -> None:
+    row = np.arange(SCHEMA.width, dtype=float)
+    msg = ArrayCodec(SCHEMA).encode(row)
+    assert np.array_equal(ArrayCodec(SCHEMA).row(msg), row)
+    other = ArrayCodec.of_message(msg)
+    assert other.fields == SCHEMA.fields
+    place = msg.layout.dim[list(SCHEMA.fields).index('action')]
+    assert (place.label, place.size, place.stride) == ('action', 3, SCHEMA.fields['action'].start)
+
+
+def test_a_message_of_another_schema_names_the_field() -> None:
+    msg = ArrayCodec(StepSchema(observation=5, latent=2, action=3)).encode_fields()
+    with pytest.raises(CodecError, match='observation has size 5') as error:
+        ArrayCodec(SCHEMA).row(msg)
+    assert error.value.code == 'WRONG_LAYOUT'
+    with pytest.raises(CodecError, match="'y'"):
+        ArrayCodec({'x': 1}).row(ArrayCodec({'y': 1}).encode([1.0]))
+
+
+def test_a_message_with_too_few_values_is_refused() -> None:
+    msg = ArrayCodec({'x': 2, 'y': 1}).encode([1.0, 2.0, 3.0])
+    msg.data = msg.data[:2]
+    with pytest.raises(CodecError, match='2 values'):
+        ArrayCodec({'x': 2, 'y': 1}).row(msg)
+    with pytest.raises(CodecError, match='NO_LABELS'):
+        ArrayCodec.of_message(Float64MultiArray(data=[1.0]))
+
+
+def test_a_non_finite_field_is_refused_unless_allowed() -> None:
+    codec = ArrayCodec({'x': 1, 'gate': 1})
+    with pytest.raises(CodecError, match='gate'):
+        codec.row(codec.encode([1.0, math.nan]))
+    assert math.isnan(codec.row(codec.encode([1.0, math.nan]), nonfinite=('gate',))[1])
+    with pytest.raises(CodecError, match='x is'):
+        codec.row(codec.encode([math.inf, 0.0]), nonfinite=('gate',))
+
+
+def test_joint_states_are_put_into_the_robot_files_order() -> None:
+    msg = joint_state()
+    msg.header.stamp.sec, msg.header.stamp.nanosec = 12, 345
+    state = JointStateReader(JOINTS).read(msg)
+    assert state.stamp_ns == 12_000_000_345
+    assert state.position.tolist() == [1.0, 2.0, 3.0]
+    assert state.velocity.tolist() == [0.1, 0.2, 0.3]
+    assert state.effort.tolist() == [10.0, 20.0, 30.0]
+
+
+@pytest.mark.parametrize(('changes', 'code', 'named'), [
+    ({'name': ['c', 'gripper', 'a', 'x']}, 'MISSING_JOINT', "'b'"),
+    ({'name': ['c', 'a', 'a', 'b']}, 'DUPLICATE_JOINT', "'a'"),
+    ({'position': [1.0]}, 'WRONG_LENGTH', 'position'),
+    ({'velocity': []}, 'WRONG_LENGTH', 'velocity'),
+    ({'effort': []}, 'WRONG_LENGTH', 'effort'),
+    ({'velocity': [0.0, 0.0, 0.0, math.nan]}, 'NON_FINITE_STATE', 'velocity of b'),
+    ({'position': [math.inf, 0.0, 0.0, 0.0]}, 'NON_FINITE_STATE', 'position of c')])
+def test_malformed_joint_states_name_what_is_wrong(changes: dict[str, Any], code: str,
+                                                   named: str) -> None:
+    reader = JointStateReader(JOINTS)
+    reader.read(joint_state())
+    with pytest.raises(CodecError, match=named) as error:
+        reader.read(joint_state(**changes))
+    assert error.value.code == code
+
+
+def test_nan_of_a_joint_that_is_not_ours_is_ignored() -> None:
+    msg = joint_state(position=[3.0, math.nan, 1.0, 2.0])
+    assert JointStateReader(JOINTS).read(msg).position.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_effort_may_be_missing_only_where_it_is_not_needed() -> None:
+    reader = JointStateReader(JOINTS, effort=False)
+    assert reader.read(joint_state(effort=[])).effort.tolist() == [0.0, 0.0, 0.0]
+    nan = [math.nan] * 4
+    assert reader.read(joint_state(effort=nan)).effort.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_commands_carry_the_stamp_that_they_answer() -> None:
+    command = codecs.encode_command(np.array([1.0, 2.0]), 1_234_567_890_123_456_789)
+    assert codecs.command_stamp(command) == 1_234_567_890_123_456_789
+    assert codecs.decode_command(command, 2).tolist() == [1.0, 2.0]
+    trajectory = codecs.encode_trajectory(['a'], np.ones(1), np.zeros(1), 0.05, 77)
+    assert codecs.command_stamp(trajectory) == 77
+    assert trajectory.header.stamp.sec == 0, 'zero means at once'
+    assert trajectory.points[0].time_from_start.nanosec == 50_000_000
+    assert codecs.command_stamp(Float64MultiArray(data=[1.0])) is None
+
+
+@pytest.mark.parametrize('data', [[1.0], [1.0, math.nan]])
+def test_a_bad_command_is_refused(data: list[float]) -> None:
+    with pytest.raises(CodecError):
+        codecs.decode_command(Float64MultiArray(data=data), 2)
+
+
+def test_bytes_and_states_survive_the_wire() -> None:
+    data = bytes(range(256)) * 10
+    assert codecs.decode_bytes(codecs.encode_bytes(data)) == data
+    state = RobotState(5_000_000_007, np.ones(3), np.zeros(3), np.full(3, 2.0))
+    again = JointStateReader(JOINTS).read(codecs.encode_state(state, JOINTS))
+    assert again.stamp_ns == state.stamp_ns and again.effort.tolist() == [2.0, 2.0, 2.0]
+    assert isinstance(codecs.encode_state(state, JOINTS).position, array)
+
+
+TABLE = ParameterTable(
+    Param('limit', 5.0, 'what is allowed', unit='m', low=0.0, high=10.0, live=True),
+    Param('count', 3, 'how many', low=1), Param('kind', 'a', 'which', choices=('a', 'b')))
+
+
+@pytest.mark.parametrize(('name', 'value', 'wrong'), [
+    ('limit', 4, ''), ('limit', 10.0, ''), ('limit', math.nan, 'not finite'),
+    ('limit', -0.1, 'below 0'), ('limit', 10.5, 'above 10'), ('limit', '4', 'not a float'),
+    ('limit', True, 'not a float'), ('count', 0, 'below 1'), ('count', 2.0, 'not a int'),
+    ('kind', 'c', 'not one of')])
+def test_parameter_values_are_checked(name: str, value: Any, wrong: str) -> None:
+    found = TABLE.params[name].check(value)
+    assert (wrong in found and name in found) if wrong else found == ''
+
+
+def test_parameter_table_has_a_row_for_each() -> None:
+    lines = TABLE.markdown().splitlines()
+    assert len(lines) == 5
+    assert lines[2] == '| `limit` | float | `5.0` | m | 0 to 10 | yes | what is allowed |'
+
+
+def test_stop_state_and_policy_reach_those_who_come_late() -> None:
+    for topic in ('policy_server/status', 'cost_monitor/multiplier', 'learner/policy'):
+        assert QOS[topic].durability.name == 'TRANSIENT_LOCAL'
+        assert QOS[topic].reliability.name == 'RELIABLE'
+
+
+def test_loop_statistics() -> None:
+    statistics = LoopStatistics()
+    assert statistics.values()['rate_hz'] == 0.0
+    for i in range(101):
+        statistics.add(0.02 * i, 0.001 if i < 99 else 0.010)
+    values = statistics.values()
+    assert values['rate_hz'] == pytest.approx(50.0)
+    assert values['latency_p50_ms'] == pytest.approx(1.0)
+    assert values['latency_p99_ms'] == pytest.approx(10.0)
