@@ -201,7 +201,7 @@ class Training(Strict):
     heads: int = Field(4, ge=2, description='critic heads')
     latent_dim: int = Field(4, ge=1, description='k; the variance argument wants k <= d')
     latent_bound: float = Field(2.0, gt=0, description='|z| <= bound')
-    batch: int = Field(256, ge=2, description='transitions an update, half of them offline')
+    batch: int = Field(128, ge=2, description='transitions an update, half of them offline')
     learning_rate: float = Field(3e-4, gt=0, description='Adam, online')
     offline_learning_rate: float = Field(1e-3, gt=0, description='Adam, offline')
     gamma: float = Field(0.97, ge=0, lt=1, description='discount a tick')
@@ -222,13 +222,13 @@ class Training(Strict):
                              'evaluates the pretrained policy')
 
     utd: float = Field(2.0, ge=0, description='updates an environment step')
-    warmup_steps: int = Field(1000, ge=0, description='environment steps without updates')
-    critic_steps: int = Field(1000, ge=0, description='environment steps after warm-up in which '
+    warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
+    critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '
                               'only the critic learns')
-    min_latent_steps: int = Field(3000, ge=0, description='environment steps before hand-over')
-    max_latent_steps: int = Field(6000, ge=0, description='hand-over at the latest, once the BC '
+    min_latent_steps: int = Field(1500, ge=0, description='environment steps before hand-over')
+    max_latent_steps: int = Field(3000, ge=0, description='hand-over at the latest, once the BC '
                                   'bound holds')
-    plateau_window: int = Field(500, ge=1, description='environment steps a window')
+    plateau_window: int = Field(250, ge=1, description='environment steps a window')
     plateau_tolerance: float = Field(0.05, gt=0, description='relative change of novelty')
     plateau_windows: int = Field(2, ge=1, description='calm windows running')
     bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
@@ -239,6 +239,8 @@ class Training(Strict):
     trust_steps: int = Field(4000, ge=1, description='environment steps of the growth')
     explore_latent: float = Field(0.3, ge=0, description='std of the latent noise')
     explore_raw: float = Field(0.1, ge=0, description='std of the raw noise')
+    explore_raw_end: float = Field(0.04, ge=0, description='std of the raw noise once the trust '
+                                   'ball has grown')
     explore_correlation: float = Field(0.8, ge=0, lt=1, description='of the noise from tick to '
                                        'tick; white noise hardly moves an arm')
     policy_delay: int = Field(2, ge=1, description='critic updates a policy update')

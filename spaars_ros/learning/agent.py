@@ -61,6 +61,7 @@ class SpaarsAgent(nn.Module):
         self.register_buffer('bc_error', torch.full((), float('inf')))
         self.multipliers = torch.zeros(constraints)
         self.trust = t.trust_start
+        self.explore_raw = t.explore_raw
         self.gated = False
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
@@ -197,33 +198,42 @@ class SpaarsAgent(nn.Module):
         """
         t = self.training_file
         o = batch['observation']
-        self.critic.requires_grad_(False)
-        losses: dict[str, float] = {}
-        with torch.no_grad():
-            latent_action = self.latent_action(o)
-        if t.mode != 'raw-only':
-            latent = self.latent_policy(o)
-            action = self.decoder(o, latent)
-            q = self._lagrangian(self.critic(o, action)).mean(0)
-            drift = (latent - self.anchor(o)).square().mean(-1)
-            losses['latent_policy'] = self._step(
-                'latent_policy', (t.anchor * drift - q / self.lipschitz).mean())
+        climbs_raw = t.mode == 'raw-only' or self.gated
         raw = self.raw_policy(o)
-        if t.mode == 'raw-only' or self.gated:
-            inside = self.trusted(raw, latent_action)
-            q = self._lagrangian(self.critic(o, inside)).mean(0)
-            with torch.no_grad():
-                near = self.raw_anchor(o) if t.mode == 'raw-only' else latent_action
-            # Outside the ball Q has no gradient for raw; the distance to the ball has.
-            outside = (raw - inside.detach()).square().sum(-1)
-            loss = t.raw_bc * (raw - near).square().sum(-1) + outside - q / self.lipschitz
-            losses['raw_policy'] = self._step('raw_policy', loss.mean())
-        elif t.mode == 'gated':
-            error = (raw - latent_action).square().sum(-1)
-            losses['raw_policy'] = self._step('raw_policy', error.mean() / self.action_variance.mean())
-            self._average(self.bc_error, error.detach().sqrt().mean())
+        if t.mode == 'raw-only':
+            latent = latent_action = None
+            actions = [raw]
+        else:
+            latent = self.latent_policy(o)
+            latent_action = self.decoder(o, latent)
+            actions = [latent_action]
+            if climbs_raw:
+                actions.append(self.trusted(raw, latent_action.detach()))
+        self.critic.requires_grad_(False)
+        q = self._lagrangian(self.critic(o.repeat(len(actions), 1), torch.cat(actions))).mean(0)
+        climbs = (-q / self.lipschitz).view(len(actions), -1).mean(1)
         self.critic.requires_grad_(True)
-        return losses
+
+        losses: dict[str, Tensor] = {}
+        if latent is not None:
+            drift = (latent - self.anchor(o)).square().mean()
+            losses['latent_policy'] = t.anchor * drift + climbs[0]
+        if climbs_raw:
+            near = self.raw_anchor(o) if latent_action is None else latent_action.detach()
+            # Outside the ball Q has no gradient for raw; the distance to the ball has.
+            outside = (raw - actions[-1].detach()).square().sum(-1)
+            losses['raw_policy'] = climbs[-1] + (
+                t.raw_bc * (raw - near).square().sum(-1) + outside).mean()
+        elif t.mode == 'gated' and latent_action is not None:
+            error = (raw - latent_action.detach()).square().sum(-1)
+            losses['raw_policy'] = error.mean() / self.action_variance.mean()
+            self._average(self.bc_error, error.detach().sqrt().mean())
+        for name in losses:
+            self.optimisers[name].zero_grad(set_to_none=True)
+        sum(losses.values(), torch.zeros(())).backward()
+        for name in losses:
+            self.optimisers[name].step()
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def measure_lipschitz(self, batch: Batch) -> None:
         """Track L_Q, the 95th percentile of |grad_a Q| at the batch's actions."""

@@ -71,7 +71,7 @@ def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: 
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
         latent_bound=t.latent_bound, mode=t.mode, gate_open=agent.gated, margin=agent.margin,
         kappa=t.kappa, trust=agent.trust,
-        exploration=Exploration(latent=t.explore_latent, raw=t.explore_raw,
+        exploration=Exploration(latent=t.explore_latent, raw=agent.explore_raw,
                                 correlation=t.explore_correlation),
         multipliers=agent.multipliers.tolist(), algorithm=t.algorithm, phase=phase,
         version=version, parent_version=parent,

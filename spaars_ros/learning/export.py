@@ -97,12 +97,10 @@ def export_critic(critic: EnsembleCritic, action: int) -> bytes:
     for i, (weight, bias) in enumerate(zip(critic.weights, critic.biases)):
         x = graph.node('Add', graph.node('MatMul', x, graph.constant(weight)),
                        graph.constant(bias))
-        if i < len(critic.scales):
+        if i + 1 < len(critic.weights):
             width = weight.shape[-1]
             x = graph.node('LayerNormalization', x, graph.constant(np.ones(width, np.float32)),
                            graph.constant(np.zeros(width, np.float32)), axis=-1, epsilon=1e-5)
-            x = graph.node('Add', graph.node('Mul', x, graph.constant(critic.scales[i])),
-                           graph.constant(critic.shifts[i]))
             x = graph.node('Relu', x)
     x = graph.node('Transpose', x, perm=[1, 0, 2])
     heads, inputs, _ = critic.weights[0].shape

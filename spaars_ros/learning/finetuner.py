@@ -147,6 +147,7 @@ class FineTuner:
         if self.agent.gated:
             grown = min(1.0, (self.steps - self.gated_at) / t.trust_steps)
             self.agent.trust = t.trust_start + grown * (t.trust_end - t.trust_start)
+            self.agent.explore_raw = t.explore_raw + grown * (t.explore_raw_end - t.explore_raw)
 
     # Updates
 
@@ -213,7 +214,8 @@ class FineTuner:
         state = {
             'received': self.received - len(self._episode), 'steps': self.steps,
             'updates': self.updates, 'gated_at': self.gated_at, 'gated': self.agent.gated,
-            'trust': self.agent.trust, 'multipliers': self.agent.multipliers.tolist(),
+            'trust': self.agent.trust, 'explore_raw': self.agent.explore_raw,
+            'multipliers': self.agent.multipliers.tolist(),
             'plateau': self.plateau.state(), 'pushed_at': self._pushed_at,
         }
         save_bundle(make_bundle(self.agent, self.normaliser, self.robot, self.task,
@@ -231,6 +233,7 @@ class FineTuner:
         self.steps, self.updates = int(state['steps']), int(state['updates'])
         self.gated_at, self.agent.gated = int(state['gated_at']), bool(state['gated'])
         self.agent.trust = float(state['trust'])
+        self.agent.explore_raw = float(state['explore_raw'])
         self.multipliers = np.asarray(state['multipliers'])
         self.plateau.restore(state['plateau'])
         self._pushed_at = int(state['pushed_at'])

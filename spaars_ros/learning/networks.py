@@ -92,24 +92,19 @@ class EnsembleCritic(nn.Module):
         sizes = [observation + action] + [width] * depth + [values]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        self.scales = nn.ParameterList()
-        self.shifts = nn.ParameterList()
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:])):
+        for a, b in zip(sizes[:-1], sizes[1:]):
             limit = 1.0 / math.sqrt(a)
             self.weights.append(nn.Parameter(torch.empty(heads, a, b).uniform_(-limit, limit)))
             self.biases.append(nn.Parameter(torch.empty(heads, 1, b).uniform_(-limit, limit)))
-            if i < depth:
-                self.scales.append(nn.Parameter(torch.ones(heads, 1, b)))
-                self.shifts.append(nn.Parameter(torch.zeros(heads, 1, b)))
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the values of every head."""
         x = torch.cat([observation, action], -1)
         x = torch.matmul(x, self.weights[0]) + self.biases[0]
-        for i in range(len(self.scales)):
-            x = functional.layer_norm(x, x.shape[-1:])
-            x = functional.relu(torch.addcmul(self.shifts[i], x, self.scales[i]))
-            x = torch.baddbmm(self.biases[i + 1], x, self.weights[i + 1])
+        for weight, bias in zip(self.weights[1:], self.biases[1:]):
+            # No affine part: the next layer has one, and memory traffic is what costs here.
+            x = functional.relu(functional.layer_norm(x, x.shape[-1:]), inplace=True)
+            x = torch.baddbmm(bias, x, weight)
         return x
 
 

@@ -35,6 +35,12 @@ CLEARANCE = (0.005, 0.08)
 SPEED = (0.14, 0.25)
 """m/s; tip speed of an operator; the fast ones break the limit near the zone."""
 
+ARRIVED = 0.008
+"""m; the operator is content this close to where it wants to stop."""
+
+RESTS = 10
+"""Ticks after which a content operator ends the recording."""
+
 NOISE = 0.12
 """Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
 
@@ -56,6 +62,7 @@ class ScriptedOperator:
         rng = self.rng
         tip, target = self.task.tip(observation), self.task.target(observation)
         self._shake[:] = 0.0
+        self._rested = 0
         self._speed = rng.uniform(*SPEED)
         side = rng.choice([-1.0, 1.0])
         self._waypoints: list[Array] = []
@@ -85,7 +92,8 @@ class ScriptedOperator:
             self._waypoints.pop(0)
         error = self._waypoints[0] - tip
         gone = float(np.linalg.norm(error))
-        gain = 2.5 * gone if len(self._waypoints) == 1 else self._speed
+        gain = 4.0 * gone if len(self._waypoints) == 1 else self._speed
+        self._rested = self._rested + 1 if gone < ARRIVED and len(self._waypoints) == 1 else 0
         velocity = error / max(gone, 1e-9) * min(self._speed, gain)
         damped = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + 1e-3 * np.eye(3))
         null = np.eye(d) - damped @ jacobian
@@ -94,6 +102,11 @@ class ScriptedOperator:
         # The hand shakes with the effort of moving, and less when it rests.
         busy = 0.3 + 0.7 * min(1.0, gone / 0.1)
         return np.clip(joints / self._scale + busy * self._shake, -1.0, 1.0)
+
+    @property
+    def done(self) -> bool:
+        """Return whether the operator has let go of the pendant."""
+        return self._rested >= RESTS
 
     def _passed(self, tip: Array) -> bool:
         return bool(np.linalg.norm(self._waypoints[0] - tip) < 0.03
@@ -114,6 +127,7 @@ def collect(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int) -
         while not done:
             action = operator.act(observation)
             following, _, terminated, truncated, info = env.step(action)
+            truncated = truncated or operator.done
             done = terminated or truncated
             for name, value in (
                     ('observations', observation), ('actions', info['executed']),

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 FINE = 0.05
 """m; beyond this the fine view of the error saturates."""
 
-REWARD_SCALE = 0.01
+REWARD_SCALE = 0.005
 """m; the reward is logarithmic in the tip error above about this, linear below."""
 
 REWARD_RANGE = 0.5
@@ -99,7 +99,7 @@ class ReachTask:
         """
         Return the reward (...) of transitions, in [-1.05, 0].
 
-        -log(1 + e / 1 cm) / log(1 + 50 cm / 1 cm), which still rewards the last millimetre,
+        -log(1 + e / 5 mm) / log(1 + 50 cm / 5 mm), which still rewards the last millimetre,
         less 0.01 of the mean squared action.
         """
         effort = 0.01 * np.mean(np.square(action), axis=-1)

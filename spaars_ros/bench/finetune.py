@@ -1,0 +1,139 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Fine-tuning over seeds and modes, in one process a run: the same classes, without ROS."""
+
+from concurrent.futures import ProcessPoolExecutor
+import json
+import multiprocessing
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.config import load_training
+from spaars_ros.sim.tasks import ReachTask
+
+WINDOW = 40
+"""Episodes over which success must not fall below the pretrained policy's."""
+
+
+def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,
+        out: Path = Path('runs/bench_finetune'), evaluation_episodes: int = 50,
+        robot: str = 'panda', task: str = 'reach', training: str = 'spaars'
+        ) -> list[dict[str, Any]]:
+    """
+    Return a row for each mode and seed; rows already in `out` are not run again.
+
+    Keys of a row: method, task, seed, success_before, success_explored_before, success_after,
+    tip_error_before, tip_error_after (m), cost_training, cost_last_fifth (an episode),
+    cost_limit, worst_40 (least success over 40 training episodes running), raw_share, steps,
+    seconds, curve (a dict of lists over episodes).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = [(mode, seed, episodes, out, evaluation_episodes, robot, task, training)
+              for seed in seeds for mode in modes]
+    for mode in modes:
+        load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+        return list(pool.map(_row, wanted))
+
+
+def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
+    mode, seed, episodes, out, *_ = wanted
+    path = Path(out) / f'{mode}_{seed}_{episodes}.json'
+    if path.exists():
+        row: dict[str, Any] = json.loads(path.read_text())
+        return row
+    row = fine_tune(*wanted)
+    path.write_text(json.dumps(row))
+    return row
+
+
+def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episodes: int,
+              robot_name: str, task_name: str, training_name: str) -> dict[str, Any]:
+    """Pretrain, evaluate, fine-tune and evaluate again; one row of `run`."""
+    import torch
+
+    from spaars_ros.data.dataset import load_dataset
+    from spaars_ros.data.scoring import episodes_from_steps
+    from spaars_ros.learning.finetuner import FineTuner
+    from spaars_ros.learning.pretrain import pretrain
+    from spaars_ros.policy.bundle import Bundle
+    from spaars_ros.policy.bundle import load_bundle
+    from spaars_ros.policy.bundle import save_bundle
+    from spaars_ros.policy.runtime import check_bundle
+    from spaars_ros.policy.runtime import PolicyRuntime
+    from spaars_ros.resources import resolve
+    from spaars_ros.safety.lagrangian import AdaptivePID
+    from spaars_ros.sim.evaluate import evaluate
+    from spaars_ros.sim.evaluate import Rollouts
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    robot = load_robot(robot_name)
+    task = ReachTask(robot, load_task(task_name))
+    training = load_training(training_name, mode=mode)
+    dataset = load_dataset(resolve(training.demonstrations), robot, task)
+    start = out / f'pretrained_{"raw" if mode == "raw-only" else "latent"}_{seed}.spaars'
+    if not start.exists():
+        save_bundle(pretrain(robot, task, training, dataset, seed=seed), start)
+    bundle = load_bundle(start)
+    before = evaluate(bundle, robot, task, episodes=evaluation_episodes)
+    noisy = evaluate(bundle, robot, task, episodes=evaluation_episodes, explore=True)
+
+    def runtime(pushed: Bundle) -> PolicyRuntime:
+        return check_bundle(pushed, robot, task=task.settings.name,
+                            observation_dim=task.observation_dim)
+
+    tuner = FineTuner(bundle, robot=robot, task=task, training=training,
+                      demonstrations=dataset, seed=seed)
+    rollouts = Rollouts(runtime(bundle), robot, task, seed=seed, explore=True)
+    controllers = [AdaptivePID(limit) for limit in task.constraint_limits]
+    scores: list[dict[str, Any]] = []
+    for _ in range(episodes):
+        rows = rollouts.episode()
+        observations = tuner.schema.get(rows, 'observation')
+        costs = task.costs(observations[1:], tuner.schema.get(rows, 'effort')[1:]).sum(0)
+        tuner.multipliers = np.asarray([controller.update(float(cost))
+                                        for controller, cost in zip(controllers, costs)])
+        scores += episodes_from_steps(tuner.schema, rows, task)
+        scores[-1]['multiplier'] = float(tuner.multipliers[0])
+        for row in rows:
+            tuner.add(row)
+        while tuner.updates_owed:
+            tuner.update()
+        if tuner.bundle_due:
+            rollouts.loop.swap(runtime(Bundle.from_bytes(tuner.export().to_bytes())))
+    final = tuner.export()
+    save_bundle(final, out / f'{mode}_{seed}_{episodes}.spaars')
+    after = evaluate(final, robot, task, episodes=evaluation_episodes)
+    success = np.asarray([score['success'] for score in scores], dtype=float)
+    windows = [success[i:i + WINDOW].mean() for i in range(max(1, len(success) - WINDOW + 1))]
+    cost = np.asarray([score['cost'] for score in scores])
+    return {
+        'method': mode, 'task': task_name, 'seed': seed,
+        'success_before': before['success'], 'success_explored_before': noisy['success'],
+        'success_after': after['success'], 'tip_error_before': before['tip_error_mean'],
+        'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],
+        'cost_after': after['cost_mean'], 'cost_training': float(cost.mean()),
+        'cost_last_fifth': float(cost[-max(1, len(cost) // 5):].mean()),
+        'cost_limit': float(task.constraint_limits[0]), 'worst_40': float(min(windows)),
+        'raw_share': after['raw_share'], 'steps': tuner.steps,
+        'seconds': time.monotonic() - began,
+        'curve': {key: [score[key] for score in scores] for key in (
+            'return', 'success', 'cost', 'tip_error', 'raw_share', 'multiplier')}}
