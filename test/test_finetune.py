@@ -285,3 +285,46 @@ def test_a_wrong_argument_is_one_clear_line(
     assert result.returncode == 1
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def spaars(*arguments: str) -> 'subprocess.CompletedProcess[str]':
+    """Run a subcommand."""
+    return subprocess.run([sys.executable, '-m', 'spaars_ros.cli', *arguments],
+                          capture_output=True, text=True, timeout=90, check=False)
+
+
+def test_collect_pretrain_and_evaluate_work_on_each_others_files(
+        small: Path, tmp_path: Path) -> None:
+    """The offline half of the job, by hand."""
+    task, data = str(small / 'task.yaml'), tmp_path / 'demonstrations.h5'
+    done = spaars('collect', str(data), '--episodes', '2', '--task', task)
+    assert done.returncode == 0, done.stderr
+    done = spaars('pretrain', '--out', str(tmp_path / 'a.spaars'), '--demonstrations', str(data),
+                  '--task', task, '--training', str(small / 'training.yaml'))
+    assert done.returncode == 0, done.stderr
+    done = spaars('evaluate', str(tmp_path / 'a.spaars'), '--episodes', '2', '--task', task,
+                  '--json', str(tmp_path / 'a.json'))
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / 'a.json').read_text())
+    assert {'success', 'return_mean', 'cost_mean', 'tip_error_mean'} <= result.keys()
+    assert len(result['episodes']) == 2
+
+
+def test_a_broken_bundle_is_one_clear_line(small: Path, tmp_path: Path) -> None:
+    """A flipped byte is refused by its digest before anything runs."""
+    data = bytearray((small / 'initial.spaars').read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / 'broken.spaars').write_bytes(data)
+    done = spaars('evaluate', str(tmp_path / 'broken.spaars'))
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: wrong_digest')
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('command', ['finetune', 'evaluate', 'pretrain', 'collect',
+                                     'bench control', 'bench finetune'])
+def test_every_command_has_help_with_examples(command: str) -> None:
+    """And starts without torch and ROS 2: help comes at once."""
+    done = spaars(*command.split(), '--help')
+    assert done.returncode == 0
+    assert f'Examples:\n    spaars {command}' in done.stdout

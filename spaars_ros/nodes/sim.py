@@ -15,7 +15,6 @@
 """The simulated arm behind the topics of a robot with ros2_control."""
 
 from array import array
-from collections.abc import Sequence
 import time
 from typing import Any
 from typing import Union
@@ -190,9 +189,9 @@ class SimNode(ManagedNode):
             if list(msg.joint_names) != list(self._joints) or not msg.points:
                 raise CodecError('WRONG_JOINTS', f'{list(msg.joint_names)} with '
                                  f'{len(msg.points)} points, expected {list(self._joints)}')
-            values: Sequence[float] = msg.points[0].positions
-            msg = Float64MultiArray(data=array('d', values))
-            return (decode_command(msg, d) - self._arm.state().position) / self._period
+            goal = Float64MultiArray(data=array('d', msg.points[0].positions))
+            return np.asarray((decode_command(goal, d) - self._arm.state().position)
+                              / self._period)
         values = decode_command(msg, d)
         if self._interface == 'forward_position':
             return np.asarray((values - self._arm.state().position) / self._period)

@@ -130,7 +130,7 @@ class Conductor:
             self.view.update()
 
     def take_down(self) -> None:
-        """Deactivate, then clean up the nodes in reverse order; a second request to end cuts it short."""
+        """Deactivate, then clean up the nodes in reverse order; asked again, leave at once."""
         self._patience = self._interrupts.requested + 1
         self.view.state.phase = 'stopping'
         self.view.update(now=True)

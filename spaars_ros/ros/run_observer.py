@@ -34,6 +34,7 @@ from spaars_ros.sim.tasks import ReachTask
 
 LATENCIES = 400
 """Ticks over which the loop latency is taken."""
+PROGRESS = {'received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version'}
 PHASES = ('warm-up', 'latent', 'gated')
 
 
@@ -129,7 +130,7 @@ class RunObserver:
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
         fields = self._fields(msg, 'learner/progress')
-        if not {'received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version'} <= fields.keys():
+        if not PROGRESS <= fields.keys():
             return
         self.heard_learner = time.monotonic()
         self.received, self.recorded = int(fields['received'][0]), int(fields['recorded'][0])
