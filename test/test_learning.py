@@ -1,0 +1,336 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The learning room: networks, replay, plateau, pretraining and fine-tuning."""
+
+import numpy as np
+import pytest
+import torch
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.config import load_training
+from spaars_ros.data.schema import Flag
+from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.finetuner import FineTuner
+from spaars_ros.learning.finetuner import untrained_bundle
+from spaars_ros.learning.pretrain import pretrain
+from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.rnd import Plateau
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.sim.evaluate import Rollouts
+from spaars_ros.sim.operator import collect
+from spaars_ros.sim.tasks import ReachTask
+
+SMALL = {'width': 16, 'heads': 2, 'batch': 32, 'cvae_steps': 30, 'iql_steps': 30,
+         'align_steps': 20, 'warmup_steps': 40, 'critic_steps': 20, 'min_latent_steps': 80,
+         'max_latent_steps': 120, 'push_every': 40, 'bc_bound': 10.0, 'trust_steps': 40}
+
+
+@pytest.fixture(scope='module')
+def robot():
+    return load_robot('panda')
+
+
+@pytest.fixture(scope='module')
+def settings():
+    return load_task('reach').model_copy(update={'horizon': 40})
+
+
+@pytest.fixture(scope='module')
+def task(robot, settings):
+    return ReachTask(robot, settings)
+
+
+@pytest.fixture(scope='module')
+def dataset(robot, settings):
+    return collect(robot, settings, episodes=5, seed=0)
+
+
+@pytest.fixture(scope='module')
+def training():
+    return load_training('spaars', **SMALL)
+
+
+@pytest.fixture(scope='module')
+def pretrained(robot, task, training, dataset):
+    return pretrain(robot, task, training, dataset, seed=0)
+
+
+def tuner_of(bundle, robot, task, training, dataset):
+    return FineTuner(bundle, robot=robot, task=task, training=training, demonstrations=dataset,
+                     seed=0)
+
+
+def rollouts_of(bundle, robot, task):
+    return Rollouts(PolicyRuntime(bundle), robot, task, seed=0, explore=True)
+
+
+def learn(tuner, rollouts, episodes):
+    for _ in range(episodes):
+        for row in rollouts.episode():
+            tuner.add(row)
+        while tuner.updates_owed:
+            tuner.update()
+
+
+# Replay
+
+
+def ramp(steps):
+    return {'observation': np.arange(steps, dtype=np.float32)[:, None],
+            'action': np.zeros((steps, 1), np.float32),
+            'reward': np.ones(steps, np.float32),
+            'cost': np.ones((steps, 1), np.float32),
+            'next_observation': np.arange(1, steps + 1, dtype=np.float32)[:, None]}
+
+
+def everything(replay):
+    class InOrder:
+        def integers(self, low, high, size):
+            return np.arange(high)
+    return replay.sample(replay.size, InOrder())
+
+
+def test_a_time_limit_bootstraps():
+    replay = Replay(10, 1, 1, 1, gamma=0.5, n_step=3)
+    replay.add_episode(**ramp(4), terminated=False)
+    batch = everything(replay)
+    assert batch['reward'].tolist() == [1.75, 1.75, 1.5, 1.0]
+    assert batch['discount'].tolist() == [0.125, 0.125, 0.25, 0.5]
+    assert batch['next'][:, 0].tolist() == [3, 4, 4, 4]
+
+
+def test_a_true_termination_does_not_bootstrap():
+    replay = Replay(10, 1, 1, 1, gamma=0.5, n_step=3)
+    replay.add_episode(**ramp(4), terminated=True)
+    assert everything(replay)['discount'].tolist() == [0.125, 0.0, 0.0, 0.0]
+
+
+def test_returns_do_not_reach_into_the_next_episode():
+    replay = Replay(2, 1, 1, 1, gamma=0.5, n_step=3)
+    replay.add_episode(**ramp(2), terminated=False)
+    replay.add_episode(**ramp(2), terminated=False)
+    assert everything(replay)['reward'].tolist() == [1.5, 1.0, 1.5, 1.0]
+
+
+def test_shaping_telescopes_over_the_n_steps():
+    plain = Replay(10, 1, 1, 1, gamma=0.5, n_step=2)
+    shaped = Replay(10, 1, 1, 1, gamma=0.5, n_step=2)
+    potential = np.array([3.0, -1.0, 2.0, 5.0], np.float32)
+    plain.add_episode(**ramp(3), terminated=False)
+    shaped.add_episode(**ramp(3), terminated=False, potential=potential)
+    extra = everything(shaped)['reward'] - everything(plain)['reward']
+    assert extra.tolist() == [0.25 * 2 - 3, 0.25 * 5 + 1, 0.5 * 5 - 2]
+
+
+# Plateau
+
+
+def test_novelty_that_still_falls_is_no_plateau():
+    plateau = Plateau(window=10, tolerance=0.05, windows=2)
+    for i in range(100):
+        plateau.add(0.99 ** i)
+    assert not plateau.reached
+
+
+def test_calm_novelty_is_a_plateau_after_the_windows():
+    plateau = Plateau(window=10, tolerance=0.05, windows=2)
+    for i in range(30):
+        assert not plateau.reached
+        plateau.add(1.0)
+    assert plateau.reached
+
+
+def test_a_plateau_continues_from_its_state():
+    one, two = (Plateau(window=10, tolerance=0.05, windows=2) for _ in range(2))
+    for _ in range(25):
+        one.add(1.0)
+    two.restore(one.state())
+    for _ in range(5):
+        two.add(1.0)
+    assert two.reached
+
+
+# Agent
+
+
+def test_the_cost_critic_is_not_pessimistic_downwards(training):
+    """The target takes the larger of two cost heads: an under-estimate would be unsafe."""
+    agent = SpaarsAgent(training, 4, 2, 1)
+    agent.seed(0)
+    captured = {}
+
+    def keep(name, loss):
+        captured[name] = loss
+        return float(loss.detach())
+    agent._step = keep
+    zeros = torch.zeros(8, 4)
+    batch = {'observation': zeros, 'action': torch.zeros(8, 2), 'reward': torch.zeros(8),
+             'cost': torch.zeros(8, 1), 'next': zeros, 'discount': torch.ones(8)}
+    with torch.no_grad():
+        values = agent.target(zeros, agent.latent_action(zeros))
+        want = torch.stack([values[..., 0].min(0).values, values[..., 1].max(0).values], -1)
+        expected = (agent.critic(zeros, batch['action']) - want).square().mean((1, 2)).sum()
+    agent.update_critic(batch)
+    assert float(captured['critic'].detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_the_decoder_is_frozen_online(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    before = [p.clone() for p in tuner.agent.decoder.parameters()]
+    learn(tuner, rollouts_of(pretrained, robot, task), 5)
+    assert tuner.updates > 100
+    for old, new in zip(before, tuner.agent.decoder.parameters()):
+        assert torch.equal(old, new)
+
+
+def test_warm_up_makes_no_update_and_the_critic_moves_before_the_policies(
+        pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    policy = [p.clone() for p in tuner.agent.latent_policy.parameters()]
+    rollouts = rollouts_of(pretrained, robot, task)
+    for row in rollouts.episode():
+        tuner.add(row)
+    assert tuner.updates_owed == 0  # 40 steps: warm-up
+    for row in rollouts.episode():
+        tuner.add(row)
+    critic = tuner.agent.critic.weights[0].clone()
+    for _ in range(40):
+        tuner.update()
+    assert not torch.equal(critic, tuner.agent.critic.weights[0])
+    assert all(torch.equal(a, b) for a, b in zip(policy, tuner.agent.latent_policy.parameters()))
+    for _ in range(tuner.updates_owed):
+        tuner.update()
+    assert not all(torch.equal(a, b)
+                   for a, b in zip(policy, tuner.agent.latent_policy.parameters()))
+
+
+# Pretraining and fine-tuning
+
+
+def test_pretraining_is_deterministic_given_a_seed(pretrained, robot, task, training, dataset):
+    again = pretrain(robot, task, training, dataset, seed=0)
+    other = pretrain(robot, task, training, dataset, seed=1)
+    assert again.graphs == pretrained.graphs
+    assert other.graphs['decoder'] != pretrained.graphs['decoder']
+
+
+def test_the_policy_online_starts_equal_to_the_policy_offline(
+        pretrained, robot, task, training, dataset):
+    exported = tuner_of(pretrained, robot, task, training, dataset).export()
+    offline, online = PolicyRuntime(pretrained), PolicyRuntime(exported)
+    rng = np.random.default_rng(0)
+    scale = np.asarray(pretrained.manifest.observation_std)
+    for _ in range(100):
+        observation = rng.normal(size=scale.size) * scale
+        one, two = offline.decide(observation), online.decide(observation)
+        np.testing.assert_array_equal(one.latent_action, two.latent_action)
+        np.testing.assert_array_equal(one.action, two.action)
+
+
+def test_exported_graphs_compute_what_torch_computes(pretrained, robot, task, training, dataset):
+    agent = tuner_of(pretrained, robot, task, training, dataset).agent
+    runtime = PolicyRuntime(pretrained)
+    o = np.random.default_rng(0).normal(size=(64, task.observation_dim)).astype(np.float32)
+    with torch.no_grad():
+        x = torch.from_numpy(o)
+        latent = agent.latent_policy(x)
+        action = agent.decoder(x, latent)
+        q = agent.critic(x, action).permute(1, 0, 2).numpy()
+    np.testing.assert_allclose(runtime.run('latent_policy', o), latent, atol=1e-5)
+    np.testing.assert_allclose(runtime.run('decoder', o, latent.numpy()), action, atol=1e-5)
+    np.testing.assert_allclose(runtime.run('critic', o, action.numpy()), q, atol=1e-4)
+
+
+def test_a_bundle_with_another_network_width_is_not_loaded_in_part(
+        robot, task, training, dataset):
+    wide = untrained_bundle(robot, task, load_training('spaars', **{**SMALL, 'width': 24}))
+    with pytest.raises(BundleError, match='wrong_shape'):
+        tuner_of(wide, robot, task, training, dataset)
+
+
+def test_a_pushed_bundle_cannot_be_fine_tuned_and_says_so(
+        pretrained, robot, task, training, dataset):
+    pushed = Bundle(pretrained.manifest, pretrained.graphs, pretrained.canaries)
+    with pytest.raises(BundleError, match='no learner tensors'):
+        tuner_of(pushed, robot, task, training, dataset)
+
+
+def test_a_record_out_of_order_is_refused(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rows = rollouts_of(pretrained, robot, task).episode()
+    tuner.add(rows[0])
+    with pytest.raises(ValueError, match='record 2 where 1'):
+        tuner.add(rows[2])
+
+
+def test_an_aborted_episode_keeps_its_transitions(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rows = rollouts_of(pretrained, robot, task).episode()[:8]
+    tuner.schema.set(rows[-1], 'flag', Flag.ABORTED)
+    for row in rows:
+        tuner.add(row)
+    assert tuner.steps == 7
+
+
+def test_multipliers_that_are_not_finite_are_refused(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    for bad in ([np.nan], [-1.0], [0.0, 0.0]):
+        with pytest.raises(ValueError, match='multipliers'):
+            tuner.multipliers = np.array(bad)
+    assert tuner.multipliers.tolist() == [0.0]
+
+
+def test_the_hand_over_waits_for_the_bc_bound(pretrained, robot, task, training, dataset):
+    strict = training.model_copy(update={'bc_bound': 1e-9})
+    held = tuner_of(pretrained, robot, task, strict, dataset)
+    free = tuner_of(pretrained, robot, task, training, dataset)
+    for tuner in (held, free):
+        learn(tuner, rollouts_of(pretrained, robot, task), 6)
+    assert held.phase == 1
+    assert free.phase == 2
+    assert not held.export().manifest.gate_open
+    assert free.export().manifest.gate_open
+    assert free.export().manifest.margin >= float(
+        free.agent.lipschitz) * float(free.agent.bc_error) * 0.999
+
+
+def test_a_checkpoint_resumes_with_nothing_lost(
+        pretrained, robot, task, training, dataset, tmp_path):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rollouts = rollouts_of(pretrained, robot, task)
+    rows = np.concatenate([rollouts.episode() for _ in range(5)])
+    for row in rows[:100]:
+        tuner.add(row)
+    while tuner.updates_owed:
+        tuner.update()
+    tuner.save(tmp_path / 'half.spaars')
+    again = tuner_of(pretrained, robot, task, training, dataset)
+    again.restore(load_bundle(tmp_path / 'half.spaars'))
+    for row in rows[:100]:
+        again.add(row)
+    assert (again.steps, again.updates, again.received) == (80, tuner.updates, 100)
+    assert again.updates_owed == 0
+    for one, two in zip(tuner.agent.arrays().values(), again.agent.arrays().values()):
+        np.testing.assert_array_equal(one, two)
+    for row in rows[100:]:
+        tuner.add(row)
+        again.add(row)
+    assert again.steps == tuner.steps == 200
+    assert again.updates_owed == tuner.updates_owed > 0
+    again.update()
