@@ -209,8 +209,8 @@ class Training(Strict):
     tau: float = Field(0.005, gt=0, le=1, description='Polyak rate of the target critic')
     reward_scale: float = Field(0.2, gt=0, description='on rewards and costs alike')
 
-    shaping: float = Field(20.0, ge=0, description='weight of the task\'s potential in '
-                           'potential-based shaping; 0 for none')
+    shaping: float = Field(20.0, ge=0, description='weight of the potential of the task '
+                           'in potential-based shaping; 0 for none')
 
     cvae_steps: int = Field(6000, ge=0, description='offline updates of the CVAE')
     kl_weight: float = Field(0.05, ge=0, description='on the mean KL, against the mean squared '

@@ -218,6 +218,22 @@ def test_the_last_steps_are_asked_for_when_nothing_follows(
     server.until(lambda: any(first == 10 and last > 1e9 for first, last in server.asked))
 
 
+def test_nothing_is_asked_for_while_steps_arrive(server: Server, rows: np.ndarray) -> None:
+    """A server that replays what is on its way already would double the traffic."""
+    server.start()
+    server.serve()
+    server.send(rows[:1])
+    server.received(1)
+    server.asked.clear()
+    for row in rows[1:41]:
+        server.send(np.stack([row]))
+        deadline = time.monotonic() + 0.06
+        while time.monotonic() < deadline:
+            server.executor.spin_once(timeout_sec=0.01)
+    server.received(41)
+    assert not server.asked
+
+
 def test_a_killed_learner_recovers_and_asks_for_what_it_missed(
         server: Server, rows: np.ndarray) -> None:
     """Every step once in the recording; versions go on from where the server is."""

@@ -150,7 +150,7 @@ def test_novelty_that_still_falls_is_no_plateau():
 
 def test_calm_novelty_is_a_plateau_after_the_windows():
     plateau = Plateau(window=10, tolerance=0.05, windows=2)
-    for i in range(30):
+    for _ in range(30):
         assert not plateau.reached
         plateau.add(1.0)
     assert plateau.reached

@@ -115,7 +115,8 @@ class SpaarsAgent(nn.Module):
             cost_next = self.target(batch['next'], self.latent_action(batch['next']))[..., 1:]
             y = torch.cat([(batch['reward'] + batch['discount'] * v_next)[:, None],
                            batch['cost'] + batch['discount'][:, None] * cost_next.mean(0)], -1)
-        losses['critic'] = self._step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
+        error = (self.critic(o, a) - y).square().mean((1, 2))
+        losses['critic'] = self._step('critic', error.sum())
         polyak(self.target, self.critic, t.tau)
         with torch.no_grad():
             scale = advantage.std().clamp(min=1e-6)

@@ -111,7 +111,8 @@ class LearnerNode(ManagedNode):
         self._resumed = False
         self._recover()
         self._arrived = False
-        self._asked = self._flushed = self._beaten = time.monotonic()
+        self._asked = self._advanced = self._flushed = self._beaten = time.monotonic()
+        self._asked_for = -1
         self._make_interfaces()
 
     def _recover(self) -> None:
@@ -201,8 +202,9 @@ class LearnerNode(ManagedNode):
                                  'recorded: this run folder belongs to another run')
         for ready in self._sequencer.put(sequence, row):
             self._take(ready)
-        if self._sequencer.gap and time.monotonic() - self._asked > ASK_AGAIN:
-            self._ask(*self._sequencer.gap)
+        gap = self._sequencer.gap
+        if gap and gap[0] != self._asked_for:
+            self._ask(*gap)
         if self.is_active:
             self._work_waits.trigger()
 
@@ -215,13 +217,14 @@ class LearnerNode(ManagedNode):
         self._recorder.write_step(row)
         self._tuner.add(row)
         self._last_stamp = self._codec_value(row, 'stamp')
+        self._advanced = time.monotonic()
         # Often enough for a simulation that waits for what was received.
         if self._sequencer.next % 8 == 0 or self._codec_value(row, 'flag'):
             self._report()
 
     def _ask(self, first: int, last: float) -> None:
         """Ask the server to publish records again."""
-        self._asked = time.monotonic()
+        self._asked, self._asked_for = time.monotonic(), first
         self._fetch.publish(Float64MultiArray(data=[float(first), float(last)]))
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
@@ -281,7 +284,7 @@ class LearnerNode(ManagedNode):
 
     def _on_beat(self) -> None:
         now = time.monotonic()
-        if now - self._asked > ASK_AGAIN:
+        if now - max(self._asked, self._advanced) > ASK_AGAIN:
             # Also without a gap: the records that the server wrote last may be the lost ones.
             first, last = self._sequencer.gap or (self._sequencer.next, EVERYTHING)
             self._ask(first, last)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Run a bundle on fixed episodes in the simulation, through the same control loop as on a robot."""
+"""Run a bundle on fixed episodes in the simulation, through the robot's own control loop."""
 
 from typing import Any
 
