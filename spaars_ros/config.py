@@ -233,6 +233,8 @@ class Training(Strict):
     plateau_windows: int = Field(2, ge=1, description='calm windows running')
     bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
     kappa: float = Field(1.0, ge=0, description='gate: standard deviations below the mean')
+    actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
+                               'deviations of the heads below their mean')
     min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')
     trust_start: float = Field(0.1, gt=0, description='raw within +- this of the decoder ...')
     trust_end: float = Field(0.5, gt=0, description='... growing to this')

@@ -211,7 +211,9 @@ class SpaarsAgent(nn.Module):
             if climbs_raw:
                 actions.append(self.trusted(raw, latent_action.detach()))
         self.critic.requires_grad_(False)
-        q = self._lagrangian(self.critic(o.repeat(len(actions), 1), torch.cat(actions))).mean(0)
+        heads = self._lagrangian(self.critic(o.repeat(len(actions), 1), torch.cat(actions)))
+        # The lower bound, as at the gate: where the heads disagree there is nothing to climb.
+        q = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)
         climbs = (-q / self.lipschitz).view(len(actions), -1).mean(1)
         self.critic.requires_grad_(True)
 
