@@ -48,7 +48,8 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT, folder / 'source', ignore=ignore)
     subprocess.run([sys.executable, '-m', 'pip', 'wheel', '-q', '--no-deps', '--no-index',
                     '--no-build-isolation', '-w', str(folder), str(folder / 'source')],
-                   check=True, timeout=120, capture_output=True)
+                   check=True, timeout=120, capture_output=True,
+                   env={key: value for key, value in os.environ.items() if key != 'PYTHONPATH'})
     with zipfile.ZipFile(next(folder.glob('*.whl'))) as archive:
         yield archive
 
