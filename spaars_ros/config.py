@@ -212,10 +212,13 @@ class Training(Strict):
     shaping: float = Field(20.0, ge=0, description='weight of the potential of the task '
                            'in potential-based shaping; 0 for none')
 
+    relabel: float = Field(0.5, ge=0, le=1, description='share of transitions with hindsight '
+                           'goals, from value pre-alignment on; not for CVAE, IQL and BC')
+
     cvae_steps: int = Field(6000, ge=0, description='offline updates of the CVAE')
     kl_weight: float = Field(0.05, ge=0, description='on the mean KL, against the mean squared '
                              'error in units of the action variance')
-    iql_steps: int = Field(8000, ge=0, description='offline updates of IQL, AWR and BC')
+    iql_steps: int = Field(5000, ge=0, description='offline updates of IQL, AWR and BC')
     expectile: float = Field(0.7, gt=0.5, lt=1, description='IQL')
     temperature: float = Field(3.0, ge=0, description='AWR inverse temperature')
     align_steps: int = Field(3000, ge=0, description='offline value pre-alignment: the critic '

@@ -26,6 +26,7 @@ from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.learning.finetuner import untrained_bundle
 from spaars_ros.learning.pretrain import pretrain
+from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
 from spaars_ros.policy.bundle import Bundle
@@ -91,51 +92,81 @@ def learn(tuner, rollouts, episodes):
 # Replay
 
 
-def ramp(steps):
-    return {'observation': np.arange(steps, dtype=np.float32)[:, None],
-            'action': np.zeros((steps, 1), np.float32),
-            'reward': np.ones(steps, np.float32),
-            'cost': np.ones((steps, 1), np.float32),
-            'next_observation': np.arange(1, steps + 1, dtype=np.float32)[:, None]}
+class Line:
+    """A task on a line: the observation is (place, goal), the reward the goal reached."""
+
+    observation_dim = 2
+
+    def reward(self, observation, action, next_observation):
+        return (next_observation[..., 0] >= next_observation[..., 1]).astype(float)
+
+    def costs(self, next_observation, effort):
+        return np.ones((len(next_observation), 1))
+
+    def potential(self, observation):
+        return observation[..., 0]
+
+    def hindsight(self, observation, achieved, rng):
+        return np.where(achieved[:, :1] < 3, achieved[:, :1], np.nan)
+
+    def relabel(self, observation, goal):
+        observation = observation.copy()
+        observation[..., 1] = goal[..., 0]
+        return observation
 
 
-def everything(replay):
+def line_replay(capacity=10, goal=0.0, steps=(4,), terminated=False, **changes):
+    replay = Replay(capacity, Line(), Normaliser(np.zeros(2), np.ones(2)), action=1,
+                    constraints=1, gamma=0.5, **{'n_step': 3, **changes})
+    for count in steps:
+        states = np.stack([np.arange(count + 1.0), np.full(count + 1, goal)], 1)
+        replay.add_episode(states, np.zeros((count, 1)), np.zeros((count, 1)), terminated)
+    return replay
+
+
+def everything(replay, **options):
     class InOrder:
-        def integers(self, low, high, size):
-            return np.arange(high)
-    return replay.sample(replay.size, InOrder())
+        """Every transition once; relabelled with the episode's second state."""
+
+        def integers(self, low, high, size=None):
+            return np.arange(high) if size is not None else low + 1
+
+        def random(self, size):
+            return np.zeros(size)
+    return replay.sample(replay.size, InOrder(), **options)
 
 
 def test_a_time_limit_bootstraps():
-    replay = Replay(10, 1, 1, 1, gamma=0.5, n_step=3)
-    replay.add_episode(**ramp(4), terminated=False)
-    batch = everything(replay)
+    batch = everything(line_replay())
     assert batch['reward'].tolist() == [1.75, 1.75, 1.5, 1.0]
+    assert batch['cost'][:, 0].tolist() == [1.75, 1.75, 1.5, 1.0]
     assert batch['discount'].tolist() == [0.125, 0.125, 0.25, 0.5]
     assert batch['next'][:, 0].tolist() == [3, 4, 4, 4]
 
 
 def test_a_true_termination_does_not_bootstrap():
-    replay = Replay(10, 1, 1, 1, gamma=0.5, n_step=3)
-    replay.add_episode(**ramp(4), terminated=True)
-    assert everything(replay)['discount'].tolist() == [0.125, 0.0, 0.0, 0.0]
+    assert everything(line_replay(terminated=True))['discount'].tolist() == [0.125, 0, 0, 0]
 
 
 def test_returns_do_not_reach_into_the_next_episode():
-    replay = Replay(2, 1, 1, 1, gamma=0.5, n_step=3)
-    replay.add_episode(**ramp(2), terminated=False)
-    replay.add_episode(**ramp(2), terminated=False)
-    assert everything(replay)['reward'].tolist() == [1.5, 1.0, 1.5, 1.0]
+    batch = everything(line_replay(capacity=2, steps=(2, 2)))
+    assert batch['reward'].tolist() == [1.5, 1.0, 1.5, 1.0]
 
 
 def test_shaping_telescopes_over_the_n_steps():
-    plain = Replay(10, 1, 1, 1, gamma=0.5, n_step=2)
-    shaped = Replay(10, 1, 1, 1, gamma=0.5, n_step=2)
-    potential = np.array([3.0, -1.0, 2.0, 5.0], np.float32)
-    plain.add_episode(**ramp(3), terminated=False)
-    shaped.add_episode(**ramp(3), terminated=False, potential=potential)
-    extra = everything(shaped)['reward'] - everything(plain)['reward']
-    assert extra.tolist() == [0.25 * 2 - 3, 0.25 * 5 + 1, 0.5 * 5 - 2]
+    plain, shaped = everything(line_replay()), everything(line_replay(shaping=1.0))
+    extra = shaped['reward'] - plain['reward']
+    assert extra.tolist() == [0.125 * 3 - 0, 0.125 * 4 - 1, 0.25 * 4 - 2, 0.5 * 4 - 3]
+
+
+def test_hindsight_changes_goal_and_reward_and_only_where_there_is_one():
+    replay = line_replay(goal=9.0)
+    assert everything(replay)['reward'].tolist() == [0, 0, 0, 0]
+    batch = everything(replay, relabel=1.0)
+    # The goal becomes place 2, reached from the second step on.
+    assert batch['observation'].tolist() == [[0, 2], [1, 2], [2, 2], [3, 2]]
+    assert batch['next'].tolist() == [[3, 2], [4, 2], [4, 2], [4, 2]]
+    assert batch['reward'].tolist() == [0.75, 1.75, 1.5, 1.0]
 
 
 # Plateau
@@ -324,7 +355,7 @@ def test_a_checkpoint_resumes_with_nothing_lost(
     again.restore(load_bundle(tmp_path / 'half.spaars'))
     for row in rows[:100]:
         again.add(row)
-    assert (again.steps, again.updates, again.received) == (80, tuner.updates, 100)
+    assert (again.steps, again.updates, again.received) == (97, tuner.updates, 100)
     assert again.updates_owed == 0
     for one, two in zip(tuner.agent.arrays().values(), again.agent.arrays().values()):
         np.testing.assert_array_equal(one, two)

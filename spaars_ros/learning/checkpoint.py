@@ -29,6 +29,7 @@ from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.export import export_critic
 from spaars_ros.learning.export import export_decoder
 from spaars_ros.learning.export import export_policy
+from spaars_ros.learning.replay import Normaliser
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import Exploration
@@ -37,26 +38,6 @@ from spaars_ros.sim.tasks import ReachTask
 
 TENSORS = 'learner.npz'
 STATE = 'learner.json'
-CLIP = 8.0
-
-
-class Normaliser:
-    """Observations in standard deviations of the demonstrations, clipped to +-8."""
-
-    def __init__(self, mean: NDArray[np.float64], std: NDArray[np.float64]) -> None:
-        self.mean = mean
-        self.std = std
-
-    @classmethod
-    def of(cls, observations: NDArray[Any]) -> 'Normaliser':
-        """Measure (N, n) observations; a constant one gets the standard deviation 1."""
-        std = observations.std(0)
-        return cls(observations.mean(0).astype(np.float64),
-                   np.where(std > 1e-6, std, 1.0).astype(np.float64))
-
-    def __call__(self, observations: NDArray[Any]) -> NDArray[np.float32]:
-        scaled = (observations - self.mean) / self.std
-        return np.clip(scaled, -CLIP, CLIP).astype(np.float32)
 
 
 def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: ReachTask,

@@ -29,11 +29,11 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint import make_bundle
-from spaars_ros.learning.checkpoint import Normaliser
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.checkpoint import unpack
 from spaars_ros.learning.pretrain import replay_of
 from spaars_ros.learning.replay import concatenate
+from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
 from spaars_ros.policy.bundle import Bundle
@@ -68,9 +68,10 @@ class FineTuner:
                                      np.asarray(m.observation_std))
         self._canaries = bundle.canaries['observation']
         self._offline = replay_of(demonstrations, self.normaliser, task, training)
-        self._online = Replay(ONLINE_CAPACITY, task.observation_dim, len(robot.joints),
-                              len(task.constraint_names), gamma=training.gamma,
-                              n_step=training.n_step)
+        self._online = Replay(
+            ONLINE_CAPACITY, task, self.normaliser, action=len(robot.joints),
+            constraints=len(task.constraint_names), gamma=training.gamma,
+            n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
         self._rng = np.random.default_rng([seed, 7])
         self.agent.seed(seed)
         self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,
@@ -104,6 +105,8 @@ class FineTuner:
         self.received += 1
         if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
             self._finish_episode()  # the server was restarted in the middle of an episode
+        if self._episode and sequence >= self._counted_from:
+            self.steps += 1
         self._episode.append(np.array(row))
         if get(row, 'flag') != Flag.RUNNING:
             self._finish_episode()
@@ -115,22 +118,14 @@ class FineTuner:
             return
         get = self.schema.get
         observations = get(rows, 'observation')
-        actions = get(rows, 'action')[:-1]
-        reward = self.task.reward(observations[:-1], actions, observations[1:])
-        cost = self.task.costs(observations[1:], get(rows, 'effort')[1:])
-        normalised = self.normaliser(observations)
-        scale = self.training.reward_scale
-        self._online.add_episode(normalised[:-1], actions.astype(np.float32), scale * reward,
-                                 scale * cost, normalised[1:],
-                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED),
-                                 scale * self.training.shaping
-                                 * self.task.potential(observations))
+        self._online.add_episode(observations, get(rows, 'action')[:-1], get(rows, 'effort')[1:],
+                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
-        self.steps += len(reward)
         self._raw_share = float((get(rows, 'mode')[:-1] == Mode.RAW).mean())
         with torch.no_grad():
-            novelty = self.agent.rnd.novelty(torch.from_numpy(normalised[1:])).numpy()
+            novelty = self.agent.rnd.novelty(
+                torch.from_numpy(self.normaliser(observations[1:]))).numpy()
         for value in novelty:
             self.plateau.add(float(value))
         self.novelty = float(novelty.mean())
@@ -182,8 +177,8 @@ class FineTuner:
         """Do one update from half online, half offline transitions."""
         t = self.training
         half = t.batch // 2
-        online = self._online.sample(half, self._rng)
-        batch = concatenate(online, self._offline.sample(t.batch - half, self._rng))
+        online = self._online.sample(half, self._rng, t.relabel)
+        batch = concatenate(online, self._offline.sample(t.batch - half, self._rng, t.relabel))
         losses = {'critic': self.agent.update_critic(batch)}
         if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(self.agent.update_policies(batch))
@@ -198,12 +193,12 @@ class FineTuner:
     @property
     def bundle_due(self) -> bool:
         """Return whether enough has been learned since the last export."""
-        return self.updates > 0 and self.updates_owed == 0 \
-            and self.steps - self._pushed_at >= self.training.push_every
+        t = self.training
+        return self.updates - self._pushed_at >= max(1.0, t.utd * t.push_every)
 
     def export(self) -> Bundle:
         """Return the next version's bundle, without the learner's tensors."""
-        self._pushed_at = self.steps
+        self._pushed_at = self.updates
         self.version += 1
         return make_bundle(self.agent, self.normaliser, self.robot, self.task, self._canaries,
                            version=self.version, parent=self.version - 1,
@@ -212,7 +207,9 @@ class FineTuner:
     def save(self, path: Path) -> None:
         """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
         state = {
-            'received': self.received - len(self._episode), 'steps': self.steps,
+            # The running episode is taken again after a resume.
+            'received': self.received - len(self._episode),
+            'steps': self.steps - max(0, len(self._episode) - 1),
             'updates': self.updates, 'gated_at': self.gated_at, 'gated': self.agent.gated,
             'trust': self.agent.trust, 'explore_raw': self.agent.explore_raw,
             'multipliers': self.agent.multipliers.tolist(),

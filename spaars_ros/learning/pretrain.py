@@ -24,8 +24,8 @@ from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint import make_bundle
-from spaars_ros.learning.checkpoint import Normaliser
 from spaars_ros.learning.checkpoint import pack
+from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.sim.tasks import ReachTask
@@ -39,23 +39,16 @@ CANARIES = 16
 def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
               training: Training) -> Replay:
     """Return a replay of a data set's episodes, scored by the task."""
-    replay = Replay(len(dataset.observations), task.observation_dim,
-                    dataset.actions.shape[1], len(task.constraint_names),
-                    gamma=training.gamma, n_step=training.n_step)
-    reward = task.reward(dataset.observations, dataset.actions, dataset.next_observations)
-    cost = task.costs(dataset.next_observations, dataset.efforts)
-    weight = training.reward_scale * training.shaping
+    replay = Replay(len(dataset.observations), task, normaliser,
+                    action=dataset.actions.shape[1], constraints=len(task.constraint_names),
+                    gamma=training.gamma, n_step=training.n_step, scale=training.reward_scale,
+                    shaping=training.shaping)
     starts = np.flatnonzero(np.diff(dataset.episode, prepend=dataset.episode[0] - 1))
-    for start, end in zip(starts, [*starts[1:], len(reward)]):
-        part = slice(start, end)
-        replay.add_episode(normaliser(dataset.observations[part]), dataset.actions[part],
-                           training.reward_scale * reward[part],
-                           training.reward_scale * cost[part],
-                           normaliser(dataset.next_observations[part]),
-                           bool(dataset.terminations[end - 1]),
-                           weight * task.potential(np.concatenate(
-                               [dataset.observations[part],
-                                dataset.next_observations[end - 1:end]])))
+    for start, end in zip(starts, [*starts[1:], len(dataset.actions)]):
+        states = np.concatenate([dataset.observations[start:end],
+                                 dataset.next_observations[end - 1:end]])
+        replay.add_episode(states, dataset.actions[start:end], dataset.efforts[start:end],
+                           bool(dataset.terminations[end - 1]))
     return replay
 
 
@@ -88,7 +81,7 @@ def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset
     # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that will
     # act; following its gradient at once is what makes a naive start forget.
     for i in range(training.align_steps):
-        loss = agent.update_critic(replay.sample(training.batch, rng))
+        loss = agent.update_critic(replay.sample(training.batch, rng, training.relabel))
         report('align', i + 1, training.align_steps, {'critic': loss})
     for _ in range(20):
         agent.measure_lipschitz(replay.sample(training.batch, rng))

@@ -31,6 +31,9 @@ FINE = 0.05
 REWARD_SCALE = 0.005
 """m; the reward is logarithmic in the tip error above about this, linear below."""
 
+HINDSIGHT_NOISE = 0.01
+"""m; spread of a relabelled target about where the tip was."""
+
 REWARD_RANGE = 0.5
 """m; tip error at which the reward is -1."""
 
@@ -133,6 +136,26 @@ class ReachTask:
         if not columns:
             return np.zeros((*next_observation.shape[:-1], 0))
         return np.stack([np.asarray(column) for column in columns], axis=-1)
+
+    def hindsight(self, observation: Array, achieved: Array,
+                  rng: np.random.Generator) -> Array:
+        """
+        Return targets (B, 3) about the achieved tips, NaN where outside the task's box.
+
+        :param achieved: (B, n) observations of the same episodes
+        """
+        goals = self.tip(achieved) + rng.normal(scale=HINDSIGHT_NOISE, size=(len(achieved), 3))
+        low, high = np.asarray(self.settings.target_low), np.asarray(self.settings.target_high)
+        inside = ((goals >= low) & (goals <= high)).all(-1)
+        return np.where(inside[:, None], goals, np.nan)
+
+    def relabel(self, observation: Array, goal: Array) -> Array:
+        """Return observations (..., n) as they would be with targets (..., 3) m."""
+        relabelled = np.array(observation, dtype=np.float64)
+        error = goal - self.tip(relabelled)
+        relabelled[..., self._error] = error
+        relabelled[..., self._error.stop:self._error.stop + 3] = np.clip(error, -FINE, FINE)
+        return relabelled
 
     def succeeded(self, observations: Array) -> bool:
         """Return whether an episode's observations (T + 1, n) end with the target held."""
