@@ -120,19 +120,19 @@ def test_a_latent_of_another_size_is_refused_while_running(bundle, robot, task):
 
 def test_graphs_of_another_shape_are_refused(bundle, robot, task):
     wider = untrained_bundle(robot, task, load_training('spaars', width=16, latent_dim=6))
-    mixed = Bundle(bundle.manifest, {**bundle.graphs, 'decoder': wider.graphs['decoder']},
+    mixed = Bundle(bundle.manifest, {**bundle.graphs, 'policy': wider.graphs['policy']},
                    bundle.canaries)
     assert refused(mixed, robot, task).reason == 'wrong_shape'
 
 
 def test_a_graph_that_is_not_onnx_is_refused(bundle, robot, task):
-    broken = Bundle(bundle.manifest, {**bundle.graphs, 'critic': b'nonsense'}, bundle.canaries)
+    broken = Bundle(bundle.manifest, {**bundle.graphs, 'policy': b'nonsense'}, bundle.canaries)
     assert refused(broken, robot, task).reason == 'bad_graph'
 
 
 def test_graphs_that_differ_from_their_canaries_are_refused(bundle, robot, task):
     other = untrained_bundle(robot, task, load_training('spaars', width=16), seed=4)
-    mixed = Bundle(bundle.manifest, {**bundle.graphs, 'raw_policy': other.graphs['raw_policy']},
+    mixed = Bundle(bundle.manifest, {**bundle.graphs, 'policy': other.graphs['policy']},
                    bundle.canaries)
     assert refused(mixed, robot, task).reason == 'canary_mismatch'
 

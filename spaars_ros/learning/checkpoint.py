@@ -26,8 +26,6 @@ import torch
 
 from spaars_ros.config import Robot
 from spaars_ros.learning.agent import SpaarsAgent
-from spaars_ros.learning.export import export_critic
-from spaars_ros.learning.export import export_decoder
 from spaars_ros.learning.export import export_policy
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.policy.bundle import Bundle
@@ -51,7 +49,7 @@ def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: 
         action_dim=len(robot.joints), action_scale=robot.control.action_scale,
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
         latent_bound=t.latent_bound, mode=t.mode, gate_open=agent.gated, margin=agent.margin,
-        kappa=t.kappa, trust=agent.trust,
+        kappa=t.kappa, trust=2.0 if t.mode == 'raw-only' else agent.trust,
         exploration=Exploration(latent=t.explore_latent, raw=agent.explore_raw,
                                 correlation=t.explore_correlation),
         multipliers=agent.multipliers.tolist(), algorithm=t.algorithm, phase=phase,
@@ -61,14 +59,13 @@ def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: 
         o = torch.from_numpy(normaliser(canary_observations))
         latent = agent.latent_policy(o)
         action = agent.decoder(o, latent)
+        raw = agent.trusted(agent.raw_policy(o), action)
         canaries = {'observation': canary_observations.astype(np.float32),
                     'latent': latent.numpy(), 'latent_action': action.numpy(),
-                    'raw_action': agent.raw_policy(o).numpy(),
-                    'q_latent': agent.critic(o, action).permute(1, 0, 2).numpy()}
-    graphs = {'latent_policy': export_policy(agent.latent_policy),
-              'decoder': export_decoder(agent.decoder, t.latent_dim),
-              'raw_policy': export_policy(agent.raw_policy),
-              'critic': export_critic(agent.critic, len(robot.joints))}
+                    'raw_action': raw.numpy(),
+                    'q_latent': agent.critic(o, action).permute(1, 0, 2).numpy(),
+                    'q_raw': agent.critic(o, raw).permute(1, 0, 2).numpy()}
+    graphs = {'policy': export_policy(agent)}
     return Bundle(manifest, graphs, canaries, extras)
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Torch networks as ONNX graphs, built node by node: a millisecond, no tracing."""
+"""The policy as one ONNX graph, built node by node: a millisecond, no tracing."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +22,12 @@ from onnx import numpy_helper
 from onnx import TensorProto
 from torch import Tensor
 
+from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.networks import Decoder
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import MLP
+from spaars_ros.policy.runtime import OUTPUTS
 
 OPSET = 17
 
@@ -56,53 +58,75 @@ class _Graph:
                 x = self.node('Relu', x)
         return x
 
-    def finish(self, inputs: dict[str, int], result: str, shape: list[object]) -> bytes:
-        self.nodes.append(helper.make_node('Identity', [result], ['output']))
-        graph = helper.make_graph(
-            self.nodes, 'spaars',
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ['batch', width])
-             for name, width in inputs.items()],
-            [helper.make_tensor_value_info('output', TensorProto.FLOAT, shape)],
-            self.initialisers)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)],
-                                  producer_name='spaars_ros')
-        model.ir_version = 8
-        return bytes(model.SerializeToString())
+    def policy(self, policy: BoundedPolicy, observation: str) -> str:
+        x = self.node('Tanh', self.mlp(policy.net, observation))
+        return self.node('Mul', x, self.constant(np.float32([policy.bound])))
+
+    def decoder(self, decoder: Decoder, observation: str, latent: str) -> str:
+        x = self.node('Concat', observation, latent, axis=1)
+        return self.node('Tanh', self.mlp(decoder.net, x))
+
+    def critic(self, critic: EnsembleCritic, observation: str, action: str,
+               shared: dict[str, str]) -> str:
+        """Return (batch, heads, 1 + C); `shared` keeps the weights for a second use."""
+        def weight(name: str, values: Tensor | NDArray[np.float32]) -> str:
+            if name not in shared:
+                shared[name] = self.constant(values)
+            return shared[name]
+        x = self.node('Concat', observation, action, axis=1)
+        for i, (w, b) in enumerate(zip(critic.weights, critic.biases)):
+            x = self.node('Add', self.node('MatMul', x, weight(f'w{i}', w)), weight(f'b{i}', b))
+            if i + 1 < len(critic.weights):
+                width = w.shape[-1]
+                x = self.node('LayerNormalization', x,
+                              weight(f's{width}', np.ones(width, np.float32)),
+                              weight(f'z{width}', np.zeros(width, np.float32)),
+                              axis=-1, epsilon=1e-5)
+                x = self.node('Relu', x)
+        return self.node('Transpose', x, perm=[1, 0, 2])
 
 
-def export_policy(policy: BoundedPolicy) -> bytes:
-    """Return observation -> bound * tanh(net)."""
+def export_policy(agent: SpaarsAgent) -> bytes:
+    """
+    Return one graph that computes everything of a tick.
+
+    Inputs: observation (batch, n) normalised, noise (batch, k) in latent units, trust (1,).
+    Outputs: `OUTPUTS` of policy/runtime.py; the explored ones have the noise added.
+    One graph instead of one a network: a call of ONNX Runtime costs more than these networks.
+    """
     graph = _Graph()
-    x = graph.node('Tanh', graph.mlp(policy.net, 'observation'))
-    x = graph.node('Mul', x, graph.constant(np.float32([policy.bound])))
-    layers = policy.net.layers
-    return graph.finish({'observation': layers[0].in_features}, x,
-                        ['batch', layers[-1].out_features])
+    o = 'observation'
+    bound = agent.latent_policy.bound
+    results = {'latent': graph.policy(agent.latent_policy, o)}
+    results['latent_action'] = graph.decoder(agent.decoder, o, results['latent'])
+    free = graph.policy(agent.raw_policy, o)
+    lower = graph.node('Sub', results['latent_action'], 'trust')
+    upper = graph.node('Add', results['latent_action'], 'trust')
+    limits = [graph.constant(np.float32(x)) for x in (-1.0, 1.0, -bound, bound)]
+    inside = graph.node('Min', graph.node('Max', free, lower), upper)
+    results['raw_action'] = graph.node('Clip', inside, limits[0], limits[1])
+    noisy = graph.node('Add', results['latent'], 'noise')
+    results['explored_latent'] = graph.node('Clip', noisy, limits[2], limits[3])
+    results['explored_action'] = graph.decoder(agent.decoder, o, results['explored_latent'])
+    shared: dict[str, str] = {}
+    for name in ('latent', 'raw'):
+        results[f'q_{name}'] = graph.critic(agent.critic, o, results[f'{name}_action'], shared)
+    action, latent = agent.raw_policy.outputs, agent.latent_policy.outputs
+    heads, values = agent.critic.heads, agent.critic.values
+    shapes = {'latent': [latent], 'explored_latent': [latent], 'q_latent': [heads, values],
+              'q_raw': [heads, values]}
+    for name in OUTPUTS:
+        graph.nodes.append(helper.make_node('Identity', [results[name]], [name]))
 
-
-def export_decoder(decoder: Decoder, latent: int) -> bytes:
-    """Return (observation, latent) -> action."""
-    graph = _Graph()
-    x = graph.node('Concat', 'observation', 'latent', axis=1)
-    x = graph.node('Tanh', graph.mlp(decoder.net, x))
-    layers = decoder.net.layers
-    return graph.finish({'observation': layers[0].in_features - latent, 'latent': latent}, x,
-                        ['batch', layers[-1].out_features])
-
-
-def export_critic(critic: EnsembleCritic, action: int) -> bytes:
-    """Return (observation, action) -> values (batch, heads, 1 + C)."""
-    graph = _Graph()
-    x = graph.node('Concat', 'observation', 'action', axis=1)
-    for i, (weight, bias) in enumerate(zip(critic.weights, critic.biases)):
-        x = graph.node('Add', graph.node('MatMul', x, graph.constant(weight)),
-                       graph.constant(bias))
-        if i + 1 < len(critic.weights):
-            width = weight.shape[-1]
-            x = graph.node('LayerNormalization', x, graph.constant(np.ones(width, np.float32)),
-                           graph.constant(np.zeros(width, np.float32)), axis=-1, epsilon=1e-5)
-            x = graph.node('Relu', x)
-    x = graph.node('Transpose', x, perm=[1, 0, 2])
-    heads, inputs, _ = critic.weights[0].shape
-    return graph.finish({'observation': inputs - action, 'action': action}, x,
-                        ['batch', heads, critic.weights[-1].shape[-1]])
+    def info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+    made = helper.make_graph(
+        graph.nodes, 'spaars_policy',
+        [info(o, ['batch', agent.latent_policy.inputs]), info('noise', ['batch', latent]),
+         info('trust', [1])],
+        [info(name, ['batch', *shapes.get(name, [action])]) for name in OUTPUTS],
+        graph.initialisers)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid('', OPSET)],
+                              producer_name='spaars_ros')
+    model.ir_version = 8
+    return bytes(model.SerializeToString())

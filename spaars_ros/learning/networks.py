@@ -71,7 +71,7 @@ class BoundedPolicy(nn.Module):
 
     def __init__(self, observation: int, outputs: int, width: int, bound: float) -> None:
         super().__init__()
-        self.bound = bound
+        self.inputs, self.outputs, self.bound = observation, outputs, bound
         self.net = MLP(observation, outputs, width, final_scale=0.1)
 
     def forward(self, observation: Tensor) -> Tensor:
@@ -90,6 +90,7 @@ class EnsembleCritic(nn.Module):
                  depth: int = 2) -> None:
         super().__init__()
         sizes = [observation + action] + [width] * depth + [values]
+        self.heads, self.values = heads, values
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for a, b in zip(sizes[:-1], sizes[1:]):

@@ -38,7 +38,7 @@ DIGEST = hashlib.sha256().digest_size
 MAX_BYTES = 256 * 2**20
 """A larger file is refused before anything of it is read."""
 
-GRAPHS = ('latent_policy', 'decoder', 'raw_policy', 'critic')
+GRAPHS = ('policy',)
 
 
 class BundleError(ValueError):
@@ -93,9 +93,10 @@ class Bundle:
     """
     A policy: manifest, ONNX graphs by name, canaries and extra parts.
 
-    :param graphs: ONNX bytes of `GRAPHS`
+    :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy
+        and critic in one call
     :param canaries: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
-        `latent_action` (m, d), `raw_action` (m, d), `q_latent` (m, heads, 1 + C)
+        `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C)
     :param extras: parts that the server ignores, such as the learner's tensors
     """
 

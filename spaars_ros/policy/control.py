@@ -14,7 +14,9 @@
 
 """One control tick from observation to command, free of ROS."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 import math
 from typing import Protocol
 
@@ -49,16 +51,23 @@ class Task(Protocol):
         """Return whether the episode truly ends."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tick:
     """What one tick decided."""
 
     command: Array
     """(d,) rad/s, passed by the filter."""
-    record: Array
-    """The step record; it closes the episode when `ended`."""
     ended: bool
-    stop: Stop | None = None
+    stop: Stop | None
+    make_record: Callable[[], Array]
+
+    @cached_property
+    def record(self) -> Array:
+        """
+        Return the step record; it closes the episode when `ended`. Made when asked for: the
+        command goes out first.
+        """
+        return self.make_record()
 
 
 class ControlLoop:
@@ -120,31 +129,32 @@ class ControlLoop:
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
         decision = self.runtime.decide(observation, self._noise if self.explore else None)
         filtered = self.filter.apply(decision.action * self._scale, state)
-        record = self._record(
-            state, observation, flag=Flag.RUNNING, mode=decision.mode, gate=decision.gate,
+        record = self._recorded(
+            state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
+            mode=decision.mode, gate=decision.gate,
             margin=decision.margin, intervention=filtered.intervention, latent=decision.latent,
             latent_action=decision.latent_action, raw_action=decision.raw_action,
             asked_action=decision.action, action=filtered.command / self._scale)
-        if filtered.stop is not None:
-            self.schema.set(record, 'flag', Flag.ABORTED)
         self.index += 1
-        return Tick(filtered.command, record, filtered.stop is not None, filtered.stop)
+        return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
 
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
         observation = np.nan_to_num(self.task.observation(state, self.goal))
-        return self._record(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)
+        return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
 
     def _close(self, state: RobotState, observation: Array, flag: Flag,
                stop: Stop | None) -> Tick:
-        record = self._record(state, observation, flag=flag, mode=Mode.NONE)
-        return Tick(self.filter.brake().command, record, True, stop)
+        record = self._recorded(state, observation, flag=flag, mode=Mode.NONE)
+        return Tick(self.filter.brake().command, True, stop, record)
 
-    def _record(self, state: RobotState, observation: Array, **values: object) -> Array:
-        record = self.schema.row(
+    def _recorded(self, state: RobotState, observation: Array,
+                  **values: object) -> Callable[[], Array]:
+        """Return what makes a record, which is numbered now."""
+        values.update(
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
-            lost_ticks=self.lost_ticks, latency=self.latency, observation=observation,
-            effort=np.nan_to_num(state.effort), **values)
+            lost_ticks=self.lost_ticks, latency=self.latency)
         self.sequence += 1
-        return record
+        return lambda: self.schema.row(observation=observation,
+                                       effort=np.nan_to_num(state.effort), **values)

@@ -29,6 +29,10 @@ from spaars_ros.policy.gate import AdvantageGate
 Array = NDArray[np.float64]
 
 CANARY_TOLERANCE = 1e-3
+OUTPUTS = ('latent', 'latent_action', 'raw_action', 'explored_latent', 'explored_action',
+           'q_latent', 'q_raw')
+"""Of the policy graph, in this order."""
+
 OBSERVATION_CLIP = 8.0
 """Standard deviations; a normalised observation beyond is clipped, as in training."""
 
@@ -70,20 +74,22 @@ class PolicyRuntime:
         m = bundle.manifest
         self._mean = np.asarray(m.observation_mean)
         self._std = np.asarray(m.observation_std)
-        self._sessions = {name: _session(name, graph) for name, graph in bundle.graphs.items()}
+        self._session = _session('policy', bundle.graphs['policy'])
         self._gate = AdvantageGate(m.margin, m.kappa, np.asarray(m.multipliers, dtype=np.float64))
-        self._pair = np.empty((2, m.action_dim), dtype=np.float32)
+        self._trust = np.array([m.trust], dtype=np.float32)
+        self._still = np.zeros((1, m.latent_dim), dtype=np.float32)
 
     def normalise(self, observation: Array) -> NDArray[np.float32]:
         """Return observations (..., n) as the graphs take them."""
         scaled = (observation - self._mean) / self._std
         return np.clip(scaled, -OBSERVATION_CLIP, OBSERVATION_CLIP).astype(np.float32)
 
-    def run(self, graph: str, *inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Run one graph on inputs with a leading batch axis."""
-        session = self._sessions[graph]
-        names = ('observation', 'action' if graph == 'critic' else 'latent')
-        return np.asarray(session.run(None, dict(zip(names, inputs)))[0])
+    def run(self, observation: NDArray[np.float32],
+            noise: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return `OUTPUTS` for normalised observations (B, n) and latent noise (B, k)."""
+        values = self._session.run(OUTPUTS, {'observation': observation, 'noise': noise,
+                                             'trust': self._trust})
+        return dict(zip(OUTPUTS, values))
 
     def decide(self, observation: Array, noise: Array | None = None) -> Decision:
         """
@@ -94,39 +100,27 @@ class PolicyRuntime:
             the policy's mode. The gate always compares modes.
         """
         m = self.manifest
-        o = self.normalise(observation)[None]
-        latent = self.run('latent_policy', o)
-        latent_action = self.run('decoder', o, latent)
-        raw = self.run('raw_policy', o)
-        if m.mode != 'raw-only':
-            raw = np.clip(raw, latent_action - m.trust, latent_action + m.trust)
-        raw = np.clip(raw, -1.0, 1.0)
-        self._pair[0], self._pair[1] = raw[0], latent_action[0]
-        values = self.run('critic', np.repeat(o, 2, axis=0), self._pair)
-        gate = self._gate.advantage(values[0], values[1])
+        shift = self._still
+        if noise is not None:
+            shift = (m.exploration.latent * noise[None, :m.latent_dim]).astype(np.float32)
+        out = self.run(self.normalise(observation)[None], shift)
+        gate = self._gate.advantage(out['q_raw'][0], out['q_latent'][0])
         if m.mode == 'raw-only':
             mode = Mode.RAW
         elif m.mode == 'gated' and m.gate_open and self._gate.opens(gate):
             mode = Mode.RAW
         else:
             mode = Mode.LATENT
-        executed = latent[0].astype(np.float64)
+        raw = out['raw_action'][0].astype(np.float64)
         if mode is Mode.RAW:
-            action = raw[0].astype(np.float64)
+            action, latent = raw, out['latent'][0]
             if noise is not None:
-                action = action + m.exploration.raw * noise[m.latent_dim:]
+                action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
         else:
-            if noise is not None:
-                executed = np.clip(executed + m.exploration.latent * noise[:m.latent_dim],
-                                   -m.latent_bound, m.latent_bound)
-                explored = self.run('decoder', o, executed.astype(np.float32)[None])
-                action = explored[0].astype(np.float64)
-            else:
-                action = latent_action[0].astype(np.float64)
-        return Decision(action=np.clip(action, -1.0, 1.0), latent=executed,
-                        latent_action=latent_action[0].astype(np.float64),
-                        raw_action=raw[0].astype(np.float64), mode=mode, gate=gate,
-                        margin=m.margin)
+            action, latent = out['explored_action'][0], out['explored_latent'][0]
+        return Decision(action=action.astype(np.float64), latent=latent.astype(np.float64),
+                        latent_action=out['latent_action'][0].astype(np.float64),
+                        raw_action=raw, mode=mode, gate=gate, margin=m.margin)
 
 
 def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
@@ -175,12 +169,9 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
                 or canaries[name].shape[1:] != shape:
             found = canaries[name].shape if name in canaries else 'nothing'
             raise BundleError('wrong_shape', f'canary {name}: {found}, expected (m, {shape[0]})')
+    o = runtime.normalise(canaries['observation'].astype(np.float64))
     try:
-        o = runtime.normalise(canaries['observation'].astype(np.float64))
-        latent = runtime.run('latent_policy', o)
-        decoded = runtime.run('decoder', o, latent)
-        got = {'latent': latent, 'latent_action': decoded, 'raw_action': runtime.run(
-            'raw_policy', o), 'q_latent': runtime.run('critic', o, decoded)}
+        got = runtime.run(o, np.zeros((len(o), m.latent_dim), np.float32))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises several unrelated kinds
         raise BundleError('wrong_shape', f'{error}'.splitlines()[0]) from None
     if got['q_latent'].ndim != 3 or got['q_latent'].shape[2] != 1 + len(robot.constraints) \
@@ -188,6 +179,8 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
         raise BundleError('wrong_shape', f'critic {got["q_latent"].shape} with '
                                          f'{len(m.multipliers)} multipliers for '
                                          f'{len(robot.constraints)} constraints')
+    for name in ('explored_latent', 'explored_action'):
+        del got[name]  # with no noise they repeat the others
     for name, values in got.items():
         if not np.isfinite(values).all():
             raise BundleError('not_finite', f'canary output {name}')

@@ -21,6 +21,7 @@ from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.policy.control import ControlLoop
+from spaars_ros.policy.control import Tick
 from spaars_ros.safety.retrace import Retrace
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
@@ -43,7 +44,13 @@ class Answer:
 
     command: Array | None
     """(d,) rad/s; None: send nothing, the arm is at rest and about to be reset."""
-    record: Array | None = None
+    tick: Tick | None = None
+    """The policy's tick, whose step record is made when asked for."""
+
+    @property
+    def record(self) -> Array | None:
+        """Return the step record; None where the policy did not act."""
+        return None if self.tick is None else self.tick.record
 
 
 class Supervisor:
@@ -151,7 +158,7 @@ class Supervisor:
             self._end()
             if tick.stop is None and self.phase is Phase.SETTLING:
                 self._at_rest()
-        return Answer(tick.command, tick.record)
+        return Answer(tick.command, tick)
 
     def _end(self) -> None:
         self.phase = Phase.DONE if self._budget_done() else Phase.SETTLING
