@@ -14,6 +14,7 @@
 
 """Fine-tuning over seeds and modes, in one process a run: the same classes, without ROS."""
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 import json
 import multiprocessing
@@ -34,12 +35,13 @@ WINDOW = 40
 
 def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,
         out: Path = Path('runs/bench_finetune'), evaluation_episodes: int = 50,
-        robot: str = 'panda', task: str = 'reach', training: str = 'spaars'
-        ) -> list[dict[str, Any]]:
+        robot: str = 'panda', task: str = 'reach', training: str = 'spaars',
+        say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """
     Return a row for each mode and seed; rows already in `out` are not run again.
 
-    Keys of a row: method, task, seed, success_before, success_explored_before, success_after,
+    `say` takes a line for each row that is done. Keys of a row:
+    method, task, seed, success_before, success_explored_before, success_after,
     tip_error_before, tip_error_after (m), cost_training, cost_last_fifth (an episode),
     cost_limit, worst_40 (least success over 40 training episodes running), raw_share, steps,
     seconds, curve (a dict of lists over episodes).
@@ -49,8 +51,20 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
               for seed in seeds for mode in modes]
     for mode in modes:
         load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
+    rows = []
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
-        return list(pool.map(_row, wanted))
+        for row in pool.map(_row, wanted):
+            rows.append(row)
+            if say is not None:
+                say(_line(row))
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (f'{row["method"]:11s} seed {row["seed"]}: success {row["success_before"]:.0%} -> '
+            f'{row["success_after"]:.0%}, tip error {1e3 * row["tip_error_before"]:.1f} -> '
+            f'{1e3 * row["tip_error_after"]:.1f} mm, cost {row["cost_training"]:.2f} in training, '
+            f'{row["cost_last_fifth"]:.2f} in its last fifth, {row["seconds"]:.0f} s')
 
 
 def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:

@@ -64,6 +64,9 @@ def finetune(
     modes: Annotated[str, typer.Option(
         help='Modes, comma-separated.')] = 'gated,latent-only,raw-only',
     episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
+    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
+    out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
+        'runs/bench_finetune'),
     json: Json = None,
 ) -> None:
     """Fine-tune with several seeds and modes and tabulate before and after."""
@@ -74,4 +77,5 @@ def finetune(
         except ValueError:
             raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
                 from None
-        _report(run(seeds=numbers, modes=modes.split(','), episodes=episodes), json)
+        _report(run(seeds=numbers, modes=modes.split(','), episodes=episodes, jobs=jobs, out=out,
+                    say=lambda line: typer.echo(line, err=True)), json)
