@@ -299,7 +299,7 @@ def test_a_nan_cost_is_an_error_and_spoils_the_episode() -> None:
 
 
 def test_twice_the_limit_brings_the_multiplier_to_the_order_of_1_in_15_episodes() -> None:
-    pid = AdaptivePID(5.0)
+    pid = AdaptivePID(5.0, PIDGains(setpoint=1.0))
     for _ in range(15):
         pid.update(10.0)
     assert 0.5 < pid.value < 2.0
@@ -343,8 +343,19 @@ def test_a_cost_or_limit_that_is_no_number_is_refused_and_changes_nothing(bad: f
     assert pid.state_dict() == before
 
 
+def test_cost_is_held_below_the_limit_at_the_setpoint() -> None:
+    """Held at the limit itself, every second episode of a noisy arm would be above it."""
+    pid = AdaptivePID(10.0, PIDGains(setpoint=0.6))
+    for _ in range(20):
+        pid.update(6.0)
+    assert pid.value == 0.0
+    for _ in range(5):
+        pid.update(8.0)
+    assert pid.value > 0.0
+
+
 def test_a_new_limit_makes_no_kick() -> None:
-    pid = AdaptivePID(20.0)
+    pid = AdaptivePID(20.0, PIDGains(setpoint=1.0))
     for _ in range(10):
         pid.update(20.0)
     assert pid.value == 0.0

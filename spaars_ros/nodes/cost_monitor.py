@@ -65,6 +65,8 @@ PARAMETERS = ParameterTable(
           high=1e3, live=True),
     Param('adaptation_rate', GAINS.rate, 'greatest relative change of kp and ki an episode; 0 '
           'keeps the gains', low=0.0, high=0.1, live=True),
+    Param('setpoint', GAINS.setpoint, 'share of the limit at which the cost is held', low=0.05,
+          high=1.0, live=True),
     Param('lambda_max', GAINS.lambda_max, 'greatest multiplier', low=0.0, high=1e6, live=True),
 )
 
@@ -156,7 +158,7 @@ class CostMonitor(ManagedNode):
 
     def _gains(self, p: dict[str, Any]) -> PIDGains:
         return PIDGains(kp=p['kp'], ki=p['ki'], kd=p['kd'], rate=p['adaptation_rate'],
-                        lambda_max=p['lambda_max'])
+                        lambda_max=p['lambda_max'], setpoint=p['setpoint'])
 
     def _on_step(self, msg: Float64MultiArray) -> None:
         if not self.is_active:

@@ -27,9 +27,9 @@ import numpy as np
 @dataclass(frozen=True)
 class PIDGains:
     """
-    Gains on the relative excess e = (C - d) / max(d, 1), one update an episode.
+    Gains on the relative excess e = (C - setpoint d) / max(d, 1), one update an episode.
 
-    With the defaults a cost of twice the limit (e = 1) brings lambda to about 1.1 in 15 episodes
+    With these gains e = 1 brings lambda to about 1.1 in 15 episodes
     (simulated: 0.5 after 6, 2.1 after 30), and a cost of half the limit takes it back.
     """
 
@@ -43,6 +43,9 @@ class PIDGains:
     """Greatest relative change of kp and ki an episode; 0 keeps the gains fixed."""
     lambda_max: float = 20.0
     """The multiplier is never above."""
+    setpoint: float = 0.7
+    """Share of the limit at which the cost is held: held at the limit itself, every second
+    episode would be above it."""
 
 
 SMOOTH = 0.7
@@ -61,12 +64,12 @@ class AdaptivePID:
     """
     One constraint's multiplier; safe form of `algorithms.md` section 5.2 (reconstructed there).
 
-    With u = max(d, 1), e = (C - d) / u and smoothed P, M (factor 0.7, M of C / u):
+    With u = max(d, 1), e = (C - setpoint d) / u and smoothed P, M (factor 0.7, M of C / u):
 
         I      <- clip(I + K_i e, 0, lambda_max)   unless saturated and e pushes further
         D      <- max(0, M_t - M_{t-1})            of the measurement: a new limit d is no kick
         lambda <- clip(K_p max(P, 0) + I + K_d D, 0, lambda_max)
-        K_p,i  <- K_p,i clip(1 + rate tanh((m - d) / u), 0.9, 1.1),  m = mean of the last 10 C
+        K_p,i  <- K_p,i clip(1 + rate tanh((m - setpoint d) / u), 0.9, 1.1),  m = mean of the last 10 C
         K_d    <- K_d clip(1 + rate tanh(s / u - 0.5), 0.9, 1.1), drawn 2 % back to its set value
 
     where s is the standard deviation of the last 10 C, and every gain stays within a factor of
@@ -94,6 +97,11 @@ class AdaptivePID:
         """Return the cost by which an excess is measured."""
         return max(self.limit, UNIT)
 
+    @property
+    def target(self) -> float:
+        """Return the cost an episode that is aimed at."""
+        return self.gains.setpoint * self.limit
+
     def set_limit(self, limit: float) -> None:
         """
         Take another limit; lambda stays as it is until the next episode.
@@ -107,7 +115,7 @@ class AdaptivePID:
         # The smoothed error belongs to the old limit, and the smoothed cost to its unit.
         if self._smooth is not None:
             self._smooth *= old / self.unit
-            self._error = self._smooth - limit / self.unit
+            self._error = self._smooth - self.target / self.unit
 
     def set_gains(self, gains: PIDGains) -> None:
         """Take other gains; a gain that was changed starts from its new value."""
@@ -126,7 +134,7 @@ class AdaptivePID:
         """
         if not math.isfinite(cost) or cost < 0:
             raise ValueError(f'episode cost {cost}: has to be finite and not negative')
-        error = (cost - self.limit) / self.unit
+        error = (cost - self.target) / self.unit
         scaled = cost / self.unit
         first = self._smooth is None
         before = scaled if first else float(self._smooth)  # type: ignore[arg-type]
@@ -150,7 +158,7 @@ class AdaptivePID:
         if rate == 0.0:
             return
         mean, spread = float(np.mean(self._recent)), float(np.std(self._recent))
-        common = _factor(rate, (mean - self.limit) / self.unit)
+        common = _factor(rate, (mean - self.target) / self.unit)
         self.kp = _within(self.kp * common, self.gains.kp)
         self.ki = _within(self.ki * common, self.gains.ki)
         kd = self.kd * _factor(rate, spread / self.unit - 0.5)
