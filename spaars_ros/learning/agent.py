@@ -41,6 +41,13 @@ class SpaarsAgent(nn.Module):
     those of algorithms.md 1.2 (reconstructed) unless a method says otherwise.
     """
 
+    action_variance: Tensor
+    """(d,) of the demonstrations."""
+    lipschitz: Tensor
+    """() L_Q, running estimate."""
+    bc_error: Tensor
+    """() eps_BC, running mean of |raw - decoded|, until the hand-over."""
+
     def __init__(self, training: Training, observation: int, action: int,
                  constraints: int) -> None:
         super().__init__()

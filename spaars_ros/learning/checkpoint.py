@@ -72,7 +72,7 @@ def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: 
 def pack(agent: SpaarsAgent, state: dict[str, Any]) -> dict[str, bytes]:
     """Return the extras from which `unpack` restores an agent."""
     buffer = io.BytesIO()
-    np.savez(buffer, **agent.arrays())
+    np.savez(buffer, **agent.arrays())  # type: ignore[arg-type]
     return {TENSORS: buffer.getvalue(), STATE: json.dumps(state).encode()}
 
 
@@ -86,6 +86,7 @@ def unpack(bundle: Bundle, agent: SpaarsAgent, *, optimisers: bool) -> dict[str,
     try:
         agent.load_arrays(arrays, optimisers)
     except RuntimeError as error:
-        raise BundleError('wrong_shape', f'learner tensors: {error}'.splitlines()[0]) from None
+        text = ' '.join(str(error).split())
+        raise BundleError('wrong_shape', f'learner tensors: {text}') from None
     state: dict[str, Any] = json.loads(bundle.extras[STATE])
     return state

@@ -14,6 +14,8 @@
 
 """The policy as one ONNX graph, built node by node: a millisecond, no tracing."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 import onnx
@@ -45,14 +47,15 @@ class _Graph:
         self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
-    def node(self, kind: str, *inputs: str, **attributes: object) -> str:
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f'n{len(self.nodes)}'
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def mlp(self, net: MLP, x: str) -> str:
         for i, layer in enumerate(net.layers):
-            x = self.node('Gemm', x, self.constant(layer.weight), self.constant(layer.bias),
+            weight, bias = layer.parameters()
+            x = self.node('Gemm', x, self.constant(weight), self.constant(bias),
                           transB=1)
             if i + 1 < len(net.layers):
                 x = self.node('Relu', x)
@@ -60,7 +63,7 @@ class _Graph:
 
     def policy(self, policy: BoundedPolicy, observation: str) -> str:
         x = self.node('Tanh', self.mlp(policy.net, observation))
-        return self.node('Mul', x, self.constant(np.float32([policy.bound])))
+        return self.node('Mul', x, self.constant(np.array([policy.bound], np.float32)))
 
     def decoder(self, decoder: Decoder, observation: str, latent: str) -> str:
         x = self.node('Concat', observation, latent, axis=1)
@@ -102,7 +105,7 @@ def export_policy(agent: SpaarsAgent) -> bytes:
     free = graph.policy(agent.raw_policy, o)
     lower = graph.node('Sub', results['latent_action'], 'trust')
     upper = graph.node('Add', results['latent_action'], 'trust')
-    limits = [graph.constant(np.float32(x)) for x in (-1.0, 1.0, -bound, bound)]
+    limits = [graph.constant(np.array(x, np.float32)) for x in (-1.0, 1.0, -bound, bound)]
     inside = graph.node('Min', graph.node('Max', free, lower), upper)
     results['raw_action'] = graph.node('Clip', inside, limits[0], limits[1])
     noisy = graph.node('Add', results['latent'], 'noise')

@@ -31,8 +31,8 @@ class MLP(nn.Module):
         sizes = [inputs] + [width] * depth + [outputs]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:]))
         with torch.no_grad():
-            self.layers[-1].weight.mul_(final_scale)
-            self.layers[-1].bias.mul_(final_scale)
+            for parameter in self.layers[-1].parameters():
+                parameter.mul_(final_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's linear output."""

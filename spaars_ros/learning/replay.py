@@ -127,7 +127,8 @@ class Replay:
         for name, values in (
                 ('observation', observations[:-1]), ('next', observations[1:]),
                 ('action', actions), ('terminated', ends),
-                ('cost', self.task.costs(observations[1:], efforts))):
+                ('cost', self.task.costs(np.asarray(observations[1:], np.float64),
+                                         np.asarray(efforts, np.float64)))):
             self._columns[name][place] = values
         self._spans[place] = self.size, self.size + steps
         self.size += steps

@@ -123,7 +123,8 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'run_dir': settings.out, 'seed': settings.seed,
             'demonstrations': settings.demonstrations}, respawn=True))
     if policy:
-        graph.append(NodeDescription('cost_monitor', 'cost_monitor', common))
+        graph.append(NodeDescription('cost_monitor', 'cost_monitor',
+                                     {**common, 'run_dir': settings.out}))
         graph.append(NodeDescription('policy_server', 'policy_server', {
             **common, **interface, 'bundle': settings.initial_bundle, 'run_dir': settings.out,
             'seed': settings.seed, 'explore': settings.explore, 'episodes': settings.episodes,

@@ -69,7 +69,8 @@ class AdaptivePID:
         I      <- clip(I + K_i e, 0, lambda_max)   unless saturated and e pushes further
         D      <- max(0, M_t - M_{t-1})            of the measurement: a new limit d is no kick
         lambda <- clip(K_p max(P, 0) + I + K_d D, 0, lambda_max)
-        K_p,i  <- K_p,i clip(1 + rate tanh((m - setpoint d) / u), 0.9, 1.1),  m = mean of the last 10 C
+        K_p,i  <- K_p,i clip(1 + rate tanh((m - setpoint d) / u), 0.9, 1.1),
+                                                   m = mean of the last 10 C
         K_d    <- K_d clip(1 + rate tanh(s / u - 0.5), 0.9, 1.1), drawn 2 % back to its set value
 
     where s is the standard deviation of the last 10 C, and every gain stays within a factor of

@@ -17,6 +17,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.config import Box
 from spaars_ros.config import Robot
 from spaars_ros.config import TaskSettings
 from spaars_ros.data.dataset import Dataset
@@ -68,7 +69,7 @@ class ScriptedOperator:
         self._waypoints: list[Array] = []
         if self.robot.keep_out:
             zone = self.robot.keep_out[0]
-            half = getattr(zone, 'radius', 0.0) or zone.size[1] / 2
+            half = zone.size[1] / 2 if isinstance(zone, Box) else zone.radius
             out = half + self.robot.zone_margin + rng.uniform(*CLEARANCE)
             beside = np.array([zone.centre[0], zone.centre[1] + side * out,
                                (tip[2] + target[2]) / 2])

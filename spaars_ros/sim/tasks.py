@@ -146,8 +146,9 @@ class ReachTask:
         """
         goals = self.tip(achieved) + rng.normal(scale=HINDSIGHT_NOISE, size=(len(achieved), 3))
         low, high = np.asarray(self.settings.target_low), np.asarray(self.settings.target_high)
-        inside = ((goals >= low) & (goals <= high)).all(-1)
-        return np.where(inside[:, None], goals, np.nan)
+        outside = np.any((goals < low) | (goals > high), axis=-1)
+        goals[outside] = np.nan
+        return goals
 
     def relabel(self, observation: Array, goal: Array) -> Array:
         """Return observations (..., n) as they would be with targets (..., 3) m."""
