@@ -235,7 +235,7 @@ class Training(Strict):
     plateau_tolerance: float = Field(0.05, gt=0, description='relative change of novelty')
     plateau_windows: int = Field(2, ge=1, description='calm windows running')
     bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
-    kappa: float = Field(1.0, ge=0, description='gate: standard deviations below the mean')
+    kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
     actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')
     min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')
@@ -248,7 +248,7 @@ class Training(Strict):
                                    'ball has grown')
     explore_correlation: float = Field(0.8, ge=0, lt=1, description='of the noise from tick to '
                                        'tick; white noise hardly moves an arm')
-    policy_delay: int = Field(2, ge=1, description='critic updates a policy update')
+    policy_delay: int = Field(1, ge=1, description='critic updates a policy update')
     anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
                           'pretrained one')
     raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
