@@ -190,7 +190,7 @@ class TaskSettings(Strict):
 class Training(Strict):
     """A training file: the algorithm and every constant that it uses."""
 
-    algorithm: Literal['spaars'] = 'spaars'
+    algorithm: Literal['spaars'] = Field('spaars', description='what is learned')
     mode: Literal['gated', 'latent-only', 'raw-only'] = Field(
         'gated', description='gated: SPAARS; the others are its ablations')
     demonstrations: str = Field(

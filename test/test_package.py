@@ -29,8 +29,14 @@ import numpy as np
 import pytest
 
 from spaars_ros.config import ConfigError
+from spaars_ros.config import Constraint
+from spaars_ros.config import Control
+from spaars_ros.config import Limits
 from spaars_ros.config import load_robot
+from spaars_ros.config import Robot
 from spaars_ros.config import share_directory
+from spaars_ros.config import TaskSettings
+from spaars_ros.config import Training
 from spaars_ros.sim.arm import Arm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,6 +184,37 @@ def test_parameter_page_says_what_the_nodes_declare():
     if os.environ.get('UPDATE_DOCS'):
         path.write_text(parameter_page())
     assert path.read_text() == parameter_page(), 'UPDATE_DOCS=1 ./run test test/test_package.py'
+
+
+def file_page():
+    text = ['# Files', '',
+            'Keys of the files in `config/`, as `spaars_ros/config.py` declares and checks them; '
+            'an unknown key is an error.', '',
+            'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
+    for title, model in (('Training file', Training), ('Task file', TaskSettings),
+                         ('Robot file', Robot), ('Robot file: limits', Limits),
+                         ('Robot file: control', Control),
+                         ('Robot file: constraints', Constraint)):
+        text += ['', f'## {title}', '', '| key | default | range | meaning |', '|---|---|---|---|']
+        for name, field in model.model_fields.items():
+            if name == 'source':
+                continue
+            signs = {'ge': '>=', 'gt': '>', 'le': '<=', 'lt': '<'}
+            bounds = [f'{sign} {getattr(item, key):g}' for item in field.metadata
+                      for key, sign in signs.items() if hasattr(item, key)]
+            default = '' if field.is_required() else f'`{field.default!r}`'
+            if hasattr(field.default, 'model_dump'):
+                default = 'see below'
+            text.append(f'| `{name}` | {default} | {", ".join(bounds)} | '
+                        f'{(field.description or "").replace("|", "&#124;")} |')
+    return '\n'.join(text) + '\n'
+
+
+def test_file_page_says_what_the_models_declare():
+    path = ROOT / 'docs' / 'files.md'
+    if os.environ.get('UPDATE_DOCS'):
+        path.write_text(file_page())
+    assert path.read_text() == file_page(), 'UPDATE_DOCS=1 ./run test test/test_package.py'
 
 
 @pytest.mark.parametrize('path', sorted((ROOT / 'config' / 'robot').glob('*.yaml')),

@@ -27,6 +27,7 @@ import numpy as np
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.config import load_training
+from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.tasks import ReachTask
 
 WINDOW = 40
@@ -43,7 +44,8 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
     `say` takes a line for each row that is done. Keys of a row:
     method, task, seed, success_before, success_explored_before, success_after,
     tip_error_before, tip_error_after (m), cost_training, cost_last_fifth (an episode),
-    cost_limit, worst_40 (least success over 40 training episodes running), raw_share, steps,
+    cost_limit, worst_40 (least success over 40 training episodes running), worst_40_tip_error
+    (m, the largest mean over 40), tip_error_explored_before, raw_share, steps,
     seconds, curve (a dict of lists over episodes).
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,8 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
     for mode in modes:
         load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
     rows = []
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
+                             initializer=die_with_parent) as pool:
         for row in pool.map(_row, wanted):
             rows.append(row)
             if say is not None:
@@ -139,6 +142,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     success = np.asarray([score['success'] for score in scores], dtype=float)
     windows = [success[i:i + WINDOW].mean() for i in range(max(1, len(success) - WINDOW + 1))]
     cost = np.asarray([score['cost'] for score in scores])
+    tip = np.asarray([score['tip_error'] for score in scores])
+    worst_tip = max(tip[i:i + WINDOW].mean() for i in range(max(1, len(tip) - WINDOW + 1)))
     return {
         'method': mode, 'task': task_name, 'seed': seed,
         'success_before': before['success'], 'success_explored_before': noisy['success'],
@@ -146,6 +151,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
         'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],
         'cost_after': after['cost_mean'], 'cost_training': float(cost.mean()),
         'cost_last_fifth': float(cost[-max(1, len(cost) // 5):].mean()),
+        'tip_error_explored_before': noisy['tip_error_mean'],
+        'worst_40_tip_error': float(worst_tip),
         'cost_limit': float(task.constraint_limits[0]), 'worst_40': float(min(windows)),
         'raw_share': after['raw_share'], 'steps': tuner.steps,
         'seconds': time.monotonic() - began,

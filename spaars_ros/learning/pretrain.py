@@ -54,7 +54,13 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
 
 def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset, *, seed: int,
              progress: Progress | None = None) -> Bundle:
-    """Return the bundle of offline SPAARS; the same seed gives the same bundle."""
+    """
+    Return the bundle of offline SPAARS; the same seed gives the same bundle.
+
+    Uses one torch thread: networks of this size gain nothing from a second one, which a busy
+    robot computer does not have, and sums in another order give another policy.
+    """
+    torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),

@@ -14,7 +14,6 @@
 
 """Which nodes run with which parameters, and how to start them without ROS 2's launch."""
 
-import ctypes
 from dataclasses import dataclass
 from dataclasses import field
 import os
@@ -26,6 +25,8 @@ import time
 from typing import Any
 
 import yaml
+
+from spaars_ros.interrupts import die_with_parent
 
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
@@ -133,12 +134,6 @@ def describe(settings: RunSettings, *, learner: bool = True,
     return graph
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, also by SIGKILL."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
-
-
 class Processes:
     """
     The nodes as child processes, each the leader of its own process group.
@@ -180,7 +175,7 @@ class Processes:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
-                start_new_session=True, preexec_fn=_die_with_parent)
+                start_new_session=True, preexec_fn=die_with_parent)
         self._started[name] = time.monotonic()
 
     def log_path(self, name: str) -> Path:
