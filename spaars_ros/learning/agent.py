@@ -126,6 +126,7 @@ class SpaarsAgent(nn.Module):
         losses['critic'] = self._step('critic', error.sum())
         polyak(self.target, self.critic, t.tau)
         with torch.no_grad():
+            # In units of their spread, so that temperature does not depend on the reward's scale.
             scale = advantage.std().clamp(min=1e-6)
             weight = (t.temperature * advantage.detach() / scale).exp().clamp(max=100.0)
             weight = weight / weight.mean()
