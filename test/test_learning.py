@@ -261,6 +261,21 @@ def test_pretraining_is_deterministic_given_a_seed(pretrained, robot, task, trai
     assert other.graphs != pretrained.graphs
 
 
+def test_updates_wait_for_the_first_episode_to_end(
+        pretrained, robot, task, training, dataset):
+    """With a warm-up shorter than an episode there is nothing to sample from yet."""
+    impatient = training.model_copy(update={'warmup_steps': 5})
+    tuner = tuner_of(pretrained, robot, task, impatient, dataset)
+    rows = rollouts_of(pretrained, robot, task).episode()
+    for row in rows[:-1]:
+        tuner.add(row)
+    assert tuner.steps > 5
+    assert tuner.updates_owed == 0
+    tuner.add(rows[-1])
+    assert tuner.updates_owed > 0
+    tuner.update()
+
+
 def test_the_policy_online_starts_equal_to_the_policy_offline(
         pretrained, robot, task, training, dataset):
     exported = tuner_of(pretrained, robot, task, training, dataset).export()

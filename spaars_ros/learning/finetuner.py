@@ -171,6 +171,8 @@ class FineTuner:
     def updates_owed(self) -> int:
         """Return how many updates the environment steps so far call for."""
         t = self.training
+        if not self._online.size:
+            return 0  # the first episode is still running
         return max(0, int(t.utd * (self.steps - t.warmup_steps)) - self.updates)
 
     def update(self) -> dict[str, float]:
