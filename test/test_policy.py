@@ -31,7 +31,6 @@ from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.gate import AdvantageGate
-from spaars_ros.policy.gate import combine
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.safety.filter import SafetyFilter
@@ -178,7 +177,8 @@ def test_a_multiplier_turns_the_gate_against_costly_raw_actions():
     held = AdvantageGate(0.0, 1.0, np.ones(1))
     assert free.opens(free.advantage(raw, latent))
     assert not held.opens(held.advantage(raw, latent))
-    assert combine(raw, np.ones(1))[0] == pytest.approx((1.0 - 2.0) / 2.0)
+    # (Q_r - lambda Q_c) / (1 + lambda): -0.5 against 0.25
+    assert held.advantage(raw, latent) == pytest.approx(-0.75)
 
 
 def test_raw_stays_inside_the_trust_ball_of_the_decoder(bundle):
@@ -244,6 +244,20 @@ def test_the_same_seed_gives_the_same_episode(robot, task, bundle):
             taken.append(tick.command)
         return np.array(taken)
     np.testing.assert_array_equal(commands(), commands())
+
+
+def test_a_rehearsal_changes_nothing(robot, task, bundle):
+    def records(rehearsed):
+        arm, loop = loop_on_arm(robot, task, bundle)
+        taken = []
+        for _ in range(10):
+            if rehearsed:
+                loop.rehearse(arm.state())
+            tick = loop.tick(arm.state())
+            arm.step(tick.command)
+            taken.append(tick.record)
+        return np.array(taken)
+    np.testing.assert_array_equal(records(False), records(True))
 
 
 def test_a_swap_changes_the_decision_and_nothing_else(robot, task, bundle):

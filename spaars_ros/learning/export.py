@@ -69,24 +69,29 @@ class _Graph:
         x = self.node('Concat', observation, latent, axis=1)
         return self.node('Tanh', self.mlp(decoder.net, x))
 
-    def critic(self, critic: EnsembleCritic, observation: str, action: str,
-               shared: dict[str, str]) -> str:
-        """Return (batch, heads, 1 + C); `shared` keeps the weights for a second use."""
-        def weight(name: str, values: Tensor | NDArray[np.float32]) -> str:
-            if name not in shared:
-                shared[name] = self.constant(values)
-            return shared[name]
+    def critic(self, critic: EnsembleCritic, observation: str, action: str) -> str:
+        """Return (batch, heads, 1 + C)."""
         x = self.node('Concat', observation, action, axis=1)
         for i, (w, b) in enumerate(zip(critic.weights, critic.biases)):
-            x = self.node('Add', self.node('MatMul', x, weight(f'w{i}', w)), weight(f'b{i}', b))
+            x = self.node('Add', self.node('MatMul', x, self.constant(w)), self.constant(b))
             if i + 1 < len(critic.weights):
                 width = w.shape[-1]
                 x = self.node('LayerNormalization', x,
-                              weight(f's{width}', np.ones(width, np.float32)),
-                              weight(f'z{width}', np.zeros(width, np.float32)),
+                              self.constant(np.ones(width, np.float32)),
+                              self.constant(np.zeros(width, np.float32)),
                               axis=-1, epsilon=1e-5)
                 x = self.node('Relu', x)
         return self.node('Transpose', x, perm=[1, 0, 2])
+
+    def pair(self, one: str, other: str) -> str:
+        """Return both batches as one, so that a network's weights are read once."""
+        return self.node('Concat', one, other, axis=0)
+
+    def halves(self, both: str) -> tuple[str, str]:
+        """Return the batches of `pair` again."""
+        name = f'n{len(self.nodes)}'
+        self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=0))
+        return name, f'{name}b'
 
 
 def export_policy(agent: SpaarsAgent) -> bytes:
@@ -100,20 +105,22 @@ def export_policy(agent: SpaarsAgent) -> bytes:
     graph = _Graph()
     o = 'observation'
     bound = agent.latent_policy.bound
+    twice = graph.pair(o, o)
+    limits = [graph.constant(np.array(x, np.float32)) for x in (-1.0, 1.0, -bound, bound)]
     results = {'latent': graph.policy(agent.latent_policy, o)}
-    results['latent_action'] = graph.decoder(agent.decoder, o, results['latent'])
+    noisy = graph.node('Add', results['latent'], 'noise')
+    results['explored_latent'] = graph.node('Clip', noisy, limits[2], limits[3])
+    latents = graph.pair(results['latent'], results['explored_latent'])
+    results['latent_action'], results['explored_action'] = graph.halves(
+        graph.decoder(agent.decoder, twice, latents))
     free = graph.policy(agent.raw_policy, o)
     lower = graph.node('Sub', results['latent_action'], 'trust')
     upper = graph.node('Add', results['latent_action'], 'trust')
-    limits = [graph.constant(np.array(x, np.float32)) for x in (-1.0, 1.0, -bound, bound)]
     inside = graph.node('Min', graph.node('Max', free, lower), upper)
     results['raw_action'] = graph.node('Clip', inside, limits[0], limits[1])
-    noisy = graph.node('Add', results['latent'], 'noise')
-    results['explored_latent'] = graph.node('Clip', noisy, limits[2], limits[3])
-    results['explored_action'] = graph.decoder(agent.decoder, o, results['explored_latent'])
-    shared: dict[str, str] = {}
-    for name in ('latent', 'raw'):
-        results[f'q_{name}'] = graph.critic(agent.critic, o, results[f'{name}_action'], shared)
+    actions = graph.pair(results['latent_action'], results['raw_action'])
+    results['q_latent'], results['q_raw'] = graph.halves(
+        graph.critic(agent.critic, twice, actions))
     action, latent = agent.raw_policy.outputs, agent.latent_policy.outputs
     heads, values = agent.critic.heads, agent.critic.values
     shapes = {'latent': [latent], 'explored_latent': [latent], 'q_latent': [heads, values],

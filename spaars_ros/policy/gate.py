@@ -15,29 +15,21 @@
 """The advantage gate: raw actions only where they are better beyond doubt."""
 
 from dataclasses import dataclass
+from functools import cached_property
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def combine(values: NDArray[np.float32], multipliers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """
-    Return the Lagrangian value (Q_r - lambda . Q_c) / (1 + sum lambda) of critic heads.
-
-    :param values: (..., 1 + C) reward value, then one cost value a constraint
-    :param multipliers: (C,) not negative
-    """
-    return np.asarray((values[..., 0] - values[..., 1:] @ multipliers)
-                      / (1.0 + multipliers.sum()))
-
-
-@dataclass(frozen=True)
+@dataclass
 class AdvantageGate:
     """
     Lower confidence bound of the advantage of the raw over the latent action.
 
     delta(s) = mean_i [Q_i(s, a_raw) - Q_i(s, a_lat)] - kappa std_i [the same], differences taken
     head by head since their spread is far smaller than that of Q itself; V(s) cancels.
+    Q is the Lagrangian value (Q_r - lambda . Q_c) / (1 + sum lambda).
     algorithms.md 1.2, phase 2 (reconstructed).
     """
 
@@ -45,11 +37,18 @@ class AdvantageGate:
     kappa: float
     multipliers: NDArray[np.float64]
 
+    @cached_property
+    def _weights(self) -> NDArray[np.float64]:
+        return np.concatenate([[1.0], -self.multipliers]) / (1.0 + self.multipliers.sum())
+
     def advantage(self, q_raw: NDArray[np.float32], q_latent: NDArray[np.float32]) -> float:
         """Return the bound for one state from (heads, 1 + C) values."""
-        difference = combine(q_raw, self.multipliers) - combine(q_latent, self.multipliers)
-        return float(difference.mean() - self.kappa * difference.std())
+        # Q is linear in its values, so the difference can be combined instead of either.
+        difference = (q_raw - q_latent) @ self._weights
+        mean = difference.sum() / len(difference)
+        off = difference - mean
+        return float(mean - self.kappa * math.sqrt(off @ off / len(difference)))
 
     def opens(self, advantage: float) -> bool:
         """Return whether raw is taken; never for a bound that is not finite."""
-        return bool(np.isfinite(advantage) and advantage > self.margin)
+        return math.isfinite(advantage) and advantage > self.margin

@@ -51,6 +51,8 @@ class Kinematics:
         self._body = int(self.model.site_bodyid[site]) if site >= 0 else body
         self._offset = np.asarray(robot.tip_offset)
         self._jacobian = np.zeros((3, self.model.nv))
+        # Attributes of MjData make a new array each time; these are views of the same memory.
+        self._positions = self.data.qpos
 
     def tip_of(self, data: mujoco.MjData) -> Array:
         """Return the tip position (3,) m of data whose kinematics are up to date."""
@@ -62,7 +64,7 @@ class Kinematics:
 
     def tip(self, position: Array) -> Array:
         """Return the tip position (3,) m at joint positions (d,) rad."""
-        self.data.qpos[self.qpos] = position
+        self._positions[self.qpos] = position
         mujoco.mj_kinematics(self.model, self.data)
         return self.tip_of(self.data)
 
