@@ -61,8 +61,16 @@ class _Graph:
                 x = self.node('Relu', x)
         return x
 
+    def rename(self, names: dict[str, str]) -> None:
+        """Give results other names wherever they are made and used."""
+        for node in self.nodes:
+            node.input[:] = [names.get(name, name) for name in node.input]
+            node.output[:] = [names.get(name, name) for name in node.output]
+
     def policy(self, policy: BoundedPolicy, observation: str) -> str:
         x = self.node('Tanh', self.mlp(policy.net, observation))
+        if policy.bound == 1.0:
+            return x
         return self.node('Mul', x, self.constant(np.array([policy.bound], np.float32)))
 
     def decoder(self, decoder: Decoder, observation: str, latent: str) -> str:
@@ -125,8 +133,7 @@ def export_policy(agent: SpaarsAgent) -> bytes:
     heads, values = agent.critic.heads, agent.critic.values
     shapes = {'latent': [latent], 'explored_latent': [latent], 'q_latent': [heads, values],
               'q_raw': [heads, values]}
-    for name in OUTPUTS:
-        graph.nodes.append(helper.make_node('Identity', [results[name]], [name]))
+    graph.rename({made: name for name, made in results.items()})
 
     def info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

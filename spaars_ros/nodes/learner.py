@@ -14,6 +14,8 @@
 
 """Stores every step, fine-tunes from it, publishes policy bundles."""
 
+from contextlib import suppress
+import os
 from pathlib import Path
 import time
 from typing import Any
@@ -53,6 +55,7 @@ from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.tasks import ReachTask
 
+NICENESS = 5
 BEAT = 0.25
 """s of wall time between progress reports, and between looks at what is missing."""
 ASK_AGAIN = 1.0
@@ -331,6 +334,8 @@ class LearnerNode(ManagedNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; returns its exit code."""
+    with suppress(OSError):
+        os.nice(NICENESS)  # the control loop beside it goes first
     return run_node(LearnerNode, args)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from rclpy.client import Client
 from rclpy.clock import Clock
-from rclpy.clock import ClockType
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
 from rclpy.duration import Duration
 from rclpy.task import Future
 from sensor_msgs.msg import JointState

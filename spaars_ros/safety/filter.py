@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 from enum import IntFlag
+import math
 
 import numpy as np
 
@@ -87,6 +88,7 @@ class SafetyFilter:
         self.joints = robot.joints
         self.counts = dict.fromkeys(Intervention.__members__, 0)
         self.counts.pop('NONE')
+        self._gross_velocity = gross * self.velocity
         self._step = self.acceleration * self.period
         self._last = np.zeros(len(self.joints))
         self._consecutive = 0
@@ -129,6 +131,12 @@ class SafetyFilter:
                 bits |= self._count(Intervention.NON_FINITE)
             return Filtered(braking.command, bits, stop)
         low, high = self.bounds(state.position)
+        slowest, fastest = self._last - self._step, self._last + self._step
+        if np.all(asked <= np.minimum(np.minimum(high, self.velocity), fastest)) \
+                and np.all(asked >= np.maximum(np.maximum(low, -self.velocity), slowest)):
+            self._consecutive = 0
+            self._last = asked.copy()
+            return Filtered(asked.copy())
         bits = 0
         if np.any(asked > high + TOLERANCE) or np.any(asked < low - TOLERANCE):
             bits |= self._count(Intervention.POSITION)
@@ -140,7 +148,6 @@ class SafetyFilter:
             self._consecutive = 0
             self._last = asked.copy()
             return Filtered(asked.copy())
-        slowest, fastest = self._last - self._step, self._last + self._step
         low = np.clip(np.maximum(low, -self.velocity), slowest, fastest)
         high = np.clip(np.minimum(high, self.velocity), slowest, fastest)
         self._last = _scale_into(asked, low, high)
@@ -165,6 +172,11 @@ class SafetyFilter:
 
     def _gross(self, asked: Array, state: RobotState) -> Stop | None:
         """Return a stop for what scaling must not hide."""
+        if asked.shape == self._last.shape \
+                and math.isfinite(asked.sum() + state.position.sum() + state.velocity.sum()) \
+                and not (np.abs(asked) > self._gross_velocity).any() \
+                and not (np.abs(state.velocity) > self._gross_velocity).any():
+            return None
         if asked.shape != self._last.shape:
             return Stop('WRONG_SIZE', asked.size, self._last.size, 'length of the command')
         for code, values in (('NON_FINITE_COMMAND', asked), ('NON_FINITE_STATE', state.position),

@@ -53,24 +53,31 @@ class Kinematics:
         self._jacobian = np.zeros((3, self.model.nv))
         # Attributes of MjData make a new array each time; these are views of the same memory.
         self._positions = self.data.qpos
+        self._frame, self._origin = self._pose(self.data)
+        self._shifted = bool(self._offset.any())
+
+    def _pose(self, data: mujoco.MjData) -> tuple[Array, Array]:
+        """Return views of the rotation (3, 3) and the origin (3,) m of the site or body."""
+        if self._site >= 0:
+            return data.site_xmat[self._site].reshape(3, 3), data.site_xpos[self._site]
+        return data.xmat[self._body].reshape(3, 3), data.xpos[self._body]
 
     def tip_of(self, data: mujoco.MjData) -> Array:
         """Return the tip position (3,) m of data whose kinematics are up to date."""
-        if self._site >= 0:
-            frame, origin = data.site_xmat[self._site], data.site_xpos[self._site]
-        else:
-            frame, origin = data.xmat[self._body], data.xpos[self._body]
-        return np.asarray(origin + frame.reshape(3, 3) @ self._offset)
+        frame, origin = self._pose(data)
+        return np.asarray(origin + frame @ self._offset)
 
     def tip(self, position: Array) -> Array:
         """Return the tip position (3,) m at joint positions (d,) rad."""
         self._positions[self.qpos] = position
         mujoco.mj_kinematics(self.model, self.data)
-        return self.tip_of(self.data)
+        if self._shifted:
+            return np.asarray(self._origin + self._frame @ self._offset)
+        return self._origin.copy()
 
     def tip_and_jacobian(self, position: Array) -> tuple[Array, Array]:
         """Return the tip (3,) m and its Jacobian (3, d) m/rad at joint positions (d,) rad."""
         tip = self.tip(position)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_jac(self.model, self.data, self._jacobian, None, tip, self._body)
-        return tip, self._jacobian[:, self.dof].copy()
+        return tip, self._jacobian[:, self.dof]
