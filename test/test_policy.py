@@ -246,20 +246,6 @@ def test_the_same_seed_gives_the_same_episode(robot, task, bundle):
     np.testing.assert_array_equal(commands(), commands())
 
 
-def test_a_rehearsal_changes_nothing(robot, task, bundle):
-    def records(rehearsed):
-        arm, loop = loop_on_arm(robot, task, bundle)
-        taken = []
-        for _ in range(10):
-            if rehearsed:
-                loop.rehearse(arm.state())
-            tick = loop.tick(arm.state())
-            arm.step(tick.command)
-            taken.append(tick.record)
-        return np.array(taken)
-    np.testing.assert_array_equal(records(False), records(True))
-
-
 def test_a_swap_changes_the_decision_and_nothing_else(robot, task, bundle):
     arm, loop = loop_on_arm(robot, task, bundle, explore=False)
     loop.tick(arm.state())

@@ -21,8 +21,6 @@ import time
 from typing import Any
 
 from rclpy.client import Client
-from rclpy.clock import Clock
-from rclpy.clock import ClockType  # type: ignore[attr-defined]
 from rclpy.duration import Duration
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -63,7 +61,6 @@ from spaars_ros.sim.tasks import ReachTask
 
 RESET_TIMEOUT = 10.0  # s of wall time for the reset service to answer
 EARLY = 0.9  # of a period: joint_states that come sooner make no tick
-REHEARSAL = 0.9  # of a period after a tick; a tick on cold caches takes three times as long
 LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
 BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
 
@@ -184,11 +181,7 @@ class PolicyServer(ManagedNode):
         gc.collect()
         gc.freeze()
         self._timers_on = [self.create_timer(self._robot.period, self._on_timer),
-                           self.create_timer(1.0, self._diagnose),
-                           self.create_timer(REHEARSAL * self._robot.period, self._rehearse,
-                                             clock=Clock(clock_type=ClockType.STEADY_TIME))]
-        self._rehearsal = self._timers_on[-1]
-        self._rehearsal.cancel()
+                           self.create_timer(1.0, self._diagnose)]
         self._reporter.announce(self._super.phase)
 
     def deactivate(self) -> None:
@@ -287,12 +280,6 @@ class PolicyServer(ManagedNode):
                 and begin - self._sent_at > LATE * self._robot.period:
             self._send(self._super.brake())  # nobody asks any more, but the arm has to stop
 
-    def _rehearse(self) -> None:
-        """Do the next tick's work for nothing, so that caches are warm when it comes."""
-        self._rehearsal.cancel()  # until the next tick starts it again
-        if self._super.phase is Phase.RUNNING:
-            self._loop.rehearse(self._state)
-
     def _count_slots(self, now: int) -> None:
         """Count the periods that the timer missed, by the phase that it keeps."""
         if self._first_slot is None or now < self._first_slot:
@@ -319,7 +306,6 @@ class PolicyServer(ManagedNode):
         if self._super.take_reset_request():
             self._call_reset()
         self._reporter.announce(self._super.phase)
-        self._rehearsal.reset()
 
     def _send(self, command: Array | None, stamp: int | None = None) -> None:
         stamp = self._sent[0] if stamp is None else stamp

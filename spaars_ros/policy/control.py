@@ -138,13 +138,6 @@ class ControlLoop:
         self.index += 1
         return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
 
-    def rehearse(self, state: RobotState) -> None:
-        """Compute what a tick computes and change nothing: it warms the caches."""
-        observation = self.task.observation(state, self.goal)
-        if np.isfinite(observation).all():
-            self.runtime.decide(observation, self._noise if self.explore else None)
-            self.filter.bounds(state.position)
-
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
         observation = np.nan_to_num(self.task.observation(state, self.goal))

@@ -42,9 +42,9 @@ class Decision:
     """What the policy wants in one state; actions are normalised joint velocities."""
 
     action: Array
-    latent: Array
-    latent_action: Array
-    raw_action: Array
+    latent: NDArray[np.float32]
+    latent_action: NDArray[np.float32]
+    raw_action: NDArray[np.float32]
     mode: Mode
     gate: float
     margin: float
@@ -111,16 +111,16 @@ class PolicyRuntime:
             mode = Mode.RAW
         else:
             mode = Mode.LATENT
-        raw = out['raw_action'][0].astype(np.float64)
+        raw = out['raw_action'][0]
         if mode is Mode.RAW:
             action, latent = raw, out['latent'][0]
             if noise is not None:
                 action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
         else:
             action, latent = out['explored_action'][0], out['explored_latent'][0]
-        return Decision(action=action.astype(np.float64), latent=latent.astype(np.float64),
-                        latent_action=out['latent_action'][0].astype(np.float64),
-                        raw_action=raw, mode=mode, gate=gate, margin=m.margin)
+        return Decision(action=action.astype(np.float64), latent=latent,
+                        latent_action=out['latent_action'][0], raw_action=raw, mode=mode,
+                        gate=gate, margin=m.margin)
 
 
 def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
