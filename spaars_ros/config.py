@@ -288,7 +288,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def _find(name: str, kind: str) -> Path:
     """Return a file given by path, or by name among those that ship with the package."""
     path = Path(name)
-    if path.exists() or path.suffix in ('.yaml', '.yml') and path.parent != Path('.'):
+    if path.is_file() or path.suffix in ('.yaml', '.yml') and path.parent != Path('.'):
         return path
     shipped = share_directory() / 'config' / kind / (path.stem + '.yaml')
     if shipped.exists():

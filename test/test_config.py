@@ -99,6 +99,13 @@ def test_a_file_that_is_not_there_lists_those_that_ship():
         load_robot('pandaa')
 
 
+def test_a_folder_of_that_name_does_not_hide_the_file_that_ships(tmp_path, monkeypatch):
+    """A workspace often has a checkout named like the package's training file."""
+    (tmp_path / 'spaars').mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_training('spaars').algorithm == 'spaars'
+
+
 def test_a_file_that_is_not_yaml_is_named(tmp_path):
     (tmp_path / 'broken.yaml').write_text('a: [1, 2')
     with pytest.raises(ConfigError, match=r'broken\.yaml: not YAML'):

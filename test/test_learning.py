@@ -338,6 +338,51 @@ def test_an_aborted_episode_keeps_its_transitions(pretrained, robot, task, train
     for row in rows:
         tuner.add(row)
     assert tuner.steps == 7
+    assert tuner._online.size == 7
+
+
+def test_an_episode_closed_between_two_ticks_invents_no_transition(
+        pretrained, robot, task, training, dataset):
+    """An estop's record repeats the newest state; (o, a, o) never happened."""
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rollouts = rollouts_of(pretrained, robot, task)
+    rollouts.loop.begin(rollouts.arm.state())
+    for _ in range(5):
+        state = rollouts.arm.state()
+        tick = rollouts.loop.tick(state)
+        rollouts.arm.step(tick.command)
+        tuner.add(tick.record)
+    tuner.add(rollouts.loop.abort(state))
+    assert tuner.steps == 4
+    assert tuner._online.size == 4
+    assert tuner.received == 6
+    for row in rollouts.episode():
+        tuner.add(row)
+    assert tuner.steps == 44
+
+
+def test_a_checkpoint_of_another_run_goes_on_learning(
+        pretrained, robot, task, training, dataset, tmp_path):
+    first = tuner_of(pretrained, robot, task, training, dataset)
+    learn(first, rollouts_of(pretrained, robot, task), 4)
+    first.save(tmp_path / 'first.spaars')
+    second = tuner_of(load_bundle(tmp_path / 'first.spaars'), robot, task, training, dataset)
+    assert second.steps == first.steps
+    for row in rollouts_of(pretrained, robot, task).episode():
+        second.add(row)
+    assert second.steps == first.steps + 40
+    assert second.updates_owed == training.utd * 40
+
+
+def test_a_loss_that_is_not_finite_stops_learning(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rollouts = rollouts_of(pretrained, robot, task)
+    for row in np.concatenate([rollouts.episode(), rollouts.episode()]):
+        tuner.add(row)
+    with torch.no_grad():
+        tuner.agent.critic.biases[-1][0, 0, 0] = float('nan')
+    with pytest.raises(ValueError, match='critic loss is nan'):
+        tuner.update()
 
 
 def test_multipliers_that_are_not_finite_are_refused(pretrained, robot, task, training, dataset):

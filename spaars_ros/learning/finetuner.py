@@ -93,6 +93,8 @@ class FineTuner:
         self.agent.set_learning_rate(training.learning_rate)
         if state:
             self._resume(bundle, state)
+            # A checkpoint of another run: this run's records count from the first.
+            self._counted_from = 0
 
     # Records in
 
@@ -105,8 +107,13 @@ class FineTuner:
         self.received += 1
         if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
             self._finish_episode()  # the server was restarted in the middle of an episode
-        if self._episode and sequence >= self._counted_from:
-            self.steps += 1
+        if self._episode:
+            if get(row, 'stamp') == get(self._episode[-1], 'stamp'):
+                # Closed between two ticks: the record shows no state that was not seen before.
+                self._finish_episode()
+                return
+            if sequence >= self._counted_from:
+                self.steps += 1
         self._episode.append(np.array(row))
         if get(row, 'flag') != Flag.RUNNING:
             self._finish_episode()
@@ -176,12 +183,18 @@ class FineTuner:
         return max(0, int(t.utd * (self.steps - t.warmup_steps)) - self.updates)
 
     def update(self) -> dict[str, float]:
-        """Do one update from half online, half offline transitions."""
+        """
+        Do one update from half online, half offline transitions.
+
+        Raises ValueError when the critic's loss is not finite: what was learned is worthless then.
+        """
         t = self.training
         half = t.batch // 2
         online = self._online.sample(half, self._rng, t.relabel)
         batch = concatenate(online, self._offline.sample(t.batch - half, self._rng, t.relabel))
         losses = {'critic': self.agent.update_critic(batch)}
+        if not np.isfinite(losses['critic']):
+            raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
         if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(self.agent.update_policies(batch))
         if self.updates % 10 == 0:
