@@ -138,8 +138,10 @@ class RunFolder:
         """Return where the bundle pretrained with these very settings is, or will be, kept."""
         digest = hashlib.sha256()
         offline = self.training.model_dump_json(exclude={'mode', 'demonstrations'})
+        # The critic is aligned with the policy that will act: raw or latent.
+        acts = 'raw' if self.training.mode == 'raw-only' else 'latent'
         for part in (self.robot.model_dump_json(exclude={'source'}),
-                     self.settings.model_dump_json(), offline, str(self.options.seed)):
+                     self.settings.model_dump_json(), offline, acts, str(self.options.seed)):
             digest.update(part.encode() + b'\0')
         path = resolve(self.options.demonstrations or self.training.demonstrations)
         digest.update(path.read_bytes() if path.exists() else b'')

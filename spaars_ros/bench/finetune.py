@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+import hashlib
 import json
 import multiprocessing
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from spaars_ros import __version__
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.config import load_training
@@ -71,14 +73,23 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
-    mode, seed, episodes, out, *_ = wanted
-    path = Path(out) / f'{mode}_{seed}_{episodes}.json'
+    mode, seed, episodes, out = wanted[:4]
+    path = Path(out) / f'{mode}_{seed}_{episodes}_{_digest(*wanted[4:])}.json'
     if path.exists():
         row: dict[str, Any] = json.loads(path.read_text())
         return row
     row = fine_tune(*wanted)
     path.write_text(json.dumps(row))
     return row
+
+
+def _digest(*settings: Any) -> str:
+    """Return a name for files and version, so that a row of other settings is not taken."""
+    evaluation_episodes, robot, task, training = settings
+    parts = [__version__, str(evaluation_episodes),
+             load_robot(robot).model_dump_json(exclude={'source'}),
+             load_task(task).model_dump_json(), load_training(training).model_dump_json()]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
 
 
 def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episodes: int,
@@ -106,7 +117,9 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     task = ReachTask(robot, load_task(task_name))
     training = load_training(training_name, mode=mode)
     dataset = load_dataset(resolve(training.demonstrations), robot, task)
-    start = out / f'pretrained_{"raw" if mode == "raw-only" else "latent"}_{seed}.spaars'
+    digest = _digest(evaluation_episodes, robot_name, task_name, training_name)
+    acts = 'raw' if mode == 'raw-only' else 'latent'
+    start = out / f'pretrained_{acts}_{seed}_{digest}.spaars'
     if not start.exists():
         save_bundle(pretrain(robot, task, training, dataset, seed=seed), start)
     bundle = load_bundle(start)
@@ -137,7 +150,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
         if tuner.bundle_due:
             rollouts.loop.swap(runtime(Bundle.from_bytes(tuner.export().to_bytes())))
     final = tuner.export()
-    save_bundle(final, out / f'{mode}_{seed}_{episodes}.spaars')
+    save_bundle(final, out / f'{mode}_{seed}_{episodes}_{digest}.spaars')
     after = evaluate(final, robot, task, episodes=evaluation_episodes)
     success = np.asarray([score['success'] for score in scores], dtype=float)
     windows = [success[i:i + WINDOW].mean() for i in range(max(1, len(success) - WINDOW + 1))]
