@@ -35,8 +35,10 @@ from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import read_messages
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import RecorderError
-from spaars_ros.data.report import write_summary
 from spaars_ros.data.scoring import episodes_from_steps
+from spaars_ros.data.spool import read_spool
+from spaars_ros.data.spool import Spool
+from spaars_ros.data.spool import SpoolError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
@@ -163,6 +165,39 @@ class RunFolder:
         except RecorderError:
             return None, None  # nothing whole in it: the run stopped before its first chunk
 
+    def complete_spool(self) -> int:
+        """
+        Append the recorded steps that the policy server's spool lacks; return how many.
+
+        A step is published before it is on disk, so a server that was killed may have lost what
+        the learner holds. It numbers on from its spool: two steps would get one number.
+        :raises RunError: the spool cannot be continued, or a step between is lost on both sides
+        """
+        schema, rows = self.recorded()
+        directory = self.path / 'spool'
+        if schema is None or not directory.exists():
+            return 0  # the server runs on another machine
+        try:
+            count = len(read_spool(directory)[1]) if (directory / 'layout.json').exists() else 0
+            sequences = schema.get(rows, 'sequence')
+            lost = rows[sequences >= count]
+            if not len(lost):
+                return 0
+            if (schema.get(lost, 'sequence') != count + np.arange(len(lost))).any():
+                raise RunError(f'{self.path}: the spool ends before step {count}, and the '
+                               'recording does not go on from there')
+            spool = Spool(directory, schema)
+        except SpoolError as error:
+            raise RunError(f'cannot complete the spool: {error}') from None
+        try:
+            for row in lost:
+                spool.append(row)
+        finally:
+            done = spool.close()
+        if not done:
+            raise RunError(f'cannot complete the spool: {spool.error}')
+        return len(lost)
+
     def episodes(self) -> list[dict[str, Any]]:
         """Return one scored dict an episode of the recording."""
         schema, rows = self.recorded()
@@ -224,7 +259,3 @@ class RunFolder:
         rows = values[:len(values) // schema.width * schema.width].reshape(-1, schema.width)
         same = np.diff(schema.get(rows, 'episode')) == 0
         return int(np.count_nonzero(same))
-
-    def write_summary(self, summary: dict[str, Any]) -> None:
-        """Write summary.json; raises OSError."""
-        write_summary(self.path, summary)

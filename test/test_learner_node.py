@@ -207,6 +207,22 @@ def test_missing_steps_are_asked_for_and_repeated_ones_dropped(
     np.testing.assert_array_equal(server.recorded(), np.arange(30))
 
 
+def test_a_gap_that_is_filled_record_by_record_is_asked_for_once(
+        server: Server, rows: np.ndarray) -> None:
+    """A request for each of them would have the server replay the rest every time."""
+    server.start()
+    server.serve()
+    server.send(rows[:10])
+    server.received(10)
+    server.send(rows[60:61])
+    server.until(lambda: (10, 59) in server.asked)
+    for row in rows[10:60]:
+        server.send(np.stack([row]))
+        server.executor.spin_once(timeout_sec=0.005)
+    server.received(61)
+    assert [last for first, last in server.asked if 10 <= first < 60] == [59.0]
+
+
 def test_the_last_steps_are_asked_for_when_nothing_follows(
         server: Server, rows: np.ndarray) -> None:
     """No later step would show that they are missing."""

@@ -257,6 +257,23 @@ def test_the_arm_waits_for_a_learner_that_is_behind(start: Any) -> None:
     peer.until(lambda: peer.states[-1].stamp_ns > start_ns + 40 * PERIOD_NS)
 
 
+def test_the_arm_waits_again_for_a_learner_that_was_idle(start: Any) -> None:
+    """Idle once, it is behind as soon as it owes updates: the arm runs no further ahead."""
+    peer = start(real_time_factor=0.0, max_lead=10).peer
+    codec = ArrayCodec({'received': 1, 'stamp': 1, 'owed': 1})
+    progress = peer.node.create_publisher(Float64MultiArray, 'learner/progress',
+                                          QOS['learner/progress'])
+    peer.until(lambda: progress.get_subscription_count() == 1)
+    start_ns = peer.states[-1].stamp_ns
+    for owed in (0, 0, 0, 0, 0, 0, 4):
+        progress.publish(codec.encode_fields(received=5, stamp=start_ns * 1e-9, owed=owed))
+        peer.spin(0.1)
+    peer.answering = True
+    peer.answer(peer.states[-1].stamp_ns)
+    peer.spin(0.7)
+    assert peer.states[-1].stamp_ns == start_ns + 10 * PERIOD_NS
+
+
 def test_real_time_holds_the_last_command(start: Any) -> None:
     """On the wall clock the arm moves on without new commands, at the robot's rate."""
     peer = start(real_time_factor=1.0).peer

@@ -74,7 +74,7 @@ PARAMETERS = ParameterTable(
 )
 
 PROGRESS = ('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty', 'margin',
-            'gate_share', 'bundle_version', 'owed')
+            'gate_share', 'bundle_version', 'owed', 'fault')
 
 
 class LearnerNode(ManagedNode):
@@ -115,7 +115,7 @@ class LearnerNode(ManagedNode):
         self._recover()
         self._arrived = False
         self._asked = self._advanced = self._flushed = self._beaten = time.monotonic()
-        self._asked_for = -1
+        self._asked_for = (0.0, -1.0)
         self._make_interfaces()
 
     def _recover(self) -> None:
@@ -206,8 +206,8 @@ class LearnerNode(ManagedNode):
         for ready in self._sequencer.put(sequence, row):
             self._take(ready)
         gap = self._sequencer.gap
-        if gap and gap[0] != self._asked_for:
-            self._ask(*gap)
+        if gap:
+            self._want(*gap)
         if self.is_active:
             self._work_waits.trigger()
 
@@ -225,9 +225,27 @@ class LearnerNode(ManagedNode):
         if self._sequencer.next % 8 == 0 or self._codec_value(row, 'flag'):
             self._report()
 
+    def _want(self, first: int, last: int) -> None:
+        """
+        Ask at once for missing records, unless they are on their way.
+
+        Each record that comes back moves the beginning of the gap: asking for the rest each time
+        would have the server replay it as often as there are records. What is lost again on the
+        way is asked for on the beat, when nothing has come for a while.
+        """
+        asked_first, asked_last = self._asked_for
+        if not asked_first <= first <= last <= asked_last:
+            self._ask(first, last)
+        elif asked_last == EVERYTHING:
+            if time.monotonic() - self._asked > ASK_AGAIN:
+                self._ask(first, last)
+            else:
+                # Whatever was the newest when the server was asked: at most what is seen now.
+                self._asked_for = (asked_first, last)
+
     def _ask(self, first: int, last: float) -> None:
         """Ask the server to publish records again."""
-        self._asked, self._asked_for = time.monotonic(), first
+        self._asked, self._asked_for = time.monotonic(), (float(first), float(last))
         self._fetch.publish(Float64MultiArray(data=[float(first), float(last)]))
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
@@ -256,6 +274,8 @@ class LearnerNode(ManagedNode):
             except (RuntimeError, ValueError) as error:
                 self._fault = f'learning stopped: {error}'
                 self.get_logger().fatal(self._fault)
+                self._report()
+                return
             if not self._tuner.updates_owed:
                 self._settle()
             self._work_waits.trigger()
@@ -274,6 +294,8 @@ class LearnerNode(ManagedNode):
 
     def _save(self) -> bool:
         """Write a checkpoint; a full disk is reported, and tried again."""
+        if self._fault:
+            return False  # what cannot be learned from must not be what the run goes on from
         saved = self._checkpoints.save(self._tuner)
         if not saved:
             self.get_logger().error(f'no checkpoint: {self._checkpoints.error}',
@@ -282,7 +304,7 @@ class LearnerNode(ManagedNode):
 
     def _on_save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._save()
-        response.message = self._checkpoints.error or str(self._checkpoints.last)
+        response.message = self._fault or self._checkpoints.error or str(self._checkpoints.last)
         return response
 
     def _on_beat(self) -> None:
@@ -310,7 +332,8 @@ class LearnerNode(ManagedNode):
         self._progress.publish(self._progress_codec.encode_fields(
             **{**self._tuner.progress(), 'received': self._sequencer.next,
                'stamp': self._last_stamp, 'recorded': self._recorder.count,
-               'owed': 0 if self._fault else self._tuner.updates_owed}))
+               'owed': 0 if self._fault else self._tuner.updates_owed,
+               'fault': bool(self._fault)}))
 
     def _diagnosis(self) -> Any:
         assert self._recorder is not None

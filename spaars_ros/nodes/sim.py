@@ -38,6 +38,7 @@ from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import decode_command
 from spaars_ros.ros.codecs import encode_state
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
@@ -215,7 +216,7 @@ class SimNode(ManagedNode):
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
         try:
-            progress = ArrayCodec.of_message(msg).decode(msg, nonfinite=('bc_error', 'novelty'))
+            progress = ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
             received, owed, stamp = (float(progress[name][0])
                                      for name in ('received', 'owed', 'stamp'))
         except (CodecError, KeyError) as error:
@@ -229,6 +230,8 @@ class SimNode(ManagedNode):
             self._same = self._same + 1 if received == self._received else 0
             self._received = received
             self._learned_ns = round(stamp * 1e9)
+        else:
+            self._same = 0  # it has work: the arm waits again, however long it was idle before
         if self.is_active and not self._factor:
             self._advance()
 

@@ -35,6 +35,8 @@ from spaars_ros.data.schema import StepSchema
 
 STAMP = 'stamp:'
 NANO = 1_000_000_000
+MAY_BE_NONFINITE = ('bc_error', 'novelty', 'margin', 'gate_share')
+"""Fields of `learner/progress` that are measured, and NaN before they can be or when they fail."""
 
 
 class CodecError(ValueError):

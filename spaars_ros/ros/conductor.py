@@ -51,6 +51,8 @@ SILENCE = 2.0
 """s without progress after which the learner's state is looked at."""
 SETTLE = 0.5
 """s without a new step before the learner counts as having all of them."""
+REASON = 3.0
+"""s for the diagnostics, published once a second, to say why the learner stopped learning."""
 
 
 class ConductorError(RuntimeError):
@@ -114,7 +116,11 @@ class Conductor:
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}')
-            if observer.budget_done:
+            if observer.learner_fault and (
+                    observer.learner_words or now - observer.faulted_at > REASON):
+                raise ConductorError(
+                    f'learner: {observer.learner_words or "it stopped learning"}')
+            if observer.budget_done and not observer.learner_fault:
                 self.view.state.phase = 'finishing'
                 if 'learner' not in self.names or (
                         observer.learner_done and now - observer.heard_step > SETTLE):

@@ -137,6 +137,10 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     """
     began = time.monotonic()
     folder.claim(resume)
+    # Before any node is configured: the policy server numbers on from its spool.
+    completed = folder.complete_spool() if resume else 0
+    if completed:
+        view.say(f'{completed} steps were recorded but not in the spool: added')
     if not resume or not folder.initial_bundle.exists():
         folder.place_bundle(Path(folder.options.bundle) if folder.options.bundle
                             else pretrained(folder, view))

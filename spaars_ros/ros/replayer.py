@@ -23,7 +23,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.spool import Spool
 
 CHUNK = 200
-"""Records read at once; a newer request is looked at between two chunks."""
+"""Records read at once, which bounds the memory of a long replay."""
 
 
 class StepReplayer:

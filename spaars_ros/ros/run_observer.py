@@ -27,6 +27,8 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.liveview import LiveState
 from spaars_ros.ros.qos import QOS
@@ -56,6 +58,11 @@ class RunObserver:
         self.recorded = 0
         self.pushed = 0
         """Version of the newest bundle that the learner made."""
+        self.learner_fault = False
+        """Whether the learner said that it stopped learning."""
+        self.learner_words = ''
+        """What its diagnostics have said about that since, '' before they do."""
+        self.faulted_at = 0.0
         self.heard_learner = 0.0
         self.heard_step = 0.0
         self._task = task
@@ -123,7 +130,7 @@ class RunObserver:
 
     def _fields(self, msg: Float64MultiArray, topic: str) -> dict[str, Any]:
         try:
-            return ArrayCodec.of_message(msg).decode(msg)
+            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
         except CodecError as error:
             self.state.message = f'{topic}: {error}'
             return {}
@@ -136,6 +143,11 @@ class RunObserver:
         self.received, self.recorded = int(fields['received'][0]), int(fields['recorded'][0])
         self.pushed = int(fields['bundle_version'][0])
         self.state.updates, self.state.owed = int(fields['updates'][0]), int(fields['owed'][0])
+        fault = bool(fields.get('fault', (0.0,))[0])
+        if fault and not self.learner_fault:
+            # Words from before may be about something else.
+            self.faulted_at, self.learner_words = self.heard_learner, ''
+        self.learner_fault = fault
         if self.state.phase in ('starting', *PHASES):
             self.state.phase = PHASES[min(max(int(fields['phase'][0]), 0), 2)]
 
@@ -158,6 +170,8 @@ class RunObserver:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
+            if self.learner_fault and status.name == 'learner' and status.level == ERROR:
+                self.learner_words = status.message
             if not self.stop and status.level > b'\x00' \
                     and status.name.startswith(('learner', 'cost_monitor', 'policy_server')):
                 self.state.message = f'{status.name}: {status.message}'
