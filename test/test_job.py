@@ -1,0 +1,188 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
+
+from pathlib import Path
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from builtin_interfaces.msg import Time
+import numpy as np
+import pytest
+
+from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import read_spool
+from spaars_ros.data.spool import Spool
+from spaars_ros.interrupts import Interrupts
+from spaars_ros.nodes.learner import LearnerNode
+from spaars_ros.nodes.learner import PROGRESS
+from spaars_ros.ros import job
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.conductor import Conductor
+from spaars_ros.ros.conductor import ConductorError
+from spaars_ros.ros.diagnostics import diagnostic_array
+from spaars_ros.ros.diagnostics import ERROR
+from spaars_ros.ros.diagnostics import status
+from spaars_ros.ros.liveview import LiveState
+from spaars_ros.ros.liveview import LiveView
+from spaars_ros.ros.run_observer import RunObserver
+from spaars_ros.run_folder import RunError
+from spaars_ros.run_folder import RunFolder
+from spaars_ros.run_folder import RunOptions
+
+pytestmark = pytest.mark.timeout(60)
+
+STEPS = 30
+
+
+class Reached(Exception):
+    """The job came to where it would start the nodes."""
+
+
+def made_run(path: Path, **options: Any) -> RunFolder:
+    """Return the folder of a run with STEPS recorded and spooled steps."""
+    folder = RunFolder(RunOptions(out=str(path), **options))
+    folder.claim(resume=False)
+    folder.initial_bundle.write_bytes(b'stands for a bundle')
+    schema = StepSchema(observation=folder.task.observation_dim, latent=3, action=7)
+    rows = np.stack([schema.row(sequence=i, episode=i // 10, index=i % 10, stamp=1.0 + 0.05 * i,
+                                flag=Flag.TRUNCATED if i % 10 == 9 else Flag.RUNNING)
+                     for i in range(STEPS)])
+    recorder, spool = TransitionRecorder(folder.recording, schema), Spool(path / 'spool', schema)
+    for row in rows:
+        recorder.write_step(row)
+        spool.append(row)
+    assert recorder.close() and spool.close()
+    return folder
+
+
+def cut(spool: Path, steps: int) -> None:
+    """Leave so many steps and a torn one in a spool, as a kill does."""
+    width = read_spool(spool)[0].width
+    data = (spool / 'steps.f64').read_bytes()
+    (spool / 'steps.f64').write_bytes(data[:8 * width * steps + 11])
+
+
+def resumed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the job up to its start of nodes; return the schema and rows of the spool then."""
+    def start(*_: Any) -> None:
+        raise Reached
+    monkeypatch.setattr(job, 'evaluated', lambda *_: {})
+    monkeypatch.setattr(job, 'load_bundle',
+                        lambda _: SimpleNamespace(manifest=SimpleNamespace(version=0)))
+    monkeypatch.setattr(job, '_run', start)
+    with Interrupts() as interrupts, pytest.raises(Reached):
+        job.finetune(folder, LiveView(LiveState(), plain=True), interrupts, resume=True)
+    return read_spool(folder.path / 'spool')
+
+
+def test_a_server_killed_before_its_spool_had_the_step_numbers_on_after_a_resume(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the learner holds is in the spool again before a node is configured."""
+    folder = made_run(tmp_path)
+    _, rows = read_spool(tmp_path / 'spool')
+    cut(tmp_path / 'spool', STEPS - 3)
+    assert len(read_spool(tmp_path / 'spool')[1]) == STEPS - 3
+    _, after = resumed(RunFolder.resume(str(folder.path)), monkeypatch)
+    np.testing.assert_array_equal(after, rows)
+
+
+def test_a_spool_that_is_ahead_of_the_recording_stays_as_it_is(tmp_path: Path) -> None:
+    """The learner fetches what it lacks; a spool in use is no error when nothing is missing."""
+    folder = made_run(tmp_path)
+    schema, rows = read_spool(tmp_path / 'spool')
+    held = Spool(tmp_path / 'spool', schema)
+    held.append(schema.row(sequence=STEPS, stamp=9.0))
+    held.flush()
+    assert folder.complete_spool() == 0
+    held.close()
+    assert len(read_spool(tmp_path / 'spool')[1]) == STEPS + 1
+
+
+def test_a_spool_of_a_run_that_still_runs_is_refused(tmp_path: Path) -> None:
+    """One line instead of two servers with the same numbers."""
+    folder = made_run(tmp_path)
+    cut(tmp_path / 'spool', STEPS - 1)
+    held = Spool(tmp_path / 'spool', read_spool(tmp_path / 'spool')[0])
+    with pytest.raises(RunError, match='in use by another process'):
+        folder.complete_spool()
+    held.close()
+
+
+def observer() -> RunObserver:
+    """Return an observer whose topics the test plays."""
+    node: Any = SimpleNamespace(create_subscription=lambda *_: None)
+    task: Any = None
+    return RunObserver(node, task, LiveState())
+
+
+def progress(**fields: float) -> Any:
+    """Return a learner/progress message."""
+    return ArrayCodec(dict.fromkeys(PROGRESS, 1)).encode_fields(**fields)
+
+
+def test_progress_with_numbers_that_are_not_finite_is_heard() -> None:
+    """Ignored, it would look like a silent learner."""
+    made = observer()
+    made._on_progress(progress(received=7, bc_error=np.nan, novelty=np.inf, margin=np.nan,
+                               gate_share=np.nan))
+    assert made.received == 7
+    assert made.heard_learner > 0.0
+
+
+def watched(made: RunObserver) -> str:
+    """Return why a conductor ends a run whose budget is done."""
+    made.budget_done, made.heard_learner = True, time.monotonic()
+    conductor: Any = SimpleNamespace(
+        observer=made, _client=SimpleNamespace(spin=lambda _: None), stop_timeout=0.0,
+        view=SimpleNamespace(update=lambda: None, state=made.state), names=['learner'],
+        _looked=0.0, _revive_learner=lambda: None)
+    return Conductor.watch(conductor)
+
+
+def test_a_learner_that_stopped_learning_fails_the_run_with_its_reason() -> None:
+    """It owes nothing any more, which is not the same as being done."""
+    made = observer()
+    made._on_progress(progress(received=7))
+    assert watched(made) == 'budget done'
+    made._on_progress(progress(received=7, fault=1))
+    made._on_diagnostics(diagnostic_array(Time(), [
+        status('learner', ERROR, 'learning stopped: bc_loss is nan')]))
+    with pytest.raises(ConductorError, match='learner: learning stopped: bc_loss is nan'):
+        watched(made)
+
+
+def test_an_update_that_fails_is_reported_and_neither_saved_nor_pushed() -> None:
+    """A resumed run must not go on from networks that are broken."""
+    def broken() -> None:
+        raise ValueError('critic_loss is nan')
+    sent: list[Any] = []
+    learner: Any = SimpleNamespace(
+        is_active=True, _fault='', _arrived=False, _last_stamp=1.0, _recorder=SimpleNamespace(
+            count=3), _sequencer=SimpleNamespace(next=3),
+        _tuner=SimpleNamespace(updates_owed=1, update=broken, progress=lambda: {'margin': np.nan}),
+        get_logger=lambda: SimpleNamespace(fatal=lambda _: None),
+        _progress=SimpleNamespace(publish=sent.append),
+        _progress_codec=ArrayCodec(dict.fromkeys(PROGRESS, 1)))
+    learner._report = lambda: LearnerNode._report(learner)
+    LearnerNode._work(learner)
+    assert learner._fault == 'learning stopped: critic_loss is nan'
+    made = observer()
+    made._on_progress(sent[-1])
+    assert made.learner_fault
+    assert LearnerNode._save(learner) is False
