@@ -45,7 +45,7 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
 
     `say` takes a line for each row that is done. Keys of a row:
     method, task, seed, success_before, success_explored_before, success_after,
-    tip_error_before, tip_error_after (m), cost_training, cost_last_fifth (an episode),
+    tip_error_before, tip_error_after (m), cost_training, cost_first_fifth and cost_last_fifth (an episode),
     cost_limit, worst_40 (least success over 40 training episodes running), worst_40_tip_error
     (m, the largest mean over 40), tip_error_explored_before, raw_share, steps,
     seconds, curve (a dict of lists over episodes).
@@ -163,6 +163,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
         'success_after': after['success'], 'tip_error_before': before['tip_error_mean'],
         'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],
         'cost_after': after['cost_mean'], 'cost_training': float(cost.mean()),
+        'cost_first_fifth': float(cost[:max(1, len(cost) // 5)].mean()),
         'cost_last_fifth': float(cost[-max(1, len(cost) // 5):].mean()),
         'tip_error_explored_before': noisy['tip_error_mean'],
         'worst_40_tip_error': float(worst_tip),
