@@ -46,9 +46,9 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
     `say` takes a line for each row that is done. Keys of a row:
     method, task, seed, success_before, success_explored_before, success_after,
     tip_error_before, tip_error_after (m), cost_training, cost_first_fifth and cost_last_fifth
-    (an episode), cost_limit, worst_40 (least success over 40 training episodes running), worst_40_tip_error
-    (m, the largest mean over 40), tip_error_explored_before, raw_share, steps,
-    seconds, curve (a dict of lists over episodes).
+    (an episode), cost_limit, worst_40 (least success over 40 training episodes running),
+    worst_40_tip_error (m, the largest mean over 40), tip_error_explored_before, raw_share,
+    steps, seconds, curve (a dict of lists over episodes).
     """
     out.mkdir(parents=True, exist_ok=True)
     wanted = [(mode, seed, episodes, out, evaluation_episodes, robot, task, training)
