@@ -66,6 +66,9 @@ class RunOptions:
     real_time_factor: float = 0.0
     evaluation_episodes: int = 50
     cache: str = 'runs/pretrained'
+    joint_states: str = ''
+    """Topics of the robot where they are not joint_states and command."""
+    command: str = ''
 
 
 class RunFolder:

@@ -110,8 +110,8 @@ def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]
                                               domain: int) -> None:
     result_file = tmp_path / 'control.json'
     done = subprocess.run(
-        [sys.executable, '-m', 'spaars_ros.bench.control', '--seconds', '8', '--json',
-         str(result_file), *options], cwd=Path(__file__).parents[1], capture_output=True,
+        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '8',
+         '--json', str(result_file), *options], cwd=Path(__file__).parents[1], capture_output=True,
         text=True, timeout=240, check=False, env={**os.environ, 'ROS_DOMAIN_ID': str(domain)})
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(result_file.read_text())
@@ -129,8 +129,10 @@ def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]
 @pytest.mark.timeout(120)
 def test_a_bundle_that_does_not_exist_is_named() -> None:
     done = subprocess.run(
-        [sys.executable, '-m', 'spaars_ros.bench.control', '--seconds', '1', '--bundle',
-         '/nowhere/policy.spaars'], cwd=Path(__file__).parents[1], capture_output=True, text=True,
-        timeout=100, check=False, env={**os.environ, 'ROS_DOMAIN_ID': '86'})
-    assert done.returncode != 0
+        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '1',
+         '--bundle', '/nowhere/policy.spaars'], cwd=Path(__file__).parents[1],
+        capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, 'ROS_DOMAIN_ID': '86'})
+    assert done.returncode == 1
     assert '/nowhere/policy.spaars' in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

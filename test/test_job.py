@@ -22,7 +22,9 @@ from typing import Any
 from builtin_interfaces.msg import Time
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from spaars_ros.cli import app
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
@@ -32,6 +34,9 @@ from spaars_ros.interrupts import Interrupts
 from spaars_ros.nodes.learner import LearnerNode
 from spaars_ros.nodes.learner import PROGRESS
 from spaars_ros.ros import job
+from spaars_ros.ros.bringup import describe
+from spaars_ros.ros.bringup import Processes
+from spaars_ros.ros.bringup import RunSettings
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.conductor import Conductor
 from spaars_ros.ros.conductor import ConductorError
@@ -186,3 +191,86 @@ def test_an_update_that_fails_is_reported_and_neither_saved_nor_pushed() -> None
     made._on_progress(sent[-1])
     assert made.learner_fault
     assert LearnerNode._save(learner) is False
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--seed', '3'], ['--seed', '0'], ['--mode', 'latent-only'], ['--set', 'utd=1'],
+    ['--robot', 'panda'], ['--bundle', 'a.spaars'], ['--real-time-factor', '1'], ['--no-sim'],
+    ['--evaluation-episodes', '3'], ['--command', '/arm/command']], ids=' '.join)
+def test_an_option_that_a_resumed_run_would_ignore_is_refused(
+        tmp_path: Path, arguments: list[str]) -> None:
+    """In one line that names it; also when it is the default's value."""
+    result = CliRunner().invoke(app, ['finetune', '--resume', '--out', str(tmp_path), *arguments])
+    assert result.exit_code == 1
+    assert result.output.startswith(f'error: --resume takes {arguments[0].replace("no-", "")} ')
+    assert len(result.output.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize('sim', [True, False])
+def test_a_resumed_run_on_a_robot_is_not_confined_to_this_machine(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sim: bool) -> None:
+    """What decides is the run's own option, which is not given again."""
+    made_run(tmp_path, sim=sim)
+    confined: list[bool] = []
+    monkeypatch.setattr(job, 'stay_on_this_machine', lambda: confined.append(True))
+
+    def start(*_: Any, **__: Any) -> None:
+        raise RuntimeError('reached')
+    monkeypatch.setattr(job, 'finetune', start)
+    result = CliRunner().invoke(app, ['finetune', '--resume', '--out', str(tmp_path)])
+    assert 'error: reached' in result.output
+    assert confined == ([True] if sim else [])
+
+
+def test_the_robots_topics_reach_the_nodes_that_are_at_them(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As remappings on the command line of the process, and of no other node's."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr('spaars_ros.ros.bringup.subprocess.Popen',
+                        lambda command, **_: commands.append(command))
+    settings = RunSettings(out=str(tmp_path), joint_states='/arm/joint_states',
+                           command='/controller/commands')
+    graph = describe(settings)
+    Processes(settings, graph).start()
+    for node, command in zip(graph, commands, strict=True):
+        remapped = {'joint_states:=/arm/joint_states', 'command:=/controller/commands'}
+        assert (remapped & set(command)) == (
+            remapped if node.name in ('sim', 'policy_server') else set()), node.name
+    kept = made_run(tmp_path / 'run', command='/controller/commands')
+    assert job.continued(RunSettings(), kept).remappings == (('command', '/controller/commands'),)
+
+
+DEFAULTS = {'sim': 'true', 'robot': 'panda', 'task': 'reach', 'training': 'spaars', 'seed': '0',
+            'episodes': '', 'real_time_factor': '0.0', 'bundle': '', 'demonstrations': '',
+            'joint_states': '', 'command': ''}
+
+
+def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> None:
+    """Not the launch file's defaults; nor does it begin again at its first stamp and bundle."""
+    made_run(tmp_path, seed=5, episodes=300, sim=False, joint_states='/arm/joint_states')
+    newest = tmp_path / 'checkpoints' / 'step_000030.spaars'
+    newest.parent.mkdir()
+    newest.write_bytes(b'stands for a bundle')
+    folder = job.launched_again({**DEFAULTS, 'out': str(tmp_path), 'seed': '5'}, DEFAULTS)
+    settings = job.continued(RunSettings(namespace='left'), folder)
+    assert (settings.seed, settings.episodes, settings.sim) == (5, 300, False)
+    assert (settings.joint_states, settings.namespace) == ('/arm/joint_states', 'left')
+    assert settings.start_stamp == pytest.approx(1.0 + 0.05 * (STEPS - 1) + 1.0)
+    assert settings.first_reset == 3
+    graph = describe(settings)
+    job.from_newest_bundle(graph, folder)
+    bundles = {node.name: node.parameters.get('bundle') for node in graph}
+    assert bundles['policy_server'] == str(newest)
+    assert bundles['learner'] == str(tmp_path / 'initial.spaars')
+    more = job.launched_again({**DEFAULTS, 'out': str(tmp_path), 'episodes': '400'}, DEFAULTS)
+    assert more.options.episodes == 400
+
+
+@pytest.mark.parametrize(('given', 'message'), [
+    ({'seed': '7'}, 'takes seed from the run, where it is 5'), ({'out': ''}, 'needs out:=')])
+def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
+        tmp_path: Path, given: dict[str, str], message: str) -> None:
+    """Silently ignored, it would look as if it had been taken."""
+    made_run(tmp_path, seed=5)
+    with pytest.raises(RunError, match=message):
+        job.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)

@@ -19,13 +19,9 @@ The policy server runs as it does on a robot, in its own process, with the learn
 beside it and pushing bundles. The same run times a node that only subscribes and publishes.
 """
 
-import argparse
-from collections.abc import Sequence
 import dataclasses
-import json
 import os
 from pathlib import Path
-import sys
 import tempfile
 import time
 from typing import Any
@@ -248,29 +244,3 @@ class _Bench(NodeDescription):
     @property
     def module(self) -> str:
         return f'spaars_ros.bench.{self.executable}'
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run from the command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog='spaars bench control', description=__doc__)
-    parser.add_argument('--seconds', type=float, default=60.0, help='length of the measurement')
-    parser.add_argument('--rate', type=float, default=50.0, help='joint_states a second, Hz')
-    parser.add_argument('--no-learner', action='store_true', help='leave the learner out')
-    parser.add_argument('--bundle', default='', help='policy bundle with learner tensors')
-    parser.add_argument('--json', default='', help='also write the result to this file')
-    given = parser.parse_args(args)
-    try:
-        result = run(seconds=given.seconds, rate=given.rate, learner=not given.no_learner,
-                     bundle=given.bundle)
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.stderr.write(f'bench control: {error}\n')
-        return 1
-    text = json.dumps(result, indent=2)
-    sys.stdout.write(text + '\n')
-    if given.json:
-        Path(given.json).write_text(text + '\n')
-    return 0
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

@@ -46,12 +46,14 @@ def control(
     seconds: Annotated[float, typer.Option(min=1.0, help='s of load.')] = 60.0,
     rate: Annotated[float, typer.Option(min=1.0, help='joint_states a second.')] = 50.0,
     learner: Annotated[bool, typer.Option(help='Train beside it, pushing bundles.')] = True,
+    bundle: Annotated[str, typer.Option(
+        help='Policy bundle with learner tensors; default: one of the same size.')] = '',
     json: Json = None,
 ) -> None:
     """Time joint_states in to command out over DDS, against a bare node in the same run."""
     with errors_as_one_line():
         from spaars_ros.bench.control import run
-        _report(run(seconds=seconds, rate=rate, learner=learner), json)
+        _report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
 
 
 @app.command('finetune', epilog="""\b

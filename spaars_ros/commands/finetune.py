@@ -36,8 +36,25 @@ Examples:
 
 Text = Optional[str]
 
+WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'log_level', 'show', 'json')
+"""What may be said anew of a run that goes on; all else is the run's own."""
+
+
+def refuse_with_resume(context: typer.Context) -> None:
+    """Raise when an option was given that a resumed run would ignore."""
+    ignored = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if source is not None and source.name == 'COMMANDLINE' \
+                and parameter.name not in WITH_RESUME:
+            ignored.append(parameter.opts[0])
+    if ignored:
+        raise ValueError(f'--resume takes {", ".join(ignored)} from the run: leave it out, or '
+                         'start a new run without --resume')
+
 
 def command(
+    context: typer.Context,
     out: Annotated[str, typer.Option(help='Run folder; default runs/<date and time>.')] = '',
     seed: Annotated[int, typer.Option(min=0, help='Seed of everything random.')] = 0,
     episodes: Annotated[Optional[int], typer.Option(
@@ -66,6 +83,10 @@ def command(
         min=1, help='Fixed episodes of the evaluations before and after.')] = 50,
     cache: Annotated[str, typer.Option(
         help='Folder that keeps pretrained bundles.')] = 'runs/pretrained',
+    joint_states: Annotated[str, typer.Option(
+        help="Topic with the robot's joint states; default joint_states.")] = '',
+    command: Annotated[str, typer.Option(
+        help="Topic of the robot's controller; default command.")] = '',
     params_file: Annotated[str, typer.Option(
         help='ROS 2 parameter file whose values win.')] = '',
     log_level: Annotated[str, typer.Option(help='Log level of the nodes.')] = 'info',
@@ -85,6 +106,8 @@ def command(
         from spaars_ros.run_folder import RunOptions
         if resume and not out:
             raise RunError('--resume needs --out, the folder of the run')
+        if resume:
+            refuse_with_resume(context)
         with Interrupts() as interrupts:
             if resume:
                 folder = RunFolder.resume(out, episodes=episodes)
@@ -97,8 +120,9 @@ def command(
                     overrides=overrides, bundle=bundle, demonstrations=demonstrations, seed=seed,
                     episodes=150 if episodes is None else episodes, sim=sim,
                     real_time_factor=real_time_factor, cache=cache,
-                    evaluation_episodes=evaluation_episodes))
-            if sim:
+                    evaluation_episodes=evaluation_episodes, joint_states=joint_states,
+                    command=command))
+            if folder.options.sim:
                 job.stay_on_this_machine()
             view = LiveView(LiveState(), plain=not show)
             summary = job.finetune(folder, view, interrupts, resume=resume, settings_changes={

@@ -68,6 +68,10 @@ class RunSettings:
     """s; simulated time of the first joint_states, later than the records of a resumed run."""
     first_reset: int = 0
     """Start poses already used by a resumed run."""
+    joint_states: str = ''
+    """Topic that the robot publishes its joint states on; '' is joint_states."""
+    command: str = ''
+    """Topic that the controller takes its commands from; '' is command."""
 
     @property
     def training(self) -> str:
@@ -78,6 +82,12 @@ class RunSettings:
     def initial_bundle(self) -> str:
         """Return the bundle that the nodes load on configure."""
         return self.bundle or str(Path(self.out) / 'initial.spaars')
+
+    @property
+    def remappings(self) -> tuple[tuple[str, str], ...]:
+        """Return the remappings of the nodes at the robot's two topics."""
+        return tuple((name, target) for name, target in (
+            ('joint_states', self.joint_states), ('command', self.command)) if target)
 
     @property
     def sim_time(self) -> bool:
@@ -116,7 +126,8 @@ def describe(settings: RunSettings, *, learner: bool = True,
         graph.append(NodeDescription('sim', 'sim', {
             **common, **interface, 'use_sim_time': False, 'seed': settings.seed,
             'real_time_factor': float(settings.real_time_factor),
-            'start_stamp': float(settings.start_stamp), 'first_reset': settings.first_reset}))
+            'start_stamp': float(settings.start_stamp), 'first_reset': settings.first_reset},
+            settings.remappings))
     if learner:
         # Its own restart loses nothing: it recovers its store and fetches what it missed.
         graph.append(NodeDescription('learner', 'learner', {
@@ -130,7 +141,7 @@ def describe(settings: RunSettings, *, learner: bool = True,
             **common, **interface, 'bundle': settings.initial_bundle, 'run_dir': settings.out,
             'seed': settings.seed, 'explore': settings.explore, 'episodes': settings.episodes,
             'trigger': 'joint_states' if settings.sim else 'timer',
-            'reset_service': 'sim/reset' if settings.sim else ''}))
+            'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
     return graph
 
 

@@ -180,7 +180,8 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser('conductor', description=(
         'Takes the nodes of a launch file through their lifecycle.'))
     parser.add_argument('job', choices=('finetune', 'hold'))
-    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace'):
+    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
+                 'joint-states', 'command'):
         parser.add_argument(f'--{name}', default='')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--real-time-factor', type=float, default=0.0)
@@ -201,16 +202,16 @@ def main(args: Sequence[str] | None = None) -> int:
         out=given.out, robot=given.robot or 'panda', task=given.task or 'reach',
         training=given.training or 'spaars', bundle=given.bundle, seed=given.seed,
         demonstrations=given.demonstrations, episodes=given.episodes, sim=given.sim,
-        real_time_factor=given.real_time_factor)
+        real_time_factor=given.real_time_factor, joint_states=given.joint_states,
+        command=given.command)
     with Interrupts() as interrupts:
         try:
-            folder = RunFolder(options)
+            folder = RunFolder.resume(given.out, episodes=given.episodes) if given.resume \
+                else RunFolder(options)
             if given.job == 'hold':
                 job.hold(folder, given.nodes.split(','), view, interrupts,
                          namespace=given.namespace, autostart=given.autostart)
                 return 0
-            if given.resume:
-                folder = RunFolder.resume(given.out, episodes=given.episodes, sim=given.sim)
             job.finetune(folder, view, interrupts, resume=given.resume, launch=False,
                          namespace=given.namespace, autostart=given.autostart)
             return 0

@@ -14,7 +14,9 @@
 
 """The main job: pretrain, evaluate, fine-tune over ROS 2, evaluate again, report."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 import json
 import os
 from pathlib import Path
@@ -23,6 +25,7 @@ import time
 from typing import Any
 
 import numpy as np
+import yaml
 
 from spaars_ros.commands.progress import pretraining_shown
 from spaars_ros.data.report import write_report
@@ -32,12 +35,14 @@ from spaars_ros.interrupts import Interrupts
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.ros.bringup import describe
+from spaars_ros.ros.bringup import NodeDescription
 from spaars_ros.ros.bringup import Processes
 from spaars_ros.ros.bringup import RunSettings
 from spaars_ros.ros.conductor import Conductor
 from spaars_ros.ros.conductor import ConductorError
 from spaars_ros.ros.liveview import duration
 from spaars_ros.ros.liveview import LiveView
+from spaars_ros.run_folder import RunError
 from spaars_ros.run_folder import RunFolder
 from spaars_ros.sim.evaluate import evaluate
 
@@ -45,6 +50,8 @@ STOP_TIMEOUT = 60.0
 """s that a latched stop of the simulated arm may last; on a robot the operator has no limit."""
 FIRST_PORT = 7410
 PORTS_A_DOMAIN = 250
+KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command')
+"""Settings of the nodes that a resumed run takes from its folder."""
 
 
 def free_domain() -> int:
@@ -105,8 +112,45 @@ def _paths(result: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{name: np.asarray(value) for name, value in path.items()} for path in paths]
 
 
-def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> RunSettings:
-    """Fill the live view and return what the nodes are started with, after earlier episodes."""
+def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
+    """Return settings with what the run's folder says: its options, and where it has got to."""
+    schema, rows = folder.recorded()
+    newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
+    return replace(
+        settings, out=str(folder.path.resolve()), start_stamp=newest + 1.0,
+        first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0,
+        **{name: getattr(folder.options, name) for name in KEPT})
+
+
+def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> RunFolder:
+    """
+    Return the run that launch arguments with resume:=true continue.
+
+    :raises RunError: no such run, or an argument that contradicts it; one at its default does
+        not, because launch cannot tell it from one that was not given
+    """
+    if not values['out']:
+        raise RunError('resume:=true needs out:=, the folder of the run')
+    episodes = values.get('episodes', '')
+    folder = RunFolder.resume(values['out'], episodes=int(episodes) if episodes else None)
+    for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
+        text = values.get(name, '')
+        kept = getattr(folder.options, name)
+        if text and text != defaults[name] and yaml.safe_load(text) != kept:
+            raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
+                           f'{name}:={text} out')
+    return folder
+
+
+def from_newest_bundle(graph: Sequence[NodeDescription], folder: RunFolder) -> None:
+    """Have a resumed run move with what it had learned, not with what it began with."""
+    for node in graph:
+        if node.name == 'policy_server':
+            node.parameters['bundle'] = str(folder.newest_bundle().resolve())
+
+
+def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
+    """Fill the live view, after earlier episodes."""
     options, state = folder.options, view.state
     state.title = 'finetune'
     state.subtitle = (f'{folder.robot.name}, {folder.settings.name}, '
@@ -116,14 +160,7 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
     state.limit = float(limits[0]) if len(limits) else float('inf')
     state.success_before = before.get('success')
     state.episodes = folder.episodes()
-    schema, rows = folder.recorded()
     state.step = state.first_step = sum(int(each['steps']) for each in state.episodes)
-    newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
-    return RunSettings(
-        out=str(folder.path.resolve()), robot=options.robot, task=options.task, sim=options.sim,
-        real_time_factor=options.real_time_factor, seed=options.seed, episodes=options.episodes,
-        start_stamp=newest + 1.0,
-        first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0)
 
 
 def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume: bool,
@@ -145,14 +182,11 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
         folder.place_bundle(Path(folder.options.bundle) if folder.options.bundle
                             else pretrained(folder, view))
     before = evaluated(folder, folder.initial_bundle, view, 'before')
-    settings = _prepare_state(folder, view, before)
-    settings = RunSettings(**{**vars(settings), **(settings_changes or {}),
-                              'namespace': namespace})
+    _prepare_state(folder, view, before)
+    settings = replace(continued(RunSettings(), folder), **(settings_changes or {}),
+                       namespace=namespace)
     graph = describe(settings)
-    for node in graph:
-        if node.name == 'policy_server':
-            # A resumed run moves with what it had learned, not with what it began with.
-            node.parameters['bundle'] = str(folder.newest_bundle().resolve())
+    from_newest_bundle(graph, folder)
     processes = Processes(settings, graph) if launch else None
     pushed_before = load_bundle(folder.newest_bundle()).manifest.version
     starting = time.monotonic()

@@ -45,18 +45,20 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'log_level': ('info', 'debug, info, warn, error or fatal'),
     'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
     'out': ('', 'run folder; empty: runs/<date and time>'),
-    'resume': ('false', 'continue the run that is in out'),
-    'episodes': ('150', 'episodes of the run, 0 for no end'),
+    'resume': ('false', 'continue the run that is in out, with its own settings'),
+    'episodes': ('', "episodes of the run, 0 for no end; empty: 150, or a resumed run's own"),
     'seed': ('0', 'seed of goals, start poses, exploration and learning'),
     'real_time_factor': ('0.0', 'simulated s a second; 0 is as fast as the nodes answer'),
     'bundle': ('', 'policy bundle to start from'),
     'demonstrations': ('', 'HDF5 file; empty: those that ship with the package'),
     'command_interface': ('', "forward_velocity, forward_position or joint_trajectory; empty: "
                               "the robot file's"),
+    'joint_states': ('', "topic with the robot's joint states; empty: joint_states"),
+    'command': ('', "topic of the robot's controller; empty: command"),
 }
 
 GRAPH_WIDE = ('robot', 'task', 'out', 'params_file', 'log_level', 'bundle', 'demonstrations',
-              'command_interface')
+              'command_interface', 'joint_states', 'command')
 
 
 def _truth(name: str, text: str) -> bool:
@@ -70,7 +72,7 @@ def settings_from(values: dict[str, str]) -> RunSettings:
     """Return the run settings of launch arguments; raises ValueError naming a wrong one."""
     kept: dict[str, Any] = {name: values[name] for name in GRAPH_WIDE if name in values}
     for name, kind in (('episodes', int), ('seed', int), ('real_time_factor', float)):
-        if name in values:
+        if values.get(name):
             try:
                 kept[name] = kind(values[name])
             except ValueError:
@@ -113,7 +115,8 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--robot', settings.robot, '--task', settings.task,
                  '--seed', str(settings.seed), '--episodes', str(settings.episodes),
                  '--namespace', settings.namespace, '--real-time-factor',
-                 str(settings.real_time_factor),
+                 str(settings.real_time_factor), '--joint-states', settings.joint_states,
+                 '--command', settings.command,
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if _truth('resume', values.get('resume', 'false')):
@@ -142,7 +145,17 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
         if job == 'finetune':
             # The conductor puts the bundle to start from there before it configures the nodes.
             settings = replace(settings, bundle='')
+        folder = None
+        if _truth('resume', values.get('resume', 'false')):
+            from spaars_ros.ros.job import continued
+            from spaars_ros.ros.job import from_newest_bundle
+            from spaars_ros.ros.job import launched_again
+            folder = launched_again(
+                values, {name: default for name, (default, _) in ARGUMENTS.items()})
+            settings = continued(settings, folder)
         graph = describe(settings, learner=learner, policy=policy)
+        if folder is not None:
+            from_newest_bundle(graph, folder)
         return [*(lifecycle_node(node, settings) for node in graph),
                 conductor_node(job, settings, values, [node.name for node in graph])]
 
