@@ -53,11 +53,11 @@ class Run:
         self.out = out
         self.log = out.parent / f'{out.name}.txt'
         arguments = [
-            sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--out', str(out),
-            '--evaluation-episodes', '2', *more]
+            sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--out', str(out), *more]
         if '--resume' not in more:
-            arguments += ['--training', str(small / 'training.yaml'), '--task',
-                          str(small / 'task.yaml'), '--bundle', str(small / 'initial.spaars')]
+            arguments += ['--evaluation-episodes', '2', '--training', str(small / 'training.yaml'),
+                          '--task', str(small / 'task.yaml'), '--bundle',
+                          str(small / 'initial.spaars')]
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(
                 arguments, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
