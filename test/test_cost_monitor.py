@@ -16,11 +16,14 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import errno
 import itertools
+import os
 from pathlib import Path
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import pytest
 import rclpy
@@ -65,11 +68,16 @@ class Rig(Node):
         self.costs: list[dict[str, Any]] = []
         self.multipliers: list[dict[str, Any]] = []
         self.stops = 0
+        self.refuse = 0
+        self.diagnoses: list[str] = []
         self.steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                            QOS['policy_server/step'])
         self._hear('cost_monitor/cost', self.costs)
         self._hear('cost_monitor/multiplier', self.multipliers)
         self.create_service(Trigger, 'policy_server/estop', self._on_estop)
+        self.create_subscription(DiagnosticArray, '/diagnostics', lambda msg:
+                                 self.diagnoses.append(msg.status[0].message),
+                                 QOS['/diagnostics'])
         self.executor_ = SingleThreadedExecutor()
         self.executor_.add_node(self)
         self.executor_.add_node(monitor)
@@ -82,7 +90,7 @@ class Rig(Node):
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
         self.stops += 1
-        response.success = True
+        response.success = self.stops > self.refuse
         return response
 
     def spin_until(self, true: Callable[[], Any], timeout: float = 10.0) -> None:
@@ -234,6 +242,36 @@ def test_hard_limit_stops_the_robot_once_an_episode(start: Callable[..., Rig]) -
     rig.spin_until(lambda: rig.stops == 2)
 
 
+def test_a_stop_that_the_server_refused_is_asked_for_again(start: Callable[..., Rig]) -> None:
+    rig = start(stop_cost=3.0)
+    rig.refuse = 1
+    rig.step(0)
+    for index in range(1, 9):
+        rig.step(index, cost=True)
+        rig.spin_for(0.15)
+    rig.spin_until(lambda: rig.stops == 2)
+    rig.spin_until(lambda: rig.monitor._stopped_episode == 0)
+    rig.spin_for(0.6)
+    rig.step(9, cost=True)
+    rig.spin_for(0.3)
+    assert rig.stops == 2
+
+
+def test_steps_of_another_run_are_said_to_be_ignored(start: Callable[..., Rig]) -> None:
+    """They count from 0 again: as duplicates they would go unnoticed, and cost nothing."""
+    rig = start()
+    for index in range(3):
+        rig.step(index, stamp=100.0 + index)
+    rig.spin_until(lambda: len(rig.costs) == 3)
+    rig.sequence = 1
+    rig.step(1, stamp=101.0)  # fetched by a learner: nothing to say about
+    rig.spin_for(0.2)
+    assert not rig.monitor._problem
+    rig.sequence = 0
+    rig.step(0, stamp=200.0)
+    rig.spin_until(lambda: any('another run' in message for message in rig.diagnoses))
+
+
 def test_nan_in_a_step_is_refused_and_spoils_its_episode(start: Callable[..., Rig]) -> None:
     rig = start()
     rig.step(0)
@@ -268,6 +306,35 @@ def test_multiplier_survives_a_restart_in_the_same_run_folder(start: Callable[..
     assert rig.multipliers[-1]['multiplier'] == rig.multipliers[-2]['multiplier'] > 0
     again.finish()
     again.destroy_node()
+
+
+@pytest.mark.parametrize('content', ['', '{"cost": 1}', '{"cost": {"kp": 1}}', '[]', '[null]'])
+def test_a_damaged_state_is_refused_by_its_file_name(
+        start: Callable[..., Rig], tmp_path: Path, capfd: pytest.CaptureFixture[str],
+        content: str) -> None:
+    path = tmp_path / 'cost_monitor.json'
+    path.write_text(content)
+    rig = start(active=False, run_dir=str(tmp_path))
+    assert rig.monitor.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert f'configure refused: {path}' in capfd.readouterr().err
+
+
+def test_a_state_that_the_disk_refused_does_not_replace_the_one_before(
+        start: Callable[..., Rig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = start(run_dir=str(tmp_path))
+    rig.run_episode(10)
+    path = tmp_path / 'cost_monitor.json'
+    rig.spin_until(path.exists)
+    before = path.read_text()
+
+    def refuse(number: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr('spaars_ros.nodes.cost_monitor.os.fsync', refuse)
+    rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 3)
+    rig.spin_until(lambda: rig.diagnoses and 'cost_monitor.json' in rig.diagnoses[-1])
+    assert path.read_text() == before
 
 
 def test_configure_fails_without_the_robot_file(start: Callable[..., Rig]) -> None:

@@ -15,6 +15,7 @@
 """The policy room: bundle, runtime, gate, control loop; one test a failure."""
 
 from dataclasses import replace
+import time
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.gate import AdvantageGate
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
@@ -134,6 +136,44 @@ def test_graphs_that_differ_from_their_canaries_are_refused(bundle, robot, task)
     mixed = Bundle(bundle.manifest, {**bundle.graphs, 'policy': other.graphs['policy']},
                    bundle.canaries)
     assert refused(mixed, robot, task).reason == 'canary_mismatch'
+
+
+@pytest.mark.parametrize('name', ['explored_latent', 'explored_action'])
+def test_a_graph_that_explores_elsewhere_is_refused(bundle, robot, task, name, monkeypatch):
+    """The explored action is the one that moves the arm."""
+    run = PolicyRuntime.run
+
+    def shifted(self, observation, noise):
+        out = run(self, observation, noise)
+        return {**out, name: out[name] + np.float32(0.1)}
+
+    monkeypatch.setattr(PolicyRuntime, 'run', shifted)
+    error = refused(bundle, robot, task)
+    assert error.reason == 'canary_mismatch'
+    assert name in error.detail
+
+
+def test_a_bundle_whose_check_fails_does_not_end_the_intake(bundle):
+    def check(offered):
+        if offered.manifest.version == 1:
+            raise RuntimeError('a fault nobody thought of')
+        return PolicyRuntime(offered)
+
+    def wait_for(true):
+        end = time.monotonic() + 10.0
+        while not true() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert true()
+
+    intake = BundleIntake(check, period=10.0, version=0)
+    try:
+        intake.offer(changed(bundle, version=1).to_bytes())
+        wait_for(lambda: intake.refused == 1)
+        assert 'RuntimeError: a fault nobody thought of' in intake.last_refusal
+        intake.offer(changed(bundle, version=2).to_bytes())
+        wait_for(lambda: intake.accepted == 1)
+    finally:
+        intake.close()
 
 
 def test_weights_that_are_not_finite_are_refused(robot, task):

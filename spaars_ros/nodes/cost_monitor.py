@@ -14,13 +14,17 @@
 
 """The cost monitor: what the robot's motion cost, and the multipliers that follow from it."""
 
+from functools import partial
 import json
+import os
 from pathlib import Path
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.client import Client
+from rclpy.task import Future
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
@@ -42,6 +46,7 @@ from spaars_ros.safety.lagrangian import PIDGains
 from spaars_ros.sim.tasks import ReachTask
 
 GAINS = PIDGains()
+ASK_AGAIN = 0.5  # s of wall time before an emergency stop without success is asked for again
 
 
 def _limit(name: str, limit: float, which: str) -> Param:
@@ -114,6 +119,8 @@ class CostMonitor(ManagedNode):
         self._finished = -1.0
         self._finished_cost = np.zeros(count)
         self._stopped_episode = -1
+        self._asked = (-1, 0.0)
+        self._newest_stamp = -np.inf
         self._skipped = self._malformed = 0
         self._problem = ''
         self._cost = self.create_publisher(Float64MultiArray, 'cost_monitor/cost',
@@ -201,10 +208,17 @@ class CostMonitor(ManagedNode):
                                                    f'the task and robot file {width}')
             self._step_codec = codec
         row = self._step_codec.decode(msg)
-        return self._costs.add(
-            sequence=int(row['sequence'][0]), episode=int(row['episode'][0]),
+        sequence, stamp = int(row['sequence'][0]), float(row['stamp'][0])
+        known, self._newest_stamp = self._newest_stamp, max(self._newest_stamp, stamp)
+        cost = self._costs.add(
+            sequence=sequence, episode=int(row['episode'][0]),
             index=int(row['index'][0]), flag=int(row['flag'][0]),
             observation=row['observation'], effort=row['effort'])
+        if cost is None and stamp > known:
+            self._problem = (f'step {sequence} is new, but has a number that was counted before: '
+                             'the policy server writes another run; configure this node again')
+            self.get_logger().error(self._problem, throttle_duration_sec=5.0)
+        return cost
 
     def _stop_above(self, cost: StepCost) -> None:
         """Stop the robot, once an episode, when a constraint breaks its hard limit."""
@@ -215,10 +229,23 @@ class CostMonitor(ManagedNode):
         name = self._names[int(np.argmax(cost.total))]
         self._problem = (f'episode {cost.episode} stopped: {name} {cost.total.max():g} is above '
                          f'stop_cost {hard:g}')
-        self.get_logger().error(self._problem)
-        if self._estop.service_is_ready():
-            self._stopped_episode = cost.episode
-            self._estop.call_async(Trigger.Request())
+        self.get_logger().error(self._problem, throttle_duration_sec=ASK_AGAIN)
+        episode, at = self._asked
+        now = time.monotonic()
+        if self._estop.service_is_ready() and (episode != cost.episode or now - at > ASK_AGAIN):
+            self._asked = (cost.episode, now)
+            self._estop.call_async(Trigger.Request()).add_done_callback(
+                partial(self._on_stopped, cost.episode))
+
+    def _on_stopped(self, episode: int, future: 'Future[Any]') -> None:
+        """Ask no more in this episode, if the server did stop."""
+        answer = future.result()
+        if answer is not None and answer.success:
+            self._stopped_episode = episode
+        else:
+            reason = 'no answer' if answer is None else answer.message
+            self._problem = f'episode {episode} was not stopped: {reason}'
+            self.get_logger().error(self._problem)
 
     def _publish_multipliers(self) -> None:
         of = {name: [getattr(pid, attribute) for pid in self._pids] for name, attribute in (
@@ -231,12 +258,17 @@ class CostMonitor(ManagedNode):
         """Continue the controllers of an earlier start; raises ValueError on a damaged file."""
         if self._file is None or not self._file.exists():
             return
-        content = json.loads(self._file.read_text())
-        if set(content) != set(self._names):
-            raise ValueError(f'{self._file}: constraints {sorted(content)}, the robot file has '
-                             f'{self._names}')
-        for name, parameter, pid in zip(self._names, self._limits, self._pids):
-            pid.load_state_dict(content[name])
+        try:
+            content = json.loads(self._file.read_text())
+            if set(content) != set(self._names):
+                raise ValueError(f'constraints {sorted(content)}, the robot file has '
+                                 f'{self._names}')
+            for name, pid in zip(self._names, self._pids):
+                pid.load_state_dict(content[name])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f'{self._file}: {error}; without the file the multipliers start '
+                             'from 0') from None
+        for parameter, pid in zip(self._limits, self._pids):
             # What the operator sets now wins over what was set then.
             pid.set_gains(self._gains(self._values))
             pid.set_limit(self._values[parameter])
@@ -247,8 +279,11 @@ class CostMonitor(ManagedNode):
         fresh = self._file.with_suffix('.tmp')
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(json.dumps({
-                name: pid.state_dict() for name, pid in zip(self._names, self._pids)}))
+            with open(fresh, 'w') as file:
+                json.dump({name: pid.state_dict()
+                           for name, pid in zip(self._names, self._pids)}, file)
+                file.flush()
+                os.fsync(file.fileno())  # or a power loss may leave an empty file of that name
             fresh.replace(self._file)
         except OSError as error:
             self._problem = f'{self._file}: {error.strerror}'

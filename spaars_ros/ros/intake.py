@@ -87,14 +87,20 @@ class BundleIntake:
             try:
                 runtime = self._admit(bytes(offer))
             except BundleError as error:
-                self.refused += 1
-                self.last_refusal = str(error)
-                self.refusals.append(str(error))
+                self._refuse(str(error))
+                continue
+            except Exception as error:  # the next bundle still needs this thread
+                self._refuse(f'check_failed: {type(error).__name__}: {error}')
                 continue
             if runtime is not None:
                 self._newest = runtime.manifest.version
                 self.accepted += 1
                 self._ready = runtime
+
+    def _refuse(self, reason: str) -> None:
+        self.refused += 1
+        self.last_refusal = reason
+        self.refusals.append(reason)
 
     def _admit(self, data: bytes) -> PolicyRuntime | None:
         bundle = Bundle.from_bytes(data)
