@@ -261,4 +261,6 @@ class RunFolder:
         values = np.fromfile(spool, dtype='<f8')
         rows = values[:len(values) // schema.width * schema.width].reshape(-1, schema.width)
         same = np.diff(schema.get(rows, 'episode')) == 0
-        return int(np.count_nonzero(same))
+        # An abort closes an episode with the state that it has: no transition leads there.
+        moved = np.diff(schema.get(rows, 'stamp')) != 0
+        return int(np.count_nonzero(same & moved))
