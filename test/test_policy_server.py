@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from dataclasses import replace
 import itertools
 import os
 from pathlib import Path
@@ -54,6 +55,7 @@ from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.stop import Stop
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
 
@@ -287,6 +289,122 @@ def test_nan_in_joint_states_stops(start: Callable[..., Rig], field: str) -> Non
     assert all(np.isfinite(msg.data).all() for msg in rig.commands)
 
 
+def brakes_slowly(rig: Rig, periods: int = 100) -> list[tuple[float, Any]]:
+    """
+    Set the last command to 1 rad/s and let it take `periods` to come to rest.
+
+    At the Panda's accelerations one period is enough, and braking too fast would not show.
+    Returns the list that every command sent from now on is put into, with its time.
+    """
+    loop, writer = rig.server._loop, rig.server._writer
+    loop.filter._last = np.ones(7)
+    loop.filter._step = np.full(7, 1.0 / periods)
+    sent: list[tuple[float, Any]] = []
+    send = writer.send
+
+    def timed(velocity: Any, position: Any, stamp: int) -> None:
+        sent.append((time.monotonic(), velocity))
+        send(velocity, position, stamp)
+
+    writer.send = timed  # type: ignore[method-assign]
+    return sent
+
+
+@pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
+def test_nan_ten_times_a_period_brakes_within_the_acceleration_limit(
+        start: Callable[..., Rig], trigger: str) -> None:
+    rig = start(trigger=trigger)
+    rig.timer.cancel()
+    period = rig.robot.period
+    sent = brakes_slowly(rig)
+
+    def poison() -> None:
+        state = rig.arm.state()
+        rig.states.publish(encode_state(RobotState(
+            rig.get_clock().now().nanoseconds, state.position * np.nan, state.velocity,
+            state.effort), rig.robot.joints))
+
+    rig.create_timer(period / 10, poison)
+    rig.spin_until(lambda: rig.code == 'NON_FINITE_STATE')
+    rig.spin_until(lambda: len(sent) > 12)
+    begin, first = sent[0]
+    step = rig.server._loop.filter._step
+    for at, velocity in sent:
+        # Two periods for timers that are late and catch up.
+        assert (np.abs(velocity - first) <= step * ((at - begin) / period + 2.0)).all()
+
+
+def test_a_stopped_arm_without_joint_states_brakes_in_every_period(start: Callable[..., Rig]
+                                                                   ) -> None:
+    rig = start()
+    rig.timer.cancel()
+    rig.spin_for(0.1)
+    sent = brakes_slowly(rig)
+    rig.server._trip(Stop('ESTOP', 1.0, 0.0, 'by the test'))
+    rig.spin_until(lambda: len(sent) > 12)
+    assert np.median(np.diff([at for at, _ in sent])) < 1.5 * rig.robot.period
+
+
+def test_a_driver_that_repeats_one_stamp_is_stopped(start: Callable[..., Rig]) -> None:
+    """Each repeated state gets its command again, but a stop has to brake all the same."""
+    rig = start(max_observation_age=0.3)
+    stamp: list[Any] = []
+
+    def freeze(msg: JointState) -> JointState:
+        stamp.append(msg.header.stamp)
+        msg.header.stamp = stamp[0]
+        return msg
+
+    rig.mutate = freeze
+    rig.spin_until(lambda: rig.code == 'STALE')
+    rig.spin_until(lambda: rig.standing, 3.0)
+
+
+def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
+        start: Callable[..., Rig]) -> None:
+    rig = start(trigger='timer', max_observation_age=2.0)
+    rig.timer.cancel()
+    rig.spin_for(0.1)
+    server, room = rig.server, 0.2
+    lost = server._loop.lost_ticks
+    step = server._loop.filter._step
+    sent = brakes_slowly(rig)
+    server._loop.filter._step = step
+    server._loop.filter._last = np.eye(7)[0]
+    state = server._super._state
+    position = np.array(rig.robot.home)
+    position[0] = rig.robot.limits.position[0][1] - room
+    now = rig.get_clock().now().nanoseconds
+    server._watchdog._newest = now
+    server._sent = (now, server._loop.filter.last)
+    server._super._state = replace(state, position=position, stamp_ns=now)
+    begin = time.monotonic()
+    rig.spin_until(lambda: len(sent) > 20)
+    assert rig.code == ''
+    times = np.array([begin, *(at for at, _ in sent)])
+    speeds = np.array([1.0, *(velocity[0] for _, velocity in sent)])
+    travelled = float(np.sum(speeds[:-1] * np.diff(times)))
+    assert 0.5 * room < travelled < room + 0.02
+    assert server._loop.lost_ticks - lost >= len(sent)
+
+
+def test_nothing_is_sent_while_the_reset_service_drives_the_arm(
+        start: Callable[..., Rig], tmp_path: Path) -> None:
+    task = tmp_path / 'short.yaml'
+    text = (Path(__file__).parents[1] / 'config/task/reach.yaml').read_text()
+    task.write_text(text.replace('horizon: 100', 'horizon: 8').replace('hold: 10', 'hold: 2'))
+    rig = start(trigger='timer', task=str(task), reset_service='arm/reset')
+    rig.spin_until(lambda: rig.statuses[-1]['phase'] == 'RESETTING')
+    rig.spin_for(0.1)
+    assert rig.standing
+    rig.commands.clear()
+    rig.timer.cancel()  # also without new joint_states
+    rig.spin_for(0.5)
+    assert rig.code == '' and not rig.commands
+    assert rig.call('policy_server/estop').success
+    rig.spin_until(lambda: rig.standing)
+
+
 @pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
 def test_stale_joint_states_stop_the_arm_smoothly(start: Callable[..., Rig], trigger: str
                                                   ) -> None:
@@ -368,10 +486,25 @@ def test_swap_loses_no_tick(start: Callable[..., Rig], bundle: Bundle) -> None:
     assert rig.asked[-20:-1] and set(rig.asked[first:-1]) <= asked, 'a state without an answer'
 
 
-def test_second_server_is_refused(start: Callable[..., Rig], tmp_path: Path) -> None:
+def test_second_server_is_refused(start: Callable[..., Rig], tmp_path: Path,
+                                  capfd: pytest.CaptureFixture[str]) -> None:
     start()
     second = start(active=False, run_dir=str(tmp_path / 'other'), discovery_time=2.0)
+    capfd.readouterr()
     assert second.server.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert 'a second policy server on the same robot' in capfd.readouterr().err
+
+
+def test_a_second_server_that_comes_later_stops_the_arm(start: Callable[..., Rig]) -> None:
+    """Two that are configured at the same time do not see each other then."""
+    rig = start()
+    other = rig.create_publisher(Float64MultiArray, 'command', QOS['command'])
+    rig.spin_until(lambda: rig.code == 'SECOND_SERVER')
+    assert rig.statuses[-1]['value'] == '2'
+    rig.spin_until(lambda: rig.standing)
+    assert 'SECOND_SERVER' in rig.call('policy_server/reset').message
+    rig.destroy_publisher(other)
+    rig.spin_until(lambda: rig.call('policy_server/reset').success)
 
 
 def test_run_folder_in_use_is_refused(start: Callable[..., Rig], tmp_path: Path) -> None:
@@ -397,6 +530,29 @@ def test_zero_is_the_last_command_at_deactivate(start: Callable[..., Rig]) -> No
     rig.spin_for(0.5)
     assert rig.standing
     assert rig.steps[-1]['flag'][0] == Flag.ABORTED
+
+
+def test_a_closing_record_that_fails_leaves_no_velocity_on_the_controller(
+        start: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = start()
+
+    def fail(row: Any) -> bool:
+        raise ValueError('no such record')
+
+    monkeypatch.setattr(rig.server._spool, 'append', fail)
+    brakes_slowly(rig)
+    assert rig.server.trigger_deactivate() == OK
+    rig.spin_for(0.3)
+    assert rig.standing
+
+
+def test_lost_ticks_go_on_counting_in_a_reopened_run(start: Callable[..., Rig]) -> None:
+    rig = start()
+    server = rig.server
+    server._loop.lost_ticks += 500
+    assert server.trigger_deactivate() == OK and server.trigger_cleanup() == OK
+    assert server.trigger_configure() == OK
+    assert server._loop.lost_ticks >= 500
 
 
 def test_reopened_run_continues_numbering(start: Callable[..., Rig]) -> None:

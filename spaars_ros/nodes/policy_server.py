@@ -18,6 +18,7 @@ from functools import partial
 import gc
 from pathlib import Path
 import time
+import traceback
 from typing import Any
 
 from rclpy.client import Client
@@ -126,6 +127,9 @@ class PolicyServer(ManagedNode):
                                        repeated=p['repeated_violation']),
             first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
             first_sequence=self._spool.count)
+        if last is not None:
+            # It counts over the whole run, and a summary takes the greatest.
+            self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
                                     version=runtime.manifest.version)
         self._opened.append(self._intake)
@@ -173,6 +177,7 @@ class PolicyServer(ManagedNode):
         self._malformed: Stop | None = None
         self._sent: tuple[int, Array | None] = (0, None)
         self._sent_at = time.monotonic()
+        self._braked_at = 0.0
         self._first_slot: int | None = None
         self._slot = 0
         self._reset_deadline: float | None = None
@@ -186,9 +191,12 @@ class PolicyServer(ManagedNode):
 
     def deactivate(self) -> None:
         """Come to rest; the zero command is the last message on the wire."""
-        for timer in self._timers_on:
-            self.destroy_timer(timer)
-        self._record(self._super.abort())
+        try:
+            for timer in self._timers_on:
+                self.destroy_timer(timer)
+            self._record(self._super.abort())
+        except Exception:  # a record may be lost, the arm may not go on moving
+            self.get_logger().error(f'no closing record: {traceback.format_exc()}')
         end = time.monotonic() + BRAKING_TIME
         while True:
             command = self._super.brake()
@@ -226,6 +234,14 @@ class PolicyServer(ManagedNode):
                 return
             time.sleep(0.05)
 
+    def _second_cause(self) -> Stop | None:
+        """Return a stop when somebody else has begun to command this robot."""
+        topic = self.resolve_topic_name('command')
+        count = self.count_publishers(topic)
+        return None if count <= 1 else Stop(
+            'SECOND_SERVER', count, 1, f'publishers on {topic}: a second policy server on the '
+            'same robot')
+
     def _on_joint_states(self, msg: JointState) -> None:
         arrived = time.monotonic()
         if not self.is_active:
@@ -236,7 +252,7 @@ class PolicyServer(ManagedNode):
             stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
             self._malformed = Stop(error.code, 0.0, 0.0, error.text)
             self._trip(self._malformed)
-            self._send(self._super.brake(), stamp)
+            self._brake_malformed(stamp)
             return
         self._malformed = None
         order = self._watchdog.take(state.stamp_ns)
@@ -250,10 +266,23 @@ class PolicyServer(ManagedNode):
             return
         stamp, command = self._sent
         if order is Order.SAME and stamp == state.stamp_ns and command is not None:
-            self._send(command, stamp)  # the answer was lost: the same again, no new record
+            # The answer was lost: the same again, no new record. Not as a new command: one that
+            # a stop left moving has to brake however often its stamp is repeated.
+            self._writer.send(command, state.position, stamp)
         elif (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._robot.period or command is None \
                 or state.stamp_ns < stamp:
             self._tick(arrived)
+
+    def _brake_malformed(self, stamp: int) -> None:
+        """
+        Brake at most once a period, however many malformed joint_states come in one.
+
+        Where their stamps say nothing about the time, the timer brakes.
+        """
+        gap = (stamp - self._sent[0]) * 1e-9
+        if not self._timed and (self._sent[1] is None or EARLY * self._robot.period <= gap
+                                <= self._values['max_observation_age']):
+            self._send(self._super.brake(), stamp)
 
     def _on_timer(self) -> None:
         begin = time.monotonic()
@@ -270,15 +299,28 @@ class PolicyServer(ManagedNode):
             fresh = self._watchdog.newest_ns not in (None, self._sent[0])
             if fresh and self._super.latch.stop is None:
                 self._tick(begin)
-            elif self._super.state is None:
-                pass  # nothing is known about the arm yet
-            elif self._super.latch.stop is not None or self._super.phase is not Phase.RUNNING:
-                self._send(self._super.brake())
-            elif self._sent[1] is not None:
-                self._send(self._sent[1])
-        elif self._super.latch.stop is not None \
-                and begin - self._sent_at > LATE * self._robot.period:
-            self._send(self._super.brake())  # nobody asks any more, but the arm has to stop
+            else:
+                self._keep_on(now)
+        elif self._super.latch.stop is not None and (
+                begin - self._sent_at > LATE * self._robot.period
+                or self._sent_at == self._braked_at):
+            # Nobody asks any more, but the arm has to stop; once begun, on every tick.
+            self._send(self._super.brake())
+            self._braked_at = self._sent_at
+
+    def _keep_on(self, now: int) -> None:
+        """Send what a period of the timer needs that has no new joint_states to answer."""
+        stop, phase = self._super.latch.stop, self._super.phase
+        if self._super.state is None or (stop is None and phase is Phase.RESETTING):
+            return  # nothing is known about the arm yet, or the reset service drives it
+        if stop is not None or phase is not Phase.RUNNING:
+            self._send(self._super.brake())
+        elif self._sent[1] is not None:
+            self._loop.lost_ticks += 1
+            held = self._super.hold(self._watchdog.age(now))
+            self._send(held.command)
+            if held.stop is not None:
+                self._trip(held.stop)
 
     def _count_slots(self, now: int) -> None:
         """Count the periods that the timer missed, by the phase that it keeps."""
@@ -349,7 +391,7 @@ class PolicyServer(ManagedNode):
             return response
         now = self.get_clock().now().nanoseconds
         cause = self._super.resume(self._malformed or self._watchdog.check(now)
-                                   or self._spool_cause())
+                                   or self._spool_cause() or self._second_cause())
         response.success = cause is None
         response.message = 'running' if cause is None else f'the cause persists: {cause}'
         if cause is None:
@@ -378,6 +420,10 @@ class PolicyServer(ManagedNode):
             self._tick(time.monotonic())
 
     def _diagnose(self) -> None:
+        # Also while running: two that are configured at the same time do not see each other.
+        second = self._second_cause()
+        if second is not None:
+            self._trip(second)
         self._reporter.diagnose(self._super.phase, self._watchdog.out_of_order)
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:

@@ -15,13 +15,17 @@
 """What the policy server does in which phase: episodes, resets, the latched stop. Free of ROS."""
 
 from dataclasses import dataclass
+from dataclasses import replace
 from enum import Enum
+
+import numpy as np
 
 from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.control import Tick
+from spaars_ros.safety.filter import Filtered
 from spaars_ros.safety.retrace import Retrace
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
@@ -72,6 +76,9 @@ class Supervisor:
         self.service = service
         self.phase = Phase.WAITING if not self._budget_done() else Phase.DONE
         self._state: RobotState | None = None
+        self._held: RobotState | None = None
+        self._held_position = np.zeros(len(robot.joints))
+        self._held_age = 0.0
         self._path: list[Array] = []
         self._retrace: Retrace | None = None
         self._reset_stamp: int | None = None
@@ -105,6 +112,24 @@ class Supervisor:
     def brake(self) -> Array:
         """Return the next command (d,) rad/s on the way to rest."""
         return self.loop.filter.brake().command
+
+    def hold(self, age: float) -> Filtered:
+        """
+        Return the last command (d,) rad/s again, as far as it is safe without a new state.
+
+        The filter's position bound reaches one period ahead of the state, so it is asked where
+        the arm is by now, having obeyed every command since.
+
+        :param age: s that the newest state is old
+        """
+        assert self._state is not None
+        if self._held is not self._state:
+            self._held, self._held_age = self._state, 0.0
+            self._held_position = self._state.position
+        last = self.loop.filter.last
+        self._held_position = self._held_position + last * max(age - self._held_age, 0.0)
+        self._held_age = max(age, self._held_age)
+        return self.loop.filter.apply(last, replace(self._state, position=self._held_position))
 
     def trip(self, stop: Stop) -> Array | None:
         """Latch a stop; returns the record that closes the running episode, if one runs."""
