@@ -135,7 +135,10 @@ class LearnerNode(ManagedNode):
         self._last_stamp = float(self._tuner.schema.get(rows[-1], 'stamp'))
         # The server refuses versions that go backwards, and may be ahead of the checkpoint.
         newest_version = int(self._tuner.schema.get(rows, 'bundle_version').max())
-        self._tuner.version = max(self._tuner.version, newest_version)
+        # And what was pushed since the checkpoint may be in no record yet.
+        t = self._tuner.training
+        unseen = int(self._tuner.updates_owed / max(1.0, t.utd * t.push_every)) + 1
+        self._tuner.version = max(self._tuner.version + unseen, newest_version)
         self._resumed = True
         self.get_logger().info(f'recovered {len(rows)} steps from {path}, '
                                f'{self._tuner.updates_owed} updates owed')
