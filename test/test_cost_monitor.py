@@ -330,7 +330,7 @@ def test_a_state_that_the_disk_refused_does_not_replace_the_one_before(
     def refuse(number: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr('spaars_ros.nodes.cost_monitor.os.fsync', refuse)
+    monkeypatch.setattr(os, 'fsync', refuse)
     rig.run_episode(10)
     rig.spin_until(lambda: len(rig.multipliers) == 3)
     rig.spin_until(lambda: rig.diagnoses and 'cost_monitor.json' in rig.diagnoses[-1])
