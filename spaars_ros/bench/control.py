@@ -15,7 +15,7 @@
 """
 The control loop's speed: joint_states in to command out over DDS, against a bare rclpy node.
 
-The policy server runs as it does on a robot, in its own process, with the learner training
+The policy server runs in its own process, ticking on joint_states, with the learner training
 beside it and pushing bundles. The same run times a node that only subscribes and publishes.
 """
 
