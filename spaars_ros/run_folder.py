@@ -35,6 +35,7 @@ from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import read_messages
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import RecorderError
+from spaars_ros.data.schema import Flag
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
@@ -262,5 +263,6 @@ class RunFolder:
         rows = values[:len(values) // schema.width * schema.width].reshape(-1, schema.width)
         same = np.diff(schema.get(rows, 'episode')) == 0
         # An abort closes an episode with the state that it has: no transition leads there.
-        moved = np.diff(schema.get(rows, 'stamp')) != 0
+        moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
+            | (schema.get(rows, 'flag')[1:] != Flag.ABORTED)
         return int(np.count_nonzero(same & moved))

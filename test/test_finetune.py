@@ -227,8 +227,10 @@ def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[
     schema, rows = read_steps(run.out / 'transitions.mcap')
     versions = schema.get(rows, 'bundle_version')
     assert (np.diff(versions) >= 0).all()
-    assert versions[-1] > 30
-    assert 'recovered' in (run.out / 'log' / 'learner.log').read_text()
+    recovered = re.search(r'recovered (\d+) steps', (run.out / 'log' / 'learner.log').read_text())
+    assert recovered is not None
+    # The arm moves with what the restarted learner learned, not with its last bundle before.
+    assert versions[-1] > versions[int(recovered.group(1))]
 
 
 def test_a_killed_conductor_leaves_no_process(

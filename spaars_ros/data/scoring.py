@@ -51,7 +51,8 @@ def _episodes(schema: StepSchema, rows: Array) -> Iterator[tuple[int, Array]]:
     rows = rows[once]
     number = schema.get(rows, 'episode')
     for part in np.split(rows, np.flatnonzero(np.diff(number)) + 1):
-        if len(part) > 1 and schema.get(part[-1], 'stamp') == schema.get(part[-2], 'stamp'):
+        if len(part) > 1 and schema.get(part[-1], 'flag') == Flag.ABORTED \
+                and schema.get(part[-1], 'stamp') == schema.get(part[-2], 'stamp'):
             part = part[:-1]  # closed between two ticks: no state that was not seen before
         if len(part) > 1:
             yield int(schema.get(part[0], 'episode')), part

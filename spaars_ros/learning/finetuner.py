@@ -108,7 +108,8 @@ class FineTuner:
         if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
             self._finish_episode()  # the server was restarted in the middle of an episode
         if self._episode:
-            if get(row, 'stamp') == get(self._episode[-1], 'stamp'):
+            if get(row, 'flag') == Flag.ABORTED \
+                    and get(row, 'stamp') == get(self._episode[-1], 'stamp'):
                 # Closed between two ticks: the record shows no state that was not seen before.
                 self._finish_episode()
                 return
