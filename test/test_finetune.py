@@ -215,15 +215,16 @@ def test_a_signal_ends_the_run_in_order(
 
 def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """The robot goes on without it; started again, it catches up from the server's spool."""
-    run = Run(small, tmp_path / 'run', 66, '--episodes', '60')
+    episodes = 160  # the arm does some 60 of them in the time that a new learner takes to start
+    run = Run(small, tmp_path / 'run', 66, '--episodes', str(episodes))
     runs.append(run)
     run.until_episode(2)
     time.sleep(5.0)  # younger than that a dead node is not started again
     before = run.processes()
     os.kill(before['learner'], signal.SIGKILL)
     assert run.wait() == 0, run.text
-    np.testing.assert_array_equal(sequences(run.out), np.arange(60 * (HORIZON + 1)))
-    assert run.summary()['transitions_recorded'] == 60 * HORIZON
+    np.testing.assert_array_equal(sequences(run.out), np.arange(episodes * (HORIZON + 1)))
+    assert run.summary()['transitions_recorded'] == episodes * HORIZON
     schema, rows = read_steps(run.out / 'transitions.mcap')
     versions = schema.get(rows, 'bundle_version')
     assert (np.diff(versions) >= 0).all()
