@@ -47,11 +47,6 @@ class Watchdog:
         """Return the newest stamp, None before the first."""
         return self._newest
 
-    def forget(self) -> None:
-        """Start again, with whatever stamp comes next."""
-        self._newest = None
-        self._jump = None
-
     def take(self, stamp_ns: int) -> Order:
         """
         Compare a stamp with the newest one and remember it when it is newer.
