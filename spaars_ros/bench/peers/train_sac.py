@@ -1,0 +1,118 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Train stable-baselines3's SAC until it is mediocre, and write its actor as ONNX.
+
+D4RL's *medium* sets come from a SAC agent stopped at about a third of expert return. This script
+runs in an environment of its own (stable-baselines3, torch, gymnasium, mujoco, onnx) and imports
+nothing of spaars_ros. The graph takes `observation` (batch, n) and standard normal `noise`
+(batch, d) and gives `action` (batch, d): zero noise is the mode.
+"""
+
+import argparse
+import json
+from pathlib import Path
+import time
+
+import gymnasium
+import numpy as np
+from stable_baselines3 import SAC
+from stable_baselines3.common.callbacks import BaseCallback
+import torch
+from torch import nn
+
+
+class Stochastic(nn.Module):
+    """The squashed Gaussian actor with its noise as an input."""
+
+    def __init__(self, actor: nn.Module, low: np.ndarray, high: np.ndarray) -> None:
+        super().__init__()
+        self.latent, self.mu, self.log_std = actor.latent_pi, actor.mu, actor.log_std
+        self.register_buffer('centre', torch.as_tensor((high + low) / 2))
+        self.register_buffer('span', torch.as_tensor((high - low) / 2))
+
+    def forward(self, observation: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Return the action in the environment's units."""
+        hidden = self.latent(observation)
+        std = self.log_std(hidden).clamp(-20, 2).exp()
+        return self.centre + self.span * torch.tanh(self.mu(hidden) + std * noise)
+
+
+class Until(BaseCallback):
+    """Evaluate the stochastic policy every `every` steps; stop at `target` or after `minutes`."""
+
+    def __init__(self, env_id: str, target: float, every: int, minutes: float, out: Path) -> None:
+        super().__init__()
+        self.env_id, self.target, self.every = env_id, target, every
+        self.minutes, self.out = minutes, out
+        self.began = time.monotonic()
+        self.rows: list[dict[str, float]] = []
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps % self.every:
+            return True
+        env = gymnasium.make(self.env_id)
+        returns = []
+        for seed in range(10):
+            observation, _ = env.reset(seed=1000 + seed)
+            total, done = 0.0, False
+            while not done:
+                action, _ = self.model.predict(observation, deterministic=False)
+                observation, reward, terminated, truncated, _ = env.step(action)
+                total += float(reward)
+                done = terminated or truncated
+            returns.append(total)
+        mean = float(np.mean(returns))
+        self.rows.append({'steps': self.num_timesteps, 'return': mean,
+                          'seconds': round(time.monotonic() - self.began, 1)})
+        print(json.dumps(self.rows[-1]), flush=True)
+        export(self.model, self.out)
+        self.out.with_suffix('.json').write_text(json.dumps(self.rows))
+        return mean < self.target and time.monotonic() - self.began < 60 * self.minutes
+
+
+def export(model: SAC, out: Path) -> None:
+    """Write the actor."""
+    space, actions = model.observation_space, model.action_space
+    net = Stochastic(model.policy.actor, actions.low, actions.high).eval()
+    axes = {name: {0: 'batch'} for name in ('observation', 'noise', 'action')}
+    partial = out.with_suffix('.part')
+    torch.onnx.export(net, (torch.zeros(1, *space.shape), torch.zeros(1, *actions.shape)),
+                      str(partial), input_names=['observation', 'noise'], output_names=['action'],
+                      dynamic_axes=axes, opset_version=17, dynamo=False)
+    partial.replace(out)
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--env', required=True)
+    parser.add_argument('--target', type=float, required=True, help='return to stop at')
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--steps', type=int, default=1_000_000)
+    parser.add_argument('--minutes', type=float, default=120.0)
+    parser.add_argument('--every', type=int, default=10_000)
+    parser.add_argument('--width', type=int, default=256)
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    model = SAC('MlpPolicy', gymnasium.make(args.env), seed=args.seed, learning_starts=5000,
+                policy_kwargs={'net_arch': [args.width, args.width]})
+    model.learn(args.steps, callback=Until(args.env, args.target, args.every, args.minutes,
+                                           args.out))
+
+
+if __name__ == '__main__':
+    main()
