@@ -1,0 +1,88 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the trainer drives: one interface for every algorithm."""
+
+from dataclasses import dataclass
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.replay import Normaliser
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What an algorithm does in one state."""
+
+    action: Array
+    """(d,) normalised, in [-1, 1]."""
+    mode: Mode = Mode.NONE
+    """Which of two policies chose, where an algorithm has two."""
+
+
+class Algorithm(Protocol):
+    """
+    An algorithm as the trainer sees it; an agent is built for its data set.
+
+    Batches hold normalised observations and actions in [-1, 1]; `offline_steps` calls of
+    `update_offline` come first, then online steps with `utd` calls of `update_online` each.
+    """
+
+    normaliser: Normaliser
+    offline_steps: int
+    """Updates before the first environment step; 0 for one that learns from scratch."""
+    offline_share: float
+    """Share of the offline data in an online batch; 0 for one that does not use it."""
+    learns_online: bool
+    """Whether environment steps are of use to it."""
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do update `step` of `offline_steps`; returns losses."""
+
+    def begin_online(self) -> None:
+        """End the offline phase."""
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """Return the action for one observation (n,) in physical units."""
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update from a mixed batch, of which `online` is the online part."""
+
+    def end_episode(self, observations: Array, modes: NDArray[np.int64], steps: int) -> None:
+        """Take a finished episode's observations (T + 1, n), modes (T,) and all steps so far."""
+
+    def set_multipliers(self, multipliers: Array) -> None:
+        """Take the Lagrange multipliers (C,)."""
+
+    def diagnostics(self) -> dict[str, float]:
+        """Return numbers to log, such as phase, margin and gate share."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor, optimisers included, by name."""
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take `arrays()` back, strictly."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor, as JSON-able values."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
