@@ -79,6 +79,48 @@ class BoundedPolicy(nn.Module):
         return self.bound * torch.tanh(self.net(observation))
 
 
+class SquashedGaussian(nn.Module):
+    """Policy tanh(N(mean(s), std(s))) on [-1, 1]^d, as SAC has it."""
+
+    LOG_STD = (-5.0, 2.0)
+
+    def __init__(self, observation: int, action: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation, 2 * action, width)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation (B, d) before the squashing."""
+        mean, log_std = self.net(observation).chunk(2, -1)
+        return mean, log_std.clamp(*self.LOG_STD)
+
+    def mode(self, observation: Tensor) -> Tensor:
+        """Return tanh of the mean, (B, d)."""
+        return torch.tanh(self(observation)[0])
+
+    def sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return an action (B, d), differentiable, and its log-probability (B)."""
+        mean, log_std = self(observation)
+        noise = torch.randn_like(mean)
+        before = mean + log_std.exp() * noise
+        # log(1 - tanh(x)^2) in the form that does not underflow for large |x|.
+        squash = 2.0 * (math.log(2.0) - before - functional.softplus(-2.0 * before))
+        log_prob = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi) - squash
+        return torch.tanh(before), log_prob.sum(-1)
+
+    def log_prob(self, observation: Tensor, action: Tensor) -> Tensor:
+        """
+        Return the log-probability (B) of actions (B, d).
+
+        An action on its bound is the limit of an infinite argument: it is taken as 1 - 1e-4.
+        """
+        mean, log_std = self(observation)
+        inside = action.clamp(-1.0 + 1e-4, 1.0 - 1e-4)
+        before = torch.atanh(inside)
+        off = (before - mean) * (-log_std).exp()
+        density = -0.5 * off.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+        return (density - torch.log1p(-inside.square())).sum(-1)
+
+
 class EnsembleCritic(nn.Module):
     """
     Independent heads with LayerNorm, computed as batched matrix products.
