@@ -1,0 +1,163 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Reads and writes files of transitions: NumPy archives, HDF5 (ours and D4RL's), Minari."""
+
+from importlib import import_module
+import json
+import os
+from pathlib import Path
+from typing import Any
+import zipfile
+import zlib
+
+import h5py
+import numpy as np
+
+from spaars_ros.data.transitions import DataError
+from spaars_ros.data.transitions import Fields
+from spaars_ros.data.transitions import Transitions
+from spaars_ros.data.transitions import transitions_from_fields
+
+FORMAT = 'spaars_ros/transitions/1'
+STORED = ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
+          'truncations', 'costs', 'episode')
+D4RL = {'terminals': 'terminations', 'timeouts': 'truncations'}
+"""D4RL's name -> ours; the others are the same. Its `infos` and `metadata` are not read."""
+ENDINGS = ('.npz', '.h5', '.hdf5')
+
+
+def read_transitions(path_or_name: str | os.PathLike[str]) -> Transitions:
+    """
+    Read transitions of any known format; `file` in their attributes says where from.
+
+    :raises DataError: unknown ending, unreadable or malformed
+    """
+    name = str(path_or_name)
+    if name.startswith('minari:'):
+        fields, attributes = _read_minari(name)
+    elif not name.endswith(ENDINGS):
+        raise DataError(f'{name}: unknown format; expected {", ".join(ENDINGS)} or minari:<id>')
+    elif not Path(name).is_file():
+        raise DataError(f'{name}: no such file')
+    else:
+        fields, attributes = _read_npz(name) if name.endswith('.npz') else _read_hdf5(name)
+    return transitions_from_fields(fields, {**attributes, 'file': name}, where=name)
+
+
+def _renamed(fields: Fields) -> Fields:
+    return {D4RL.get(name, name): array for name, array in fields.items()}
+
+
+def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
+    try:
+        with np.load(name, allow_pickle=False) as archive:
+            fields = {key: archive[key] for key in archive.files
+                      if D4RL.get(key, key) in STORED}
+            attributes = json.loads(str(archive['attributes'])) \
+                if 'attributes' in archive.files else {}
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError,
+            zipfile.BadZipFile, zlib.error) as error:
+        # ValueError: NumPy's refusal to unpickle objects, or not an archive at all.
+        raise DataError(f'{name}: not a readable NumPy archive of numbers: {error}') from None
+    return _renamed(fields), {str(key): str(value) for key, value in attributes.items()}
+
+
+def _read_hdf5(name: str) -> tuple[Fields, dict[str, str]]:
+    fields: Fields = {}
+    try:
+        with h5py.File(name, 'r') as file:
+            for key, item in file.items():
+                if D4RL.get(key, key) not in STORED or not isinstance(item, h5py.Dataset):
+                    continue
+                if item.dtype.kind not in 'fiub':  # before it is read: no object is ever made
+                    raise DataError(f'{name}: {key} holds {item.dtype}, no numbers')
+                fields[key] = np.asarray(item[()])
+            attributes = {key: str(value) for key, value in file.attrs.items() if key != 'format'}
+    except (OSError, RuntimeError, KeyError) as error:
+        raise DataError(f'{name}: not a readable HDF5 file: {error}') from None
+    return _renamed(fields), attributes
+
+
+def _read_minari(name: str) -> tuple[Fields, dict[str, str]]:
+    try:
+        # By name: Minari is wanted by those who have its data sets only.
+        minari = import_module('minari')
+    except ImportError as error:
+        raise DataError(f'{name}: needs the package minari: pip install "minari[hdf5]" '
+                        f'({error})') from None
+    wanted = name.removeprefix('minari:')
+    path = Path(wanted)
+    try:
+        if path.is_dir():
+            data = minari.MinariDataset(path / 'data' if (path / 'data').is_dir() else path)
+        else:
+            data = minari.load_dataset(wanted)
+        parts = [_of_episode(item, i, name) for i, item in enumerate(data.iterate_episodes())]
+    except DataError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise DataError(f'{name}: {error}. `minari download {wanted}` fetches a public set') \
+            from None
+    if not parts:
+        raise DataError(f'{name}: no episode in it')
+    fields = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    fields['episode'] = np.repeat(np.arange(len(parts)), [len(part['rewards']) for part in parts])
+    spec = data.spec.env_spec
+    return fields, {'source': name, **({} if spec is None else {'env': str(spec.id)})}
+
+
+def _of_episode(episode: Any, index: int, name: str) -> Fields:
+    """Return the fields of one of Minari's episodes, which holds T + 1 observations."""
+    for field in ('observations', 'actions'):
+        if not isinstance(getattr(episode, field), np.ndarray):
+            raise DataError(f'{name}: {field} of episode {index} is a '
+                            f'{type(getattr(episode, field)).__name__}; only arrays can be '
+                            'learned from')
+    return {'observations': episode.observations[:-1], 'actions': episode.actions,
+            'rewards': episode.rewards, 'next_observations': episode.observations[1:],
+            'terminations': episode.terminations, 'truncations': episode.truncations}
+
+
+def write_transitions(transitions: Transitions, path: str | os.PathLike[str]) -> None:
+    """
+    Write `.npz` (fast, as large as the arrays) or `.h5`, `.hdf5` (compressed), atomically.
+
+    :raises DataError: the name has another ending
+    :raises OSError: the file cannot be written; an old one stays
+    """
+    target = Path(path)
+    if target.suffix not in ENDINGS:
+        raise DataError(f'{target}: unknown format; expected {", ".join(ENDINGS)}')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(f'.{target.stem}.{os.getpid()}{target.suffix}')
+    arrays = {name: getattr(transitions, name) for name in STORED}
+    attributes = {key: value for key, value in transitions.attributes.items() if key != 'file'}
+    try:
+        if target.suffix == '.npz':
+            np.savez(fresh, allow_pickle=False, **arrays,
+                     attributes=np.array(json.dumps(attributes)))
+        else:
+            with h5py.File(fresh, 'w') as file:
+                for name, array in arrays.items():
+                    compression = {'compression': 'gzip', 'compression_opts': 4, 'shuffle': True}
+                    file.create_dataset(name, data=array, **(compression if array.size else {}))
+                file.attrs['format'] = FORMAT
+                for key, value in attributes.items():
+                    file.attrs[key] = value
+        with open(fresh, 'rb') as written:
+            os.fsync(written.fileno())
+        os.replace(fresh, target)
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""D4RL's reference scores, so that returns of different tasks can stand in one table."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+REFERENCE: Mapping[str, tuple[float, float]] = MappingProxyType({
+    'halfcheetah': (-280.178953, 12135.0),
+    'hopper': (-20.272305, 3234.3),
+    'kitchen': (0.0, 4.0),
+    'walker2d': (1.629008, 4592.3),
+})
+"""Task -> return of a random policy and of an expert (algorithms.md section 7, sourced)."""
+
+
+def reference_of(env_id: str) -> tuple[float, float] | None:
+    """
+    Return (random, expert) returns of an environment, or None where D4RL has none.
+
+    :param env_id: Gymnasium's or D4RL's name: `Hopper-v5`, `hopper-medium-v2`
+    """
+    task = env_id.rsplit('/', 1)[-1].split('-')[0].lower()
+    return REFERENCE.get({'frankakitchen': 'kitchen'}.get(task, task))
+
+
+def normalised_score(env_id: str, ret: float) -> float | None:
+    """
+    Return 100 (ret - random) / (expert - random), or None where D4RL has no reference.
+
+    D4RL measured its references on the v2 environments; v5 differs a little in contacts and in
+    Hopper's and Walker2d's rewards, so scores on v5 compare within a table, and only roughly
+    with those of papers.
+
+    :param ret: undiscounted return of an episode, or the mean of several
+    """
+    reference = reference_of(env_id)
+    if reference is None:
+        return None
+    random, expert = reference
+    return 100.0 * (ret - random) / (expert - random)

@@ -1,0 +1,108 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Terminations that are probably time limits: what old recordings call `done`."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float32]
+
+
+def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
+                            next_observations: Floats, observations: Floats,
+                            env: 'gymnasium.Env[Any, Any] | None') -> tuple[Flags, str]:
+    """
+    Return which terminations (N,) look like truncations, and why; '' where none does.
+
+    Three signs, any of which is enough: the same state goes on in the next row; the episode is
+    exactly as long as the time limit, as no true end is that often; the environment calls the
+    state healthy. A time limit stored as termination teaches that the best states are worth
+    nothing.
+
+    :param lengths: (episodes,) transitions of each episode
+    """
+    last = np.cumsum(lengths) - 1
+    size = np.zeros(len(terminations), np.int64)
+    size[last] = lengths
+    limit = env.spec.max_episode_steps if env is not None and env.spec is not None else None
+    goes_on = np.zeros(len(terminations), bool)
+    goes_on[:-1] = terminations[:-1] & (next_observations[:-1] == observations[1:]).all(axis=1) \
+        & (next_observations[:-1] != observations[:-1]).any(axis=1)
+    if goes_on.any():
+        return goes_on, _said(goes_on, terminations, 'go on from the same state in the next row')
+    timed = _at_limit(terminations, size, limit)
+    if timed.any():
+        return timed, _said(timed, terminations,
+                            f'end exactly at the time limit of {size[timed].max()} steps')
+    healthy = terminations & _healthy(next_observations, terminations, env)
+    if healthy.any():
+        return healthy, _said(healthy, terminations, 'end in states that the environment calls '
+                                                     'healthy')
+    return healthy, ''
+
+
+def _said(suspects: Flags, terminations: Flags, what: str) -> str:
+    return (f'{int(suspects.sum())} of {int(terminations.sum())} terminations, the first at '
+            f'{int(np.flatnonzero(suspects)[0])}, {what}')
+
+
+def _at_limit(terminations: Flags, size: NDArray[np.int64], limit: int | None) -> Flags:
+    """
+    Return the terminations at the time limit if there are too many of them to be chance.
+
+    Where the limit is not known it is the longest episode, if two terminations or more share it.
+    True ends come about as often in the last step before the limit as in those just before it.
+    """
+    ends = size[terminations]
+    if not len(ends):
+        return terminations
+    longest = int(size.max()) if limit is None else limit
+    there = int((ends == longest).sum())
+    before = int(((ends < longest) & (ends >= 0.9 * longest)).sum())
+    if limit is None and there < 2:
+        return np.zeros_like(terminations)
+    if there == len(ends) or (there >= 3 and there > before):
+        return terminations & (size == longest)
+    return np.zeros_like(terminations)
+
+
+def _healthy(next_observations: Floats, terminations: Flags,
+             env: 'gymnasium.Env[Any, Any] | None') -> Flags:
+    """
+    Return (N,) which of the terminated states a MuJoCo environment calls healthy.
+
+    Only where the observation is the whole state but for the first coordinate, and every
+    unhealthy state terminates, as in Hopper and Walker2d; else none.
+    """
+    found = np.zeros(len(terminations), bool)
+    inner: Any = None if env is None else env.unwrapped
+    if env is None or env.spec is None or not getattr(inner, '_terminate_when_unhealthy', False):
+        return found
+    nq, nv = inner.model.nq, inner.model.nv
+    if next_observations.shape[1] != nq + nv - 1:
+        return found
+    probe: Any = gymnasium.make(env.spec).unwrapped  # the caller's keeps its state
+    try:
+        for i in np.flatnonzero(terminations):
+            state = np.concatenate(([0.0], next_observations[i].astype(np.float64)))
+            probe.set_state(state[:nq], state[nq:])
+            found[i] = probe.is_healthy
+    finally:
+        probe.close()
+    return found
