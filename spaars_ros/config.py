@@ -105,12 +105,16 @@ Zone = Annotated[Union[Sphere, Cylinder, Box], Field(discriminator='shape')]
 
 
 class Constraint(Strict):
-    """A cost that the operator limits: the sum of its terms over an episode."""
+    """A cost that the operator limits: the sum of its terms, measured as `kind` says."""
 
     name: str
-    terms: list[Literal['zone_margin', 'tip_speed', 'torque']] = Field(
-        description='each adds 1 to the cost of a step in which it is violated')
-    limit: float = Field(ge=0, description='cost an episode')
+    terms: list[Literal['zone_margin', 'tip_speed', 'torque', 'intervention']] = Field(
+        description='each adds 1 to the cost of a step in which it is violated; intervention: '
+                    'in which the safety filter changed the action')
+    limit: float = Field(ge=0, description='cost an episode, or as kind says')
+    kind: Literal['episode', 'step', 'discounted'] = Field(
+        'episode', description='what the limit is about: the sum over an episode, the mean cost '
+                               'a step, or the sum discounted from the start of the episode')
 
 
 class Robot(Strict):
@@ -190,9 +194,12 @@ class TaskSettings(Strict):
 class Training(Strict):
     """A training file: the algorithm and every constant that it uses."""
 
-    algorithm: Literal['spaars'] = Field('spaars', description='what is learned')
-    mode: Literal['gated', 'latent-only', 'raw-only'] = Field(
-        'gated', description='gated: SPAARS; the others are its ablations')
+    algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas'] = Field(
+        'spaars', description='what is learned; the robot runs spaars, the others are baselines '
+        'of `spaars train`')
+    mode: Literal['gated', 'latent-only', 'raw-only', 'hard-switch'] = Field(
+        'gated', description='gated: SPAARS; the others are its ablations (hard-switch: raw '
+        'everywhere after the hand-over)')
     demonstrations: str = Field(
         'package://spaars_ros/data/demonstrations/panda_reach.h5',
         description='HDF5 data set, or package://<python package>/<path>')
@@ -234,7 +241,14 @@ class Training(Strict):
     plateau_window: int = Field(250, ge=1, description='environment steps a window')
     plateau_tolerance: float = Field(0.05, gt=0, description='relative change of novelty')
     plateau_windows: int = Field(2, ge=1, description='calm windows running')
+    plateau: bool = Field(True, description='hand over at the plateau of novelty; false: after '
+                          'max_latent_steps')
     bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
+    concurrent_bc: bool = Field(True, description='raw imitates the decoder in the latent phase; '
+                                'false: it stays as cloned from the data, and hand-over does not '
+                                'ask for bc_bound')
+    gate_tolerance: float = Field(2.0, gt=0, description='the gate shuts while the TD error after '
+                                  'raw actions is this many times that after latent ones')
     kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
     actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')

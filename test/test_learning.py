@@ -149,8 +149,35 @@ def test_a_true_termination_does_not_bootstrap():
 
 
 def test_returns_do_not_reach_into_the_next_episode():
-    batch = everything(line_replay(capacity=2, steps=(2, 2)))
+    batch = everything(line_replay(capacity=4, steps=(2, 2)))
     assert batch['reward'].tolist() == [1.5, 1.0, 1.5, 1.0]
+
+
+def test_a_full_replay_drops_its_oldest_transitions_only():
+    """Of episodes of 3 and 3 steps in a ring of 4, the last step and the second are left."""
+    replay = line_replay(capacity=4, steps=(3, 3), n_step=1)
+    batch = everything(replay)
+    assert batch['observation'][:, 0].tolist() == [2, 0, 1, 2]
+    assert batch['next'][:, 0].tolist() == [3, 1, 2, 3]
+
+
+def test_hindsight_takes_no_overwritten_place_for_the_episodes_own():
+    replay = line_replay(capacity=4, goal=9.0, steps=(3, 3), n_step=1)
+    batch = replay.gather(np.zeros(200, int), np.random.default_rng(0), relabel=1.0)
+    # The only place left of the first episode is state 3, which `hindsight` refuses.
+    assert batch['observation'][:, 1].unique().tolist() == [8.0]  # clipped 9: the goal as it was
+
+
+def test_an_episode_longer_than_the_replay_is_refused():
+    with pytest.raises(ValueError, match='5 steps, room for 4'):
+        line_replay(capacity=4, steps=(5,))
+
+
+def test_a_replay_continues_from_its_arrays():
+    replay, other = line_replay(capacity=4, steps=(3, 3)), line_replay(capacity=4, steps=())
+    other.load_arrays(replay.arrays())
+    one, two = everything(replay), everything(other)
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_shaping_telescopes_over_the_n_steps():
@@ -209,7 +236,7 @@ def test_the_cost_critic_is_not_pessimistic_downwards(training):
     def keep(name, loss):
         captured[name] = loss
         return float(loss.detach())
-    agent._step = keep
+    agent.step = keep
     zeros = torch.zeros(8, 4)
     batch = {'observation': zeros, 'action': torch.zeros(8, 2), 'reward': torch.zeros(8),
              'cost': torch.zeros(8, 1), 'next': zeros, 'discount': torch.ones(8)}

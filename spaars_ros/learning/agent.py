@@ -23,6 +23,8 @@ from torch import nn
 from torch import Tensor
 
 from spaars_ros.config import Training
+from spaars_ros.learning.learner import Learner
+from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.networks import Decoder
 from spaars_ros.learning.networks import Encoder
@@ -33,7 +35,7 @@ from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.rnd import RND
 
 
-class SpaarsAgent(nn.Module):
+class SpaarsAgent(Learner):
     """
     CVAE, shared critic on raw actions, latent policy, raw policy and RND.
 
@@ -70,29 +72,31 @@ class SpaarsAgent(nn.Module):
         self.trust = t.trust_start
         self.explore_raw = t.explore_raw
         self.gated = False
+        """Whether the hand-over is done."""
+        self.closed = False
+        """Whether the gate is shut again, since the critic is wrong about raw actions."""
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
 
-    def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers at this rate."""
-        def adam(*modules: nn.Module) -> torch.optim.Adam:
-            return torch.optim.Adam([p for m in modules for p in m.parameters()], lr=rate,
-                                    fused=True)
-        self.optimisers = {
-            'cvae': adam(self.encoder, self.decoder), 'value': adam(self.value),
-            'critic': adam(self.critic), 'latent_policy': adam(self.latent_policy),
-            'raw_policy': adam(self.raw_policy), 'rnd': adam(self.rnd.predictor)}
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'cvae': parameters_of(self.encoder, self.decoder),
+                'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
+                'latent_policy': parameters_of(self.latent_policy),
+                'raw_policy': parameters_of(self.raw_policy),
+                'rnd': parameters_of(self.rnd.predictor)}
 
     def seed(self, seed: int) -> None:
         """Seed the choice of target heads."""
         self._rng = np.random.default_rng(seed)
 
-    def _step(self, name: str, loss: Tensor) -> float:
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        return float(loss.detach())
+    def rng_state(self) -> dict[str, Any]:
+        """Return the state of that choice, JSON-able."""
+        return dict(self._rng.bit_generator.state)
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Take `rng_state()` back."""
+        self._rng.bit_generator.state = state
 
     # Offline
 
@@ -103,7 +107,7 @@ class SpaarsAgent(nn.Module):
         latent = mean + log_std.exp() * torch.randn_like(mean)
         error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
-        return self._step('cvae', error + self.training_file.kl_weight * divergence)
+        return self.step('cvae', error + self.training_file.kl_weight * divergence)
 
     def update_iql(self, batch: Batch) -> dict[str, float]:
         """IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy."""
@@ -114,7 +118,7 @@ class SpaarsAgent(nn.Module):
         v = self.value(o)[:, 0]
         advantage = q - v
         weight = torch.where(advantage > 0, t.expectile, 1 - t.expectile)
-        losses = {'value': self._step('value', (weight * advantage.square()).mean())}
+        losses = {'value': self.step('value', (weight * advantage.square()).mean())}
         with torch.no_grad():
             v_next = self.value(batch['next'])[:, 0]
             # The cost values follow the behaviour's own actions, SARSA-like: its next action
@@ -123,7 +127,7 @@ class SpaarsAgent(nn.Module):
             y = torch.cat([(batch['reward'] + batch['discount'] * v_next)[:, None],
                            batch['cost'] + batch['discount'][:, None] * cost_next.mean(0)], -1)
         error = (self.critic(o, a) - y).square().mean((1, 2))
-        losses['critic'] = self._step('critic', error.sum())
+        losses['critic'] = self.step('critic', error.sum())
         polyak(self.target, self.critic, t.tau)
         with torch.no_grad():
             # In units of their spread, so that temperature does not depend on the reward's scale.
@@ -132,9 +136,9 @@ class SpaarsAgent(nn.Module):
             weight = weight / weight.mean()
             latent = self.encoder(o, a)[0].clamp(-t.latent_bound, t.latent_bound)
         error = (self.latent_policy(o) - latent).square().mean(-1)
-        losses['latent_policy'] = self._step('latent_policy', (weight * error).mean())
+        losses['latent_policy'] = self.step('latent_policy', (weight * error).mean())
         error = (self.raw_policy(o) - a).square() / self.action_variance
-        losses['raw_policy'] = self._step('raw_policy', error.mean())
+        losses['raw_policy'] = self.step('raw_policy', error.mean())
         return losses
 
     # Online
@@ -166,14 +170,40 @@ class SpaarsAgent(nn.Module):
         if mode == 'raw-only':
             return self.target(o, self.raw_policy(o))
         latent_action = self.latent_action(o)
-        if not self.gated:
+        if not self.gate_open:
             return self.target(o, latent_action)
         raw = self.trusted(self.raw_policy(o), latent_action)
+        if mode == 'hard-switch':
+            return self.target(o, raw)
         values = self.target(torch.cat([o, o]), torch.cat([raw, latent_action]))
         v_raw, v_latent = values.chunk(2, 1)
+        opens = self._bound(v_raw, v_latent) > self.margin
+        return torch.where(opens[None, :, None], v_raw, v_latent)
+
+    def _bound(self, v_raw: Tensor, v_latent: Tensor) -> Tensor:
+        """Return the gate's lower bound (B) from (heads, B, 1 + C) values, head by head."""
         advantage = self._lagrangian(v_raw) - self._lagrangian(v_latent)
-        bound = advantage.mean(0) - self.training_file.kappa * advantage.std(0, unbiased=False)
-        return torch.where((bound > self.margin)[None, :, None], v_raw, v_latent)
+        return advantage.mean(0) - self.training_file.kappa * advantage.std(0, unbiased=False)
+
+    def advantage(self, observation: Tensor, raw: Tensor, latent_action: Tensor) -> Tensor:
+        """Return the lower bound (B) of the advantage of raw over latent actions (B, d)."""
+        values = self.critic(torch.cat([observation, observation]),
+                             torch.cat([raw, latent_action]))
+        return self._bound(*values.chunk(2, 1))
+
+    @property
+    def gate_open(self) -> bool:
+        """Return whether raw actions are allowed, where the gate says so."""
+        return self.gated and not self.closed
+
+    def td_error(self, batch: Batch) -> Tensor:
+        """Return the realised error Q(s, a) - y (B) of the ensemble's mean Lagrangian value."""
+        with torch.no_grad():
+            after = self._lagrangian(self._next_values(batch['next'])).mean(0)
+            rewards = torch.cat([batch['reward'][:, None], batch['cost']], -1)
+            y = self._lagrangian(rewards) + batch['discount'] * after
+            return self._lagrangian(self.critic(batch['observation'],
+                                                batch['action'])).mean(0) - y
 
     @property
     def margin(self) -> float:
@@ -193,7 +223,7 @@ class SpaarsAgent(nn.Module):
             discount = batch['discount']
             y = torch.cat([(batch['reward'] + discount * reward)[:, None],
                            batch['cost'] + discount[:, None] * cost], -1)
-        loss = self._step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
+        loss = self.step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
         polyak(self.target, self.critic, t.tau)
         return loss / t.heads
 
@@ -207,7 +237,7 @@ class SpaarsAgent(nn.Module):
         """
         t = self.training_file
         o = batch['observation']
-        climbs_raw = t.mode == 'raw-only' or self.gated
+        climbs_raw = t.mode == 'raw-only' or self.gated  # also while the gate is shut again
         raw = self.raw_policy(o)
         if t.mode == 'raw-only':
             latent = latent_action = None
@@ -235,9 +265,10 @@ class SpaarsAgent(nn.Module):
             outside = (raw - actions[-1].detach()).square().sum(-1)
             losses['raw_policy'] = climbs[-1] + (
                 t.raw_bc * (raw - near).square().sum(-1) + outside).mean()
-        elif t.mode == 'gated' and latent_action is not None:
+        elif t.mode != 'latent-only' and latent_action is not None:
             error = (raw - latent_action.detach()).square().sum(-1)
-            losses['raw_policy'] = error.mean() / self.action_variance.mean()
+            if t.concurrent_bc:
+                losses['raw_policy'] = error.mean() / self.action_variance.mean()
             self._average(self.bc_error, error.detach().sqrt().mean())
         for name in losses:
             self.optimisers[name].zero_grad(set_to_none=True)
@@ -255,7 +286,7 @@ class SpaarsAgent(nn.Module):
 
     def update_rnd(self, observation: Tensor) -> None:
         """Make visited states familiar."""
-        self._step('rnd', self.rnd.novelty(observation).mean())
+        self.step('rnd', self.rnd.novelty(observation).mean())
 
     @staticmethod
     def _average(buffer: Tensor, value: Tensor, first: float = float('inf')) -> None:
@@ -263,32 +294,3 @@ class SpaarsAgent(nn.Module):
             buffer.copy_(value)
         else:
             buffer.lerp_(value, 0.01)
-
-    # State
-
-    def arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return every tensor, optimisers included, by name."""
-        arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
-        for name, optimiser in self.optimisers.items():
-            for index, state in optimiser.state_dict()['state'].items():
-                for key, value in state.items():
-                    arrays[f'adam/{name}/{index}/{key}'] = value.numpy().copy()
-        return arrays
-
-    def load_arrays(self, arrays: dict[str, np.ndarray[Any, Any]], optimisers: bool) -> None:
-        """Take `arrays()` back, strictly: every tensor present, in its shape."""
-        state = {name[4:]: torch.from_numpy(np.array(value))
-                 for name, value in arrays.items() if name.startswith('net/')}
-        self.load_state_dict(state, strict=True)
-        if not optimisers:
-            return
-        for name, optimiser in self.optimisers.items():
-            content = optimiser.state_dict()
-            content['state'] = {}
-            prefix = f'adam/{name}/'
-            for key, value in arrays.items():
-                if key.startswith(prefix):
-                    index, field = key[len(prefix):].split('/')
-                    content['state'].setdefault(int(index), {})[field] = \
-                        torch.from_numpy(np.array(value))
-            optimiser.load_state_dict(content)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.replay import Replay
 
 Array = NDArray[np.float64]
 
@@ -66,13 +67,17 @@ class Algorithm(Protocol):
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update from a mixed batch, of which `online` is the online part."""
 
-    def end_episode(self, observations: Array, modes: NDArray[np.int64], steps: int) -> None:
+    def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
         """Take a finished episode's observations (T + 1, n), modes (T,) and all steps so far."""
+
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Measure the data set's actions (N, d), before the offline phase."""
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Take the Lagrange multipliers (C,)."""
 
-    def diagnostics(self) -> dict[str, float]:
+    def diagnostics(self, steps: int) -> dict[str, float]:
         """Return numbers to log, such as phase, margin and gate share."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:

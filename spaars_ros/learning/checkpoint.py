@@ -43,13 +43,18 @@ def make_bundle(agent: SpaarsAgent, normaliser: Normaliser, robot: Robot, task: 
                 extras: dict[str, bytes] | None = None) -> Bundle:
     """Return the bundle of an agent's present policies, with canaries (m, n) computed by torch."""
     t = agent.training_file
+    mode, trust = t.mode, agent.trust
+    if mode == 'raw-only':
+        trust = 2.0
+    elif mode == 'hard-switch':
+        mode = 'raw-only' if agent.gate_open else 'latent-only'
     manifest = Manifest(
         robot=robot.name, task=task.settings.name, joints=robot.joints,
         observation_dim=task.observation_dim, latent_dim=t.latent_dim,
         action_dim=len(robot.joints), action_scale=robot.control.action_scale,
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
-        latent_bound=t.latent_bound, mode=t.mode, gate_open=agent.gated, margin=agent.margin,
-        kappa=t.kappa, trust=2.0 if t.mode == 'raw-only' else agent.trust,
+        latent_bound=t.latent_bound, mode=mode, gate_open=agent.gate_open, margin=agent.margin,
+        kappa=t.kappa, trust=trust,
         exploration=Exploration(latent=t.explore_latent, raw=agent.explore_raw,
                                 correlation=t.explore_correlation),
         multipliers=agent.multipliers.tolist(), algorithm=t.algorithm, phase=phase,

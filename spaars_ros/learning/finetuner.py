@@ -25,25 +25,24 @@ from spaars_ros.config import Robot
 from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
-from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.checkpoint import unpack
+from spaars_ros.learning.curriculum import Curriculum
+from spaars_ros.learning.curriculum import PHASES
 from spaars_ros.learning.pretrain import replay_of
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.rnd import Plateau
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.sim.tasks import ReachTask
 
 Array = NDArray[np.float64]
 
-PHASES = ('warm-up', 'latent', 'gated')
-ONLINE_CAPACITY = 20_000
+ONLINE_CAPACITY = 1_000_000
 
 
 class FineTuner:
@@ -74,19 +73,15 @@ class FineTuner:
             n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
         self._rng = np.random.default_rng([seed, 7])
         self.agent.seed(seed)
-        self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,
-                               training.plateau_windows)
+        self.curriculum = Curriculum(self.agent, training)
         self.received = 0
         """Sequence number of the next record; everything before it was added."""
         self.steps = 0
         self.updates = 0
         self.version = m.version
-        self.novelty = 0.0
-        self.gated_at = -1
         self._episode: list[Array] = []
         self._pushed_at = 0
         self._counted_from = 0
-        self._raw_share = 0.0
         state = unpack(bundle, self.agent, optimisers=False)
         self.agent.encoder.requires_grad_(False)
         self.agent.decoder.requires_grad_(False)
@@ -126,40 +121,20 @@ class FineTuner:
             return
         get = self.schema.get
         observations = get(rows, 'observation')
+        modes = get(rows, 'mode')[:-1]
         self._online.add_episode(observations, get(rows, 'action')[:-1], get(rows, 'effort')[1:],
-                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED))
+                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED), modes=modes)
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
-        self._raw_share = float((get(rows, 'mode')[:-1] == Mode.RAW).mean())
-        with torch.no_grad():
-            novelty = self.agent.rnd.novelty(
-                torch.from_numpy(self.normaliser(observations[1:]))).numpy()
-        for value in novelty:
-            self.plateau.add(float(value))
-        self.novelty = float(novelty.mean())
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        t = self.training
-        if t.mode == 'gated' and not self.agent.gated:
-            calm = self.steps >= t.min_latent_steps and self.plateau.reached
-            if (calm or self.steps >= t.max_latent_steps) \
-                    and float(self.agent.bc_error) <= t.bc_bound:
-                self.agent.gated = True
-                self.gated_at = self.steps
-        if self.agent.gated:
-            grown = min(1.0, (self.steps - self.gated_at) / t.trust_steps)
-            self.agent.trust = t.trust_start + grown * (t.trust_end - t.trust_start)
-            self.agent.explore_raw = t.explore_raw + grown * (t.explore_raw_end - t.explore_raw)
+        self.curriculum.end_episode(self.normaliser(observations[1:]), modes, self.steps,
+                                    self._online)
 
     # Updates
 
     @property
     def phase(self) -> int:
         """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
-        if self.agent.gated:
-            return 2
-        return 0 if self.steps < self.training.warmup_steps else 1
+        return self.curriculum.phase(self.steps)
 
     @property
     def multipliers(self) -> Array:
@@ -226,10 +201,8 @@ class FineTuner:
             # The running episode is taken again after a resume.
             'received': self.received - len(self._episode),
             'steps': self.steps - max(0, len(self._episode) - 1),
-            'updates': self.updates, 'gated_at': self.gated_at, 'gated': self.agent.gated,
-            'trust': self.agent.trust, 'explore_raw': self.agent.explore_raw,
-            'multipliers': self.agent.multipliers.tolist(),
-            'plateau': self.plateau.state(), 'pushed_at': self._pushed_at,
+            'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
+            'pushed_at': self._pushed_at, **self.curriculum.state(),
         }
         save_bundle(make_bundle(self.agent, self.normaliser, self.robot, self.task,
                                 self._canaries, version=self.version, parent=self.version - 1,
@@ -244,19 +217,17 @@ class FineTuner:
         self.version = bundle.manifest.version
         self._counted_from = int(state['received'])
         self.steps, self.updates = int(state['steps']), int(state['updates'])
-        self.gated_at, self.agent.gated = int(state['gated_at']), bool(state['gated'])
-        self.agent.trust = float(state['trust'])
-        self.agent.explore_raw = float(state['explore_raw'])
         self.multipliers = np.asarray(state['multipliers'])
-        self.plateau.restore(state['plateau'])
+        self.curriculum.restore(state)
         self._pushed_at = int(state['pushed_at'])
 
     def progress(self) -> dict[str, float]:
         """Return what `learner/progress` publishes."""
         error = float(self.agent.bc_error)
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
-                'bc_error': error if np.isfinite(error) else -1.0, 'novelty': self.novelty,
-                'margin': self.agent.margin, 'gate_share': self._raw_share,
+                'bc_error': error if np.isfinite(error) else -1.0,
+                'novelty': self.curriculum.novelty,
+                'margin': self.agent.margin, 'gate_share': self.curriculum.raw_share,
                 'bundle_version': self.version, 'owed': self.updates_owed}
 
 

@@ -22,11 +22,11 @@ import torch
 from spaars_ros.config import Robot
 from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.spaars import Spaars
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.sim.tasks import ReachTask
 
@@ -63,32 +63,22 @@ def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
-                        len(task.constraint_names))
-    agent.seed(seed)
-    agent.action_variance.copy_(torch.from_numpy(
-        dataset.actions.var(0).astype(np.float32)).clamp(min=1e-4))
     normaliser = Normaliser.of(dataset.observations)
+    spaars = Spaars(training, observation=task.observation_dim, action=len(robot.joints),
+                    constraints=len(task.constraint_names), normaliser=normaliser, seed=seed)
+    spaars.set_action_variance(dataset.actions)
+    agent = spaars.agent
     replay = replay_of(dataset, normaliser, task, training)
-
-    def report(stage: str, done: int, total: int, losses: dict[str, float]) -> None:
-        if progress is not None and (done % 100 == 0 or done == total):
-            progress(stage, done, total, losses)
-
-    for i in range(training.cvae_steps):
-        loss = agent.update_cvae(replay.sample(training.batch, rng))
-        report('cvae', i + 1, training.cvae_steps, {'cvae': loss})
-    agent.encoder.requires_grad_(False)
-    agent.decoder.requires_grad_(False)
-    for i in range(training.iql_steps):
-        losses = agent.update_iql(replay.sample(training.batch, rng))
-        report('iql', i + 1, training.iql_steps, losses)
-    agent.freeze_anchors()
-    # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that will
-    # act; following its gradient at once is what makes a naive start forget.
-    for i in range(training.align_steps):
-        loss = agent.update_critic(replay.sample(training.batch, rng, training.relabel))
-        report('align', i + 1, training.align_steps, {'critic': loss})
+    totals = {'cvae': training.cvae_steps, 'iql': training.iql_steps,
+              'align': training.align_steps}
+    done = dict.fromkeys(totals, 0)
+    for step in range(spaars.offline_steps):
+        stage = spaars.stage(step)
+        batch = replay.sample(training.batch, rng, training.relabel if stage == 'align' else 0.0)
+        losses = spaars.update_offline(batch, step)
+        done[stage] += 1
+        if progress is not None and (done[stage] % 100 == 0 or done[stage] == totals[stage]):
+            progress(stage, done[stage], totals[stage], losses)
     for _ in range(20):
         agent.measure_lipschitz(replay.sample(training.batch, rng))
     canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]

@@ -14,12 +14,19 @@
 
 """Replay of transitions in physical units; returns are made when they are sampled."""
 
+from typing import Any
 from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
+
+from spaars_ros.data.schema import Mode
+
+if TYPE_CHECKING:
+    from spaars_ros.data.transitions import Transitions
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -75,63 +82,100 @@ class Batch(dict[str, Tensor]):
 
 class Replay:
     """
-    Transitions of whole episodes, sampled with n-step returns, shaped and in part relabelled.
+    Transitions of episodes in a ring, sampled with n-step returns, shaped and in part relabelled.
 
     An n-step return ends where its episode ends; the discount is gamma^steps, or 0 after a true
     termination, so a time limit bootstraps. Shaping adds discount Phi(s') - Phi(s), over the n
     steps at once since the terms telescope. A share of the sample has its goal replaced by a
     place that the same episode came to (hindsight, Andrychowicz et al. 2017).
 
+    The arrays are made once for `capacity` transitions, so that an append never stalls on a copy;
+    the system hands out their memory as it is written. The newest transitions replace the oldest.
+
+    :param task: computes rewards and costs when they are sampled; None stores them as given
+    :param constraints: C, costs a transition
     :param scale: factor on rewards, costs and potentials
     :param shaping: weight of the potential
     """
 
-    def __init__(self, capacity: int, task: GoalTask, normaliser: Normaliser, *, action: int,
-                 constraints: int, gamma: float, n_step: int, scale: float = 1.0,
-                 shaping: float = 0.0) -> None:
+    def __init__(self, capacity: int, task: GoalTask | None, normaliser: Normaliser, *,
+                 action: int, constraints: int, gamma: float, n_step: int, scale: float = 1.0,
+                 shaping: float = 0.0, observation: int | None = None) -> None:
+        if capacity < 1:
+            raise ValueError(f'capacity {capacity}: has to be at least 1')
         self.task = task
         self.normaliser = normaliser
         self.gamma = gamma
         self.n_step = n_step
         self.scale = scale
         self.shaping = shaping
+        self.capacity = capacity
         self.size = 0
-        n = task.observation_dim
-        self._columns: dict[str, NDArray[np.float32]] = {
+        n = observation if task is None else task.observation_dim
+        if n is None:
+            raise ValueError('a replay without a task has to be told the observation width')
+        # Zeroed lazily by the system: nothing is resident before it is written.
+        self._columns: dict[str, NDArray[Any]] = {
             'observation': np.zeros((capacity, n), np.float32),
             'action': np.zeros((capacity, action), np.float32),
             'cost': np.zeros((capacity, constraints), np.float32),
             'next': np.zeros((capacity, n), np.float32),
-            'terminated': np.zeros(capacity, np.float32),
+            'terminated': np.zeros(capacity, bool),
+            # steps of the same episode before and after this one
+            'before': np.zeros(capacity, np.int32),
+            'after': np.zeros(capacity, np.int32),
+            'mode': np.full(capacity, Mode.NONE, np.int8),
         }
-        # index of the episode's first transition, and one past its last
-        self._spans = np.zeros((capacity, 2), np.int64)
+        if task is None:
+            self._columns['reward'] = np.zeros(capacity, np.float32)
+        self._head = 0
+        self._powers = gamma ** np.arange(n_step)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all arrays."""
+        return sum(column.nbytes for column in self._columns.values())
 
     def add_episode(self, observations: NDArray[np.floating],  # type: ignore[type-arg]
                     actions: NDArray[np.floating],  # type: ignore[type-arg]
-                    efforts: NDArray[np.floating],  # type: ignore[type-arg]
-                    terminated: bool) -> None:
+                    efforts: NDArray[np.floating] | None,  # type: ignore[type-arg]
+                    terminated: bool, *,
+                    rewards: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
+                    costs: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
+                    modes: NDArray[Any] | None = None) -> None:
         """
-        Append an episode.
+        Append an episode, or a part of one: returns then bootstrap where the part ends.
 
         :param observations: (T + 1, n) physical units
         :param actions: (T, d) normalised
-        :param efforts: (T, d) N m, of the states reached
+        :param efforts: (T, d) N m, of the states reached; for a replay with a task
+        :param rewards: (T,), for a replay without one
+        :param costs: (T, C), for a replay without one
+        :param modes: (T,) `Mode` that chose each action
         """
         steps = len(actions)
-        if self.size + steps > len(self._spans):
-            self._grow(self.size + steps)
-        place = slice(self.size, self.size + steps)
-        ends = np.zeros(steps, np.float32)
-        ends[-1] = float(terminated)
-        for name, values in (
-                ('observation', observations[:-1]), ('next', observations[1:]),
-                ('action', actions), ('terminated', ends),
-                ('cost', self.task.costs(np.asarray(observations[1:], np.float64),
-                                         np.asarray(efforts, np.float64)))):
-            self._columns[name][place] = values
-        self._spans[place] = self.size, self.size + steps
-        self.size += steps
+        if steps > self.capacity:
+            raise ValueError(f'an episode of {steps} steps, room for {self.capacity}')
+        ends = np.zeros(steps, bool)
+        ends[-1] = terminated
+        columns = {'observation': observations[:-1], 'next': observations[1:],
+                   'action': actions, 'terminated': ends,
+                   'before': np.arange(steps), 'after': np.arange(steps)[::-1],
+                   'mode': np.full(steps, Mode.NONE) if modes is None else modes}
+        if self.task is not None:
+            columns['cost'] = self.task.costs(np.asarray(observations[1:], np.float64),
+                                              np.asarray(efforts, np.float64))
+        else:
+            assert rewards is not None
+            columns['reward'] = rewards
+            columns['cost'] = np.zeros((steps, 0)) if costs is None else costs
+        first = min(steps, self.capacity - self._head)
+        for name, values in columns.items():
+            column = self._columns[name]
+            column[self._head:self._head + first] = values[:first]
+            column[:steps - first] = values[first:]
+        self._head = (self._head + steps) % self.capacity
+        self.size = min(self.size + steps, self.capacity)
 
     def sample(self, batch: int, rng: np.random.Generator, relabel: float = 0.0) -> Batch:
         """
@@ -139,50 +183,99 @@ class Replay:
 
         :param relabel: share of them whose goal is replaced, where the task finds one
         """
-        index = rng.integers(0, self.size, batch)
-        start, end = self._spans[index].T
+        return self.gather(rng.integers(0, self.size, batch), rng, relabel)
+
+    def latest(self, mode: Mode, count: int, within: int) -> NDArray[np.int64]:
+        """Return the places of the last `count` transitions of a mode among the last `within`."""
+        places = np.arange(max(0, self.size - within), self.size)
+        modes = self._columns['mode'][(places + self._head - self.size) % self.capacity]
+        return places[modes == mode][-count:]
+
+    def gather(self, places: NDArray[np.int64], rng: np.random.Generator,
+               relabel: float = 0.0) -> Batch:
+        """Return the transitions at places (B,), 0 being the oldest that is kept."""
+        columns = self._columns
+        index = (places + self._head - self.size) % self.capacity
+        after = columns['after'][index]
         # (B, n) indices of the steps of each return; beyond the episode's end they repeat the
         # last step and count for nothing.
-        steps = index[:, None] + np.arange(self.n_step)
-        counts = (steps < end[:, None]).astype(np.float64)
-        steps = np.minimum(steps, end[:, None] - 1)
-        observation = self._columns['observation'][index].astype(np.float64)
-        reached = self._columns['next'][steps].astype(np.float64)
-        if relabel > 0.0:
-            chosen = np.flatnonzero(rng.random(batch) < relabel)
-            other = rng.integers(start[chosen], end[chosen])
-            goals = self.task.hindsight(observation[chosen], self._columns['next'][other], rng)
-            found = np.isfinite(goals).all(-1)
-            chosen, goals = chosen[found], goals[found]
-            observation[chosen] = self.task.relabel(observation[chosen], goals)
-            reached[chosen] = self.task.relabel(reached[chosen], goals[:, None, :])
-        weights = counts * self.gamma ** np.arange(self.n_step)
-        reward = self.task.reward(reached, self._columns['action'][steps], reached)
-        discount = self.gamma ** counts.sum(1) * (1.0 - self._columns['terminated'][steps[:, -1]])
-        last = reached[:, -1]
-        returns = (weights * reward).sum(1)
-        if self.shaping:
-            returns += self.shaping * (discount * self.task.potential(last)
-                                       - self.task.potential(observation))
-        costs = (weights[..., None] * self._columns['cost'][steps]).sum(1)
+        ahead = np.arange(self.n_step)
+        counts = (ahead <= after[:, None]).astype(np.float64)
+        steps = (index[:, None] + np.minimum(ahead, after[:, None])) % self.capacity
+        last = steps[:, -1]
+        discount = self.gamma ** counts.sum(1) * ~columns['terminated'][last]
+        weights = counts * self._powers
+        if self.task is None:
+            observation, reached = columns['observation'][index], columns['next'][last]
+            returns = (weights * columns['reward'][steps]).sum(1)
+        else:
+            observation = columns['observation'][index].astype(np.float64)
+            path = columns['next'][steps].astype(np.float64)
+            if relabel > 0.0:
+                self._relabel(observation, path, index, places, rng, relabel)
+            reward = self.task.reward(path, columns['action'][steps], path)
+            reached = path[:, -1]
+            returns = (weights * reward).sum(1)
+            if self.shaping:
+                returns += self.shaping * (discount * self.task.potential(reached)
+                                           - self.task.potential(observation))
+        costs = (weights[..., None] * columns['cost'][steps]).sum(1)
         return Batch({
             'observation': torch.from_numpy(self.normaliser(observation)),
-            'action': torch.from_numpy(self._columns['action'][index]),
+            'action': torch.from_numpy(columns['action'][index]),
             'reward': torch.from_numpy((self.scale * returns).astype(np.float32)),
             'cost': torch.from_numpy((self.scale * costs).astype(np.float32)),
-            'next': torch.from_numpy(self.normaliser(last)),
+            'next': torch.from_numpy(self.normaliser(reached)),
             'discount': torch.from_numpy(discount.astype(np.float32))})
 
-    def _grow(self, size: int) -> None:
-        for name, column in self._columns.items():
-            larger = np.zeros((max(size, 2 * len(column)), *column.shape[1:]), np.float32)
-            larger[:self.size] = column[:self.size]
-            self._columns[name] = larger
-        spans = np.zeros((len(self._columns['action']), 2), np.int64)
-        spans[:self.size] = self._spans[:self.size]
-        self._spans = spans
+    def _relabel(self, observation: Array, path: Array, index: NDArray[np.int64],
+                 places: NDArray[np.int64], rng: np.random.Generator, share: float) -> None:
+        """Give a share of the sample, in place, a goal that its own episode came to."""
+        assert self.task is not None
+        chosen = np.flatnonzero(rng.random(len(index)) < share)
+        # What the ring has overwritten is no place of this episode any more.
+        before = np.minimum(self._columns['before'][index[chosen]], places[chosen])
+        after = self._columns['after'][index[chosen]]
+        other = (index[chosen] + rng.integers(-before, after + 1)) % self.capacity
+        goals = self.task.hindsight(observation[chosen], self._columns['next'][other], rng)
+        found = np.isfinite(goals).all(-1)
+        chosen, goals = chosen[found], goals[found]
+        observation[chosen] = self.task.relabel(observation[chosen], goals)
+        path[chosen] = self.task.relabel(path[chosen], goals[:, None, :])
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the transitions that are kept, oldest first, for `load_arrays`."""
+        order = (np.arange(self.size) + self._head - self.size) % self.capacity
+        return {name: column[order] for name, column in self._columns.items()}
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take `arrays()` back; raises ValueError when they do not fit."""
+        if set(arrays) != set(self._columns):
+            raise ValueError(f'replay arrays {sorted(arrays)}, expected {sorted(self._columns)}')
+        size = len(arrays['action'])
+        if size > self.capacity:
+            raise ValueError(f'{size} transitions, room for {self.capacity}')
+        for name, values in arrays.items():
+            self._columns[name][:size] = values
+        self.size, self._head = size, size % self.capacity
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:
     """Return both batches as one."""
     return Batch({name: torch.cat([first[name], second[name]]) for name in first})
+
+
+def replay_of_transitions(data: 'Transitions', normaliser: Normaliser, *, gamma: float,
+                          n_step: int, scale: float = 1.0) -> Replay:
+    """Return a replay of a data set's episodes, with the rewards and costs that it holds."""
+    count, dim = data.actions.shape
+    replay = Replay(count, None, normaliser, action=dim, constraints=data.costs.shape[1],
+                    gamma=gamma, n_step=n_step, scale=scale,
+                    observation=data.observations.shape[1])
+    starts = np.flatnonzero(np.diff(data.episode, prepend=data.episode[0] - 1))
+    for start, end in zip(starts, [*starts[1:], count]):
+        replay.add_episode(
+            np.concatenate([data.observations[start:end], data.next_observations[end - 1:end]]),
+            data.actions[start:end], None, bool(data.terminations[end - 1]),
+            rewards=data.rewards[start:end], costs=data.costs[start:end])
+    return replay

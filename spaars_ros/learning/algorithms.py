@@ -1,0 +1,46 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The algorithms by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from spaars_ros.config import Training
+from spaars_ros.learning.algorithm import Algorithm
+from spaars_ros.learning.bc import BehaviourCloning
+from spaars_ros.learning.iql import IQL
+from spaars_ros.learning.plas import PLAS
+from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.sac import RLPD
+from spaars_ros.learning.sac import SAC
+from spaars_ros.learning.spaars import Spaars
+
+ALGORITHMS: dict[str, Callable[..., Any]] = {
+    'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS}
+
+
+def make_algorithm(name: str, training: Training, *, observation: int, action: int,
+                   constraints: int, normaliser: Normaliser, seed: int) -> Algorithm:
+    """
+    Return an algorithm with networks made from torch's generator.
+
+    :param observation: n
+    :param action: d
+    :param constraints: C
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f'algorithm {name!r}: none of {sorted(ALGORITHMS)}')
+    made: Algorithm = ALGORITHMS[name](training, observation=observation, action=action,
+                                       constraints=constraints, normaliser=normaliser, seed=seed)
+    return made

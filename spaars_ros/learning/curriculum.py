@@ -1,0 +1,144 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The online phases of SPAARS: warm-up, latent, gated; and the watch over the gate."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.config import Training
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.rnd import Plateau
+
+PHASES = ('warm-up', 'latent', 'gated')
+
+WATCHED = 512
+"""Newest transitions of each mode on which the TD errors are compared ..."""
+WITHIN = 5000
+"""... among so many of the newest ones."""
+LEAST = 64
+"""Transitions of each mode without which nothing is said."""
+
+
+class Curriculum:
+    """
+    Say when raw actions are allowed, and how far they may be from the decoder's.
+
+    Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
+    (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound`:
+    algorithms.md 1.2, definition 1 (reconstructed). From there the trust ball grows.
+
+    The gate shuts again while the critic is wrong about raw actions: while the root mean square
+    of Q(s, a) - y over the newest raw transitions is above `gate_tolerance` times that over the
+    newest latent ones, both with the critic as it is now (risk (a) of algorithms.md 1.4).
+    """
+
+    def __init__(self, agent: SpaarsAgent, training: Training) -> None:
+        self.agent = agent
+        self.training = training
+        self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,
+                               training.plateau_windows)
+        self.gated_at = -1
+        """Environment steps at the hand-over."""
+        self.novelty = 0.0
+        self.raw_share = 0.0
+        """Of the last episode's actions."""
+        self.td_raw = self.td_latent = float('nan')
+        self.shut = 0
+        """Episodes that ended with a shut gate."""
+
+    def phase(self, steps: int) -> int:
+        """Return the index in `PHASES` after `steps` environment steps."""
+        if self.agent.gated:
+            return 2
+        return 0 if steps < self.training.warmup_steps else 1
+
+    def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
+                    replay: Replay | None = None) -> None:
+        """
+        Take a finished episode.
+
+        :param reached: (T, n) normalised observations after each step
+        :param modes: (T,) of `Mode`
+        :param steps: environment steps so far
+        :param replay: where its transitions are; None leaves the gate as it is
+        """
+        self.raw_share = float((modes == Mode.RAW).mean())
+        with torch.no_grad():
+            novelty = self.agent.rnd.novelty(torch.from_numpy(reached)).numpy()
+        for value in novelty:
+            self.plateau.add(float(value))
+        self.novelty = float(novelty.mean())
+        self._hand_over(steps)
+        if replay is not None and self.agent.gated and self.training.mode == 'gated':
+            self._watch(replay)
+
+    def _hand_over(self, steps: int) -> None:
+        t, agent = self.training, self.agent
+        if t.mode in ('gated', 'hard-switch') and not agent.gated:
+            calm = t.plateau and steps >= t.min_latent_steps and self.plateau.reached
+            calibrated = not t.concurrent_bc or float(agent.bc_error) <= t.bc_bound
+            if (calm or steps >= t.max_latent_steps) and calibrated:
+                agent.gated = True
+                self.gated_at = steps
+        if agent.gated:
+            grown = min(1.0, (steps - self.gated_at) / t.trust_steps)
+            agent.trust = t.trust_start + grown * (t.trust_end - t.trust_start)
+            agent.explore_raw = t.explore_raw + grown * (t.explore_raw_end - t.explore_raw)
+
+    def _watch(self, replay: Replay) -> None:
+        errors = []
+        for mode in (Mode.RAW, Mode.LATENT):
+            places = replay.latest(mode, WATCHED, WITHIN)
+            if len(places) < LEAST:
+                self.agent.closed = False
+                return
+            # n-step returns of the very actions that were taken; the generator is not used.
+            batch = replay.gather(places, np.random.default_rng(0))
+            errors.append(float(self.agent.td_error(batch).square().mean().sqrt()))
+        self.td_raw, self.td_latent = errors
+        self.agent.closed = not self.td_raw <= self.training.gate_tolerance * self.td_latent
+        self.shut += int(self.agent.closed)
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return what is logged of the phases and the gate."""
+        agent = self.agent
+        return {'phase': self.phase(steps), 'novelty': self.novelty, 'raw_share': self.raw_share,
+                'bc_error': float(agent.bc_error), 'lipschitz': float(agent.lipschitz),
+                'margin': agent.margin, 'trust': agent.trust, 'gated_at': self.gated_at,
+                'td_raw': self.td_raw, 'td_latent': self.td_latent, 'gate_shut': self.shut}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes."""
+        agent = self.agent
+        return {'gated_at': self.gated_at, 'gated': agent.gated, 'closed': agent.closed,
+                'trust': agent.trust, 'explore_raw': agent.explore_raw,
+                'plateau': self.plateau.state(), 'novelty': self.novelty,
+                'raw_share': self.raw_share, 'shut': self.shut}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`."""
+        agent = self.agent
+        self.gated_at, agent.gated = int(state['gated_at']), bool(state['gated'])
+        # Checkpoints of version 0.1 have no watch over the gate.
+        agent.closed, self.shut = bool(state.get('closed', False)), int(state.get('shut', 0))
+        agent.trust, agent.explore_raw = float(state['trust']), float(state['explore_raw'])
+        self.plateau.restore(state['plateau'])
+        self.novelty = float(state.get('novelty', 0.0))
+        self.raw_share = float(state.get('raw_share', 0.0))

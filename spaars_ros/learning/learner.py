@@ -1,0 +1,82 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A module with its optimisers, which can be saved and restored whole."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
+
+
+class Learner(nn.Module):
+    """
+    Networks and one Adam a name in `optimisers`.
+
+    A subclass names what each optimiser trains in `trained`, and calls `set_learning_rate` last
+    in its constructor.
+    """
+
+    optimisers: dict[str, torch.optim.Adam]
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters of each optimiser."""
+        raise NotImplementedError
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Begin with fresh optimisers at this rate."""
+        self.optimisers = {name: torch.optim.Adam(parameters, lr=rate, fused=True)
+                           for name, parameters in self.trained().items()}
+
+    def step(self, name: str, loss: Tensor) -> float:
+        """Minimise a loss by one step of one optimiser; returns its value."""
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor, optimisers included, by name."""
+        arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, state in optimiser.state_dict()['state'].items():
+                for key, value in state.items():
+                    arrays[f'adam/{name}/{index}/{key}'] = value.numpy().copy()
+        return arrays
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
+        """Take `arrays()` back, strictly: every tensor present, in its shape."""
+        state = {name[4:]: torch.from_numpy(np.array(value))
+                 for name, value in arrays.items() if name.startswith('net/')}
+        self.load_state_dict(state, strict=True)
+        if not optimisers:
+            return
+        for name, optimiser in self.optimisers.items():
+            content = optimiser.state_dict()
+            content['state'] = {}
+            prefix = f'adam/{name}/'
+            for key, value in arrays.items():
+                if key.startswith(prefix):
+                    index, field = key[len(prefix):].split('/')
+                    content['state'].setdefault(int(index), {})[field] = \
+                        torch.from_numpy(np.array(value))
+            optimiser.load_state_dict(content)
+
+
+def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
+    """Return all parameters of some modules."""
+    return [parameter for module in modules for parameter in module.parameters()]
