@@ -12,10 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars collect`: demonstrations of the scripted operator."""
+"""`spaars collect`: demonstrations of the scripted operator, or rollouts of a policy."""
 
 from pathlib import Path
 from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -24,24 +25,82 @@ from spaars_ros.commands.common import errors_as_one_line
 EXAMPLES = """\b
 Examples:
   spaars collect demonstrations.h5 --episodes 60 --seed 0
+  spaars collect --env Hopper-v5 --policy hopper.onnx --transitions 200000 --seed 0 hopper.npz
 """
+
+ARM_ONLY = ('episodes', 'robot', 'task')
+ROLLOUT_ONLY = ('policy', 'transitions')
 
 
 def command(
-    out: Annotated[Path, typer.Argument(help='HDF5 file to write.')],
+    context: typer.Context,
+    out: Annotated[Path, typer.Argument(
+        help='File to write: HDF5; with --env also .npz.')],
     episodes: Annotated[int, typer.Option(min=1, help='Episodes to record.')] = 60,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of the operator and the goals.')] = 0,
+    seed: Annotated[int, typer.Option(
+        min=0, help='Seed of the operator and the goals, or of the resets and the noise.')] = 0,
     robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    env: Annotated[str | None, typer.Option(
+        help='Gymnasium environment to record instead of the arm; needs --policy.')] = None,
+    policy: Annotated[Path | None, typer.Option(
+        help='ONNX graph: observation and, if stochastic, noise to action, in the '
+             "environment's units.")] = None,
+    transitions: Annotated[int, typer.Option(
+        min=1, help='With --env: transitions to record; the last episode is recorded whole.',
+    )] = 200_000,
 ) -> None:
-    """Record a scripted operator at a teach pendant: both sides, noisy, stopping short."""
+    """Record a scripted operator at a teach pendant, or, with --env, a policy's rollouts."""
     with errors_as_one_line():
-        from spaars_ros.config import load_robot
-        from spaars_ros.config import load_task
-        from spaars_ros.data.dataset import save_dataset
-        from spaars_ros.sim.operator import collect
-        dataset = collect(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
-        dataset.attributes['source'] = (f'spaars collect {out.name} --episodes {episodes} '
-                                        f'--seed {seed} --robot {robot} --task {task}')
-        save_dataset(dataset, out)
-        typer.echo(f'{out}: {episodes} episodes, {len(dataset.observations)} transitions')
+        _refuse(context, ARM_ONLY if env is not None else ROLLOUT_ONLY,
+                'with' if env is not None else 'without')
+        if env is None:
+            _operator(out, episodes, seed, robot, task)
+        elif policy is None:
+            raise ValueError('--env needs --policy FILE.onnx')
+        else:
+            _rollouts(out, env, policy, transitions, seed)
+
+
+def _refuse(context: typer.Context, names: tuple[str, ...], how: str) -> None:
+    """Raise ValueError for an option that was given and would be silently ignored."""
+    for name in names:
+        source: Any = context.get_parameter_source(name)
+        if source is not None and source.name == 'COMMANDLINE':
+            raise ValueError(f'--{name} has no meaning {how} --env')
+
+
+def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> None:
+    from spaars_ros.config import load_robot
+    from spaars_ros.config import load_task
+    from spaars_ros.data.dataset import save_dataset
+    from spaars_ros.sim.operator import collect
+    dataset = collect(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
+    dataset.attributes['source'] = (f'spaars collect {out.name} --episodes {episodes} '
+                                    f'--seed {seed} --robot {robot} --task {task}')
+    save_dataset(dataset, out)
+    typer.echo(f'{out}: {episodes} episodes, {len(dataset.observations)} transitions')
+
+
+def _rollouts(out: Path, env_id: str, path: Path, transitions: int, seed: int) -> None:
+    from spaars_ros.data.importers import ENDINGS
+    from spaars_ros.data.scores import normalised_score
+    from spaars_ros.data.transitions import save_transitions
+    from spaars_ros.sim.collect import make_environment
+    from spaars_ros.sim.collect import OnnxPolicy
+    from spaars_ros.sim.collect import roll_out
+    if out.suffix not in ENDINGS:  # before the minutes that recording takes
+        raise ValueError(f'{out}: unknown format; expected {", ".join(ENDINGS)}')
+    env = make_environment(env_id)
+    try:
+        data = roll_out(env, OnnxPolicy(path, env), transitions=transitions, seed=seed)
+    finally:
+        env.close()
+    data.attributes['source'] = (f'spaars collect --env {env_id} --policy {path.name} '
+                                 f'--transitions {transitions} --seed {seed} {out.name}')
+    save_transitions(data, out)
+    returns = data.returns
+    score = normalised_score(env_id, float(returns.mean()))
+    typer.echo(f'{out}: {data.episodes} episodes, {len(data)} transitions, return '
+               f'{returns.mean():.0f} +- {returns.std():.0f}'
+               + ('' if score is None else f', normalised {score:.1f}'))
