@@ -340,7 +340,7 @@ def test_a_stopped_arm_without_joint_states_brakes_in_every_period(start: Callab
     rig.timer.cancel()
     rig.spin_for(0.1)
     sent = brakes_slowly(rig)
-    rig.server._trip(Stop('ESTOP', 1.0, 0.0, 'by the test'))
+    rig.server._responder.trip(Stop('ESTOP', 1.0, 0.0, 'by the test'))
     rig.spin_until(lambda: len(sent) > 12)
     assert np.median(np.diff([at for at, _ in sent])) < 1.5 * rig.robot.period
 
@@ -370,13 +370,13 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     sent = brakes_slowly(rig)
     server._loop.filter._step = step
     server._loop.filter._last = np.eye(7)[0]
-    state = server._super._state
+    state = server._responder.supervisor._state
     position = np.array(rig.robot.home)
     position[0] = rig.robot.limits.position[0][1] - room
     now = rig.get_clock().now().nanoseconds
-    server._watchdog._newest = now
-    server._sent = (now, server._loop.filter.last)
-    server._super._state = replace(state, position=position, stamp_ns=now)
+    server._responder.watchdog._newest = now
+    server._responder._sent = (now, server._loop.filter.last)
+    server._responder.supervisor._state = replace(state, position=position, stamp_ns=now)
     begin = time.monotonic()
     rig.spin_until(lambda: len(sent) > 20)
     assert rig.code == ''
@@ -509,7 +509,7 @@ def test_a_second_server_that_comes_later_stops_the_arm(start: Callable[..., Rig
 def test_run_folder_in_use_is_refused(start: Callable[..., Rig], tmp_path: Path) -> None:
     start()
     second = start(active=False, discovery_time=0.0)
-    second.server._refuse_second = lambda own, wait: None  # type: ignore[method-assign]
+    second.server._exclusive.refuse = lambda own, wait: None  # type: ignore[method-assign]
     assert second.server.trigger_configure() == TransitionCallbackReturn.FAILURE
 
 
@@ -688,7 +688,7 @@ def test_joint_states_from_the_future_stop(start: Callable[..., Rig]) -> None:
 @pytest.mark.parametrize('answer', ['false', 'nothing'])
 def test_a_reset_that_fails_stops(start: Callable[..., Rig], tmp_path: Path, answer: str,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('spaars_ros.nodes.policy_server.RESET_TIMEOUT', 1.0)
+    monkeypatch.setattr('spaars_ros.ros.arm_reset.RESET_TIMEOUT', 1.0)
     task = tmp_path / 'short.yaml'
     text = (Path(__file__).parents[1] / 'config/task/reach.yaml').read_text()
     task.write_text(text.replace('horizon: 100', 'horizon: 8').replace('hold: 10', 'hold: 2'))

@@ -1,0 +1,75 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The service that puts the arm at its start."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+from rclpy.client import Client
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from spaars_ros.safety.stop import Stop
+
+RESET_TIMEOUT = 10.0  # s of wall time for the reset service to answer
+
+
+class ArmReset:
+    """
+    Call the reset service and wait for its answer without blocking.
+
+    :param name: service name
+    :param done: is told the stamp (ns) of the first joint_states after the reset
+    :param failed: is told why there was no reset
+    """
+
+    def __init__(self, node: Node, name: str, *, done: Callable[[int], None],
+                 failed: Callable[[Stop], None]) -> None:
+        self.client: 'Client[Any, Any]' = node.create_client(Trigger, name)
+        self._name = name
+        self._done = done
+        self._failed = failed
+        self._deadline: float | None = None
+        self._asked: 'Future[Any] | None' = None
+
+    def call(self) -> None:
+        """Ask for a reset."""
+        self._deadline = time.monotonic() + RESET_TIMEOUT
+        self._asked = self.client.call_async(Trigger.Request())
+        self._asked.add_done_callback(self._on_answer)
+
+    def cancel(self) -> None:
+        """Wait no longer; an answer that comes all the same is ignored."""
+        self._deadline = self._asked = None
+
+    def check(self, now: float) -> None:
+        """Fail when the answer is overdue at `now` s on the monotonic clock."""
+        if self._deadline is not None and now > self._deadline:
+            self.cancel()
+            self._failed(Stop('RESET_FAILED', RESET_TIMEOUT, RESET_TIMEOUT,
+                              f's without an answer of {self._name}'))
+
+    def _on_answer(self, future: 'Future[Any]') -> None:
+        answer = future.result()
+        if future is not self._asked or answer is None:
+            return
+        self.cancel()
+        if answer.success and answer.message.isdigit():
+            self._done(int(answer.message))
+        else:
+            self._failed(Stop('RESET_FAILED', 0.0, 1.0, f'{self._name} answered '
+                              f'{answer.message!r}'))

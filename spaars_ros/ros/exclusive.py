@@ -1,0 +1,54 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One policy server to a robot."""
+
+import time
+
+from rclpy.node import Node
+
+from spaars_ros.ros.lifecycle import Refused
+from spaars_ros.safety.stop import Stop
+
+
+class ExclusiveCommand:
+    """Watches that nobody else publishes commands to this robot."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._topic = node.resolve_topic_name('command')
+
+    def refuse(self, own: int, wait: float) -> None:
+        """
+        Raise Refused when somebody else publishes commands.
+
+        :param own: publishers that this node has itself
+        :param wait: s for the discovery of others
+        """
+        end = time.monotonic() + wait
+        while True:
+            others = self._node.count_publishers(self._topic) - own
+            if others > 0:
+                raise Refused(f'{others} other publisher(s) on {self._topic}: a second policy '
+                              'server on the same robot')
+            if time.monotonic() >= end:
+                return
+            time.sleep(0.05)
+
+    def cause(self) -> Stop | None:
+        """Return a stop when somebody else has begun to command this robot."""
+        count = self._node.count_publishers(self._topic)
+        return None if count <= 1 else Stop(
+            'SECOND_SERVER', count, 1, f'publishers on {self._topic}: a second policy server on '
+            'the same robot')

@@ -1,0 +1,233 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which command answers a joint_states or a period without one, and the record that it makes."""
+
+import time
+from typing import Protocol
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.policy.control import ControlLoop
+from spaars_ros.ros.commands import CommandWriter
+from spaars_ros.ros.intake import BundleIntake
+from spaars_ros.ros.reporter import ServerReporter
+from spaars_ros.ros.step_log import StepLog
+from spaars_ros.safety.stop import Stop
+from spaars_ros.safety.supervisor import Phase
+from spaars_ros.safety.supervisor import Supervisor
+from spaars_ros.safety.watchdog import Order
+from spaars_ros.safety.watchdog import Watchdog
+
+EARLY = 0.9  # of a period: joint_states that come sooner make no tick
+LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
+BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
+
+
+class Reset(Protocol):
+    """What puts the arm at its start."""
+
+    def call(self) -> None:
+        """Ask for a reset."""
+
+
+class Responder:
+    """
+    Send the commands of one activation, through the supervisor and its filter.
+
+    :param reset: called when the arm is at rest and the supervisor wants a reset
+    :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
+    """
+
+    def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
+                 watchdog: Watchdog, writer: CommandWriter, log: StepLog,
+                 reporter: ServerReporter, intake: BundleIntake, reset: Reset | None,
+                 timed: bool) -> None:
+        self.supervisor = supervisor
+        self.watchdog = watchdog
+        self._period = robot.period
+        self._loop = loop
+        self._writer = writer
+        self._log = log
+        self._reporter = reporter
+        self._intake = intake
+        self._reset = reset
+        self._timed = timed
+        self._malformed: Stop | None = None
+        self._state: RobotState | None = None
+        self._sent: tuple[int, Array | None] = (0, None)
+        self._sent_at = time.monotonic()
+        self._braked_at = 0.0
+        self._first_slot: int | None = None
+        self._slot = 0
+        writer.start()
+
+    def on_state(self, state: RobotState, arrived: float) -> None:
+        """Take a measured state that arrived at `arrived` s on the monotonic clock."""
+        self._malformed = None
+        order = self.watchdog.take(state.stamp_ns)
+        if order is Order.OLD:
+            return
+        self._state = state
+        jump = self.watchdog.take_jump()
+        if jump is not None:
+            self.trip(jump)
+        if self._timed:
+            return
+        stamp, command = self._sent
+        if order is Order.SAME and stamp == state.stamp_ns and command is not None:
+            # The answer was lost: the same again, no new record. Not as a new command: one that
+            # a stop left moving has to brake however often its stamp is repeated.
+            self._writer.send(command, state.position, stamp)
+        elif (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._period or command is None \
+                or state.stamp_ns < stamp:
+            self._tick(state, arrived)
+
+    def on_malformed(self, stop: Stop, stamp: int) -> None:
+        """
+        Stop for a message that cannot be read.
+
+        Brakes at most once a period, however many come in one. Where their stamps say nothing
+        about the time, the timer brakes.
+        """
+        self._malformed = stop
+        self.trip(stop)
+        gap = (stamp - self._sent[0]) * 1e-9
+        if not self._timed and (self._sent[1] is None
+                                or EARLY * self._period <= gap <= self.watchdog.max_age):
+            self._send(self.supervisor.brake(), stamp)
+
+    def on_period(self, begin: float, now: int) -> None:
+        """
+        Do what is due once a period.
+
+        :param begin: s on the monotonic clock
+        :param now: ns on the node's clock
+        """
+        cause = self.watchdog.check(now) if self.watchdog.newest_ns is not None else None
+        if cause is not None:
+            self.trip(cause)
+        stopped = self.supervisor.latch.stop is not None
+        if self._timed:
+            self._count_slots(now)
+            fresh = self.watchdog.newest_ns not in (None, self._sent[0])
+            if fresh and not stopped and self._state is not None:
+                self._tick(self._state, begin)
+            else:
+                self._keep_on(now)
+        elif stopped and (begin - self._sent_at > LATE * self._period
+                          or self._sent_at == self._braked_at):
+            # Nobody asks any more, but the arm has to stop; once begun, on every tick.
+            self._send(self.supervisor.brake())
+            self._braked_at = self._sent_at
+
+    def on_reset_done(self, stamp_ns: int) -> None:
+        """Go on with the first state stamped `stamp_ns` or later."""
+        if self.supervisor.phase is not Phase.RESETTING:
+            return
+        self.supervisor.reset_done(stamp_ns)
+        self._writer.start()
+        if not self._timed and self._state is not None and self._state.stamp_ns >= stamp_ns:
+            self._tick(self._state, time.monotonic())
+
+    def trip(self, stop: Stop) -> None:
+        """Latch a stop, close the episode, say so."""
+        self._record(self.supervisor.trip(stop))
+        self._reporter.announce(self.supervisor.phase)
+
+    def resume(self, now: int, cause: Stop | None) -> Stop | None:
+        """
+        Clear the latch, unless a cause persists; returns that.
+
+        :param now: ns on the node's clock
+        :param cause: what else speaks against it
+        """
+        cause = self.supervisor.resume(self._malformed or self.watchdog.check(now)
+                                       or self._log.cause() or cause)
+        if cause is None:
+            self._writer.start()
+        self._reporter.announce(self.supervisor.phase)
+        return cause
+
+    def close_episode(self) -> None:
+        """Close the running episode with an aborted record."""
+        self._record(self.supervisor.abort())
+
+    def come_to_rest(self) -> None:
+        """Brake along the profile; the last command sent is zero."""
+        end = time.monotonic() + BRAKING_TIME
+        while True:
+            command = self.supervisor.brake()
+            if time.monotonic() > end:
+                command = command * 0.0
+            self._send(command)
+            if not command.any():
+                return
+            time.sleep(self._period)
+
+    def _tick(self, state: RobotState, begin: float) -> None:
+        runtime = self._intake.take()
+        if runtime is not None:
+            self._loop.swap(runtime)
+        running = self.supervisor.phase is Phase.RUNNING
+        if running and not self._timed and self._sent[0]:
+            gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period)
+            self._loop.lost_ticks += max(0, gap - 1)
+        answer = self.supervisor.answer(state)
+        self._send(answer.command, state.stamp_ns)
+        end = time.monotonic()
+        self._loop.latency = end - begin
+        self._reporter.loop_statistics.add(end, end - begin)
+        self._record(answer.record)
+        if self.supervisor.take_reset_request() and self._reset is not None:
+            self._reset.call()
+        self._reporter.announce(self.supervisor.phase)
+
+    def _keep_on(self, now: int) -> None:
+        """Send what a period of the timer needs that has no new joint_states to answer."""
+        stop, phase = self.supervisor.latch.stop, self.supervisor.phase
+        if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
+            return  # nothing is known about the arm yet, or the reset service drives it
+        if stop is not None or phase is not Phase.RUNNING:
+            self._send(self.supervisor.brake())
+        elif self._sent[1] is not None:
+            self._loop.lost_ticks += 1
+            held = self.supervisor.hold(self.watchdog.age(now))
+            self._send(held.command)
+            if held.stop is not None:
+                self.trip(held.stop)
+
+    def _count_slots(self, now: int) -> None:
+        """Count the periods that the timer missed, by the phase that it keeps."""
+        if self._first_slot is None or now < self._first_slot:
+            self._first_slot, self._slot = now, 0
+        slot = round((now - self._first_slot) * 1e-9 / self._period)
+        self._loop.lost_ticks += max(0, slot - self._slot - 1)
+        self._slot = slot
+
+    def _send(self, command: Array | None, stamp: int | None = None) -> None:
+        stamp = self._sent[0] if stamp is None else stamp
+        self._sent = (stamp, command)
+        if command is not None:
+            state = self.supervisor.state
+            self._writer.send(command, None if state is None else state.position, stamp)
+            self._sent_at = time.monotonic()
+
+    def _record(self, record: Array | None) -> None:
+        if record is None:
+            return
+        cause = self._log.add(record)
+        if cause is not None:
+            self.trip(cause)
