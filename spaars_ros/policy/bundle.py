@@ -17,6 +17,10 @@ The policy bundle: one file with everything the policy server runs; parsed, neve
 
 Layout: MAGIC, the header's length as 8 bytes little endian, the header (JSON: manifest and a
 table of parts with name, size), the parts one after the other, SHA-256 of all before it.
+
+A signed bundle has `signature` as its last part: 64 bytes, Ed25519 over all bytes before it (see
+signing.py). A reader that knows no signatures passes over that part, and a bundle without it is
+read as before, unless the reader was given a public key.
 """
 
 import hashlib
@@ -25,6 +29,9 @@ import json
 import os
 from pathlib import Path
 import tempfile
+from typing import Annotated
+from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,18 +40,39 @@ from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import ValidationError
 
+from spaars_ros.policy.arrays import ArrayError
+from spaars_ros.policy.arrays import read_arrays
+
+if TYPE_CHECKING:
+    from spaars_ros.policy.signing import Signer
+    from spaars_ros.policy.signing import Verifier
+
 MAGIC = b'SPAARS1\n'
 DIGEST = hashlib.sha256().digest_size
 MAX_BYTES = 256 * 2**20
 """A larger file is refused before anything of it is read."""
+MAX_HEADER = 2**20
+"""bytes; small JSON can become large in memory."""
+MAX_DETAIL = 400
+SIGNATURE = 'signature'
+SIGNATURE_BYTES = 64
+MAX_DIMENSION = 100_000
+MAX_VERSION = 2**53
+"""Versions travel as float64."""
 
 GRAPHS = ('policy',)
 
 
 class BundleError(ValueError):
-    """A bundle is refused; `reason` is a short stable name, `detail` says what was found."""
+    """
+    A bundle is refused; `reason` is a short stable name, `detail` says what was found.
+
+    The detail may quote the bundle: it is cut, and kept to what every message can carry.
+    """
 
     def __init__(self, reason: str, detail: str) -> None:
+        detail = detail[:MAX_DETAIL].encode('ascii', 'backslashreplace').decode()
+        detail = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in detail)
         super().__init__(f'{reason}: {detail}')
         self.reason = reason
         self.detail = detail
@@ -68,9 +96,9 @@ class Manifest(BaseModel):
     robot: str
     task: str
     joints: list[str]
-    observation_dim: int = Field(gt=0)
-    latent_dim: int = Field(gt=0)
-    action_dim: int = Field(gt=0)
+    observation_dim: int = Field(gt=0, le=MAX_DIMENSION)
+    latent_dim: int = Field(gt=0, le=MAX_DIMENSION)
+    action_dim: int = Field(gt=0, le=MAX_DIMENSION)
     action_scale: float = Field(gt=0, le=1, description='joint velocity share at |action| = 1')
     observation_mean: list[float]
     observation_std: list[float]
@@ -81,12 +109,19 @@ class Manifest(BaseModel):
     kappa: float = Field(1.0, ge=0, description='standard deviations below the mean advantage')
     trust: float = Field(0.05, gt=0, le=2, description='raw stays within +- trust of decoder')
     exploration: Exploration = Exploration()
-    multipliers: list[float] = []
+    multipliers: list[Annotated[float, Field(ge=0)]] = []
     algorithm: str = 'spaars'
     phase: str = 'offline'
-    version: int = Field(0, ge=0)
-    parent_version: int = Field(-1, ge=-1)
+    version: int = Field(0, ge=0, le=MAX_VERSION)
+    parent_version: int = Field(-1, ge=-1, le=MAX_VERSION)
     created: str = ''
+
+
+class Part(BaseModel):
+    """One entry of the header's table."""
+
+    name: str
+    size: int = Field(ge=0)
 
 
 class Bundle:
@@ -108,83 +143,111 @@ class Bundle:
         self.canaries = canaries
         self.extras = extras or {}
 
-    def to_bytes(self) -> bytes:
-        """Return the file's content."""
+    def to_bytes(self, signer: 'Signer | None' = None) -> bytes:
+        """Return the file's content, signed where there is a signer."""
         parts = {f'graph/{name}': data for name, data in self.graphs.items()}
         buffer = io.BytesIO()
         np.savez(buffer, **self.canaries)  # type: ignore[arg-type]
         parts['canaries.npz'] = buffer.getvalue()
         parts.update({f'extra/{name}': data for name, data in self.extras.items()})
-        header = json.dumps({
-            'manifest': self.manifest.model_dump(),
-            'parts': [{'name': name, 'size': len(data)} for name, data in parts.items()],
-        }).encode()
+        table = [{'name': name, 'size': len(data)} for name, data in parts.items()]
+        if signer is not None:
+            table.append({'name': SIGNATURE, 'size': SIGNATURE_BYTES})
+        header = json.dumps({'manifest': self.manifest.model_dump(), 'parts': table}).encode()
         body = b''.join([MAGIC, len(header).to_bytes(8, 'little'), header, *parts.values()])
+        if signer is not None:
+            body += signer.sign(body)
         return body + hashlib.sha256(body).digest()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> 'Bundle':
-        """Parse a file's content; raises BundleError on anything that is not whole and right."""
+    def from_bytes(cls, data: bytes, verifier: 'Verifier | None' = None) -> 'Bundle':
+        """
+        Parse a file's content; raises BundleError on anything that is not whole and right.
+
+        :param verifier: refuses what its key did not sign
+        """
         if len(data) > MAX_BYTES:
             raise BundleError('too_large', f'{len(data)} bytes, at most {MAX_BYTES}')
         if not data.startswith(MAGIC):
             raise BundleError('not_a_bundle', f'starts with {data[:8]!r}, expected {MAGIC!r}')
-        start = len(MAGIC) + 8
-        if len(data) < start + DIGEST:
+        start, end = len(MAGIC) + 8, len(data) - DIGEST
+        if end < start:
             raise BundleError('truncated', f'{len(data)} bytes')
-        digest = hashlib.sha256(memoryview(data)[:-DIGEST]).digest()
-        if digest != data[-DIGEST:]:
+        digest = hashlib.sha256(memoryview(data)[:end]).digest()
+        if digest != data[end:]:
             raise BundleError('wrong_digest', f'SHA-256 of the content is {digest.hex()[:16]}..., '
-                                              f'the file says {data[-DIGEST:].hex()[:16]}...')
+                                              f'the file says {data[end:].hex()[:16]}...')
         size = int.from_bytes(data[len(MAGIC):start], 'little')
-        end = len(data) - DIGEST
         if size > end - start:
             raise BundleError('truncated', f'a header of {size} bytes does not fit')
-        try:
-            header = json.loads(data[start:start + size])
-            manifest = Manifest(**header['manifest'])
-            table = [(str(part['name']), int(part['size'])) for part in header['parts']]
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise BundleError('bad_manifest', f'{".".join(map(str, first["loc"]))}: '
-                                              f'{first["msg"]}') from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise BundleError('bad_header', repr(error)) from None
-        offset = start + size
-        parts: dict[str, bytes] = {}
-        for name, length in table:
-            if length < 0 or offset + length > end:
-                raise BundleError('truncated', f'part {name} of {length} bytes does not fit')
-            if name in parts:
-                raise BundleError('bad_header', f'part {name} appears twice')
-            parts[name] = data[offset:offset + length]
-            offset += length
-        if offset != end:
-            raise BundleError('bad_header', f'{end - offset} bytes belong to no part')
+        header, table = _read_header(data[start:start + size])
+        if verifier is not None:
+            _check_signature(data, end, table, verifier)
+        parts = _split(data, start + size, end, table)
         graphs = {name: parts[f'graph/{name}'] for name in GRAPHS if f'graph/{name}' in parts}
         missing = [name for name in GRAPHS if name not in graphs]
         if missing or 'canaries.npz' not in parts:
             raise BundleError('missing_part', ', '.join(missing) or 'canaries.npz')
         extras = {name[len('extra/'):]: part for name, part in parts.items()
                   if name.startswith('extra/')}
-        return cls(manifest, graphs, _read_arrays(parts['canaries.npz']), extras)
+        try:
+            manifest = Manifest.model_validate(header['manifest'])
+            canaries = read_arrays(parts['canaries.npz'])
+        except ValidationError as error:
+            raise BundleError('bad_manifest', _first(error)) from None
+        except ArrayError as error:
+            raise BundleError('bad_canaries', str(error)) from None
+        return cls(manifest, graphs, canaries, extras)
 
 
-def _read_arrays(data: bytes) -> dict[str, NDArray[np.float32]]:
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f'{".".join(map(str, first["loc"]))}: {first["msg"]}'
+
+
+def _read_header(data: bytes) -> tuple[dict[str, Any], list[Part]]:
+    if len(data) > MAX_HEADER:
+        raise BundleError('bad_header', f'{len(data)} bytes, at most {MAX_HEADER}')
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name], dtype=np.float32) for name in archive.files}
-    except Exception as error:  # noqa: BLE001 - zipfile and numpy raise a dozen kinds
-        raise BundleError('bad_canaries', repr(error)) from None
+        header: dict[str, Any] = json.loads(data)
+        table = [Part.model_validate(part) for part in header['parts']]
+        header['manifest']
+    except ValidationError as error:
+        raise BundleError('bad_header', f'parts: {_first(error)}') from None
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BundleError('bad_header', repr(error)) from None
+    return header, table
 
 
-def save_bundle(bundle: Bundle, path: Path) -> None:
-    """Write a bundle so that the file is either whole or not there."""
+def _check_signature(data: bytes, end: int, table: list[Part], verifier: 'Verifier') -> None:
+    if not table or table[-1] != Part(name=SIGNATURE, size=SIGNATURE_BYTES):
+        raise BundleError('unsigned', 'a public key is configured, and this bundle is not signed')
+    body = memoryview(data)[:end - SIGNATURE_BYTES]
+    if not verifier.accepts(body, data[end - SIGNATURE_BYTES:end]):
+        raise BundleError('bad_signature', 'not signed by the configured key')
+
+
+def _split(data: bytes, offset: int, end: int, table: list[Part]) -> dict[str, bytes]:
+    parts: dict[str, bytes] = {}
+    for part in table:
+        if offset + part.size > end:
+            raise BundleError('truncated', f'part {part.name} of {part.size} bytes does not fit')
+        if part.name in parts:
+            raise BundleError('bad_header', f'part {part.name} appears twice')
+        parts[part.name] = data[offset:offset + part.size]
+        offset += part.size
+    if offset != end:
+        raise BundleError('bad_header', f'{end - offset} bytes belong to no part')
+    return parts
+
+
+def save_bundle(bundle: Bundle, path: Path, signer: 'Signer | None' = None) -> None:
+    """Write a bundle, signed where there is a signer; the file is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
     try:
         with os.fdopen(handle, 'wb') as file:
-            file.write(bundle.to_bytes())
+            file.write(bundle.to_bytes(signer))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -193,10 +256,11 @@ def save_bundle(bundle: Bundle, path: Path) -> None:
         raise
 
 
-def load_bundle(path: Path) -> Bundle:
+def load_bundle(path: Path, verifier: 'Verifier | None' = None) -> Bundle:
     """Read a bundle file; raises BundleError."""
     try:
-        data = Path(path).read_bytes()
+        with open(path, 'rb') as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError('unreadable', f'{path}: {error.strerror}') from None
-    return Bundle.from_bytes(data)
+    return Bundle.from_bytes(data, verifier)

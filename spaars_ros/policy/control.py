@@ -28,6 +28,7 @@ from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.policy.runtime import Decision
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
@@ -92,6 +93,8 @@ class ControlLoop:
         self.goal = np.zeros(3)
         self.lost_ticks = 0
         self.latency = 0.0
+        self.decided: tuple[Array, Decision] | None = None
+        """Observation and decision of the newest tick that made one; the reader empties it."""
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim)
@@ -128,6 +131,7 @@ class ControlLoop:
         kept = m.exploration.correlation if self.index else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
         decision = self.runtime.decide(observation, self._noise if self.explore else None)
+        self.decided = observation, decision
         filtered = self.filter.apply(decision.action * self._scale, state)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,

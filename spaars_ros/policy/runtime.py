@@ -15,6 +15,7 @@
 """The policy as the control loop runs it: ONNX Runtime on one thread, checked before use."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,8 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.gate import AdvantageGate
+from spaars_ros.policy.graph import check_graph
+from spaars_ros.policy.graph import GraphError
 
 Array = NDArray[np.float64]
 
@@ -35,6 +38,10 @@ OUTPUTS = ('latent', 'latent_action', 'raw_action', 'explored_latent', 'explored
 
 OBSERVATION_CLIP = 8.0
 """Standard deviations; a normalised observation beyond is clipped, as in training."""
+
+
+ARENA = 512 * 2**20
+"""bytes that all sessions of the process together may use."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,22 @@ class Decision:
     margin: float
 
 
+@cache
+def _bounded_arena() -> None:
+    """Have the sessions of this process share one arena that ends: a small graph can grow."""
+    info = onnxruntime.OrtMemoryInfo('Cpu', onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0,
+                                     onnxruntime.OrtMemType.DEFAULT)
+    # Extended by what is asked for (1), not to the next power of two.
+    onnxruntime.create_and_register_allocator(info, onnxruntime.OrtArenaCfg(
+        {'max_mem': ARENA, 'arena_extend_strategy': 1}))
+
+
 def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
+    try:
+        check_graph(graph)
+    except GraphError as error:
+        raise BundleError('bad_graph', f'{name}: {error}') from None
+    _bounded_arena()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -58,7 +80,8 @@ def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
     # Spinning threads would take the core that the rest of the control process needs.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.add_session_config_entry('session.inter_op.allow_spinning', '0')
-    options.log_severity_level = 3
+    options.add_session_config_entry('session.use_env_allocators', '1')
+    options.log_severity_level = 4
     try:
         return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
     except Exception as error:  # noqa: BLE001 - the C++ side raises several unrelated kinds
