@@ -21,6 +21,7 @@ from spaars_ros.commands import collect
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
 from spaars_ros.commands import pretrain
+from spaars_ros.commands import train
 
 app = typer.Typer(
     name='spaars', no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.command('finetune', epilog=finetune.EXAMPLES)(finetune.command)
 app.command('evaluate', epilog=evaluate.EXAMPLES)(evaluate.command)
 app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
+app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.add_typer(bench.app, name='bench')
 

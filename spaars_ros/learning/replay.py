@@ -110,6 +110,7 @@ class Replay:
         self.scale = scale
         self.shaping = shaping
         self.capacity = capacity
+        self.constraints = constraints
         self.size = 0
         n = observation if task is None else task.observation_dim
         if n is None:

@@ -1,0 +1,71 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`spaars train`: any algorithm on any Gymnasium environment, without ROS."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import write_json
+
+EXAMPLES = """\b
+Examples:
+  spaars train --env Hopper-v5 --data hopper-medium.npz --out runs/hopper
+  spaars train --env Hopper-v5 --data hopper-medium.npz --set mode=latent-only --set latent_dim=2
+  spaars train --env Walker2d-v5 --algorithm sac --steps 100000
+  spaars train --env SpaarsReach-v0 --training spaars --steps 15000
+"""
+
+
+def command(
+    env: Annotated[str, typer.Option(help='Gymnasium id; SpaarsReach-v0 is the arm.')],
+    data: Annotated[str, typer.Option(
+        help='Offline transitions: .npz, D4RL .hdf5, or minari:<id>; the arm brings its own.'
+    )] = '',
+    algorithm: Annotated[str, typer.Option(
+        help='spaars, or a baseline: bc, iql, rlpd, sac, plas.')] = '',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name that ships.')] = 'locomotion',
+    change: Annotated[Optional[list[str]], typer.Option(
+        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of everything.')] = 0,
+    steps: Annotated[int, typer.Option(min=0, help='Environment steps.')] = 50_000,
+    evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
+    cost_limit: Annotated[Optional[float], typer.Option(
+        min=0.0, help="Hold info['cost'] under this an episode.")] = None,
+    out: Annotated[Path, typer.Option(
+        help='Folder of curve and checkpoint; a run that is there goes on.')] = Path('runs/train'),
+    json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,
+) -> None:
+    """Train offline, fine-tune online and evaluate; the same classes that the learner uses."""
+    with errors_as_one_line():
+        from spaars_ros.config import load_training
+        from spaars_ros.learning.trainer import Trainer
+        from spaars_ros.learning.training_data import find_data
+        overrides = overrides_of(change or [])
+        if algorithm:
+            overrides['algorithm'] = algorithm
+        settings = load_training(training, **overrides)
+        trainer = Trainer(env, find_data(env, data, settings), training=settings, seed=seed,
+                          out=out, steps=steps, evaluate_every=evaluate_every,
+                          evaluation_episodes=evaluation_episodes, cost_limit=cost_limit)
+        summary = trainer.run(say=typer.echo)
+        write_json(out / 'summary.json', summary)
+        write_json(json, summary)
+        typer.echo(f'{out}: curve.jsonl, episodes.jsonl, summary.json, checkpoint.npz')

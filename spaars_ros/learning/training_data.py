@@ -1,0 +1,50 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Find the offline data of an environment."""
+
+import gymnasium
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.config import Training
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.transitions import load_transitions
+from spaars_ros.data.transitions import Transitions
+from spaars_ros.resources import resolve
+from spaars_ros.sim.env import ArmEnv
+
+REACH = 'SpaarsReach-v0'
+
+
+def _reach() -> ArmEnv:
+    return ArmEnv(load_robot(), load_task())
+
+
+if REACH not in gymnasium.registry:
+    gymnasium.register(REACH, entry_point=_reach)
+
+
+def find_data(env_id: str, data: str, training: Training) -> Transitions | Dataset | None:
+    """
+    Return what `data` names; for the arm, without a name, the training file's demonstrations.
+
+    SAC learns from scratch: it gets None. Raises DataError or ConfigError.
+    """
+    if training.algorithm == 'sac':
+        return None
+    if env_id == REACH:
+        path = resolve(data or training.demonstrations)
+        return load_dataset(path, load_robot(), _reach().task)
+    return load_transitions(data, gymnasium.make(env_id)) if data else None
