@@ -194,7 +194,8 @@ class TaskSettings(Strict):
 class Training(Strict):
     """A training file: the algorithm and every constant that it uses."""
 
-    algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas'] = Field(
+    algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas', 'marvel', 'cpq',
+                       'sac-lagrangian', 'sac-pid'] = Field(
         'spaars', description='what is learned; the robot runs spaars, the others are baselines '
         'of `spaars train`')
     mode: Literal['gated', 'latent-only', 'raw-only', 'hard-switch'] = Field(
@@ -266,6 +267,25 @@ class Training(Strict):
     anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
                           'pretrained one')
     raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
+
+    start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
+                       'the offline phase')
+    cost_limit: float = Field(20.0, ge=0, description='cpq: cost an episode, of which its '
+                              'thresholds are made')
+    episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
+    cost_weight: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: factor on '
+                               'costs, beside reward_scale')
+    entropy: float = Field(0.001, ge=0, description='sac-lagrangian and its kin: weight of the '
+                           'entropy; 0: tuned so that the entropy is -d')
+    actor_rate: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: learning rate '
+                              "of the policy, as a multiple of the critic's")
+    align_entropy_reward: float = Field(0.0, ge=0, description='marvel: weight of the entropy in '
+                                        "the reward critic's alignment")
+    align_entropy_cost: float = Field(0.0, ge=0, description='marvel: the same of the cost '
+                                      "critic's; not negative: it makes uncertain actions dear")
+    multiplier: Literal['adaptive', 'plain', 'integral'] = Field(
+        'adaptive', description='marvel: the PID that sets it; plain: fixed gains; integral: only '
+        'I, as dual ascent')
 
     push_every: int = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: int = Field(2500, ge=1, description='environment steps')

@@ -19,15 +19,20 @@ from typing import Any
 from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Algorithm
 from spaars_ros.learning.bc import BehaviourCloning
+from spaars_ros.learning.cpq import CPQ
 from spaars_ros.learning.iql import IQL
+from spaars_ros.learning.marvel import Marvel
 from spaars_ros.learning.plas import PLAS
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.sac import RLPD
 from spaars_ros.learning.sac import SAC
+from spaars_ros.learning.sac_lagrangian import SACLagrangian
+from spaars_ros.learning.sac_lagrangian import SACPID
 from spaars_ros.learning.spaars import Spaars
 
 ALGORITHMS: dict[str, Callable[..., Any]] = {
-    'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS}
+    'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS,
+    'marvel': Marvel, 'cpq': CPQ, 'sac-lagrangian': SACLagrangian, 'sac-pid': SACPID}
 
 
 def make_algorithm(name: str, training: Training, *, observation: int, action: int,

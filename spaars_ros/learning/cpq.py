@@ -1,0 +1,183 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""CPQ, constraints penalised Q-learning (Xu, Zhan, Zhu 2022): the offline start of Marvel."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from spaars_ros.config import Training
+from spaars_ros.learning.algorithm import Array
+from spaars_ros.learning.algorithm import Choice
+from spaars_ros.learning.alignment import policy_action
+from spaars_ros.learning.baseline import Baseline
+from spaars_ros.learning.learner import parameters_of
+from spaars_ros.learning.networks import Decoder
+from spaars_ros.learning.networks import Encoder
+from spaars_ros.learning.networks import EnsembleCritic
+from spaars_ros.learning.networks import polyak
+from spaars_ros.learning.networks import SquashedGaussian
+from spaars_ros.learning.replay import Batch
+
+KL_WEIGHT = 0.5
+SAMPLES = 10
+"""Actions of the policy a state, to find those that the data does not have."""
+QUANTILE = 0.75
+"""Of the KL divergence; sampled actions above it count as out of distribution."""
+MARGIN = 1.5
+"""Cost threshold of out-of-distribution actions, in thresholds of the policy."""
+LOG_PENALTY = (-5.0, 5.0)
+PENALTY_RATE = 1e-4
+
+
+def value_threshold(limit: float, gamma: float, steps: int) -> float:
+    """Return d (1 - gamma^T) / (1 - gamma) / T: an episode's limit as a discounted value."""
+    return limit * (1.0 - gamma ** steps) / (1.0 - gamma) / steps
+
+
+class CPQ(Baseline):
+    """
+    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (algorithms.md 5.3).
+
+        Q_r <- r + gamma 1[Q_c(s',a') <= q] min_i Q_r,i(s',a')
+        Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution
+        pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a),     q = `value_threshold`
+
+    The indicator makes an unsafe action worth 0, which is a punishment only where rewards are
+    positive. They are counted from the least reward of the data here, where that is negative
+    (ours; the same shift in every later phase, so that the values stay what they were).
+    """
+
+    learns_online = False
+    reward_floor: Tensor
+    """() least reward of the data so far, scaled as in the batches, at most 0."""
+
+    def __init__(self, training: Training, **sizes: Any) -> None:
+        """See `Baseline`; raises ValueError without a constraint."""
+        super().__init__(training, **sizes)
+        n, d, constraints = self.sizes
+        if constraints < 1:
+            raise ValueError(f'{training.algorithm} needs a cost limit: it has no constraint')
+        t = training
+        self.offline_steps = t.cvae_steps + t.iql_steps
+        self.threshold = t.reward_scale * t.cost_weight * value_threshold(
+            t.cost_limit, t.gamma, t.episode_steps)
+        self.encoder = Encoder(n, d, 2 * d, t.width)
+        self.decoder = Decoder(n, 2 * d, d, t.width)
+        self.policy = SquashedGaussian(n, d, t.width)
+        self.critic = EnsembleCritic(n, d, 1 + constraints, t.width, t.heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.log_penalty = nn.Parameter(torch.zeros(()))
+        self.register_buffer('reward_floor', torch.zeros(()))
+        self.set_learning_rate(t.offline_learning_rate)
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'vae': parameters_of(self.encoder, self.decoder),
+                'critic': parameters_of(self.critic), 'policy': parameters_of(self.policy),
+                'penalty': [self.log_penalty]}
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Begin with fresh optimisers; policy a tenth of the critic's rate, as sourced."""
+        super().set_learning_rate(rate)
+        for name, own in (('policy', 0.1 * rate), ('penalty', PENALTY_RATE)):
+            for group in self.optimisers[name].param_groups:
+                group['lr'] = own
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do one update of the VAE, or after `cvae_steps` of critics and policy."""
+        if step < self.training_file.cvae_steps:
+            self.reward_floor.copy_(torch.minimum(self.reward_floor, batch['reward'].min()))
+            return {'vae': self._update_vae(batch)}
+        losses = self._update_critic(batch)
+        losses['policy'] = self._update_policy(batch)
+        self.updates += 1
+        return losses
+
+    def divergence(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return KL(E(s, a) || N(0, 1)) (B): large for actions that the data does not have."""
+        mean, log_std = self.encoder(observation, action)
+        return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)
+
+    def _update_vae(self, batch: Batch) -> float:
+        o, a = batch['observation'], batch['action']
+        mean, log_std = self.encoder(o, a)
+        latent = mean + log_std.exp() * torch.randn_like(mean)
+        error = (a - self.decoder(o, latent)).square().mean()
+        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
+        return self.step('vae', error + KL_WEIGHT * divergence)
+
+    def _safe(self, cost: Tensor) -> Tensor:
+        """Return 1 where every constraint's value (..., C) is within the threshold."""
+        return (cost <= self.threshold).all(-1).float()
+
+    def _update_critic(self, batch: Batch) -> dict[str, float]:
+        t = self.training_file
+        o, a, discount = batch['observation'], batch['action'], batch['discount']
+        with torch.no_grad():
+            action, _ = self.policy.sample(batch['next'])
+            pair = self.target(batch['next'], action)[self.two_heads()]
+            cost = pair[..., 1:].mean(0)
+            value = self._safe(cost) * pair[..., 0].min(0).values
+            y = torch.cat([
+                (batch['reward'] - self.reward_floor + discount * value)[:, None],
+                t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
+            repeated = o.repeat_interleave(SAMPLES, 0)
+            sampled, _ = self.policy.sample(repeated)
+            divergence = self.divergence(repeated, sampled)
+            outside = (divergence >= divergence.quantile(QUANTILE)).float()
+        penalty = self.log_penalty.clamp(*LOG_PENALTY).exp().detach()
+        # Mean over the samples that are outside, and none of the others.
+        costs = self.critic(repeated, sampled)[..., 1:].mean(-1)
+        excess = (outside * costs).sum(1) / outside.sum() - MARGIN * self.threshold
+        error = (self.critic(o, a) - y).square().mean((1, 2))
+        critic = self.step('critic', (error - penalty * excess).sum())
+        polyak(self.target, self.critic, t.tau)
+        # Dual ascent: the penalty grows while the cost out of distribution is too low.
+        self.step('penalty', self.log_penalty.exp() * excess.detach().mean())
+        with torch.no_grad():
+            self.log_penalty.clamp_(*LOG_PENALTY)
+        return {'critic': critic / self.critic.heads, 'penalty': float(self.log_penalty.exp())}
+
+    def _update_policy(self, batch: Batch) -> float:
+        o = batch['observation']
+        action, _ = self.policy.sample(o)
+        self.critic.requires_grad_(False)
+        values = self.critic(o, action)
+        safe = self._safe(values[..., 1:].mean(0)).detach()
+        loss = self.step('policy', -(safe * values[..., 0].min(0).values).mean())
+        self.critic.requires_grad_(True)
+        return loss
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Have no online phase."""
+        raise NotImplementedError('CPQ learns offline')
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """Return the mode, or a sample."""
+        if explore:
+            return Choice(policy_action(self.policy, self.normaliser, observation, rng))
+        with torch.no_grad():
+            mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
+        return Choice(mode[0].numpy().astype(np.float64))
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return the weight of the penalty."""
+        return {'penalty': math.exp(float(self.log_penalty))}
