@@ -82,7 +82,7 @@ class SAC(Baseline):
             self.critic.requires_grad_(True)
             entropy = -log_prob.detach().mean()
             self.step('alpha', self.log_alpha * (entropy - self.target_entropy))
-            losses['alpha'] = math.exp(float(self.log_alpha))
+            losses['alpha'] = math.exp(float(self.log_alpha.detach()))
         return losses
 
     @staticmethod

@@ -1,0 +1,243 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The trainer and the algorithms that it drives, on a small environment without ROS."""
+
+import json
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from spaars_ros.config import load_training
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.transitions import transitions_from_fields
+from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.curriculum import Curriculum
+from spaars_ros.learning.curriculum import LEAST
+from spaars_ros.learning.networks import SquashedGaussian
+from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.trainer import Trainer
+
+SMALL = {
+    'width': 32, 'heads': 2, 'batch': 64, 'latent_dim': 1, 'cvae_steps': 150, 'iql_steps': 300,
+    'align_steps': 50, 'warmup_steps': 100, 'critic_steps': 20, 'min_latent_steps': 150,
+    'max_latent_steps': 200, 'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100,
+    'gamma': 0.5, 'n_step': 1, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3,
+    'learning_rate': 3e-3, 'checkpoint_every': 100}
+
+
+class Point(gymnasium.Env):
+    """The best action is the observation itself; actions are in [-2, 2]."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-2.0, 2.0, (2,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        self.place = self.np_random.uniform(-1.0, 1.0, 2)
+        return self.place, {}
+
+    def step(self, action):
+        reward = -float(np.square(action - self.place).sum())
+        self.count += 1
+        self.place = self.np_random.uniform(-1.0, 1.0, 2)
+        return self.place, reward, False, self.count == 20, {'cost': float(action[0] > 0)}
+
+
+def data_of(episodes=25, noise=0.5):
+    """Return rollouts of a policy that goes half the way, with noise."""
+    env, rng = Point(), np.random.default_rng(0)
+    rows = {name: [] for name in ('observations', 'actions', 'rewards', 'next_observations',
+                                  'terminations', 'truncations')}
+    for episode in range(episodes):
+        observation, _ = env.reset(seed=episode)
+        done = False
+        while not done:
+            action = np.clip(0.5 * observation + noise * rng.standard_normal(2), -2.0, 2.0)
+            after, reward, terminated, done, _ = env.step(action)
+            for name, value in zip(rows, (observation, action, reward, after, terminated, done)):
+                rows[name].append(value)
+            observation = after
+    return transitions_from_fields({name: np.asarray(values) for name, values in rows.items()})
+
+
+def trainer_of(out, *, steps=600, data=True, seed=0, cost_limit=None, **changes):
+    training = load_training('locomotion', **{**SMALL, **changes})
+    return Trainer('Point', data_of() if data else None, training=training, seed=seed, out=out,
+                   steps=steps, evaluate_every=200, evaluation_episodes=5, make_env=Point,
+                   cost_limit=cost_limit)
+
+
+def without_times(curve):
+    return [{name: value for name, value in row.items() if name != 'seconds'} for row in curve]
+
+
+@pytest.mark.parametrize('algorithm', ['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas'])
+def test_every_algorithm_beats_the_policy_that_made_its_data(tmp_path, algorithm):
+    """That one has a return of about -13; standing still has -13 too."""
+    summary = trainer_of(tmp_path, algorithm=algorithm, data=algorithm != 'sac').run()
+    assert summary['return_final'] > -6.0
+    assert summary['steps'] == (0 if algorithm == 'bc' else 600)
+
+
+def test_the_same_seed_gives_the_same_run(tmp_path):
+    one, two = (trainer_of(tmp_path / name, steps=300).run() for name in 'ab')
+    assert without_times(one['curve']) == without_times(two['curve'])
+
+
+@pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, when):
+    whole = trainer_of(tmp_path / 'whole').run()
+
+    def interrupt(line):
+        if line.startswith(when):
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(tmp_path / 'cut').run(say=interrupt)
+    rest = trainer_of(tmp_path / 'cut').run()
+    assert without_times(rest['curve']) == without_times(whole['curve'])
+    lines = [json.loads(line)
+             for line in (tmp_path / 'cut' / 'curve.jsonl').read_text().splitlines()]
+    assert without_times(lines) == without_times(whole['curve'])
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):
+    trainer_of(tmp_path, steps=100).run()
+    with pytest.raises(ValueError, match='kappa 0.5, now 0.75'):
+        trainer_of(tmp_path, steps=100, kappa=0.75).run()
+
+
+@pytest.mark.parametrize(('changes', 'raw'), [
+    ({'mode': 'latent-only'}, False), ({'mode': 'raw-only'}, True),
+    ({'mode': 'hard-switch', 'plateau': False}, True)])
+def test_ablations_act_by_one_policy(tmp_path, changes, raw):
+    summary = trainer_of(tmp_path, steps=500, **changes).run()
+    assert summary['curve'][-1]['raw_share_evaluated'] == float(raw)
+
+
+def test_no_plateau_hands_over_at_the_fixed_step(tmp_path):
+    trainer = trainer_of(tmp_path, steps=260, plateau=False, min_latent_steps=0)
+    trainer.run()
+    assert trainer.algorithm.curriculum.gated_at == 200
+
+
+def test_no_bc_leaves_the_raw_policy_as_cloned(tmp_path):
+    trainer = trainer_of(tmp_path, steps=140, concurrent_bc=False)
+    trainer.run()
+    agent = trainer.algorithm.agent
+    for mine, cloned in zip(agent.raw_policy.parameters(), agent.raw_anchor.parameters()):
+        assert torch.equal(mine, cloned)
+
+
+def test_more_latent_than_action_dimensions_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='latent_dim 3: has to be at most the 2'):
+        trainer_of(tmp_path, latent_dim=3)
+
+
+def test_an_offline_algorithm_without_data_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='iql starts from a data set'):
+        trainer_of(tmp_path, algorithm='iql', data=False)
+
+
+def test_a_cost_limit_drives_the_multiplier(tmp_path):
+    data = data_of()
+    data.costs = (data.actions[:, :1] > 0).astype(np.float32)
+    training = load_training('locomotion', **SMALL)
+    trainer = Trainer('Point', data, training=training, seed=0, out=tmp_path, steps=300,
+                      evaluate_every=300, evaluation_episodes=2, make_env=Point, cost_limit=1.0)
+    summary = trainer.run()
+    assert summary['cost_limit'] == 1.0
+    assert float(trainer.algorithm.agent.multipliers[0]) > 0.1  # about half of 20 steps cost
+
+
+def test_unlimited_costs_of_the_data_are_left_aside(tmp_path):
+    data = data_of()
+    data.costs = np.ones((len(data), 1), np.float32)
+    training = load_training('locomotion', **SMALL, algorithm='rlpd')
+    trainer = Trainer('Point', data, training=training, seed=0, out=tmp_path, steps=0,
+                      make_env=Point)
+    assert trainer.controllers == []
+
+
+def test_a_discrete_action_space_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='action space Discrete'):
+        Trainer('CartPole-v1', None, training=load_training('locomotion', algorithm='sac'),
+                seed=0, out=tmp_path, steps=10)
+
+
+# The watch over the gate
+
+
+def watched(raw_error):
+    """Return a curriculum whose critic is wrong by `raw_error` after raw actions, else by 1."""
+    training = load_training('locomotion', **SMALL)
+    torch.manual_seed(0)
+    spaars = make_algorithm('spaars', training, observation=2, action=2, constraints=0,
+                            normaliser=Normaliser(np.zeros(2), np.ones(2)), seed=0)
+    spaars.agent.gated = True
+    with torch.no_grad():
+        for parameter in [*spaars.agent.critic.parameters(), *spaars.agent.target.parameters()]:
+            parameter.zero_()  # Q = 0, so that the error is the reward
+    replay = Replay(1000, None, spaars.normaliser, action=2, constraints=0, gamma=0.5, n_step=1,
+                    observation=2)
+    modes = np.tile([Mode.RAW, Mode.LATENT], LEAST)
+    rewards = np.where(modes == Mode.RAW, raw_error, 1.0)
+    states = np.random.default_rng(0).normal(size=(len(modes) + 1, 2))
+    replay.add_episode(states, np.zeros((len(modes), 2)), None, False, rewards=rewards,
+                       modes=modes)
+    curriculum = Curriculum(spaars.agent, training)
+    curriculum.end_episode(states[1:].astype(np.float32), modes, 1000, replay)
+    return curriculum
+
+
+def test_the_gate_shuts_while_the_critic_is_wrong_about_raw_actions():
+    curriculum = watched(raw_error=2.5)
+    assert curriculum.agent.closed
+    assert not curriculum.agent.gate_open
+
+
+def test_the_gate_stays_open_where_both_errors_are_alike():
+    curriculum = watched(raw_error=1.9)
+    assert (curriculum.td_raw, curriculum.td_latent) == pytest.approx((1.9, 1.0))
+    assert curriculum.agent.gate_open
+
+
+def test_a_gate_that_was_shut_opens_again():
+    curriculum = watched(raw_error=2.5)
+    replay = Replay(10, None, Normaliser(np.zeros(2), np.ones(2)), action=2, constraints=0,
+                    gamma=0.5, n_step=1, observation=2)
+    replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), None, False, rewards=np.zeros(2))
+    curriculum.end_episode(np.zeros((2, 2), np.float32), np.full(2, Mode.LATENT), 2000, replay)
+    assert curriculum.agent.gate_open
+
+
+# The squashed Gaussian
+
+
+def test_the_log_probability_of_a_sample_is_that_of_its_action():
+    torch.manual_seed(0)
+    policy = SquashedGaussian(3, 2, 16)
+    o = torch.randn(200, 3)
+    action, log_prob = policy.sample(o)
+    inside = (action.abs() < 0.99).all(-1)
+    assert inside.sum() > 100
+    assert torch.allclose(policy.log_prob(o, action)[inside], log_prob[inside], atol=1e-3)
+
+
+def test_an_action_on_its_bound_has_a_finite_probability():
+    policy = SquashedGaussian(3, 2, 16)
+    assert torch.isfinite(policy.log_prob(torch.zeros(1, 3), torch.ones(1, 2))).all()
