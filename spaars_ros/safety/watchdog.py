@@ -16,6 +16,7 @@
 
 from enum import Enum
 
+from spaars_ros.safety.recent import Recent
 from spaars_ros.safety.stop import Stop
 
 AHEAD = 1.0  # s: a stamp may be this much ahead, since /clock and joint_states race each other
@@ -34,12 +35,19 @@ class Watchdog:
     Say when the newest observation cannot be acted on.
 
     :param max_age: s on the node's clock that an observation may be old
+    :param window: joint_states among which those out of order are counted
+    :param out_of_order: so many of them are a stop, 0 for never
+    :param wall: whether the stamps' clock runs as fast as the monotonic one
     """
 
-    def __init__(self, max_age: float) -> None:
+    def __init__(self, max_age: float, *, window: int = 50, out_of_order: int = 0,
+                 wall: bool = False) -> None:
         self.max_age = max_age
-        self.out_of_order = 0
+        self._disorder = Recent(window, out_of_order)
+        self._window = window
+        self._wall = wall
         self._newest: int | None = None
+        self._arrived = 0.0
         self._jump: Stop | None = None
 
     @property
@@ -47,25 +55,48 @@ class Watchdog:
         """Return the newest stamp, None before the first."""
         return self._newest
 
-    def take(self, stamp_ns: int) -> Order:
+    @property
+    def out_of_order(self) -> int:
+        """Return how many stamps were out of order since the start."""
+        return self._disorder.total
+
+    def take(self, stamp_ns: int, arrived: float = 0.0) -> Order:
         """
         Compare a stamp with the newest one and remember it when it is newer.
 
-        A stamp that is older by more than `max_age` is a clock that jumped back: `take_jump`
-        says so, and the stamps after it count from there.
+        A stamp that is older by more than `max_age`, or newer by more than both that and `AHEAD`
+        (with stamps of a wall clock: than the time that has passed), is a clock that jumped:
+        `take_jump` says so, and the stamps after it count from there.
+
+        :param arrived: s on the monotonic clock
         """
-        if self._newest is None or stamp_ns > self._newest:
-            self._newest = stamp_ns
+        newest = self._newest
+        if newest is None or stamp_ns > newest:
+            self._disorder.add(False)
+            if newest is not None:
+                passed = arrived - self._arrived if self._wall else 0.0
+                ahead = (stamp_ns - newest) * 1e-9 - passed
+                limit = max(self.max_age, AHEAD)
+                if ahead > limit:
+                    self._jump = Stop('CLOCK_JUMP', ahead, limit,
+                                      's, step between two stamps')
+            self._newest, self._arrived = stamp_ns, arrived
             return Order.NEW
-        if stamp_ns == self._newest:
+        if stamp_ns == newest:
             return Order.SAME
-        back = (self._newest - stamp_ns) * 1e-9
+        back = (newest - stamp_ns) * 1e-9
         if back > self.max_age:
             self._jump = Stop('CLOCK_JUMP', -back, -self.max_age, 's, step between two stamps')
-            self._newest = stamp_ns
+            self._newest, self._arrived = stamp_ns, arrived
             return Order.NEW
-        self.out_of_order += 1
+        self._disorder.add(True)
         return Order.OLD
+
+    def cause(self) -> Stop | None:
+        """Return a stop while too many of the last joint_states were out of order."""
+        return None if not self._disorder.too_many else Stop(
+            'OUT_OF_ORDER', self._disorder.count, self._disorder.limit,
+            f'of {self._window} joint_states older than the one before')
 
     def take_jump(self) -> Stop | None:
         """Return, once, the stop for a clock that jumped back."""
