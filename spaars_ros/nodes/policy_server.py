@@ -34,6 +34,9 @@ from spaars_ros.data.spool import Spool
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
+from spaars_ros.policy.signing import Verifier
+from spaars_ros.policy.succession import RollbackRefused
+from spaars_ros.policy.succession import Succession
 from spaars_ros.ros.arm_reset import ArmReset
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import JointStateReader
@@ -79,7 +82,8 @@ class PolicyServer(ManagedNode):
             raise Refused('parameter bundle is empty: name a policy bundle file')
         check = partial(check_bundle, robot=robot, task=settings.name,
                         observation_dim=task.observation_dim)
-        runtime = check(load_bundle(Path(p['bundle'])))
+        verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
+        runtime = check(load_bundle(Path(p['bundle']), verifier))
         latent = runtime.manifest.latent_dim
         self._exclusive.refuse(own=0, wait=p['discovery_time'])
         schema = StepSchema(observation=task.observation_dim, latent=latent,
@@ -97,8 +101,11 @@ class PolicyServer(ManagedNode):
             # It counts over the whole run, and a summary takes the greatest.
             self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
-                                    version=runtime.manifest.version)
+                                    version=runtime.manifest.version, verifier=verifier)
         self._opened.append(self._intake)
+        self._succession = Succession(
+            self._loop, take=self._intake.take, refuse=self._intake.refuse,
+            ticks=p['shadow_ticks'], bound=p['shadow_bound'])
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))
@@ -111,7 +118,8 @@ class PolicyServer(ManagedNode):
         self._steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                             QOS['policy_server/step'])
         self._log = StepLog(self._steps, self._spool, p['max_backlog'])
-        self._reporter = ServerReporter(self, self._loop, self._latch, self._spool, self._intake)
+        self._reporter = ServerReporter(self, self._loop, self._latch, self._spool, self._intake,
+                                        self._succession)
         self._replayer = StepReplayer(self._spool, self._log.publish)
         self._opened.append(self._replayer)
         for publisher in (self._writer.publisher, self._steps, self._reporter.status,
@@ -124,6 +132,7 @@ class PolicyServer(ManagedNode):
                                       QOS['learner/fetch']))
         make(self.create_service(Trigger, 'policy_server/estop', self._on_estop))
         make(self.create_service(Trigger, 'policy_server/reset', self._on_reset))
+        make(self.create_service(Trigger, 'policy_server/rollback', self._on_rollback))
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
         self._reset: ArmReset | None = None
@@ -142,7 +151,7 @@ class PolicyServer(ManagedNode):
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
                                   service=bool(p['reset_service'])),
             watchdog=Watchdog(p['max_observation_age']), reporter=self._reporter,
-            intake=self._intake, reset=self._reset, timed=p['trigger'] == 'timer')
+            succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer')
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()
@@ -213,6 +222,22 @@ class PolicyServer(ManagedNode):
         response.message = 'running' if cause is None else f'the cause persists: {cause}'
         if cause is None and self._reset is not None:
             self._reset.cancel()
+        return response
+
+    def _on_rollback(self, request: Trigger.Request, response: Trigger.Response
+                     ) -> Trigger.Response:
+        if not self.is_active:
+            response.message = 'the policy server is not active'
+            return response
+        try:
+            version = self._succession.rollback()
+        except RollbackRefused as error:
+            response.message = str(error)
+            return response
+        response.success = True
+        response.message = f'version {version} was taken back'
+        self.get_logger().warning(f'policy_server/rollback: {response.message}')
+        self._reporter.announce(self._responder.supervisor.phase)
         return response
 
     def _diagnose(self) -> None:

@@ -18,17 +18,21 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import threading
 import time
+from typing import TYPE_CHECKING
 from typing import Union
 
 import numpy as np
 
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import MAX_BYTES
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.policy.shadow import SLOW
+
+if TYPE_CHECKING:
+    from spaars_ros.policy.signing import Verifier
 
 TRIALS = 10
-SLOW = 0.25
-"""Share of the control period that a decision may take."""
 
 
 class BundleIntake:
@@ -38,11 +42,13 @@ class BundleIntake:
     :param check: returns a runtime for a bundle or raises BundleError
     :param period: s, the control period
     :param version: version of the bundle that runs
+    :param verifier: refuses what its key did not sign; None takes unsigned bundles
     """
 
     def __init__(self, check: Callable[[Bundle], PolicyRuntime], *, period: float,
-                 version: int) -> None:
+                 version: int, verifier: 'Verifier | None' = None) -> None:
         self._check = check
+        self._verifier = verifier
         self._period = period
         self._newest = version
         self._offer: Union[bytes, Sequence[int], None] = None
@@ -50,6 +56,7 @@ class BundleIntake:
         self._wake = threading.Event()
         self._closing = False
         self.accepted = 0
+        """Bundles that passed the check; each goes on trial or waits for it."""
         self.refused = 0
         self.refusals: list[str] = []
         """Reasons not yet reported, oldest first; the reader empties it."""
@@ -69,6 +76,12 @@ class BundleIntake:
         ready, self._ready = self._ready, None
         return ready
 
+    def refuse(self, reason: str) -> None:
+        """Count and report a refusal."""
+        self.refused += 1
+        self.last_refusal = reason
+        self.refusals.append(reason)
+
     def close(self) -> None:
         """End the thread."""
         self._closing = True
@@ -85,25 +98,22 @@ class BundleIntake:
             if offer is None:
                 continue
             try:
-                runtime = self._admit(bytes(offer))
+                runtime = self._admit(offer)
             except BundleError as error:
-                self._refuse(str(error))
+                self.refuse(str(error))
                 continue
             except Exception as error:  # the next bundle still needs this thread
-                self._refuse(f'check_failed: {type(error).__name__}: {error}')
+                self.refuse(str(BundleError('check_failed', f'{type(error).__name__}: {error}')))
                 continue
             if runtime is not None:
                 self._newest = runtime.manifest.version
                 self.accepted += 1
                 self._ready = runtime
 
-    def _refuse(self, reason: str) -> None:
-        self.refused += 1
-        self.last_refusal = reason
-        self.refusals.append(reason)
-
-    def _admit(self, data: bytes) -> PolicyRuntime | None:
-        bundle = Bundle.from_bytes(data)
+    def _admit(self, offer: Union[bytes, Sequence[int]]) -> PolicyRuntime | None:
+        if len(offer) > MAX_BYTES:
+            raise BundleError('too_large', f'{len(offer)} bytes, at most {MAX_BYTES}')
+        bundle = Bundle.from_bytes(bytes(offer), self._verifier)
         version = bundle.manifest.version
         if version == self._newest:
             return None  # a latched topic delivers the same bundle again

@@ -22,6 +22,7 @@ from rclpy.node import Node
 
 from spaars_ros.data.spool import Spool
 from spaars_ros.policy.control import ControlLoop
+from spaars_ros.policy.succession import Succession
 from spaars_ros.ros import diagnostics
 from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.ros.qos import QOS
@@ -33,12 +34,13 @@ class ServerReporter:
     """Publishes `policy_server/status` (latched) and `/diagnostics`."""
 
     def __init__(self, node: Node, loop: ControlLoop, latch: StopLatch, spool: Spool,
-                 intake: BundleIntake) -> None:
+                 intake: BundleIntake, succession: Succession) -> None:
         self._node = node
         self._loop = loop
         self._latch = latch
         self._spool = spool
         self._intake = intake
+        self._succession = succession
         self.status = node.create_publisher(DiagnosticArray, 'policy_server/status',
                                             QOS['policy_server/status'])
         self.diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics',
@@ -53,7 +55,8 @@ class ServerReporter:
     def announce(self, phase: Phase, message: str = '') -> None:
         """Publish the status if it changed; a new stop is also logged."""
         stop, version = self._latch.stop, self._loop.runtime.manifest.version
-        now = (stop, phase, version, message)
+        taken_back = self._succession.rolled_back_from
+        now = (stop, phase, version, taken_back, message)
         if now == self._reported:
             return
         if stop is not None and (self._reported is None or self._reported[0] != stop):
@@ -64,6 +67,8 @@ class ServerReporter:
         code = stop.code if stop else 'BUDGET_DONE' if phase is Phase.DONE else ''
         values: dict[str, object] = {'code': code, 'phase': phase.name,
                                      'episode': self._loop.episode, 'bundle_version': version}
+        if taken_back >= 0:
+            values['rolled_back_from'] = taken_back
         if stop:
             values.update(value=stop.value, threshold=stop.threshold, text=stop.text)
         level = diagnostics.ERROR if stop else diagnostics.OK
@@ -84,6 +89,10 @@ class ServerReporter:
             level, message = diagnostics.WARN, f'spool: {self._spool.error}'
         elif self._learner_seen and not learner:
             level, message = diagnostics.WARN, f'learner gone: running bundle version {version}'
+        elif self._succession.rolled_back_from > version:
+            level = diagnostics.WARN
+            message = (f'rolled back from version {self._succession.rolled_back_from} to '
+                       f'{version}, as policy_server/rollback asked')
         elif self._intake.last_refusal:
             level, message = diagnostics.WARN, f'bundle refused: {self._intake.last_refusal}'
         self._send(self.diagnostics, diagnostics.status(
@@ -92,6 +101,10 @@ class ServerReporter:
             stop=stop.code if stop else '', bundle_version=version,
             bundle_age_s=time.monotonic() - self._swapped,
             bundles_accepted=self._intake.accepted, bundles_refused=self._intake.refused,
+            bundles_promoted=self._succession.promoted,
+            shadow_version=self._succession.shadow_version,
+            parent_version=self._succession.parent_version,
+            rolled_back_from=self._succession.rolled_back_from,
             refusal=self._intake.last_refusal, learner_connected=learner,
             spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
             out_of_order=out_of_order, **self._loop.filter.counts))

@@ -14,6 +14,7 @@
 
 """Which command answers a joint_states or a period without one, and the record that it makes."""
 
+from collections.abc import Callable
 import time
 from typing import Protocol
 
@@ -21,15 +22,15 @@ from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.policy.control import ControlLoop
+from spaars_ros.policy.succession import Succession
 from spaars_ros.ros.commands import CommandWriter
-from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.ros.reporter import ServerReporter
 from spaars_ros.ros.step_log import StepLog
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.supervisor import Phase
 from spaars_ros.safety.supervisor import Supervisor
 from spaars_ros.safety.watchdog import Order
-from spaars_ros.safety.watchdog import Watchdog
+from spaars_ros.safety.watches import Watches
 
 EARLY = 0.9  # of a period: joint_states that come sooner make no tick
 LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
@@ -49,22 +50,25 @@ class Responder:
 
     :param reset: called when the arm is at rest and the supervisor wants a reset
     :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
+    :param now: returns ns on the node's clock, which the stamps are compared with
     """
 
     def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
-                 watchdog: Watchdog, writer: CommandWriter, log: StepLog,
-                 reporter: ServerReporter, intake: BundleIntake, reset: Reset | None,
-                 timed: bool) -> None:
+                 watches: Watches, writer: CommandWriter, log: StepLog,
+                 reporter: ServerReporter, succession: Succession, reset: Reset | None,
+                 timed: bool, now: Callable[[], int]) -> None:
         self.supervisor = supervisor
-        self.watchdog = watchdog
+        self.watches = watches
         self._period = robot.period
         self._loop = loop
         self._writer = writer
         self._log = log
         self._reporter = reporter
-        self._intake = intake
+        self._succession = succession
         self._reset = reset
         self._timed = timed
+        self._now = now
+        self._last_record: Array | None = None
         self._malformed: Stop | None = None
         self._state: RobotState | None = None
         self._sent: tuple[int, Array | None] = (0, None)
@@ -77,13 +81,20 @@ class Responder:
     def on_state(self, state: RobotState, arrived: float) -> None:
         """Take a measured state that arrived at `arrived` s on the monotonic clock."""
         self._malformed = None
-        order = self.watchdog.take(state.stamp_ns)
+        order = self.watches.stamps.take(state.stamp_ns, arrived)
         if order is Order.OLD:
+            disorder = self.watches.stamps.cause()
+            if disorder is not None:
+                self.trip(disorder)
             return
-        self._state = state
-        jump = self.watchdog.take_jump()
+        jump = self.watches.stamps.take_jump()
         if jump is not None:
             self.trip(jump)
+        if order is Order.NEW and not self._believed(state):
+            if not self._timed:
+                self._send(self.supervisor.brake(), state.stamp_ns)
+            return
+        self._state = state
         if self._timed:
             return
         stamp, command = self._sent
@@ -106,27 +117,41 @@ class Responder:
         self.trip(stop)
         gap = (stamp - self._sent[0]) * 1e-9
         if not self._timed and (self._sent[1] is None
-                                or EARLY * self._period <= gap <= self.watchdog.max_age):
+                                or EARLY * self._period <= gap <= self.watches.stamps.max_age):
             self._send(self.supervisor.brake(), stamp)
 
-    def on_period(self, begin: float, now: int) -> None:
+    def on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
+        """Take the cost (C,) of an episode up to a step, as the cost monitor counts it."""
+        stop = self.watches.cost.heard(sequence, episode, costs)
+        if stop is not None:
+            self.trip(stop)
+
+    def on_period(self, begin: float, due: int) -> None:
         """
         Do what is due once a period.
 
         :param begin: s on the monotonic clock
-        :param now: ns on the node's clock
+        :param due: ns on the timer's clock
         """
-        cause = self.watchdog.check(now) if self.watchdog.newest_ns is not None else None
+        now = self._now()
+        cause = None
+        if self.watches.stamps.newest_ns is not None:
+            cause = self.watches.stamps.check(now)
+        if self.supervisor.phase is Phase.RUNNING:
+            cause = cause or self.watches.cost.cause(begin)
         if cause is not None:
             self.trip(cause)
         stopped = self.supervisor.latch.stop is not None
         if self._timed:
-            self._count_slots(now)
-            fresh = self.watchdog.newest_ns not in (None, self._sent[0])
+            self._count_slots(due)
+            fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
             if fresh and not stopped and self._state is not None:
                 self._tick(self._state, begin)
             else:
                 self._keep_on(now)
+                # Also the braking is answered in time, before a reset is allowed.
+                if stopped:
+                    self.watches.timing.add(self.watches.stamps.age(now), 0.0)
         elif stopped and (begin - self._sent_at > LATE * self._period
                           or self._sent_at == self._braked_at):
             # Nobody asks any more, but the arm has to stop; once begun, on every tick.
@@ -147,15 +172,26 @@ class Responder:
         self._record(self.supervisor.trip(stop))
         self._reporter.announce(self.supervisor.phase)
 
-    def resume(self, now: int, cause: Stop | None) -> Stop | None:
+    def probe(self) -> None:
+        """
+        Publish the last record again while the cost monitor's silence holds the stop.
+
+        A cost monitor that was started anew never saw the step that is waited for, and no other
+        comes while the robot stands. Who has the record already ignores it.
+        """
+        stop = self.supervisor.latch.stop
+        if stop is not None and stop.code == 'COST_MONITOR' and self._last_record is not None:
+            self._log.publish(self._last_record)
+
+    def resume(self, cause: Stop | None) -> Stop | None:
         """
         Clear the latch, unless a cause persists; returns that.
 
-        :param now: ns on the node's clock
         :param cause: what else speaks against it
         """
-        cause = self.supervisor.resume(self._malformed or self.watchdog.check(now)
-                                       or self._log.cause() or cause)
+        cause = self.supervisor.resume(
+            self._malformed or self.watches.cause(self._now(), time.monotonic())
+            or self._log.cause() or cause)
         if cause is None:
             self._writer.start()
         self._reporter.announce(self.supervisor.phase)
@@ -177,10 +213,19 @@ class Responder:
                 return
             time.sleep(self._period)
 
+    def _believed(self, state: RobotState) -> bool:
+        """Return whether a new state may be acted on; trips where it is odd."""
+        if self.supervisor.phase is Phase.RESETTING:
+            self.watches.motion.forget()
+            return True
+        found = self.watches.motion.take(state, self._loop.filter.last)
+        if found is None:
+            return True
+        self.trip(found)
+        return found.code != 'SPIKE'
+
     def _tick(self, state: RobotState, begin: float) -> None:
-        runtime = self._intake.take()
-        if runtime is not None:
-            self._loop.swap(runtime)
+        self._succession.before_tick()
         running = self.supervisor.phase is Phase.RUNNING
         if running and not self._timed and self._sent[0]:
             gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period)
@@ -191,6 +236,7 @@ class Responder:
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
         self._record(answer.record)
+        self._succession.after_tick()
         if self.supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
         self._reporter.announce(self.supervisor.phase)
@@ -204,16 +250,16 @@ class Responder:
             self._send(self.supervisor.brake())
         elif self._sent[1] is not None:
             self._loop.lost_ticks += 1
-            held = self.supervisor.hold(self.watchdog.age(now))
+            held = self.supervisor.hold(self.watches.stamps.age(now))
             self._send(held.command)
             if held.stop is not None:
                 self.trip(held.stop)
 
-    def _count_slots(self, now: int) -> None:
+    def _count_slots(self, due: int) -> None:
         """Count the periods that the timer missed, by the phase that it keeps."""
-        if self._first_slot is None or now < self._first_slot:
-            self._first_slot, self._slot = now, 0
-        slot = round((now - self._first_slot) * 1e-9 / self._period)
+        if self._first_slot is None or due < self._first_slot:
+            self._first_slot, self._slot = due, 0
+        slot = round((due - self._first_slot) * 1e-9 / self._period)
         self._loop.lost_ticks += max(0, slot - self._slot - 1)
         self._slot = slot
 
@@ -228,6 +274,8 @@ class Responder:
     def _record(self, record: Array | None) -> None:
         if record is None:
             return
+        self._last_record = record
+        self.watches.cost.stepped(self._loop.sequence - 1, time.monotonic())
         cause = self._log.add(record)
         if cause is not None:
             self.trip(cause)

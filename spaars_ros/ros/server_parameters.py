@@ -38,6 +38,39 @@ PARAMETERS = ParameterTable(
           'the robot', low=1.0, high=100.0),
     Param('repeated_violation', 3.0, 'uninterrupted filter interventions that stop the robot',
           unit='s', low=0.01, high=3600.0),
+    Param('shadow_ticks', 20, 'decisions of a new bundle that are compared with those of the '
+          'running one, and not executed, before it takes over; 0 for none',
+          low=0, high=100_000),
+    Param('shadow_bound', 1.0, 'largest difference of a joint, as a share of the greatest '
+          'action, that a new bundle may have on nine of ten of these decisions',
+          low=0.0, high=2.0),
+    Param('public_key', '', "PEM file of an Ed25519 public key: bundles that it did not sign are "
+          "refused; '' takes unsigned ones"),
+    Param('out_of_order', 10, 'joint_states out of order within `window` that stop the robot; 0 '
+          'only counts them', low=0, high=1000),
+    Param('deadline', 2.0, 'joint_states older than this when their command is sent make a late '
+          'tick', unit='control periods', low=0.1, high=1000.0),
+    Param('late', 10, 'late ticks within `window` that stop the robot; 0 only counts them',
+          low=0, high=1000),
+    Param('overruns', 10, 'ticks within `window` that take longer than the control period and '
+          'stop the robot; 0 only counts them', low=0, high=1000),
+    Param('window', 50, 'what `out_of_order`, `late` and `overruns` are counted in',
+          unit='ticks', low=1, high=1000),
+    Param('spike', 2.0, 'a position that is further away than this multiple of the velocity '
+          'limit allows stops the robot; 0 is off', low=0.0, high=100.0),
+    Param('frozen', 10, 'states in which a joint that is commanded to move has exactly the same '
+          'position stop the robot; 0 is off', unit='states', low=0, high=1000),
+    Param('velocity_mismatch', 0.5, 'difference between measured velocity and change of '
+          'position, as a share of the velocity limit, that is odd; 0 is off', low=0.0,
+          high=100.0),
+    Param('mismatch_ticks', 10, 'uninterrupted odd states that stop the robot', unit='states',
+          low=1, high=1000),
+    Param('cost_monitor', 'warn', 'what follows when the cost monitor is silent: nothing, a '
+          'warning in the diagnostics, or a stop', choices=('off', 'warn', 'stop')),
+    Param('cost_timeout', 2.0, 'a step without its cost for longer means that the cost monitor '
+          'is silent', unit='s', low=0.01, high=600.0),
+    Param('max_episode_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is '
+          'off', unit='cost an episode', low=0.0, high=1e9, live=True),
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
     Param('discovery_time', 0.5, 'wait for another server on the same topics on configure',
