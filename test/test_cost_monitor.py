@@ -20,6 +20,7 @@ import errno
 import itertools
 import os
 from pathlib import Path
+import re
 import time
 from typing import Any
 
@@ -33,6 +34,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
+import yaml
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
@@ -41,7 +43,10 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.nodes.cost_monitor import CostMonitor
 from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.published_pid import ReleasedGains
+from spaars_ros.safety.published_pid import ReleasedPID
 from spaars_ros.sim.tasks import ReachTask
 
 pytestmark = pytest.mark.timeout(60)
@@ -67,16 +72,18 @@ class Rig(Node):
         self.sequence = self.episode = 0
         self.costs: list[dict[str, Any]] = []
         self.multipliers: list[dict[str, Any]] = []
-        self.stops = 0
+        self.stops = self.rollbacks = 0
         self.refuse = 0
+        self.parent = True
         self.diagnoses: list[str] = []
         self.steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                            QOS['policy_server/step'])
         self._hear('cost_monitor/cost', self.costs)
         self._hear('cost_monitor/multiplier', self.multipliers)
         self.create_service(Trigger, 'policy_server/estop', self._on_estop)
-        self.create_subscription(DiagnosticArray, '/diagnostics', lambda msg:
-                                 self.diagnoses.append(msg.status[0].message),
+        self.create_service(Trigger, 'policy_server/rollback', self._on_rollback)
+        self.values: dict[str, str] = {}
+        self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics,
                                  QOS['/diagnostics'])
         self.executor_ = SingleThreadedExecutor()
         self.executor_.add_node(self)
@@ -92,6 +99,17 @@ class Rig(Node):
         self.stops += 1
         response.success = self.stops > self.refuse
         return response
+
+    def _on_rollback(self, request: Trigger.Request, response: Trigger.Response
+                     ) -> Trigger.Response:
+        self.rollbacks += 1
+        response.success = self.parent
+        response.message = '' if self.parent else 'no parent'
+        return response
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        self.diagnoses.append(msg.status[0].message)
+        self.values = values_of(msg.status[0])
 
     def spin_until(self, true: Callable[[], Any], timeout: float = 10.0) -> None:
         end = time.monotonic() + timeout
@@ -148,6 +166,15 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rig]]:
         rig.monitor.destroy_node()
         rig.destroy_node()
     rclpy.try_shutdown()
+
+
+def robot_file(folder: Path, constraints: list[dict[str, Any]]) -> str:
+    shipped = load_robot()
+    content = yaml.safe_load(Path(shipped.source).read_text())
+    content.update(model=str(shipped.model_path), constraints=constraints)
+    path = folder / 'robot.yaml'
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
 
 
 def test_cost_over_the_limit_raises_the_multiplier_and_under_it_lowers_it(
@@ -226,7 +253,7 @@ def test_a_bad_parameter_is_refused_and_changes_nothing(start: Callable[..., Rig
     assert not result.successful and name in result.reason
     rig.spin_for(0.2)
     assert rig.monitor.values() == before and len(rig.multipliers) == 1
-    assert rig.monitor._pids[0].gains.ki == before['ki']
+    assert rig.monitor._multipliers.controllers[0].gains.ki == before['ki']
 
 
 def test_hard_limit_stops_the_robot_once_an_episode(start: Callable[..., Rig]) -> None:
@@ -250,26 +277,142 @@ def test_a_stop_that_the_server_refused_is_asked_for_again(start: Callable[..., 
         rig.step(index, cost=True)
         rig.spin_for(0.15)
     rig.spin_until(lambda: rig.stops == 2)
-    rig.spin_until(lambda: rig.monitor._stopped_episode == 0)
+    rig.spin_until(lambda: 0 in rig.monitor._stop.done)
     rig.spin_for(0.6)
     rig.step(9, cost=True)
     rig.spin_for(0.3)
     assert rig.stops == 2
 
 
-def test_steps_of_another_run_are_said_to_be_ignored(start: Callable[..., Rig]) -> None:
-    """They count from 0 again: as duplicates they would go unnoticed, and cost nothing."""
+@pytest.mark.parametrize('begins', [200.0, 0.0])
+def test_another_run_is_said_and_counted_anew(start: Callable[..., Rig], begins: float) -> None:
+    """It counts from 0 again: as duplicates its costs would go unnoticed, the limit unkept."""
     rig = start()
-    for index in range(3):
-        rig.step(index, stamp=100.0 + index)
-    rig.spin_until(lambda: len(rig.costs) == 3)
+    rig.step(0, stamp=100.0)
+    for index in range(1, 4):
+        rig.step(index, stamp=100.0 + index, cost=True)
+    rig.spin_until(lambda: len(rig.costs) == 4)
     rig.sequence = 1
     rig.step(1, stamp=101.0)  # fetched by a learner: nothing to say about
     rig.spin_for(0.2)
-    assert not rig.monitor._problem
+    assert not rig.monitor._problem and len(rig.costs) == 4
     rig.sequence = 0
-    rig.step(0, stamp=200.0)
+    for index in range(3):
+        rig.step(index, stamp=begins + index, cost=True, flag=Flag(2 * (index == 2)))
+    rig.spin_until(lambda: len(rig.costs) == 7)
+    assert [c['episode_cost'][0] for c in rig.costs[4:]] == [0.0, 1.0, 2.0]
+    assert rig.costs[-1]['valid'][0]
     rig.spin_until(lambda: any('another run' in message for message in rig.diagnoses))
+    rig.spin_until(lambda: rig.values['other_runs'] == '1')
+
+
+def test_a_version_that_breaks_its_cost_bound_is_rolled_back_once(start: Callable[..., Rig]
+                                                                  ) -> None:
+    rig = start(rollback_cost=2.0)
+    rig.step(0, bundle_version=7)
+    for index in range(1, 14):
+        rig.step(index, cost=True, bundle_version=7)
+        if index == 10:
+            rig.spin_for(0.3)
+            assert rig.rollbacks == 0, 'twice the limit of 5 is not above it'
+    rig.spin_until(lambda: rig.rollbacks == 1)
+    rig.spin_for(1.0)
+    rig.step(14, cost=True, bundle_version=7)
+    rig.spin_until(lambda: 'rolled back' in rig.values.get('rollback', ''))
+    assert re.fullmatch(r'version 7: cost 1[1-3] above 10, rolled back', rig.values['rollback'])
+    assert rig.rollbacks == 1
+
+
+def test_a_version_does_not_answer_for_the_one_before_it(start: Callable[..., Rig]) -> None:
+    """Else a good new version is rolled back to the bad one that it replaced."""
+    rig = start(rollback_cost=2.0)
+    rig.step(0, bundle_version=7)
+    for index in range(1, 21):  # 10 of version 7's making, 10 of version 8's
+        rig.step(index, cost=True, bundle_version=7 if index < 10 else 8)
+    rig.spin_until(lambda: len(rig.costs) == 21)
+    rig.spin_for(0.2)
+    assert rig.costs[-1]['episode_cost'][0] == 20.0 and rig.rollbacks == 0
+    rig.step(21, cost=True, bundle_version=8)
+    rig.spin_until(lambda: rig.rollbacks == 1)
+    rig.spin_until(lambda: rig.values.get('rollback', '').startswith('version 8: cost 11'))
+
+
+def test_interventions_roll_a_version_back_and_a_refusal_is_named(start: Callable[..., Rig]
+                                                                  ) -> None:
+    rig = start(rollback_interventions=0.5)
+    rig.parent = False
+    for intervened in (5, 6):
+        for index in range(11):
+            rig.step(index, bundle_version=3, intervention=2 * (index < intervened),
+                     flag=Flag(2 * (index == 10)))
+        rig.episode += 1
+        rig.spin_for(0.3)
+        assert rig.rollbacks == (intervened == 6)
+    rig.spin_until(lambda: 'not rolled back' in rig.values.get('rollback', ''))
+    assert rig.values['rollback'] == \
+        'version 3: interventions 0.6 above 0.5, not rolled back: no parent'
+
+
+def test_an_intervention_costs_when_its_action_has_been_executed(
+        start: Callable[..., Rig], tmp_path: Path) -> None:
+    robot = robot_file(tmp_path, [
+        {'name': 'cost', 'terms': ['torque'], 'limit': 5.0},
+        {'name': 'corrections', 'terms': ['intervention'], 'limit': 0.25, 'kind': 'step'}])
+    rig = start(robot=robot)
+    rig.step(0, intervention=1)
+    rig.step(1)
+    rig.step(2, intervention=34)
+    rig.step(3)
+    rig.step(4, flag=Flag.TRUNCATED)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    assert [c['cost'][1] for c in rig.costs] == [0.0, 1.0, 0.0, 1.0, 0.0]
+    assert rig.costs[-1]['episode_cost'].tolist() == [0.0, 2.0]
+    assert rig.multipliers[-1]['cost'].tolist() == [0.0, 0.5], 'a mean over 4 steps'
+    assert rig.multipliers[-1]['multiplier'][1] > 0
+    result = rig.monitor.set_parameters([Parameter('corrections.cost_limit', value=0.5)])
+    assert result[0].successful
+    rig.spin_until(lambda: rig.multipliers[-1]['limit'][1] == 0.5)
+
+
+def test_a_discounted_limit_is_held_against_the_discounted_cost(start: Callable[..., Rig],
+                                                                tmp_path: Path) -> None:
+    robot = robot_file(tmp_path, [{'name': 'cost', 'terms': ['torque'], 'limit': 1.0,
+                                   'kind': 'discounted'}])
+    rig = start(robot=robot, gamma=0.5)
+    rig.step(0)
+    for index in range(1, 5):
+        rig.step(index, cost=True)
+    rig.step(5, flag=Flag.TRUNCATED)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    assert rig.costs[-1]['episode_cost'][0] == 4.0
+    assert rig.costs[-1]['discounted_cost'][0] == rig.multipliers[-1]['cost'][0] == 1.875
+
+
+def test_an_abort_does_not_count_the_last_state_twice(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.step(0, stamp=1.0)
+    rig.step(1, stamp=2.0, cost=True)
+    rig.step(2, stamp=2.0, cost=True, flag=Flag.ABORTED)
+    rig.spin_until(lambda: len(rig.costs) == 3)
+    assert rig.costs[-1]['episode_cost'][0] == 1.0
+
+
+def test_released_form_is_selectable_and_survives_a_restart(start: Callable[..., Rig],
+                                                            tmp_path: Path) -> None:
+    rig = start(pid_form='released', released_gain=1e-3, run_dir=str(tmp_path))
+    rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    expected = ReleasedPID(LIMIT, ReleasedGains(gain=1e-3)).update(10.0)
+    assert rig.multipliers[-1]['multiplier'][0] == pytest.approx(expected) and expected > 0
+    rig.monitor.finish()
+    again = CostMonitor(pid_form='released', released_gain=1e-3, run_dir=str(tmp_path))
+    rig.executor_.add_node(again)
+    assert again.trigger_configure() == OK and again.trigger_activate() == OK
+    rig.spin_until(lambda: len(rig.multipliers) == 3)
+    for name in ('multiplier', 'kp', 'i'):
+        assert rig.multipliers[-1][name] == rig.multipliers[-2][name]
+    again.finish()
+    again.destroy_node()
 
 
 def test_nan_in_a_step_is_refused_and_spoils_its_episode(start: Callable[..., Rig]) -> None:

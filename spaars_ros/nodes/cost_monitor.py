@@ -14,21 +14,15 @@
 
 """The cost monitor: what the robot's motion cost, and the multipliers that follow from it."""
 
-from functools import partial
-import json
-import os
 from pathlib import Path
-import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-from rclpy.client import Client
-from rclpy.task import Future
 from std_msgs.msg import Float64MultiArray
-from std_srvs.srv import Trigger
 
 from spaars_ros.config import ConfigError
+from spaars_ros.config import Constraint
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.ros import diagnostics
@@ -36,44 +30,21 @@ from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
-from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.monitor_parameters import gains_of
+from spaars_ros.ros.monitor_parameters import limit_parameter
+from spaars_ros.ros.monitor_parameters import PARAMETERS
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.patient_trigger import PatientTrigger
 from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.costs import EpisodeCosts
 from spaars_ros.safety.costs import StepCost
-from spaars_ros.safety.lagrangian import AdaptivePID
-from spaars_ros.safety.lagrangian import PIDGains
+from spaars_ros.safety.multipliers import COLUMNS
+from spaars_ros.safety.multipliers import Multipliers
+from spaars_ros.safety.rollback import VersionJudge
+from spaars_ros.safety.run_watch import RunWatch
 from spaars_ros.sim.tasks import ReachTask
 
-GAINS = PIDGains()
-ASK_AGAIN = 0.5  # s of wall time before an emergency stop without success is asked for again
-
-
-def _limit(name: str, limit: float, which: str) -> Param:
-    return Param(name, limit, f"limit of {which}; its default is the robot file's",
-                 unit='cost an episode', low=0.0, high=1e9, live=True)
-
-
-PARAMETERS = ParameterTable(
-    Param('robot', 'panda', 'robot file: a path, or the name of one that ships'),
-    Param('task', 'reach', 'task file: a path, or the name of one that ships'),
-    Param('run_dir', '', "run folder that keeps the controllers' state over a restart; '' keeps "
-          'none'),
-    _limit('cost_limit', 5.0, "the robot file's first constraint (`<constraint>.cost_limit` for "
-           'the others)'),
-    Param('stop_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is off',
-          unit='cost an episode', low=0.0, high=1e9, live=True),
-    Param('kp', GAINS.kp, 'multiplier for a relative excess of 1', low=0.0, high=1e3, live=True),
-    Param('ki', GAINS.ki, 'multiplier that a relative excess of 1 adds an episode', low=0.0,
-          high=1e3, live=True),
-    Param('kd', GAINS.kd, 'multiplier for a cost that grows by a limit an episode', low=0.0,
-          high=1e3, live=True),
-    Param('adaptation_rate', GAINS.rate, 'greatest relative change of kp and ki an episode; 0 '
-          'keeps the gains', low=0.0, high=0.1, live=True),
-    Param('setpoint', GAINS.setpoint, 'share of the limit at which the cost is held', low=0.05,
-          high=1.0, live=True),
-    Param('lambda_max', GAINS.lambda_max, 'greatest multiplier', low=0.0, high=1e6, live=True),
-)
+STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'stamp', 'intervention', 'bundle_version')
 
 
 class CostMonitor(ManagedNode):
@@ -83,7 +54,7 @@ class CostMonitor(ManagedNode):
         limit = PARAMETERS.params['cost_limit']
         fixed = [param for param in PARAMETERS.params.values() if param is not limit]
         self._made: list[Any] = []
-        self._pids: list[AdaptivePID] = []
+        self._multipliers: Multipliers | None = None
         super().__init__('cost_monitor', ParameterTable(*fixed), overrides=overrides)
         # The limits' names and defaults are the robot file's.
         try:
@@ -92,8 +63,9 @@ class CostMonitor(ManagedNode):
             constraints = []  # configure will say what is wrong with the file
         self._limits = ['cost_limit', *(f'{c.name}.cost_limit' for c in constraints[1:])]
         for name, constraint in zip(self._limits, constraints):
-            self.table.params[name] = _limit(name, constraint.limit, constraint.name)
-        self.table.declare(self)
+            self.table.params[name] = limit_parameter(name, constraint.limit,
+                                                      constraint.name, constraint.kind)
+            self.table.declare(self)  # one by one: declaring reads what the table holds
 
     def configure(self) -> None:
         """Load robot and task; raises what is wrong with them."""
@@ -101,38 +73,45 @@ class CostMonitor(ManagedNode):
         robot = load_robot(p['robot'])
         task = ReachTask(robot, load_task(p['task']))
         self._names = task.constraint_names
-        self._costs = EpisodeCosts(task)
-        self._observation, self._effort = task.observation_dim, len(robot.joints)
-        self._pids = [AdaptivePID(p[name], self._gains(p))
-                      for name, _ in zip(self._limits, self._names)]
-        self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
-        self._restore()
         count = len(self._names)
+        self._costs = EpisodeCosts(task, robot.constraints, gamma=p['gamma'])
+        self._judge = VersionJudge(robot.constraints, task.horizon, gamma=p['gamma'])
+        self._watch = RunWatch()
+        self._widths = {'observation': task.observation_dim, 'effort': len(robot.joints),
+                        **dict.fromkeys(STEP_FIELDS, 1)}
+        self._multipliers = self._make_multipliers(robot.constraints, task.horizon)
+        self._judge_by(p)
+        self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
+        if self._file is not None and self._file.exists():
+            self._multipliers.load(self._file)
         self._cost_codec = ArrayCodec({
             'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
-            'episode_cost': count})
+            'episode_cost': count, 'discounted_cost': count})
         self._multiplier_codec = ArrayCodec({
-            'episode': 1, **dict.fromkeys(('multiplier', 'limit', 'cost', 'p', 'i', 'd', 'kp',
-                                           'ki', 'kd'), count)})
+            'episode': 1, 'cost': count, **dict.fromkeys(COLUMNS, count)})
         self._step_codec: ArrayCodec | None = None
         self._last: StepCost | None = None
         self._finished = -1.0
-        self._finished_cost = np.zeros(count)
-        self._stopped_episode = -1
-        self._asked = (-1, 0.0)
-        self._newest_stamp = -np.inf
-        self._skipped = self._malformed = 0
-        self._problem = ''
+        self._measured = np.zeros(count)
+        self._skipped = self._malformed = self._runs = 0
+        self._problem = self._rollback = ''
+        self._create()
+
+    def _create(self) -> None:
         self._cost = self.create_publisher(Float64MultiArray, 'cost_monitor/cost',
                                            QOS['cost_monitor/cost'])
         self._multiplier = self.create_publisher(
             Float64MultiArray, 'cost_monitor/multiplier', QOS['cost_monitor/multiplier'])
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics',
                                                   QOS['/diagnostics'])
-        self._estop: 'Client[Any, Any]' = self.create_client(Trigger, 'policy_server/estop')
-        self._made = [self._cost, self._multiplier, self._diagnostics, self._estop,
-                      self.create_subscription(Float64MultiArray, 'policy_server/step',
-                                               self._on_step, QOS['policy_server/step'])]
+        self._stop = PatientTrigger(self, 'policy_server/estop', insist=True,
+                                    answered=self._on_stopped)
+        self._back = PatientTrigger(self, 'policy_server/rollback', insist=False,
+                                    answered=self._on_rolled_back)
+        self._made = [self._cost, self._multiplier, self._diagnostics, self._stop.client,
+                      self._back.client, self.create_subscription(
+                          Float64MultiArray, 'policy_server/step', self._on_step,
+                          QOS['policy_server/step'])]
 
     def activate(self) -> None:
         """Publish the multipliers as they stand."""
@@ -151,31 +130,38 @@ class CostMonitor(ManagedNode):
                 if destroy(made):
                     break
         self._made = []
-        self._pids = []
+        self._multipliers = None
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take limits and gains while running."""
+        """Take limits, gains and bounds while running."""
         self._values = self.values()
-        for name, pid in zip(self._limits, self._pids):
-            if name in values:
-                pid.set_limit(values[name])
-            pid.set_gains(self._gains(self._values))
-        if self._pids and self.is_active:
+        if self._multipliers is None:
+            return
+        self._multipliers.set_limits([self._values[name] for name in self._limits])
+        self._multipliers.set_gains(gains_of(self._values))
+        self._judge_by(self._values)
+        if self.is_active:
             self._publish_multipliers()
 
-    def _gains(self, p: dict[str, Any]) -> PIDGains:
-        return PIDGains(kp=p['kp'], ki=p['ki'], kd=p['kd'], rate=p['adaptation_rate'],
-                        lambda_max=p['lambda_max'], setpoint=p['setpoint'])
+    def _judge_by(self, p: dict[str, Any]) -> None:
+        self._judge.cost_multiple = p['rollback_cost']
+        self._judge.intervention_share = p['rollback_interventions']
+
+    def _make_multipliers(self, constraints: list[Constraint], horizon: int) -> Multipliers:
+        # One violation an episode, in the unit of the constraint's limit.
+        units = [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]
+        return Multipliers(self._names, [self._values[name] for name in self._limits], units,
+                           gains_of(self._values))
 
     def _on_step(self, msg: Float64MultiArray) -> None:
-        if not self.is_active:
+        if not self.is_active or self._multipliers is None:
             return
         try:
-            cost = self._account(msg)
+            row = self._decode(msg)
+            cost = self._account(row)
         except (CodecError, ValueError, KeyError) as error:
             self._malformed += 1
-            self._problem = f'step ignored: {error}'
-            self.get_logger().error(self._problem, throttle_duration_sec=5.0)
+            self._say(f'step ignored: {error}', each_step=True)
             return
         if cost is None:
             return
@@ -185,120 +171,105 @@ class CostMonitor(ManagedNode):
         self._last = cost
         self._cost.publish(self._cost_codec.encode_fields(
             sequence=cost.sequence, episode=cost.episode, ended=cost.ended, valid=cost.valid,
-            cost=cost.step, episode_cost=cost.total))
+            cost=cost.step, episode_cost=cost.total, discounted_cost=cost.discounted))
         self._stop_above(cost)
-        if not cost.ended:
-            return
-        if not cost.valid:
+        self._roll_back(cost, row)
+        if cost.ended and not cost.valid:
             self._skipped += 1
-            return
-        for pid, total in zip(self._pids, cost.total):
-            pid.update(float(total))
-        self._finished, self._finished_cost = cost.episode, cost.total
-        self._publish_multipliers()
-        self._save()
+        elif cost.ended:
+            self._multipliers.update(cost.measured)
+            self._finished, self._measured = cost.episode, cost.measured
+            self._publish_multipliers()
+            self._save()
 
-    def _account(self, msg: Float64MultiArray) -> StepCost | None:
-        """Count a step message; its labels say where the fields are, so no bundle is needed."""
+    def _decode(self, msg: Float64MultiArray) -> dict[str, Any]:
+        """Read a step message; its labels say where the fields are, so no bundle is needed."""
         if self._step_codec is None:
             codec = ArrayCodec.of_message(msg)
-            for name, width in (('observation', self._observation), ('effort', self._effort)):
+            for name, width in self._widths.items():
                 if codec.widths.get(name) != width:
                     raise CodecError('WRONG_SIZE', f'{name} has {codec.widths.get(name)} values, '
                                                    f'the task and robot file {width}')
             self._step_codec = codec
-        row = self._step_codec.decode(msg)
-        sequence, stamp = int(row['sequence'][0]), float(row['stamp'][0])
-        known, self._newest_stamp = self._newest_stamp, max(self._newest_stamp, stamp)
-        cost = self._costs.add(
-            sequence=sequence, episode=int(row['episode'][0]),
-            index=int(row['index'][0]), flag=int(row['flag'][0]),
-            observation=row['observation'], effort=row['effort'])
-        if cost is None and stamp > known:
-            self._problem = (f'step {sequence} is new, but has a number that was counted before: '
-                             'the policy server writes another run; configure this node again')
-            self.get_logger().error(self._problem, throttle_duration_sec=5.0)
-        return cost
+        row: dict[str, Any] = self._step_codec.decode(msg)
+        row.update({name: int(row[name][0]) for name in STEP_FIELDS if name != 'stamp'},
+                   stamp=float(row['stamp'][0]))
+        return row
+
+    def _account(self, row: dict[str, Any]) -> StepCost | None:
+        if self._watch.another(row['sequence'], row['stamp']):
+            self._runs += 1
+            self._costs.restart()
+            self._say(f'another run began, at step {row["sequence"]}: costs are counted anew, '
+                      'the multipliers stay as they are')
+        return self._costs.add(
+            **{name: row[name] for name in ('sequence', 'episode', 'index', 'flag', 'observation',
+                                            'effort', 'intervention', 'stamp')})
 
     def _stop_above(self, cost: StepCost) -> None:
         """Stop the robot, once an episode, when a constraint breaks its hard limit."""
         hard = self._values['stop_cost']
-        if hard <= 0 or cost.ended or cost.episode == self._stopped_episode \
+        if hard <= 0 or cost.ended or cost.episode in self._stop.done \
                 or not (cost.total > hard).any():
             return
         name = self._names[int(np.argmax(cost.total))]
-        self._problem = (f'episode {cost.episode} stopped: {name} {cost.total.max():g} is above '
-                         f'stop_cost {hard:g}')
-        self.get_logger().error(self._problem, throttle_duration_sec=ASK_AGAIN)
-        episode, at = self._asked
-        now = time.monotonic()
-        if self._estop.service_is_ready() and (episode != cost.episode or now - at > ASK_AGAIN):
-            self._asked = (cost.episode, now)
-            self._estop.call_async(Trigger.Request()).add_done_callback(
-                partial(self._on_stopped, cost.episode))
+        self._say(f'episode {cost.episode} stopped: {name} {cost.total.max():g} is above '
+                  f'stop_cost {hard:g}', each_step=True)
+        self._stop.ask(cost.episode)
 
-    def _on_stopped(self, episode: int, future: 'Future[Any]') -> None:
-        """Ask no more in this episode, if the server did stop."""
-        answer = future.result()
-        if answer is not None and answer.success:
-            self._stopped_episode = episode
+    def _on_stopped(self, episode: int, success: bool, reason: str) -> None:
+        if not success:
+            self._say(f'episode {episode} was not stopped: {reason}')
+
+    def _roll_back(self, cost: StepCost, row: dict[str, Any]) -> None:
+        """Ask the server, once a version, to go back when a version breaks a bound."""
+        assert self._multipliers is not None
+        breach = self._judge.add(cost, self._multipliers.limits, version=row['bundle_version'],
+                                 intervention=row['intervention'])
+        if breach is None or breach.version in self._back.done:
+            return
+        self._rollback = str(breach)
+        self._say(f'rollback asked for, {breach}', each_step=True)
+        self._back.ask(breach.version)
+
+    def _on_rolled_back(self, version: int, success: bool, reason: str) -> None:
+        self._rollback += ', rolled back' if success else f', not rolled back: {reason}'
+        self._say(self._rollback)
+
+    def _say(self, problem: str, *, each_step: bool = False) -> None:
+        """Log a problem, and show it in the next diagnostics."""
+        self._problem = problem
+        if each_step:
+            self.get_logger().error(problem, throttle_duration_sec=5.0)
         else:
-            reason = 'no answer' if answer is None else answer.message
-            self._problem = f'episode {episode} was not stopped: {reason}'
-            self.get_logger().error(self._problem)
+            self.get_logger().error(problem)
 
     def _publish_multipliers(self) -> None:
-        of = {name: [getattr(pid, attribute) for pid in self._pids] for name, attribute in (
-            ('multiplier', 'value'), ('limit', 'limit'), ('p', 'p_term'), ('i', 'i_term'),
-            ('d', 'd_term'), ('kp', 'kp'), ('ki', 'ki'), ('kd', 'kd'))}
+        assert self._multipliers is not None
         self._multiplier.publish(self._multiplier_codec.encode_fields(
-            episode=self._finished, cost=self._finished_cost, **of))
-
-    def _restore(self) -> None:
-        """Continue the controllers of an earlier start; raises ValueError on a damaged file."""
-        if self._file is None or not self._file.exists():
-            return
-        try:
-            content = json.loads(self._file.read_text())
-            if set(content) != set(self._names):
-                raise ValueError(f'constraints {sorted(content)}, the robot file has '
-                                 f'{self._names}')
-            for name, pid in zip(self._names, self._pids):
-                pid.load_state_dict(content[name])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{self._file}: {error}; without the file the multipliers start '
-                             'from 0') from None
-        for parameter, pid in zip(self._limits, self._pids):
-            # What the operator sets now wins over what was set then.
-            pid.set_gains(self._gains(self._values))
-            pid.set_limit(self._values[parameter])
+            episode=self._finished, cost=self._measured, **self._multipliers.columns()))
 
     def _save(self) -> None:
-        if self._file is None:
+        if self._file is None or self._multipliers is None:
             return
-        fresh = self._file.with_suffix('.tmp')
         try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with open(fresh, 'w') as file:
-                json.dump({name: pid.state_dict()
-                           for name, pid in zip(self._names, self._pids)}, file)
-                file.flush()
-                os.fsync(file.fileno())  # or a power loss may leave an empty file of that name
-            fresh.replace(self._file)
+            self._multipliers.save(self._file)
         except OSError as error:
-            self._problem = f'{self._file}: {error.strerror}'
-            self.get_logger().error(self._problem, throttle_duration_sec=60.0)
+            self._say(f'{self._file}: {error.strerror}', each_step=True)
 
     def _diagnose(self) -> None:
-        values: dict[str, object] = {'skipped_episodes': self._skipped,
-                                     'malformed_steps': self._malformed}
+        assert self._multipliers is not None
+        values: dict[str, object] = {
+            'skipped_episodes': self._skipped, 'malformed_steps': self._malformed,
+            'other_runs': self._runs, 'rollback': self._rollback}
         level, message = diagnostics.OK, 'within limits'
-        for index, (name, pid) in enumerate(zip(self._names, self._pids)):
-            total = float(self._finished_cost[index])
-            values.update({f'{name}.cost': total, f'{name}.limit': pid.limit,
-                           f'{name}.multiplier': pid.value})
-            if total > pid.limit:
-                level, message = diagnostics.WARN, f'{name} {total:g} above {pid.limit:g}'
+        columns = self._multipliers.columns()
+        for name, cost, limit, multiplier in zip(self._names, self._measured, columns['limit'],
+                                                 columns['multiplier']):
+            values.update({f'{name}.cost': float(cost), f'{name}.limit': limit,
+                           f'{name}.multiplier': multiplier})
+            if cost > limit:
+                level, message = diagnostics.WARN, f'{name} {cost:g} above {limit:g}'
         if self._last is not None:
             values.update(sequence=self._last.sequence, episode=self._last.episode)
         if self._problem:

@@ -14,11 +14,13 @@
 
 """What an episode cost, counted from its step records and nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 
@@ -34,17 +36,23 @@ class CostTask(Protocol):
 
 @dataclass(frozen=True)
 class StepCost:
-    """The cost of one record, and of its episode so far."""
+    """The cost of one record, and of its episode so far; arrays (C,)."""
 
     sequence: int
     episode: int
+    index: int
     step: Array
-    """(C,) cost of this record's state; 0 for an episode's first, which no action reached."""
+    """Cost of this record's state and of the filter's intervention on the way there; 0 for an
+    episode's first, which no action reached."""
     total: Array
-    """(C,) cost of the episode so far."""
+    """Undiscounted sum over the episode so far."""
+    discounted: Array
+    """The same with the cost of index i weighted by gamma^(i - 1)."""
+    measured: Array
+    """What each constraint's limit is about: total, discounted, or the mean cost a step."""
     ended: bool
     valid: bool
-    """The episode is whole and ended by itself: its total may drive a multiplier."""
+    """The episode is whole and ended by itself: what it measured may drive a multiplier."""
     gap: bool
     """This record did not follow the one before."""
 
@@ -53,18 +61,39 @@ class EpisodeCosts:
     """
     Account per step and per episode; duplicates are dropped, gaps spoil the episode.
 
-    A record's cost is that of the state it observes, so an episode's sum leaves out index 0.
+    A record's cost is that of the state it observes, so an episode's sum leaves out index 0. A
+    record's intervention concerns the action that it holds, so it counts with the next record.
+
+    :param constraints: the robot file's, in the task's order; without them every limit is about
+        the episode's sum, and interventions cost nothing
+    :param gamma: discount a tick, 0 to 1
     """
 
-    def __init__(self, task: CostTask) -> None:
+    def __init__(self, task: CostTask, constraints: Sequence[Constraint] = (), *,
+                 gamma: float = 1.0) -> None:
         self._task = task
+        self._gamma = gamma
+        count = len(task.constraint_names)
+        kinds = [c.kind for c in constraints] or ['episode'] * count
+        self._kinds = np.asarray([('episode', 'discounted', 'step').index(k) for k in kinds], int)
+        self._intervention = np.asarray(
+            [float('intervention' in c.terms) for c in constraints] or np.zeros(count))
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what was counted: another run begins."""
         self._sequence = -1
         self._episode = -1
-        self._total = np.zeros(len(task.constraint_names))
+        self._index = -1
+        self._total = np.zeros(len(self._task.constraint_names))
+        self._discounted = np.zeros_like(self._total)
+        self._intervened = False
+        self._stamp: float | None = None
         self._whole = False
 
     def add(self, *, sequence: int, episode: int, index: int, flag: int, observation: Array,
-            effort: Array) -> StepCost | None:
+            effort: Array, intervention: int = 0, stamp: float | None = None
+            ) -> StepCost | None:
         """
         Count one record: observation (n,) and effort (d,) as recorded; None for a duplicate.
 
@@ -78,16 +107,37 @@ class EpisodeCosts:
         if episode != self._episode:
             self._episode = episode
             self._total = np.zeros_like(self._total)
+            self._discounted = np.zeros_like(self._total)
             self._whole = index == 0  # joined in the middle, or lost its beginning
+            self._intervened = False
         elif gap:
-            self._whole = False
+            self._whole = self._intervened = False
+        # An episode that is closed between two ticks shows its last state a second time.
+        again = flag == Flag.ABORTED and stamp is not None and stamp == self._stamp
+        self._stamp = stamp
         cost = np.zeros_like(self._total)
-        if index > 0:
-            cost = np.asarray(self._task.costs(observation, effort), dtype=np.float64)
+        if index > 0 and not again:
+            cost = np.asarray(self._task.costs(observation, effort), dtype=np.float64) \
+                + self._intervened * self._intervention
+        self._intervened = intervention != 0
         if not np.isfinite(cost).all():
             self._whole = False
             raise ValueError(f'cost of step {sequence} is {cost}')
         self._total = self._total + cost
+        self._discounted = self._discounted + self._gamma ** max(index - 1, 0) * cost
+        measured = np.choose(self._kinds, [self._total, self._discounted,
+                                           self._total / max(index, 1)])
         ended = flag != Flag.RUNNING
         valid = ended and self._whole and flag != Flag.ABORTED
-        return StepCost(sequence, episode, cost, self._total.copy(), ended, valid, gap)
+        return StepCost(sequence, episode, index, cost, self._total, self._discounted, measured,
+                        ended, valid, gap)
+
+
+def intervention_costs(constraints: Sequence[Constraint], interventions: Array) -> Array:
+    """
+    Return the cost (..., C) that the filter's interventions add to transitions.
+
+    :param interventions: (...) the field of the records that hold the transitions' actions
+    """
+    counts = np.asarray([float('intervention' in c.terms) for c in constraints])
+    return np.asarray((np.asarray(interventions) != 0)[..., None] * counts)

@@ -18,6 +18,7 @@ from collections import deque
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import fields
+from dataclasses import InitVar
 import math
 from typing import Any
 
@@ -27,7 +28,7 @@ import numpy as np
 @dataclass(frozen=True)
 class PIDGains:
     """
-    Gains on the relative excess e = (C - setpoint d) / max(d, 1), one update an episode.
+    Gains on the relative excess e = (C - setpoint d) / max(d, unit), one update an episode.
 
     With these gains e = 1 brings lambda to about 1.1 in 15 episodes
     (simulated: 0.5 after 6, 2.1 after 30), and a cost of half the limit takes it back.
@@ -39,13 +40,29 @@ class PIDGains:
     """Multiplier that a relative excess of 1 adds an episode."""
     kd: float = 0.05
     """Multiplier for a cost that grows by one limit an episode."""
-    rate: float = 0.05
-    """Greatest relative change of kp and ki an episode; 0 keeps the gains fixed."""
+    kp_rate: float = 0.05
+    """Greatest relative change of kp an episode, 0 to 0.1; 0 keeps it fixed."""
+    ki_rate: float = 0.05
+    """Greatest relative change of ki an episode, 0 to 0.1."""
+    kd_rate: float = 0.05
+    """Greatest relative change of kd an episode, 0 to 0.1."""
+    kb: float = 1.0
+    """Share of what lambda lies beyond its cap that is taken back from I, 0 to 1."""
+    deadband: float = 0.0
+    """Relative excess within which I rests."""
     lambda_max: float = 20.0
     """The multiplier is never above."""
     setpoint: float = 0.7
     """Share of the limit at which the cost is held: held at the limit itself, every second
     episode would be above it."""
+    rate: InitVar[float | None] = None
+    """All three rates at once; 0 is a plain PID."""
+
+    def __post_init__(self, rate: float | None) -> None:
+        """Give the three rates one value, if one was given."""
+        if rate is not None:
+            for name in ('kp_rate', 'ki_rate', 'kd_rate'):
+                object.__setattr__(self, name, rate)
 
 
 SMOOTH = 0.7
@@ -56,19 +73,20 @@ SPAN = 10.0
 """A gain stays within this factor of the value that was set."""
 SETTLE = 0.02
 """Share of its distance to the set value that kd goes back an episode."""
-UNIT = 1.0
-"""Cost an episode by which an excess is measured where the limit is smaller, 0 included."""
 
 
 class AdaptivePID:
     """
     One constraint's multiplier; safe form of `algorithms.md` section 5.2 (reconstructed there).
 
-    With u = max(d, 1), e = (C - setpoint d) / u and smoothed P, M (factor 0.7, M of C / u):
+    With u = max(d, unit), e = (C - setpoint d) / u, smoothed P and M (factor 0.7, M of C / u)
+    and e' = sign(e) max(|e| - deadband, 0):
 
-        I      <- clip(I + K_i e, 0, lambda_max)   unless saturated and e pushes further
+        I      <- max(0, I + K_i e')
         D      <- max(0, M_t - M_{t-1})            of the measurement: a new limit d is no kick
-        lambda <- clip(K_p max(P, 0) + I + K_d D, 0, lambda_max)
+        v      =  K_p max(P, 0) + I + K_d D
+        lambda <- min(v, lambda_max)
+        I      <- max(0, I + K_b (lambda - v))     back-calculation: no windup at the cap
         K_p,i  <- K_p,i clip(1 + rate tanh((m - setpoint d) / u), 0.9, 1.1),
                                                    m = mean of the last 10 C
         K_d    <- K_d clip(1 + rate tanh(s / u - 0.5), 0.9, 1.1), drawn 2 % back to its set value
@@ -77,18 +95,24 @@ class AdaptivePID:
     10 of the value set. P takes only the excess: a cost under the limit unwinds I, and does not
     also work against it. Costs that are not finite are refused, not smoothed in.
 
-    :param limit: d, cost an episode, >= 0
+    An operator's change makes no kick: a new limit enters P through its smoothing and I by K_i,
+    never at once; what a new K_p would add to P is taken from I, as far as there is any.
+
+    :param limit: d, the measured cost that is allowed, >= 0
+    :param unit: cost by which an excess is measured where the limit is smaller, 0 included
     """
 
-    def __init__(self, limit: float, gains: PIDGains | None = None) -> None:
+    def __init__(self, limit: float, gains: PIDGains | None = None, *, unit: float = 1.0
+                 ) -> None:
         self.gains = gains or PIDGains()
         self.value = 0.0
         """lambda."""
         self.kp, self.ki, self.kd = self.gains.kp, self.gains.ki, self.gains.kd
         self.p_term = self.i_term = self.d_term = 0.0
         self.updates = 0
-        self._error = 0.0
-        self._smooth: float | None = None
+        self._unit = unit
+        self._error: float | None = None
+        self._smooth = 0.0
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self.limit = limit
         self.set_limit(limit)
@@ -96,16 +120,16 @@ class AdaptivePID:
     @property
     def unit(self) -> float:
         """Return the cost by which an excess is measured."""
-        return max(self.limit, UNIT)
+        return max(self.limit, self._unit)
 
     @property
     def target(self) -> float:
-        """Return the cost an episode that is aimed at."""
+        """Return the cost that is aimed at."""
         return self.gains.setpoint * self.limit
 
     def set_limit(self, limit: float) -> None:
         """
-        Take another limit; lambda stays as it is until the next episode.
+        Take another limit; lambda stays as it is, and goes on from there.
 
         Raises ValueError on a limit that is negative or not finite.
         """
@@ -113,16 +137,19 @@ class AdaptivePID:
             raise ValueError(f'cost limit {limit}: has to be finite and not negative')
         old = self.unit
         self.limit = limit
-        # The smoothed error belongs to the old limit, and the smoothed cost to its unit.
-        if self._smooth is not None:
-            self._smooth *= old / self.unit
-            self._error = self._smooth - self.target / self.unit
+        # The smoothed cost is in the old limit's unit: unscaled it would look like a jump of
+        # the cost. The smoothed error is left as it is, and so P where it was.
+        self._smooth *= old / self.unit
 
     def set_gains(self, gains: PIDGains) -> None:
         """Take other gains; a gain that was changed starts from its new value."""
         for name in ('kp', 'ki', 'kd'):
             if getattr(gains, name) != getattr(self.gains, name):
                 setattr(self, name, getattr(gains, name))
+        proportional = self.kp * max(0.0, self._error or 0.0)
+        if gains.kp != self.gains.kp:
+            self.i_term = max(0.0, self.i_term + self.p_term - proportional)
+            self.p_term = proportional
         self.gains = gains
         self.i_term = min(self.i_term, gains.lambda_max)
         self.value = min(self.value, gains.lambda_max)
@@ -135,35 +162,35 @@ class AdaptivePID:
         """
         if not math.isfinite(cost) or cost < 0:
             raise ValueError(f'episode cost {cost}: has to be finite and not negative')
+        gains = self.gains
         error = (cost - self.target) / self.unit
         scaled = cost / self.unit
-        first = self._smooth is None
-        before = scaled if first else float(self._smooth)  # type: ignore[arg-type]
+        first = self._error is None
+        before = scaled if first else self._smooth
         self._smooth = SMOOTH * before + (1.0 - SMOOTH) * scaled
-        self._error = error if first else SMOOTH * self._error + (1.0 - SMOOTH) * error
+        known = error if self._error is None else self._error
+        self._error = SMOOTH * known + (1.0 - SMOOTH) * error
         self.p_term = self.kp * max(0.0, self._error)
         self.d_term = self.kd * max(0.0, self._smooth - before)
-        top = self.gains.lambda_max
-        # Conditional integration: at a bound, only what leads away from it.
-        saturated = self.p_term + self.i_term + self.d_term >= top and error > 0
-        if not saturated:
-            self.i_term = min(max(self.i_term + self.ki * error, 0.0), top)
-        self.value = min(max(self.p_term + self.i_term + self.d_term, 0.0), top)
+        felt = math.copysign(max(abs(error) - gains.deadband, 0.0), error)
+        self.i_term = max(0.0, self.i_term + self.ki * felt)
+        asked = self.p_term + self.i_term + self.d_term
+        self.value = min(asked, gains.lambda_max)
+        self.i_term = max(0.0, self.i_term + gains.kb * (self.value - asked))
         self.updates += 1
         self._recent.append(cost)
         self._adapt()
         return self.value
 
     def _adapt(self) -> None:
-        rate = self.gains.rate
-        if rate == 0.0:
-            return
+        gains = self.gains
         mean, spread = float(np.mean(self._recent)), float(np.std(self._recent))
-        common = _factor(rate, (mean - self.target) / self.unit)
-        self.kp = _within(self.kp * common, self.gains.kp)
-        self.ki = _within(self.ki * common, self.gains.ki)
-        kd = self.kd * _factor(rate, spread / self.unit - 0.5)
-        self.kd = _within(kd + SETTLE * (self.gains.kd - kd), self.gains.kd)
+        excess = (mean - self.target) / self.unit
+        self.kp = _within(self.kp * _factor(gains.kp_rate, excess), gains.kp)
+        self.ki = _within(self.ki * _factor(gains.ki_rate, excess), gains.ki)
+        if gains.kd_rate:
+            kd = self.kd * _factor(gains.kd_rate, spread / self.unit - 0.5)
+            self.kd = _within(kd + SETTLE * (gains.kd - kd), gains.kd)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs, as JSON-able values."""
@@ -179,8 +206,8 @@ class AdaptivePID:
             raise ValueError(f'controller state differs in {sorted(expected ^ set(state))}')
         if set(state['gains']) != {field.name for field in fields(PIDGains)}:
             raise ValueError(f'controller gains {sorted(state["gains"])}')
-        numbers = [state[name] for name in expected - {'gains', 'smooth', 'recent'}]
-        numbers += [*state['gains'].values(), *state['recent'], state['smooth'] or 0.0]
+        numbers = [state[name] for name in expected - {'gains', 'error', 'recent'}]
+        numbers += [*state['gains'].values(), *state['recent'], state['error'] or 0.0]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError('controller state is not finite')
         self.gains = PIDGains(**state['gains'])
@@ -189,8 +216,8 @@ class AdaptivePID:
         self.kp, self.ki, self.kd = (float(state[name]) for name in ('kp', 'ki', 'kd'))
         self.p_term, self.i_term, self.d_term = (
             float(state[name]) for name in ('p_term', 'i_term', 'd_term'))
-        self._error = float(state['error'])
-        self._smooth = None if state['smooth'] is None else float(state['smooth'])
+        self._error = None if state['error'] is None else float(state['error'])
+        self._smooth = float(state['smooth'])
         self._recent = deque((float(cost) for cost in state['recent']), maxlen=WINDOW)
         self.updates = int(state['updates'])
 

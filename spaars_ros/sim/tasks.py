@@ -132,9 +132,15 @@ class ReachTask:
         }
 
     def costs(self, next_observation: Array, effort: Array) -> Array:
-        """Return the cost (..., C) of the state reached, one column a constraint."""
+        """
+        Return the cost (..., C) of the state reached, one column a constraint.
+
+        What the filter did is not in the state: `intervention_costs` of safety/costs.py adds it.
+        """
         terms = self.cost_terms(next_observation, effort)
-        columns = [sum(terms[name] for name in c.terms) for c in self.robot.constraints]
+        none = np.zeros(next_observation.shape[:-1])
+        columns = [sum((terms[name] for name in c.terms if name in terms), none)
+                   for c in self.robot.constraints]
         if not columns:
             return np.zeros((*next_observation.shape[:-1], 0))
         return np.stack([np.asarray(column) for column in columns], axis=-1)
