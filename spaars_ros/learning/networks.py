@@ -21,6 +21,8 @@ from torch import nn
 from torch import Tensor
 import torch.nn.functional as functional
 
+from spaars_ros.learning.ensemble import ensemble_values
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU between them, (B, inputs) -> (B, outputs)."""
@@ -132,7 +134,7 @@ class EnsembleCritic(nn.Module):
                  depth: int = 2) -> None:
         super().__init__()
         sizes = [observation + action] + [width] * depth + [values]
-        self.heads, self.values = heads, values
+        self.heads, self.values, self.normalise = heads, values, True
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for a, b in zip(sizes[:-1], sizes[1:]):
@@ -142,13 +144,8 @@ class EnsembleCritic(nn.Module):
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the values of every head."""
-        x = torch.cat([observation, action], -1)
-        x = torch.matmul(x, self.weights[0]) + self.biases[0]
-        for weight, bias in zip(self.weights[1:], self.biases[1:]):
-            # No affine part: the next layer has one, and memory traffic is what costs here.
-            x = functional.relu(functional.layer_norm(x, x.shape[-1:]), inplace=True)
-            x = torch.baddbmm(bias, x, weight)
-        return x
+        return ensemble_values(torch.cat([observation, action], -1), list(self.weights),
+                               list(self.biases), self.normalise)
 
 
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
