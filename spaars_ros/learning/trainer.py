@@ -95,7 +95,9 @@ class Trainer:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         limits = self.task.constraint_limits if self.task is not None else \
             [] if cost_limit is None else [cost_limit]
-        self.controllers = [AdaptivePID(limit) for limit in limits]
+        # SAC-Lagrangian and its kin differ in nothing else but these gains.
+        gains = getattr(self.algorithm, 'gains', None)
+        self.controllers = [AdaptivePID(limit, gains) for limit in limits]
         self.cost_limit = limits[0] if len(limits) else None
         self.rng = np.random.default_rng([seed, 7])
         self.offline_done = self.steps = self.updates = self.episode = 0
