@@ -181,6 +181,11 @@ class Trainer:
                 self.save()
         return self.summary()
 
+    def close(self) -> None:
+        """Close both environments."""
+        self.env.close()
+        self._test_env.close()
+
     def _train_offline(self, say: Callable[[str], None]) -> None:
         total, began = self.algorithm.offline_steps, time.monotonic()
         aligned = self.training.cvae_steps + self.training.iql_steps
