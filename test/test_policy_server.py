@@ -374,7 +374,7 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     position = np.array(rig.robot.home)
     position[0] = rig.robot.limits.position[0][1] - room
     now = rig.get_clock().now().nanoseconds
-    server._responder.watchdog._newest = now
+    server._responder.watches.stamps._newest = now
     server._responder._sent = (now, server._loop.filter.last)
     server._responder.supervisor._state = replace(state, position=position, stamp_ns=now)
     begin = time.monotonic()
@@ -675,14 +675,16 @@ def test_a_clock_that_jumps_back_stops(start: Callable[..., Rig]) -> None:
 
 
 def test_joint_states_from_the_future_stop(start: Callable[..., Rig]) -> None:
-    rig = start()
+    rig = start(active=False)
 
     def ahead(msg: JointState) -> JointState:
         msg.header.stamp.sec += 100
         return msg
 
     rig.mutate = ahead
+    assert rig.server.trigger_configure() == OK and rig.server.trigger_activate() == OK
     rig.spin_until(lambda: rig.code == 'CLOCK_AHEAD')
+    assert 'CLOCK_AHEAD' in rig.call('policy_server/reset').message
 
 
 @pytest.mark.parametrize('answer', ['false', 'nothing'])

@@ -21,6 +21,8 @@ import time
 import traceback
 from typing import Any
 
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -42,6 +44,7 @@ from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.commands import CommandWriter
+from spaars_ros.ros.cost_listener import CostListener
 from spaars_ros.ros.exclusive import ExclusiveCommand
 from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.ros.lifecycle import ManagedNode
@@ -57,7 +60,7 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 from spaars_ros.safety.supervisor import Supervisor
-from spaars_ros.safety.watchdog import Watchdog
+from spaars_ros.safety.watches import Watches
 from spaars_ros.sim.tasks import ReachTask
 
 
@@ -75,6 +78,7 @@ class PolicyServer(ManagedNode):
     def configure(self) -> None:
         """Load robot, task, bundle and spool; raises what is wrong with them."""
         p = self._values = self.values()
+        self._sim_time = bool(self.get_parameter('use_sim_time').value)
         robot = self._robot = load_robot(p['robot'])
         settings = load_task(p['task'])
         task = ReachTask(robot, settings)
@@ -130,6 +134,7 @@ class PolicyServer(ManagedNode):
                                       QOS['learner/policy']))
         make(self.create_subscription(Float64MultiArray, 'learner/fetch', self._on_fetch,
                                       QOS['learner/fetch']))
+        make(CostListener(self, self._on_cost).subscription)
         make(self.create_service(Trigger, 'policy_server/estop', self._on_estop))
         make(self.create_service(Trigger, 'policy_server/reset', self._on_reset))
         make(self.create_service(Trigger, 'policy_server/rollback', self._on_rollback))
@@ -150,13 +155,18 @@ class PolicyServer(ManagedNode):
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
                                   service=bool(p['reset_service'])),
-            watchdog=Watchdog(p['max_observation_age']), reporter=self._reporter,
+            watches=Watches(self._robot, self.values(), wall=not self._sim_time),
+            now=lambda: self.get_clock().now().nanoseconds, reporter=self._reporter,
             succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer')
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()
-        self._timers_on = [self.create_timer(self._robot.period, self._on_timer),
-                           self.create_timer(1.0, self._diagnose)]
+        # A system clock set back would hold its timers for as long: no braking, no watch.
+        self._steady = (self.get_clock() if self._sim_time
+                        else Clock(clock_type=ClockType.STEADY_TIME))
+        self._timers_on = [
+            self.create_timer(self._robot.period, self._on_timer, clock=self._steady),
+            self.create_timer(1.0, self._diagnose, clock=self._steady)]
         self._reporter.announce(self._responder.supervisor.phase)
 
     def deactivate(self) -> None:
@@ -173,6 +183,11 @@ class PolicyServer(ManagedNode):
         for publisher in (self._writer.publisher, self._steps):
             publisher.wait_for_all_acked(Duration(seconds=0.5))
         self._reporter.announce(self._responder.supervisor.phase, 'not active')
+
+    def changed(self, values: dict[str, Any]) -> None:
+        """Take the cost limit while running."""
+        if self.is_active and 'max_episode_cost' in values:
+            self._responder.watches.cost.limit = values['max_episode_cost']
 
     def cleanup(self) -> None:
         """Close threads, spool and topics."""
@@ -197,11 +212,15 @@ class PolicyServer(ManagedNode):
         else:
             self._responder.on_state(state, arrived)
 
+    def _on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
+        if self.is_active:
+            self._responder.on_cost(sequence, episode, costs)
+
     def _on_timer(self) -> None:
         begin = time.monotonic()
         if self._reset is not None:
             self._reset.check(begin)
-        self._responder.on_period(begin, self.get_clock().now().nanoseconds)
+        self._responder.on_period(begin, self._steady.now().nanoseconds)
 
     def _on_estop(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
@@ -216,8 +235,7 @@ class PolicyServer(ManagedNode):
         if not self.is_active:
             response.message = 'the policy server is not active'
             return response
-        cause = self._responder.resume(self.get_clock().now().nanoseconds,
-                                       self._exclusive.cause())
+        cause = self._responder.resume(self._exclusive.cause())
         response.success = cause is None
         response.message = 'running' if cause is None else f'the cause persists: {cause}'
         if cause is None and self._reset is not None:
@@ -245,8 +263,10 @@ class PolicyServer(ManagedNode):
         second = self._exclusive.cause()
         if second is not None:
             self._responder.trip(second)
-        self._reporter.diagnose(self._responder.supervisor.phase,
-                                self._responder.watchdog.out_of_order)
+        self._responder.probe()
+        watches = self._responder.watches
+        self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
+                                watches.cost.silence(time.monotonic()))
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
         if len(msg.data) != 2:

@@ -14,6 +14,7 @@
 
 """What the policy server tells people: its status on change, its diagnostics once a second."""
 
+from collections.abc import Mapping
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -26,6 +27,7 @@ from spaars_ros.policy.succession import Succession
 from spaars_ros.ros import diagnostics
 from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 from spaars_ros.safety.supervisor import Phase
 
@@ -75,8 +77,13 @@ class ServerReporter:
         self._send(self.status, diagnostics.status(
             'policy_server', level, message or (str(stop) if stop else phase.value), **values))
 
-    def diagnose(self, phase: Phase, out_of_order: int) -> None:
-        """Publish rate, latency, bundle, learner, spool and filter counts."""
+    def diagnose(self, phase: Phase, counts: Mapping[str, int], silence: Stop | None) -> None:
+        """
+        Publish rate, latency, bundle, learner, spool, watches and filter counts.
+
+        :param counts: of the watches
+        :param silence: what is to be said of the cost monitor, if anything
+        """
         while self._intake.refusals:
             self._node.get_logger().warning(f'bundle refused: {self._intake.refusals.pop(0)}')
         learner = self._node.count_publishers(self._learner_topic) > 0
@@ -87,6 +94,8 @@ class ServerReporter:
             level, message = diagnostics.ERROR, str(stop)
         elif self._spool.error:
             level, message = diagnostics.WARN, f'spool: {self._spool.error}'
+        elif silence is not None:
+            level, message = diagnostics.WARN, str(silence)
         elif self._learner_seen and not learner:
             level, message = diagnostics.WARN, f'learner gone: running bundle version {version}'
         elif self._succession.rolled_back_from > version:
@@ -107,7 +116,8 @@ class ServerReporter:
             rolled_back_from=self._succession.rolled_back_from,
             refusal=self._intake.last_refusal, learner_connected=learner,
             spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
-            out_of_order=out_of_order, **self._loop.filter.counts))
+            cost_monitor='' if silence is None else str(silence), **counts,
+            **self._loop.filter.counts))
 
     def _send(self, publisher: object, one: DiagnosticStatus) -> None:
         stamp = self._node.get_clock().now().to_msg()

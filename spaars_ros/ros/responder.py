@@ -233,6 +233,7 @@ class Responder:
         answer = self.supervisor.answer(state)
         self._send(answer.command, state.stamp_ns)
         end = time.monotonic()
+        age = (self._now() - state.stamp_ns) * 1e-9
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
         self._record(answer.record)
@@ -240,6 +241,9 @@ class Responder:
         if self.supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
         self._reporter.announce(self.supervisor.phase)
+        slow = self.watches.timing.add(age, time.monotonic() - begin)
+        if slow is not None:
+            self.trip(slow)
 
     def _keep_on(self, now: int) -> None:
         """Send what a period of the timer needs that has no new joint_states to answer."""
