@@ -22,12 +22,17 @@ from typing import Optional
 
 import typer
 
+from spaars_ros.commands import bench_operator
+from spaars_ros.commands import bench_theory
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import plain
 from spaars_ros.commands.common import write_json
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   help='Measure; every benchmark prints JSON.')
+
+app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
+app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
 
 Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
 

@@ -61,6 +61,12 @@ def write_json(path: Path | None, content: Any) -> None:
         path.write_text(json.dumps(plain(content), indent=2) + '\n')
 
 
+def report(result: Any, path: Path | None) -> None:
+    """Print a result as JSON and write it when a path is given; raises OSError."""
+    typer.echo(json.dumps(plain(result), indent=2))
+    write_json(path, result)
+
+
 def overrides_of(pairs: list[str]) -> dict[str, Any]:
     """Return name -> value of NAME=VALUE pairs, values as YAML; raises ValueError."""
     import yaml
