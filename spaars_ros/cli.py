@@ -20,6 +20,7 @@ from spaars_ros.commands import bench
 from spaars_ros.commands import collect
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
+from spaars_ros.commands import keys
 from spaars_ros.commands import pretrain
 from spaars_ros.commands import train
 
@@ -33,6 +34,7 @@ app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.add_typer(bench.app, name='bench')
+app.add_typer(keys.app, name='keys')
 
 
 def main() -> None:

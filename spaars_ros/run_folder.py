@@ -41,6 +41,8 @@ from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
 
@@ -70,6 +72,9 @@ class RunOptions:
     joint_states: str = ''
     """Topics of the robot where they are not joint_states and command."""
     command: str = ''
+    signing_key: str = ''
+    """Ed25519 key files: the learner signs with one, the policy server verifies with the other."""
+    public_key: str = ''
 
 
 class RunFolder:
@@ -134,10 +139,17 @@ class RunFolder:
         return (self.checkpoints() or [self.initial_bundle])[-1]
 
     def place_bundle(self, source: Path) -> None:
-        """Copy the bundle to start from into the folder, checked; raises BundleError."""
-        load_bundle(source)
+        """
+        Copy the bundle to start from into the folder, checked, and signed where there is a key.
+
+        :raises BundleError, KeyFileError: the bundle or the key cannot be used
+        """
+        bundle = load_bundle(source)
         part = self.path / '.initial.spaars'
-        shutil.copyfile(source, part)
+        if self.options.signing_key:
+            save_bundle(bundle, part, Signer(Path(self.options.signing_key)))
+        else:
+            shutil.copyfile(source, part)
         os.replace(part, self.initial_bundle)
 
     def cached_bundle(self) -> Path:

@@ -31,6 +31,7 @@ Examples:
   spaars finetune --out runs/a --seed 1 --episodes 150
   spaars finetune --resume --out runs/a --episodes 300
   spaars finetune --mode latent-only --set utd=1 --json result.json
+  spaars finetune --signing-key keys/signing_key.pem --public-key keys/public_key.pem
   spaars finetune --no-sim --robot my_arm.yaml --real-time-factor 1
 """
 
@@ -51,6 +52,11 @@ def refuse_with_resume(context: typer.Context) -> None:
     if ignored:
         raise ValueError(f'--resume takes {", ".join(ignored)} from the run: leave it out, or '
                          'start a new run without --resume')
+
+
+def resolved(path: str) -> str:
+    """Return a path as the nodes and a later resume find it, '' for none."""
+    return str(Path(path).resolve()) if path else ''
 
 
 def command(
@@ -87,6 +93,10 @@ def command(
         help="Topic with the robot's joint states; default joint_states.")] = '',
     command: Annotated[str, typer.Option(
         help="Topic of the robot's controller; default command.")] = '',
+    signing_key: Annotated[str, typer.Option(
+        help='Private key (spaars keys generate) that signs every bundle of the run.')] = '',
+    public_key: Annotated[str, typer.Option(
+        help='Public key; the policy server refuses what it did not sign.')] = '',
     params_file: Annotated[str, typer.Option(
         help='ROS 2 parameter file whose values win.')] = '',
     log_level: Annotated[str, typer.Option(help='Log level of the nodes.')] = 'info',
@@ -121,7 +131,8 @@ def command(
                     episodes=150 if episodes is None else episodes, sim=sim,
                     real_time_factor=real_time_factor, cache=cache,
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,
-                    command=command))
+                    command=command, signing_key=resolved(signing_key),
+                    public_key=resolved(public_key)))
             if folder.options.sim:
                 job.stay_on_this_machine()
             view = LiveView(LiveState(), plain=not show)

@@ -88,7 +88,8 @@ def decode_array(message: bytes) -> tuple[list[tuple[str, int]], Array]:
     """
     Return the fields (name, width) and the data of an encoded Float64MultiArray.
 
-    :raises ValueError: truncated, or another encoding than little-endian CDR
+    :raises ValueError: truncated, another encoding than little-endian CDR, or widths that do not
+        add up to the data
     """
     if message[:4] != _HEADER:
         raise ValueError(f'encapsulation {message[:4]!r} is not little-endian CDR')
@@ -111,6 +112,8 @@ def decode_array(message: bytes) -> tuple[list[tuple[str, int]], Array]:
         place += 4
         if size:
             place += _align(place, 8)
+        if sum(width for _, width in fields) != size:
+            raise ValueError(f'{size} values for fields {fields}')
         return fields, np.frombuffer(body, dtype='<f8', count=size, offset=place)
     except (struct.error, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f'not a Float64MultiArray: {error}') from None

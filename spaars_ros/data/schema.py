@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+MAX_WIDTH = 100_000
+"""Of one field; beyond it a layout is taken for broken."""
+
 
 @dataclass(frozen=True)
 class RobotState:
@@ -114,12 +117,20 @@ class StepSchema:
 
     @classmethod
     def from_json(cls, text: str) -> 'StepSchema':
-        """Build a schema from `to_json`'s text; raises ValueError when the widths disagree."""
-        content = json.loads(text)
-        schema = cls(observation=int(content['observation']), latent=int(content['latent']),
-                     action=int(content['action']))
-        if schema.width != int(content['width']):
-            raise ValueError(f'record width {content["width"]}, expected {schema.width}: '
+        """Build a schema from `to_json`'s text; raises ValueError on all else."""
+        try:
+            content = json.loads(text)
+            observation, latent, action = (
+                content[name] for name in ('observation', 'latent', 'action'))
+            width = content['width']
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f'not a record layout: {error!r}') from None
+        for name, value in (('observation', observation), ('latent', latent), ('action', action)):
+            if type(value) is not int or not 0 <= value <= MAX_WIDTH:
+                raise ValueError(f'not a record layout: {name} is {str(value)[:50]}')
+        schema = cls(observation=observation, latent=latent, action=action)
+        if schema.width != width:
+            raise ValueError(f'record width {str(width)[:50]}, expected {schema.width}: '
                              'written by another version')
         return schema
 

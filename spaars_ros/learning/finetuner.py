@@ -38,6 +38,7 @@ from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.signing import Signer
 from spaars_ros.sim.tasks import ReachTask
 
 Array = NDArray[np.float64]
@@ -79,6 +80,8 @@ class FineTuner:
         self.steps = 0
         self.updates = 0
         self.version = m.version
+        self.signer: Signer | None = None
+        """Signs the checkpoints."""
         self._episode: list[Array] = []
         self._pushed_at = 0
         self._counted_from = 0
@@ -206,7 +209,8 @@ class FineTuner:
         }
         save_bundle(make_bundle(self.agent, self.normaliser, self.robot, self.task,
                                 self._canaries, version=self.version, parent=self.version - 1,
-                                phase=PHASES[self.phase], extras=pack(self.agent, state)), path)
+                                phase=PHASES[self.phase], extras=pack(self.agent, state)), path,
+                    self.signer)
 
     def restore(self, bundle: Bundle) -> None:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""

@@ -39,6 +39,7 @@ from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.learning.checkpoint_store import CheckpointStore
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
@@ -71,6 +72,8 @@ PARAMETERS = ParameterTable(
     Param('run_dir', 'runs/latest', 'run folder: transitions.mcap, checkpoints/'),
     Param('demonstrations', '', "HDF5 file; '' takes the training file's"),
     Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
+    Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
+          "checkpoints; '' leaves them unsigned"),
 )
 
 PROGRESS = ('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty', 'margin',
@@ -103,6 +106,8 @@ class LearnerNode(ManagedNode):
         self._tuner = FineTuner(load_bundle(Path(values['bundle'])), robot=robot, task=task,
                                 training=training, demonstrations=demonstrations,
                                 seed=values['seed'])
+        self._signer = Signer(Path(values['signing_key'])) if values['signing_key'] else None
+        self._tuner.signer = self._signer
         self._checkpoints = CheckpointStore(self._run_dir / 'checkpoints',
                                             every=training.checkpoint_every)
         self._codec = ArrayCodec(self._tuner.schema)
@@ -293,7 +298,7 @@ class LearnerNode(ManagedNode):
 
     def _push(self) -> None:
         bundle = self._tuner.export()
-        self._policy.publish(encode_bytes(bundle.to_bytes()))
+        self._policy.publish(encode_bytes(bundle.to_bytes(self._signer)))
 
     def _save(self) -> bool:
         """Write a checkpoint; a full disk is reported, and tried again."""

@@ -68,7 +68,7 @@ class ArmReset:
         if future is not self._asked or answer is None:
             return
         self.cancel()
-        if answer.success and answer.message.isdigit():
+        if answer.success and answer.message.isdecimal():
             self._done(int(answer.message))
         else:
             self._failed(Stop('RESET_FAILED', 0.0, 1.0, f'{self._name} answered '

@@ -72,6 +72,10 @@ class RunSettings:
     """Topic that the robot publishes its joint states on; '' is joint_states."""
     command: str = ''
     """Topic that the controller takes its commands from; '' is command."""
+    signing_key: str = ''
+    """The learner signs bundles and checkpoints with this private key."""
+    public_key: str = ''
+    """The policy server refuses bundles that this key did not sign."""
 
     @property
     def training(self) -> str:
@@ -133,13 +137,15 @@ def describe(settings: RunSettings, *, learner: bool = True,
         graph.append(NodeDescription('learner', 'learner', {
             **common, 'training': settings.training, 'bundle': settings.initial_bundle,
             'run_dir': settings.out, 'seed': settings.seed,
-            'demonstrations': settings.demonstrations}, respawn=True))
+            'demonstrations': settings.demonstrations, 'signing_key': settings.signing_key},
+            respawn=True))
     if policy:
         graph.append(NodeDescription('cost_monitor', 'cost_monitor',
                                      {**common, 'run_dir': settings.out}))
         graph.append(NodeDescription('policy_server', 'policy_server', {
             **common, **interface, 'bundle': settings.initial_bundle, 'run_dir': settings.out,
             'seed': settings.seed, 'explore': settings.explore, 'episodes': settings.episodes,
+            'public_key': settings.public_key,
             'trigger': 'joint_states' if settings.sim else 'timer',
             'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
     return graph

@@ -35,6 +35,15 @@ from spaars_ros.data.schema import StepSchema
 
 STAMP = 'stamp:'
 NANO = 1_000_000_000
+MOST = 2.0**53
+"""Greatest whole number that a float64 holds with all below it."""
+LATEST = 1e10
+"""s; stamps beyond it do not fit into 64 bits as ns."""
+COUNTS = ('sequence', 'episode', 'index', 'flag', 'mode', 'intervention', 'bundle_version',
+          'lost_ticks', 'received', 'updates', 'recorded', 'phase', 'owed')
+"""Fields that are whole numbers from -1 on: readers make integers of them."""
+STAMPS = ('stamp',)
+MAX_STAMP_DIGITS = 19
 MAY_BE_NONFINITE = ('bc_error', 'novelty', 'margin', 'gate_share')
 """Fields of `learner/progress` that are measured, and NaN before they can be or when they fail."""
 
@@ -72,6 +81,10 @@ class ArrayCodec:
             dims.append(MultiArrayDimension(label=name, size=width, stride=offset))
             offset += width
         self.width = offset
+        self._counts, self._stamps = (
+            np.array([place for name in names if name in self.fields
+                      for place in range(self.width)[self.fields[name]]], dtype=np.intp)
+            for names in (COUNTS, STAMPS))
         self._layout = MultiArrayLayout(dim=dims, data_offset=0)
 
     @classmethod
@@ -82,6 +95,9 @@ class ArrayCodec:
             raise CodecError('NO_LABELS', 'the message has no layout')
         if len(set(labels)) != len(labels):
             raise CodecError('DUPLICATE_LABEL', f'labels {labels}')
+        if sum(dim.size for dim in msg.layout.dim) != len(msg.data):
+            raise CodecError('WRONG_SIZE', f'{len(msg.data)} values, layout says '
+                                           f'{sum(dim.size for dim in msg.layout.dim)}')
         codec = cls({dim.label: int(dim.size) for dim in msg.layout.dim})
         codec.row(msg, nonfinite=labels)
         return codec
@@ -129,13 +145,36 @@ class ArrayCodec:
             for name, place in self.fields.items():
                 if name not in nonfinite and not np.isfinite(values[place]).all():
                     raise CodecError('NON_FINITE', f'{name} is {values[place]}')
+        self._check_ranges(values)
         return values
+
+    def _check_ranges(self, values: Array) -> None:
+        counts, stamps = values[self._counts], values[self._stamps]
+        whole = (counts >= -1) & (counts <= MOST) & (counts == np.floor(counts))
+        timely = np.abs(stamps) <= LATEST
+        if not (whole.all() and timely.all()):
+            bad = [*self._counts[~whole], *self._stamps[~timely]][0]
+            name = next(name for name, place in self.fields.items()
+                        if place.start <= bad < place.stop)
+            raise CodecError('OUT_OF_RANGE', f'{name} is {values[bad]}')
 
     def decode(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()
                ) -> dict[str, Array]:
         """Return field name -> values (width,) of a message; raises CodecError."""
         row = self.row(msg, nonfinite=nonfinite)
         return {name: row[place] for name, place in self.fields.items()}
+
+
+def step_schema(codec: ArrayCodec) -> StepSchema:
+    """Return the step schema of a message's codec; raises CodecError when it is another layout."""
+    try:
+        schema = StepSchema(**{name: codec.widths[name]
+                               for name in ('observation', 'latent', 'action')})
+    except KeyError as error:
+        raise CodecError('WRONG_LABELS', f'a step has no field {error}') from None
+    if schema.fields != codec.fields:
+        raise CodecError('WRONG_LABELS', f'{list(codec.fields)} are not the fields of a step')
+    return schema
 
 
 class JointStateReader:
@@ -223,7 +262,19 @@ def command_stamp(msg: Union[Float64MultiArray, JointTrajectory]) -> int | None:
     else:
         label = msg.layout.dim[0].label if msg.layout.dim else ''
     number = label.removeprefix(STAMP)
-    return int(number) if label.startswith(STAMP) and number.isdigit() else None
+    # Only ASCII: str.isdigit knows digits that int does not.
+    fits = len(number) <= MAX_STAMP_DIGITS and number.isascii() and number.isdigit()
+    return int(number) if label.startswith(STAMP) and fits else None
+
+
+def decode_range(msg: Float64MultiArray) -> tuple[int, int]:
+    """Return first and last sequence of a `learner/fetch`; raises CodecError."""
+    values = np.array(msg.data, dtype=np.float64)
+    if values.size != 2:
+        raise CodecError('WRONG_SIZE', f'learner/fetch has {values.size} values, expected 2')
+    if not ((values >= 0) & (values <= MOST)).all():
+        raise CodecError('OUT_OF_RANGE', f'learner/fetch asks for {values.tolist()}')
+    return int(values[0]), int(values[1])
 
 
 def decode_command(msg: Float64MultiArray, size: int) -> Array:

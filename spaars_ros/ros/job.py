@@ -50,7 +50,8 @@ STOP_TIMEOUT = 60.0
 """s that a latched stop of the simulated arm may last; on a robot the operator has no limit."""
 FIRST_PORT = 7410
 PORTS_A_DOMAIN = 250
-KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command')
+KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
+        'signing_key', 'public_key')
 """Settings of the nodes that a resumed run takes from its folder."""
 
 

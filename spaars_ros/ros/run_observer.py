@@ -28,6 +28,7 @@ from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.codecs import step_schema
 from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.liveview import LiveState
@@ -90,11 +91,9 @@ class RunObserver:
         try:
             if self._codec is None or self._schema is None:
                 self._codec = ArrayCodec.of_message(msg)
-                widths = self._codec.widths
-                self._schema = StepSchema(observation=widths['observation'],
-                                          latent=widths['latent'], action=widths['action'])
+                self._schema = step_schema(self._codec)
             row = self._codec.row(msg)
-        except (CodecError, KeyError) as error:
+        except CodecError as error:
             self.state.message = f'policy_server/step: {error}'
             return
         get, state = self._schema.get, self.state
