@@ -175,6 +175,7 @@ def test_d4rl_without_next_observations_drops_what_has_no_successor(tmp_path):
     content = fields()
     with pytest.warns(DataWarning, match='2 last steps of truncated episodes dropped'):
         data = load_transitions(written(tmp_path / 'a.hdf5', d4rl(content)))
+    assert len(data.warnings) == 1
     assert tuple(data.lengths) == (6, 9, 3, 9, 1)
     assert data.terminations.sum() == 3
     assert data.truncations.sum() == 2
@@ -183,6 +184,15 @@ def test_d4rl_without_next_observations_drops_what_has_no_successor(tmp_path):
     going = keep & ~content['terminations']
     np.testing.assert_array_equal(data.next_observations[~data.terminations],
                                   content['next_observations'][going])
+
+
+def test_reset_into_the_state_that_ended_the_episode_is_not_taken_for_going_on(tmp_path):
+    """Without next_observations a terminated step repeats its own."""
+    content = fields()
+    content['observations'][6] = content['observations'][5]
+    with pytest.warns(DataWarning):
+        data = load_transitions(written(tmp_path / 'a.hdf5', d4rl(content)))
+    assert len(data.warnings) == 1
 
 
 def test_d4rl_without_next_observations_cut_off_at_the_end(tmp_path):
@@ -223,6 +233,19 @@ def test_episodes_are_found_where_observations_do_not_follow(tmp_path, seed):
     assert tuple(data.lengths) == tuple(lengths)
     assert ((data.terminations ^ data.truncations)
             == np.isin(np.arange(len(data)), np.cumsum(lengths) - 1)).all()
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_stored_episodes_end_where_they_say(tmp_path, known):
+    """A robot that starts where it stopped: observations alone would not tell."""
+    content = fields((10,))
+    content['episode'] = np.repeat([4, 7], [6, 4])
+    if not known:
+        del content['next_observations']
+    with pytest.warns(DataWarning):
+        data = load_transitions(written(tmp_path / 'a.npz', content))
+    assert tuple(data.lengths) == ((6, 4) if known else (5, 3))
+    assert data.episode.max() == 1
 
 
 def test_rounding_of_observations_makes_no_episodes(tmp_path):
@@ -500,6 +523,17 @@ def test_true_ends_shortly_before_and_at_the_limit_are_left_alone(tmp_path, env)
     at_limit = np.flatnonzero(content['truncations'])[0]
     content['terminations'][at_limit], content['truncations'][at_limit] = True, False
     assert loaded(written(tmp_path / 'a.npz', content), env).terminations.sum() == 6
+
+
+def test_falls_at_the_limit_that_are_no_more_than_before_it_are_left_alone(tmp_path, env):
+    content = fields((9, 9, 9, 9, 10, 10, 10, 10, 4))
+    at_limit = np.flatnonzero(content['truncations'])[:3]
+    content['terminations'][at_limit], content['truncations'][at_limit] = True, False
+    assert loaded(written(tmp_path / 'a.npz', content), env).terminations.sum() == 8
+
+
+def test_one_true_end_is_not_taken_for_a_time_limit(tmp_path):
+    assert loaded(written(tmp_path / 'a.npz', fields((7,)))).terminations.sum() == 1
 
 
 def test_states_that_go_on_after_a_termination_are_found(tmp_path):

@@ -24,6 +24,7 @@ nothing of spaars_ros. The graph takes `observation` (batch, n) and standard nor
 import argparse
 import json
 from pathlib import Path
+import sys
 import time
 
 import gymnasium
@@ -77,7 +78,8 @@ class Until(BaseCallback):
         mean = float(np.mean(returns))
         self.rows.append({'steps': self.num_timesteps, 'return': mean,
                           'seconds': round(time.monotonic() - self.began, 1)})
-        print(json.dumps(self.rows[-1]), flush=True)
+        sys.stdout.write(json.dumps(self.rows[-1]) + '\n')
+        sys.stdout.flush()
         export(self.model, self.out)
         self.out.with_suffix('.json').write_text(json.dumps(self.rows))
         return mean < self.target and time.monotonic() - self.began < 60 * self.minutes
