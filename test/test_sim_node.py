@@ -24,8 +24,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -308,3 +310,81 @@ def test_a_wrong_robot_file_refuses_to_configure(start: Any, tmp_path: Path) -> 
     log = (tmp_path / 'log' / 'sim.log').read_text()
     assert f'{wrong}' in log
     assert "unknown key 'speed'" in log
+
+
+def set_parameter(peer: Peer, name: str, value: Any) -> Any:
+    """Set a parameter of the sim over its service."""
+    request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+    return peer.call(SetParameters, 'sim/set_parameters', request).results[0]
+
+
+def test_a_fault_is_made_and_ended_by_parameter_while_running(start: Any) -> None:
+    """No joint_states while all are dropped; the true state and the arm go on."""
+    peer = start(real_time_factor=1.0).peer
+    truth: list[Any] = []
+    peer.node.create_subscription(JointState, 'sim/state', truth.append, QOS['joint_states'])
+    peer.until(lambda: truth)
+    refused = set_parameter(peer, 'fault.drop', 1.5)
+    assert not refused.successful
+    assert '1.5' in refused.reason
+    assert set_parameter(peer, 'fault.drop', 1.0).successful
+    peer.spin(0.2)
+    count, true_count = len(peer.states), len(truth)
+    peer.spin(0.6)
+    assert len(peer.states) == count
+    assert len(truth) > true_count + 5
+    assert set_parameter(peer, 'fault.drop', 0.0).successful
+    peer.until(lambda: len(peer.states) > count + 5)
+
+
+def test_a_script_of_faults_strikes_at_its_time(start: Any, tmp_path: Path) -> None:
+    """Stamps and /clock jump together, forth and back."""
+    script = tmp_path / 'faults.yaml'
+    script.write_text('- {at: 0.5, for: 0.5, set: {clock_jump: 100.0}}\n')
+    peer = start(real_time_factor=1.0, faults=str(script)).peer
+    peer.until(lambda: peer.states[-1].stamp_ns > 100 * 10**9)
+    assert peer.states[0].stamp_ns < 10 * 10**9
+    peer.until(lambda: max(peer.clocks) > 100 * 10**9)
+    peer.until(lambda: peer.states[-1].stamp_ns < 10 * 10**9)
+
+
+def test_a_wrong_script_refuses_to_configure(start: Any, tmp_path: Path) -> None:
+    """A misspelt fault would be a test that tests nothing."""
+    script = tmp_path / 'faults.yaml'
+    script.write_text('- {at: 0.5, set: {clock_jmp: 100.0}}\n')
+    with pytest.raises(RuntimeError, match='sim: refused to configure'):
+        start(faults=str(script))
+    assert 'clock_jmp' in (tmp_path / 'log' / 'sim.log').read_text()
+
+
+@pytest.mark.parametrize('fault', ['drop', 'delay', 'duplicate', 'reorder'])
+def test_lockstep_goes_on_under_a_fault_of_the_wire(start: Any, fault: str) -> None:
+    """A state that does not come is sent again; none is stepped twice."""
+    peer = start(real_time_factor=0.0, **{f'fault.{fault}': 0.5}).peer
+    first = peer.states[-1].stamp_ns
+    peer.answering = True
+    peer.answer(first)
+    peer.until(lambda: peer.states[-1].stamp_ns > first + 10 * PERIOD_NS)
+    stamps = sorted({state.stamp_ns for state in peer.states})
+    assert set(np.diff(stamps)) == {PERIOD_NS}
+
+
+@pytest.mark.parametrize(('timeout', 'moves'), [(0.0, True), (0.3, False)])
+def test_a_client_that_dies_leaves_the_arm_moving_unless_there_is_a_timeout(
+        start: Any, timeout: float, moves: bool) -> None:
+    """The accident: a killed policy server, and an arm that goes on at its last velocity."""
+    peer = start(real_time_factor=1.0, command_timeout=timeout).peer
+    for _ in range(5):
+        peer.command.publish(Float64MultiArray(data=VELOCITY.tolist()))
+        peer.spin(0.05)
+    peer.until(lambda: peer.states[-1].velocity[0] > 0.04)
+    peer.spin(1.5)
+    assert (peer.states[-1].velocity[0] > 0.04) == moves
+
+
+def test_system_stamps_are_those_of_the_system_clock(start: Any) -> None:
+    """So that nodes on the wall clock can judge their age, as those of a robot."""
+    peer = start(real_time_factor=1.0, stamps='system').peer
+    peer.spin(0.3)
+    assert abs(peer.states[-1].stamp_ns - time.time_ns()) < 10**9
+    assert not peer.clocks

@@ -14,6 +14,7 @@
 
 """The MuJoCo arm with a joint-velocity servo, as a robot with ros2_control offers it."""
 
+import copy
 import math
 
 import mujoco
@@ -54,9 +55,38 @@ class Arm:
         self._acceleration = np.zeros(self.model.nv)
         self._torque = np.zeros(self.model.nv)
         self._effort = np.zeros(len(robot.joints))
+        self._known: tuple[mujoco.MjModel, mujoco.MjData] | None = None
         self.stamp_ns = 1_000_000_000
         self._period_ns = round(1e9 * robot.period)
         self.reset(np.asarray(robot.home))
+
+    def disturb(self, *, payload: float = 0.0, friction: float = 0.0,
+                damping: float = 0.0) -> None:
+        """
+        Change the arm that moves, not the model that the servo computes its torques with.
+
+        :param payload: kg more at the tip, as a point mass; its part of the link's own inertia
+            about the centre of mass is left out
+        :param friction: N m of dry friction on each joint
+        :param damping: N m s/rad more on each joint
+        """
+        disturbed = bool(payload or friction or damping)
+        if self._known is None:
+            if not disturbed:
+                return
+            known = copy.deepcopy(self.model)
+            self._known = known, mujoco.MjData(known)
+        known, model, dof = self._known[0], self.model, self.kinematics.dof
+        body, tip = self.kinematics.tip_in_body()
+        mass = known.body_mass[body] + payload
+        share = payload / mass if mass else 0.0
+        model.body_ipos[body] = known.body_ipos[body] + share * (tip - known.body_ipos[body])
+        model.body_mass[body] = mass
+        model.dof_frictionloss[dof] = known.dof_frictionloss[dof] + friction
+        model.dof_damping[dof] = known.dof_damping[dof] + damping
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+        if not disturbed:
+            self._known = None
 
     def reset(self, position: Array) -> None:
         """Put the arm at rest at joint positions (d,) rad; time goes on by one period."""
@@ -72,13 +102,23 @@ class Arm:
         for _ in range(self.substeps):
             self._acceleration[:] = 0.0
             self._acceleration[dof] = (velocity - data.qvel[dof]) / SERVO_TIME
-            mujoco.mj_mulM(self.model, data, self._torque, self._acceleration)
-            effort = self._torque[dof] + data.qfrc_bias[dof] - data.qfrc_passive[dof]
+            model, known = (self.model, data) if self._known is None else self._as_known()
+            mujoco.mj_mulM(model, known, self._torque, self._acceleration)
+            effort = self._torque[dof] + known.qfrc_bias[dof] - known.qfrc_passive[dof]
             effort = np.clip(effort, -self._torque_limit, self._torque_limit)
             data.qfrc_applied[dof] = effort
             mujoco.mj_step(self.model, data)
         self._effort = effort
         self.stamp_ns += self._period_ns
+
+    def _as_known(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Return the servo's model at the arm's position and velocity."""
+        assert self._known is not None
+        model, data = self._known
+        data.qpos[:], data.qvel[:] = self.data.qpos, self.data.qvel
+        mujoco.mj_fwdPosition(model, data)
+        mujoco.mj_fwdVelocity(model, data)
+        return model, data
 
     def state(self) -> RobotState:
         """Return what the joint encoders and torque sensors read now."""

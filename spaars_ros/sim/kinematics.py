@@ -62,6 +62,15 @@ class Kinematics:
             return data.site_xmat[self._site].reshape(3, 3), data.site_xpos[self._site]
         return data.xmat[self._body].reshape(3, 3), data.xpos[self._body]
 
+    def tip_in_body(self) -> tuple[int, Array]:
+        """Return the body that carries the tip, and the tip (3,) m in that body's frame."""
+        if self._site < 0:
+            return self._body, self._offset
+        frame = np.zeros(9)
+        mujoco.mju_quat2Mat(frame, self.model.site_quat[self._site])
+        return self._body, np.asarray(
+            self.model.site_pos[self._site] + frame.reshape(3, 3) @ self._offset)
+
     def tip_of(self, data: mujoco.MjData) -> Array:
         """Return the tip position (3,) m of data whose kinematics are up to date."""
         frame, origin = self._pose(data)

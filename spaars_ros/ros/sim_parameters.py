@@ -1,0 +1,47 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The parameters of the simulation."""
+
+from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.sim.faults import DEFAULTS
+from spaars_ros.sim.faults import FAULTS
+
+FAULT = 'fault.'
+"""Prefix of the parameters that make faults."""
+
+PARAMETERS = ParameterTable(
+    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
+    Param('task', 'reach', 'task file: a path, or a name from config/task'),
+    Param('seed', 0, 'seed of the start poses and of the faults', low=0, high=2**31),
+    Param('real_time_factor', 0.0, 'simulated s a second; 0 is lockstep, as fast as the nodes '
+          'answer', low=0.0, high=100.0),
+    Param('stamps', 'simulated', 'clock of the stamps: simulated, which /clock gives, or system, '
+          "as a robot's; system needs a real_time_factor of 1", choices=('simulated', 'system')),
+    Param('max_lead', 16, 'lockstep: control periods that the arm may be ahead of the learner',
+          low=1, high=100_000),
+    Param('command_interface', '', "what `command` carries; '' takes the robot file's",
+          choices=('', 'forward_velocity', 'forward_position', 'joint_trajectory')),
+    Param('command_timeout', 0.0, 'the arm comes to rest when no command came for longer; 0 is '
+          'never, as with the forward_command_controller. Not for lockstep', unit='s', low=0.0,
+          high=60.0, live=True),
+    Param('start_stamp', 1.0, 'stamp of the first joint_states', unit='s', low=0.0, high=1e9),
+    Param('first_reset', 0, 'start poses to skip, for a run that goes on', low=0, high=2**31),
+    Param('faults', '', 'YAML file of timed faults, a list of {at: s, for: s, set: {<fault>: '
+          "value}}; '' for none"),
+    *(Param(FAULT + fault.name, DEFAULTS[fault.name], fault.description, unit=fault.unit,
+            low=fault.low, high=fault.high, live=True) for fault in FAULTS),
+)
+"""The simulation's."""

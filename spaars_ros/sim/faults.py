@@ -1,0 +1,205 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Faults of a robot, made on purpose: what goes wrong on the way to and from a policy server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import replace
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from spaars_ros.config import ConfigError
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+
+REORDERED = 1.5
+"""Control periods that a reordered state comes late: behind the next one, before that after it."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can go wrong; 0 is off."""
+
+    name: str
+    description: str
+    low: float
+    high: float
+    unit: str = ''
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault('drop', 'share of joint_states that are never published', 0.0, 1.0),
+    Fault('delay', 'joint_states are published this late, rounded up to control periods', 0.0,
+          10.0, 's'),
+    Fault('duplicate', 'share of joint_states that are published twice', 0.0, 1.0),
+    Fault('reorder', 'share of joint_states that are published behind the next one', 0.0, 1.0),
+    Fault('nan', 'share of joint_states with a NaN as the position of one joint', 0.0, 1.0),
+    Fault('spike', 'error of the position of one joint in spike_share of the joint_states', -10.0,
+          10.0, 'rad'),
+    Fault('spike_share', 'share of joint_states that a spike is in', 0.0, 1.0),
+    Fault('frozen', 'joints, from the first on, that report for ever what they reported when the '
+          'fault began, with new stamps', 0.0, 64.0, 'joints'),
+    Fault('clock_jump', 'added to the stamps and to /clock', -1e6, 1e6, 's'),
+    Fault('command_delay', 'commands are obeyed this late, rounded up to control periods', 0.0,
+          10.0, 's'),
+    Fault('command_lag', 'time constant of a first-order lag of the commands', 0.0, 10.0, 's'),
+    Fault('payload', 'mass at the tool tip that the controller does not know of', 0.0, 20.0,
+          'kg'),
+    Fault('friction', 'dry friction of every joint that the controller does not know of', 0.0,
+          100.0, 'N m'),
+    Fault('damping', 'viscous friction of every joint that the controller does not know of', 0.0,
+          1000.0, 'N m s/rad'),
+)
+"""All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
+BY_NAME = {fault.name: fault for fault in FAULTS}
+DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1}
+
+
+def checked(values: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Return values by fault name as floats; raises ConfigError naming what is wrong."""
+    good = {}
+    for name, value in values.items():
+        fault = BY_NAME.get(name)
+        if fault is None:
+            raise ConfigError(f'{where}: unknown fault {name!r}, known are {list(BY_NAME)}')
+        # NaN compares false, so the range is asked for rather than its violation.
+        if type(value) not in (int, float) or not fault.low <= value <= fault.high:
+            raise ConfigError(f'{where}: {name}: {value!r} is not within {fault.low:g} and '
+                              f'{fault.high:g} {fault.unit}'.rstrip())
+        good[name] = float(value)
+    return good
+
+
+class FaultScript:
+    """
+    Timed faults: a YAML list of `{at: s, for: s, set: {<fault>: value}}`, times from activation.
+
+    Without `for` a fault lasts. Of two entries that are in force the later in the list wins.
+
+    :raises ConfigError: the file is not such a list
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            content = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise ConfigError(f'{path}: {error.strerror}') from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f'{path}: not YAML: {error}') from None
+        if not isinstance(content, list):
+            raise ConfigError(f'{path}: expected a list of faults')
+        self._entries = [self._entry(item, f'{path}: entry {number}')
+                         for number, item in enumerate(content)]
+
+    @staticmethod
+    def _entry(item: Any, where: str) -> tuple[float, float, dict[str, float]]:
+        if not isinstance(item, dict) or not {'at', 'set'} <= item.keys() <= {'at', 'for', 'set'}:
+            raise ConfigError(f'{where}: expected at, set and perhaps for, found {item!r}')
+        times = [item['at'], item.get('for', np.inf)]
+        if any(type(time) not in (int, float) or not time >= 0.0 for time in times):
+            raise ConfigError(f'{where}: at and for have to be s, from 0')
+        if not isinstance(item['set'], dict):
+            raise ConfigError(f'{where}: set has to map faults to values')
+        return float(times[0]), float(times[0]) + float(times[1]), checked(item['set'], where)
+
+    def at(self, elapsed: float) -> dict[str, float]:
+        """Return the faults in force `elapsed` s after activation."""
+        now: dict[str, float] = {}
+        for begin, end, values in self._entries:
+            if begin <= elapsed < end:
+                now.update(values)
+        return now
+
+
+class FaultInjector:
+    """
+    Turn measured states into what reaches the wire; the same for the same seed and states.
+
+    Time is that of the states' stamps, so that it does the same on any clock.
+
+    :param joints: d, how many joints a state has
+    :param period: s, control period
+    """
+
+    def __init__(self, *, seed: int, joints: int, period: float) -> None:
+        self._rng = np.random.default_rng([seed, 13])
+        self._joints = joints
+        self._period_ns = round(1e9 * period)
+        self._held: list[tuple[int, RobotState]] = []
+        self._frozen_at: RobotState | None = None
+        self.values = dict(DEFAULTS)
+
+    def set(self, values: Mapping[str, float]) -> None:
+        """Set faults by name; those not named stay. Raises ConfigError."""
+        self.values.update(checked(values, 'faults'))
+        if self.values['frozen'] < 1.0:
+            self._frozen_at = None
+
+    @property
+    def offset_ns(self) -> int:
+        """Return by how much stamps and /clock are off, ns."""
+        return round(1e9 * self.values['clock_jump'])
+
+    def clear(self) -> None:
+        """Forget states that are under way, as a reset of the arm does."""
+        self._held.clear()
+
+    def measured(self, state: RobotState, again: bool = False) -> list[RobotState]:
+        """
+        Return what is published now, in order, given the newest state.
+
+        :param again: the state was given before and got no answer; then nothing is held back,
+            or a simulation that waits for the answer would wait for ever
+        """
+        v, now = self.values, state.stamp_ns
+        if v == DEFAULTS and not self._held:
+            return [state]
+        # As many draws whatever the faults are: one fault does not change when another strikes.
+        drop, duplicate, reorder, nan, spike = self._rng.random(5)
+        joint = int(self._rng.integers(self._joints))
+        if drop >= v['drop']:
+            seen = self._corrupted(state, joint if nan < v['nan'] else None,
+                                   joint if spike < v['spike_share'] else None)
+            seen = replace(seen, stamp_ns=max(now + self.offset_ns, 0))
+            due = now + round(1e9 * v['delay'])
+            if reorder < v['reorder']:
+                due += round(REORDERED * self._period_ns)
+            self._held += [(due, seen)] * (2 if duplicate < v['duplicate'] else 1)
+        out = sorted((held for held in self._held if again or held[0] <= now),
+                     key=lambda held: held[0])
+        self._held = [] if again else [held for held in self._held if held[0] > now]
+        return [seen for _, seen in out]
+
+    def _corrupted(self, state: RobotState, nan: int | None, spike: int | None) -> RobotState:
+        """Return a state with wrong values; `nan` and `spike` are the joints that have them."""
+        frozen = int(self.values['frozen'])
+        if frozen:
+            old = self._frozen_at = self._frozen_at or state
+            position, velocity, effort = (
+                np.concatenate([getattr(old, name)[:frozen], getattr(state, name)[frozen:]])
+                for name in ('position', 'velocity', 'effort'))
+            state = replace(state, position=position, velocity=velocity, effort=effort)
+        if nan is None and (spike is None or not self.values['spike']):
+            return state
+        wrong: Array = state.position.copy()
+        if spike is not None:
+            wrong[spike] += self.values['spike']
+        if nan is not None:
+            wrong[nan] = np.nan
+        return replace(state, position=wrong)
