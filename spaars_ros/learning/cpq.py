@@ -139,14 +139,10 @@ class CPQ(Baseline):
             y = torch.cat([
                 (batch['reward'] - self.reward_floor + discount * value)[:, None],
                 t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
-            repeated = o.repeat_interleave(SAMPLES, 0)
-            sampled, _ = self.policy.sample(repeated)
-            divergence = self.divergence(repeated, sampled)
-            outside = (divergence >= divergence.quantile(QUANTILE)).float()
+            outside_o, outside_a = self._outside(o)
         penalty = self.log_penalty.clamp(*LOG_PENALTY).exp().detach()
-        # Mean over the samples that are outside, and none of the others.
-        costs = self.critic(repeated, sampled)[..., 1:].mean(-1)
-        excess = (outside * costs).sum(1) / outside.sum() - MARGIN * self.threshold
+        costs = self.critic(outside_o, outside_a)[..., 1:].mean((1, 2))
+        excess = costs - MARGIN * self.threshold
         error = (self.critic(o, a) - y).square().mean((1, 2))
         critic = self.step('critic', (error - penalty * excess).sum())
         polyak(self.target, self.critic, t.tau)
@@ -154,7 +150,17 @@ class CPQ(Baseline):
         self.step('penalty', self.log_penalty.exp() * excess.detach().mean())
         with torch.no_grad():
             self.log_penalty.clamp_(*LOG_PENALTY)
-        return {'critic': critic / self.critic.heads, 'penalty': float(self.log_penalty.exp())}
+        return {'critic': critic / self.critic.heads, 'penalty': float(penalty)}
+
+    def _outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
+        """Return states and actions of the policy that are the least like the data's."""
+        mean, log_std = self.policy(o)
+        noise = torch.randn(SAMPLES, *mean.shape)
+        actions = torch.tanh(mean + log_std.exp() * noise).flatten(0, 1)
+        repeated = o.repeat(SAMPLES, 1)
+        count = len(actions) - int(QUANTILE * len(actions))
+        chosen = self.divergence(repeated, actions).topk(count).indices
+        return repeated[chosen], actions[chosen]
 
     def _update_policy(self, batch: Batch) -> float:
         o = batch['observation']
