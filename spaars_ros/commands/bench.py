@@ -22,6 +22,8 @@ from typing import Optional
 
 import typer
 
+from spaars_ros.commands import bench_learner
+from spaars_ros.commands import bench_learning
 from spaars_ros.commands import bench_operator
 from spaars_ros.commands import bench_theory
 from spaars_ros.commands.common import errors_as_one_line
@@ -31,6 +33,8 @@ from spaars_ros.commands.common import write_json
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   help='Measure; every benchmark prints JSON.')
 
+bench_learner.register(app)
+app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
 app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
 app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
 

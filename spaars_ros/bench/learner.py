@@ -1,0 +1,226 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Updates a second of the learner's SAC and IQL against those of two libraries, in one run."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import statistics
+import subprocess
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spaars_ros import __version__
+from spaars_ros.bench.flops import iql_update
+from spaars_ros.bench.flops import matrix_product_speed
+from spaars_ros.bench.flops import sac_update
+from spaars_ros.bench.peer_environments import how_to_make
+from spaars_ros.bench.peer_environments import PeerError
+from spaars_ros.bench.peer_environments import python_of
+from spaars_ros.bench.peer_environments import SCRIPTS
+from spaars_ros.config import load_training
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.networks import EnsembleCritic
+from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.replay import Replay
+
+PEERS = {'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
+OBSERVATION, ACTION = 11, 3
+"""Hopper's."""
+TRANSITIONS = 20_000
+
+Round = Callable[[int], float]
+"""Does so many updates and returns the seconds that they took."""
+
+
+class Peer:
+    """A peer's script in its own environment, which does a round when it is told to."""
+
+    def __init__(self, name: str, python: Path, arguments: list[str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [str(python), str(SCRIPTS / PEERS[name]), *arguments], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=die_with_parent)
+        try:
+            self.facts = self._answer()
+        except PeerError:
+            self.close()
+            raise
+
+    def __call__(self, updates: int) -> float:
+        """Do so many updates; returns seconds, raises PeerError when the script failed."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({'updates': updates}) + '\n')
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # what it said last tells why
+        return float(self._answer()['seconds'])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        line = self._process.stdout.readline()
+        if not line:
+            words = self._process.stderr.read().strip().splitlines()[-1:]
+            raise PeerError(f'{self.name}: {" ".join(words) or "ended without a word"}')
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the script."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True) -> Round:
+    """
+    Return rounds of one of our algorithms: sampling and update, as the peers' rounds have it.
+
+    One step of return, a policy update with every critic update, observations normalised.
+
+    :param layer_norm: False leaves LayerNorm out of the critics, which the peers' have not either
+    """
+    training = load_training('spaars', algorithm=name, width=width, batch=batch, heads=heads,
+                             n_step=1, policy_delay=1)
+    rng = np.random.default_rng(0)
+    replay = Replay(TRANSITIONS, None, Normaliser(np.zeros(OBSERVATION), np.ones(OBSERVATION)),
+                    action=ACTION, constraints=0, gamma=0.99, n_step=1, observation=OBSERVATION)
+    for _ in range(TRANSITIONS // 1000):
+        replay.add_episode(rng.standard_normal((1001, OBSERVATION)),
+                           rng.uniform(-1, 1, (1000, ACTION)), None, False,
+                           rewards=rng.standard_normal(1000))
+    algorithm = make_algorithm(name, training, observation=OBSERVATION, action=ACTION,
+                               constraints=0, normaliser=replay.normaliser, seed=0)
+    assert isinstance(algorithm, nn.Module)
+    for module in algorithm.modules():
+        if isinstance(module, EnsembleCritic):
+            module.normalise = layer_norm
+    if name == 'sac':
+        algorithm.begin_online()
+
+    def work(updates: int) -> float:
+        began = time.perf_counter()
+        for step in range(updates):
+            sampled = replay.sample(batch, rng)
+            if name == 'sac':
+                algorithm.update_online(sampled, sampled)
+            else:
+                algorithm.update_offline(sampled, step)
+        return time.perf_counter() - began
+
+    return work
+
+
+def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 256,
+        heads: int = 2, peers: Path, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """
+    Return updates a second of each, measured in turns so that load hits all alike.
+
+    Keys: updates_per_s (our SAC), iql_updates_per_s (our IQL), sb3_updates_per_s,
+    d3rlpy_updates_per_s (None where the peer is missing): medians over rounds. ratio is our SAC
+    to the faster peer, sac_ratio to stable-baselines3's SAC, iql_ratio our IQL to d3rlpy's; each
+    the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
+    sac_layer_norm_per_s and iql_layer_norm_per_s are ours as they learn. matmul_fraction (and
+    iql_matmul_fraction):
+    useful arithmetic of an update over what one thread's matrix products would do in its time.
+    rates: all figures, quartiles and every round. notes: what is missing and how to make it.
+
+    Raises PeerError when a peer's script fails.
+    """
+    torch.set_num_threads(1)
+    sizes = {'width': width, 'batch': batch, 'heads': heads}
+    arguments = [f'--{key}={value}' for key, value in (
+        *sizes.items(), ('observation', OBSERVATION), ('action', ACTION),
+        ('transitions', TRANSITIONS))]
+    workers: dict[str, Round] = {
+        'sac': ours('sac', **sizes, layer_norm=False),
+        'iql': ours('iql', **sizes, layer_norm=False),
+        'sac_layer_norm': ours('sac', **sizes), 'iql_layer_norm': ours('iql', **sizes)}
+    notes, facts, started = [], [], []
+    try:
+        for name in PEERS:
+            python = python_of(name, peers)
+            if python is None:
+                notes.append(how_to_make(name, peers))
+            else:
+                peer = Peer(name, python, arguments)
+                started.append(peer)
+                facts.append(peer.facts)
+                workers[name] = peer
+        for note in notes:
+            if say is not None:
+                say(note)
+        rates, speeds = _interleaved(workers, updates, rounds, batch, width, say)
+    finally:
+        for peer in started:
+            peer.close()
+    return {**_summary(rates, speeds, sizes), 'updates_a_round': updates, **sizes,
+            'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'version': __version__,
+            'torch': torch.__version__, 'peers': facts, 'notes': notes}
+
+
+def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
+                 say: Callable[[str], None] | None) -> tuple[dict[str, list[float]], list[float]]:
+    """Return updates a second by worker and round, and FLOP/s of matrix products by round."""
+    for work in workers.values():
+        work(5)  # the first ones allocate
+    names = list(workers)
+    rates: dict[str, list[float]] = {name: [] for name in names}
+    speeds = []
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            rates[name].append(updates / workers[name](updates))
+        speeds.append(matrix_product_speed(batch, width))
+        if say is not None:
+            say(f'round {number + 1} of {rounds}: ' + ', '.join(
+                f'{name} {rates[name][-1]:.0f}/s' for name in names)
+                + f', {speeds[-1] / 1e9:.0f} GFLOP/s')
+    return rates, speeds
+
+
+def _summary(rates: dict[str, list[float]], speeds: list[float],
+             sizes: dict[str, int]) -> dict[str, Any]:
+    def median(values: list[float]) -> float | None:
+        return statistics.median(values) if values else None
+
+    def against(mine: str, *others: str) -> float | None:
+        there = [rates[name] for name in others if name in rates]
+        return median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
+
+    dims = (sizes['batch'], OBSERVATION, ACTION, sizes['width'], sizes['heads'])
+    flop = {'sac': sac_update(*dims), 'iql': iql_update(*dims)}
+    fraction = {name: median([rate * flop[name] / speed
+                              for rate, speed in zip(rates[name], speeds)]) for name in flop}
+    return {
+        'updates_per_s': median(rates['sac']), 'iql_updates_per_s': median(rates['iql']),
+        'sac_layer_norm_per_s': median(rates['sac_layer_norm']),
+        'iql_layer_norm_per_s': median(rates['iql_layer_norm']),
+        'sb3_updates_per_s': median(rates.get('sb3', [])),
+        'd3rlpy_updates_per_s': median(rates.get('d3rlpy', [])),
+        'ratio': against('sac', *PEERS), 'sac_ratio': against('sac', 'sb3'),
+        'iql_ratio': against('iql', 'd3rlpy'),
+        'matmul_fraction': fraction['sac'], 'iql_matmul_fraction': fraction['iql'],
+        'matmul_gflop_per_s': statistics.median(speeds) / 1e9,
+        'flop_per_update': flop,
+        'rates': {name: {'median': median(values),
+                         'quartiles': np.quantile(values, [0.25, 0.75]).tolist(),
+                         'rounds': values} for name, values in rates.items()}}

@@ -1,0 +1,81 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The environments of the libraries that benchmarks compare with: one each, pinned."""
+
+from collections.abc import Callable
+from pathlib import Path
+import subprocess
+import sys
+
+FOLDER = Path('~/.cache/spaars_ros/peers')
+"""Where they are made, unless told otherwise."""
+SCRIPTS = Path(__file__).resolve().parent / 'peers'
+
+TORCH = ['torch==2.13.0', '--extra-index-url', 'https://download.pytorch.org/whl/cpu']
+# The arm task as a Gymnasium environment (spaars_ros.sim.env, from this checkout) needs these.
+ARM = ['daqp==0.11.0', 'pydantic==2.14.3', 'PyYAML==6.0.3']
+PINS: dict[str, list[list[str]]] = {
+    # Each list is one call of pip: torch first, or it comes with gigabytes of CUDA.
+    'sb3': [TORCH, ['stable-baselines3==2.9.2', 'gymnasium[mujoco]==1.4.0', 'mujoco==3.11.0',
+                    'onnx==1.23.2', *ARM]],
+    'd3rlpy': [TORCH, ['d3rlpy==2.8.1', 'gymnasium==1.0.0', 'mujoco==3.11.0', *ARM]],
+}
+"""Name of a peer -> arguments of pip. d3rlpy 2.8.1 wants gymnasium 1.0.0."""
+
+
+class PeerError(RuntimeError):
+    """A peer's environment is missing, cannot be made, or its script failed."""
+
+
+def python_of(peer: str, folder: Path) -> Path | None:
+    """Return the interpreter of a peer's environment, or None where it is missing."""
+    python = folder.expanduser() / peer / 'bin' / 'python'
+    # .made comes last: an environment whose installation was cut short is none.
+    return python if python.exists() and (python.parent.parent / '.made').exists() else None
+
+
+def how_to_make(peer: str, folder: Path) -> str:
+    """Return the line that tells how to make a missing environment."""
+    return (f'{peer} is not compared: no environment in {folder.expanduser() / peer}; '
+            f'make it with: spaars bench peers --peers {folder} (about 1 GB each)')
+
+
+def make(folder: Path = FOLDER, say: Callable[[str], None] | None = None) -> dict[str, str]:
+    """
+    Make the environments that are missing; returns name -> interpreter.
+
+    Raises PeerError with pip's last words.
+    """
+    made = {}
+    for peer, calls in PINS.items():
+        place = folder.expanduser() / peer
+        if python_of(peer, folder) is None:
+            if say is not None:
+                say(f'{peer}: making {place}')
+            _run([sys.executable, '-m', 'venv', '--clear', str(place)])
+            python = str(place / 'bin' / 'python')
+            for arguments in calls:
+                _run([python, '-m', 'pip', 'install', '--no-input', '--progress-bar', 'off',
+                      '--disable-pip-version-check', *arguments])
+            (place / '.made').touch()
+        made[peer] = str(place / 'bin' / 'python')
+    return made
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+        raise PeerError(f'{" ".join(command[:6])} failed: {" ".join(words)}')
