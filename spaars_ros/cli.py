@@ -22,6 +22,7 @@ from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
 from spaars_ros.commands import keys
 from spaars_ros.commands import pretrain
+from spaars_ros.commands import stress
 from spaars_ros.commands import train
 
 app = typer.Typer(
@@ -33,6 +34,7 @@ app.command('evaluate', epilog=evaluate.EXAMPLES)(evaluate.command)
 app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
+app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.add_typer(bench.app, name='bench')
 app.add_typer(keys.app, name='keys')
 

@@ -1,0 +1,175 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What can be seen of a run from outside while a fault is in it."""
+
+from dataclasses import dataclass
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Array
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.zones import distance
+from spaars_ros.sim.kinematics import Kinematics
+
+AT_REST = 0.01
+"""rad/s; below this a joint counts as at rest."""
+RISING = ('out_of_order', 'bundles_refused', 'late', 'overruns', 'late_ticks')
+"""Counters in the server's diagnostics that say that something is wrong."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The true state of the arm at a time."""
+
+    time: float
+    """s, monotonic clock."""
+    position: Array
+    velocity: Array
+
+
+class StressWatch:
+    """
+    Hears the true state, the server's status, everybody's diagnostics, steps and progress.
+
+    :param node: in the namespace of the run
+    """
+
+    def __init__(self, node: Node, robot: Robot) -> None:
+        self.samples: list[Sample] = []
+        self.code = ''
+        """The stop that the server has latched; '' while it has none."""
+        self.phase = ''
+        self.newest = -1
+        """Sequence of the newest step seen."""
+        self.index = -1
+        """Its place in its episode."""
+        self.heard_step = 0.0
+        self.received = -1
+        self._since = 0.0
+        self._detected: tuple[float, str] | None = None
+        self._stop_seen = False
+        self._counters: dict[str, float] = {}
+        self._lost_ticks = 0.0
+        self._robot = robot
+        self._kinematics = Kinematics(robot)
+        self._low, self._high = np.asarray(robot.limits.position).T
+        subscribe = node.create_subscription
+        subscribe(JointState, 'sim/state', self._on_state, QOS['joint_states'])
+        subscribe(DiagnosticArray, 'policy_server/status', self._on_status,
+                  QOS['policy_server/status'])
+        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, QOS['/diagnostics'])
+        subscribe(Float64MultiArray, 'policy_server/step', self._on_step,
+                  QOS['policy_server/step'])
+        subscribe(Float64MultiArray, 'learner/progress', self._on_progress,
+                  QOS['learner/progress'])
+
+    def begin(self) -> None:
+        """Count from now on: a fault begins."""
+        self.samples.clear()
+        self._since = time.monotonic()
+        self._detected, self._stop_seen = None, False
+
+    def detect(self, what: str, stop: bool = False) -> None:
+        """Note that something noticed the fault; the first does, but a stop goes before all."""
+        if self._since and not self._stop_seen and (stop or self._detected is None):
+            self._detected = (time.monotonic() - self._since, what)
+            self._stop_seen = stop
+
+    @property
+    def detected(self) -> tuple[float | None, str]:
+        """Return s from the beginning of the fault to its detection, and by what."""
+        return self._detected if self._detected is not None else (None, '')
+
+    @property
+    def speed(self) -> float:
+        """Return the largest joint speed now, rad/s."""
+        return float(np.abs(self.samples[-1].velocity).max()) if self.samples else 0.0
+
+    @property
+    def stopped(self) -> float | None:
+        """Return s from the beginning of the fault until the arm was at rest, and stayed so."""
+        at = None
+        for sample in self.samples:
+            if np.abs(sample.velocity).max() >= AT_REST:
+                at = None
+            elif at is None:
+                at = sample.time - self._since
+        return at
+
+    def margins(self) -> dict[str, float | None]:
+        """Return the least room to joint limits (rad) and of the tip to keep-out zones (m)."""
+        if not self.samples:
+            return {'joint': None, 'zone': None}
+        positions = np.stack([sample.position for sample in self.samples])
+        room = np.minimum(positions - self._low, self._high - positions)
+        tips = np.stack([self._kinematics.tip(position) for position in positions])
+        clearance = distance(self._robot.keep_out, tips)
+        return {'joint': float(room.min()),
+                'zone': float(clearance.min()) if np.isfinite(clearance).any() else None}
+
+    def _on_state(self, msg: JointState) -> None:
+        self.samples.append(Sample(time.monotonic(), np.array(msg.position),
+                                   np.array(msg.velocity)))
+
+    def _on_status(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            values = values_of(status)
+            self.code, self.phase = values.get('code', ''), values.get('phase', '')
+            if self.code:
+                self.detect(f'stop {self.code}', stop=True)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            for name, text in values_of(status).items():
+                if name in RISING:
+                    before = self._counters.get(name, float(text))
+                    if float(text) > before:
+                        self.detect(f'diagnostics: {name} {float(text) - before:+g}')
+                    self._counters[name] = float(text)
+            if status.level > b'\x00':
+                self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}')
+
+    def _fields(self, msg: Float64MultiArray) -> dict[str, Any]:
+        try:
+            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
+        except CodecError:
+            return {}
+
+    def _on_step(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg)
+        if not fields or int(fields['sequence'][0]) <= self.newest:
+            return
+        self.newest, self.index = int(fields['sequence'][0]), int(fields['index'][0])
+        self.heard_step = time.monotonic()
+        lost = float(fields['lost_ticks'][0])
+        if lost > self._lost_ticks:
+            self.detect(f'step: lost_ticks {lost - self._lost_ticks:+g}')
+        self._lost_ticks = lost
+
+    def _on_progress(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg)
+        if 'received' in fields:
+            self.received = int(fields['received'][0])
