@@ -1,0 +1,348 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Marvel: the sign of the alignment's entropies, strict warm start, CPQ, SAC-Lagrangian."""
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+import torch
+
+from spaars_ros.bench.constraints import _refer
+from spaars_ros.bench.constraints import METHODS
+from spaars_ros.bench.constraints import run
+from spaars_ros.bench.peer_environments import FOLDER
+from spaars_ros.bench.peer_environments import PeerError
+from spaars_ros.bench.peer_environments import python_of
+from spaars_ros.config import load_training
+from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.alignment import discounted_windows
+from spaars_ros.learning.alignment import soft_targets
+from spaars_ros.learning.cpq import value_threshold
+from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.replay import Normaliser
+
+N, D, B = 3, 2, 64
+SMALL = {'width': 16, 'heads': 2, 'batch': B, 'cvae_steps': 4, 'iql_steps': 6, 'align_steps': 3,
+         'offline_learning_rate': 1e-3}
+
+
+def make(name, seed=0, constraints=1, **changes):
+    torch.manual_seed(seed)
+    return make_algorithm(name, load_training('marvel', algorithm=name, **{**SMALL, **changes}),
+                          observation=N, action=D, constraints=constraints,
+                          normaliser=Normaliser(np.zeros(N), np.ones(N)), seed=seed)
+
+
+def batch_of(seed=0, size=B, **columns):
+    torch.manual_seed(seed)
+    full = {'observation': torch.randn(size, N), 'action': torch.rand(size, D) * 2 - 1,
+            'reward': torch.rand(size), 'cost': torch.rand(size, 1).round(),
+            'next': torch.randn(size, N), 'discount': torch.full((size,), 0.9)}
+    return Batch({**full, **columns})
+
+
+# The alignment's targets
+
+def test_targets_are_the_equations():
+    batch = batch_of(size=2, reward=torch.tensor([1.0, 2.0]), cost=torch.tensor([[0.0], [1.0]]))
+    pair = torch.tensor([[[10.0, 4.0], [20.0, 8.0]], [[12.0, 6.0], [18.0, 2.0]]])
+    log_prob = torch.tensor([-1.0, 2.0])
+    y = soft_targets(batch, pair, log_prob, entropy_reward=0.5, entropy_cost=0.1, cost_weight=3.0)
+    # min of the heads' rewards, mean of their costs
+    expected = [[1 + 0.9 * (10 + 0.5), 0 + 0.9 * (5 + 0.1)],
+                [2 + 0.9 * (18 - 1.0), 3 + 0.9 * (5 - 0.2)]]
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)
+
+
+def test_cost_entropy_raises_the_estimated_cost_of_uncertain_actions():
+    """The accident it prevents: a policy that is unsure looks cheap, and goes on unsure."""
+    gaps = {}
+    for alpha in (0.0, 0.2):
+        marvel = make('marvel', align_entropy_cost=alpha, width=32, tau=0.05)
+        with torch.no_grad():
+            # Unsure where the first observation is positive, and nowhere else.
+            marvel.policy.net.layers[-1].weight.zero_()
+            marvel.policy.net.layers[-1].bias.zero_()
+        marvel.policy.forward = lambda o: (
+            torch.zeros(len(o), D), torch.where(o[:, :1] > 0, 0.0, -3.0).expand(len(o), D))
+        generator = np.random.default_rng(0)
+        for step in range(300):
+            o = torch.from_numpy(generator.normal(size=(B, N)).astype(np.float32))
+            marvel.align(batch_of(step, observation=o, next=o, action=torch.zeros(B, D),
+                                  cost=torch.zeros(B, 1)))
+        o = torch.tensor([[1.5, 0.0, 0.0], [-1.5, 0.0, 0.0]])
+        with torch.no_grad():
+            cost = marvel.critic(o, torch.zeros(2, D))[..., 1].mean(0)
+        gaps[alpha] = float(cost[0] - cost[1])
+    # log pi: about -3 unsure, +3 sure; times alpha, that is 0.9 / (1 - 0.9) = 9 of discounted sum
+    assert abs(gaps[0.0]) < 0.5
+    assert gaps[0.2] > 3.0
+
+
+def test_alignment_improves_the_ranking_and_leaves_the_policy():
+    """Q of a wrong policy is refitted to the one that acts: a chain whose action moves it."""
+    marvel = make('marvel', width=32, tau=0.02, gamma=0.9, align_steps=0, reward_scale=1.0,
+                  cost_weight=1.0)
+    before = [p.clone() for p in marvel.policy.parameters()]
+    rng = np.random.default_rng(0)
+
+    def step(o, a):
+        following = np.clip(o + 0.3 * a[:, :1] * np.array([1.0, 0.0, 0.0]), -2, 2)
+        return following, following[:, 0], (following[:, 0] > 1.0).astype(np.float32)
+
+    def act(o):
+        return marvel.policy.sample(torch.from_numpy(o.astype(np.float32)))[0].numpy()
+
+    o = rng.uniform(-2, 2, (4000, N))
+    a = rng.uniform(-1, 1, (4000, D))
+    following, reward, cost = step(o, a)
+    columns = {'observation': o, 'action': a, 'reward': reward, 'cost': cost[:, None],
+               'next': following, 'discount': np.full(4000, 0.9)}
+    data = {name: torch.from_numpy(np.asarray(value, np.float32))
+            for name, value in columns.items()}
+    # Monte-Carlo returns of the policy, from 200 states of the data
+    with torch.no_grad():
+        state, action, returns = o[:200], a[:200], np.zeros((200, 2))
+        for t in range(40):
+            state, r, c = step(state, action)
+            returns += 0.9 ** t * np.stack([r, c], 1)
+            action = act(state)
+
+        def ranks():
+            q = marvel.critic(data['observation'][:200], data['action'][:200])
+            q = q.mean(0).detach().numpy()
+            return [spearmanr(q[:, i], returns[:, i]).statistic for i in (0, 1)]
+
+        first = ranks()
+    for _ in range(600):
+        picked = torch.from_numpy(rng.integers(0, 4000, B))
+        marvel.align(Batch({name: value[picked] for name, value in data.items()}))
+    last = ranks()
+    assert last[0] > max(0.8, first[0])
+    assert last[1] > max(0.8, first[1])
+    assert all(torch.equal(a, b) for a, b in zip(before, marvel.policy.parameters()))
+
+
+def test_windows_are_of_one_length():
+    windows = discounted_windows(np.array([1.0, 2.0, 4.0, 8.0]), 0.5, 2)
+    assert windows.tolist() == [2.0, 4.0, 8.0]
+    with pytest.raises(ValueError, match='window'):
+        discounted_windows(np.ones(3), 0.5, 4)
+
+
+# Strict warm start
+
+def pretrained(name='cpq', **changes):
+    algorithm = make(name, **changes)
+    for step in range(algorithm.offline_steps):
+        algorithm.update_offline(batch_of(step), step)
+    return algorithm
+
+
+def test_online_policy_is_the_offline_policy_on_random_states(tmp_path):
+    cpq = pretrained()
+    np.savez(tmp_path / 'start.npz', **cpq.arrays())
+    marvel = make('marvel', seed=5, start=str(tmp_path / 'start.npz'))
+    assert marvel.offline_steps == SMALL['align_steps']
+    o = torch.randn(500, N)
+    assert not torch.equal(make('marvel', seed=5).policy(o)[0], cpq.policy(o)[0])
+    for step in range(marvel.offline_steps):
+        marvel.update_offline(batch_of(step), step)
+    marvel.begin_online()
+    for offline, online in zip(cpq.policy(o), marvel.policy(o)):
+        assert torch.equal(offline, online)
+    rng = np.random.default_rng(0)
+    first = marvel.choose(o[0].numpy().astype(float), rng, True).action
+    rng = np.random.default_rng(0)
+    assert np.array_equal(first, cpq.choose(o[0].numpy().astype(float), rng, True).action)
+
+
+def test_whole_marvel_starts_from_its_own_offline_learner():
+    marvel = pretrained('marvel')
+    o = torch.randn(50, N)
+    assert torch.equal(marvel.policy(o)[0], marvel.cpq.policy(o)[0])
+    # the alignment moved the critic, and only it
+    assert not torch.equal(marvel.critic(o, torch.zeros(50, D)),
+                           marvel.cpq.critic(o, torch.zeros(50, D)))
+
+
+@pytest.mark.parametrize('damage, message', [
+    (lambda arrays: arrays.pop('net/policy.net.layers.0.bias'), 'Missing key'),
+    (lambda arrays: arrays.update({'net/critic.extra': np.zeros(1)}), 'Unexpected key'),
+    (lambda arrays: arrays.update({'net/policy.net.layers.0.bias': np.zeros(5, np.float32)}),
+     'size mismatch'),
+    (lambda arrays: arrays.pop('net/reward_floor'), 'not the tensors')])
+def test_a_start_that_does_not_fit_is_refused(tmp_path, damage, message):
+    """The released code keeps the matching keys and says nothing."""
+    arrays = pretrained().arrays()
+    damage(arrays)
+    np.savez(tmp_path / 'start.npz', **arrays)
+    with pytest.raises(ValueError, match=message):
+        make('marvel', start=str(tmp_path / 'start.npz'))
+
+
+def test_a_start_of_another_width_is_refused(tmp_path):
+    np.savez(tmp_path / 'start.npz', **pretrained().arrays())
+    with pytest.raises(ValueError, match='warm start of the policy'):
+        make('marvel', width=32, start=str(tmp_path / 'start.npz'))
+
+
+def test_a_missing_start_is_named():
+    with pytest.raises(ValueError, match='nowhere.npz'):
+        make('marvel', start='nowhere.npz')
+
+
+def test_marvel_goes_on_from_a_checkpoint_within_its_offline_phase():
+    whole, first = make('marvel'), make('marvel')
+    for step in range(7):
+        torch.manual_seed(step)
+        first.update_offline(batch_of(step), step)
+    second = make('marvel', seed=9)
+    second.load_arrays(first.arrays())
+    second.load_state(first.state())
+    second.cpq.load_state(first.cpq.state())
+    for step in range(13):
+        whole.update_offline(batch_of(step), step)
+        if step >= 7:
+            second.update_offline(batch_of(step), step)
+    for name, value in whole.arrays().items():
+        np.testing.assert_array_equal(value, second.arrays()[name], err_msg=name)
+
+
+# CPQ
+
+def test_threshold_is_the_sourced_figure():
+    for steps, expected in ((200, 8.66), (300, 6.34), (100, 12.68), (500, 3.97)):
+        assert value_threshold(20.0, 0.99, steps) == pytest.approx(expected, abs=0.005)
+
+
+def test_cpq_needs_a_cost():
+    with pytest.raises(ValueError, match='cost limit'):
+        make('cpq', constraints=0)
+
+
+def test_cpq_gives_unsafe_states_no_value_and_pushes_up_the_cost_outside():
+    cpq = make('cpq', width=32, cvae_steps=200, iql_steps=0, tau=0.05, cost_limit=1.0,
+               reward_scale=1.0, cost_weight=1.0)
+    narrow = {'action': 0.1 * torch.randn(B, D).clamp(-1, 1), 'reward': torch.ones(B)}
+    for step in range(200):
+        cpq.update_offline(batch_of(step, **narrow), step)
+    o = torch.randn(200, N)
+    far = cpq.divergence(o, torch.full((200, D), 0.9)).mean()
+    assert far > cpq.divergence(o, torch.zeros(200, D)).mean()
+    for step in range(200, 600):
+        cpq.update_offline(batch_of(step, **narrow, cost=torch.zeros(B, 1)), step)
+    # The data costs nothing; where the data does not reach, the penalty raised the estimate.
+    with torch.no_grad():
+        inside = cpq.critic(o, torch.zeros(200, D))[..., 1].mean()
+        outside = cpq.critic(o, torch.full((200, D), 0.9))[..., 1].mean()
+    assert outside > inside + 0.1 * cpq.threshold
+    # All costs far above the threshold: the target is the reward alone.
+    for step in range(600, 1200):
+        cpq.update_offline(batch_of(step, **narrow, cost=torch.full((B, 1), 50.0)), step)
+    with torch.no_grad():
+        values = cpq.critic(o, torch.zeros(200, D))
+    assert float(values[..., 1].min()) > cpq.threshold
+    assert float(values[..., 0].mean()) == pytest.approx(1.0, abs=0.5)
+
+
+def test_negative_rewards_are_counted_from_the_least():
+    """An unsafe action is worth 0: with negative rewards that would be the best there is."""
+    cpq = make('cpq')
+    cpq.update_offline(batch_of(0, reward=torch.linspace(-3.0, -1.0, B)), 0)
+    assert float(cpq.reward_floor) == -3.0
+    cpq.update_offline(batch_of(1, reward=torch.ones(B)), 1)
+    assert float(cpq.reward_floor) == -3.0
+
+
+# SAC-Lagrangian
+
+def test_the_objective_is_divided_by_one_plus_lambda():
+    sac = make('sac-lagrangian')
+    values = torch.tensor([[[2.0, 1.0]], [[3.0, 3.0]]])
+    assert float(sac.lagrangian(values)) == 2.0
+    sac.set_multipliers(np.array([3.0]))
+    assert float(sac.lagrangian(values)) == pytest.approx((2.0 - 3.0 * 2.0) / 4.0)
+    # A large multiplier asks for the least cost, at a step no larger than before.
+    sac.set_multipliers(np.array([1e6]))
+    assert float(sac.lagrangian(values)) == pytest.approx(-2.0, abs=1e-4)
+
+
+@pytest.mark.parametrize('wrong', [[-1.0], [float('nan')], [1.0, 1.0]])
+def test_a_wrong_multiplier_is_refused(wrong):
+    with pytest.raises(ValueError, match='multipliers'):
+        make('sac-lagrangian').set_multipliers(np.array(wrong))
+
+
+def test_the_policy_turns_from_reward_to_safety_with_lambda():
+    """Both reward and cost grow with the first action: lambda decides on which side it goes."""
+    means = {}
+    for multiplier in (0.0, 5.0):
+        sac = make('sac-lagrangian', width=32, learning_rate=3e-3, tau=0.05, entropy=0.01,
+                   reward_scale=1.0, cost_weight=1.0, critic_steps=0)
+        sac.set_multipliers(np.array([multiplier]))
+        for step in range(400):
+            batch = batch_of(step, discount=torch.zeros(B))
+            batch['reward'] = batch['action'][:, 0]
+            batch['cost'] = batch['action'][:, :1]
+            sac.update_online(batch, batch)
+        means[multiplier] = float(sac.policy.mode(torch.randn(200, N))[:, 0].detach().mean())
+    assert means[0.0] > 0.5
+    assert means[5.0] < -0.5
+
+
+def test_time_limits_bootstrap_and_true_ends_do_not():
+    batch = batch_of(size=2, reward=torch.zeros(2), cost=torch.zeros(2, 1),
+                     discount=torch.tensor([0.99, 0.0]))
+    pair = torch.full((2, 2, 2), 7.0)
+    y = soft_targets(batch, pair, torch.zeros(2), entropy_reward=0.0)
+    assert y[0].tolist() == pytest.approx([6.93, 6.93])
+    assert y[1].tolist() == [0.0, 0.0]
+
+
+def test_methods_differ_in_the_controller_alone():
+    adaptive = make('marvel').gains
+    assert adaptive.kp_rate > 0
+    assert make('marvel', multiplier='plain').gains.kp_rate == 0
+    assert make('sac-pid').gains.kp > 0
+    assert make('sac-lagrangian').gains.kp == 0
+    assert make('sac-lagrangian').gains.ki == adaptive.ki
+
+
+# The benchmark
+
+def test_reference_is_that_of_safe_runs_from_scratch():
+    point = {'return_mean': 5.0, 'cost_mean': 1.0}
+    curve = [{'steps': 0, 'return_mean': 9.0, 'cost_mean': 30.0}, {'steps': 10, **point},
+             {'steps': 20, 'return_mean': 8.0, 'cost_mean': 2.0}]
+    rows = [{'task': 't', 'method': method, 'return_final': final, 'cost_final': cost,
+             'cost_limit': 20.0, 'curve': curve, 'reference': None, 'steps_to_reference': None}
+            for method, final, cost in (('sac-lagrangian', 6.0, 5.0),
+                                        ('sac-lagrangian', 60.0, 50.0), ('marvel', 8.0, 2.0))]
+    _refer(rows)
+    assert [row['reference'] for row in rows] == [6.0] * 3
+    assert rows[2]['steps_to_reference'] == 20
+
+
+def test_unknown_methods_and_tasks_are_named(tmp_path):
+    with pytest.raises(ValueError, match='marvle'):
+        run(tasks=['reach'], methods=['marvle'], seeds=[0], out=tmp_path, peers=tmp_path)
+    with pytest.raises(ValueError, match='BallSquare'):
+        run(tasks=['BallSquare'], methods=['marvel'], seeds=[0], out=tmp_path, peers=tmp_path)
+
+
+def test_a_missing_environment_says_how_to_make_it(tmp_path):
+    with pytest.raises(PeerError, match='spaars bench peers'):
+        run(tasks=['BallCircle'], methods=['marvel'], seeds=[0], out=tmp_path, peers=tmp_path)
