@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
 import logging
 import os
@@ -91,10 +92,12 @@ class StressRig:
     The nodes of one run, a client of all of them, and what is seen of the run.
 
     :param wrap: changes a node's description, for instance to run it on another host
+    :param more: processes beside the nodes, without a lifecycle
     """
 
     def __init__(self, run: RunFolder,
-                 wrap: Callable[[NodeDescription], NodeDescription] = lambda node: node) -> None:
+                 wrap: Callable[[NodeDescription], NodeDescription] = lambda node: node,
+                 more: Sequence[NodeDescription] = ()) -> None:
         self.run = run
         # The recording is read while it is written: that its end is torn is no news.
         logging.getLogger('spaars_ros.data.recorder').setLevel(logging.ERROR)
@@ -106,7 +109,7 @@ class StressRig:
         graph = [wrap(dataclasses.replace(node, respawn=True, parameters={
             **node.parameters, **SETTINGS.get(node.name, {})})) for node in describe(settings)]
         self.names = [node.name for node in graph]
-        self.processes = Processes(settings, graph)
+        self.processes = Processes(settings, [*graph, *more])
         rclpy.init(args=[])
         self.node = rclpy.create_node('stress', namespace=settings.namespace)
         self.executor = SingleThreadedExecutor()

@@ -119,6 +119,12 @@ class StressWatch:
                 at = sample.time - self._since
         return at
 
+    def replace_samples(self, rows: Array) -> None:
+        """Take what was logged elsewhere since the fault began: (m, 1 + 2d) of StateLog."""
+        joints = len(self._robot.joints)
+        self.samples = [Sample(float(row[0]), row[1:1 + joints], row[1 + joints:])
+                        for row in rows if row[0] >= self._since]
+
     def margins(self) -> dict[str, float | None]:
         """Return the least room to joint limits (rad) and of the tip to keep-out zones (m)."""
         if not self.samples:

@@ -24,6 +24,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+import re
 import runpy
 import subprocess
 import sys
@@ -32,11 +33,13 @@ import time
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
+from spaars_ros.bench.state_log import FILE
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.ros.bringup import NodeDescription
 
 NAMESPACE = 'SPAARS_STRESS_NETWORK'
-MODULE = 'SPAARS_STRESS_MODULE'
 CLONE_NEWNET = 0x40000000
 HOSTS = ('10.77.0.1/24', '10.77.0.2/24')
 
@@ -49,8 +52,8 @@ def unshare() -> list[str]:
 def why_not() -> str:
     """Return why there can be no network namespaces here, '' when there can."""
     try:
-        subprocess.run([*unshare(), 'ip', 'link', 'add', 'a', 'type', 'veth', 'peer', 'name',
-                        'b'], check=True, capture_output=True, text=True, timeout=10)
+        subprocess.run([*unshare(), 'ip', 'link', 'add', 'here', 'type', 'veth', 'peer', 'name',
+                        'there'], check=True, capture_output=True, text=True, timeout=10)
     except OSError as error:
         return f'{error.filename}: {error.strerror}'
     except subprocess.CalledProcessError as error:
@@ -117,7 +120,9 @@ def run_there() -> None:
     with open(os.environ[NAMESPACE]) as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), 'setns')
-    runpy.run_module(os.environ[MODULE], run_name='__main__', alter_sys=True)
+    name = re.findall(r'__node:=(\w+)', ' '.join(sys.argv))[0]
+    room = 'bench' if name == 'state_log' else 'nodes'
+    runpy.run_module(f'spaars_ros.{room}.{name}', run_name='__main__', alter_sys=True)
 
 
 def run_here(name: str, out: Path) -> None:
@@ -136,13 +141,21 @@ def run_here(name: str, out: Path) -> None:
         return RemoteNode(**{each.name: getattr(node, each.name)
                              for each in dataclasses.fields(node)}) \
             if node.name == fault.remote else node
+
+    def mend() -> None:
+        hosts.mend()
+        if fault.remote == 'sim':  # what it did meanwhile could not be heard here
+            rows = np.fromfile(states).reshape(-1, 1 + 2 * len(run.robot.joints))
+            rig.watch.replace_samples(rows)
     with TwoHosts() as hosts, tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
-        os.environ.update({NAMESPACE: hosts.namespace,
-                           MODULE: f'spaars_ros.nodes.{fault.remote}'})
-        rig = StressRig(prepare(Path(folder)), wrap)
+        states = Path(folder) / 'states.f64'
+        os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
+        run = prepare(Path(folder))
+        rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
+                        if fault.remote == 'sim' else [])
         try:
             rig.start()
-            row = inject(rig, fault, cut=hosts.cut, mend=hosts.mend)
+            row = inject(rig, fault, cut=hosts.cut, mend=mend)
         finally:
             rig.close()
     out.write_text(json.dumps(row))
