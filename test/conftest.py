@@ -16,7 +16,11 @@
 
 import os
 
+import pytest
+
 # Before anything imports rclpy: tests must never be heard on a robot's network.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.pop('ROS_DOMAIN_ID', None)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+pytest.register_assert_rewrite('server_rig')

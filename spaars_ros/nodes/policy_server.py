@@ -27,7 +27,6 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
-from std_srvs.srv import Trigger
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
@@ -37,10 +36,10 @@ from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
-from spaars_ros.policy.succession import RollbackRefused
 from spaars_ros.policy.succession import Succession
 from spaars_ros.ros.arm_reset import ArmReset
 from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.commands import CommandWriter
@@ -55,6 +54,7 @@ from spaars_ros.ros.replayer import StepReplayer
 from spaars_ros.ros.reporter import ServerReporter
 from spaars_ros.ros.responder import Responder
 from spaars_ros.ros.server_parameters import PARAMETERS
+from spaars_ros.ros.server_services import ServerServices
 from spaars_ros.ros.step_log import StepLog
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
@@ -135,9 +135,9 @@ class PolicyServer(ManagedNode):
         make(self.create_subscription(Float64MultiArray, 'learner/fetch', self._on_fetch,
                                       QOS['learner/fetch']))
         make(CostListener(self, self._on_cost).subscription)
-        make(self.create_service(Trigger, 'policy_server/estop', self._on_estop))
-        make(self.create_service(Trigger, 'policy_server/reset', self._on_reset))
-        make(self.create_service(Trigger, 'policy_server/rollback', self._on_rollback))
+        services = ServerServices(self, self._succession, responder=lambda: self._responder,
+                                  cause=self._exclusive.cause)
+        self._entities.extend(services.made)
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
         self._reset: ArmReset | None = None
@@ -174,8 +174,6 @@ class PolicyServer(ManagedNode):
         try:
             for timer in self._timers_on:
                 self.destroy_timer(timer)
-            if self._reset is not None:
-                self._reset.cancel()
             self._responder.close_episode()
         except Exception:  # a record may be lost, the arm may not go on moving
             self.get_logger().error(f'no closing record: {traceback.format_exc()}')
@@ -222,42 +220,6 @@ class PolicyServer(ManagedNode):
             self._reset.check(begin)
         self._responder.on_period(begin, self._steady.now().nanoseconds)
 
-    def _on_estop(self, request: Trigger.Request, response: Trigger.Response
-                  ) -> Trigger.Response:
-        response.success = self.is_active
-        response.message = 'stopped' if self.is_active else 'the policy server is not active'
-        if self.is_active:
-            self._responder.trip(Stop('ESTOP', 1.0, 0.0, 'policy_server/estop was called'))
-        return response
-
-    def _on_reset(self, request: Trigger.Request, response: Trigger.Response
-                  ) -> Trigger.Response:
-        if not self.is_active:
-            response.message = 'the policy server is not active'
-            return response
-        cause = self._responder.resume(self._exclusive.cause())
-        response.success = cause is None
-        response.message = 'running' if cause is None else f'the cause persists: {cause}'
-        if cause is None and self._reset is not None:
-            self._reset.cancel()
-        return response
-
-    def _on_rollback(self, request: Trigger.Request, response: Trigger.Response
-                     ) -> Trigger.Response:
-        if not self.is_active:
-            response.message = 'the policy server is not active'
-            return response
-        try:
-            version = self._succession.rollback()
-        except RollbackRefused as error:
-            response.message = str(error)
-            return response
-        response.success = True
-        response.message = f'version {version} was taken back'
-        self.get_logger().warning(f'policy_server/rollback: {response.message}')
-        self._reporter.announce(self._responder.supervisor.phase)
-        return response
-
     def _diagnose(self) -> None:
         # Also while running: two that are configured at the same time do not see each other.
         second = self._exclusive.cause()
@@ -269,9 +231,12 @@ class PolicyServer(ManagedNode):
                                 watches.cost.silence(time.monotonic()))
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
-        if len(msg.data) != 2:
-            self.get_logger().error(f'learner/fetch has {len(msg.data)} values, expected 2')
-        elif not self._replayer.request(int(msg.data[0]), int(msg.data[1])):
+        try:
+            taken = self._replayer.request(*decode_range(msg))
+        except CodecError as error:
+            self.get_logger().error(f'learner/fetch ignored: {error}', throttle_duration_sec=5.0)
+            return
+        if not taken:
             self.get_logger().warning('learner/fetch: too many requests wait')
 
 

@@ -48,7 +48,9 @@ class ManagedNode(LifecycleNode):
 
     Override `configure`, `activate`, `deactivate` and `cleanup`, and call no parent. What a hook
     raises is logged as one line (an unexpected class with its traceback) and fails the
-    transition. `changed` is called after parameters were set, with those that were.
+    transition: a `configure` or `activate` that fails leaves nothing behind, and one of the other
+    two that fails ends in the unconfigured state (finalized, where cleaning up fails twice).
+    `changed` is called after parameters were set, with those that were.
 
     :param name: node name
     :param table: the node's parameters
@@ -105,20 +107,34 @@ class ManagedNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `activate`."""
+        before = {*self.timers, *self.guards}
         result = self._guarded('activate', self.activate)
-        return result if result != TransitionCallbackReturn.SUCCESS else super().on_activate(state)
+        if result == TransitionCallbackReturn.SUCCESS:
+            return super().on_activate(state)
+        # Or they would go on firing, twice as often after the next try.
+        for timer in [timer for timer in self.timers if timer not in before]:
+            self.destroy_timer(timer)
+        for guard in [guard for guard in self.guards if guard not in before]:
+            self.destroy_guard_condition(guard)
+        return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `deactivate`."""
         result = self._guarded('deactivate', self.deactivate)
         super().on_deactivate(state)
-        return result
+        return self._grave(result)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `cleanup`."""
         result = self._guarded('cleanup', self.cleanup)
         super().on_cleanup(state)
-        return result
+        return self._grave(result)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Clean up after a `deactivate` or `cleanup` that failed, with nothing left running."""
+        for timer in list(self.timers):
+            self.destroy_timer(timer)
+        return self._guarded('cleanup', self.cleanup)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `deactivate` when active, then `cleanup`; never fails."""
@@ -127,6 +143,12 @@ class ManagedNode(LifecycleNode):
         if state.state_id != State.PRIMARY_STATE_UNCONFIGURED:
             self._guarded('cleanup', self.cleanup)
         return TransitionCallbackReturn.SUCCESS
+
+    @staticmethod
+    def _grave(result: TransitionCallbackReturn) -> TransitionCallbackReturn:
+        """Return ERROR for a failure: the node must not stay in the state that it half left."""
+        return (result if result == TransitionCallbackReturn.SUCCESS
+                else TransitionCallbackReturn.ERROR)
 
     def _guarded(self, name: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
         # rclpy swallows what a transition raises without a word.

@@ -43,6 +43,9 @@ class Reset(Protocol):
     def call(self) -> None:
         """Ask for a reset."""
 
+    def cancel(self) -> None:
+        """Wait for it no longer."""
+
 
 class Responder:
     """
@@ -170,7 +173,7 @@ class Responder:
     def trip(self, stop: Stop) -> None:
         """Latch a stop, close the episode, say so."""
         self._record(self.supervisor.trip(stop))
-        self._reporter.announce(self.supervisor.phase)
+        self.announce()
 
     def probe(self) -> None:
         """
@@ -194,11 +197,19 @@ class Responder:
             or self._log.cause() or cause)
         if cause is None:
             self._writer.start()
-        self._reporter.announce(self.supervisor.phase)
+            if self._reset is not None:
+                self._reset.cancel()
+        self.announce()
         return cause
 
+    def announce(self) -> None:
+        """Publish the status if it changed."""
+        self._reporter.announce(self.supervisor.phase)
+
     def close_episode(self) -> None:
-        """Close the running episode with an aborted record."""
+        """Close the running episode with an aborted record, and wait for no reset."""
+        if self._reset is not None:
+            self._reset.cancel()
         self._record(self.supervisor.abort())
 
     def come_to_rest(self) -> None:
@@ -240,7 +251,7 @@ class Responder:
         self._succession.after_tick()
         if self.supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
-        self._reporter.announce(self.supervisor.phase)
+        self.announce()
         slow = self.watches.timing.add(age, time.monotonic() - begin)
         if slow is not None:
             self.trip(slow)

@@ -1,0 +1,469 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What stops the robot and what a reset needs: one test a code, alone and over real topics."""
+
+import ast
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+import re
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import JointState
+from server_rig import OK
+from server_rig import Rig
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.config import load_robot
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import RobotState
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.cost_watch import CostWatch
+from spaars_ros.safety.motion import MotionWatch
+from spaars_ros.safety.motion import SETTLED
+from spaars_ros.safety.recent import Recent
+from spaars_ros.safety.timing import TimingWatch
+from spaars_ros.safety.watchdog import Order
+from spaars_ros.safety.watchdog import Watchdog
+
+pytestmark = pytest.mark.timeout(120)
+
+pytest_plugins = ['server_rig']
+
+ROOT = Path(__file__).resolve().parent.parent
+ROBOT = load_robot()
+PERIOD_NS = round(ROBOT.period * 1e9)
+COSTS = ArrayCodec({'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': 1,
+                    'episode_cost': 1})
+CODE = re.compile('[A-Z]+(_[A-Z]+)*')
+
+
+def codes_of(source: str) -> set[str]:
+    """Return the codes of a source's stops; where one is a variable, what its function names."""
+    codes = set()
+    for function in ast.walk(ast.parse(source)):
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        constants = {node.value for node in ast.walk(function)
+                     if isinstance(node, ast.Constant) and isinstance(node.value, str)
+                     and CODE.fullmatch(node.value)}
+        for call in ast.walk(function):
+            if isinstance(call, ast.Call) and ast.unparse(call.func) == 'Stop':
+                code = call.args[0]
+                codes |= {str(code.value)} if isinstance(code, ast.Constant) else constants
+    return codes
+
+
+def unreadable() -> set[str]:
+    """Return the codes that the reader of joint_states raises: the server stops with them."""
+    source = (ROOT / 'spaars_ros/ros/codecs.py').read_text()
+    reader = next(node for node in ast.parse(source).body
+                  if isinstance(node, ast.ClassDef) and node.name == 'JointStateReader')
+    return {call.args[0].value for call in ast.walk(reader) if isinstance(call, ast.Call)
+            and ast.unparse(call.func) == 'CodecError' and isinstance(call.args[0], ast.Constant)}
+
+
+def test_every_code_that_the_source_can_produce_is_in_the_table() -> None:
+    section = (ROOT / 'docs/safety.md').read_text().split('\n## Stops\n')[1].split('\n## ')[0]
+    table = {line.split('|')[1].strip(' `'): line for line in section.splitlines()
+             if line.startswith('| `')}
+    made = unreadable()
+    for path in (ROOT / 'spaars_ros').rglob('*.py'):
+        made |= codes_of(path.read_text())
+    assert {'ESTOP', 'NON_FINITE_STATE', 'GROSS_COMMAND', 'MISSING_JOINT'} <= made
+    assert made == set(table)
+    for line in table.values():
+        assert all(cell.strip() for cell in line.strip('|').split('|')), line
+
+
+def test_codes_behind_a_variable_are_found() -> None:
+    assert codes_of("def f():\n    for code in ('ONE', 'TWO_B'):\n        Stop(code, 1.0, 2.0)\n"
+                    "def g():\n    return Stop('THREE', 1, 2), 'FOUR'\n") == {
+                        'ONE', 'TWO_B', 'THREE'}
+
+
+def test_recent_forgets_what_left_the_window() -> None:
+    recent = Recent(3, 2)
+    assert [recent.add(bad) for bad in (True, False, True)] == [False, False, True]
+    assert recent.too_many and not recent.add(False)
+    recent.add(False)
+    assert recent.count == 1 and recent.total == 2 and not recent.too_many
+    never = Recent(3, 0)
+    assert not any(never.add(True) for _ in range(5)) and not never.too_many
+
+
+@pytest.mark.parametrize(('age', 'computed', 'code'), [
+    (0.11, 0.0, 'DEADLINE'), (0.0, 0.051, 'OVERRUN')])
+def test_too_many_slow_ticks_stop_and_their_cause_passes(age: float, computed: float,
+                                                         code: str) -> None:
+    watch = TimingWatch(period=0.05, deadline=0.1, late=3, overruns=3, window=10)
+    for _ in range(2):
+        assert watch.add(age, computed) is None
+    assert watch.add(0.1, 0.05) is None, 'just in time'
+    stop = watch.add(age, computed)
+    assert stop is not None and (stop.code, stop.value, stop.threshold) == (code, 3, 3)
+    for _ in range(6):
+        assert watch.add(0.0, 0.0) is None and watch.cause() is not None
+    watch.add(0.0, 0.0)
+    assert watch.cause() is None
+
+
+def test_disorder_is_a_cause_when_repeated_and_not_before() -> None:
+    watchdog = Watchdog(0.2, window=10, out_of_order=3)
+    for tick in range(1, 4):
+        assert watchdog.cause() is None
+        watchdog.take(tick * PERIOD_NS)
+        assert watchdog.take(tick * PERIOD_NS - 1) is Order.OLD
+    stop = watchdog.cause()
+    assert stop is not None and (stop.code, stop.value) == ('OUT_OF_ORDER', 3)
+    for tick in range(4, 12):
+        watchdog.take(tick * PERIOD_NS)
+    assert watchdog.cause() is None and watchdog.out_of_order == 3
+
+
+@pytest.mark.parametrize(('wall', 'passed', 'jumps'), [
+    (True, 0.05, True), (True, 5.0, False), (False, 5.0, True)])
+def test_a_clock_that_jumped_ahead_is_told_from_an_outage(wall: bool, passed: float,
+                                                          jumps: bool) -> None:
+    watchdog = Watchdog(0.2, wall=wall)
+    watchdog.take(NANO, 100.0)
+    assert watchdog.take(NANO + PERIOD_NS, 100.05) is Order.NEW
+    assert watchdog.take_jump() is None
+    assert watchdog.take(6 * NANO, 100.05 + passed) is Order.NEW
+    jump = watchdog.take_jump()
+    assert (jump is not None and jump.code == 'CLOCK_JUMP' and jump.value > 0) == jumps
+
+
+def judge(watch: MotionWatch, positions: Any, velocity: float, command: float,
+          stamps: Any = None) -> list[str]:
+    """Feed joint 1's positions, the others at rest; returns the codes, '' for none."""
+    said = []
+    for tick, position in enumerate(positions):
+        at = np.zeros(7)
+        at[0] = position
+        state = RobotState(NANO + round((tick if stamps is None else stamps[tick]) * PERIOD_NS),
+                           at, np.eye(7)[0] * velocity, np.zeros(7))
+        found = watch.take(state, np.eye(7)[0] * command)
+        said.append('' if found is None else found.code)
+    return said
+
+
+def motion_watch(**changes: Any) -> MotionWatch:
+    return MotionWatch(ROBOT, **{'spike': 2.0, 'frozen': 4, 'mismatch': 0.5, 'ticks': 3,
+                                 **changes})
+
+
+def test_true_motion_is_believed_at_full_speed_and_with_irregular_stamps() -> None:
+    top = ROBOT.limits.velocity[0]
+    ticks = np.cumsum([1.0, 1.0, 0.02, 1.98, 1.0, 3.0, 0.02, 1.0])
+    for stamps in (None, ticks):
+        positions = np.arange(8) * top * ROBOT.period if stamps is None else (
+            ticks * top * ROBOT.period)
+        assert judge(motion_watch(), positions, top, top, stamps) == [''] * 8
+
+
+def test_a_spike_is_not_believed_but_the_state_after_it_is() -> None:
+    watch = motion_watch()
+    assert judge(watch, [0.0, 0.01, 0.9, 0.02, 0.03], 0.2, 0.2) == ['', '', 'SPIKE', '', '']
+    assert watch.cause() is not None
+    judge(watch, 0.03 + 0.01 * np.arange(SETTLED), 0.2, 0.2)
+    assert watch.cause() is None
+
+
+def test_an_arm_that_really_is_elsewhere_is_believed_in_time() -> None:
+    codes = judge(motion_watch(), [0.0, *[0.8] * 8], 0.0, 0.0)
+    assert codes[1] == codes[2] == 'SPIKE' and codes[-1] == ''
+
+
+def test_a_frozen_joint_shows_only_while_it_is_commanded_to_move() -> None:
+    assert judge(motion_watch(), [0.3] * 9, 0.0, 0.01) == [''] * 9
+    assert judge(motion_watch(), [0.3] * 6, 0.0, 0.5) == ['', '', '', '', 'FROZEN', 'FROZEN']
+    assert judge(motion_watch(frozen=0), [0.3] * 6, 0.0, 0.5) == [''] * 6
+    assert judge(motion_watch(), 0.3 + 1e-6 * np.arange(6), 0.0, 0.5) == [''] * 6, 'it moves'
+
+
+def test_velocity_that_contradicts_the_position_shows_when_it_lasts() -> None:
+    still = 0.3 + 1e-6 * np.arange(6)
+    assert judge(motion_watch(), still, 1.5, 1.5)[-3:] == ['VELOCITY_MISMATCH'] * 3
+    assert judge(motion_watch(), still[:3], 1.5, 1.5) == [''] * 3
+    assert judge(motion_watch(mismatch=0.0), still, 1.5, 1.5) == [''] * 6
+
+
+def cost_watch(mode: str = 'stop', limit: float = 0.0) -> CostWatch:
+    return CostWatch(mode=mode, timeout=1.0, names=['wear', 'heat'], limit=limit)
+
+
+def test_silence_is_measured_from_the_step_that_is_not_answered() -> None:
+    watch = cost_watch()
+    watch.stepped(5, 10.0)
+    watch.stepped(6, 10.5)
+    assert watch.cause(11.0) is None
+    stop = watch.cause(11.1)
+    assert stop is not None and (stop.code, stop.threshold) == ('COST_MONITOR', 1.0)
+    assert stop.value == pytest.approx(1.1)
+    watch.heard(4, 0, [0.0, 0.0])
+    assert watch.cause(11.1) is not None, 'an answer to an older step'
+    watch.heard(6, 0, [0.0, 0.0])
+    assert watch.cause(20.0) is None
+    watch.stepped(7, 20.0)
+    assert watch.cause(21.1) is not None
+
+
+@pytest.mark.parametrize(('mode', 'says', 'stops'), [
+    ('off', False, False), ('warn', True, False), ('stop', True, True)])
+def test_silence_stops_only_where_it_shall(mode: str, says: bool, stops: bool) -> None:
+    watch = cost_watch(mode)
+    watch.stepped(1, 0.0)
+    assert (watch.silence(2.0) is not None) == says and (watch.cause(2.0) is not None) == stops
+
+
+def test_a_gross_cost_stops_once_an_episode_and_names_the_constraint() -> None:
+    watch = cost_watch(limit=8.0)
+    assert watch.heard(1, 3, [8.0, 0.0]) is None
+    stop = watch.heard(2, 3, [7.0, 9.5])
+    assert stop is not None and (stop.code, stop.value, stop.threshold) == ('COST', 9.5, 8.0)
+    assert 'heat' in stop.text
+    assert watch.heard(3, 3, [7.0, 9.6]) is None, 'its closing record, after the reset'
+    assert watch.heard(4, 4, [0.0, 9.0]) is not None
+    assert cost_watch().heard(1, 0, [1e6, 0.0]) is None, '0 is off'
+
+
+# Over real topics.
+
+
+def assert_stops_within_the_limits(rig: Rig, code: str) -> None:
+    """The stop is named, the episode closed, and the arm brought to rest and held."""
+    rig.spin_until(lambda: rig.code == code)
+    assert {'value', 'threshold', 'text'} <= set(rig.statuses[-1])
+    rig.spin_until(lambda: rig.standing)
+    rig.spin_until(lambda: rig.steps[-1]['flag'][0] == Flag.ABORTED)
+    sent = np.array([msg.data for msg in rig.commands])
+    limit = np.asarray(rig.robot.limits.acceleration) * rig.robot.period + 1e-9
+    assert (np.abs(np.diff(sent, axis=0)) <= limit).all()
+    count, steps = len(rig.commands), len(rig.steps)
+    rig.spin_for(0.3)
+    assert not any(any(msg.data) for msg in rig.commands[count:]) and len(rig.steps) == steps
+    assert rig.code == code
+
+
+def resume(rig: Rig) -> None:
+    """Reset until it is granted, and see the next episode begin."""
+    rig.spin_until(lambda: rig.call('policy_server/reset').success, 20.0)
+    episode = rig.steps[-1]['episode'][0]
+    rig.spin_until(lambda: rig.steps[-1]['episode'][0] > episode, 20.0)
+
+
+def moved(msg: JointState, joint: int, by: float) -> JointState:
+    position = list(msg.position)
+    position[joint] += by
+    msg.position = position
+    return msg
+
+
+@pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
+def test_a_position_spike_is_answered_by_braking_and_never_acted_on(
+        start: Callable[..., Rig], trigger: str) -> None:
+    rig = start(trigger=trigger)
+    spikes = iter([0.9])
+    rig.mutate = lambda msg: moved(msg, 2, next(spikes, 0.0))
+    assert_stops_within_the_limits(rig, 'SPIKE')
+    assert 'panda_joint3' in rig.statuses[-1]['text']
+    assert float(rig.statuses[-1]['value']) == pytest.approx(0.9, abs=0.1)
+    observed = np.array([step['observation'] for step in rig.steps])
+    assert np.abs(np.diff(observed[:, 2])).max() < 0.5
+    resume(rig)
+
+
+def test_a_spike_does_not_pull_a_position_command(start: Callable[..., Rig]) -> None:
+    """The position interfaces start from the measured position: a false one would be followed."""
+    rig = start(active=False, command_interface='forward_position')
+    rig.follow = False
+    assert rig.server.trigger_configure() == OK and rig.server.trigger_activate() == OK
+    rig.spin_until(lambda: len(rig.steps) > 5)
+    rig.mutate = lambda msg: moved(msg, 2, 0.9)
+    rig.spin_until(lambda: rig.code == 'SPIKE')
+    rig.mutate = lambda msg: msg
+    rig.spin_for(0.2)
+    sent = np.array([msg.data for msg in rig.commands])
+    assert np.abs(np.diff(sent, axis=0)).max() < 0.25
+
+
+def test_a_reset_is_refused_while_the_spikes_go_on(start: Callable[..., Rig]) -> None:
+    rig = start()
+    rig.mutate = lambda msg: moved(msg, 0, 0.9 * (len(rig.asked) % 4 == 0))
+    rig.spin_until(lambda: rig.code == 'SPIKE')
+    rig.spin_for(0.3)
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'SPIKE' in answer.message
+    rig.mutate = lambda msg: msg
+    resume(rig)
+
+
+def test_frozen_joints_stop(start: Callable[..., Rig]) -> None:
+    rig = start(frozen=4)
+    kept: dict[str, Any] = {}
+
+    def freeze(msg: JointState) -> JointState:
+        msg.position = kept.setdefault('position', msg.position)
+        msg.velocity = kept.setdefault('velocity', msg.velocity)
+        return msg
+
+    rig.server._loop.explore = False
+    decide = rig.server._loop.runtime.decide
+    # An untrained policy hardly moves.
+    rig.server._loop.runtime.decide = (  # type: ignore[method-assign]
+        lambda *args: replace(decide(*args), action=np.full(7, 0.6)))
+    rig.spin_for(0.3)
+    rig.mutate = freeze
+    assert_stops_within_the_limits(rig, 'FROZEN')
+    assert float(rig.statuses[-1]['value']) == 4
+
+
+def test_joint_states_out_of_order_stop_when_repeated(start: Callable[..., Rig]) -> None:
+    rig = start(out_of_order=3, window=20)
+    kept: list[JointState] = []
+    rig.mutate = lambda msg: kept.append(msg) or msg  # type: ignore[func-returns-value]
+    rig.spin_until(lambda: len(kept) > 2)
+    time.sleep(0.5 * rig.robot.period)
+    # Each state comes once more, after its successor.
+    late = rig.create_timer(rig.robot.period, lambda: rig.states.publish(kept[-2]))
+    assert_stops_within_the_limits(rig, 'OUT_OF_ORDER')
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'OUT_OF_ORDER' in answer.message
+    late.cancel()
+    resume(rig)
+
+
+def test_a_clock_that_jumps_ahead_stops(start: Callable[..., Rig]) -> None:
+    rig = start()
+
+    def ahead(msg: JointState) -> JointState:
+        msg.header.stamp.sec += 50
+        return msg
+
+    rig.mutate = ahead
+    assert_stops_within_the_limits(rig, 'CLOCK_JUMP')
+    assert float(rig.statuses[-1]['value']) == pytest.approx(50.0, abs=1.0)
+    assert 'CLOCK_AHEAD' in rig.call('policy_server/reset').message
+    rig.mutate = lambda msg: msg
+    resume(rig)
+
+
+@pytest.mark.parametrize('trigger', ['joint_states', 'timer'])
+def test_commands_that_keep_coming_late_stop(start: Callable[..., Rig], trigger: str) -> None:
+    """As over a link that delays everything: each answer is for a state of the past."""
+    rig = start(late=4, window=20, trigger=trigger)
+
+    def delay(msg: JointState) -> JointState:
+        stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec - 4 * PERIOD_NS
+        msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(stamp, NANO)
+        return msg
+
+    rig.spin_for(0.3)
+    rig.mutate = lambda msg: None
+    rig.spin_for(4.5 * rig.robot.period)
+    rig.mutate = delay
+    assert_stops_within_the_limits(rig, 'DEADLINE')
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'DEADLINE' in answer.message
+    rig.mutate = lambda msg: msg
+    resume(rig)
+
+
+def test_ticks_longer_than_the_period_stop(start: Callable[..., Rig]) -> None:
+    rig = start(overruns=3, late=0, window=10)
+    decide = rig.server._loop.runtime.decide
+
+    def slow(*args: Any) -> Any:
+        time.sleep(1.2 * rig.robot.period)
+        return decide(*args)
+
+    rig.server._loop.runtime.decide = slow  # type: ignore[method-assign]
+    assert_stops_within_the_limits(rig, 'OVERRUN')
+    rig.server._loop.runtime.decide = decide  # type: ignore[method-assign]
+    resume(rig)
+
+
+def answering(rig: Rig, cost: float = 0.0) -> Callable[[], None]:
+    """Answer every step with its cost from now on; returns what ends that."""
+    costs = rig.create_publisher(Float64MultiArray, 'cost_monitor/cost',
+                                 QOS['cost_monitor/cost'])
+
+    def answer(msg: Float64MultiArray) -> None:
+        codec = ArrayCodec.of_message(msg)
+        step = codec.decode(msg)
+        costs.publish(COSTS.encode_fields(
+            sequence=step['sequence'], episode=step['episode'], valid=1.0, cost=0.0,
+            episode_cost=cost))
+
+    ears = rig.create_subscription(Float64MultiArray, 'policy_server/step', answer,
+                                   QOS['policy_server/step'])
+
+    def end() -> None:
+        rig.destroy_subscription(ears)
+        rig.destroy_publisher(costs)
+
+    return end
+
+
+def test_a_cost_monitor_that_falls_silent_stops_until_one_answers(start: Callable[..., Rig]
+                                                                  ) -> None:
+    rig = start(cost_monitor='stop', cost_timeout=0.6)
+    end = answering(rig)
+    rig.spin_for(1.5)
+    assert rig.code == ''
+    end()
+    assert_stops_within_the_limits(rig, 'COST_MONITOR')
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'COST_MONITOR' in answer.message
+    answering(rig)  # a new one, that saw none of the steps
+    resume(rig)
+
+
+def test_a_silent_cost_monitor_is_said_and_stops_nothing_by_default(start: Callable[..., Rig]
+                                                                    ) -> None:
+    rig = start(cost_timeout=0.3)
+    rig.spin_until(lambda: rig.diagnostics
+                   and rig.diagnostics[-1].message.startswith('COST_MONITOR'))
+    assert rig.code == '' and values_of(rig.diagnostics[-1])['cost_monitor']
+    answering(rig)
+    rig.spin_until(lambda: not values_of(rig.diagnostics[-1])['cost_monitor'])
+
+
+def test_a_gross_cost_stops_with_its_own_code(start: Callable[..., Rig]) -> None:
+    rig = start(max_episode_cost=8.0)
+    end = answering(rig, 9.0)
+    assert_stops_within_the_limits(rig, 'COST')
+    assert float(rig.statuses[-1]['value']) == 9.0 and rig.statuses[-1]['threshold'] == '8'
+    assert 'cost of episode 0' in rig.statuses[-1]['text']
+    end()
+    resume(rig)
+
+
+def test_the_gross_cost_can_be_set_while_running(start: Callable[..., Rig]) -> None:
+    rig = start()
+    answering(rig, 9.0)
+    rig.spin_for(0.5)
+    assert rig.code == ''
+    result = rig.server.set_parameters([Parameter('max_episode_cost', value=8.0)])
+    assert result[0].successful
+    rig.spin_until(lambda: rig.code == 'COST')
