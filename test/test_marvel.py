@@ -20,11 +20,8 @@ from scipy.stats import spearmanr
 import torch
 
 from spaars_ros.bench.constraints import _refer
-from spaars_ros.bench.constraints import METHODS
 from spaars_ros.bench.constraints import run
-from spaars_ros.bench.peer_environments import FOLDER
 from spaars_ros.bench.peer_environments import PeerError
-from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.config import load_training
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.alignment import discounted_windows
@@ -325,15 +322,18 @@ def test_methods_differ_in_the_controller_alone():
 
 def test_reference_is_that_of_safe_runs_from_scratch():
     point = {'return_mean': 5.0, 'cost_mean': 1.0}
-    curve = [{'steps': 0, 'return_mean': 9.0, 'cost_mean': 30.0}, {'steps': 10, **point},
-             {'steps': 20, 'return_mean': 8.0, 'cost_mean': 2.0}]
+    curve = [{'steps': 0, 'updates': 0, 'return_mean': 9.0, 'cost_mean': 30.0},
+             {'steps': 10, 'updates': 5, **point},
+             {'steps': 20, 'updates': 15, 'return_mean': 8.0, 'cost_mean': 2.0}]
     rows = [{'task': 't', 'method': method, 'return_final': final, 'cost_final': cost,
-             'cost_limit': 20.0, 'curve': curve, 'reference': None, 'steps_to_reference': None}
+             'cost_limit': 20.0, 'curve': curve, 'reference': None, 'steps_to_reference': None,
+             'updates_to_reference': None}
             for method, final, cost in (('sac-lagrangian', 6.0, 5.0),
                                         ('sac-lagrangian', 60.0, 50.0), ('marvel', 8.0, 2.0))]
     _refer(rows)
     assert [row['reference'] for row in rows] == [6.0] * 3
     assert rows[2]['steps_to_reference'] == 20
+    assert rows[2]['updates_to_reference'] == 15
 
 
 def test_unknown_methods_and_tasks_are_named(tmp_path):

@@ -58,9 +58,9 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
     for the arm), return_final, cost_final (evaluation), cost (mean training episode after
     warm-up), within_limit (share of those episodes), cost_limit, steps, updates,
     offline_updates, seconds, steps_per_s, curve (evaluations), episodes (return, cost and
-    multiplier of each), and once the reference is known reference and steps_to_reference: the
-    environment steps after which an evaluation within the limit first reaches it; the number
-    of updates is `utd` times as many, less the warm-up's.
+    multiplier of each), reference (mean final return of those from-scratch SAC-Lagrangian runs
+    that end within the limit, or null), and steps_to_reference and updates_to_reference: when an
+    evaluation within the limit first reaches it, online; offline_updates come on top.
 
     :param steps: environment steps of each online run
     :param episodes: of the scripted drivers that make the data of bullet-safety-gym's tasks
@@ -174,13 +174,14 @@ def _make_row(task: ConstraintTask, method: str, seed: int, summary: Row, lines:
         'cost_final': summary['cost_final'], 'cost_limit': task.limit,
         'cost': float(np.mean(after)) if after else None,
         'within_limit': float(np.mean(np.asarray(after) <= task.limit)) if after else None,
-        'reference': None, 'steps_to_reference': None,
+        'reference': None, 'steps_to_reference': None, 'updates_to_reference': None,
         'steps': summary['steps'], 'updates': summary['updates'],
         'offline_updates': offline_updates, 'seconds': summary['seconds'],
         'steps_per_s': summary['steps'] / seconds if summary['steps'] else None,
         'curve': summary['curve'],
-        'episodes': {key: [line[key] for line in lines]
-                     for key in ('return', 'cost', 'multiplier')}}
+        'episodes': {'updates': [line['updates'] for line in lines],
+                     **{key: [line[key] for line in lines]
+                        for key in ('return', 'cost', 'multiplier')}}}
 
 
 def _refer(rows: list[Row]) -> None:
@@ -191,7 +192,9 @@ def _refer(rows: list[Row]) -> None:
                   and row['cost_final'] <= row['cost_limit']]
         for row in of_task if finals else []:
             row['reference'] = float(np.mean(finals))
-            row['steps_to_reference'] = next(
-                (point['steps'] for point in row['curve']
-                 if point['return_mean'] >= row['reference']
-                 and point['cost_mean'] <= row['cost_limit']), None)
+            reached = [point for point in row['curve']
+                       if point['return_mean'] >= row['reference']
+                       and point['cost_mean'] <= row['cost_limit']]
+            if reached:
+                row['steps_to_reference'] = reached[0]['steps']
+                row['updates_to_reference'] = reached[0]['updates']

@@ -249,7 +249,8 @@ class Trainer:
         self.episode += 1
         self.seconds += time.monotonic() - began
         self._append('episodes.jsonl', {
-            'episode': self.episode, 'steps': self.steps, 'return': float(np.sum(rewards)),
+            'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
+            'return': float(np.sum(rewards)),
             'length': len(rewards), 'cost': float(total[0]) if len(total) else None,
             'raw_share': float((np.asarray(modes) == Mode.RAW).mean()),
             'multiplier': self.controllers[0].value if self.controllers else None})
