@@ -26,6 +26,7 @@ from spaars_ros.commands import bench_constraints
 from spaars_ros.commands import bench_learner
 from spaars_ros.commands import bench_learning
 from spaars_ros.commands import bench_operator
+from spaars_ros.commands import bench_soak
 from spaars_ros.commands import bench_theory
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import plain
@@ -38,6 +39,7 @@ app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
 app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
+app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)
 app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
 
 Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
