@@ -19,6 +19,7 @@ import sys
 from typing import Annotated
 from typing import Any
 from typing import Literal
+from typing import Optional
 from typing import Union
 
 from pydantic import BaseModel
@@ -61,6 +62,9 @@ class Limits(Strict):
     acceleration: list[float] = Field(description='rad/s^2')
     jerk: list[float] = Field(description='rad/s^3')
     torque: list[float] = Field(description='N m')
+    margin: float = Field(
+        0.002, ge=0, description='rad, kept from both ends of `position`: for what a servo '
+        'overshoots and an encoder errs')
 
 
 class Control(Strict):
@@ -71,10 +75,21 @@ class Control(Strict):
         'forward_velocity'
     action_scale: float = Field(
         0.25, gt=0, le=1, description='joint velocity at |action| = 1, as a share of its limit')
+    delay: int = Field(
+        1, ge=0, le=5, description='control ticks, at most, until the arm moves as commanded: '
+        'transport and the lag of its servo; the safety filter looks so far ahead')
 
 
-class Sphere(Strict):
-    """A ball that the tool tip keeps out of."""
+class Protecting(Strict):
+    """What a keep-out zone keeps out."""
+
+    protects: Literal['tip', 'arm'] = Field(
+        'tip', description='tip: the tool tip stays outside; arm: every moving link does, with '
+        'the geoms of the MJCF model')
+
+
+class Sphere(Protecting):
+    """A ball that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['sphere']
     name: str
@@ -82,8 +97,8 @@ class Sphere(Strict):
     radius: float = Field(gt=0, description='m')
 
 
-class Cylinder(Strict):
-    """An upright cylinder that the tool tip keeps out of."""
+class Cylinder(Protecting):
+    """An upright cylinder that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['cylinder']
     name: str
@@ -92,13 +107,27 @@ class Cylinder(Strict):
     height: float = Field(gt=0, description='m')
 
 
-class Box(Strict):
-    """An upright box that the tool tip keeps out of."""
+class Box(Protecting):
+    """An upright box that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['box']
     name: str
     centre: tuple[float, float, float] = Field(description='m, base frame')
     size: tuple[float, float, float] = Field(description='m, full edge lengths')
+
+
+class Workspace(Strict):
+    """An upright box that the tool tip stays in."""
+
+    low: tuple[float, float, float] = Field(description='m, base frame')
+    high: tuple[float, float, float] = Field(description='m, base frame')
+
+    @model_validator(mode='after')
+    def _not_empty(self) -> 'Workspace':
+        for axis, low, high in zip('xyz', self.low, self.high):
+            if not low < high:
+                raise ValueError(f'workspace {axis}: {low} is not below {high}')
+        return self
 
 
 Zone = Annotated[Union[Sphere, Cylinder, Box], Field(discriminator='shape')]
@@ -131,6 +160,16 @@ class Robot(Strict):
     limits: Limits
     control: Control = Control()
     keep_out: list[Zone] = []
+    workspace: Optional[Workspace] = Field(None, description='none: the tip may go anywhere')
+    tip_speed: Optional[float] = Field(None, gt=0, description='m/s, of the tip; none: no limit')
+    self_collision: bool = Field(
+        True, description='keep links that are no neighbours apart, with the geoms of the MJCF '
+        'model')
+    collision_ignore: list[tuple[str, str]] = Field(
+        [], description='pairs of bodies or geoms of the MJCF model that may come close')
+    clearance: float = Field(
+        0.005, gt=0, description='m, that the filter keeps from zones, from the faces of the '
+        'workspace and between links; half of it is for tracking error')
     zone_margin: float = Field(0.02, ge=0, description='m, cost inside this distance of a zone')
     near_zone: float = Field(0.10, ge=0, description='m, tip_speed counts inside this distance')
     near_speed: float = Field(0.25, gt=0, description='m/s, tip speed allowed there')
@@ -251,12 +290,18 @@ class Training(Strict):
     gate_tolerance: float = Field(2.0, gt=0, description='the gate shuts while the TD error after '
                                   'raw actions is this many times that after latent ones')
     kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
+    explore_kappa: float | None = Field(None, description='`spaars train`: kappa of the gate '
+                                        'while exploring; negative is optimistic, so that raw '
+                                        'actions are tried where the heads disagree; null: as '
+                                        'kappa. The robot always takes kappa')
     actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')
     min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')
     trust_start: float = Field(0.1, gt=0, description='raw within +- this of the decoder ...')
     trust_end: float = Field(0.5, gt=0, description='... growing to this')
     trust_steps: int = Field(4000, ge=1, description='environment steps of the growth')
+    trust_backoff: float = Field(1.0, gt=0, le=1, description='factor on the trust ball after an '
+                                 'episode that shut the gate; 1 leaves it to grow')
     explore_latent: float = Field(0.3, ge=0, description='std of the latent noise')
     explore_raw: float = Field(0.1, ge=0, description='std of the raw noise')
     explore_raw_end: float = Field(0.04, ge=0, description='std of the raw noise once the trust '

@@ -241,3 +241,38 @@ def test_the_log_probability_of_a_sample_is_that_of_its_action():
 def test_an_action_on_its_bound_has_a_finite_probability():
     policy = SquashedGaussian(3, 2, 16)
     assert torch.isfinite(policy.log_prob(torch.zeros(1, 3), torch.ones(1, 2))).all()
+
+
+# Bad data
+
+
+def test_a_data_set_of_one_transition_trains(tmp_path):
+    data = data_of(episodes=1)
+    one = transitions_from_fields({
+        name: getattr(data, name)[:1] for name in (
+            'observations', 'actions', 'rewards', 'next_observations', 'terminations',
+            'truncations')})
+    for algorithm in ('spaars', 'iql', 'plas', 'rlpd'):
+        training = load_training('locomotion', **SMALL, algorithm=algorithm)
+        trainer = Trainer('Point', one, training=training, seed=0, out=tmp_path / algorithm,
+                          steps=150, evaluation_episodes=1, make_env=Point)
+        assert np.isfinite(trainer.run()['return_final'])
+
+
+def test_an_empty_data_set_is_refused(tmp_path):
+    data = data_of(episodes=1)
+    none = transitions_from_fields({
+        name: getattr(data, name)[:0] for name in (
+            'observations', 'actions', 'rewards', 'next_observations', 'terminations',
+            'truncations')})
+    with pytest.raises(ValueError, match='has no transition'):
+        Trainer('Point', none, training=load_training('locomotion', **SMALL), seed=0,
+                out=tmp_path, steps=10, make_env=Point)
+
+
+def test_the_callers_data_set_is_left_as_it_is(tmp_path):
+    data = data_of()
+    before = data.actions.copy()
+    Trainer('Point', data, training=load_training('locomotion', **SMALL), seed=0, out=tmp_path,
+            steps=10, make_env=Point)
+    assert np.array_equal(data.actions, before)

@@ -322,7 +322,6 @@ def test_actions_on_the_bounds_are_kept_and_have_a_density(tmp_path, env):
     assert all(torch.isfinite(p.grad).all() for p in actor.parameters() if p.grad is not None)
 
 
-@pytest.mark.xfail(strict=False, reason='Normaliser.of measures in float32')
 @pytest.mark.filterwarnings('ignore:.*end without a flag')
 def test_constant_observations_are_said_and_normalised_with_std_one(tmp_path):
     content = fields((2000,) * 20)

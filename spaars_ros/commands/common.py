@@ -20,6 +20,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+import warnings
 
 import typer
 
@@ -39,6 +40,16 @@ def errors_as_one_line() -> Iterator[None]:
             if isinstance(error, OSError) and error.filename else str(error)
         typer.echo(f'error: {text}', err=True)
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def warnings_as_one_line() -> Iterator[None]:
+    """Show warnings as a line on stderr, without the place in the source."""
+    def show(message: Warning | str, *where: Any, **options: Any) -> None:
+        typer.echo(f'warning: {message}', err=True)
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def plain(value: Any) -> Any:

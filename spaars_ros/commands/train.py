@@ -21,6 +21,7 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import warnings_as_one_line
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -37,6 +38,8 @@ def command(
     data: Annotated[str, typer.Option(
         help='Offline transitions: .npz, D4RL .hdf5, or minari:<id>; the arm brings its own.'
     )] = '',
+    fix_truncations: Annotated[bool, typer.Option(
+        help='Take terminations that look like time limits as truncations.')] = False,
     algorithm: Annotated[str, typer.Option(
         help='spaars, or a baseline: bc, iql, rlpd, sac, plas.')] = '',
     training: Annotated[str, typer.Option(
@@ -54,7 +57,7 @@ def command(
     json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,
 ) -> None:
     """Train offline, fine-tune online and evaluate; the same classes that the learner uses."""
-    with errors_as_one_line():
+    with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.config import load_training
         from spaars_ros.learning.trainer import Trainer
         from spaars_ros.learning.training_data import find_data
@@ -62,8 +65,9 @@ def command(
         if algorithm:
             overrides['algorithm'] = algorithm
         settings = load_training(training, **overrides)
-        trainer = Trainer(env, find_data(env, data, settings), training=settings, seed=seed,
-                          out=out, steps=steps, evaluate_every=evaluate_every,
+        trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),
+                          training=settings, seed=seed, out=out,
+                          steps=steps, evaluate_every=evaluate_every,
                           evaluation_episodes=evaluation_episodes, cost_limit=cost_limit)
         summary = trainer.run(say=typer.echo)
         write_json(out / 'summary.json', summary)

@@ -15,6 +15,7 @@
 """The networks of SPAARS (CVAE) and one update of each kind, offline and online."""
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,11 @@ from spaars_ros.learning.networks import MLP
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.rnd import RND
+
+
+LARGEST = math.log(100.0)
+"""Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs
+nothing."""
 
 
 class SpaarsAgent(Learner):
@@ -131,8 +137,8 @@ class SpaarsAgent(Learner):
         polyak(self.target, self.critic, t.tau)
         with torch.no_grad():
             # In units of their spread, so that temperature does not depend on the reward's scale.
-            scale = advantage.std().clamp(min=1e-6)
-            weight = (t.temperature * advantage.detach() / scale).exp().clamp(max=100.0)
+            scale = advantage.std(unbiased=False).clamp(min=1e-6)
+            weight = (t.temperature * advantage.detach() / scale).clamp(-10.0, LARGEST).exp()
             weight = weight / weight.mean()
             latent = self.encoder(o, a)[0].clamp(-t.latent_bound, t.latent_bound)
         error = (self.latent_policy(o) - latent).square().mean(-1)
@@ -180,16 +186,18 @@ class SpaarsAgent(Learner):
         opens = self._bound(v_raw, v_latent) > self.margin
         return torch.where(opens[None, :, None], v_raw, v_latent)
 
-    def _bound(self, v_raw: Tensor, v_latent: Tensor) -> Tensor:
+    def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
         """Return the gate's lower bound (B) from (heads, B, 1 + C) values, head by head."""
+        kappa = self.training_file.kappa if kappa is None else kappa
         advantage = self._lagrangian(v_raw) - self._lagrangian(v_latent)
-        return advantage.mean(0) - self.training_file.kappa * advantage.std(0, unbiased=False)
+        return advantage.mean(0) - kappa * advantage.std(0, unbiased=False)
 
-    def advantage(self, observation: Tensor, raw: Tensor, latent_action: Tensor) -> Tensor:
+    def advantage(self, observation: Tensor, raw: Tensor, latent_action: Tensor,
+                  kappa: float | None = None) -> Tensor:
         """Return the lower bound (B) of the advantage of raw over latent actions (B, d)."""
         values = self.critic(torch.cat([observation, observation]),
                              torch.cat([raw, latent_action]))
-        return self._bound(*values.chunk(2, 1))
+        return self._bound(*values.chunk(2, 1), kappa)
 
     @property
     def gate_open(self) -> bool:

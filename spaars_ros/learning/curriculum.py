@@ -42,11 +42,13 @@ class Curriculum:
 
     Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
     (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound`:
-    algorithms.md 1.2, definition 1 (reconstructed). From there the trust ball grows.
+    algorithms.md 1.2, definition 1 (reconstructed). From there the trust ball grows, while the
+    gate is open.
 
     The gate shuts again while the critic is wrong about raw actions: while the root mean square
     of Q(s, a) - y over the newest raw transitions is above `gate_tolerance` times that over the
-    newest latent ones, both with the critic as it is now (risk (a) of algorithms.md 1.4).
+    newest latent ones, both with the critic as it is now (risk (a) of algorithms.md 1.4). Each
+    such episode takes `trust_backoff` of the ball's growth.
     """
 
     def __init__(self, agent: SpaarsAgent, training: Training) -> None:
@@ -56,6 +58,9 @@ class Curriculum:
                                training.plateau_windows)
         self.gated_at = -1
         """Environment steps at the hand-over."""
+        self.grown = 0.0
+        """Share of its growth that the trust ball has done."""
+        self._grown_at = -1
         self.novelty = 0.0
         self.raw_share = 0.0
         """Of the last episode's actions."""
@@ -98,9 +103,16 @@ class Curriculum:
                 agent.gated = True
                 self.gated_at = steps
         if agent.gated:
-            grown = min(1.0, (steps - self.gated_at) / t.trust_steps)
-            agent.trust = t.trust_start + grown * (t.trust_end - t.trust_start)
-            agent.explore_raw = t.explore_raw + grown * (t.explore_raw_end - t.explore_raw)
+            self._grow((steps - self._grown_at) if self._grown_at >= 0 else 0)
+            self._grown_at = steps
+
+    def _grow(self, steps: int) -> None:
+        """Let the trust ball grow with `steps` more steps; a shut gate does not."""
+        t, agent = self.training, self.agent
+        if not agent.closed:
+            self.grown = min(1.0, self.grown + steps / t.trust_steps)
+        agent.trust = t.trust_start + self.grown * (t.trust_end - t.trust_start)
+        agent.explore_raw = t.explore_raw + self.grown * (t.explore_raw_end - t.explore_raw)
 
     def _watch(self, replay: Replay) -> None:
         errors = []
@@ -114,7 +126,11 @@ class Curriculum:
             errors.append(float(self.agent.td_error(batch).square().mean().sqrt()))
         self.td_raw, self.td_latent = errors
         self.agent.closed = not self.td_raw <= self.training.gate_tolerance * self.td_latent
-        self.shut += int(self.agent.closed)
+        if self.agent.closed:
+            self.shut += 1
+            # What was learned about raw actions does not hold so far from the decoder's.
+            self.grown *= self.training.trust_backoff
+            self._grow(0)
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return what is logged of the phases and the gate."""
@@ -130,15 +146,16 @@ class Curriculum:
         return {'gated_at': self.gated_at, 'gated': agent.gated, 'closed': agent.closed,
                 'trust': agent.trust, 'explore_raw': agent.explore_raw,
                 'plateau': self.plateau.state(), 'novelty': self.novelty,
-                'raw_share': self.raw_share, 'shut': self.shut}
+                'raw_share': self.raw_share, 'shut': self.shut, 'grown': self.grown,
+                'grown_at': self._grown_at}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
         agent = self.agent
         self.gated_at, agent.gated = int(state['gated_at']), bool(state['gated'])
-        # Checkpoints of version 0.1 have no watch over the gate.
-        agent.closed, self.shut = bool(state.get('closed', False)), int(state.get('shut', 0))
+        agent.closed, self.shut = bool(state['closed']), int(state['shut'])
         agent.trust, agent.explore_raw = float(state['trust']), float(state['explore_raw'])
+        self.grown, self._grown_at = float(state['grown']), int(state['grown_at'])
         self.plateau.restore(state['plateau'])
-        self.novelty = float(state.get('novelty', 0.0))
-        self.raw_share = float(state.get('raw_share', 0.0))
+        self.novelty = float(state['novelty'])
+        self.raw_share = float(state['raw_share'])

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from spaars_ros.config import Training
+from spaars_ros.learning.agent import LARGEST
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.baseline import Baseline
@@ -86,8 +87,8 @@ class IQL(Baseline):
 
         with torch.no_grad():
             # In units of their spread, so that temperature does not depend on the reward's scale.
-            scale = advantage.std().clamp(min=1e-6)
-            weight = (t.temperature * advantage.detach() / scale).exp().clamp(max=100.0)
+            scale = advantage.std(unbiased=False).clamp(min=1e-6)
+            weight = (t.temperature * advantage.detach() / scale).clamp(-10.0, LARGEST).exp()
             weight = weight / weight.mean()
         log_std = self.log_std.clamp(-5.0, 0.0)
         off = (a - self.policy(o)) * (-log_std).exp()

@@ -66,9 +66,11 @@ class Normaliser:
     @classmethod
     def of(cls, observations: NDArray[np.floating]) -> 'Normaliser':  # type: ignore[type-arg]
         """Measure (N, n) observations; a constant one gets the standard deviation 1."""
-        std = observations.std(0)
-        return cls(observations.mean(0).astype(np.float64),
-                   np.where(std > 1e-6, std, 1.0).astype(np.float64))
+        # In float64: there the rounding of a constant is far below any spread that matters.
+        mean = observations.mean(0, dtype=np.float64)
+        std = observations.std(0, dtype=np.float64)
+        varies = std > 1e-6 * np.maximum(1.0, np.abs(mean))
+        return cls(mean, np.where(varies, std, 1.0))
 
     def __call__(self, observations: NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
         """Return normalised observations of the same shape."""

@@ -117,7 +117,8 @@ class Spaars:
             o = torch.from_numpy(self.normaliser(observation))[None]
             raw, latent = agent.raw_policy(o), agent.latent_policy(o)
             decoded = agent.decoder(o, latent)
-            if t.mode == 'raw-only' or (agent.gate_open and self._takes_raw(o, raw, decoded)):
+            if t.mode == 'raw-only' or (
+                    agent.gate_open and self._takes_raw(o, raw, decoded, explore)):
                 action = agent.trusted(raw, decoded)
                 if explore:
                     action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
@@ -128,11 +129,13 @@ class Spaars:
                 decoded = agent.decoder(o, moved)
             return Choice(decoded[0].numpy().astype(np.float64), Mode.LATENT)
 
-    def _takes_raw(self, o: torch.Tensor, raw: torch.Tensor, decoded: torch.Tensor) -> bool:
-        if self.training.mode == 'hard-switch':
+    def _takes_raw(self, o: torch.Tensor, raw: torch.Tensor, decoded: torch.Tensor,
+                   explore: bool) -> bool:
+        t, agent = self.training, self.agent
+        if t.mode == 'hard-switch':
             return True
-        return bool(self.agent.advantage(o, self.agent.trusted(raw, decoded), decoded)
-                    > self.agent.margin)
+        kappa = t.explore_kappa if explore else None
+        return bool(agent.advantage(o, agent.trusted(raw, decoded), decoded, kappa) > agent.margin)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update; the policies rest for the first `critic_steps` environment steps."""

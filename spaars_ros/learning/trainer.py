@@ -14,6 +14,7 @@
 """Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
 
 from collections.abc import Callable
+import dataclasses
 import io
 import json
 import os
@@ -126,6 +127,10 @@ class Trainer:
             self._offline = replay_of(data, self.normaliser, self.task, t)
             self._offline_actions = data.actions.astype(np.float32)
         elif data is not None:
+            if not len(data):
+                raise ValueError(f'{data.attributes.get("file", "the data set")} has no '
+                                 'transition')
+            data = dataclasses.replace(data)  # the caller's stays as it is
             check_transitions(data, observation_space=self.env.observation_space,
                               action_space=self.env.action_space)
             if data.costs.shape[1] != constraints:

@@ -36,15 +36,18 @@ if REACH not in gymnasium.registry:
     gymnasium.register(REACH, entry_point=_reach)
 
 
-def find_data(env_id: str, data: str, training: Training) -> Transitions | Dataset | None:
+def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
+              ) -> Transitions | Dataset | None:
     """
     Return what `data` names; for the arm, without a name, the training file's demonstrations.
 
     SAC learns from scratch: it gets None. Raises DataError or ConfigError.
+
+    :param fix: take terminations that look like time limits as truncations
     """
     if training.algorithm == 'sac':
         return None
     if env_id == REACH:
         path = resolve(data or training.demonstrations)
         return load_dataset(path, load_robot(), _reach().task)
-    return load_transitions(data, gymnasium.make(env_id)) if data else None
+    return load_transitions(data, gymnasium.make(env_id), fix=fix) if data else None
