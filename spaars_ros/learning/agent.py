@@ -35,7 +35,6 @@ from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.rnd import RND
 
-
 LARGEST = math.log(100.0)
 """Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs
 nothing."""
