@@ -45,7 +45,8 @@ CHUNK = 256 * 1024
 RETRY = 0.25
 """s between attempts while the disk refuses."""
 MAGIC = b'\x89MCAP0\r\n'
-_TORN = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, EOFError)
+_TORN = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, EOFError,
+         MemoryError)
 
 
 class RecorderError(ValueError):
@@ -68,7 +69,9 @@ def read_messages(path: str | os.PathLike[str]) -> Iterator[tuple[Schema, Channe
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
         try:
-            for record in StreamReader(file, validate_crcs=True).records:
+            # No record is longer than the file, whatever a damaged length says.
+            size = os.fstat(file.fileno()).st_size
+            for record in StreamReader(file, validate_crcs=True, record_size_limit=size).records:
                 if isinstance(record, Schema):
                     schemas[record.id] = record
                 elif isinstance(record, Channel):

@@ -31,7 +31,7 @@ OPERATORS = frozenset((
 """Feed-forward arithmetic: no loops and branches, no files, no code of others."""
 
 MAX_NODES = 2000
-MAX_STRUCTURE = 2**20
+MAX_STRUCTURE = 2**18
 """bytes of all but weights: empty entries of two bytes take a hundred once they are parsed."""
 _SIZES = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}
 _ATTRIBUTES = frozenset((AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.FLOATS,

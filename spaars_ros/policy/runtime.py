@@ -40,7 +40,7 @@ OBSERVATION_CLIP = 8.0
 """Standard deviations; a normalised observation beyond is clipped, as in training."""
 
 
-ARENA = 512 * 2**20
+ARENA = 256 * 2**20
 """bytes that all sessions of the process together may use."""
 
 
@@ -83,7 +83,9 @@ def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry('session.use_env_allocators', '1')
     options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'])
+        # The fallback would only try the same again, and print that it does.
+        return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'],
+                                            enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - the C++ side raises several unrelated kinds
         raise BundleError('bad_graph', f'{name}: {error}'.splitlines()[0]) from None
 

@@ -188,7 +188,7 @@ class JointStateReader:
     def __init__(self, joints: Sequence[str], *, effort: bool = True) -> None:
         self.joints = list(joints)
         self.effort = effort
-        self._names: list[str] = []
+        self._names: list[str] | None = None
         self._order: list[int] = []
 
     def read(self, msg: JointState) -> RobotState:
@@ -213,9 +213,10 @@ class JointStateReader:
     def _take(self, field: str, values: Sequence[float], needed: bool = True) -> Array:
         if not needed and len(values) == 0:
             return np.zeros(len(self.joints))
-        if len(values) != len(self._names):
+        names = self._names or []
+        if len(values) != len(names):
             raise CodecError('WRONG_LENGTH', f'{field} has {len(values)} values for '
-                                             f'{len(self._names)} joints')
+                                             f'{len(names)} joints')
         taken = np.array(values, dtype=np.float64)[self._order]
         finite = np.isfinite(taken)
         if not finite.all():
