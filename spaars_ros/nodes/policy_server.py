@@ -32,6 +32,7 @@ from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
+from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
@@ -87,7 +88,10 @@ class PolicyServer(ManagedNode):
         check = partial(check_bundle, robot=robot, task=settings.name,
                         observation_dim=task.observation_dim)
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
-        runtime = check(load_bundle(Path(p['bundle']), verifier))
+        try:
+            runtime = check(load_bundle(Path(p['bundle']), verifier))
+        except BundleError as error:
+            raise Refused(f'bundle {p["bundle"]}: {error}') from None
         latent = runtime.manifest.latent_dim
         self._exclusive.refuse(own=0, wait=p['discovery_time'])
         schema = StepSchema(observation=task.observation_dim, latent=latent,
