@@ -14,6 +14,7 @@
 
 """The safety filter: the last thing that a joint velocity passes on its way to the robot."""
 
+from collections import deque
 from dataclasses import dataclass
 from enum import IntFlag
 import math
@@ -23,6 +24,10 @@ import numpy as np
 from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
+from spaars_ros.safety.cartesian import Cartesian
+from spaars_ros.safety.cartesian import Rows
+from spaars_ros.safety.joint_limits import JointLimits
+from spaars_ros.safety.qp import NearestVelocity
 from spaars_ros.safety.stop import Stop
 
 TOLERANCE = 1e-9  # rad/s: rounding is no intervention
@@ -39,6 +44,13 @@ class Intervention(IntFlag):
     JERK = 8
     NON_FINITE = 16
     BRAKE = 32
+    KEEP_OUT = 64
+    WORKSPACE = 128
+    TIP_SPEED = 256
+    COLLISION = 512
+
+
+BITS = {name: int(bit) for name, bit in Intervention.__members__.items() if bit}
 
 
 @dataclass(frozen=True)
@@ -54,43 +66,44 @@ class Filtered:
 
 class SafetyFilter:
     """
-    Keep joint velocity commands inside position, velocity and acceleration limits.
+    Let through what keeps the robot inside its limits, the nearest such velocity otherwise.
 
-    Every tick each joint has an interval of velocities it may take:
+    In this order, every tick:
 
-    * velocity: `|v| <= v_max`;
-    * acceleration: `|v - v_last| <= a_max T`, `v_last` being the last command (after `reset` the
-      measured velocity), `T` the control period;
-    * position: the joint can still stop at its limit, `T v + v^2 / (2 a_max) <= room`, with the
-      room counted from where the arm will be when it obeys, one period of `v_last` further on.
-      Solved for v: `sqrt((a_max T)^2 + 2 a_max room) - a_max T`. Braking as hard as allowed from
-      a command within this bound ends inside the limit, with and without that delay.
-
-    Where they disagree (the arm was pushed, or began too fast) acceleration wins: the joint brakes
-    as hard as it may. A command outside is multiplied by one factor, so that its direction is
-    kept; where no factor of at least `MIN_SCALE` does it, the joints are clamped one by one.
-
-    Jerk limits are read from the robot file but not enforced by this filter.
+    1. finite and of the right size, not gross: otherwise a stop, with the first command to rest;
+    2. joint position by braking distance, velocity, acceleration, jerk: an interval of velocities
+       a joint (`JointLimits`);
+    3. keep-out zones, workspace, tip speed, self-collision: half-spaces of velocities
+       (`Cartesian`);
+    4. a command outside is multiplied by one factor, so that its direction is kept; where no
+       factor of at least `MIN_SCALE` does it, the nearest velocity inside is taken: joint by joint
+       without half-spaces, by a quadratic programme with them (`NearestVelocity`);
+    5. what came out is followed to rest on the model. If that is not free, or the programme has no
+       solution in time, the arm brakes along the way that was found free one tick before.
 
     :param robot: the robot file
-    :param gross: a command above this multiple of the velocity limit is a stop, not a scaling
+    :param gross: multiple of the velocity limits above which a command is a stop
     :param repeated: s of uninterrupted intervention after which the stop is latched
+    :raises ConfigError: the model lacks what the robot file names, or links touch at home
     """
 
     def __init__(self, robot: Robot, *, gross: float = 2.0, repeated: float = 3.0) -> None:
-        limits = robot.limits
+        self.limits = limits = JointLimits(robot)
         self.period = robot.period
-        self.lower, self.upper = np.asarray(limits.position, dtype=np.float64).T
-        self.velocity = np.asarray(limits.velocity, dtype=np.float64)
-        self.acceleration = np.asarray(limits.acceleration, dtype=np.float64)
+        self.lower, self.upper = limits.lower, limits.upper
+        self.velocity, self.acceleration = limits.velocity, limits.acceleration
         self.gross = gross
         self.repeated = max(1, round(repeated * robot.control.rate))
         self.joints = robot.joints
-        self.counts = dict.fromkeys(Intervention.__members__, 0)
-        self.counts.pop('NONE')
+        self.counts = dict.fromkeys(BITS, 0)
+        self.cartesian = Cartesian(robot, limits) if (
+            robot.keep_out or robot.workspace or robot.tip_speed or robot.self_collision) else None
+        self._nearest = NearestVelocity(len(robot.joints))
         self._gross_velocity = gross * self.velocity
-        self._step = self.acceleration * self.period
-        self._last = np.zeros(len(self.joints))
+        self._zero = np.zeros(len(self.joints))
+        self._last = self._zero
+        self._last_acceleration = self._zero
+        self._flight: deque[Array] = deque(maxlen=robot.control.delay)
         self._consecutive = 0
 
     @property
@@ -100,20 +113,29 @@ class SafetyFilter:
 
     @property
     def at_rest(self) -> bool:
-        """Return whether the last command was zero."""
-        return not self._last.any()
+        """Return whether the last command was zero, and the next may be."""
+        return not self._last.any() and not (
+            self.limits.jerk_binds
+            and (np.abs(self._last_acceleration) > self.limits.jerk_step).any())
 
     def reset(self, state: RobotState) -> None:
         """Start from the measured state: the next command is near the measured velocity."""
         measured = np.where(np.isfinite(state.velocity), state.velocity, 0.0)
         self._last = np.clip(measured, -self.velocity, self.velocity)
+        self._last_acceleration = self._zero
+        self._flight.extend([self._last * self.period] * (self._flight.maxlen or 0))
         self._consecutive = 0
 
-    def bounds(self, position: Array) -> tuple[Array, Array]:
-        """Return the position bounds on velocity at `position` (d,) rad: low, high in rad/s."""
-        ahead = self._last * self.period
-        return (-self._stoppable(position + np.minimum(ahead, 0.0) - self.lower),
-                self._stoppable(self.upper - position - np.maximum(ahead, 0.0)))
+    def bounds(self, position: Array, flight: list[Array] | None = None) -> tuple[Array, Array]:
+        """
+        Return the position bounds on velocity at `position` (d,) rad: low, high in rad/s.
+
+        :param flight: motions (d,) rad that the arm still may make; default: the last commands'
+        """
+        back = ahead = self._zero
+        for motion in self._in_flight() if flight is None else flight:
+            back, ahead = np.minimum(back, motion), np.maximum(ahead, motion)
+        return self.limits.position_bounds(position, back, ahead, self._last)
 
     def apply(self, velocity_command: Array, state: RobotState) -> Filtered:
         """
@@ -130,45 +152,93 @@ class SafetyFilter:
             if stop.code.startswith('NON_FINITE') or stop.code == 'WRONG_SIZE':
                 bits |= self._count(Intervention.NON_FINITE)
             return Filtered(braking.command, bits, stop)
-        low, high = self.bounds(state.position)
-        slowest, fastest = self._last - self._step, self._last + self._step
-        if np.all(asked <= np.minimum(np.minimum(high, self.velocity), fastest)) \
-                and np.all(asked >= np.maximum(np.maximum(low, -self.velocity), slowest)):
-            self._consecutive = 0
-            self._last = asked.copy()
-            return Filtered(asked.copy())
-        bits = 0
-        if np.any(asked > high + TOLERANCE) or np.any(asked < low - TOLERANCE):
-            bits |= self._count(Intervention.POSITION)
-        if np.any(np.abs(asked) > self.velocity + TOLERANCE):
-            bits |= self._count(Intervention.VELOCITY)
-        if np.any(np.abs(asked - self._last) > self._step + TOLERANCE):
-            bits |= self._count(Intervention.ACCELERATION)
+        flight = self._in_flight()
+        if flight:
+            # A servo that lags still has the speed of a command before the last.
+            flight.insert(0, self.period * state.velocity)
+        low, high, bits = self._joint_interval(asked, state.position, flight)
+        rows = None
+        if self.cartesian is not None:
+            candidate = np.minimum(np.maximum(asked, low), high) if bits else asked
+            rows = self.cartesian.rows(state.position, flight, candidate)
+            if rows is not None:
+                for place in np.flatnonzero(rows.rows @ candidate < rows.least - TOLERANCE):
+                    bits |= BITS[rows.kinds[place]]
+        velocity: Array | None = asked.copy()
+        if bits:
+            velocity = self._correct(asked, low, high, rows)
+        if velocity is not None and self.cartesian is not None:
+            blocked = self.cartesian.blocked(state.position, flight, velocity, self._last)
+            if blocked:
+                velocity = None
+                bits |= BITS[blocked]
+        if velocity is None:
+            bits |= Intervention.BRAKE
+            velocity = self.limits.brake(self._last, self._last_acceleration)
+        self._take(velocity)
         if not bits:
             self._consecutive = 0
-            self._last = asked.copy()
-            return Filtered(asked.copy())
-        low = np.clip(np.maximum(low, -self.velocity), slowest, fastest)
-        high = np.clip(np.minimum(high, self.velocity), slowest, fastest)
-        self._last = _scale_into(asked, low, high)
+            return Filtered(velocity.copy())
         self._consecutive += 1
         if self._consecutive >= self.repeated:
             stop = Stop('REPEATED_VIOLATION', self._consecutive, self.repeated,
                         'consecutive ticks with a filter intervention')
-        return Filtered(self._last.copy(), bits, stop)
+        return Filtered(velocity.copy(), self._count(bits), stop)
 
     def brake(self) -> Filtered:
-        """Return the next command of the braking profile: to rest at `a_max`, then zero."""
-        if self.at_rest:
-            return Filtered(np.zeros_like(self._last), self._count(Intervention.BRAKE))
-        self._last = self._last - np.clip(self._last, -self._step, self._step)
+        """Return the next command of the braking profile: to rest within the limits, then zero."""
+        if not self.at_rest:
+            self._take(self.limits.brake(self._last, self._last_acceleration))
+        else:
+            self._take(self._zero)
         return Filtered(self._last.copy(), self._count(Intervention.BRAKE))
 
-    def _stoppable(self, room: Array) -> Array:
-        inside = np.maximum(room, 0.0)
-        speed: Array = (np.sqrt(self._step ** 2 + 2.0 * self.acceleration * inside)
-                        - self._step)
-        return speed
+    def _joint_interval(self, asked: Array, position: Array, flight: list[Array]) -> \
+            tuple[Array, Array, int]:
+        """Return low and high (d,) rad/s, and the bits of the limits that `asked` breaks."""
+        low, high = self.bounds(position, flight)
+        slowest, fastest = self.limits.reachable(self._last, self._last_acceleration)
+        least, most = self.limits.velocity_bounds(self._last)
+        top = np.minimum(np.minimum(high, most), fastest)
+        bottom = np.maximum(np.maximum(low, least), slowest)
+        if (asked <= top + TOLERANCE).all() and (asked >= bottom - TOLERANCE).all():
+            return bottom, top, 0
+        bits = 0
+        if np.any(asked > high + TOLERANCE) or np.any(asked < low - TOLERANCE):
+            bits |= Intervention.POSITION
+        if np.any(asked > most + TOLERANCE) or np.any(asked < least - TOLERANCE):
+            bits |= Intervention.VELOCITY
+        if np.any(np.abs(asked - self._last) > self.limits.step + TOLERANCE):
+            bits |= Intervention.ACCELERATION
+        elif np.any(asked < slowest - TOLERANCE) or np.any(asked > fastest + TOLERANCE):
+            bits |= Intervention.JERK
+        braking = self.limits.brake(self._last, self._last_acceleration)
+        low = np.minimum(np.maximum(low, least), braking)
+        high = np.maximum(np.minimum(high, most), braking)
+        # Where they disagree the arm was pushed, or began too fast: what it can do wins.
+        return (np.minimum(np.maximum(low, slowest), fastest),
+                np.minimum(np.maximum(high, slowest), fastest), int(bits))
+
+    def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
+        """Return the velocity inside that stands for `asked`; None when there is none."""
+        scaled = _scale_into(asked, low, high, rows)
+        if scaled is not None:
+            return scaled
+        if rows is None:
+            return np.asarray(np.minimum(np.maximum(asked, low), high))
+        return self._nearest.solve(asked, low, high, rows.rows, rows.least)
+
+    def _in_flight(self) -> list[Array]:
+        """Return the motions (d,) rad that the last 1, 2 .. `delay` commands still may make."""
+        motions: list[Array] = []
+        for motion in self._flight:
+            motions.append(motions[-1] + motion if motions else motion)
+        return motions
+
+    def _take(self, velocity: Array) -> None:
+        self._last_acceleration = (velocity - self._last) / self.period
+        self._last = velocity
+        self._flight.appendleft(velocity * self.period)
 
     def _gross(self, asked: Array, state: RobotState) -> Stop | None:
         """Return a stop for what scaling must not hide."""
@@ -193,18 +263,25 @@ class SafetyFilter:
                             f'rad/s, {self.joints[joint]}')
         return None
 
-    def _count(self, bit: Intervention) -> int:
-        self.counts[str(bit.name)] += 1
-        return int(bit)
+    def _count(self, bits: int) -> int:
+        for name, bit in BITS.items():
+            if bits & bit:
+                self.counts[name] += 1
+        return int(bits)
 
 
-def _scale_into(asked: Array, low: Array, high: Array) -> Array:
-    """Return `asked` times the largest factor that fits, or clamped where none does."""
+def _scale_into(asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
+    """Return `asked` times the largest factor from MIN_SCALE to 1 that fits, or None."""
     moving = np.abs(asked) > TOLERANCE
-    if np.all((low[~moving] <= 0.0) & (high[~moving] >= 0.0)):
-        one, two = low[moving] / asked[moving], high[moving] / asked[moving]
-        least = float(np.max(np.minimum(one, two), initial=MIN_SCALE))
-        most = float(np.min(np.maximum(one, two), initial=1.0))
-        if least <= most:
-            return np.clip(asked * most, low, high)
-    return np.clip(asked, low, high)
+    if not np.all((low[~moving] <= 0.0) & (high[~moving] >= 0.0)):
+        return None
+    one, two = low[moving] / asked[moving], high[moving] / asked[moving]
+    least = float(np.max(np.minimum(one, two), initial=MIN_SCALE))
+    most = float(np.min(np.maximum(one, two), initial=1.0))
+    if rows is not None:
+        along = rows.rows @ asked
+        against = along < 0.0
+        most = float(np.min(rows.least[against] / along[against], initial=most))
+    if least > most:
+        return None
+    return np.asarray(np.minimum(np.maximum(asked * most, low), high))

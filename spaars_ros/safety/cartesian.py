@@ -1,0 +1,245 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Barrier constraints on joint velocities: zones, workspace, tip speed, self-collision."""
+
+from dataclasses import dataclass
+import math
+
+import numpy as np
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Array
+from spaars_ros.safety.distances import distances
+from spaars_ros.safety.distances import World
+from spaars_ros.safety.joint_limits import JointLimits
+
+GAIN = 0.5
+"""Share of the room that braking from the next command may use up."""
+
+SPEED_SHARE = 0.85
+"""Of the tip speed limit, that a command may ask for; the rest is for a servo that overshoots and
+for the arm's turning in T."""
+
+SPEED_CHECK = 0.9
+"""Of the tip speed limit, that the way to rest may reach."""
+
+LOST = 1e-4
+"""m; where a distance is too small already, a command may take so much more of it."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Half-spaces rows @ v >= least of allowed velocities."""
+
+    rows: Array
+    """(m, d), scaled so that `least` is rad/s."""
+    least: Array
+    """(m,) rad/s, <= 0: standing still is always allowed."""
+    kinds: tuple[str, ...]
+    """What each row protects: KEEP_OUT, WORKSPACE, COLLISION or TIP_SPEED."""
+
+
+class Cartesian:
+    """
+    Control barrier functions of the robot's distances, for a sampled arm that has to brake.
+
+    h(q) is a distance (tip to zone, link to zone, tip to a face of the workspace, link to link), n
+    its gradient, T the period, D_m the joint motion that the last m commands still may make,
+    m = 0 .. delay, and T times the measured velocity. Reconstructed here.
+
+    **Row.** If the arm moves by v for T and then brakes by the law of `JointLimits`, joint j goes
+    on for E_j(|v_j|). To first order in the joint motion h never falls below
+
+        h(q) + min_m n D_m + sum_j n_j w_j v_j,   w_j = T + [n_j v_j < 0] E_j(|v_j|) / |v_j|
+
+    (joints that move away are not counted as doing so while they brake). What may be used up is a
+    share GAIN < 1 of the room, the discrete-time barrier condition:
+
+        sum_j n_j w_j v_j >= -GAIN max(0, h(q) + min_m n D_m - clearance)
+
+    w is taken at the command as limited joint by joint. If the row held for the last command, it
+    holds for braking from it, so to first order braking remains possible for ever.
+
+    **Way to rest.** The row is first order. So the command that comes out of it is followed along
+    the braking law, with the model's real distances, to rest: at the end of the period and at
+    a few places after it no distance may be below clearance / 2 (or below what it is now), nor
+    the tip faster than SPEED_CHECK of its limit. A command that fails is not sent: the arm brakes
+    instead, along a way that was followed and found free one tick before. The other half of
+    `clearance` is for tracking error, noise, and the way between two samples.
+
+    **Far away.** Joint j changes h by at most levers_j a rad. Distances that cannot come close
+    before the arm is at rest are not measured, and those measured before stay valid, less what the
+    joints have moved since. Nothing is missed by that.
+
+    **Not promised.** It holds for an arm that moves as commanded at most `delay` periods late,
+    with the model's geometry, and for obstacles that the robot file knows. Two constraints that
+    together leave no way (a wedge) end in braking, which is safe, but not in progress.
+
+    :param robot: the robot file
+    :raises ConfigError: model and robot file do not fit, or links touch at home
+    """
+
+    def __init__(self, robot: Robot, limits: JointLimits) -> None:
+        self._limits = limits
+        self._period = robot.period
+        self._clearance = robot.clearance
+        self._world = World(robot)
+        self._distances = distances(robot, self._world)
+        d = len(robot.joints)
+        self._levers = np.array([one.levers for one in self._distances]).reshape(-1, d)
+        self._sides = np.array([one.sides for one in self._distances]).reshape(-1, d)
+        self._tip_levers = self._world.levers(self._world.tip_body, self._world.tip_radius)
+        self._tip_speed = math.inf if robot.tip_speed is None else robot.tip_speed
+        self._gap = np.full(len(self._distances), -np.inf)
+        """Lower bounds of the distances at `_seen`, m."""
+        self._seen = np.asarray(robot.home, dtype=np.float64)
+        self._exact = np.zeros(len(self._distances), dtype=bool)
+        self.evaluations = 0
+        self.failed = ''
+        """Name of the distance that made `blocked` say no last."""
+
+    def rows(self, position: Array, flight: list[Array], candidate: Array) -> Rows | None:
+        """
+        Return the rows that matter for velocities up to `candidate`, or None.
+
+        :param position: (d,) rad, measured; later calls of `blocked` are about it too
+        :param flight: motions (d,) rad that the arm still may make, last the longest, D_delay
+        :param candidate: (d,) rad/s, inside the joint limits
+        """
+        speed = np.abs(candidate)
+        reach = self._period * speed + self._limits.stopping(speed + self._limits.late)
+        moved = np.abs(position - self._seen)
+        for motion in flight[-1:]:
+            reach = reach + np.abs(motion)
+        self._gap -= self._levers @ moved
+        self._exact[:] = False
+        self._seen = position
+        threat = self._levers @ reach
+        near = np.flatnonzero(GAIN * (self._gap - self._clearance) <= threat).tolist()
+        fast = float(self._tip_levers @ speed) > SPEED_SHARE * self._tip_speed
+        if not near and not fast:
+            return None
+        self._world.move(position)
+        for index in near:
+            self._measure(index)
+        near = [index for index in near
+                if GAIN * (self._gap[index] - self._clearance) <= threat[index]]
+        found = self._barriers(near, flight, candidate, speed) if near else None
+        return self._with_speed(found, candidate) if fast else found
+
+    def blocked(self, position: Array, flight: list[Array], velocity: Array,
+                last: Array) -> str:
+        """
+        Return what is in the way of `velocity` (d,) rad/s and of braking from it, '' for nothing.
+
+        :param position: the one given to `rows`
+        :param last: (d,) rad/s, the command before
+        """
+        speed = np.abs(velocity)
+        floor = 0.5 * self._clearance
+        offsets, velocities = self._limits.way(velocity, last)
+        way = position + offsets
+        if flight:
+            way += flight[-1]
+        steps = np.abs(np.diff(way, axis=0, prepend=position[None]))
+        threat = self._levers @ steps.sum(axis=0)
+        near = np.flatnonzero(self._gap - floor <= threat)
+        fast = float(self._tip_levers @ speed) > SPEED_CHECK * self._tip_speed
+        if not len(near) and not fast:
+            return ''
+        if not self._exact[near].all():
+            self._world.move(position)
+            for index in near[~self._exact[near]].tolist():
+                self._measure(index)
+            near = near[self._gap[near] - floor <= threat[near]]
+            if not len(near) and not fast:
+                return ''
+        gaps, levers = self._gap[near], self._levers[near]
+        floors = np.minimum(floor, gaps - LOST)
+        for step, place, now in zip(steps @ levers.T, way, velocities):
+            gaps = gaps - step
+            close = np.flatnonzero(gaps < floors).tolist()
+            if close or fast:
+                self._world.move(place)
+            for index in close:
+                self.evaluations += 1
+                one = self._distances[near[index]]
+                gaps[index] = one.measure()
+                if gaps[index] < floors[index]:
+                    self.failed = one.name
+                    return one.kind
+            if fast:
+                tip = self._world.tip_jacobian() @ now
+                if math.sqrt(tip @ tip) > SPEED_CHECK * self._tip_speed:
+                    self.failed = 'tip speed'
+                    return 'TIP_SPEED'
+        return ''
+
+    def least(self, position: Array) -> dict[str, float]:
+        """Return every distance at joint positions (d,) rad by name, m; for tests and reports."""
+        self._world.move(position)
+        return {one.name: one.measure() for one in self._distances}
+
+    def slope(self, position: Array, rank: int) -> Array:
+        """Return the gradient (d,) m/rad of the rank-th smallest distance; for tests."""
+        gaps = list(self.least(position).values())
+        index = int(np.argsort(gaps)[min(rank, len(gaps) - 1)])
+        return np.asarray(self._world.gradients(np.array([self._distances[index].line()]),
+                                                self._sides[[index]])[0])
+
+    def tip_speed(self, position: Array, velocity: Array) -> float:
+        """Return the tip's speed, m/s."""
+        self._world.move(position)
+        return float(np.linalg.norm(self._world.tip_jacobian() @ velocity))
+
+    def _measure(self, index: int) -> None:
+        self.evaluations += 1
+        self._gap[index] = self._distances[index].measure()
+        self._exact[index] = True
+
+    def _barriers(self, near: list[int], flight: list[Array], candidate: Array,
+                  speed: Array) -> Rows | None:
+        """Return the rows of some distances as far as velocities up to `speed` break them."""
+        normals = self._world.gradients(
+            np.array([self._distances[index].line() for index in near]), self._sides[near])
+        further = speed * self._limits.inverse_twice + self._limits.settle
+        room = self._gap[near] - self._clearance
+        if flight:
+            room = room + np.minimum((normals @ np.array(flight).T).min(axis=1), 0.0)
+        least = -GAIN * np.maximum(room, 0.0)
+        sized = np.abs(normals)
+        binding = np.flatnonzero(sized @ ((self._period + further) * speed) >= -least)
+        if not len(binding):
+            return None
+        normals, least = normals[binding], least[binding]
+        rows = normals * (self._period + np.where(normals * candidate < 0.0, further, 0.0))
+        size = np.sqrt(np.maximum((rows * rows).sum(axis=1), 1e-18))
+        return Rows(rows / size[:, None], least / size,
+                    tuple(self._distances[near[place]].kind for place in binding.tolist()))
+
+    def _with_speed(self, found: Rows | None, candidate: Array) -> Rows | None:
+        """Add |J v| <= tip_speed, along the direction that the candidate would take."""
+        jacobian = self._world.tip_jacobian()
+        tip = jacobian @ candidate
+        speed = math.sqrt(tip @ tip)
+        if speed <= SPEED_SHARE * self._tip_speed:
+            return found
+        row = -(tip @ jacobian) / speed
+        size = max(math.sqrt(row @ row), 1e-9)
+        row, least = row[None] / size, np.array([-SPEED_SHARE * self._tip_speed / size])
+        if found is None:
+            return Rows(row, least, ('TIP_SPEED',))
+        return Rows(np.concatenate((found.rows, row)), np.concatenate((found.least, least)),
+                    (*found.kinds, 'TIP_SPEED'))

@@ -1,0 +1,207 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Velocities that keep a joint inside its position, velocity, acceleration and jerk limits."""
+
+import numpy as np
+
+from spaars_ros.config import Robot
+from spaars_ros.data.schema import Array
+
+SAMPLES = 3
+"""Of the way to rest, besides its beginning."""
+
+SHARES = np.linspace(0.0, 1.0, SAMPLES + 1)[:, None]
+"""Of the time to rest, (SAMPLES + 1, 1)."""
+
+ENDS = SHARES[[0, -1]]
+
+MAX_TICKS = 100
+"""For which braking within jerk limits is followed tick by tick; after it E is the bound."""
+
+MAX_SAMPLES = 8
+"""Of those ticks, that are returned."""
+
+
+class JointLimits:
+    """
+    The interval of velocities that each joint may take next, and the way to rest.
+
+    Reconstructed here, in discrete time. T is the control period, A, J the limits of acceleration
+    and jerk, v the last command and a the change before it over T; the command is held for T, so
+    what the limits mean is |v' - v| <= A T and |a' - a| <= J T.
+
+    **Braking law.** a' = clip(-sign(v) min(A, kappa |v| / T), a - J T, a + J T) with
+    kappa = min(1, J T / A): as hard as allowed, then proportional to the speed that is left, which
+    keeps the jerk within its limit down to rest. From a speed v >= 0 on that law the joint goes no
+    further than E(v) = v^2 / (2 A) + c v, c = max(0, A / J - T). While a is still above -A the
+    braking is at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed late, so it
+    goes no further than E(v + W).
+
+    **Position.** The joint has to be able to stop inside: T z + E(z) <= room, z = v' + W(a' + A).
+    With c = 0 that is z <= sqrt((A T)^2 + 2 A room) - A T. `room` is counted from where the joint
+    will be when it obeys, the worst of all commands that may still be on their way, less `margin`.
+
+    **Velocity.** Where J T < 2 A an acceleration cannot be taken back at once, so v' plus what
+    taking it back adds, T max(0, a' - J T / 2)^2 / (2 J T), stays below the limit.
+
+    By induction: if braking from the last command ends inside, braking once more is allowed, and
+    so the interval always holds the braking law's next velocity. That needs an arm that moves as
+    commanded, at most `delay` periods late. Where the interval is empty otherwise (the arm was
+    pushed, or began too fast) the braking law alone is left.
+
+    The bar: ros2_control's JointSaturationLimiter clamps position, velocity and acceleration, the
+    soft limiter adds a velocity proportional to the room; libfranka's rate limiting bounds
+    velocity, acceleration and jerk of the next command, and position only by a velocity limit that
+    falls towards the ends. None of them promises a stop inside the position limits within both
+    acceleration and jerk limits.
+
+    :param robot: the robot file
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        limits = robot.limits
+        self.period = robot.period
+        lower, upper = np.asarray(limits.position, dtype=np.float64).T
+        self.lower, self.upper = lower + limits.margin, upper - limits.margin
+        self.velocity = np.asarray(limits.velocity, dtype=np.float64)
+        self.acceleration = np.asarray(limits.acceleration, dtype=np.float64)
+        self.step = self.acceleration * self.period
+        self.jerk_step = np.asarray(limits.jerk, dtype=np.float64) * self.period
+        self.jerk_binds = bool((self.jerk_step < 2.0 * self.acceleration).any())
+        """False: any two accelerations within the limit may follow each other."""
+        self._decay = np.minimum(1.0, self.jerk_step / self.acceleration) / self.period
+        self.settle = np.maximum(
+            0.0, self.acceleration / self.jerk_step * self.period - self.period)
+        """c, s."""
+        self.late = np.zeros_like(self.step)
+        """Most that the jerk limit makes braking late, W(2 A), rad/s."""
+        if self.jerk_binds:
+            excess = np.maximum(0.0, self.acceleration * 2.0 - 0.5 * self.jerk_step)
+            self.late = self.period * excess ** 2 / (2.0 * self.jerk_step)
+        self._half_jerk = 0.5 * self.jerk_step
+        self._rate = self.acceleration * (self.period + self.settle)
+        self._rate_squared = self._rate ** 2
+        self._twice = 2.0 * self.acceleration
+        self.inverse_twice = 1.0 / self._twice
+        """1 / (2 A), s^2/rad."""
+
+    def reachable(self, last: Array, acceleration: Array) -> tuple[Array, Array]:
+        """Return the least and greatest velocity (d,) rad/s that may follow `last`."""
+        if not self.jerk_binds:
+            return last - self.step, last + self.step
+        down = np.maximum(acceleration - self.jerk_step, -self.acceleration)
+        up = np.minimum(acceleration + self.jerk_step, self.acceleration)
+        # Outside +-A after a reset at speed there is no interval: then only the way back.
+        return (last + self.period * np.minimum(down, up),
+                last + self.period * np.maximum(down, up))
+
+    def position_bounds(self, position: Array, back: Array, ahead: Array, last: Array) -> \
+            tuple[Array, Array]:
+        """
+        Return the velocities (d,) rad/s, low and high, that can still stop inside.
+
+        :param position: (d,) rad, measured
+        :param back: (d,) rad <= 0, most that commands on their way may move each joint down
+        :param ahead: (d,) rad >= 0, the same up
+        """
+        high = self._stoppable(self.upper - position - ahead)
+        low = self._stoppable(position + back - self.lower)
+        if self.jerk_binds:
+            return -self._before_ramp(low, -last), self._before_ramp(high, last)
+        return -low, high
+
+    def velocity_bounds(self, last: Array) -> tuple[Array, Array]:
+        """Return the velocities (d,) rad/s from which acceleration can end within the limit."""
+        if not self.jerk_binds:
+            return -self.velocity, self.velocity
+        return -self._below_limit(-last), self._below_limit(last)
+
+    def brake(self, last: Array, acceleration: Array) -> Array:
+        """Return the braking law's next velocity (d,) rad/s; exactly zero at its end."""
+        if not self.jerk_binds:
+            return last - np.minimum(np.maximum(last, -self.step), self.step)
+        speed = np.abs(last)
+        wanted = -np.sign(last) * np.minimum(self.acceleration, self._decay * speed)
+        change = np.clip(wanted, acceleration - self.jerk_step, acceleration + self.jerk_step)
+        stops = (speed <= self.period * np.minimum(self.acceleration, self.jerk_step)) \
+            & (np.abs(last + self.period * acceleration) <= self.period * self.jerk_step)
+        return np.where(stops, 0.0, last + self.period * change)
+
+    def stopping(self, speed: Array) -> Array:
+        """Return E(speed) (d,) rad, how far braking goes at most from speeds >= 0 (d,) rad/s."""
+        distance: Array = speed * (speed * self.inverse_twice + self.settle)
+        return distance
+
+    def way(self, velocity: Array, last: Array) -> tuple[Array, Array]:
+        """
+        Return where the arm passes when it moves by `velocity` for T and then brakes to rest.
+
+        :param velocity: (d,) rad/s, after `last` (d,) rad/s
+        :return: offsets (k, d) rad from where it starts, the first zero, and velocities (k, d)
+            rad/s there
+        """
+        if self.jerk_binds:
+            return self._followed(velocity, last)
+        speed = np.abs(velocity)
+        stop_time = speed / self.acceleration
+        longest = float(stop_time.max())
+        shares = SHARES if longest > self.period else ENDS
+        # A constant deceleration has covered 1 - left^2 of the way at a speed of left times v.
+        left = 1.0 - np.minimum(shares * longest / np.maximum(stop_time, 1e-9), 1.0)
+        further = np.sign(velocity) * self.stopping(speed)
+        offsets = self.period * velocity + further * (1.0 - left * left)
+        return (np.concatenate((np.zeros((1, len(speed))), offsets)),
+                np.concatenate((velocity[None], velocity * left)))
+
+    def _followed(self, velocity: Array, last: Array) -> tuple[Array, Array]:
+        """Return `way` by following the braking law, which jerk limits give no short form."""
+        place, speed = np.zeros_like(velocity), velocity
+        acceleration = (velocity - last) / self.period
+        places, speeds = [place], [speed]
+        for _ in range(MAX_TICKS):
+            place = place + self.period * speed
+            places.append(place)
+            following = self.brake(speed, acceleration)
+            acceleration, speed = (following - speed) / self.period, following
+            speeds.append(speed)
+            if not speed.any() and (np.abs(acceleration) <= self.jerk_step).all():
+                break
+        else:
+            places.append(place + np.sign(speed) * self.stopping(np.abs(speed) + self.late))
+            speeds.append(np.zeros_like(speed))
+        every = max(1, len(places) // MAX_SAMPLES)
+        kept = [*range(0, len(places) - 1, every), len(places) - 1]
+        return np.array(places)[kept], np.array(speeds)[kept]
+
+    def _stoppable(self, room: Array) -> Array:
+        inside = np.maximum(room, 0.0)
+        speed: Array = np.sqrt(self._rate_squared + self._twice * inside) - self._rate
+        return speed
+
+    def _before_ramp(self, speed: Array, last: Array) -> Array:
+        """Return the largest v' with v' + W((v' - last) / T + A) <= speed."""
+        base = last - self.step + self.period * self._half_jerk
+        return base + self._ramp(speed - base)
+
+    def _below_limit(self, last: Array) -> Array:
+        base = last + self.period * self._half_jerk
+        return base + self._ramp(self.velocity - base)
+
+    def _ramp(self, room: Array) -> Array:
+        """Return the largest T y with T y + T max(0, y)^2 / (2 J T) <= room."""
+        y = room / self.period
+        positive = np.maximum(y, 0.0)
+        root = np.sqrt(self.jerk_step * (self.jerk_step + 2.0 * positive)) - self.jerk_step
+        return self.period * np.where(y > 0.0, root, y)

@@ -1,0 +1,58 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The velocity nearest to the one asked for within bounds and half-spaces."""
+
+import daqp
+import numpy as np
+
+from spaars_ros.data.schema import Array
+
+ITERATIONS = 200
+"""Of the active-set method, which needs about one a constraint that binds."""
+
+TIME_LIMIT = 0.001
+"""s; far above the ten microseconds that a solution takes."""
+
+SOLVED = 1
+SLACK = 1e-7
+"""rad/s; bounds closer than this are one point, moved apart for the solver."""
+
+
+class NearestVelocity:
+    """
+    min |v - asked|^2 subject to low <= v <= high and rows @ v >= least, by daqp.
+
+    :param joints: d
+    """
+
+    def __init__(self, joints: int) -> None:
+        self._identity = np.eye(joints)
+
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
+            Array | None:
+        """
+        Return the nearest v (d,) rad/s, or None: infeasible, or out of iterations or time.
+
+        :param rows: (m, d), scaled so that `least` has the unit of a velocity
+        :param least: (m,)
+        """
+        upper = np.concatenate((np.maximum(high, low + SLACK), np.full(len(least), 1e30)))
+        lower = np.concatenate((low, least))
+        solution, _, flag, _ = daqp.solve(
+            self._identity, -asked, np.ascontiguousarray(rows), upper, lower,
+            np.zeros(len(upper), dtype=np.int32), iter_limit=ITERATIONS, time_limit=TIME_LIMIT)
+        if flag != SOLVED or not np.isfinite(solution).all():
+            return None
+        return np.minimum(np.maximum(solution, low), high)
