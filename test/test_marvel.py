@@ -14,14 +14,21 @@
 
 """Marvel: the sign of the alignment's entropies, strict warm start, CPQ, SAC-Lagrangian."""
 
+import os
+from pathlib import Path
+import sys
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 import torch
 
+from spaars_ros.bench.constraint_report import plot
 from spaars_ros.bench.constraints import _refer
 from spaars_ros.bench.constraints import run
+from spaars_ros.bench.peer_environments import FOLDER
 from spaars_ros.bench.peer_environments import PeerError
+from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.config import load_training
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.alignment import discounted_windows
@@ -29,6 +36,9 @@ from spaars_ros.learning.alignment import soft_targets
 from spaars_ros.learning.cpq import value_threshold
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
+from spaars_ros.sim.safe_drivers import drive
+from spaars_ros.sim.safe_tasks import SafeTaskEnv
+from spaars_ros.sim.safe_tasks import SafeTaskError
 
 N, D, B = 3, 2, 64
 SMALL = {'width': 16, 'heads': 2, 'batch': B, 'cvae_steps': 4, 'iql_steps': 6, 'align_steps': 3,
@@ -67,7 +77,7 @@ def test_cost_entropy_raises_the_estimated_cost_of_uncertain_actions():
     """The accident it prevents: a policy that is unsure looks cheap, and goes on unsure."""
     gaps = {}
     for alpha in (0.0, 0.2):
-        marvel = make('marvel', align_entropy_cost=alpha, width=32, tau=0.05)
+        marvel = make('marvel', align_entropy_cost=alpha, width=32, tau=0.1)
         with torch.no_grad():
             # Unsure where the first observation is positive, and nowhere else.
             marvel.policy.net.layers[-1].weight.zero_()
@@ -75,7 +85,7 @@ def test_cost_entropy_raises_the_estimated_cost_of_uncertain_actions():
         marvel.policy.forward = lambda o: (
             torch.zeros(len(o), D), torch.where(o[:, :1] > 0, 0.0, -3.0).expand(len(o), D))
         generator = np.random.default_rng(0)
-        for step in range(300):
+        for step in range(200):
             o = torch.from_numpy(generator.normal(size=(B, N)).astype(np.float32))
             marvel.align(batch_of(step, observation=o, next=o, action=torch.zeros(B, D),
                                   cost=torch.zeros(B, 1)))
@@ -231,15 +241,15 @@ def test_cpq_needs_a_cost():
 
 
 def test_cpq_gives_unsafe_states_no_value_and_pushes_up_the_cost_outside():
-    cpq = make('cpq', width=32, cvae_steps=200, iql_steps=0, tau=0.05, cost_limit=1.0,
+    cpq = make('cpq', width=32, cvae_steps=100, iql_steps=0, tau=0.1, cost_limit=1.0,
                reward_scale=1.0, cost_weight=1.0)
     narrow = {'action': 0.1 * torch.randn(B, D).clamp(-1, 1), 'reward': torch.ones(B)}
-    for step in range(200):
+    for step in range(100):
         cpq.update_offline(batch_of(step, **narrow), step)
     o = torch.randn(200, N)
     far = cpq.divergence(o, torch.full((200, D), 0.9)).mean()
     assert far > cpq.divergence(o, torch.zeros(200, D)).mean()
-    for step in range(200, 600):
+    for step in range(100, 350):
         cpq.update_offline(batch_of(step, **narrow, cost=torch.zeros(B, 1)), step)
     # The data costs nothing; where the data does not reach, the penalty raised the estimate.
     with torch.no_grad():
@@ -247,7 +257,7 @@ def test_cpq_gives_unsafe_states_no_value_and_pushes_up_the_cost_outside():
         outside = cpq.critic(o, torch.full((200, D), 0.9))[..., 1].mean()
     assert outside > inside + 0.1 * cpq.threshold
     # All costs far above the threshold: the target is the reward alone.
-    for step in range(600, 1200):
+    for step in range(350, 650):
         cpq.update_offline(batch_of(step, **narrow, cost=torch.full((B, 1), 50.0)), step)
     with torch.no_grad():
         values = cpq.critic(o, torch.zeros(200, D))
@@ -287,10 +297,10 @@ def test_the_policy_turns_from_reward_to_safety_with_lambda():
     """Both reward and cost grow with the first action: lambda decides on which side it goes."""
     means = {}
     for multiplier in (0.0, 5.0):
-        sac = make('sac-lagrangian', width=32, learning_rate=3e-3, tau=0.05, entropy=0.01,
+        sac = make('sac-lagrangian', width=32, learning_rate=5e-3, tau=0.05, entropy=0.01,
                    reward_scale=1.0, cost_weight=1.0, critic_steps=0)
         sac.set_multipliers(np.array([multiplier]))
-        for step in range(400):
+        for step in range(200):
             batch = batch_of(step, discount=torch.zeros(B))
             batch['reward'] = batch['action'][:, 0]
             batch['cost'] = batch['action'][:, :1]
@@ -346,3 +356,95 @@ def test_unknown_methods_and_tasks_are_named(tmp_path):
 def test_a_missing_environment_says_how_to_make_it(tmp_path):
     with pytest.raises(PeerError, match='spaars bench peers'):
         run(tasks=['BallCircle'], methods=['marvel'], seeds=[0], out=tmp_path, peers=tmp_path)
+
+
+def test_a_run_on_the_arm_leaves_rows_alignment_and_plot_and_goes_on(tmp_path):
+    wanted = {'tasks': ['reach'], 'methods': ['marvel', 'marvel:neither', 'sac-lagrangian', 'cpq'],
+              'seeds': [0], 'out': tmp_path, 'peers': tmp_path, 'steps': 200, 'jobs': 2,
+              'evaluate_every': 100, 'evaluation_episodes': 1, 'rollouts': 2,
+              'settings': {**SMALL, 'warmup_steps': 50, 'utd': 0.2}}
+    result = run(**wanted)
+    rows = {row['method']: row for row in result['rows']}
+    assert list(rows) == wanted['methods']
+    assert rows['marvel']['updates'] == 30 == rows['sac-lagrangian']['updates']
+    assert rows['marvel']['offline_updates'] == 13
+    assert rows['marvel:neither']['offline_updates'] == 10
+    assert rows['sac-lagrangian']['offline_updates'] == 0
+    assert rows['cpq']['within_limit'] is None
+    assert rows['marvel']['cost_limit'] == 5.0
+    assert len(rows['marvel']['episodes']['cost']) == 2
+    # Online begins where offline ended: the first evaluation is the offline policy's.
+    assert rows['marvel']['curve'][0]['return_mean'] == rows['cpq']['return_final']
+    assert rows['marvel:neither']['curve'][0]['return_mean'] == rows['cpq']['return_final']
+    assert set(result['alignment'][0]['alignment']['before']) == {'reward', 'cost'}
+    plot(result['rows'], 'reach', tmp_path / 'reach.png')
+    assert (tmp_path / 'reach.png').read_bytes().startswith(b'\x89PNG')
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.npz')}
+    assert run(**wanted)['rows'] == result['rows']
+    assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob('*.npz')}
+
+
+# The tasks of bullet-safety-gym
+
+PEERS = Path(os.environ.get('SPAARS_PEERS', FOLDER))
+PYTHON = python_of('bullet', PEERS)
+needs_bullet = pytest.mark.skipif(PYTHON is None, reason='no environment with bullet-safety-gym')
+
+
+def test_an_interpreter_without_the_package_is_named():
+    with pytest.raises(SafeTaskError, match='bullet_safety_gym'):
+        SafeTaskEnv('BallCircle', Path(sys.executable))
+
+
+@needs_bullet
+@pytest.mark.parametrize('name', ['BallCircle', 'CarRun'])
+def test_a_task_repeats_itself_with_its_seed(name):
+    paths = []
+    for seed in (3, 3, 4):
+        env = SafeTaskEnv(name, PYTHON)
+        path = [env.reset(seed=seed)[0]]
+        for step in range(30):
+            path.append(env.step(np.array([np.sin(step), 0.5]))[0])
+        assert path[0].shape == env.observation_space.shape
+        env.close()
+        paths.append(np.asarray(path))
+    assert np.array_equal(paths[0], paths[1])
+    assert not np.array_equal(paths[0], paths[2])
+
+
+@needs_bullet
+def test_the_ball_costs_beyond_six_metres_and_time_runs_out():
+    env = SafeTaskEnv('BallCircle', PYTHON)
+    observation, _ = env.reset(seed=0)
+    for _ in range(200):
+        observation, _, terminated, truncated, info = env.step(np.array([1.0, 0.0]))
+        assert not terminated
+        assert info['cost'] == float(abs(10.0 * observation[0]) > 6.0)
+    assert truncated
+    assert info['cost'] == 1.0
+    env.close()
+
+
+@needs_bullet
+def test_wrong_actions_and_a_dead_process_are_errors():
+    env = SafeTaskEnv('CarRun', PYTHON)
+    env.reset(seed=0)
+    for wrong in ([0.0], [0.0, float('nan')]):
+        with pytest.raises(ValueError, match='expected'):
+            env.step(np.array(wrong))
+    env._process.kill()
+    with pytest.raises(SafeTaskError, match='ended with -9'):
+        env.step(np.zeros(2))
+    env.close()
+
+
+@needs_bullet
+@pytest.mark.parametrize('name', ['BallCircle', 'CarRun'])
+def test_drivers_are_careful_and_reckless(name):
+    data = drive(name, PYTHON, episodes=6, seed=1)
+    costs = np.bincount(data.episode, data.costs[:, 0])
+    assert len(data) == 1200
+    assert (costs == 0).any()
+    assert (costs > 20).any()
+    assert not data.terminations.any()
+    assert (np.abs(data.actions) <= 1.0).all()

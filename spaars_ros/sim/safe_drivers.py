@@ -27,11 +27,11 @@ from spaars_ros.sim.safe_tasks import SafeTaskEnv
 
 Array = NDArray[np.float64]
 
-CIRCLE_RADIUS = (4.0, 8.0)
+CIRCLE_RADIUS = (4.0, 9.0)
 """m; the task rewards a radius of 7 m, and costs beyond |x| = 6 m."""
 CIRCLE_WIDTH = (4.0, 9.0)
 """m; the driver turns back at this |x|."""
-CIRCLE_SPEED = (1.0, 5.0)
+CIRCLE_SPEED = (1.0, 8.0)
 """m/s."""
 RUN_SPEED = (0.1, 0.7)
 """Share of the wheels' greatest speed; above about 0.4 the car breaks its limit of 1.5 m/s."""
