@@ -117,8 +117,10 @@ class Spaars:
             o = torch.from_numpy(self.normaliser(observation))[None]
             raw, latent = agent.raw_policy(o), agent.latent_policy(o)
             decoded = agent.decoder(o, latent)
-            if t.mode == 'raw-only' or (
-                    agent.gate_open and self._takes_raw(o, raw, decoded, explore)):
+            # An optimistic gate is there to try raw actions, so being wrong does not shut it.
+            tries = explore and t.explore_kappa is not None
+            open_ = agent.gated if tries else agent.gate_open
+            if t.mode == 'raw-only' or (open_ and self._takes_raw(o, raw, decoded, explore)):
                 action = agent.trusted(raw, decoded)
                 if explore:
                     action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
