@@ -45,6 +45,7 @@ setup(
         (os.path.join(SHARE, 'launch'), sorted(glob('launch/*.launch.py'))),
         *[(os.path.join(SHARE, folder), sorted(glob(folder + '/*.yaml')))
           for folder in ('config/robot', 'config/task', 'config/training')],
+        (os.path.join(SHARE, 'config/security'), ['config/security/policy.xml']),
     ],
     python_requires='>=3.10,<3.14',
     install_requires=['setuptools', *requirements()],

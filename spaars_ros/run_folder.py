@@ -22,6 +22,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import stat
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,9 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
+
+OTHERS_WRITE = 0o022
+"""Permissions that files of a run never have."""
 
 
 class RunError(ValueError):
@@ -107,11 +111,17 @@ class RunFolder:
         return self.path / 'transitions.mcap'
 
     def claim(self, resume: bool) -> None:
-        """Make the folder and write what the nodes read; raises RunError, OSError."""
+        """
+        Make the folder and write what the nodes read; raises RunError, OSError.
+
+        What this process and those that it starts write from here on is writable by its user
+        only: who can change a policy bundle moves the arm.
+        """
+        os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
         if not resume and (self.path / 'config.json').exists():
             raise RunError(f'{self.path} holds a run already: --resume continues it, another '
                            '--out starts a new one')
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         settings = {**self.training.model_dump(mode='json')}
         if self.options.demonstrations:
             settings['demonstrations'] = str(Path(self.options.demonstrations).resolve())
@@ -122,6 +132,15 @@ class RunFolder:
         part = self.path / '.config.json'
         part.write_text(kept + '\n')
         os.replace(part, self.path / 'config.json')
+
+    def _make(self) -> None:
+        """Make the folder, readable by user and group; raises RunError, OSError."""
+        if not self.path.exists():
+            self.path.mkdir(parents=True)
+            self.path.chmod(self.path.stat().st_mode & 0o750)
+        elif self.path.stat().st_mode & stat.S_IWOTH:
+            raise RunError(f'{self.path} is writable by everybody, and whoever changes the policy '
+                           'in it moves the arm: chmod o-w, or choose another --out')
 
     # The bundle to start from
 

@@ -70,7 +70,7 @@ def test_wheel_carries_everything_that_the_checkout_has(wheel):
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / 'spaars_ros').rglob('*.py')}
     for pattern in ('sim/models/*', 'data/demonstrations/*'):
         expected |= {str(path.relative_to(ROOT)) for path in (ROOT / 'spaars_ros').glob(pattern)}
-    for pattern in ('launch/*.launch.py', 'config/*/*.yaml'):
+    for pattern in ('launch/*.launch.py', 'config/*/*.yaml', 'config/*/*.xml'):
         expected |= {f'share/spaars_ros/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}
     expected |= {'share/ament_index/resource_index/packages/spaars_ros',
                  'share/spaars_ros/package.xml', 'spaars_ros/py.typed'}

@@ -27,6 +27,7 @@ from typing import Any
 import yaml
 
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.ros.security import enclave_arguments
 
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
@@ -180,7 +181,8 @@ class Processes:
         file = self.log_directory / f'{name}.parameters.yaml'
         file.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}))
         command = [sys.executable, '-m', node.module, '--ros-args', '-r', f'__node:={name}',
-                   '--params-file', str(file), '--log-level', settings.log_level]
+                   '--params-file', str(file), '--log-level', settings.log_level,
+                   *enclave_arguments(name)]
         if settings.namespace:
             command += ['-r', f'__ns:=/{settings.namespace.strip("/")}']
         for source, target in node.remappings:

@@ -38,6 +38,7 @@ from spaars_ros.ros.lifecycle_client import UNCONFIGURED
 from spaars_ros.ros.liveview import LiveState
 from spaars_ros.ros.liveview import LiveView
 from spaars_ros.ros.run_observer import RunObserver
+from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run_folder import RunError
 from spaars_ros.run_folder import RunFolder
 from spaars_ros.run_folder import RunOptions
@@ -79,7 +80,8 @@ class Conductor:
         self._interrupts = interrupts
         self._context = rclpy.Context()
         # Its own handlers: rclpy's would end the context before the nodes are taken down.
-        rclpy.init(args=[], context=self._context,
+        enclave = enclave_arguments('conductor')
+        rclpy.init(args=['--ros-args', *enclave] if enclave else [], context=self._context,
                    signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node('conductor', namespace=namespace, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)

@@ -33,6 +33,7 @@ from spaars_ros.ros.bringup import describe
 from spaars_ros.ros.bringup import new_run_folder
 from spaars_ros.ros.bringup import NodeDescription
 from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.ros.security import enclave_arguments
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
     'sim': ('true', 'start the simulated arm; false on a robot'),
@@ -105,7 +106,8 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         respawn=node.respawn, respawn_delay=1.0,
         # The learner's torch takes longer to import than launch waits after SIGINT.
         sigterm_timeout='20', on_exit=None if node.respawn else _end(f'{node.name} ended'),
-        arguments=['--ros-args', '--log-level', settings.log_level])
+        arguments=['--ros-args', '--log-level', settings.log_level,
+                   *enclave_arguments(node.name)])
 
 
 def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
