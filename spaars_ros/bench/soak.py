@@ -21,6 +21,7 @@ import tempfile
 import time
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -39,6 +40,7 @@ from spaars_ros.ros.bringup import Processes
 from spaars_ros.ros.bringup import RunSettings
 from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.job import free_domain
 from spaars_ros.ros.lifecycle_client import LifecycleClient
 from spaars_ros.ros.qos import QOS
@@ -81,10 +83,19 @@ class SoakWatch:
         """s."""
         self.stamps: list[int] = []
         """ns, of the joint_states heard."""
+        self.stops: list[str] = []
+        """Stops that the server latched: a soak in which it stood still says little."""
         self._heard: dict[int, float] = {}
         node.create_subscription(JointState, 'joint_states', self._on_state,
                                  QOS['joint_states'])
         node.create_subscription(Float64MultiArray, 'command', self._on_command, QOS['command'])
+        node.create_subscription(DiagnosticArray, 'policy_server/status', self._on_status,
+                                 QOS['policy_server/status'])
+
+    def _on_status(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if values_of(status).get('code') and status.message not in self.stops:
+                self.stops.append(status.message)
 
     def _on_state(self, msg: JointState) -> None:
         stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
@@ -139,6 +150,7 @@ def evaluate(folder: Path, watch: SoakWatch, period: float) -> dict[str, Any]:
     return {
         'ticks': int(acted.sum()), 'lost_ticks': int(schema.get(rows, 'lost_ticks').max()),
         'sim_late': int((gaps > LATE * period).sum()),
+        'stops': watch.stops,
         'swaps': int(np.count_nonzero(np.diff(schema.get(rows, 'bundle_version')))),
         'episodes': int(schema.get(rows, 'episode').max()) + 1,
         'transitions_lost': int(len(rows) - len(np.unique(recorded))),

@@ -25,6 +25,8 @@ import subprocess
 import sys
 from typing import Any
 
+from std_srvs.srv import Trigger
+
 from spaars_ros.bench.stress_rig import StressRig
 from spaars_ros.interrupts import die_with_parent
 
@@ -93,11 +95,13 @@ def _wire(name: str, about: str, **faults: float) -> StressFault:
 
 
 MATRIX: tuple[StressFault, ...] = (
+    StressFault('none', 'no fault, to compare with'),
     _wire('dropped', 'no joint_states at all', drop=1.0),
     _wire('lossy', 'three of ten joint_states are lost', drop=0.3),
     _wire('delayed', 'joint_states 0.4 s late', delay=0.4),
     _wire('duplicated', 'every second joint_states comes twice', duplicate=0.5),
-    _wire('reordered', 'every second joint_states comes behind the next one', reorder=0.5),
+    StressFault('reordered', 'every second joint_states comes behind the next one',
+                {'fault.reorder': 0.5}, seconds=5.0),
     _wire('nan', 'a NaN in one of five joint_states', nan=0.2),
     _wire('spike', 'one joint off by 0.5 rad in one of five joint_states', spike=0.5,
           spike_share=0.2),
@@ -158,9 +162,10 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
         rig.spin(0.5)  # the cable is in again: what had waited comes
     detected, by = watch.detected
     row = {'fault': fault.name, 'about': fault.about, 'detected_s': detected, 'detected_by': by,
-           'stopped_s': watch.stopped, 'stop': watch.code, **_margins(watch)}
+           'stopped_s': watch.stopped, 'stop': watch.code}
     rig.set_sim({name: 0.0 if name != 'fault.spike_share' else 0.1 for name in fault.sim})
     row['recovered'] = _bring_back(rig, fault)
+    row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
     row['transitions_lost'] = rig.transitions_lost()
     return row
 
@@ -187,6 +192,10 @@ def _margins(watch: Any) -> dict[str, Any]:
 def _bring_back(rig: StressRig, fault: StressFault) -> str:
     """Bring the run back by the least that is needed; return what that was, or 'no'."""
     how = []
+    if fault.kill == 'policy_server' and 'command_timeout' not in fault.sim:
+        # It went on for seconds, perhaps into a joint limit: somebody has to bring it back.
+        rig.call(Trigger, 'sim/reset', Trigger.Request())
+        how.append('arm brought back')
     if fault.kill:
         if not rig.restart(fault.kill):
             return 'no'

@@ -34,6 +34,8 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.zones import distance
 from spaars_ros.sim.kinematics import Kinematics
 
+LOST = 3
+"""Lost ticks since the fault began that count as noticed; a busy machine loses one by itself."""
 AT_REST = 0.01
 """rad/s; below this a joint counts as at rest."""
 RISING = ('out_of_order', 'bundles_refused', 'late', 'overruns', 'late_ticks')
@@ -72,7 +74,9 @@ class StressWatch:
         self._detected: tuple[float, str] | None = None
         self._stop_seen = False
         self._counters: dict[str, float] = {}
-        self._lost_ticks = 0.0
+        self._said: dict[str, str] = {}
+        self._said_before: dict[str, str] = {}
+        self._lost_ticks = self._lost_before = 0.0
         self._robot = robot
         self._kinematics = Kinematics(robot)
         self._low, self._high = np.asarray(robot.limits.position).T
@@ -155,7 +159,10 @@ class StressWatch:
                     if float(text) > before:
                         self.detect(f'diagnostics: {name} {float(text) - before:+g}')
                     self._counters[name] = float(text)
-            if status.level > b'\x00':
+            warning = status.message if status.level > b'\x00' else ''
+            self._said[status.name] = warning
+            # What was said before the fault is about something else.
+            if warning and warning != self._said_before.get(status.name):
                 self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}')
 
     def _fields(self, msg: Float64MultiArray) -> dict[str, Any]:
@@ -170,10 +177,9 @@ class StressWatch:
             return
         self.newest, self.index = int(fields['sequence'][0]), int(fields['index'][0])
         self.heard_step = time.monotonic()
-        lost = float(fields['lost_ticks'][0])
-        if lost > self._lost_ticks:
-            self.detect(f'step: lost_ticks {lost - self._lost_ticks:+g}')
-        self._lost_ticks = lost
+        self._lost_ticks = float(fields['lost_ticks'][0])
+        if self._lost_ticks >= self._lost_before + LOST:
+            self.detect(f'step: lost_ticks {self._lost_ticks - self._lost_before:+g}')
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
         fields = self._fields(msg)
