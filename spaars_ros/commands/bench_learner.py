@@ -83,11 +83,11 @@ def learner(
     """Time updates against stable-baselines3's SAC and d3rlpy's IQL, in one run."""
     with errors_as_one_line():
         if wall_clock:
-            from spaars_ros.bench import wall_clock as clock
+            from spaars_ros.bench.wall_clock import run as time_to_reference
             references = {name: float(value) for name, value in _pairs(reference).items()}
-            report(clock.run(tasks=_pairs(tasks), references=references, budget=budget,
-                             seeds=[int(seed) for seed in seeds.split(',')], jobs=jobs, out=out,
-                             peers=peers, say=_say), json)
+            report(time_to_reference(
+                tasks=_pairs(tasks), references=references, budget=budget, jobs=jobs, out=out,
+                seeds=[int(seed) for seed in seeds.split(',')], peers=peers, say=_say), json)
             return
         from spaars_ros.bench import learner as speed
         result = speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,
