@@ -16,7 +16,7 @@
 """Bundles on the way to the arm: trial in shadow, rollback, signatures; one test a failure."""
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from functools import partial
 import itertools
 import os
 from pathlib import Path
@@ -30,13 +30,13 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from server_rig import newer
+from server_rig import OK
+from server_rig import Rig
 from small_run import prepare
 from small_run import until
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
-from test_policy_server import newer
-from test_policy_server import OK
-from test_policy_server import Rig
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
@@ -45,7 +45,6 @@ from spaars_ros.config import load_task
 from spaars_ros.config import load_training
 from spaars_ros.learning.finetuner import untrained_bundle
 from spaars_ros.nodes.learner import LearnerNode
-from spaars_ros.nodes.policy_server import PolicyServer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
@@ -68,6 +67,7 @@ from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
 
 pytestmark = pytest.mark.timeout(120)
+pytest_plugins = ['server_rig']
 
 DOMAINS = itertools.cycle(range(70, 80))
 PERIOD = 0.05
@@ -389,34 +389,9 @@ def test_keys_sign_and_verify_on_the_command_line(bundle: Bundle, tmp_path: Path
 # Over ROS
 
 @pytest.fixture
-def start(bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-          ) -> Iterator[Callable[..., Rig]]:
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    rclpy.init(domain_id=next(DOMAINS))
-    save_bundle(bundle, tmp_path / 'initial.spaars')
-    rigs: list[Rig] = []
-
-    def make(active: bool = True, **overrides: Any) -> Rig:
-        rig = Rig(PolicyServer(**{
-            'bundle': str(tmp_path / 'initial.spaars'), 'run_dir': str(tmp_path / 'run'),
-            'trigger': 'joint_states', 'discovery_time': 0.0, 'max_observation_age': 2.0,
-            'shadow_ticks': 5, **overrides}))
-        rigs.append(rig)
-        if active:
-            assert rig.server.trigger_configure() == OK
-            assert rig.server.trigger_activate() == OK
-            rig.spin_until(lambda: rig.steps)
-        return rig
-
-    yield make
-    for rig in rigs:
-        if rig.server.is_active:
-            rig.server.trigger_deactivate()
-        rig.server.trigger_cleanup()
-        rig.executor_.shutdown()
-        rig.server.destroy_node()
-        rig.destroy_node()
-    rclpy.shutdown()
+def start(start: Callable[..., Rig]) -> Callable[..., Rig]:
+    """Start a server whose trials are short."""
+    return partial(start, shadow_ticks=5)
 
 
 def diagnosed(rig: Rig, name: str) -> str:
@@ -533,7 +508,12 @@ def test_the_learner_signs_what_it_publishes_and_keeps(
         assert learner.trigger_configure() == OK
         assert learner.trigger_activate() == OK
         learner._push()
-        until(lambda: executor.spin_once(timeout_sec=0.1) or heard, 20.0, 'no bundle')
+
+        def bundle_heard() -> bool:
+            executor.spin_once(timeout_sec=0.1)
+            return bool(heard)
+
+        until(bundle_heard, 20.0, 'no bundle')
         assert learner.trigger_deactivate() == OK
         assert learner.trigger_cleanup() == OK
         executor.shutdown()

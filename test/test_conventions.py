@@ -38,8 +38,10 @@ TORCH_FREE = ('policy', 'safety')
 
 # What package.xml calls the modules that are imported; those of None are pip-only, named there
 # in a comment.
-ROSDEP = {'h5py': 'python3-h5py', 'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
-          'pydantic': 'python3-pydantic', 'rich': 'python3-rich', 'yaml': 'python3-yaml'}
+ROSDEP = {'cryptography': 'python3-cryptography', 'h5py': 'python3-h5py',
+          'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
+          'pydantic': 'python3-pydantic', 'rich': 'python3-rich', 'scipy': 'python3-scipy',
+          'yaml': 'python3-yaml'}
 
 
 def imports_of(source: str, module: str = '', package: bool = False) -> set[str]:
@@ -158,7 +160,9 @@ def test_torch_load_takes_weights_only():
 
 def dependencies() -> set[str]:
     """Return the packages besides Python's own that the package and its launch files import."""
+    # Scripts in peers run in environments of their own, which `spaars bench peers` makes.
     imported = {name.split('.')[0] for path in [*MODULES.values(), *ROOT.glob('launch/*.py')]
+                if path.parent.name != 'peers'
                 for name in imports_of(path.read_text(), 'spaars_ros.x.y')}
     return imported - {*sys.stdlib_module_names, 'spaars_ros', ''}
 
