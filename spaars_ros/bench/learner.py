@@ -46,8 +46,12 @@ OBSERVATION, ACTION = 11, 3
 """Hopper's."""
 TRANSITIONS = 20_000
 
-Round = Callable[[int], float]
-"""Does so many updates and returns the seconds that they took."""
+RATIOS = {'ratio': ('sac', tuple(PEERS)), 'sac_ratio': ('sac', ('sb3',)),
+          'iql_ratio': ('iql', ('d3rlpy',))}
+Rates = dict[str, list[float]]
+"""Updates a second by worker and round."""
+Round = Callable[[int], tuple[float, float]]
+"""Does so many updates and returns the seconds that they took, and those of the processor."""
 
 
 class Peer:
@@ -65,15 +69,16 @@ class Peer:
             self.close()
             raise
 
-    def __call__(self, updates: int) -> float:
-        """Do so many updates; returns seconds, raises PeerError when the script failed."""
+    def __call__(self, updates: int) -> tuple[float, float]:
+        """Do so many updates, see `Round`; raises PeerError when the script failed."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({'updates': updates}) + '\n')
             self._process.stdin.flush()
         except BrokenPipeError:
             pass  # what it said last tells why
-        return float(self._answer()['seconds'])
+        answer = self._answer()
+        return float(answer['seconds']), float(answer['cpu_seconds'])
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None and self._process.stderr is not None
@@ -116,15 +121,15 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     if name == 'sac':
         algorithm.begin_online()
 
-    def work(updates: int) -> float:
-        began = time.perf_counter()
+    def work(updates: int) -> tuple[float, float]:
+        began, cpu = time.perf_counter(), time.process_time()
         for step in range(updates):
             sampled = replay.sample(batch, rng)
             if name == 'sac':
                 algorithm.update_online(sampled, sampled)
             else:
                 algorithm.update_offline(sampled, step)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - cpu
 
     return work
 
@@ -139,14 +144,15 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
     to the faster peer, sac_ratio to stable-baselines3's SAC, iql_ratio our IQL to d3rlpy's; each
     the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
     sac_layer_norm_per_s and iql_layer_norm_per_s are ours as they learn. matmul_fraction (and
-    iql_matmul_fraction):
-    useful arithmetic of an update over what one thread's matrix products would do in its time.
+    iql_matmul_fraction): useful arithmetic of an update over what one thread's matrix products
+    would do in its time. cpu_ratio and its kin count processor seconds, in which a busy machine
+    tells less: for a look at a time when the others cannot be measured.
     rates: all figures, quartiles and every round. notes: what is missing and how to make it.
 
     Raises PeerError when a peer's script fails.
     """
     torch.set_num_threads(1)
-    sizes = {'width': width, 'batch': batch, 'heads': heads}
+    sizes: dict[str, Any] = {'width': width, 'batch': batch, 'heads': heads}
     arguments = [f'--{key}={value}' for key, value in (
         *sizes.items(), ('observation', OBSERVATION), ('action', ACTION),
         ('transitions', TRANSITIONS))]
@@ -168,59 +174,64 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
         for note in notes:
             if say is not None:
                 say(note)
-        rates, speeds = _interleaved(workers, updates, rounds, batch, width, say)
+        rates, cpu_rates, speeds = _interleaved(workers, updates, rounds, batch, width, say)
     finally:
         for peer in started:
             peer.close()
-    return {**_summary(rates, speeds, sizes), 'updates_a_round': updates, **sizes,
+    cpu_ratios = {f'cpu_{name}': _against(cpu_rates, *pair) for name, pair in RATIOS.items()}
+    return {**_summary(rates, speeds, sizes), **cpu_ratios, 'updates_a_round': updates, **sizes,
             'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'version': __version__,
             'torch': torch.__version__, 'peers': facts, 'notes': notes}
 
 
 def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
-                 say: Callable[[str], None] | None) -> tuple[dict[str, list[float]], list[float]]:
-    """Return updates a second by worker and round, and FLOP/s of matrix products by round."""
+                 say: Callable[[str], None] | None) -> tuple[Rates, Rates, list[float]]:
+    """Return updates a second, and a processor second, and FLOP/s of matrix products."""
     for work in workers.values():
         work(5)  # the first ones allocate
     names = list(workers)
-    rates: dict[str, list[float]] = {name: [] for name in names}
+    rates: Rates = {name: [] for name in names}
+    cpu_rates: Rates = {name: [] for name in names}
     speeds = []
     for number in range(rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            rates[name].append(updates / workers[name](updates))
+            seconds, cpu_seconds = workers[name](updates)
+            rates[name].append(updates / seconds)
+            cpu_rates[name].append(updates / cpu_seconds)
         speeds.append(matrix_product_speed(batch, width))
         if say is not None:
             say(f'round {number + 1} of {rounds}: ' + ', '.join(
                 f'{name} {rates[name][-1]:.0f}/s' for name in names)
                 + f', {speeds[-1] / 1e9:.0f} GFLOP/s')
-    return rates, speeds
+    return rates, cpu_rates, speeds
 
 
-def _summary(rates: dict[str, list[float]], speeds: list[float],
-             sizes: dict[str, int]) -> dict[str, Any]:
-    def median(values: list[float]) -> float | None:
-        return statistics.median(values) if values else None
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
 
-    def against(mine: str, *others: str) -> float | None:
-        there = [rates[name] for name in others if name in rates]
-        return median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
 
+def _against(rates: Rates, mine: str, others: tuple[str, ...]) -> float | None:
+    """Return the median over rounds of our rate to that of the fastest of others."""
+    there = [rates[name] for name in others if name in rates]
+    return _median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
+
+
+def _summary(rates: Rates, speeds: list[float], sizes: dict[str, int]) -> dict[str, Any]:
     dims = (sizes['batch'], OBSERVATION, ACTION, sizes['width'], sizes['heads'])
     flop = {'sac': sac_update(*dims), 'iql': iql_update(*dims)}
-    fraction = {name: median([rate * flop[name] / speed
+    fraction = {name: _median([rate * flop[name] / speed
                               for rate, speed in zip(rates[name], speeds)]) for name in flop}
     return {
-        'updates_per_s': median(rates['sac']), 'iql_updates_per_s': median(rates['iql']),
-        'sac_layer_norm_per_s': median(rates['sac_layer_norm']),
-        'iql_layer_norm_per_s': median(rates['iql_layer_norm']),
-        'sb3_updates_per_s': median(rates.get('sb3', [])),
-        'd3rlpy_updates_per_s': median(rates.get('d3rlpy', [])),
-        'ratio': against('sac', *PEERS), 'sac_ratio': against('sac', 'sb3'),
-        'iql_ratio': against('iql', 'd3rlpy'),
+        'updates_per_s': _median(rates['sac']), 'iql_updates_per_s': _median(rates['iql']),
+        'sac_layer_norm_per_s': _median(rates['sac_layer_norm']),
+        'iql_layer_norm_per_s': _median(rates['iql_layer_norm']),
+        'sb3_updates_per_s': _median(rates.get('sb3', [])),
+        'd3rlpy_updates_per_s': _median(rates.get('d3rlpy', [])),
+        **{name: _against(rates, *pair) for name, pair in RATIOS.items()},
         'matmul_fraction': fraction['sac'], 'iql_matmul_fraction': fraction['iql'],
         'matmul_gflop_per_s': statistics.median(speeds) / 1e9,
         'flop_per_update': flop,
-        'rates': {name: {'median': median(values),
+        'rates': {name: {'median': _median(values),
                          'quartiles': np.quantile(values, [0.25, 0.75]).tolist(),
                          'rounds': values} for name, values in rates.items()}}

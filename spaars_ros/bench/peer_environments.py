@@ -30,7 +30,10 @@ PINS: dict[str, list[list[str]]] = {
     # Each list is one call of pip: torch first, or it comes with gigabytes of CUDA.
     'sb3': [TORCH, ['stable-baselines3==2.9.2', 'gymnasium[mujoco]==1.4.0', 'mujoco==3.11.0',
                     'onnx==1.23.2', *ARM]],
-    'd3rlpy': [TORCH, ['d3rlpy==2.8.1', 'gymnasium==1.0.0', 'mujoco==3.11.0', *ARM]],
+    'd3rlpy': [TORCH, ['d3rlpy==2.8.1', 'gymnasium[mujoco]==1.0.0', 'mujoco==3.11.0',
+                       *ARM]],
+    # The safe-RL tasks of `spaars bench constraints`.
+    'bullet': [['bullet-safety-gym==1.4.0', 'pybullet==3.2.7', 'gymnasium==0.28.1']],
 }
 """Name of a peer -> arguments of pip. d3rlpy 2.8.1 wants gymnasium 1.0.0."""
 

@@ -16,7 +16,7 @@
 Time updates of d3rlpy's IQL, round by round.
 
 Runs in an environment of its own and imports nothing of spaars_ros. Prints one JSON line when it
-is ready; then for each line {"updates": N} on stdin one line {"updates": N, "seconds": s}.
+is ready; then for each line {"updates": N} on stdin one with updates, seconds, cpu_seconds.
 """
 
 import argparse
@@ -62,10 +62,11 @@ def main() -> None:
          'torch': torch.__version__, 'threads': torch.get_num_threads()})
     for line in sys.stdin:
         updates = int(json.loads(line)['updates'])
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         for _ in range(updates):
             algorithm.update(data.sample_transition_batch(args.batch))
-        say({'updates': updates, 'seconds': time.perf_counter() - began})
+        say({'updates': updates, 'seconds': time.perf_counter() - began,
+             'cpu_seconds': time.process_time() - cpu})
 
 
 if __name__ == '__main__':
