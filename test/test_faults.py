@@ -14,7 +14,11 @@
 
 """Faults that are made on purpose: what the injector does, and what the nodes make of it."""
 
+import json
+import os
 from pathlib import Path
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -264,3 +268,75 @@ def test_a_disturbance_that_ends_leaves_the_arm_as_it_was() -> None:
         for _ in range(20):
             one.step(np.full(7, 0.1))
     np.testing.assert_allclose(arm.state().position, fresh.state().position, atol=1e-12)
+
+
+def stress(tmp_path: Path, *faults: str) -> dict[str, Any]:
+    """Return fault -> row of `spaars stress`, which has to succeed."""
+    out = tmp_path / 'rows.json'
+    done = subprocess.run(
+        [sys.executable, '-m', 'spaars_ros.cli', 'stress', '--json', str(out),
+         *(text for fault in faults for text in ('--fault', fault))],
+        capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {row['fault']: row for row in json.loads(out.read_text())}
+
+
+def test_stress_stops_the_arm_loses_nothing_and_comes_back(tmp_path: Path) -> None:
+    """No joint_states, and a server killed outright, in a real run of all four nodes."""
+    rows = stress(tmp_path, 'dropped', 'server_killed')
+    assert list(rows) == ['dropped', 'server_killed']
+    for row in rows.values():
+        assert row['transitions_lost'] == 0
+        assert row['detected_s'] > 0.0
+        assert row['stopped_s'] is not None, 'the arm did not come to rest'
+        assert row['joint_margin_rad'] > 0.0
+        assert not row['skipped']
+    assert rows['dropped']['stop'] == 'STALE'
+    assert rows['dropped']['recovered'] == 'reset'
+    assert 'restart' in rows['server_killed']['recovered']
+    assert 'policy_server' in rows['server_killed']['detected_by']
+
+
+@pytest.mark.skipif(os.environ.get('SPAARS_LONG') != '1', reason='minutes; SPAARS_LONG=1 runs it')
+@pytest.mark.timeout(900)
+def test_the_whole_matrix_loses_no_recorded_transition(tmp_path: Path) -> None:
+    """Every fault that can be made here; each row says how the run came back."""
+    rows = stress(tmp_path)
+    assert len(rows) >= 25
+    for row in rows.values():
+        assert row['skipped'] or (row['transitions_lost'] == 0 and row['recovered'] != 'no'), row
+    for fault, stop in (('dropped', 'STALE'), ('nan', 'NON_FINITE_STATE'), ('spike', 'SPIKE'),
+                        ('frozen', 'FROZEN'), ('clock_back', 'CLOCK_JUMP'),
+                        ('monitor_killed', 'COST_MONITOR'), ('server_disk_full', 'SPOOL')):
+        assert rows[fault]['stop'] == stop
+        assert rows[fault]['stopped_s'] is not None
+
+
+def test_an_unknown_fault_is_one_clear_line() -> None:
+    done = subprocess.run([sys.executable, '-m', 'spaars_ros.cli', 'stress', '--fault', 'gremlin'],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith('error: --fault gremlin: known are none, dropped')
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(('row', 'fails'), [
+    ({'transitions_lost': 0, 'recovered': 'reset'}, False),
+    ({'transitions_lost': 1, 'recovered': 'reset'}, True),
+    ({'transitions_lost': 0, 'recovered': 'no'}, True),
+    ({'transitions_lost': None, 'recovered': None, 'skipped': 'no network namespaces'}, False)])
+def test_a_lost_transition_or_a_run_that_stays_down_fails_stress(
+        row: dict[str, Any], fails: bool) -> None:
+    from spaars_ros.bench.stress import failures
+    assert failures([{'fault': 'x', 'skipped': '', **row}]) == (['x'] if fails else [])
+
+
+def test_memory_slope_of_a_leak_is_found() -> None:
+    from spaars_ros.bench.soak import memory_use
+    times = np.arange(0.0, 600.0)
+    flat, leaking = np.full(600, 100.0), 100.0 + times / 60.0 * 2.0
+    flat[:100] = np.linspace(50.0, 100.0, 100)  # warm-up does not count
+    use = memory_use(times, {'a': list(flat), 'b': list(leaking)})
+    assert use['memory']['a']['slope_mb_per_min'] == pytest.approx(0.0, abs=1e-9)
+    assert use['memory']['b']['slope_mb_per_min'] == pytest.approx(2.0)
+    assert use['worst_slope_mb_per_min'] == pytest.approx(2.0)
