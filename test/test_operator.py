@@ -35,7 +35,7 @@ from rclpy.parameter import Parameter
 from small_run import prepare
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.bench.operator import episodes_until_under
+from spaars_ros.bench.operator import response
 from spaars_ros.bench.operator import run as bench_operator
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import values_of
@@ -169,7 +169,9 @@ def test_bench_operator_tells_when_the_cost_followed(small: Path, tmp_path: Path
 def test_following_means_to_stay_under_the_limit(after: list[float], followed: int | None,
                                                  first: int | None) -> None:
     cost = np.asarray([4.0] * 20 + after)
-    assert episodes_until_under(cost, 20, 2.0) == (followed, first)
+    result = response(cost, 20, 2.0)
+    assert (result['followed'], result['first_under']) == (followed, first)
+    assert result['cost_before'] == 4.0 and result['cost_after'] == np.mean(after[20:])
 
 
 def test_a_change_outside_the_run_is_refused(tmp_path: Path) -> None:

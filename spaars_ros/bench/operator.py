@@ -30,6 +30,8 @@ from spaars_ros.sim.tasks import ReachTask
 
 WINDOW = 10
 """Episodes whose mean cost is compared with the limit."""
+FOLLOWS = 20
+"""Episodes that the cost is given to follow."""
 
 
 def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float = 0.5,
@@ -40,13 +42,16 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     Fine-tune in one process; multiply the first constraint's limit by `factor` on the way.
 
     Writes `operator_seed<seed>.png` and `.json` into `out`. Keys: seed, episodes, change_at,
-    limit_before, limit_after, cost_before (mean of the last 10 episodes at the old limit),
-    cost_after (mean of all episodes from `followed` on, else of the last 10), multiplier_before,
+    limit_before, limit_after, cost_before (mean of the last 20 episodes at the old limit),
+    cost_after (mean of all episodes from the 20th at the new limit on), windows_under (share of
+    the 10-episode means ending there that are within the new limit), multiplier_before,
     multiplier_at_change (right after the change: no kick when equal), multiplier_max_after,
-    followed (episodes from the change until the 10-episode mean is under the new limit for
+    followed (episodes from the change until the 10-episode mean is within the new limit for
     good; None: never), first_under (until it is for the first time), success_before,
     success_after (share of 20 episodes before the change, of the last 20), tip_error_before,
-    tip_error_after (m, over the same), seconds, curve (lists over episodes).
+    tip_error_after (m, over the same), seconds, curve (lists over episodes). One run tells the
+    effect of the limit from chance only beside one with `factor` 1 and the same seed, which is
+    the same run up to the change.
 
     :param change_at: number of the first episode at the new limit
     :param bundle: pretrained bundle with the learner's tensors; '' pretrains one
@@ -112,17 +117,13 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
         if tuner.bundle_due:
             rollouts.loop.swap(runtime(Bundle.from_bytes(tuner.export().to_bytes())))
 
-    cost = np.asarray([score['cost'] for score in scores])
-    followed, first_under = episodes_until_under(cost, change_at, new)
-    kept = change_at + followed if followed is not None else episodes - WINDOW
     old_scores = scores[:change_at]
     result = {
         'seed': seed, 'episodes': episodes, 'change_at': change_at, 'limit_before': old,
-        'limit_after': new, 'cost_before': _mean(old_scores, 'cost', WINDOW),
-        'cost_after': float(cost[min(kept, episodes - 1):].mean()),
+        'limit_after': new, **response(np.asarray([score['cost'] for score in scores]),
+                                       change_at, new),
         'multiplier_before': kick[0], 'multiplier_at_change': kick[1],
         'multiplier_max_after': max(score['multiplier'] for score in scores[change_at:]),
-        'followed': followed, 'first_under': first_under,
         **{f'{key}_{when}': _mean(part, key, 20) for key in ('success', 'tip_error')
            for when, part in (('before', old_scores), ('after', scores))},
         'seconds': time.monotonic() - began,
@@ -138,24 +139,27 @@ def _mean(scores: list[dict[str, Any]], key: str, last: int) -> float:
     return float(np.mean([score[key] for score in scores[-last:]]))
 
 
-def episodes_until_under(cost: Array, change_at: int, limit: float
-                         ) -> tuple[int | None, int | None]:
+def response(cost: Array, change_at: int, limit: float) -> dict[str, Any]:
     """
-    Return after how many episodes the mean of the last 10 is under a new limit.
+    Return cost_before, cost_after, windows_under, followed and first_under, as `run` says.
 
-    The first number is until it stays there, the second until it is for the first time, each at
-    least 1; None where it never is. The mean takes in episodes from before the change.
+    The first ten means after the change take in episodes from before it.
 
     :param cost: (m,) of all episodes
     :param change_at: number of the first episode at the new limit
     """
     means = np.asarray([cost[max(0, i - WINDOW + 1):i + 1].mean()
                         for i in range(change_at, len(cost))])
-    under = np.flatnonzero(means <= limit)
+    within = np.flatnonzero(means <= limit)
     over = np.flatnonzero(means > limit)
     stays = 0 if not len(over) else int(over[-1]) + 1
-    return (stays + 1 if stays < len(means) else None,
-            int(under[0]) + 1 if len(under) else None)
+    late = min(FOLLOWS, len(means) - 1)
+    return {
+        'cost_before': float(cost[max(0, change_at - FOLLOWS):change_at].mean()),
+        'cost_after': float(cost[change_at + late:].mean()),
+        'windows_under': float((means[late:] <= limit).mean()),
+        'followed': stays + 1 if stays < len(means) else None,
+        'first_under': int(within[0]) + 1 if len(within) else None}
 
 
 def plot(result: dict[str, Any]) -> bytes:
@@ -175,7 +179,7 @@ def plot(result: dict[str, Any]) -> bytes:
              label=f'mean of {WINDOW}')
     top.step(x, curve['limit'], where='mid', color=plots.RED, linestyle='--', label='limit')
     top.set_ylabel('cost an episode')
-    top.set_ylim(0.0, max(4.0 * result['limit_before'], 1.0))
+    top.set_ylim(0.0, 1.05 * max(*curve['cost'], result['limit_before'], 1.0))
     top.legend(frameon=False, loc='upper right', ncols=3)
     below.plot(x, curve['multiplier'], color=plots.VIOLET, linewidth=1.6)
     below.set_ylabel('multiplier')
@@ -188,6 +192,7 @@ def plot(result: dict[str, Any]) -> bytes:
     if result['followed'] is not None:
         at = change + result['followed'] - 1
         top.axvline(at, color=plots.GREEN, linewidth=0.8, linestyle=':')
-        top.annotate(f'under it for good after {result["followed"]}', (at, 0.0),
-                     xytext=(4, 4), textcoords='offset points', color=plots.GREEN, fontsize=8)
+        top.annotate(f'within it for good after {result["followed"]}', (at, 1.0), (-4, -30),
+                     xycoords=('data', 'axes fraction'), textcoords='offset points', ha='right',
+                     color=plots.GREEN, fontsize=8)
     return plots.to_png(figure)
