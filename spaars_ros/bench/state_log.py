@@ -16,7 +16,6 @@
 
 import os
 import sys
-import time
 
 import numpy as np
 import rclpy
@@ -32,7 +31,7 @@ FILE = 'SPAARS_STRESS_STATES'
 
 
 class StateLog(Node):
-    """Appends float64 rows: s on the monotonic clock, d positions, d velocities."""
+    """Appends float64 rows: s on the system clock, d positions, d velocities."""
 
     def __init__(self) -> None:
         super().__init__('state_log')
@@ -40,7 +39,8 @@ class StateLog(Node):
         self.create_subscription(JointState, 'sim/state', self._on_state, QOS['joint_states'])
 
     def _on_state(self, msg: JointState) -> None:
-        self._file.write(np.array([time.monotonic(), *msg.position, *msg.velocity]).tobytes())
+        stamp = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
+        self._file.write(np.array([stamp, *msg.position, *msg.velocity]).tobytes())
 
 
 def main() -> int:

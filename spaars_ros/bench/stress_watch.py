@@ -47,14 +47,21 @@ class Sample:
     """The true state of the arm at a time."""
 
     time: float
-    """s, monotonic clock."""
+    """s, system clock."""
     position: Array
     velocity: Array
+
+
+def seconds(stamp: Any) -> float:
+    """Return a message's stamp in s."""
+    return float(stamp.sec + 1e-9 * stamp.nanosec)
 
 
 class StressWatch:
     """
     Hears the true state, the server's status, everybody's diagnostics, steps and progress.
+
+    Times are those of the messages' stamps, on the system clock: this process may be late.
 
     :param node: in the namespace of the run
     """
@@ -68,7 +75,8 @@ class StressWatch:
         """Sequence of the newest step seen."""
         self.index = -1
         """Its place in its episode."""
-        self.heard_step = 0.0
+        self.step_stamp = 0.0
+        """s, system clock, of the state behind it."""
         self.received = -1
         self._since = 0.0
         self._detected: tuple[float, str] | None = None
@@ -93,14 +101,21 @@ class StressWatch:
     def begin(self) -> None:
         """Count from now on: a fault begins."""
         self.samples.clear()
-        self._since = time.monotonic()
+        self._since = time.time()
         self._detected, self._stop_seen = None, False
+        self._lost_before = self._lost_ticks
+        self._said_before = dict(self._said)
 
-    def detect(self, what: str, stop: bool = False) -> None:
-        """Note that something noticed the fault; the first does, but a stop goes before all."""
-        if self._since and not self._stop_seen and (stop or self._detected is None):
-            self._detected = (time.monotonic() - self._since, what)
-            self._stop_seen = stop
+    def detect(self, what: str, at: float | None = None, stop: bool = False) -> None:
+        """
+        Note that something noticed the fault; the first does, but a stop goes before all.
+
+        :param at: s on the system clock; None is now
+        """
+        after = (time.time() if at is None else at) - self._since
+        if self._since and after >= 0.0 and not self._stop_seen \
+                and (stop or self._detected is None):
+            self._detected, self._stop_seen = (after, what), stop
 
     @property
     def detected(self) -> tuple[float | None, str]:
@@ -141,7 +156,7 @@ class StressWatch:
                 'zone': float(clearance.min()) if np.isfinite(clearance).any() else None}
 
     def _on_state(self, msg: JointState) -> None:
-        self.samples.append(Sample(time.monotonic(), np.array(msg.position),
+        self.samples.append(Sample(seconds(msg.header.stamp), np.array(msg.position),
                                    np.array(msg.velocity)))
 
     def _on_status(self, msg: DiagnosticArray) -> None:
@@ -149,21 +164,24 @@ class StressWatch:
             values = values_of(status)
             self.code, self.phase = values.get('code', ''), values.get('phase', '')
             if self.code:
-                self.detect(f'stop {self.code}', stop=True)
+                self.detect(f'stop {self.code}', seconds(msg.header.stamp), stop=True)
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        at = seconds(msg.header.stamp)
         for status in msg.status:
             for name, text in values_of(status).items():
                 if name in RISING:
                     before = self._counters.get(name, float(text))
                     if float(text) > before:
-                        self.detect(f'diagnostics: {name} {float(text) - before:+g}')
+                        self.detect(f'diagnostics: {name} {float(text) - before:+g}', at)
                     self._counters[name] = float(text)
             warning = status.message if status.level > b'\x00' else ''
             self._said[status.name] = warning
-            # What was said before the fault is about something else.
-            if warning and warning != self._said_before.get(status.name):
-                self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}')
+            # What was said before the fault is about something else, and what an episode costs
+            # about none.
+            if warning and not status.name.startswith('cost_monitor') \
+                    and warning != self._said_before.get(status.name):
+                self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}', at)
 
     def _fields(self, msg: Float64MultiArray) -> dict[str, Any]:
         try:
@@ -176,10 +194,11 @@ class StressWatch:
         if not fields or int(fields['sequence'][0]) <= self.newest:
             return
         self.newest, self.index = int(fields['sequence'][0]), int(fields['index'][0])
-        self.heard_step = time.monotonic()
+        self.step_stamp = float(fields['stamp'][0])
         self._lost_ticks = float(fields['lost_ticks'][0])
         if self._lost_ticks >= self._lost_before + LOST:
-            self.detect(f'step: lost_ticks {self._lost_ticks - self._lost_before:+g}')
+            self.detect(f'step: lost_ticks {self._lost_ticks - self._lost_before:+g}',
+                        self.step_stamp)
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
         fields = self._fields(msg)
