@@ -25,7 +25,7 @@ from spaars_ros.safety.distances import distances
 from spaars_ros.safety.distances import World
 from spaars_ros.safety.joint_limits import JointLimits
 
-GAIN = 0.5
+GAIN = 0.75
 """Share of the room that braking from the next command may use up."""
 
 SPEED_SHARE = 0.85
@@ -36,7 +36,7 @@ SPEED_CHECK = 0.9
 """Of the tip speed limit, that the way to rest may reach."""
 
 LOST = 1e-4
-"""m; where a distance is too small already, a command may take so much more of it."""
+"""m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class Cartesian:
         """Lower bounds of the distances at `_seen`, m."""
         self._seen = np.asarray(robot.home, dtype=np.float64)
         self._exact = np.zeros(len(self._distances), dtype=bool)
+        self._last_place: Array | None = None
         self.evaluations = 0
         self.failed = ''
         """Name of the distance that made `blocked` say no last."""
@@ -127,17 +128,17 @@ class Cartesian:
         self._exact[:] = False
         self._seen = position
         threat = self._levers @ reach
-        near = np.flatnonzero(GAIN * (self._gap - self._clearance) <= threat).tolist()
+        near = (GAIN * (self._gap - self._clearance) <= threat).nonzero()[0].tolist()
         fast = float(self._tip_levers @ speed) > SPEED_SHARE * self._tip_speed
         if not near and not fast:
             return None
-        self._world.move(position)
+        self._move(position)
         for index in near:
             self._measure(index)
         near = [index for index in near
                 if GAIN * (self._gap[index] - self._clearance) <= threat[index]]
         found = self._barriers(near, flight, candidate, speed) if near else None
-        return self._with_speed(found, candidate) if fast else found
+        return self.with_speed(found, candidate) if fast else found
 
     def blocked(self, position: Array, flight: list[Array], velocity: Array,
                 last: Array) -> str:
@@ -153,26 +154,26 @@ class Cartesian:
         way = position + offsets
         if flight:
             way += flight[-1]
-        steps = np.abs(np.diff(way, axis=0, prepend=position[None]))
+        steps = np.abs(way - np.concatenate((position[None], way[:-1])))
         threat = self._levers @ steps.sum(axis=0)
-        near = np.flatnonzero(self._gap - floor <= threat)
+        near = (self._gap - floor <= threat).nonzero()[0]
         fast = float(self._tip_levers @ speed) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
             return ''
         if not self._exact[near].all():
-            self._world.move(position)
+            self._move(position)
             for index in near[~self._exact[near]].tolist():
                 self._measure(index)
             near = near[self._gap[near] - floor <= threat[near]]
             if not len(near) and not fast:
                 return ''
         gaps, levers = self._gap[near], self._levers[near]
-        floors = np.minimum(floor, gaps - LOST)
+        floors = np.minimum(floor, gaps - LOST * np.clip(2.0 * gaps / floor - 1.0, 0.0, 1.0))
         for step, place, now in zip(steps @ levers.T, way, velocities):
             gaps = gaps - step
-            close = np.flatnonzero(gaps < floors).tolist()
+            close = (gaps < floors).nonzero()[0].tolist()
             if close or fast:
-                self._world.move(place)
+                self._move(place)
             for index in close:
                 self.evaluations += 1
                 one = self._distances[near[index]]
@@ -189,7 +190,7 @@ class Cartesian:
 
     def least(self, position: Array) -> dict[str, float]:
         """Return every distance at joint positions (d,) rad by name, m; for tests and reports."""
-        self._world.move(position)
+        self._move(position)
         return {one.name: one.measure() for one in self._distances}
 
     def slope(self, position: Array, rank: int) -> Array:
@@ -201,7 +202,7 @@ class Cartesian:
 
     def tip_speed(self, position: Array, velocity: Array) -> float:
         """Return the tip's speed, m/s."""
-        self._world.move(position)
+        self._move(position)
         return float(np.linalg.norm(self._world.tip_jacobian() @ velocity))
 
     def _measure(self, index: int) -> None:
@@ -220,7 +221,7 @@ class Cartesian:
             room = room + np.minimum((normals @ np.array(flight).T).min(axis=1), 0.0)
         least = -GAIN * np.maximum(room, 0.0)
         sized = np.abs(normals)
-        binding = np.flatnonzero(sized @ ((self._period + further) * speed) >= -least)
+        binding = (sized @ ((self._period + further) * speed) >= -least).nonzero()[0]
         if not len(binding):
             return None
         normals, least = normals[binding], least[binding]
@@ -229,12 +230,20 @@ class Cartesian:
         return Rows(rows / size[:, None], least / size,
                     tuple(self._distances[near[place]].kind for place in binding.tolist()))
 
-    def _with_speed(self, found: Rows | None, candidate: Array) -> Rows | None:
-        """Add |J v| <= tip_speed, along the direction that the candidate would take."""
+    def with_speed(self, found: Rows | None, velocity: Array) -> Rows | None:
+        """
+        Add |J v| <= tip_speed along the way on which `velocity` (d,) rad/s takes the tip.
+
+        The same `found` comes back where the tip is slow enough. About the position of `rows`.
+        """
+        if float(self._tip_levers @ np.abs(velocity)) <= SPEED_SHARE * self._tip_speed:
+            return found
+        if self._last_place is not self._seen:
+            self._move(self._seen)
         jacobian = self._world.tip_jacobian()
-        tip = jacobian @ candidate
+        tip = jacobian @ velocity
         speed = math.sqrt(tip @ tip)
-        if speed <= SPEED_SHARE * self._tip_speed:
+        if speed <= SPEED_SHARE * self._tip_speed * (1.0 + 1e-6):
             return found
         row = -(tip @ jacobian) / speed
         size = max(math.sqrt(row @ row), 1e-9)
@@ -243,3 +252,7 @@ class Cartesian:
             return Rows(row, least, ('TIP_SPEED',))
         return Rows(np.concatenate((found.rows, row)), np.concatenate((found.least, least)),
                     (*found.kinds, 'TIP_SPEED'))
+
+    def _move(self, position: Array) -> None:
+        self._world.move(position)
+        self._last_place = position

@@ -18,6 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from enum import IntFlag
 import math
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,9 @@ from spaars_ros.safety.stop import Stop
 
 TOLERANCE = 1e-9  # rad/s: rounding is no intervention
 MIN_SCALE = 0.25  # below it a joint is clamped alone, or one joint at its end freezes the arm
+
+SLOWER = 0.25  # of a command whose way to rest is not free: what is tried before braking
+CUTS = 4  # rows at most that are added for one tip speed
 
 
 class Intervention(IntFlag):
@@ -49,6 +53,9 @@ class Intervention(IntFlag):
     TIP_SPEED = 256
     COLLISION = 512
 
+
+BARRIERS = int(Intervention.KEEP_OUT | Intervention.WORKSPACE | Intervention.COLLISION)
+PATIENCE = 5  # a policy that learns leans on a barrier for a while: such ticks count a fifth
 
 BITS = {name: int(bit) for name, bit in Intervention.__members__.items() if bit}
 
@@ -78,12 +85,14 @@ class SafetyFilter:
     4. a command outside is multiplied by one factor, so that its direction is kept; where no
        factor of at least `MIN_SCALE` does it, the nearest velocity inside is taken: joint by joint
        without half-spaces, by a quadratic programme with them (`NearestVelocity`);
-    5. what came out is followed to rest on the model. If that is not free, or the programme has no
-       solution in time, the arm brakes along the way that was found free one tick before.
+    5. what came out is followed to rest on the model. If that is not free, the nearest velocity to
+       a quarter of it is tried. If that is not free either, or the programme has no solution in
+       time, the arm brakes along the way that was found free one tick before.
 
     :param robot: the robot file
     :param gross: multiple of the velocity limits above which a command is a stop
-    :param repeated: s of uninterrupted intervention after which the stop is latched
+    :param repeated: s of uninterrupted intervention after which the stop is latched; `PATIENCE`
+        times as long where only zones, workspace or links were in the way
     :raises ConfigError: the model lacks what the robot file names, or links touch at home
     """
 
@@ -98,13 +107,13 @@ class SafetyFilter:
         self.counts = dict.fromkeys(BITS, 0)
         self.cartesian = Cartesian(robot, limits) if (
             robot.keep_out or robot.workspace or robot.tip_speed or robot.self_collision) else None
-        self._nearest = NearestVelocity(len(robot.joints))
+        self.solver: NearestVelocity | Any = NearestVelocity(len(robot.joints))
         self._gross_velocity = gross * self.velocity
         self._zero = np.zeros(len(self.joints))
         self._last = self._zero
         self._last_acceleration = self._zero
         self._flight: deque[Array] = deque(maxlen=robot.control.delay)
-        self._consecutive = 0
+        self._consecutive = 0.0
 
     @property
     def last(self) -> Array:
@@ -124,7 +133,7 @@ class SafetyFilter:
         self._last = np.clip(measured, -self.velocity, self.velocity)
         self._last_acceleration = self._zero
         self._flight.extend([self._last * self.period] * (self._flight.maxlen or 0))
-        self._consecutive = 0
+        self._consecutive = 0.0
 
     def bounds(self, position: Array, flight: list[Array] | None = None) -> tuple[Array, Array]:
         """
@@ -170,17 +179,20 @@ class SafetyFilter:
         if velocity is not None and self.cartesian is not None:
             blocked = self.cartesian.blocked(state.position, flight, velocity, self._last)
             if blocked:
-                velocity = None
                 bits |= BITS[blocked]
+                velocity = self._slower(candidate, low, high, rows)
+                if velocity is not None and self.cartesian.blocked(
+                        state.position, flight, velocity, self._last):
+                    velocity = None
         if velocity is None:
             bits |= Intervention.BRAKE
             velocity = self.limits.brake(self._last, self._last_acceleration)
         self._take(velocity)
         if not bits:
-            self._consecutive = 0
+            self._consecutive = 0.0
             return Filtered(velocity.copy())
-        self._consecutive += 1
-        if self._consecutive >= self.repeated:
+        self._consecutive += 1.0 if bits & ~BARRIERS else 1.0 / PATIENCE
+        if self._consecutive >= self.repeated - TOLERANCE:
             stop = Stop('REPEATED_VIOLATION', self._consecutive, self.repeated,
                         'consecutive ticks with a filter intervention')
         return Filtered(velocity.copy(), self._count(bits), stop)
@@ -212,12 +224,8 @@ class SafetyFilter:
             bits |= Intervention.ACCELERATION
         elif np.any(asked < slowest - TOLERANCE) or np.any(asked > fastest + TOLERANCE):
             bits |= Intervention.JERK
-        braking = self.limits.brake(self._last, self._last_acceleration)
-        low = np.minimum(np.maximum(low, least), braking)
-        high = np.maximum(np.minimum(high, most), braking)
-        # Where they disagree the arm was pushed, or began too fast: what it can do wins.
-        return (np.minimum(np.maximum(low, slowest), fastest),
-                np.minimum(np.maximum(high, slowest), fastest), int(bits))
+        bottom, top = self.limits.interval(low, high, self._last, self._last_acceleration)
+        return bottom, top, int(bits)
 
     def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
         """Return the velocity inside that stands for `asked`; None when there is none."""
@@ -226,7 +234,28 @@ class SafetyFilter:
             return scaled
         if rows is None:
             return np.asarray(np.minimum(np.maximum(asked, low), high))
-        return self._nearest.solve(asked, low, high, rows.rows, rows.least)
+        return self._programme(asked, low, high, rows)
+
+    def _slower(self, candidate: Array, low: Array, high: Array, rows: Rows | None) -> \
+            Array | None:
+        """Return the velocity inside nearest to a share of what was too much at full speed."""
+        less = SLOWER * candidate
+        if rows is None:
+            return np.asarray(np.minimum(np.maximum(less, low), high))
+        return self._programme(less, low, high, rows)
+
+    def _programme(self, asked: Array, low: Array, high: Array, rows: Rows) -> Array | None:
+        """Return the nearest velocity inside, by the solver; None when there is none in time."""
+        velocity: Array | None = self.solver.solve(asked, low, high, rows.rows, rows.least)
+        for _ in range(CUTS):
+            # The tip's speed is round, a row flat: where the answer bulges out, another is cut.
+            more = rows if velocity is None or self.cartesian is None else \
+                self.cartesian.with_speed(rows, velocity)
+            if more is None or more is rows:
+                break
+            rows = more
+            velocity = self.solver.solve(asked, low, high, rows.rows, rows.least)
+        return velocity
 
     def _in_flight(self) -> list[Array]:
         """Return the motions (d,) rad that the last 1, 2 .. `delay` commands still may make."""
@@ -242,13 +271,15 @@ class SafetyFilter:
 
     def _gross(self, asked: Array, state: RobotState) -> Stop | None:
         """Return a stop for what scaling must not hide."""
-        if asked.shape == self._last.shape \
+        if asked.shape == state.position.shape == state.velocity.shape == self._last.shape \
                 and math.isfinite(asked.sum() + state.position.sum() + state.velocity.sum()) \
                 and not (np.abs(asked) > self._gross_velocity).any() \
                 and not (np.abs(state.velocity) > self._gross_velocity).any():
             return None
-        if asked.shape != self._last.shape:
-            return Stop('WRONG_SIZE', asked.size, self._last.size, 'length of the command')
+        for name, values in (('command', asked), ('position', state.position),
+                             ('velocity', state.velocity)):
+            if values.shape != self._last.shape:
+                return Stop('WRONG_SIZE', values.size, self._last.size, f'length of the {name}')
         for code, values in (('NON_FINITE_COMMAND', asked), ('NON_FINITE_STATE', state.position),
                              ('NON_FINITE_STATE', state.velocity)):
             finite = np.isfinite(values)

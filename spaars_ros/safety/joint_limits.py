@@ -128,6 +128,22 @@ class JointLimits:
             return -self.velocity, self.velocity
         return -self._below_limit(-last), self._below_limit(last)
 
+    def interval(self, low: Array, high: Array, last: Array, acceleration: Array) -> \
+            tuple[Array, Array]:
+        """
+        Return the least and greatest velocity (d,) rad/s that keep all limits.
+
+        :param low: (d,) rad/s, of `position_bounds`; `high` too
+        """
+        slowest, fastest = self.reachable(last, acceleration)
+        least, most = self.velocity_bounds(last)
+        braking = self.brake(last, acceleration)
+        low = np.minimum(np.maximum(low, least), braking)
+        high = np.maximum(np.minimum(high, most), braking)
+        # Where they disagree the arm was pushed, or began too fast: what it can do wins.
+        return (np.minimum(np.maximum(low, slowest), fastest),
+                np.minimum(np.maximum(high, slowest), fastest))
+
     def brake(self, last: Array, acceleration: Array) -> Array:
         """Return the braking law's next velocity (d,) rad/s; exactly zero at its end."""
         if not self.jerk_binds:

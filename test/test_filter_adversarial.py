@@ -1,0 +1,56 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Pushing for every limit in MuJoCo, with model error, delay and noise; margins printed."""
+
+import json
+import os
+
+import pytest
+
+from spaars_ros.bench.adversary import Adversary
+from spaars_ros.bench.adversary import variant
+from spaars_ros.bench.adversary import VARIANTS
+from spaars_ros.config import load_robot
+
+EPISODES = 250 if os.environ.get('SPAARS_LONG') else 6
+ROUNDING = -1e-9
+
+pytestmark = pytest.mark.timeout(120 * EPISODES)
+
+
+@pytest.mark.parametrize('name', VARIANTS)
+def test_no_limit_is_exceeded_and_nothing_entered(name: str, capsys: pytest.CaptureFixture[str]) \
+        -> None:
+    """An arm that is late, loaded and rough is where a filter that trusts its model fails."""
+    errors, settings = VARIANTS[name]
+    adversary = Adversary(variant(load_robot(), settings), errors, seed=1)
+    for _ in range(EPISODES):
+        adversary.episode()
+    report = adversary.report()
+    with capsys.disabled():
+        os.write(1, f'\n{name}: {json.dumps(report["margins"])}\n'.encode())
+    assert report['touched'] > 0.5, 'it has to push'
+    for what, margin in report['margins'].items():
+        assert margin >= ROUNDING, f'{what}: {margin}'
+
+
+def test_the_adversary_breaks_the_limits_of_an_arm_without_barriers() -> None:
+    """Otherwise its margins mean nothing."""
+    errors, settings = VARIANTS['nominal']
+    adversary = Adversary(variant(load_robot(), settings), errors, seed=1)
+    adversary.filter.cartesian = None
+    for _ in range(3):
+        adversary.episode()
+    assert adversary.report()['margins']['distance_m'] < -0.01
