@@ -22,6 +22,7 @@ from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.config import load_training
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.learning.finetuner import untrained_bundle
@@ -458,3 +459,19 @@ def test_a_checkpoint_resumes_with_nothing_lost(
     assert again.steps == tuner.steps == 200
     assert again.updates_owed == tuner.updates_owed > 0
     again.update()
+
+
+def test_the_filters_interventions_reach_the_learners_costs(task, training, dataset, robot,
+                                                            pretrained):
+    """A constraint on interventions would drive lambda against a critic that learns nothing."""
+    limited = robot.model_copy(update={'constraints': [
+        robot.constraints[0].model_copy(update={'terms': ['intervention']})]})
+    of_limited = ReachTask(limited, task.settings)
+    tuner = tuner_of(pretrained, limited, of_limited, training, dataset)
+    rows = rollouts_of(pretrained, robot, task).episode()
+    rows[:, tuner.schema.fields['intervention']] = 0.0
+    rows[3, tuner.schema.fields['intervention']] = 2.0
+    for row in rows:
+        tuner.add(row)
+    assert np.flatnonzero(tuner._online.arrays()['cost'][:, 0]).tolist() == [3]
+    assert episodes_from_steps(tuner.schema, rows, of_limited)[0]['cost'] == 1.0

@@ -107,6 +107,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.resources import resolve
+    from spaars_ros.safety.costs import intervention_costs
     from spaars_ros.safety.lagrangian import AdaptivePID
     from spaars_ros.sim.evaluate import evaluate
     from spaars_ros.sim.evaluate import Rollouts
@@ -138,7 +139,9 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     for _ in range(episodes):
         rows = rollouts.episode()
         observations = tuner.schema.get(rows, 'observation')
-        costs = task.costs(observations[1:], tuner.schema.get(rows, 'effort')[1:]).sum(0)
+        costs = (task.costs(observations[1:], tuner.schema.get(rows, 'effort')[1:])
+                 + intervention_costs(robot.constraints,
+                                      tuner.schema.get(rows, 'intervention')[:-1])).sum(0)
         tuner.multipliers = np.asarray([controller.update(float(cost))
                                         for controller, cost in zip(controllers, costs)])
         scores += episodes_from_steps(tuner.schema, rows, task)

@@ -21,16 +21,19 @@ from typing import Protocol
 
 import numpy as np
 
+from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.safety.costs import intervention_costs
 
 
 class Task(Protocol):
     """What scoring needs of a task."""
 
     constraint_limits: Array
+    robot: Robot
 
     def reward(self, observation: Array, action: Array, next_observation: Array) -> Array: ...
 
@@ -72,7 +75,9 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
         observations = part[:, schema.fields['observation']]
         actions = part[:-1, schema.fields['action']]
         rewards = task.reward(observations[:-1], actions, observations[1:])
-        costs = task.costs(observations[1:], part[1:, schema.fields['effort']]).sum(axis=0)
+        intervened = schema.get(part[:-1], 'intervention')
+        costs = (task.costs(observations[1:], part[1:, schema.fields['effort']])
+                 + intervention_costs(task.robot.constraints, intervened)).sum(axis=0)
         mode = schema.get(part[:-1], 'mode')
         result.append({
             'episode': episode,
@@ -84,7 +89,7 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
             'multiplier': float((multipliers or {}).get(episode, float('nan'))),
             'raw_share': float(np.mean(mode == Mode.RAW)),
             'tip_error': float(task.tip_error(observations[-1])),
-            'interventions': int(np.count_nonzero(schema.get(part[:-1], 'intervention'))),
+            'interventions': int(np.count_nonzero(intervened)),
             'bundle_version': int(schema.get(part[-2], 'bundle_version')),
             'ended': Flag(int(schema.get(part[-1], 'flag'))).name.lower(),
         })

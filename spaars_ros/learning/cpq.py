@@ -19,9 +19,11 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import nn
 from torch import Tensor
+import torch.nn.functional as functional
 
 from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
@@ -36,7 +38,8 @@ from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Batch
 
-KL_WEIGHT = 0.5
+POLICY_RATE = 0.3
+"""Learning rate of the policy, in that of the critics; sourced is 0.1, for 100,000 updates."""
 SAMPLES = 10
 """Actions of the policy a state, to find those that the data does not have."""
 QUANTILE = 0.75
@@ -44,7 +47,8 @@ QUANTILE = 0.75
 MARGIN = 1.5
 """Cost threshold of out-of-distribution actions, in thresholds of the policy."""
 LOG_PENALTY = (-5.0, 5.0)
-PENALTY_RATE = 1e-4
+PENALTY_RATE = 1e-3
+"""Sourced is 1e-4, for 100,000 updates."""
 
 
 def value_threshold(limit: float, gamma: float, steps: int) -> float:
@@ -58,16 +62,26 @@ class CPQ(Baseline):
 
         Q_r <- r + gamma 1[Q_c(s',a') <= q] min_i Q_r,i(s',a')
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution
-        pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a),     q = `value_threshold`
+        pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a) - 1[Q_c(s,a) > q] Q_c(s,a)
+
+    with q = `value_threshold`. The second term of the policy is ours, and so is that it begins as
+    a clone of the data, made beside the VAE: where nothing is safe at first, as for a policy that
+    is not trained, the first term has no gradient, and nothing ever becomes safe.
 
     The indicator makes an unsafe action worth 0, which is a punishment only where rewards are
     positive. They are counted from the least reward of the data here, where that is negative
-    (ours; the same shift in every later phase, so that the values stay what they were).
+    (ours; the same shift in every later phase, so that the values stay what they were). The VAE
+    counts its error in the actions' variance and weighs the KL by `kl_weight`: with the sourced
+    0.5 on plain squared errors it ignored the action, and found nothing foreign. A foreign
+    action's cost is pushed only while it is below its mark: pushed always, as published, it rose
+    without end and took the data's own costs with it before the weight had come down.
     """
 
     learns_online = False
     reward_floor: Tensor
     """() least reward of the data so far, scaled as in the batches, at most 0."""
+    action_variance: Tensor
+    """(d,) of the data."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
         """See `Baseline`; raises ValueError without a constraint."""
@@ -86,6 +100,7 @@ class CPQ(Baseline):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_penalty = nn.Parameter(torch.zeros(()))
         self.register_buffer('reward_floor', torch.zeros(()))
+        self.register_buffer('action_variance', torch.ones(d))
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
@@ -94,10 +109,15 @@ class CPQ(Baseline):
                 'critic': parameters_of(self.critic), 'policy': parameters_of(self.policy),
                 'penalty': [self.log_penalty]}
 
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Measure actions (N, d), in whose units the VAE counts its error."""
+        variance = torch.from_numpy(actions.var(0).astype(np.float32))
+        self.action_variance.copy_(variance.clamp(min=1e-4))
+
     def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers; policy a tenth of the critic's rate, as sourced."""
+        """Begin with fresh optimisers; the policy's is slower."""
         super().set_learning_rate(rate)
-        for name, own in (('policy', 0.1 * rate), ('penalty', PENALTY_RATE)):
+        for name, own in (('policy', POLICY_RATE * rate), ('penalty', PENALTY_RATE)):
             for group in self.optimisers[name].param_groups:
                 group['lr'] = own
 
@@ -105,7 +125,8 @@ class CPQ(Baseline):
         """Do one update of the VAE, or after `cvae_steps` of critics and policy."""
         if step < self.training_file.cvae_steps:
             self.reward_floor.copy_(torch.minimum(self.reward_floor, batch['reward'].min()))
-            return {'vae': self._update_vae(batch)}
+            clone = -self.policy.log_prob(batch['observation'], batch['action']).mean()
+            return {'vae': self._update_vae(batch), 'clone': self.step('policy', clone)}
         losses = self._update_critic(batch)
         losses['policy'] = self._update_policy(batch)
         self.updates += 1
@@ -120,9 +141,9 @@ class CPQ(Baseline):
         o, a = batch['observation'], batch['action']
         mean, log_std = self.encoder(o, a)
         latent = mean + log_std.exp() * torch.randn_like(mean)
-        error = (a - self.decoder(o, latent)).square().mean()
+        error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
-        return self.step('vae', error + KL_WEIGHT * divergence)
+        return self.step('vae', error + self.training_file.kl_weight * divergence)
 
     def _safe(self, cost: Tensor) -> Tensor:
         """Return 1 where every constraint's value (..., C) is within the threshold."""
@@ -141,13 +162,13 @@ class CPQ(Baseline):
                 t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
             outside_o, outside_a = self._outside(o)
         penalty = self.log_penalty.clamp(*LOG_PENALTY).exp().detach()
-        costs = self.critic(outside_o, outside_a)[..., 1:].mean((1, 2))
-        excess = costs - MARGIN * self.threshold
-        error = (self.critic(o, a) - y).square().mean((1, 2))
-        critic = self.step('critic', (error - penalty * excess).sum())
+        short = MARGIN * self.threshold - self.critic(outside_o, outside_a)[..., 1:]
+        error = (self.critic(o, a) - y).square().mean(1).sum(-1)
+        pushed = functional.relu(short).mean((1, 2))
+        critic = self.step('critic', (error + penalty * pushed).sum())
         polyak(self.target, self.critic, t.tau)
         # Dual ascent: the penalty grows while the cost out of distribution is too low.
-        self.step('penalty', self.log_penalty.exp() * excess.detach().mean())
+        self.step('penalty', -self.log_penalty.exp() * short.detach().mean())
         with torch.no_grad():
             self.log_penalty.clamp_(*LOG_PENALTY)
         return {'critic': critic / self.critic.heads, 'penalty': float(penalty)}
@@ -167,8 +188,10 @@ class CPQ(Baseline):
         action, _ = self.policy.sample(o)
         self.critic.requires_grad_(False)
         values = self.critic(o, action)
-        safe = self._safe(values[..., 1:].mean(0)).detach()
-        loss = self.step('policy', -(safe * values[..., 0].min(0).values).mean())
+        cost = values[..., 1:].mean(0)
+        safe = self._safe(cost.detach())
+        objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
+        loss = self.step('policy', -objective.mean())
         self.critic.requires_grad_(True)
         return loss
 
@@ -186,4 +209,4 @@ class CPQ(Baseline):
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return the weight of the penalty."""
-        return {'penalty': math.exp(float(self.log_penalty))}
+        return {'penalty': math.exp(float(self.log_penalty.detach()))}

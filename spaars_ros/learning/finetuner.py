@@ -39,6 +39,7 @@ from spaars_ros.learning.replay import Replay
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
+from spaars_ros.safety.costs import intervention_costs
 from spaars_ros.sim.tasks import ReachTask
 
 Array = NDArray[np.float64]
@@ -126,7 +127,9 @@ class FineTuner:
         observations = get(rows, 'observation')
         modes = get(rows, 'mode')[:-1]
         self._online.add_episode(observations, get(rows, 'action')[:-1], get(rows, 'effort')[1:],
-                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED), modes=modes)
+                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED), modes=modes,
+                                 costs=intervention_costs(self.robot.constraints,
+                                                          get(rows, 'intervention')[:-1]))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, self.steps,

@@ -61,7 +61,9 @@ class Marvel(SACLagrangian):
         self.set_learning_rate(training.offline_learning_rate)
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Ignore the data set's actions (N, d)."""
+        """Measure the data set's actions (N, d), where there is an offline learner."""
+        if self.cpq is not None:
+            self.cpq.set_action_variance(actions)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of CPQ, or of the alignment when those are done."""

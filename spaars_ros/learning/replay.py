@@ -153,7 +153,7 @@ class Replay:
         :param actions: (T, d) normalised
         :param efforts: (T, d) N m, of the states reached; for a replay with a task
         :param rewards: (T,), for a replay without one
-        :param costs: (T, C), for a replay without one
+        :param costs: (T, C); a task's own are added
         :param modes: (T,) `Mode` that chose each action
         """
         steps = len(actions)
@@ -168,6 +168,8 @@ class Replay:
         if self.task is not None:
             columns['cost'] = self.task.costs(np.asarray(observations[1:], np.float64),
                                               np.asarray(efforts, np.float64))
+            if costs is not None:
+                columns['cost'] = columns['cost'] + costs
         else:
             assert rewards is not None
             columns['reward'] = rewards

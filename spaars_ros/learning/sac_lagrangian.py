@@ -148,7 +148,7 @@ class SACLagrangian(Baseline):
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return lambda of the first constraint and the entropy's weight."""
         first = float(self.multipliers[0]) if self.multipliers.numel() else 0.0
-        return {'multiplier': first, 'entropy_weight': math.exp(float(self.log_entropy))}
+        return {'multiplier': first, 'entropy_weight': math.exp(float(self.log_entropy.detach()))}
 
     def state(self) -> dict[str, Any]:
         """Return what is not a tensor."""
