@@ -38,8 +38,9 @@ LOST = 3
 """Lost ticks since the fault began that count as noticed; a busy machine loses one by itself."""
 AT_REST = 0.01
 """rad/s; below this a joint counts as at rest."""
-RISING = ('out_of_order', 'bundles_refused', 'late', 'overruns', 'late_ticks')
-"""Counters in the server's diagnostics that say that something is wrong."""
+RISING = {'out_of_order': 1, 'bundles_refused': 1, 'motion_findings': 1, 'late_ticks': LOST,
+          'overruns': LOST}
+"""Counters in the server's diagnostics, and by how much they rise when something is wrong."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class StressWatch:
         self._detected: tuple[float, str] | None = None
         self._stop_seen = False
         self._counters: dict[str, float] = {}
+        self._counters_before: dict[str, float] = {}
         self._said: dict[str, str] = {}
         self._said_before: dict[str, str] = {}
         self._lost_ticks = self._lost_before = 0.0
@@ -104,7 +106,7 @@ class StressWatch:
         self._since = time.time()
         self._detected, self._stop_seen = None, False
         self._lost_before = self._lost_ticks
-        self._said_before = dict(self._said)
+        self._said_before, self._counters_before = dict(self._said), dict(self._counters)
 
     def detect(self, what: str, at: float | None = None, stop: bool = False) -> None:
         """
@@ -171,10 +173,10 @@ class StressWatch:
         for status in msg.status:
             for name, text in values_of(status).items():
                 if name in RISING:
-                    before = self._counters.get(name, float(text))
-                    if float(text) > before:
-                        self.detect(f'diagnostics: {name} {float(text) - before:+g}', at)
                     self._counters[name] = float(text)
+                    risen = float(text) - self._counters_before.get(name, 0.0)
+                    if risen >= RISING[name]:
+                        self.detect(f'diagnostics: {name} {risen:+g}', at)
             warning = status.message if status.level > b'\x00' else ''
             self._said[status.name] = warning
             # What was said before the fault is about something else, and what an episode costs
