@@ -265,6 +265,30 @@ def test_cpq_gives_unsafe_states_no_value_and_pushes_up_the_cost_outside():
     assert float(values[..., 0].mean()) == pytest.approx(1.0, abs=0.5)
 
 
+def test_a_policy_that_is_safe_nowhere_is_led_down_the_cost():
+    """The accident it prevents: the published objective has no gradient there."""
+    cpq = make('cpq', width=32, cvae_steps=0, iql_steps=150, cost_limit=0.0, tau=0.1,
+               offline_learning_rate=5e-3)
+    o = torch.randn(200, N)
+    before = float(cpq.policy.mode(o)[:, 0].detach().mean())
+    for step in range(150):
+        batch = batch_of(step, discount=torch.zeros(B), reward=torch.zeros(B))
+        batch['cost'] = 2.0 + batch['action'][:, :1]
+        cpq.update_offline(batch, step)
+    assert float(cpq.policy.mode(o)[:, 0].detach().mean()) < before - 0.3
+
+
+def test_the_policy_begins_as_a_clone_of_the_data():
+    cpq = make('cpq', width=32, cvae_steps=200, iql_steps=0, offline_learning_rate=5e-3)
+    for step in range(200):
+        batch = batch_of(step)
+        batch['action'] = 0.8 * torch.tanh(batch['observation'][:, :D])
+        cpq.update_offline(batch, step)
+    o = torch.randn(200, N)
+    error = (cpq.policy.mode(o) - 0.8 * torch.tanh(o[:, :D])).abs().mean()
+    assert float(error.detach()) < 0.2
+
+
 def test_negative_rewards_are_counted_from_the_least():
     """An unsafe action is worth 0: with negative rewards that would be the best there is."""
     cpq = make('cpq')
