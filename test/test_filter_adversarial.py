@@ -16,12 +16,15 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from spaars_ros.bench.adversary import Adversary
 from spaars_ros.bench.adversary import variant
 from spaars_ros.bench.adversary import VARIANTS
+from spaars_ros.cli import app
 from spaars_ros.config import load_robot
 
 EPISODES = 250 if os.environ.get('SPAARS_LONG') else 6
@@ -54,3 +57,27 @@ def test_the_adversary_breaks_the_limits_of_an_arm_without_barriers() -> None:
     for _ in range(3):
         adversary.episode()
     assert adversary.report()['margins']['distance_m'] < -0.01
+
+
+def test_bench_filter_prints_times_shares_and_agreement(tmp_path: Path) -> None:
+    target = tmp_path / 'filter.json'
+    result = CliRunner().invoke(app, ['bench', 'filter', '--ticks', '240', '--json', str(target)])
+    assert result.exit_code == 0, result.output
+    values = json.loads(target.read_text())
+    for prefix in ('', 'piqp_', 'osqp_', 'none_', 'policy_', 'push_'):
+        assert 0.0 < values[f'{prefix}p50_ms'] <= values[f'{prefix}p99_ms'] \
+            <= values[f'{prefix}max_ms']
+    assert 0.1 < values['near_boundary_share'] < 0.9 and values['qp_share'] > 0.05
+    for solver in ('piqp', 'osqp'):
+        assert values[f'{solver}_qp_solved'] == values['daqp_qp_solved'] > 0
+        assert values[f'{solver}_qp_largest_difference'] < 1e-2
+
+
+def test_bench_filter_adversarial_prints_margins(tmp_path: Path) -> None:
+    target = tmp_path / 'margins.json'
+    result = CliRunner().invoke(app, ['bench', 'filter', '--adversarial', '0.1', '--json',
+                                      str(target)])
+    assert result.exit_code == 0, result.output
+    values = json.loads(target.read_text())
+    assert [row['variant'] for row in values['rows']] == list(VARIANTS)
+    assert min(values['least_margins'].values()) >= ROUNDING

@@ -96,7 +96,7 @@ class Osqp:
                      np.concatenate((low, least)),
                      np.concatenate((high, np.full(len(least), np.inf))), verbose=False,
                      eps_abs=OSQP_TOLERANCE, eps_rel=OSQP_TOLERANCE, max_iter=20_000)
-        result = solver.solve()
+        result = solver.solve(raise_error=False)
         if result.info.status != 'solved':
             return None
         return np.minimum(np.maximum(np.asarray(result.x), low), high)

@@ -35,6 +35,9 @@ for the arm's turning in T."""
 SPEED_CHECK = 0.9
 """Of the tip speed limit, that the way to rest may reach."""
 
+SCREEN = 0.5
+"""Share of the levers that rows reckon with; the way to rest reckons with all of them."""
+
 LOST = 1e-4
 """m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
 
@@ -80,8 +83,9 @@ class Cartesian:
     `clearance` is for tracking error, noise, and the way between two samples.
 
     **Far away.** Joint j changes h by at most levers_j a rad. Distances that cannot come close
-    before the arm is at rest are not measured, and those measured before stay valid, less what the
-    joints have moved since. Nothing is missed by that.
+    before the arm is at rest are not followed to rest, and those measured before stay valid, less
+    what the joints have moved since. Nothing is missed by that. Rows are made for distances that
+    half of the levers bring close; what that leaves out is caught on the way to rest.
 
     **Not promised.** It holds for an arm that moves as commanded at most `delay` periods late,
     with the model's geometry, and for obstacles that the robot file knows. Two constraints that
@@ -127,7 +131,7 @@ class Cartesian:
         self._gap -= self._levers @ moved
         self._exact[:] = False
         self._seen = position
-        threat = self._levers @ reach
+        threat = SCREEN * (self._levers @ reach)
         near = (GAIN * (self._gap - self._clearance) <= threat).nonzero()[0].tolist()
         fast = float(self._tip_levers @ speed) > SPEED_SHARE * self._tip_speed
         if not near and not fast:
