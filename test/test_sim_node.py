@@ -115,6 +115,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         processes = Processes(RunSettings(out=str(tmp_path)),
                               [NodeDescription('sim', 'sim', parameters)])
         made.append(processes)
+        peer.states.clear()  # those of a sim before
         processes.start()
         peer.lifecycle.bring_up('sim', 20.0)
         # Both directions have to be matched before a message counts as sent.
