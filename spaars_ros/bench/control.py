@@ -58,7 +58,8 @@ from spaars_ros.sim.tasks import ReachTask
 
 BRINGUP_TIMEOUT = 60.0  # s, for one node
 SETTLE = 1.0  # s after the start that are not counted
-AROUND_SWAP = (-5, 2)  # ticks about a swap: bundles are admitted in the few ticks before it
+# Ticks about a swap: a bundle is admitted in the few ticks before its trial of 20 in shadow.
+AROUND_SWAP = (-25, 2)
 QUICK = {'cvae_steps': 50, 'iql_steps': 50, 'align_steps': 50, 'warmup_steps': 100,
          'critic_steps': 100}
 """Training for a bundle that takes as long to run as a good one, and a learner at work soon."""
