@@ -22,7 +22,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 import numpy as np
-import piqp
 import pytest
 
 from spaars_ros.bench.adversary import crowded
@@ -221,7 +220,6 @@ def test_the_nearest_velocity_is_that_of_another_solver_and_none_where_there_is_
         assert (mine >= low).all() and (mine <= high).all()
         assert np.abs(mine - theirs).max() < 1e-3
     assert 20 < solved < 300
-    assert piqp.__version__
 
 
 def test_without_a_solution_the_arm_brakes_within_its_limits() -> None:

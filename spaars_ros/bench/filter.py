@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 import gc
+from importlib import import_module
 import os
 from time import perf_counter
 from typing import Any
@@ -23,8 +24,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-import osqp
-import piqp
 from scipy import sparse
 
 from spaars_ros.bench.adversary import crowded
@@ -45,6 +44,14 @@ OSQP_TOLERANCE = 1e-6
 
 Problem = tuple[Array, Array, Array, Array, Array]
 """asked, low, high (d,) rad/s; rows (m, d), least (m,)."""
+
+
+def _peer(name: str) -> Any:
+    """Return a solver's module, which only this benchmark needs."""
+    try:
+        return import_module(name)
+    except ImportError:
+        raise RuntimeError(f'{name} is not installed: constraints.txt has its version') from None
 
 
 class Solver(Protocol):
@@ -72,13 +79,16 @@ class Keeping:
 class Piqp:
     """The same programme by PIQP, a proximal interior-point method."""
 
+    def __init__(self) -> None:
+        self._piqp = _peer('piqp')
+
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
             Array | None:
         """Return the nearest velocity (d,) rad/s, or None."""
-        solver = piqp.DenseSolver()
+        solver = self._piqp.DenseSolver()
         solver.setup(np.eye(len(asked)), -asked, G=np.asfortranarray(rows), h_l=least,
                      h_u=np.full(len(least), np.inf), x_l=low, x_u=high)
-        if solver.solve() != piqp.PIQP_SOLVED:
+        if solver.solve() != self._piqp.PIQP_SOLVED:
             return None
         return np.minimum(np.maximum(np.asarray(solver.result.x), low), high)
 
@@ -86,10 +96,13 @@ class Piqp:
 class Osqp:
     """The same programme by OSQP, an operator-splitting method."""
 
+    def __init__(self) -> None:
+        self._osqp = _peer('osqp')
+
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
             Array | None:
         """Return the nearest velocity (d,) rad/s, or None."""
-        solver = osqp.OSQP()
+        solver = self._osqp.OSQP()
         d = len(asked)
         solver.setup(sparse.identity(d, format='csc'), -asked,
                      sparse.csc_matrix(np.concatenate((np.eye(d), rows))),
