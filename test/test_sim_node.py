@@ -388,4 +388,7 @@ def test_system_stamps_are_those_of_the_system_clock(start: Any) -> None:
     peer = start(real_time_factor=1.0, stamps='system').peer
     peer.spin(0.3)
     assert abs(peer.states[-1].stamp_ns - time.time_ns()) < 10**9
+    gaps = np.diff([state.stamp_ns for state in peer.states])
+    assert not (gaps % PERIOD_NS).any(), 'whole periods apart, as those of a controller'
+    assert (gaps > 0).all()
     assert not peer.clocks

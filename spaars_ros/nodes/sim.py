@@ -80,6 +80,7 @@ class SimNode(ManagedNode):
         self._task = ReachTask(robot, load_task(values['task']))
         self._joints = robot.joints
         self._period = robot.period
+        self._period_ns = round(1e9 * robot.period)
         self._factor = values['real_time_factor']
         self._system_stamps = values['stamps'] == 'system'
         if self._system_stamps and self._factor != 1.0:
@@ -175,7 +176,9 @@ class SimNode(ManagedNode):
     def _publish(self, again: bool = False) -> None:
         """Publish the state as it is, or as a fault makes it."""
         if self._system_stamps:
-            self._arm.stamp_ns = time.time_ns()
+            # Whole periods apart, as a controller's update loop stamps, however late this is.
+            late = round((time.time_ns() - self._arm.stamp_ns) * 1e-9 / self._period)
+            self._arm.stamp_ns += max(late, 0) * self._period_ns
         state = self._arm.state()
         if self._began_ns is None:
             self._began_ns = state.stamp_ns
