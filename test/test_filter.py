@@ -33,11 +33,11 @@ from spaars_ros.config import Robot
 from spaars_ros.config import Workspace
 from spaars_ros.data.schema import RobotState
 from spaars_ros.safety.distances import distances
-from spaars_ros.safety.distances import World
 from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.qp import NearestVelocity
+from spaars_ros.safety.world import World
 from spaars_ros.safety.zones import distance_and_normal
 from spaars_ros.safety.zones import zone_distance
 

@@ -22,8 +22,8 @@ import numpy as np
 from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.safety.distances import distances
-from spaars_ros.safety.distances import World
 from spaars_ros.safety.joint_limits import JointLimits
+from spaars_ros.safety.world import World
 
 GAIN = 0.75
 """Share of the room that braking from the next command may use up."""

@@ -1,0 +1,143 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The robot's MJCF model with the zones that protect the arm."""
+
+import mujoco
+import numpy as np
+
+from spaars_ros.config import Box
+from spaars_ros.config import Cylinder
+from spaars_ros.config import Robot
+from spaars_ros.config import Sphere
+from spaars_ros.config import Zone
+from spaars_ros.data.schema import Array
+from spaars_ros.sim.kinematics import Kinematics
+
+TURN_ONE, TURN_TWO = [1, 2, 0], [2, 0, 1]
+"""Axes of the vector product; np.cross is ten times slower on so few rows."""
+
+PREFIX = 'spaars_keep_out_'
+"""Begins the names of zones among the model's geoms."""
+
+
+class World:
+    """
+    The robot's model together with the zones that protect the arm, moved to where one asks.
+
+    :raises ConfigError: the model lacks a joint, the tip, or a name in `collision_ignore`
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        kinematics = Kinematics(robot)
+        spec = mujoco.MjSpec.from_file(str(robot.model_path))
+        for zone in robot.keep_out:
+            if zone.protects == 'arm':
+                _add(spec, zone)
+        self.model = spec.compile()
+        self.data = mujoco.MjData(self.model)
+        self.qpos, self.dof = kinematics.qpos, kinematics.dof
+        site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, robot.tip)
+        self.tip_body = int(self.model.site_bodyid[site]) if site >= 0 else \
+            mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, robot.tip)
+        self._tip_in_body = np.asarray(robot.tip_offset)
+        if site >= 0:
+            turn = np.zeros(9)
+            mujoco.mju_quat2Mat(turn, self.model.site_quat[site])
+            self._tip_in_body = self.model.site_pos[site] + turn.reshape(3, 3) @ robot.tip_offset
+        self.tip_radius = float(np.linalg.norm(self._tip_in_body))
+        # Attributes of MjData make a new array each time; these are views of the same memory.
+        self._positions = self.data.qpos
+        self._origin = self.data.xpos[self.tip_body]
+        self._frame = self.data.xmat[self.tip_body].reshape(3, 3)
+        self._screws = self.data.cdof
+        self._centre = self.data.subtree_com[self.model.body_rootid[self.tip_body]]
+        self._jacobian = np.zeros((3, self.model.nv))
+        self._whole = np.array_equal(self.dof, np.arange(self.model.nv))
+        self._moved = True
+        self.tip = np.zeros(3)
+
+    def move(self, position: Array) -> None:
+        """Take joint positions (d,) rad; `tip` (3,) m is valid after it."""
+        self._positions[self.qpos] = position
+        mujoco.mj_kinematics(self.model, self.data)
+        self.tip = self._origin + self._frame @ self._tip_in_body
+        self._moved = True
+
+    def tip_jacobian(self) -> Array:
+        """Return d(tip)/dq (3, d) m/rad, valid until the next call."""
+        if self._moved:
+            mujoco.mj_comPos(self.model, self.data)
+            self._moved = False
+        mujoco.mj_jac(self.model, self.data, self._jacobian, None, self.tip, self.tip_body)
+        return self._jacobian if self._whole else self._jacobian[:, self.dof]
+
+    def gradients(self, lines: Array, sides: Array) -> Array:
+        """
+        Return the gradients (m, d) m/rad of m distances.
+
+        A joint with screw (omega, v) about c moves a point p along n by omega ((p - c) x n) + v n,
+        which is the same for every p on the line of p and n.
+
+        :param lines: (m, 6) of `Distance.line`
+        :param sides: (m, d) of `Distance.sides`
+        """
+        if self._moved:
+            mujoco.mj_comPos(self.model, self.data)
+            self._moved = False
+        arm, along = lines[:, :3] - self._centre, lines[:, 3:]
+        turned = arm[:, TURN_ONE] * along[:, TURN_TWO] - arm[:, TURN_TWO] * along[:, TURN_ONE]
+        screws = self._screws if self._whole else self._screws[self.dof]
+        result: Array = (turned @ screws[:, :3].T + along @ screws[:, 3:].T) * sides
+        return result
+
+    def levers(self, body: int, radius: float) -> Array:
+        """
+        Return how far (d,) a point within `radius` m of a body's origin moves a rad, at most.
+
+        The length of the chain from joint to point, whatever the joint positions.
+        """
+        model, levers, reach = self.model, np.zeros(len(self.dof)), radius
+        joints = {int(dof): index for index, dof in enumerate(self.dof)}
+        while body > 0:
+            for joint in range(model.body_jntadr[body],
+                               model.body_jntadr[body] + model.body_jntnum[body]):
+                index = joints.get(int(model.jnt_dofadr[joint]))
+                slides = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
+                if slides:
+                    reach += float(np.abs(model.jnt_range[joint]).max())
+                if index is not None:
+                    levers[index] = 1.0 if slides else \
+                        reach + float(np.linalg.norm(model.jnt_pos[joint]))
+            reach += float(np.linalg.norm(model.body_pos[body]))
+            body = int(model.body_parentid[body])
+        return levers
+
+
+def zone_name(zone: Zone) -> str:
+    """Return the name of the geom that stands for a zone."""
+    return PREFIX + zone.name
+
+
+def _add(spec: mujoco.MjSpec, zone: Zone) -> None:
+    """Add a zone to the model, as a geom that nothing collides with."""
+    if isinstance(zone, Sphere):
+        kind, size = mujoco.mjtGeom.mjGEOM_SPHERE, [zone.radius, 0.0, 0.0]
+    elif isinstance(zone, Cylinder):
+        kind, size = mujoco.mjtGeom.mjGEOM_CYLINDER, [zone.radius, zone.height / 2, 0.0]
+    else:
+        assert isinstance(zone, Box)
+        kind, size = mujoco.mjtGeom.mjGEOM_BOX, [edge / 2 for edge in zone.size]
+    spec.worldbody.add_geom(name=zone_name(zone), type=kind, size=size, pos=list(zone.centre),
+                            contype=0, conaffinity=0)
