@@ -64,6 +64,10 @@ class Clock:
         self._answers = sys.stdout
         sys.stdout = sys.stderr  # for what libraries print
         self._seconds = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Count from here: imports and the reading of data are nobody's training."""
         self._since = time.monotonic()
 
     @property

@@ -58,6 +58,7 @@ def main() -> None:
     def act(observation: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         return algorithm.predict(observation[None].astype(np.float32))[0]
 
+    clock.start()
     for update in range(1, args.offline + 1):
         algorithm.update(data.sample_transition_batch(256))
         if update % args.every == 0 and clock.done(0, act):

@@ -47,6 +47,7 @@ def main() -> None:
     clock = Clock(args)
     model = SAC('MlpPolicy', make(args.env), seed=args.seed, device='cpu',
                 policy_kwargs={'net_arch': [args.width, args.width]})
+    clock.start()
     model.learn(10**9, callback=Evaluate(clock))
 
 
