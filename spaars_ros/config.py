@@ -328,6 +328,8 @@ class Training(Strict):
                                         "the reward critic's alignment")
     align_entropy_cost: float = Field(0.0, ge=0, description='marvel: the same of the cost '
                                       "critic's; not negative: it makes uncertain actions dear")
+    setpoint: float = Field(0.7, gt=0, le=1, description='sac-lagrangian and its kin: share of '
+                            'the cost limit at which the multiplier holds the cost')
     multiplier: Literal['adaptive', 'plain', 'integral'] = Field(
         'adaptive', description='marvel: the PID that sets it; plain: fixed gains; integral: only '
         'I, as dual ascent')

@@ -350,6 +350,9 @@ def test_methods_differ_in_the_controller_alone():
     assert make('sac-pid').gains.kp > 0
     assert make('sac-lagrangian').gains.kp == 0
     assert make('sac-lagrangian').gains.ki == adaptive.ki
+    for name in ('marvel', 'sac-pid', 'sac-lagrangian'):
+        assert make(name, setpoint=0.4).gains.setpoint == 0.4
+    assert make('marvel', multiplier='plain', setpoint=0.4).gains.kp_rate == 0
 
 
 # The benchmark

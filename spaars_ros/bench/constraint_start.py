@@ -43,7 +43,8 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
 
     Leaves `start.npz` (CPQ) and `aligned.npz` (after alignment), from which Marvel and its
     ablations go online. The result is the summary of CPQ's run with `alignment`: Spearman's
-    correlation of Q with Monte-Carlo returns of the offline policy, before and after.
+    correlation of Q with Monte-Carlo returns of the offline policy, before and after; where few
+    samples are `costly` (a share), that of the cost says little, since nearly all are tied.
     """
     done = folder / 'offline.json'
     if done.exists():
@@ -73,7 +74,8 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
               'align_updates': marvel.offline_steps,
               'align_seconds': alignment['offline_seconds'],
               'alignment': {'before': before.to_json(), 'after': after.to_json(),
-                            'samples': len(sample.actions)}}
+                            'samples': len(sample.actions),
+                            'costly': float((sample.returns[:, 1] > 0.0).mean())}}
     partial = folder / 'offline.part'
     partial.write_text(json.dumps(result))
     os.replace(partial, done)

@@ -14,6 +14,7 @@
 
 """Marvel (arXiv 2412.04426): offline policy, values aligned to it, then SAC-Lagrangian online."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class Marvel(SACLagrangian):
         """See `Baseline`; raises ValueError when `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
         self.explores_uniformly = False
-        self.gains = GAINS[training.multiplier]
+        self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq: CPQ | None = None
         if training.start:

@@ -15,6 +15,7 @@
 """Soft actor-critic with a Lagrangian: from scratch the baseline, warm-started it is Marvel's."""
 
 import copy
+from dataclasses import replace
 import math
 from typing import Any
 
@@ -52,7 +53,7 @@ class SACLagrangian(Baseline):
     A time limit bootstraps, which is in the replay's discounts.
     """
 
-    gains = INTEGRAL
+    PID = INTEGRAL
 
     def __init__(self, training: Training, **sizes: Any) -> None:
         """See `Baseline`."""
@@ -64,6 +65,8 @@ class SACLagrangian(Baseline):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_entropy = nn.Parameter(torch.tensor(math.log(t.entropy) if t.entropy else -2.0))
         self.target_entropy = -float(d)
+        self.gains = replace(self.PID, setpoint=t.setpoint)
+        """Of the controller that the trainer runs."""
         self.multipliers = torch.zeros(constraints)
         self.explores_uniformly = True
         self.set_learning_rate(t.learning_rate)
@@ -163,4 +166,4 @@ class SACLagrangian(Baseline):
 class SACPID(SACLagrangian):
     """The same with a PID of fixed gains for the multiplier (Stooke et al. 2020)."""
 
-    gains = PLAIN
+    PID = PLAIN
