@@ -117,7 +117,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, when):
 
 def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):
     trainer_of(tmp_path, steps=100).run()
-    with pytest.raises(ValueError, match='kappa 0.5, now 0.75'):
+    with pytest.raises(ValueError, match='kappa 1.0, now 0.75'):
         trainer_of(tmp_path, steps=100, kappa=0.75).run()
 
 
