@@ -318,6 +318,8 @@ class Training(Strict):
     cost_limit: float = Field(20.0, ge=0, description='cpq: cost an episode, of which its '
                               'thresholds are made')
     episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
+    clone_weight: float = Field(1.0, ge=0, description='cpq: weight that holds the policy to the '
+                                'actions of the data, as in TD3+BC; 0: as published')
     cost_weight: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: factor on '
                                'costs, beside reward_scale')
     entropy: float = Field(0.001, ge=0, description='sac-lagrangian and its kin: weight of the '

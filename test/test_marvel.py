@@ -268,7 +268,7 @@ def test_cpq_gives_unsafe_states_no_value_and_pushes_up_the_cost_outside():
 def test_a_policy_that_is_safe_nowhere_is_led_down_the_cost():
     """The accident it prevents: the published objective has no gradient there."""
     cpq = make('cpq', width=32, cvae_steps=0, iql_steps=150, cost_limit=0.0, tau=0.1,
-               offline_learning_rate=5e-3)
+               offline_learning_rate=5e-3, clone_weight=0.0)
     o = torch.randn(200, N)
     before = float(cpq.policy.mode(o)[:, 0].detach().mean())
     for step in range(150):
@@ -287,6 +287,21 @@ def test_the_policy_begins_as_a_clone_of_the_data():
     o = torch.randn(200, N)
     error = (cpq.policy.mode(o) - 0.8 * torch.tanh(o[:, :D])).abs().mean()
     assert float(error.detach()) < 0.2
+
+
+def test_the_clone_weight_holds_the_policy_to_the_data():
+    means = {}
+    for weight in (0.0, 3.0):
+        cpq = make('cpq', width=32, cvae_steps=0, iql_steps=150, cost_limit=20.0, tau=0.1,
+                   offline_learning_rate=5e-3, clone_weight=weight)
+        for step in range(150):
+            batch = batch_of(step, discount=torch.zeros(B), cost=torch.zeros(B, 1))
+            batch['action'] = 0.1 * batch['action']
+            batch['reward'] = 5.0 * batch['action'][:, 0]
+            cpq.update_offline(batch, step)
+        means[weight] = float(cpq.policy.mode(torch.randn(200, N))[:, 0].detach().mean())
+    assert means[0.0] > 0.5
+    assert abs(means[3.0]) < 0.3
 
 
 def test_negative_rewards_are_counted_from_the_least():

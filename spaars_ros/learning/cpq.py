@@ -64,8 +64,9 @@ class CPQ(Baseline):
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution
         pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a) - 1[Q_c(s,a) > q] Q_c(s,a)
 
-    with q = `value_threshold`. The second term of the policy is ours, and so is that it begins as
-    a clone of the data, made beside the VAE: where nothing is safe at first, as for a policy that
+    with q = `value_threshold`, and `clone_weight` holding it to the data's actions. The second
+    term of the policy is ours, and so are that weight and that it begins as a clone of the data,
+    made beside the VAE: where nothing is safe at first, as for a policy that
     is not trained, the first term has no gradient, and nothing ever becomes safe.
 
     The indicator makes an unsafe action worth 0, which is a punishment only where rewards are
@@ -191,7 +192,11 @@ class CPQ(Baseline):
         cost = values[..., 1:].mean(0)
         safe = self._safe(cost.detach())
         objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
-        loss = self.step('policy', -objective.mean())
+        # In the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021): one weight fits all.
+        scale = objective.detach().abs().mean().clamp(min=1e-6)
+        away = ((action - batch['action']).square() / self.action_variance).mean()
+        loss = self.step('policy', self.training_file.clone_weight * away
+                         - objective.mean() / scale)
         self.critic.requires_grad_(True)
         return loss
 
