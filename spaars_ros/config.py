@@ -319,7 +319,7 @@ class Training(Strict):
                               'thresholds are made')
     episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
     clone_weight: float = Field(1.0, ge=0, description='cpq: weight that holds the policy to the '
-                                'actions of the data, as in TD3+BC; 0: as published')
+                                'safe actions of the data, as in TD3+BC; 0: as published')
     cost_weight: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: factor on '
                                'costs, beside reward_scale')
     entropy: float = Field(0.001, ge=0, description='sac-lagrangian and its kin: weight of the '

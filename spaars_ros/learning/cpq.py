@@ -64,9 +64,9 @@ class CPQ(Baseline):
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution
         pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a) - 1[Q_c(s,a) > q] Q_c(s,a)
 
-    with q = `value_threshold`, and `clone_weight` holding it to the data's actions. The second
-    term of the policy is ours, and so are that weight and that it begins as a clone of the data,
-    made beside the VAE: where nothing is safe at first, as for a policy that
+    with q = `value_threshold`, and `clone_weight` holding it to those actions of the data that
+    are safe. That weight and the second term of the policy are ours, and so is that it begins as
+    a clone of the data, made beside the VAE: where nothing is safe at first, as for a policy that
     is not trained, the first term has no gradient, and nothing ever becomes safe.
 
     The indicator makes an unsafe action worth 0, which is a punishment only where rewards are
@@ -128,8 +128,8 @@ class CPQ(Baseline):
             self.reward_floor.copy_(torch.minimum(self.reward_floor, batch['reward'].min()))
             clone = -self.policy.log_prob(batch['observation'], batch['action']).mean()
             return {'vae': self._update_vae(batch), 'clone': self.step('policy', clone)}
-        losses = self._update_critic(batch)
-        losses['policy'] = self._update_policy(batch)
+        losses, safe = self._update_critic(batch)
+        losses['policy'] = self._update_policy(batch, safe)
         self.updates += 1
         return losses
 
@@ -150,7 +150,8 @@ class CPQ(Baseline):
         """Return 1 where every constraint's value (..., C) is within the threshold."""
         return (cost <= self.threshold).all(-1).float()
 
-    def _update_critic(self, batch: Batch) -> dict[str, float]:
+    def _update_critic(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
+        """Return losses, and (B) 1 where the data's own action is safe."""
         t = self.training_file
         o, a, discount = batch['observation'], batch['action'], batch['discount']
         with torch.no_grad():
@@ -164,7 +165,8 @@ class CPQ(Baseline):
             outside_o, outside_a = self._outside(o)
         penalty = self.log_penalty.clamp(*LOG_PENALTY).exp().detach()
         short = MARGIN * self.threshold - self.critic(outside_o, outside_a)[..., 1:]
-        error = (self.critic(o, a) - y).square().mean(1).sum(-1)
+        values = self.critic(o, a)
+        error = (values - y).square().mean(1).sum(-1)
         pushed = functional.relu(short).mean((1, 2))
         critic = self.step('critic', (error + penalty * pushed).sum())
         polyak(self.target, self.critic, t.tau)
@@ -172,7 +174,8 @@ class CPQ(Baseline):
         self.step('penalty', -self.log_penalty.exp() * short.detach().mean())
         with torch.no_grad():
             self.log_penalty.clamp_(*LOG_PENALTY)
-        return {'critic': critic / self.critic.heads, 'penalty': float(penalty)}
+        safe = self._safe(values[..., 1:].detach().mean(0))
+        return {'critic': critic / self.critic.heads, 'penalty': float(penalty)}, safe
 
     def _outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
         """Return states and actions of the policy that are the least like the data's."""
@@ -184,7 +187,7 @@ class CPQ(Baseline):
         chosen = self.divergence(repeated, actions).topk(count).indices
         return repeated[chosen], actions[chosen]
 
-    def _update_policy(self, batch: Batch) -> float:
+    def _update_policy(self, batch: Batch, data_safe: Tensor) -> float:
         o = batch['observation']
         action, _ = self.policy.sample(o)
         self.critic.requires_grad_(False)
@@ -194,8 +197,8 @@ class CPQ(Baseline):
         objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
         # In the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021): one weight fits all.
         scale = objective.detach().abs().mean().clamp(min=1e-6)
-        away = ((action - batch['action']).square() / self.action_variance).mean()
-        loss = self.step('policy', self.training_file.clone_weight * away
+        away = ((action - batch['action']).square() / self.action_variance).mean(-1)
+        loss = self.step('policy', self.training_file.clone_weight * (data_safe * away).mean()
                          - objective.mean() / scale)
         self.critic.requires_grad_(True)
         return loss
