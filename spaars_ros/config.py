@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Robot, task and training files: read from YAML, checked field by field."""
+"""Robot and task files: read from YAML, checked field by field."""
 
 from pathlib import Path
 import sys
@@ -230,117 +230,8 @@ class TaskSettings(Strict):
     hold: int = Field(10, ge=1, description='ticks at the end of the episode within tolerance')
 
 
-class Training(Strict):
-    """A training file: the algorithm and every constant that it uses."""
-
-    algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas', 'marvel', 'cpq',
-                       'sac-lagrangian', 'sac-pid'] = Field(
-        'spaars', description='what is learned; the robot runs spaars, the others are baselines '
-        'of `spaars train`')
-    mode: Literal['gated', 'latent-only', 'raw-only', 'hard-switch'] = Field(
-        'gated', description='gated: SPAARS; the others are its ablations (hard-switch: raw '
-        'everywhere after the hand-over)')
-    demonstrations: str = Field(
-        'package://spaars_ros/data/demonstrations/panda_reach.h5',
-        description='HDF5 data set, or package://<python package>/<path>')
-
-    width: int = Field(128, ge=8, description='units of every hidden layer')
-    heads: int = Field(4, ge=2, description='critic heads')
-    latent_dim: int = Field(4, ge=1, description='k; the variance argument wants k <= d')
-    latent_bound: float = Field(2.0, gt=0, description='|z| <= bound')
-    batch: int = Field(128, ge=2, description='transitions an update, half of them offline')
-    learning_rate: float = Field(3e-4, gt=0, description='Adam, online')
-    offline_learning_rate: float = Field(1e-3, gt=0, description='Adam, offline')
-    gamma: float = Field(0.97, ge=0, lt=1, description='discount a tick')
-    n_step: int = Field(3, ge=1, description='steps of the return before it bootstraps')
-    tau: float = Field(0.005, gt=0, le=1, description='Polyak rate of the target critic')
-    reward_scale: float = Field(0.2, gt=0, description='on rewards and costs alike')
-
-    shaping: float = Field(20.0, ge=0, description='weight of the potential of the task '
-                           'in potential-based shaping; 0 for none')
-
-    relabel: float = Field(0.5, ge=0, le=1, description='share of transitions with hindsight '
-                           'goals, from value pre-alignment on; not for CVAE, IQL and BC')
-
-    cvae_steps: int = Field(6000, ge=0, description='offline updates of the CVAE')
-    kl_weight: float = Field(0.05, ge=0, description='on the mean KL, against the mean squared '
-                             'error in units of the action variance')
-    iql_steps: int = Field(5000, ge=0, description='offline updates of IQL, AWR and BC')
-    expectile: float = Field(0.7, gt=0.5, lt=1, description='IQL')
-    temperature: float = Field(3.0, ge=0, description='AWR inverse temperature')
-    align_steps: int = Field(3000, ge=0, description='offline value pre-alignment: the critic '
-                             'evaluates the pretrained policy')
-
-    utd: float = Field(2.0, ge=0, description='updates an environment step')
-    warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
-    critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '
-                              'only the critic learns')
-    min_latent_steps: int = Field(1500, ge=0, description='environment steps before hand-over')
-    max_latent_steps: int = Field(3000, ge=0, description='hand-over at the latest, once the BC '
-                                  'bound holds')
-    plateau_window: int = Field(250, ge=1, description='environment steps a window')
-    plateau_tolerance: float = Field(0.05, gt=0, description='relative change of novelty')
-    plateau_windows: int = Field(2, ge=1, description='calm windows running')
-    plateau: bool = Field(True, description='hand over at the plateau of novelty; false: after '
-                          'max_latent_steps')
-    bc_bound: float = Field(0.15, gt=0, description='|raw - decoded| that hand-over needs')
-    concurrent_bc: bool = Field(True, description='raw imitates the decoder in the latent phase; '
-                                'false: it stays as cloned from the data, and hand-over does not '
-                                'ask for bc_bound')
-    gate_tolerance: float = Field(2.0, gt=0, description='the gate shuts while the TD error after '
-                                  'raw actions is this many times that after latent ones')
-    kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
-    explore_kappa: float | None = Field(None, description='`spaars train`: kappa of the gate '
-                                        'while exploring; negative is optimistic, so that raw '
-                                        'actions are tried where the heads disagree; null: as '
-                                        'kappa. The robot always takes kappa')
-    actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
-                               'deviations of the heads below their mean')
-    min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')
-    trust_start: float = Field(0.1, gt=0, description='raw within +- this of the decoder ...')
-    trust_end: float = Field(0.5, gt=0, description='... growing to this')
-    trust_steps: int = Field(4000, ge=1, description='environment steps of the growth')
-    trust_backoff: float = Field(1.0, gt=0, le=1, description='factor on the trust ball after an '
-                                 'episode that shut the gate; 1 leaves it to grow')
-    explore_latent: float = Field(0.3, ge=0, description='std of the latent noise')
-    explore_raw: float = Field(0.1, ge=0, description='std of the raw noise')
-    explore_raw_end: float = Field(0.04, ge=0, description='std of the raw noise once the trust '
-                                   'ball has grown')
-    explore_correlation: float = Field(0.8, ge=0, lt=1, description='of the noise from tick to '
-                                       'tick; white noise hardly moves an arm')
-    policy_delay: int = Field(1, ge=1, description='critic updates a policy update')
-    anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
-                          'pretrained one')
-    raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
-
-    start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
-                       'the offline phase')
-    cost_limit: float = Field(20.0, ge=0, description='cpq: cost an episode, of which its '
-                              'thresholds are made')
-    episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
-    clone_weight: float = Field(1.0, ge=0, description='cpq: weight that holds the policy to the '
-                                'safe actions of the data, as in TD3+BC; 0: as published')
-    cost_weight: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: factor on '
-                               'costs, beside reward_scale')
-    entropy: float = Field(0.001, ge=0, description='sac-lagrangian and its kin: weight of the '
-                           'entropy; 0: tuned so that the entropy is -d')
-    actor_rate: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: learning rate '
-                              "of the policy, as a multiple of the critic's")
-    align_entropy_reward: float = Field(0.0, ge=0, description='marvel: weight of the entropy in '
-                                        "the reward critic's alignment")
-    align_entropy_cost: float = Field(0.0, ge=0, description='marvel: the same of the cost '
-                                      "critic's; not negative: it makes uncertain actions dear")
-    setpoint: float = Field(0.7, gt=0, le=1, description='sac-lagrangian and its kin: share of '
-                            'the cost limit at which the multiplier holds the cost')
-    multiplier: Literal['adaptive', 'plain', 'integral'] = Field(
-        'adaptive', description='marvel: the PID that sets it; plain: fixed gains; integral: only '
-        'I, as dual ascent')
-
-    push_every: int = Field(100, ge=1, description='environment steps between bundles')
-    checkpoint_every: int = Field(2500, ge=1, description='environment steps')
-
-
-def _flatten(error: ValidationError) -> str:
+def flatten(error: ValidationError) -> str:
+    """Return a validation error as one line that names fields and values."""
     lines = []
     for item in error.errors():
         where = '.'.join(str(part) for part in item['loc']) or 'file'
@@ -368,7 +259,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _find(name: str, kind: str) -> Path:
+def find_file(name: str, kind: str) -> Path:
     """Return a file given by path, or by name among those that ship with the package."""
     path = Path(name)
     if path.is_file() or path.suffix in ('.yaml', '.yml') and path.parent != Path('.'):
@@ -382,28 +273,18 @@ def _find(name: str, kind: str) -> Path:
 
 def load_robot(name: str = 'panda') -> Robot:
     """Read a robot file by path, or by name from `config/robot/`; raises ConfigError."""
-    path = _find(str(name), 'robot')
+    path = find_file(str(name), 'robot')
     content = read_yaml(path)
     try:
         return Robot(**{**content, 'source': str(path.resolve())})
     except ValidationError as error:
-        raise ConfigError(f'{path}: {_flatten(error)}') from None
+        raise ConfigError(f'{path}: {flatten(error)}') from None
 
 
 def load_task(name: str = 'reach') -> TaskSettings:
     """Read a task file by path, or by name from `config/task/`; raises ConfigError."""
-    path = _find(str(name), 'task')
+    path = find_file(str(name), 'task')
     try:
         return TaskSettings(**read_yaml(path))
     except ValidationError as error:
-        raise ConfigError(f'{path}: {_flatten(error)}') from None
-
-
-def load_training(name: str = 'spaars', **overrides: Any) -> Training:
-    """Read a training file by path, or by name from `config/training/`; overrides win."""
-    path = _find(str(name), 'training')
-    given = {key: value for key, value in overrides.items() if value is not None}
-    try:
-        return Training(**{**read_yaml(path), **given})
-    except ValidationError as error:
-        raise ConfigError(f'{path}: {_flatten(error)}') from None
+        raise ConfigError(f'{path}: {flatten(error)}') from None

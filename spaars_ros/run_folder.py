@@ -30,8 +30,6 @@ import yaml
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import read_messages
 from spaars_ros.data.recorder import read_steps
@@ -46,6 +44,8 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
+from spaars_ros.training_file import Training
 
 OTHERS_WRITE = 0o022
 """Permissions that files of a run never have."""

@@ -35,7 +35,6 @@ from std_srvs.srv import Trigger
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.schema import RobotState
 from spaars_ros.learning.finetuner import untrained_bundle
 from spaars_ros.nodes.policy_server import PolicyServer
@@ -48,6 +47,7 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 OK = TransitionCallbackReturn.SUCCESS
 DOMAINS = itertools.cycle(range(40, 50))

@@ -22,12 +22,12 @@ import yaml
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.dataset import save_dataset
 from spaars_ros.learning.pretrain import pretrain
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.sim.operator import collect
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 TRAINING: dict[str, Any] = {
     'width': 16, 'heads': 2, 'latent_dim': 3, 'batch': 32, 'cvae_steps': 40, 'iql_steps': 40,

@@ -42,7 +42,6 @@ from typer.testing import CliRunner
 from spaars_ros.cli import app
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.learning.finetuner import untrained_bundle
 from spaars_ros.nodes.learner import LearnerNode
 from spaars_ros.policy.bundle import Bundle
@@ -65,6 +64,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 pytestmark = pytest.mark.timeout(120)
 pytest_plugins = ['server_rig']

@@ -50,7 +50,6 @@ from std_msgs.msg import MultiArrayLayout
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data import cdr
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import RecorderError
@@ -79,6 +78,7 @@ from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import step_schema
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 LONG = bool(os.environ.get('SPAARS_LONG'))
 pytestmark = pytest.mark.timeout(3600 if LONG else 120)

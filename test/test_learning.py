@@ -20,7 +20,6 @@ import torch
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.learning.agent import SpaarsAgent
@@ -37,6 +36,7 @@ from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 SMALL = {'width': 16, 'heads': 2, 'batch': 32, 'cvae_steps': 30, 'iql_steps': 30,
          'align_steps': 20, 'warmup_steps': 40, 'critic_steps': 20, 'min_latent_steps': 80,

@@ -29,7 +29,6 @@ from spaars_ros.bench.constraints import run
 from spaars_ros.bench.peer_environments import FOLDER
 from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import python_of
-from spaars_ros.config import load_training
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.alignment import discounted_windows
 from spaars_ros.learning.alignment import soft_targets
@@ -39,6 +38,7 @@ from spaars_ros.learning.replay import Normaliser
 from spaars_ros.sim.safe_drivers import drive
 from spaars_ros.sim.safe_tasks import SafeTaskEnv
 from spaars_ros.sim.safe_tasks import SafeTaskError
+from spaars_ros.training_file import load_training
 
 N, D, B = 3, 2, 64
 SMALL = {'width': 16, 'heads': 2, 'batch': B, 'cvae_steps': 4, 'iql_steps': 6, 'align_steps': 3,

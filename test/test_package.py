@@ -36,8 +36,8 @@ from spaars_ros.config import load_robot
 from spaars_ros.config import Robot
 from spaars_ros.config import share_directory
 from spaars_ros.config import TaskSettings
-from spaars_ros.config import Training
 from spaars_ros.sim.arm import Arm
+from spaars_ros.training_file import Training
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGING = ('run', 'constraints.txt', 'setup.py', 'setup.cfg')

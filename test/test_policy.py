@@ -22,7 +22,6 @@ import pytest
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.finetuner import untrained_bundle
@@ -38,6 +37,7 @@ from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 
 @pytest.fixture(scope='module')

@@ -234,9 +234,9 @@ def test_the_same_seed_gives_the_same_demonstrations(robot, settings):
 
 
 def test_the_demonstrations_that_ship_come_from_the_command_that_they_name(robot, settings, task):
-    from spaars_ros.config import load_training
     from spaars_ros.data.dataset import load_dataset
     from spaars_ros.resources import resolve
+    from spaars_ros.training_file import load_training
     shipped = load_dataset(resolve(load_training('spaars').demonstrations), robot, task)
     assert shipped.attributes['source'] == (
         'spaars collect panda_reach.h5 --episodes 150 --seed 0 --robot panda --task reach')

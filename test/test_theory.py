@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 
 from spaars_ros.bench.theory import gaussian_ratios
 from spaars_ros.cli import app
-from spaars_ros.config import load_training
 from spaars_ros.learning import theory
 from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.training_file import load_training
 
 
 @pytest.fixture

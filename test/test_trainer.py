@@ -20,7 +20,6 @@ import numpy as np
 import pytest
 import torch
 
-from spaars_ros.config import load_training
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.learning.algorithms import make_algorithm
@@ -30,6 +29,7 @@ from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.trainer import Trainer
+from spaars_ros.training_file import load_training
 
 SMALL = {
     'width': 32, 'heads': 2, 'batch': 64, 'latent_dim': 1, 'cvae_steps': 150, 'iql_steps': 300,

@@ -28,8 +28,6 @@ from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.transitions import load_transitions
@@ -41,6 +39,8 @@ from spaars_ros.sim.safe_drivers import drive
 from spaars_ros.sim.safe_tasks import SAFE_TASKS
 from spaars_ros.sim.safe_tasks import SafeTaskEnv
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
+from spaars_ros.training_file import Training
 
 REACH: dict[str, Any] = {
     'gamma': 0.97, 'n_step': 3, 'reward_scale': 0.2, 'cost_weight': 1.0, 'shaping': 20.0,

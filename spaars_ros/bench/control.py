@@ -34,7 +34,6 @@ import yaml
 from spaars_ros.bench.generator import LoadGenerator
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.config import Robot
 from spaars_ros.config import TaskSettings
 from spaars_ros.data.dataset import load_dataset
@@ -55,6 +54,7 @@ from spaars_ros.ros.lifecycle_client import LifecycleClient
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 BRINGUP_TIMEOUT = 60.0  # s, for one node
 SETTLE = 1.0  # s after the start that are not counted

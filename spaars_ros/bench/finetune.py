@@ -28,9 +28,9 @@ import numpy as np
 from spaars_ros import __version__
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 WINDOW = 40
 """Episodes over which success must not fall below the pretrained policy's."""

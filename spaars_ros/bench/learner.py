@@ -34,12 +34,12 @@ from spaars_ros.bench.peer_environments import how_to_make
 from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.bench.peer_environments import SCRIPTS
-from spaars_ros.config import load_training
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.training_file import load_training
 
 PEERS = {'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
 OBSERVATION, ACTION = 11, 3

@@ -30,8 +30,8 @@ import numpy as np
 from spaars_ros import __version__
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.training_file import load_training
 
 REACH = 'reach'
 """The arm task; every method gets its demonstrations, shaping and hindsight goals alike."""

@@ -24,9 +24,9 @@ import numpy as np
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.schema import Array
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 WINDOW = 10
 """Episodes whose mean cost is compared with the limit."""

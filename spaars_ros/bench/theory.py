@@ -85,7 +85,6 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
 
     from spaars_ros.config import load_robot
     from spaars_ros.config import load_task
-    from spaars_ros.config import load_training
     from spaars_ros.data.dataset import load_dataset
     from spaars_ros.learning import theory
     from spaars_ros.learning.checkpoint import unpack
@@ -97,6 +96,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
     from spaars_ros.sim.evaluate import EVALUATION_SEED
     from spaars_ros.sim.evaluate import Rollouts
     from spaars_ros.sim.tasks import ReachTask
+    from spaars_ros.training_file import load_training
 
     robot, training = load_robot(), load_training(training_name)
     task = ReachTask(robot, load_task())

@@ -38,9 +38,9 @@ from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import PINS
 from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.bench.peer_environments import SCRIPTS
-from spaars_ros.config import load_training
 from spaars_ros.config import PACKAGE
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.training_file import load_training
 
 REFERENCES = {REACH: -40.0, 'Hopper-v5': 2000.0}
 """Mean returns to reach; on the arm about 70 % of the targets are held at -40."""

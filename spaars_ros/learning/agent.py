@@ -23,7 +23,6 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from spaars_ros.config import Training
 from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import BoundedPolicy
@@ -34,6 +33,7 @@ from spaars_ros.learning.networks import MLP
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.rnd import RND
+from spaars_ros.training_file import Training
 
 LARGEST = math.log(100.0)
 """Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs

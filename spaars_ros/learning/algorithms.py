@@ -16,7 +16,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Algorithm
 from spaars_ros.learning.bc import BehaviourCloning
 from spaars_ros.learning.cpq import CPQ
@@ -29,6 +28,7 @@ from spaars_ros.learning.sac import SAC
 from spaars_ros.learning.sac_lagrangian import SACLagrangian
 from spaars_ros.learning.sac_lagrangian import SACPID
 from spaars_ros.learning.spaars import Spaars
+from spaars_ros.training_file import Training
 
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS,

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.training_file import Training
 
 
 class Baseline(Learner):

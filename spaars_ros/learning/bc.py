@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.baseline import Baseline
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.replay import Batch
+from spaars_ros.training_file import Training
 
 
 class BehaviourCloning(Baseline):

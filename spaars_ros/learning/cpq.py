@@ -25,7 +25,6 @@ from torch import nn
 from torch import Tensor
 import torch.nn.functional as functional
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.alignment import policy_action
@@ -37,6 +36,7 @@ from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Batch
+from spaars_ros.training_file import Training
 
 POLICY_RATE = 0.3
 """Learning rate of the policy, in that of the critics; sourced is 0.1, for 100,000 updates."""

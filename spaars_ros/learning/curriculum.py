@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from spaars_ros.config import Training
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
+from spaars_ros.training_file import Training
 
 PHASES = ('warm-up', 'latent', 'gated')
 

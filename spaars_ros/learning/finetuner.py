@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.config import Robot
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
@@ -41,6 +40,7 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.safety.costs import intervention_costs
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.config import Training
 from spaars_ros.learning.agent import LARGEST
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
@@ -31,6 +30,7 @@ from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import MLP
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
+from spaars_ros.training_file import Training
 
 
 class IQL(Baseline):

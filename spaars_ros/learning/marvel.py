@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
-from spaars_ros.config import Training
 from spaars_ros.learning.cpq import CPQ
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.sac_lagrangian import ADAPTIVE
 from spaars_ros.learning.sac_lagrangian import INTEGRAL
 from spaars_ros.learning.sac_lagrangian import PLAIN
 from spaars_ros.learning.sac_lagrangian import SACLagrangian
+from spaars_ros.training_file import Training
 
 GAINS = {'adaptive': ADAPTIVE, 'plain': PLAIN, 'integral': INTEGRAL}
 

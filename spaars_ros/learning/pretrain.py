@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from spaars_ros.config import Robot
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
@@ -29,6 +28,7 @@ from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.spaars import Spaars
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import Training
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with stage, updates done, updates in all, losses."""

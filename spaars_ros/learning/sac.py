@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.baseline import Baseline
@@ -30,6 +29,7 @@ from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Batch
+from spaars_ros.training_file import Training
 
 
 class SAC(Baseline):

@@ -24,7 +24,6 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from spaars_ros.config import Training
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.alignment import policy_action
@@ -36,6 +35,7 @@ from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Batch
 from spaars_ros.safety.lagrangian import PIDGains
+from spaars_ros.training_file import Training
 
 INTEGRAL = PIDGains(kp=0.0, kd=0.0, rate=0.0)
 """Dual ascent: lambda is the sum of the excesses so far."""

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from spaars_ros.config import Training
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.algorithm import Array
@@ -29,6 +28,7 @@ from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.training_file import Training
 
 
 class Spaars:

@@ -28,7 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
@@ -41,6 +40,7 @@ from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.replay import replay_of_transitions
 from spaars_ros.safety.lagrangian import AdaptivePID
+from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
 

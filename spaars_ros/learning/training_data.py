@@ -17,13 +17,13 @@ import gymnasium
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import Training
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.resources import resolve
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.training_file import Training
 
 REACH = 'SpaarsReach-v0'
 

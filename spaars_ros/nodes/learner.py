@@ -30,7 +30,6 @@ import torch
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.config import load_training
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import TransitionRecorder
@@ -55,6 +54,7 @@ from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import load_training
 
 NICENESS = 5
 BEAT = 0.25
