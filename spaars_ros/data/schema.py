@@ -74,8 +74,9 @@ class StepSchema:
         widths = {
             'sequence': 1, 'episode': 1, 'index': 1, 'stamp': 1, 'flag': 1, 'mode': 1,
             'gate': 1, 'margin': 1, 'intervention': 1, 'bundle_version': 1, 'lost_ticks': 1,
-            'latency': 1, 'observation': observation, 'latent': latent, 'latent_action': action,
-            'raw_action': action, 'asked_action': action, 'action': action, 'effort': action,
+            'latency': 1, 'skill_step': 1, 'observation': observation, 'latent': latent,
+            'latent_action': action, 'raw_action': action, 'asked_action': action,
+            'action': action, 'effort': action,
         }
         self.fields: dict[str, slice] = {}
         offset = 0

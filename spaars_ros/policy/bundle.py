@@ -57,6 +57,7 @@ MAX_DETAIL = 400
 SIGNATURE = 'signature'
 SIGNATURE_BYTES = 64
 MAX_DIMENSION = 100_000
+MAX_SKILL = 1000
 MAX_VERSION = 2**53
 """Versions travel as float64."""
 
@@ -103,6 +104,10 @@ class Manifest(BaseModel):
     observation_mean: list[float]
     observation_std: list[float]
     latent_bound: float = Field(gt=0)
+    skill_length: int = Field(1, ge=1, le=MAX_SKILL, description='ticks that a latent action is '
+                              'held: H of skills, 1 where every tick has its own')
+    decoder: str = Field('', max_length=64, description='digest of the decoder: a skill goes on '
+                         'through a swap only where it means the same')
     mode: str = Field('gated', pattern='^(gated|latent-only|raw-only)$')
     gate_open: bool = Field(False, description='raw actions allowed where the gate fires')
     margin: float = Field(0.0, ge=0, description='advantage that raw has to exceed')
@@ -131,7 +136,8 @@ class Bundle:
     :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy
         and critic in one call
     :param canaries: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
-        `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C)
+        `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C);
+        with skills also the inputs `skill` (m, k) and `fresh` (m, 1), 1 or 0, both of them there
     :param extras: parts that the server ignores, such as the learner's tensors
     """
 

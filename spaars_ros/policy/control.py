@@ -30,6 +30,7 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.policy.runtime import Decision
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.policy.skill_state import SkillState
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
 
@@ -93,18 +94,23 @@ class ControlLoop:
         self.goal = np.zeros(3)
         self.lost_ticks = 0
         self.latency = 0.0
-        self.decided: tuple[Array, Decision] | None = None
-        """Observation and decision of the newest tick that made one; the reader empties it."""
+        self.decided: tuple[Array, Decision, NDArray[np.float32] | None] | None = None
+        """
+        Observation, decision and the skill it was made in (None: it began one) of the newest
+        tick that made a decision; the reader empties it.
+        """
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim)
         self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
         self._rng = np.random.default_rng(seed)
         self._noise = np.zeros(m.latent_dim + m.action_dim)
+        self.skill = SkillState(m)
 
     def swap(self, runtime: PolicyRuntime) -> None:
-        """Decide with another bundle from the next tick on."""
+        """Decide with another bundle from the next tick on; see `SkillState.swap`."""
         self.runtime = runtime
+        self.skill.swap(runtime.manifest)
 
     def begin(self, state: RobotState) -> None:
         """Start the next episode from where the arm is."""
@@ -113,6 +119,7 @@ class ControlLoop:
         self.goal = self.task.sample_goal(np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
+        self.skill.restart()
 
     def tick(self, state: RobotState) -> Tick:
         """Decide for a state; a stop comes back in the tick, with a braking command."""
@@ -130,25 +137,32 @@ class ControlLoop:
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
         kept = m.exploration.correlation if self.index else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
-        decision = self.runtime.decide(observation, self._noise if self.explore else None)
-        self.decided = observation, decision
+        held = self.skill.held
+        decision = self.runtime.decide(observation, self._noise if self.explore else None, held)
+        self.decided = observation, decision, held
+        skill_step = self.skill.took(decision.latent)
         filtered = self.filter.apply(decision.action * self._scale, state)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
             mode=decision.mode, gate=decision.gate,
             margin=decision.margin, intervention=filtered.intervention, latent=decision.latent,
-            latent_action=decision.latent_action, raw_action=decision.raw_action,
-            asked_action=decision.action, action=filtered.command / self._scale)
+            skill_step=skill_step, latent_action=decision.latent_action,
+            raw_action=decision.raw_action, asked_action=decision.action,
+            action=filtered.command / self._scale)
         self.index += 1
+        if filtered.stop is not None:
+            self.skill.restart()
         return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
 
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
+        self.skill.restart()
         observation = np.nan_to_num(self.task.observation(state, self.goal))
         return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
 
     def _close(self, state: RobotState, observation: Array, flag: Flag,
                stop: Stop | None) -> Tick:
+        self.skill.restart()
         record = self._recorded(state, observation, flag=flag, mode=Mode.NONE)
         return Tick(self.filter.brake().command, True, stop, record)
 

@@ -103,32 +103,46 @@ class PolicyRuntime:
         self._gate = AdvantageGate(m.margin, m.kappa, np.asarray(m.multipliers, dtype=np.float64))
         self._trust = np.array([m.trust], dtype=np.float32)
         self._still = np.zeros((1, m.latent_dim), dtype=np.float32)
+        self._fresh = np.ones((1, 1), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
 
     def normalise(self, observation: Array) -> NDArray[np.float32]:
         """Return observations (..., n) as the graphs take them."""
         scaled = (observation - self._mean) / self._std
         return np.clip(scaled, -OBSERVATION_CLIP, OBSERVATION_CLIP).astype(np.float32)
 
-    def run(self, observation: NDArray[np.float32],
-            noise: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Return `OUTPUTS` for normalised observations (B, n) and latent noise (B, k)."""
-        values = self._session.run(OUTPUTS, {'observation': observation, 'noise': noise,
-                                             'trust': self._trust})
-        return dict(zip(OUTPUTS, values))
+    def run(self, observation: NDArray[np.float32], noise: NDArray[np.float32],
+            skill: NDArray[np.float32] | None = None,
+            fresh: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
+        """
+        Return `OUTPUTS` for normalised observations (B, n) and latent noise (B, k).
 
-    def decide(self, observation: Array, noise: Array | None = None) -> Decision:
+        :param skill: (B, k) in effect, for a bundle with skills
+        :param fresh: (B, 1), 1 where a new skill begins instead, for a bundle with skills
+        """
+        inputs = {'observation': observation, 'noise': noise, 'trust': self._trust}
+        if skill is not None and fresh is not None:
+            inputs.update(skill=skill, fresh=fresh)
+        return dict(zip(OUTPUTS, self._session.run(OUTPUTS, inputs)))
+
+    def decide(self, observation: Array, noise: Array | None = None,
+               skill: NDArray[np.float32] | None = None) -> Decision:
         """
         Return what to do in one state.
 
         :param observation: (n,) physical units
         :param noise: (k + d,) standard normal exploration noise, latent part first; None for
-            the policy's mode. The gate always compares modes.
+            the policy's mode. The gate always compares modes; inside a skill, the decoder's
+            action for that skill with the raw one.
+        :param skill: (k,) in effect, None where a new one begins; without skills every tick
+            begins one
         """
         m = self.manifest
         shift = self._still
         if noise is not None:
             shift = (m.exploration.latent * noise[None, :m.latent_dim]).astype(np.float32)
-        out = self.run(self.normalise(observation)[None], shift)
+        held = () if m.skill_length == 1 else (self._still, self._fresh[0]) if skill is None \
+            else (skill[None], self._fresh[1])
+        out = self.run(self.normalise(observation)[None], shift, *held)
         gate = self._gate.advantage(out['q_raw'][0], out['q_latent'][0])
         if m.mode == 'raw-only':
             mode = Mode.RAW
@@ -138,7 +152,8 @@ class PolicyRuntime:
             mode = Mode.LATENT
         raw = out['raw_action'][0]
         if mode is Mode.RAW:
-            action, latent = raw, out['latent'][0]
+            # A skill goes on below the raw actions, as it was begun.
+            action, latent = raw, out['latent' if m.skill_length == 1 else 'explored_latent'][0]
             if noise is not None:
                 action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
         else:
@@ -189,14 +204,22 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
     canaries = bundle.canaries
     expected_shapes = {'observation': (m.observation_dim,), 'latent': (m.latent_dim,),
                        'latent_action': (m.action_dim,), 'raw_action': (m.action_dim,)}
+    if m.skill_length > 1:
+        expected_shapes.update(skill=(m.latent_dim,), fresh=(1,))
     for name, shape in expected_shapes.items():
         if name not in canaries or canaries[name].ndim != 2 or len(canaries[name]) == 0 \
                 or canaries[name].shape[1:] != shape:
             found = canaries[name].shape if name in canaries else 'nothing'
             raise BundleError('wrong_shape', f'canary {name}: {found}, expected (m, {shape[0]})')
     o = runtime.normalise(canaries['observation'].astype(np.float64))
+    skills = []
+    if m.skill_length > 1:
+        skills = [canaries[name].astype(np.float32) for name in ('skill', 'fresh')]
+        if set(skills[1].flat) != {0.0, 1.0}:
+            raise BundleError('wrong_shape', 'canary fresh: has to have both 0 and 1, a skill '
+                                             'that is held and one that begins')
     try:
-        got = runtime.run(o, np.zeros((len(o), m.latent_dim), np.float32))
+        got = runtime.run(o, np.zeros((len(o), m.latent_dim), np.float32), *skills)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises several unrelated kinds
         raise BundleError('wrong_shape', f'{error}'.splitlines()[0]) from None
     if got['q_latent'].ndim != 3 or got['q_latent'].shape[2] != 1 + len(robot.constraints) \

@@ -70,18 +70,21 @@ class Shadow:
         return float(np.quantile(self._distances, QUANTILE, method='lower')) \
             if self._distances else 0.0
 
-    def observe(self, observation: Array, running: Decision) -> bool:
+    def observe(self, observation: Array, running: Decision,
+                skill: NDArray[np.float32] | None = None) -> bool:
         """
         Decide for a tick's observation and compare; return whether the trial is passed.
 
         :param observation: (n,) physical units
         :param running: what the running policy decided for it
+        :param skill: (k,) that the running policy was in, None where it began one: the candidate
+            is asked the same, or the two would differ by where their skills begin
         :raises BundleError: shadow_failed, shadow_not_finite or shadow_out_of_bounds at once,
             shadow_diverged or shadow_slow after the last tick
         """
         begin = time.perf_counter()
         try:
-            decision = self.candidate.decide(observation)
+            decision = self.candidate.decide(observation, skill=skill)
         except Exception as error:  # of a trial: it may not touch the tick that it runs beside
             raise BundleError('shadow_failed', f'{type(error).__name__}: {error}') from None
         self._seconds.append(time.perf_counter() - begin)

@@ -1,0 +1,70 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which skill the robot is in, and how far: of the control loop, not of a bundle."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.policy.bundle import Manifest
+
+
+class SkillState:
+    """
+    The skill in effect and the step within it.
+
+    A skill is a latent action that is held for H = `skill_length` ticks (SUPE; algorithms.md 2).
+    Its clock goes on while the gate takes raw actions (algorithms.md 1.2, reconstructed). It
+    belongs to the control loop, so that a bundle that takes over in the middle of a skill goes
+    on with it; `restart` ends it, after an episode, a stop and a reset.
+
+    :param manifest: of the bundle that decides; with a `skill_length` of 1 nothing is ever held
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.step = 0
+        """0-based, of the next decision; 0 where that begins a new skill."""
+        self._skill: NDArray[np.float32] | None = None
+
+    @property
+    def held(self) -> NDArray[np.float32] | None:
+        """Return the skill (k,) of the next decision, None where that begins a new one."""
+        return self._skill
+
+    def took(self, skill: NDArray[np.float32]) -> int:
+        """Take the skill (k,) of a decision; return the decision's step within it."""
+        step = self.step
+        self.step = (step + 1) % self.manifest.skill_length
+        self._skill = skill if self.step else None
+        return step
+
+    def restart(self) -> None:
+        """Begin a new skill with the next decision."""
+        self.step = 0
+        self._skill = None
+
+    def swap(self, manifest: Manifest) -> None:
+        """
+        Go on under another bundle, with the skill where it means the same there.
+
+        It does when algorithm, latent dimension and skill length are the same and so is the
+        decoder, by its digest; a manifest without a digest says nothing of its decoder. Otherwise
+        a new skill begins with the next decision.
+        """
+        old, self.manifest = self.manifest, manifest
+        same = all(getattr(old, name) == getattr(manifest, name)
+                   for name in ('algorithm', 'latent_dim', 'skill_length', 'decoder'))
+        if not same or not manifest.decoder:
+            self.restart()
