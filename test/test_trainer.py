@@ -29,6 +29,8 @@ from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.trainer import Trainer
+from spaars_ros.learning.training_data import find_data
+from spaars_ros.learning.training_data import REACH
 from spaars_ros.training_file import load_training
 
 SMALL = {
@@ -121,6 +123,21 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):
         trainer_of(tmp_path, steps=100, kappa=0.75).run()
 
 
+def test_a_key_younger_than_the_checkpoint_had_its_default(tmp_path):
+    trainer = trainer_of(tmp_path, algorithm='sac', data=False, steps=100)
+    trainer.run()
+    path = tmp_path / 'checkpoint.npz'
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    state = json.loads(arrays['state'].tobytes())
+    del state['training']['explore_kappa'], state['training']['setpoint']
+    arrays['state'] = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    np.savez(path, **arrays)
+    assert trainer_of(tmp_path, algorithm='sac', data=False, steps=120).run()['steps'] == 120
+    with pytest.raises(ValueError, match='setpoint 0.7, now 0.5'):
+        trainer_of(tmp_path, algorithm='sac', data=False, steps=120, setpoint=0.5).run()
+
+
 @pytest.mark.parametrize(('changes', 'raw'), [
     ({'mode': 'latent-only'}, False), ({'mode': 'raw-only'}, True),
     ({'mode': 'hard-switch', 'plateau': False}, True)])
@@ -171,6 +188,13 @@ def test_unlimited_costs_of_the_data_are_left_aside(tmp_path):
     trainer = Trainer('Point', data, training=training, seed=0, out=tmp_path, steps=0,
                       make_env=Point)
     assert trainer.controllers == []
+
+
+def test_demonstrations_of_an_arm_are_refused_where_there_is_no_arm(tmp_path):
+    data = find_data(REACH, '', load_training('spaars'))
+    with pytest.raises(ValueError, match='Point is no arm'):
+        Trainer('Point', data, training=load_training('locomotion', **SMALL), seed=0,
+                out=tmp_path, steps=10, make_env=Point)
 
 
 def test_a_discrete_action_space_is_refused(tmp_path):

@@ -14,14 +14,9 @@
 """Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
 
 from collections.abc import Callable
-import dataclasses
-import io
-import json
-import os
 from pathlib import Path
 import time
 from typing import Any
-from typing import cast
 
 import gymnasium
 import numpy as np
@@ -31,26 +26,24 @@ import torch
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
-from spaars_ros.data.transitions import check_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.algorithms import make_algorithm
-from spaars_ros.learning.pretrain import replay_of
+from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.replay import replay_of_transitions
+from spaars_ros.learning.rollout import Boxes
+from spaars_ros.learning.rollout import Env
+from spaars_ros.learning.rollout import evaluate
+from spaars_ros.learning.rollout import random_observations
+from spaars_ros.learning.rollout import Rollout
+from spaars_ros.learning.training_folder import TrainingFolder
 from spaars_ros.safety.lagrangian import AdaptivePID
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
 
-SEGMENT = 50
-"""Environment steps after which transitions reach the replay and updates are done; less at an
-episode's end. A return that would reach over the end of a segment bootstraps there."""
-EVALUATION_SEED = 10_000
 CAPACITY = 1_000_000
-PROBE = 1000
-"""Transitions of random actions that stand for the data set where there is none."""
 
 
 class Trainer:
@@ -70,17 +63,17 @@ class Trainer:
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
                  seed: int, out: Path, steps: int, evaluate_every: int = 5000,
-                 evaluation_episodes: int = 10,
-                 make_env: Callable[[], 'gymnasium.Env[Any, Any]'] | None = None,
+                 evaluation_episodes: int = 10, make_env: Callable[[], Env] | None = None,
                  cost_limit: float | None = None) -> None:
         """Check data against environment; raises ValueError or DataError naming what differs."""
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self.env_id, self.training, self.seed, self.out = env_id, training, seed, Path(out)
+        self.env_id, self.training, self.seed = env_id, training, seed
+        self.folder = TrainingFolder(out)
         self.total, self.every, self.episodes = steps, evaluate_every, evaluation_episodes
         make = make_env or (lambda: gymnasium.make(env_id))
         self.env, self._test_env = make(), make()
-        self._read_spaces()
+        self.boxes = Boxes.of(env_id, self.env)
         self.task = getattr(self.env.unwrapped, 'task', None)
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
         constraints = 1 if cost_limit is not None else 0
@@ -88,8 +81,9 @@ class Trainer:
             constraints = len(self.task.constraint_names)
         self._make_replays(data, constraints)
         self.algorithm = make_algorithm(
-            training.algorithm, training, observation=self._n, action=self._d,
-            constraints=constraints, normaliser=self.normaliser, seed=seed)
+            training.algorithm, training, observation=self.boxes.observation,
+            action=self.boxes.action, constraints=constraints, normaliser=self.normaliser,
+            seed=seed)
         if data is not None:
             self.algorithm.set_action_variance(self._offline_actions)
         elif self.algorithm.offline_steps:
@@ -106,68 +100,29 @@ class Trainer:
         self.curve: list[dict[str, Any]] = []
         self._online_begun = False
 
-    def _read_spaces(self) -> None:
-        actions, observations = self.env.action_space, self.env.observation_space
-        for name, space in (('action', actions), ('observation', observations)):
-            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
-                raise ValueError(f'{self.env_id}: {name} space {space} is no Box of one axis')
-        box = cast(gymnasium.spaces.Box, actions)
-        if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
-            raise ValueError(f'{self.env_id}: the action space has no finite bounds: {box}')
-        self._middle = (box.high + box.low).astype(np.float64) / 2.0
-        self._half = (box.high - box.low).astype(np.float64) / 2.0
-        self._d, self._n = len(box.low), cast(gymnasium.spaces.Box, observations).shape[0]
-
     def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
-        t = self.training
-        common = {'gamma': t.gamma, 'n_step': t.n_step, 'scale': t.reward_scale}
         self._offline: Replay | None = None
-        if isinstance(data, Dataset):
-            self.normaliser = Normaliser.of(data.observations)
-            self._offline = replay_of(data, self.normaliser, self.task, t)
-            self._offline_actions = data.actions.astype(np.float32)
-        elif data is not None:
-            if not len(data):
-                raise ValueError(f'{data.attributes.get("file", "the data set")} has no '
-                                 'transition')
-            data = dataclasses.replace(data)  # the caller's stays as it is
-            check_transitions(data, observation_space=self.env.observation_space,
-                              action_space=self.env.action_space)
-            if data.costs.shape[1] != constraints:
-                if constraints:
-                    raise ValueError(f'the data set has {data.costs.shape[1]} costs a step, '
-                                     f'{constraints} are limited')
-                data.costs = np.zeros((len(data), 0), np.float32)
-            data.actions = ((data.actions - self._middle) / self._half).astype(np.float32)
-            self.normaliser = Normaliser.of(data.observations)
-            self._offline = replay_of_transitions(data, self.normaliser, **common)
-            self._offline_actions = data.actions
+        if data is not None:
+            offline = OfflineReplay.of(
+                data, env_id=self.env_id, env=self.env, boxes=self.boxes, task=self.task,
+                training=self.training, constraints=constraints)
+            self._offline, self.normaliser = offline.replay, offline.normaliser
+            self._offline_actions = offline.actions
         else:
-            self.normaliser = Normaliser.of(self._probe())
-        self._online = Replay(CAPACITY, self.task, self.normaliser, action=self._d,
-                              constraints=constraints, observation=self._n,
-                              shaping=t.shaping if self.task is not None else 0.0, **common)
-
-    def _probe(self) -> Array:
-        """Return observations of random actions, to normalise by."""
-        env, rng = self._test_env, np.random.default_rng(self.seed)
-        observation, _ = env.reset(seed=self.seed)
-        seen = [observation]
-        for _ in range(PROBE):
-            action = self._middle + self._half * rng.uniform(-1.0, 1.0, self._d)
-            observation, _, terminated, truncated, _ = env.step(action)
-            if terminated or truncated:
-                observation, _ = env.reset()
-            seen.append(observation)
-        return np.asarray(seen, dtype=np.float64)
+            self.normaliser = Normaliser.of(
+                random_observations(self._test_env, self.boxes, self.seed))
+        t = self.training
+        self._online = Replay(CAPACITY, self.task, self.normaliser, action=self.boxes.action,
+                              constraints=constraints, observation=self.boxes.observation,
+                              gamma=t.gamma, n_step=t.n_step, scale=t.reward_scale,
+                              shaping=t.shaping if self.task is not None else 0.0)
 
     # Running
 
     def run(self, say: Callable[[str], None] | None = None) -> dict[str, Any]:
         """Train to the end and return a summary; see the class for what is left in `out`."""
         say = say or (lambda line: None)
-        self.out.mkdir(parents=True, exist_ok=True)
-        if (self.out / 'checkpoint.npz').exists():
+        if self.folder.begin():
             self._restore()
             say(f'going on at {self.offline_done} offline updates, {self.steps} steps')
         self._train_offline(say)
@@ -216,48 +171,27 @@ class Trainer:
     def _run_episode(self) -> None:
         began = time.monotonic()
         rng = np.random.default_rng([self.seed, self.episode, 1])
-        observation, info = self.env.reset(seed=self._env_seed(self.episode))
-        seen, segment = [np.asarray(observation, np.float64)], 0
-        actions: list[Array] = []
-        efforts: list[Array] = []
-        modes: list[int] = []
-        rewards: list[float] = []
-        costs: list[Array] = []
-        done = False
-        while not done:
-            choice = self.algorithm.choose(seen[-1], rng, True)
-            observation, reward, terminated, truncated, info = self.env.step(
-                self._middle + self._half * choice.action)
-            seen.append(np.asarray(observation, np.float64))
-            actions.append(info.get('executed', choice.action))
-            efforts.append(info.get('effort', np.zeros(0)))
-            modes.append(choice.mode)
-            rewards.append(float(reward))
-            costs.append(self._costs(info))
-            done = terminated or truncated
+        episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
+        while not episode.done:
+            stored = episode.step(self.algorithm, rng)
             self.steps += 1
-            if done or len(actions) - segment >= SEGMENT:
-                part = slice(segment, len(actions))
-                self._online.add_episode(
-                    np.asarray(seen[segment:]), np.asarray(actions[part]),
-                    np.asarray(efforts[part]), terminated, rewards=np.asarray(rewards[part]),
-                    costs=np.asarray(costs[part])[:, :self._online.constraints],
-                    modes=np.asarray(modes[part]))
-                segment = len(actions)
+            if stored:
                 self._update()
-        self.algorithm.end_episode(np.asarray(seen), np.asarray(modes), self.steps, self._online)
-        total = np.sum(costs, 0)
+        modes = np.asarray(episode.modes)
+        self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
+                                   self._online)
+        total = np.sum(episode.costs, 0)
         for controller, cost in zip(self.controllers, total):
             controller.update(float(cost))
         if self.controllers:
             self.algorithm.set_multipliers(np.asarray([c.value for c in self.controllers]))
         self.episode += 1
         self.seconds += time.monotonic() - began
-        self._append('episodes.jsonl', {
+        self.folder.append('episodes.jsonl', {
             'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
-            'return': float(np.sum(rewards)),
-            'length': len(rewards), 'cost': float(total[0]) if len(total) else None,
-            'raw_share': float((np.asarray(modes) == Mode.RAW).mean()),
+            'return': float(np.sum(episode.rewards)), 'length': len(modes),
+            'cost': float(total[0]) if len(total) else None,
+            'raw_share': float((modes == Mode.RAW).mean()),
             'multiplier': self.controllers[0].value if self.controllers else None})
 
     def _update(self) -> None:
@@ -277,41 +211,21 @@ class Trainer:
             if not np.isfinite(losses.get('critic', 0.0)):
                 raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
 
-    def _costs(self, info: dict[str, Any]) -> Array:
-        if 'costs' in info:
-            return np.asarray(info['costs'], dtype=np.float64)
-        return np.atleast_1d(np.asarray(info.get('cost', 0.0), dtype=np.float64))
-
     def _env_seed(self, episode: int) -> int:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
-        returns, costs, raw, succeeded = [], [], [], []
-        rng = np.random.default_rng(0)
-        for number in range(self.episodes):
-            observation, info = self._test_env.reset(seed=EVALUATION_SEED + number)
-            total, cost, done = 0.0, 0.0, False
-            while not done:
-                choice = self.algorithm.choose(np.asarray(observation, np.float64), rng, False)
-                observation, reward, terminated, truncated, info = self._test_env.step(
-                    self._middle + self._half * choice.action)
-                total += float(reward)
-                cost += float(self._costs(info)[0])
-                raw.append(choice.mode == Mode.RAW)
-                done = terminated or truncated
-            returns.append(total)
-            costs.append(cost)
-            succeeded.append(info.get('success', np.nan))
-        score = normalised_score(self.env_id, float(np.mean(returns)))
+        found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
+        score = normalised_score(self.env_id, found['return_mean'])
         row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
-               'seconds': round(self.seconds, 2), 'return_mean': float(np.mean(returns)),
-               'return_std': float(np.std(returns)), 'score': score,
-               'cost_mean': float(np.mean(costs)), 'success': _number(float(np.mean(succeeded))),
-               'raw_share_evaluated': float(np.mean(raw)),
+               'seconds': round(self.seconds, 2), 'return_mean': found['return_mean'],
+               'return_std': found['return_std'], 'score': score,
+               'cost_mean': found['cost_mean'], 'success': _number(found['success']),
+               'raw_share_evaluated': found['raw_share_evaluated'],
                **{name: _number(value)
                   for name, value in self.algorithm.diagnostics(self.steps).items()}}
         self.curve.append(row)
-        self._append('curve.jsonl', row)
+        self.folder.append('curve.jsonl', row)
         say(f'{self.steps} steps, {self.seconds:.0f} s: return {row["return_mean"]:.1f}'
             + (f', score {score:.1f}' if score is not None else '')
             + (f', cost {row["cost_mean"]:.2f} of {self.cost_limit:g}'
@@ -331,10 +245,6 @@ class Trainer:
                 'success_final': last['success'], 'cost_final': last['cost_mean'],
                 'cost_limit': self.cost_limit, 'curve': self.curve}
 
-    def _append(self, name: str, row: dict[str, Any]) -> None:
-        with open(self.out / name, 'a') as file:
-            file.write(json.dumps(row) + '\n')
-
     # Checkpoints
 
     def save(self) -> None:
@@ -344,34 +254,15 @@ class Trainer:
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self.curve, 'rng': dict(self.rng.bit_generator.state),
-            'lines': {name: self._lines(name) for name in ('curve.jsonl', 'episodes.jsonl')},
             'algorithm': self.algorithm.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'algorithm/{name}': array for name, array in self.algorithm.arrays().items()}
         arrays.update({f'replay/{name}': array for name, array in self._online.arrays().items()})
         arrays['torch'] = torch.get_rng_state().numpy()
-        arrays['state'] = np.frombuffer(json.dumps(state).encode(), np.uint8)
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        partial = self.out / 'checkpoint.part'
-        partial.write_bytes(buffer.getbuffer())
-        os.replace(partial, self.out / 'checkpoint.npz')
-
-    def _lines(self, name: str) -> int:
-        path = self.out / name
-        return len(path.read_text().splitlines()) if path.exists() else 0
+        self.folder.save(state, arrays)
 
     def _restore(self) -> None:
-        path = self.out / 'checkpoint.npz'
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        state = json.loads(arrays.pop('state').tobytes())
-        mine = {'env': self.env_id, 'seed': self.seed, **self.training.model_dump()}
-        found = {'env': state['env'], 'seed': state['seed'], **state['training']}
-        differ = [name for name in mine if found.get(name) != mine[name]]
-        if differ:
-            raise ValueError(f'{path} is of another run: ' + '; '.join(
-                f'{name} {found.get(name)!r}, now {mine[name]!r}' for name in differ))
+        state, arrays = self.folder.load(self.env_id, self.seed, self.training)
         self.offline_done, self.steps, self.updates, self.episode = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self._online_begun, self.curve = state['online_begun'], state['curve']
@@ -387,12 +278,6 @@ class Trainer:
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
-        # Lines written after the checkpoint will be written again.
-        for name, count in state['lines'].items():
-            file = self.out / name
-            if file.exists():
-                kept = file.read_text().splitlines(keepends=True)[:count]
-                file.write_text(''.join(kept))
 
 
 def _number(value: float) -> float | None:

@@ -29,7 +29,7 @@ import gymnasium
 import numpy as np
 
 EVALUATION_SEED = 10_000
-"""As in spaars_ros.learning.trainer: everybody is evaluated on the same episodes."""
+"""As in spaars_ros.learning.rollout: everybody is evaluated on the same episodes."""
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

@@ -1,0 +1,91 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What a trainer leaves behind: lines of JSON and the checkpoint that it goes on from."""
+
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.training_file import Training
+
+LINES = ('curve.jsonl', 'episodes.jsonl')
+"""One line an evaluation, one a training episode."""
+CHECKPOINT = 'checkpoint.npz'
+
+
+class TrainingFolder:
+    """
+    The folder of one training run.
+
+    :param path: is made by the first `begin`
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+
+    def begin(self) -> bool:
+        """Make the folder; returns whether it holds a checkpoint to go on from."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        return (self.path / CHECKPOINT).exists()
+
+    def append(self, name: str, row: dict[str, Any]) -> None:
+        """Write a line to one of `LINES`."""
+        with open(self.path / name, 'a') as file:
+            file.write(json.dumps(row) + '\n')
+
+    def save(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+        """Write a checkpoint of JSON-able values and arrays; it is either whole or not there."""
+        state = {**state, 'lines': {name: self._count(name) for name in LINES}}
+        arrays = {**arrays, 'state': np.frombuffer(json.dumps(state).encode(), np.uint8)}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]
+        partial = self.path / 'checkpoint.part'
+        partial.write_bytes(buffer.getbuffer())
+        os.replace(partial, self.path / CHECKPOINT)
+
+    def load(self, env_id: str, seed: int, training: Training
+             ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+        """
+        Return what `save` was given, and drop the lines written after it.
+
+        `state` has to hold `env`, `seed` and `training`; raises ValueError naming those settings
+        which differ from the run's. A key younger than the checkpoint had its default.
+        """
+        path = self.path / CHECKPOINT
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop('state').tobytes())
+        mine = {'env': env_id, 'seed': seed, **training.model_dump()}
+        found = {'env': state['env'], 'seed': state['seed'],
+                 **Training().model_dump(), **state['training']}
+        differ = [name for name in mine if found[name] != mine[name]]
+        if differ:
+            raise ValueError(f'{path} is of another run: ' + '; '.join(
+                f'{name} {found[name]!r}, now {mine[name]!r}' for name in differ))
+        # Lines written after the checkpoint will be written again.
+        for name, count in state['lines'].items():
+            file = self.path / name
+            if file.exists():
+                kept = file.read_text().splitlines(keepends=True)[:count]
+                file.write_text(''.join(kept))
+        return state, arrays
+
+    def _count(self, name: str) -> int:
+        path = self.path / name
+        return len(path.read_text().splitlines()) if path.exists() else 0
