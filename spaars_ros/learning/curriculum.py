@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.gated_agent import GatedAgent
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
 from spaars_ros.training_file import Training
@@ -51,7 +51,7 @@ class Curriculum:
     such episode takes `trust_backoff` of the ball's growth.
     """
 
-    def __init__(self, agent: SpaarsAgent, training: Training) -> None:
+    def __init__(self, agent: GatedAgent, training: Training) -> None:
         self.agent = agent
         self.training = training
         self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,

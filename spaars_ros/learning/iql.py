@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.learning.agent import LARGEST
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.baseline import Baseline
+from spaars_ros.learning.gated_agent import LARGEST
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.networks import EnsembleCritic
