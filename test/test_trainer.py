@@ -130,7 +130,7 @@ def test_a_key_younger_than_the_checkpoint_had_its_default(tmp_path):
     with np.load(path) as archive:
         arrays = dict(archive)
     state = json.loads(arrays['state'].tobytes())
-    del state['training']['explore_kappa'], state['training']['setpoint']
+    del state['training']['cost_weight'], state['training']['setpoint']
     arrays['state'] = np.frombuffer(json.dumps(state).encode(), np.uint8)
     np.savez(path, **arrays)
     assert trainer_of(tmp_path, algorithm='sac', data=False, steps=120).run()['steps'] == 120
