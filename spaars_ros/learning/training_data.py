@@ -13,6 +13,8 @@
 # limitations under the License.
 """Find the offline data of an environment."""
 
+from typing import Any
+
 import gymnasium
 
 from spaars_ros.config import load_robot
@@ -23,13 +25,14 @@ from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.resources import resolve
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.staged import STAGED as STAGED  # noqa: PLC0414 - importing registers it
 from spaars_ros.training_file import Training
 
 REACH = 'SpaarsReach-v0'
 
 
-def _reach() -> ArmEnv:
-    return ArmEnv(load_robot(), load_task())
+def _reach(**kwargs: Any) -> ArmEnv:
+    return ArmEnv(load_robot(), load_task(), **kwargs)
 
 
 if REACH not in gymnasium.registry:

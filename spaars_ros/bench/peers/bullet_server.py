@@ -25,6 +25,8 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
+from typing import cast
 import warnings
 
 warnings.filterwarnings('ignore')
@@ -43,7 +45,7 @@ def answer(content: dict[str, object]) -> None:
     ANSWERS.flush()
 
 
-def reply(env: 'gymnasium.Env', request: dict) -> dict[str, object]:
+def reply(env: 'gymnasium.Env[Any, Any]', request: dict[str, Any]) -> dict[str, object]:
     """Do what a request asks for."""
     if 'reset' in request:
         # The tasks draw from NumPy's global generator.
@@ -64,8 +66,10 @@ def main() -> None:
     parser.add_argument('steps', type=int, help='time limit of an episode')
     args = parser.parse_args()
     env = gymnasium.make(args.task, max_episode_steps=args.steps, disable_env_checker=True)
-    answer({'observation': int(env.observation_space.shape[0]),
-            'low': env.action_space.low.tolist(), 'high': env.action_space.high.tolist()})
+    observations = cast(gymnasium.spaces.Box, env.observation_space)
+    actions = cast(gymnasium.spaces.Box, env.action_space)
+    answer({'observation': observations.shape[0],
+            'low': actions.low.tolist(), 'high': actions.high.tolist()})
     for line in sys.stdin:
         try:
             answer(reply(env, json.loads(line)))

@@ -26,6 +26,7 @@ import json
 from pathlib import Path
 import sys
 import time
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -38,7 +39,10 @@ from torch import nn
 class Stochastic(nn.Module):
     """The squashed Gaussian actor with its noise as an input."""
 
-    def __init__(self, actor: nn.Module, low: np.ndarray, high: np.ndarray) -> None:
+    centre: torch.Tensor
+    span: torch.Tensor
+
+    def __init__(self, actor: Any, low: np.ndarray, high: np.ndarray) -> None:
         super().__init__()
         self.latent, self.mu, self.log_std = actor.latent_pi, actor.mu, actor.log_std
         self.register_buffer('centre', torch.as_tensor((high + low) / 2))
