@@ -179,15 +179,16 @@ def test_a_bundle_whose_check_fails_does_not_end_the_intake(bundle):
 def test_weights_that_are_not_finite_are_refused(robot, task):
     import torch
 
-    from spaars_ros.learning.agent import SpaarsAgent
     from spaars_ros.learning.checkpoint import make_bundle
-    from spaars_ros.learning.checkpoint import Normaliser
-    agent = SpaarsAgent(load_training('spaars', width=16), task.observation_dim, 7, 1)
-    with torch.no_grad():
-        agent.raw_policy.net.layers[-1].bias[2] = float('nan')
+    from spaars_ros.learning.replay import Normaliser
+    from spaars_ros.learning.robot_algorithm import RobotSetup
+    from spaars_ros.learning.robot_spaars import RobotSpaars
     n = task.observation_dim
-    broken = make_bundle(agent, Normaliser(np.zeros(n), np.ones(n)), robot, task,
-                         np.zeros((2, n)), version=1, parent=0, phase='latent')
+    spaars = RobotSpaars(RobotSetup(load_training('spaars', width=16), task, 7,
+                                    Normaliser(np.zeros(n), np.ones(n)), seed=0))
+    with torch.no_grad():
+        spaars.agent.raw_policy.net.layers[-1].bias[2] = float('nan')
+    broken = make_bundle(spaars, robot, np.zeros((2, n)), version=1, parent=0, phase='latent')
     error = refused(broken, robot, task)
     assert error.reason == 'not_finite'
     assert 'raw_action' in error.detail

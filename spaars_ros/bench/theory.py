@@ -87,6 +87,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
     from spaars_ros.config import load_task
     from spaars_ros.data.dataset import load_dataset
     from spaars_ros.learning import theory
+    from spaars_ros.learning.agent import SpaarsAgent
     from spaars_ros.learning.checkpoint import unpack
     from spaars_ros.learning.finetuner import FineTuner
     from spaars_ros.learning.pretrain import pretrain
@@ -105,6 +106,9 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,
                       demonstrations=dataset, seed=seed)
     agent = tuner.agent
+    if not isinstance(agent, SpaarsAgent):
+        raise ValueError(f'training file {training_name!r}: the theorems are about spaars, not '
+                         f'{training.algorithm}')
     torch.manual_seed(seed)
     data = torch.from_numpy(tuner.normaliser(dataset.observations))
     states = data[torch.randperm(len(data))[:64]]

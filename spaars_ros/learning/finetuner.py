@@ -25,17 +25,20 @@ from spaars_ros.config import Robot
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.checkpoint import unpack
-from spaars_ros.learning.curriculum import Curriculum
-from spaars_ros.learning.curriculum import PHASES
+from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.pretrain import replay_of
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.robot_algorithm import PHASES
+from spaars_ros.learning.robot_algorithm import RobotEpisode
+from spaars_ros.learning.robot_algorithm import RobotSetup
+from spaars_ros.learning.robot_algorithms import make_robot_algorithm
 from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.safety.costs import intervention_costs
@@ -49,7 +52,7 @@ ONLINE_CAPACITY = 1_000_000
 
 class FineTuner:
     """
-    SPAARS online: warm-up, latent phase with concurrent BC, gated phase.
+    Fine-tuning online, of the algorithm that the training file names.
 
     `add` takes every step record in order; `update` does one update and is owed
     `utd` times an environment step; `export` gives the bundle to push.
@@ -61,21 +64,23 @@ class FineTuner:
         torch.manual_seed(seed)
         m = bundle.manifest
         self.robot, self.task, self.training = robot, task, training
-        self.schema = StepSchema(observation=task.observation_dim, latent=training.latent_dim,
-                                 action=len(robot.joints))
-        self.agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
-                                 len(task.constraint_names))
+        if m.algorithm != training.algorithm:
+            raise BundleError('wrong_algorithm', f'a bundle of {m.algorithm!r}, the training '
+                                                 f'file says {training.algorithm!r}')
         self.normaliser = Normaliser(np.asarray(m.observation_mean),
                                      np.asarray(m.observation_std))
+        self.algorithm = make_robot_algorithm(
+            RobotSetup(training, task, len(robot.joints), self.normaliser, seed))
+        self.schema = StepSchema(observation=task.observation_dim,
+                                 latent=self.algorithm.latent_dim, action=len(robot.joints))
         self._canaries = bundle.canaries['observation']
         self._offline = replay_of(demonstrations, self.normaliser, task, training)
         self._online = Replay(
             ONLINE_CAPACITY, task, self.normaliser, action=len(robot.joints),
             constraints=len(task.constraint_names), gamma=training.gamma,
             n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
+        self.algorithm.take_offline(demonstrations, self._offline)
         self._rng = np.random.default_rng([seed, 7])
-        self.agent.seed(seed)
-        self.curriculum = Curriculum(self.agent, training)
         self.received = 0
         """Sequence number of the next record; everything before it was added."""
         self.steps = 0
@@ -87,13 +92,16 @@ class FineTuner:
         self._pushed_at = 0
         self._counted_from = 0
         state = unpack(bundle, self.agent, optimisers=False)
-        self.agent.encoder.requires_grad_(False)
-        self.agent.decoder.requires_grad_(False)
-        self.agent.set_learning_rate(training.learning_rate)
+        self.algorithm.begin_online()
         if state:
             self._resume(bundle, state)
             # A checkpoint of another run: this run's records count from the first.
             self._counted_from = 0
+
+    @property
+    def agent(self) -> Learner:
+        """Return the algorithm's networks."""
+        return self.algorithm.agent
 
     # Records in
 
@@ -125,36 +133,35 @@ class FineTuner:
             return
         get = self.schema.get
         observations = get(rows, 'observation')
-        modes = get(rows, 'mode')[:-1]
-        self._online.add_episode(observations, get(rows, 'action')[:-1], get(rows, 'effort')[1:],
-                                 bool(get(rows[-1], 'flag') == Flag.TERMINATED), modes=modes,
+        modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
+        terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
+        self._online.add_episode(observations, actions, get(rows, 'effort')[1:], terminated,
+                                 modes=modes,
                                  costs=intervention_costs(self.robot.constraints,
                                                           get(rows, 'intervention')[:-1]))
+        skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
+        self.algorithm.add_episode(RobotEpisode(
+            observations, actions, skills, get(rows, 'skill_step')[:-1], modes, terminated))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
-        self.curriculum.end_episode(self.normaliser(observations[1:]), modes, self.steps,
-                                    self._online)
+        self.algorithm.end_episode(self.normaliser(observations[1:]), modes, self.steps,
+                                   self._online)
 
     # Updates
 
     @property
     def phase(self) -> int:
         """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
-        return self.curriculum.phase(self.steps)
+        return self.algorithm.phase(self.steps)
 
     @property
     def multipliers(self) -> Array:
         """Return lambda (C,) of each constraint."""
-        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
+        return self.algorithm.multipliers
 
     @multipliers.setter
     def multipliers(self, values: Array) -> None:
-        array = np.asarray(values, dtype=np.float32)
-        if array.shape != tuple(self.agent.multipliers.shape) or not np.isfinite(array).all() \
-                or (array < 0).any():
-            raise ValueError(f'multipliers {values}: expected '
-                             f'{self.agent.multipliers.numel()} finite values >= 0')
-        self.agent.multipliers.copy_(torch.from_numpy(array))
+        self.algorithm.multipliers = values
 
     @property
     def updates_owed(self) -> int:
@@ -174,14 +181,9 @@ class FineTuner:
         half = t.batch // 2
         online = self._online.sample(half, self._rng, t.relabel)
         batch = concatenate(online, self._offline.sample(t.batch - half, self._rng, t.relabel))
-        losses = {'critic': self.agent.update_critic(batch)}
+        losses = self.algorithm.update(batch, online, self.updates)
         if not np.isfinite(losses['critic']):
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
-        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
-            losses.update(self.agent.update_policies(batch))
-        if self.updates % 10 == 0:
-            self.agent.measure_lipschitz(batch)
-            self.agent.update_rnd(online['observation'])
         self.updates += 1
         return losses
 
@@ -197,9 +199,7 @@ class FineTuner:
         """Return the next version's bundle, without the learner's tensors."""
         self._pushed_at = self.updates
         self.version += 1
-        return make_bundle(self.agent, self.normaliser, self.robot, self.task, self._canaries,
-                           version=self.version, parent=self.version - 1,
-                           phase=PHASES[self.phase])
+        return self._bundle()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
@@ -207,13 +207,14 @@ class FineTuner:
             # The running episode is taken again after a resume.
             'received': self.received - len(self._episode),
             'steps': self.steps - max(0, len(self._episode) - 1),
-            'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
-            'pushed_at': self._pushed_at, **self.curriculum.state(),
+            'updates': self.updates, 'multipliers': self.multipliers.tolist(),
+            'pushed_at': self._pushed_at, **self.algorithm.state(),
         }
-        save_bundle(make_bundle(self.agent, self.normaliser, self.robot, self.task,
-                                self._canaries, version=self.version, parent=self.version - 1,
-                                phase=PHASES[self.phase], extras=pack(self.agent, state)), path,
-                    self.signer)
+        save_bundle(self._bundle(pack(self.agent, state)), path, self.signer)
+
+    def _bundle(self, extras: dict[str, bytes] | None = None) -> Bundle:
+        return make_bundle(self.algorithm, self.robot, self._canaries, version=self.version,
+                           parent=self.version - 1, phase=PHASES[self.phase], extras=extras)
 
     def restore(self, bundle: Bundle) -> None:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""
@@ -225,26 +226,22 @@ class FineTuner:
         self._counted_from = int(state['received'])
         self.steps, self.updates = int(state['steps']), int(state['updates'])
         self.multipliers = np.asarray(state['multipliers'])
-        self.curriculum.restore(state)
+        self.algorithm.restore(state)
         self._pushed_at = int(state['pushed_at'])
 
     def progress(self) -> dict[str, float]:
         """Return what `learner/progress` publishes."""
-        error = float(self.agent.bc_error)
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
-                'bc_error': error if np.isfinite(error) else -1.0,
-                'novelty': self.curriculum.novelty,
-                'margin': self.agent.margin, 'gate_share': self.curriculum.raw_share,
-                'bundle_version': self.version, 'owed': self.updates_owed}
+                'bundle_version': self.version, 'owed': self.updates_owed,
+                **self.algorithm.progress()}
 
 
 def untrained_bundle(robot: Robot, task: ReachTask, training: Training, seed: int = 0) -> Bundle:
     """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
     torch.manual_seed(seed)
-    agent = SpaarsAgent(training, task.observation_dim, len(robot.joints),
-                        len(task.constraint_names))
     rng = np.random.default_rng(seed)
     n = task.observation_dim
-    return make_bundle(agent, Normaliser(np.zeros(n), np.ones(n)), robot, task,
-                       rng.normal(size=(4, n)), version=0, parent=-1, phase='offline',
-                       extras=pack(agent, {}))
+    algorithm = make_robot_algorithm(RobotSetup(
+        training, task, len(robot.joints), Normaliser(np.zeros(n), np.ones(n)), seed))
+    return make_bundle(algorithm, robot, rng.normal(size=(4, n)), version=0, parent=-1,
+                       phase='offline', extras=pack(algorithm.agent, {}))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Offline training from demonstrations: CVAE, IQL, latent policy, raw policy, alignment."""
+"""Offline training from demonstrations, of any algorithm that the robot runs."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,8 @@ from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.spaars import Spaars
+from spaars_ros.learning.robot_algorithm import RobotSetup
+from spaars_ros.learning.robot_algorithms import make_robot_algorithm
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import Training
@@ -55,7 +56,7 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
 def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset, *, seed: int,
              progress: Progress | None = None) -> Bundle:
     """
-    Return the bundle of offline SPAARS; the same seed gives the same bundle.
+    Return the bundle after the algorithm's offline stages; the same seed gives the same bundle.
 
     Uses one torch thread: networks of this size gain nothing from a second one, which a busy
     robot computer does not have, and sums in another order give another policy.
@@ -64,23 +65,19 @@ def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     normaliser = Normaliser.of(dataset.observations)
-    spaars = Spaars(training, observation=task.observation_dim, action=len(robot.joints),
-                    constraints=len(task.constraint_names), normaliser=normaliser, seed=seed)
-    spaars.set_action_variance(dataset.actions)
-    agent = spaars.agent
+    algorithm = make_robot_algorithm(RobotSetup(training, task, len(robot.joints), normaliser,
+                                                seed))
     replay = replay_of(dataset, normaliser, task, training)
-    totals = {'cvae': training.cvae_steps, 'iql': training.iql_steps,
-              'align': training.align_steps}
-    done = dict.fromkeys(totals, 0)
-    for step in range(spaars.offline_steps):
-        stage = spaars.stage(step)
-        batch = replay.sample(training.batch, rng, training.relabel if stage == 'align' else 0.0)
-        losses = spaars.update_offline(batch, step)
-        done[stage] += 1
-        if progress is not None and (done[stage] % 100 == 0 or done[stage] == totals[stage]):
-            progress(stage, done[stage], totals[stage], losses)
-    for _ in range(20):
-        agent.measure_lipschitz(replay.sample(training.batch, rng))
+    algorithm.take_offline(dataset, replay)
+    step = 0
+    for stage, total in algorithm.stages().items():
+        share = training.relabel if algorithm.relabels(stage) else 0.0
+        for done in range(1, total + 1):
+            losses = algorithm.update_offline(replay.sample(training.batch, rng, share), step)
+            step += 1
+            if progress is not None and (done % 100 == 0 or done == total):
+                progress(stage, done, total, losses)
+    algorithm.end_offline(lambda: replay.sample(training.batch, rng))
     canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
-    return make_bundle(agent, normaliser, robot, task, canaries, version=0, parent=-1,
-                       phase='offline', extras=pack(agent, {}))
+    return make_bundle(algorithm, robot, canaries, version=0, parent=-1, phase='offline',
+                       extras=pack(algorithm.agent, {}))

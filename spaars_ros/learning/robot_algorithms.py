@@ -1,0 +1,36 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The algorithms that a robot can run, by name."""
+
+from collections.abc import Callable
+
+from spaars_ros.learning.robot_algorithm import RobotAlgorithm
+from spaars_ros.learning.robot_algorithm import RobotSetup
+from spaars_ros.learning.robot_spaars import RobotSpaars
+
+ROBOT_ALGORITHMS: dict[str, Callable[[RobotSetup], RobotAlgorithm]] = {'spaars': RobotSpaars}
+
+
+def make_robot_algorithm(setup: RobotSetup) -> RobotAlgorithm:
+    """
+    Return the algorithm that a training file names, with networks from torch's generator.
+
+    :raises ValueError: `spaars train` has it, the robot has not; the message lists those it has
+    """
+    name = setup.training.algorithm
+    if name not in ROBOT_ALGORITHMS:
+        raise ValueError(f'algorithm {name!r}: the robot runs '
+                         f'{", ".join(sorted(ROBOT_ALGORITHMS))}; `spaars train` runs the others')
+    return ROBOT_ALGORITHMS[name](setup)

@@ -1,0 +1,147 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""SPAARS (CVAE) on the robot."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.export import export_policy
+from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.robot_algorithm import Array
+from spaars_ros.learning.robot_algorithm import checked_multipliers
+from spaars_ros.learning.robot_algorithm import RobotAlgorithm
+from spaars_ros.learning.robot_algorithm import RobotSetup
+from spaars_ros.learning.spaars import Spaars
+from spaars_ros.policy.bundle import Exploration
+
+
+class RobotSpaars(RobotAlgorithm):
+    """
+    `Spaars` and its ablations, by `mode`, as the learner node runs them.
+
+    Online: warm-up, latent phase with concurrent BC, gated phase; see `Curriculum`.
+    """
+
+    def __init__(self, setup: RobotSetup) -> None:
+        """Make the networks from torch's generator."""
+        super().__init__(setup)
+        self.spaars = Spaars(setup.training, observation=setup.task.observation_dim,
+                             action=setup.action_dim,
+                             constraints=len(setup.task.constraint_names),
+                             normaliser=setup.normaliser, seed=setup.seed)
+        self.agent = self.spaars.agent
+        self.curriculum = self.spaars.curriculum
+
+    def stages(self) -> dict[str, int]:
+        """Return CVAE, IQL and value pre-alignment."""
+        t = self.training
+        return {'cvae': t.cvae_steps, 'iql': t.iql_steps, 'align': t.align_steps}
+
+    def take_offline(self, dataset: Dataset, replay: Replay) -> None:
+        """Measure the actions' variance; a bundle's, which is loaded later, wins."""
+        self.spaars.set_action_variance(dataset.actions)
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do one update of the stage that `step` is in."""
+        return self.spaars.update_offline(batch, step)
+
+    def relabels(self, stage: str) -> bool:
+        """Return whether it is value pre-alignment: CVAE and IQL learn from what was done."""
+        return stage == 'align'
+
+    def end_offline(self, sample: Callable[[], Batch]) -> None:
+        """Measure L_Q, which the gate's margin needs."""
+        for _ in range(20):
+            self.agent.measure_lipschitz(sample())
+
+    def begin_online(self) -> None:
+        """Freeze encoder and decoder."""
+        self.spaars.begin_online()
+
+    def update(self, batch: Batch, online: Batch, number: int) -> dict[str, float]:
+        """Do one update; the policies rest for the first `critic_steps` environment steps."""
+        self.spaars.updates = number
+        return self.spaars.update_online(batch, online)
+
+    def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Have the curriculum decide on hand-over, trust ball and gate."""
+        self.curriculum.end_episode(reached, modes, steps, replay)
+
+    @property
+    def multipliers(self) -> Array:
+        """Return lambda (C,) of each constraint."""
+        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
+
+    @multipliers.setter
+    def multipliers(self, values: Array) -> None:
+        self.agent.multipliers.copy_(torch.from_numpy(
+            checked_multipliers(values, self.agent.multipliers.numel())))
+
+    def phase(self, steps: int) -> int:
+        """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
+        return self.curriculum.phase(steps)
+
+    def progress(self) -> dict[str, float]:
+        """Return the numbers of the hand-over and the gate."""
+        error = float(self.agent.bc_error)
+        return {'bc_error': error if np.isfinite(error) else -1.0,
+                'novelty': self.curriculum.novelty, 'margin': self.agent.margin,
+                'gate_share': self.curriculum.raw_share}
+
+    def manifest(self) -> dict[str, Any]:
+        """Return gate, trust ball and exploration noise as they are now."""
+        t, agent = self.training, self.agent
+        mode, trust = t.mode, agent.trust
+        if mode == 'raw-only':
+            trust = 2.0
+        elif mode == 'hard-switch':
+            mode = 'raw-only' if agent.gate_open else 'latent-only'
+        return {'latent_bound': t.latent_bound, 'mode': mode, 'gate_open': agent.gate_open,
+                'margin': agent.margin, 'kappa': t.kappa, 'trust': trust,
+                'exploration': Exploration(latent=t.explore_latent, raw=agent.explore_raw,
+                                           correlation=t.explore_correlation)}
+
+    def graph(self) -> bytes:
+        """Return the ONNX graph of the present policies."""
+        return export_policy(self.agent)
+
+    def canaries(self, observations: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return what torch computes for observations (m, n)."""
+        agent = self.agent
+        with torch.no_grad():
+            o = torch.from_numpy(self.setup.normaliser(observations))
+            latent = agent.latent_policy(o)
+            action = agent.decoder(o, latent)
+            raw = agent.trusted(agent.raw_policy(o), action)
+            return {'observation': observations.astype(np.float32),
+                    'latent': latent.numpy(), 'latent_action': action.numpy(),
+                    'raw_action': raw.numpy(),
+                    'q_latent': agent.critic(o, action).permute(1, 0, 2).numpy(),
+                    'q_raw': agent.critic(o, raw).permute(1, 0, 2).numpy()}
+
+    def state(self) -> dict[str, Any]:
+        """Return where the curriculum is."""
+        return self.curriculum.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from `state()`."""
+        self.curriculum.restore(state)
