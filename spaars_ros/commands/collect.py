@@ -17,6 +17,7 @@
 from pathlib import Path
 from typing import Annotated
 from typing import Any
+from typing import Optional
 
 import typer
 
@@ -26,23 +27,28 @@ EXAMPLES = """\b
 Examples:
   spaars collect demonstrations.h5 --episodes 60 --seed 0
   spaars collect --env Hopper-v5 --policy hopper.onnx --transitions 200000 --seed 0 hopper.npz
+  spaars collect --env SpaarsStaged-v0 --episodes 300 --seed 0 staged.npz
 """
 
 ARM_ONLY = ('episodes', 'robot', 'task')
 ROLLOUT_ONLY = ('policy', 'transitions')
+STAGED = 'SpaarsStaged-v0'
+EPISODES, STAGED_EPISODES = 60, 300
 
 
 def command(
     context: typer.Context,
     out: Annotated[Path, typer.Argument(
         help='File to write: HDF5; with --env also .npz.')],
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes to record.')] = 60,
+    episodes: Annotated[Optional[int], typer.Option(
+        min=1, help='Episodes of the arm to record; default: 60, with stages 300.')] = None,
     seed: Annotated[int, typer.Option(
         min=0, help='Seed of the operator and the goals, or of the resets and the noise.')] = 0,
     robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     env: Annotated[str | None, typer.Option(
-        help='Gymnasium environment to record instead of the arm; needs --policy.')] = None,
+        help='Gymnasium environment to record instead of the arm; needs --policy, except for '
+             'SpaarsStaged-v0, which has a scripted demonstrator.')] = None,
     policy: Annotated[Path | None, typer.Option(
         help='ONNX graph: observation and, if stochastic, noise to action, in the '
              "environment's units.")] = None,
@@ -52,10 +58,14 @@ def command(
 ) -> None:
     """Record a scripted operator at a teach pendant, or, with --env, a policy's rollouts."""
     with errors_as_one_line():
+        if env == STAGED and policy is None:
+            _refuse(context, ('robot', 'task', 'transitions'), f'for the demonstrator of {STAGED}')
+            _demonstrator(out, episodes or STAGED_EPISODES, seed)
+            return
         _refuse(context, ARM_ONLY if env is not None else ROLLOUT_ONLY,
-                'with' if env is not None else 'without')
+                'with --env' if env is not None else 'without --env')
         if env is None:
-            _operator(out, episodes, seed, robot, task)
+            _operator(out, episodes or EPISODES, seed, robot, task)
         elif policy is None:
             raise ValueError('--env needs --policy FILE.onnx')
         else:
@@ -67,7 +77,19 @@ def _refuse(context: typer.Context, names: tuple[str, ...], how: str) -> None:
     for name in names:
         source: Any = context.get_parameter_source(name)
         if source is not None and source.name == 'COMMANDLINE':
-            raise ValueError(f'--{name} has no meaning {how} --env')
+            raise ValueError(f'--{name} has no meaning {how}')
+
+
+def _demonstrator(out: Path, episodes: int, seed: int) -> None:
+    from spaars_ros.data.importers import ENDINGS
+    from spaars_ros.data.transitions import save_transitions
+    from spaars_ros.sim.staged_operator import collect_staged
+    if out.suffix not in ENDINGS:
+        raise ValueError(f'{out}: unknown format; expected {", ".join(ENDINGS)}')
+    data = collect_staged(episodes=episodes, seed=seed)
+    save_transitions(data, out)
+    typer.echo(f'{out}: {data.episodes} episodes, {len(data)} transitions, '
+               f'{data.returns.mean():.2f} of 4 stages, at most {data.returns.max():.0f}')
 
 
 def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> None:
