@@ -31,7 +31,7 @@ class Training(Strict):
     """A training file: the algorithm and every constant that it uses."""
 
     algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas', 'marvel', 'cpq',
-                       'sac-lagrangian', 'sac-pid'] = Field(
+                       'sac-lagrangian', 'sac-pid', 'spar', 'td3-bc'] = Field(
         'spaars', description='what is learned; the robot runs spaars, the others are baselines '
         'of `spaars train`')
     mode: Literal['gated', 'latent-only', 'raw-only', 'hard-switch'] = Field(
@@ -109,6 +109,20 @@ class Training(Strict):
     anchor: float = Field(0.1, ge=0, description='weight that keeps the latent policy near the '
                           'pretrained one')
     raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
+
+    spar_projection: Literal['auto', 'mlp', 'proj'] = Field(
+        'auto', description="spar: residual policy; mlp: of actions; proj: of latents, through "
+        "the residual decoder; auto: as the data's residuals have one mode or several")
+    spar_base_steps: int = Field(2000, ge=1, description='spar: offline updates of the base '
+                                 'policy, before `cvae_steps` of the residual CVAE; what is left '
+                                 'of `iql_steps` and `align_steps` goes to self-imitation')
+    spar_candidates: int = Field(16, ge=1, description='spar: latents tried a state')
+    spar_sigma: float = Field(0.5, gt=0, description='spar: their std about the present one')
+    spar_scale: float = Field(1.0, gt=0, le=2, description='spar: |residual| <= this (mlp)')
+    spar_temperature: float = Field(0.5, gt=0, description="spar: of the candidates' softmax, in "
+                                    "standard deviations of a state's values")
+    spar_fit: float = Field(0.05, ge=0, description='spar: weight that holds the residual to the '
+                            "decoder's at z = 0 (mlp), or the latent to 0 (proj)")
 
     start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
                        'the offline phase')
