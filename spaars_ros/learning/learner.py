@@ -63,8 +63,11 @@ class Learner(nn.Module):
         state = {name[4:]: torch.from_numpy(np.array(value))
                  for name, value in arrays.items() if name.startswith('net/')}
         self.load_state_dict(state, strict=True)
-        if not optimisers:
-            return
+        if optimisers:
+            self.load_optimisers(arrays)
+
+    def load_optimisers(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take the optimisers' part of `arrays()` back."""
         for name, optimiser in self.optimisers.items():
             content = optimiser.state_dict()
             content['state'] = {}
