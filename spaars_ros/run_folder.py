@@ -45,6 +45,7 @@ from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import load_training
+from spaars_ros.training_file import ROBOT_ALGORITHMS
 from spaars_ros.training_file import Training
 
 OTHERS_WRITE = 0o022
@@ -85,13 +86,16 @@ class RunFolder:
     """One run's files, and the objects that its options name."""
 
     def __init__(self, options: RunOptions) -> None:
-        """Read robot, task and training; raises ConfigError."""
+        """Read robot, task and training; raises ConfigError, RunError."""
         self.options = options
         self.path = Path(options.out)
         self.robot = load_robot(options.robot)
         self.settings = load_task(options.task)
         self.task = ReachTask(self.robot, self.settings)
         self.training: Training = load_training(options.training, **options.overrides)
+        if self.training.algorithm not in ROBOT_ALGORITHMS:
+            raise RunError(f'algorithm {self.training.algorithm!r}: the robot runs '
+                           f'{", ".join(ROBOT_ALGORITHMS)}; `spaars train` runs the others')
 
     @classmethod
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':

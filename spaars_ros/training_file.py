@@ -26,14 +26,18 @@ from spaars_ros.config import flatten
 from spaars_ros.config import read_yaml
 from spaars_ros.config import Strict
 
+ROBOT_ALGORITHMS = ('spaars', 'spaars-supe', 'spar')
+"""What the four nodes run; `spaars train` runs these and all others."""
+
 
 class Training(Strict):
     """A training file: the algorithm and every constant that it uses."""
 
     algorithm: Literal['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas', 'marvel', 'cpq',
-                       'sac-lagrangian', 'sac-pid', 'spar', 'td3-bc'] = Field(
-        'spaars', description='what is learned; the robot runs spaars, the others are baselines '
-        'of `spaars train`')
+                       'sac-lagrangian', 'sac-pid', 'supe', 'spaars-supe', 'spar',
+                       'td3-bc'] = Field(
+        'spaars', description='what is learned; the robot runs spaars, spaars-supe and spar, '
+        'the others are for `spaars train`')
     mode: Literal['gated', 'latent-only', 'raw-only', 'hard-switch'] = Field(
         'gated', description='gated: SPAARS; the others are its ablations (hard-switch: raw '
         'everywhere after the hand-over)')
@@ -146,6 +150,42 @@ class Training(Strict):
     multiplier: Literal['adaptive', 'plain', 'integral'] = Field(
         'adaptive', description='marvel: the PID that sets it; plain: fixed gains; integral: only '
         'I, as dual ascent')
+
+    skill_length: int = Field(4, ge=1, le=1000, description='supe, spaars-supe: H, environment '
+                              'steps that a skill is held')
+    skill_dim: int = Field(8, ge=1, description='supe, spaars-supe: values of a skill; the '
+                           'variance argument wants at most H d')
+    skill_width: int = Field(128, ge=8, description='supe, spaars-supe: units of every hidden '
+                             'layer of the skills and of the high level; published: 256')
+    skill_layers: int = Field(1, ge=1, description='supe, spaars-supe: layers of the GRU that '
+                              'encodes chunks; published: 2')
+    skill_kl: float = Field(0.1, ge=0, description='supe, spaars-supe: on the KL of a chunk, '
+                            'against the negative log-likelihood averaged over its H steps')
+    skill_steps: int = Field(6000, ge=0, description='supe, spaars-supe: offline updates of OPAL')
+    skill_iql_steps: int = Field(5000, ge=0, description='spaars-supe: offline updates of the '
+                                 'high level by IQL, and of shared critic and raw policy')
+    skill_expectile: float = Field(0.9, gt=0.5, lt=1, description='spaars-supe: of that IQL')
+    skill_awr: float = Field(1.0, ge=0, description='spaars-supe: its inverse temperature, on '
+                             'advantages in units of their spread')
+    skill_heads: int = Field(10, ge=2, description='supe, spaars-supe: heads of the high-level '
+                             'critic')
+    skill_subset: int = Field(2, ge=1, description='supe, spaars-supe: random heads whose least '
+                              'makes its target; published: 1 (AntMaze), 2 (Kitchen)')
+    skill_discount: Literal['published', 'macro'] = Field(
+        'published', description='supe, spaars-supe: what multiplies the value after a skill: '
+        'gamma, as published, or gamma^H')
+    skill_relabel: Literal['pred', 'min', 'none'] = Field(
+        'pred', description='supe, spaars-supe: rewards of the offline chunks online: learned '
+        'from the online ones, the least of the data set, or as they are in it')
+    rnd_weight: float = Field(8.0, ge=0, description='supe, spaars-supe: novelty bonus of state '
+                              "and skill, in the task's reward")
+    skill_temperature: float = Field(1.0, gt=0, description='supe, spaars-supe: weight of the '
+                                     "entropy at the start, in the task's reward")
+    skill_actor_delay: int = Field(2, ge=1, description='supe, spaars-supe: critic updates a '
+                                   'high-level policy update; published: 20 of 80 a skill')
+    skill_sample: bool = Field(True, description='supe, spaars-supe: `spaars train` samples the '
+                               'action of a skill while exploring, as published; false: its mean. '
+                               'Evaluations and the robot take the mean')
 
     push_every: int = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: int = Field(2500, ge=1, description='environment steps')

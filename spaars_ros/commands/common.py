@@ -88,3 +88,13 @@ def overrides_of(pairs: list[str]) -> dict[str, Any]:
             raise ValueError(f'--set {pair}: expected NAME=VALUE')
         overrides[name] = yaml.safe_load(value)
     return overrides
+
+
+def training_of(training: str, algorithm: str | None) -> str:
+    """
+    Return the training file that two options ask for: one that is named, or the algorithm's own.
+
+    An algorithm that the robot does not run has none here; the run refuses it by name.
+    """
+    from spaars_ros.training_file import ROBOT_ALGORITHMS
+    return training or (algorithm if algorithm in ROBOT_ALGORITHMS else 'spaars')

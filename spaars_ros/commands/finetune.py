@@ -23,6 +23,7 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import training_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -30,6 +31,7 @@ Examples:
   spaars finetune
   spaars finetune --out runs/a --seed 1 --episodes 150
   spaars finetune --resume --out runs/a --episodes 300
+  spaars finetune --algorithm spaars-supe --out runs/skills
   spaars finetune --mode latent-only --set utd=1 --json result.json
   spaars finetune --signing-key keys/signing_key.pem --public-key keys/public_key.pem
   spaars finetune --no-sim --robot my_arm.yaml --real-time-factor 1
@@ -65,14 +67,15 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help='Seed of everything random.')] = 0,
     episodes: Annotated[Optional[int], typer.Option(
         min=0, help='Episodes of the whole run, 0 for no end; default 150.')] = None,
-    algorithm: Annotated[Text, typer.Option(help="Algorithm; default: the training file's.")]
-    = None,
+    algorithm: Annotated[Text, typer.Option(
+        help="spaars, spaars-supe or spar; default: the training file's.")] = None,
     mode: Annotated[Text, typer.Option(
         help='gated, or one of its ablations latent-only and raw-only.')] = None,
     robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'spaars',
+        help='Training file: path, or name that ships; default: that of the algorithm, or '
+             'spaars.')] = '',
     settings: Annotated[Optional[list[str]], typer.Option(
         '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
     = None,
@@ -126,8 +129,9 @@ def command(
                 overrides.update({name: value for name, value in
                                   (('algorithm', algorithm), ('mode', mode)) if value})
                 folder = RunFolder(RunOptions(
-                    out=out or new_run_folder(), robot=robot, task=task, training=training,
-                    overrides=overrides, bundle=bundle, demonstrations=demonstrations, seed=seed,
+                    out=out or new_run_folder(), robot=robot, task=task,
+                    training=training_of(training, algorithm), overrides=overrides,
+                    bundle=bundle, demonstrations=demonstrations, seed=seed,
                     episodes=150 if episodes is None else episodes, sim=sim,
                     real_time_factor=real_time_factor, cache=cache,
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,

@@ -22,10 +22,12 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import training_of
 
 EXAMPLES = """\b
 Examples:
   spaars pretrain --out pretrained.spaars
+  spaars pretrain --out skills.spaars --algorithm spaars-supe
   spaars pretrain --out my_arm.spaars --demonstrations my_arm.h5 --robot my_arm.yaml --seed 1
 """
 
@@ -37,13 +39,16 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help='Seed of weights and batches.')] = 0,
     robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    algorithm: Annotated[str, typer.Option(
+        help="spaars, spaars-supe or spar; default: the training file's.")] = '',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'spaars',
+        help='Training file: path, or name that ships; default: that of the algorithm, or '
+             'spaars.')] = '',
     settings: Annotated[Optional[list[str]], typer.Option(
         '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
     = None,
 ) -> None:
-    """Train CVAE, critics, latent and raw policy offline and write one policy bundle."""
+    """Train an algorithm's offline stages and write one policy bundle."""
     with errors_as_one_line():
         from rich.console import Console
 
@@ -52,9 +57,12 @@ def command(
         from spaars_ros.policy.bundle import save_bundle
         from spaars_ros.run_folder import RunFolder
         from spaars_ros.run_folder import RunOptions
+        overrides = overrides_of(settings or [])
+        if algorithm:
+            overrides['algorithm'] = algorithm
         folder = RunFolder(RunOptions(
-            out='', robot=robot, task=task, training=training, seed=seed,
-            overrides=overrides_of(settings or []), demonstrations=demonstrations))
+            out='', robot=robot, task=task, training=training_of(training, algorithm), seed=seed,
+            overrides=overrides, demonstrations=demonstrations))
         dataset = folder.demonstrations()
         with pretraining_shown(Console(stderr=True)) as progress:
             bundle = pretrain(folder.robot, folder.task, folder.training, dataset, seed=seed,

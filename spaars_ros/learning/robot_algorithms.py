@@ -19,8 +19,10 @@ from collections.abc import Callable
 from spaars_ros.learning.robot_algorithm import RobotAlgorithm
 from spaars_ros.learning.robot_algorithm import RobotSetup
 from spaars_ros.learning.robot_spaars import RobotSpaars
+from spaars_ros.learning.robot_spar import RobotSpar
 
-ROBOT_ALGORITHMS: dict[str, Callable[[RobotSetup], RobotAlgorithm]] = {'spaars': RobotSpaars}
+ROBOT_ALGORITHMS: dict[str, Callable[[RobotSetup], RobotAlgorithm]] = {
+    'spaars': RobotSpaars, 'spar': RobotSpar}
 
 
 def make_robot_algorithm(setup: RobotSetup) -> RobotAlgorithm:

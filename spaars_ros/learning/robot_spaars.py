@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.export import export_policy
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Replay
@@ -39,6 +40,8 @@ class RobotSpaars(RobotAlgorithm):
 
     Online: warm-up, latent phase with concurrent BC, gated phase; see `Curriculum`.
     """
+
+    agent: SpaarsAgent
 
     def __init__(self, setup: RobotSetup) -> None:
         """Make the networks from torch's generator."""

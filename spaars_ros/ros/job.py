@@ -154,8 +154,9 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
     """Fill the live view, after earlier episodes."""
     options, state = folder.options, view.state
     state.title = 'finetune'
-    state.subtitle = (f'{folder.robot.name}, {folder.settings.name}, '
-                      f'{folder.training.mode}, seed {options.seed}')
+    training = folder.training
+    runs = training.mode if training.algorithm == 'spaars' else training.algorithm
+    state.subtitle = f'{folder.robot.name}, {folder.settings.name}, {runs}, seed {options.seed}'
     state.episodes_total, state.horizon = options.episodes, folder.task.horizon
     limits = folder.task.constraint_limits
     state.limit = float(limits[0]) if len(limits) else float('inf')
