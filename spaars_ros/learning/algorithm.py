@@ -17,6 +17,7 @@
 from dataclasses import dataclass
 from typing import Any
 from typing import Protocol
+from typing import runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,36 @@ class Choice:
     """(d,) normalised, in [-1, 1]."""
     mode: Mode = Mode.NONE
     """Which of two policies chose, where an algorithm has two."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What was done in a finished training episode."""
+
+    observations: Array
+    """(T + 1, n) physical units."""
+    actions: Array
+    """(T, d) as executed, in [-1, 1]."""
+    rewards: Array
+    """(T,)"""
+    modes: NDArray[Any]
+    """(T,) of `Mode`."""
+    terminated: bool
+    """Whether it ended truly; else by its time limit."""
+
+
+@runtime_checkable
+class EpisodeLearner(Protocol):
+    """What an algorithm has besides, that acts and learns over several steps at once."""
+
+    def take_offline(self, data: Replay) -> None:
+        """Take the offline data, once, before all updates and again when a run goes on."""
+
+    def begin_episode(self) -> None:
+        """Begin an episode, of training or evaluation."""
+
+    def take_episode(self, episode: Episode) -> None:
+        """Take a finished training episode, before `end_episode`."""
 
 
 class Algorithm(Protocol):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import Tensor
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.gated_agent import GatedAgent
@@ -73,6 +74,28 @@ class Curriculum:
         if self.agent.gated:
             return 2
         return 0 if steps < self.training.warmup_steps else 1
+
+    def takes_raw(self, observation: Tensor, raw: Tensor, latent_action: Tensor,
+                  explore: bool) -> bool:
+        """
+        Return whether the raw action is taken in one state.
+
+        :param observation: (1, n) normalised
+        :param raw: (1, d) the raw policy's action
+        :param latent_action: (1, d) the decoder's
+        """
+        t, agent = self.training, self.agent
+        # An optimistic gate is there to try raw actions, so being wrong does not shut it.
+        tries = explore and t.explore_kappa is not None
+        if t.mode == 'raw-only':
+            return True
+        if not (agent.gated if tries else agent.gate_open):
+            return False
+        if t.mode == 'hard-switch':
+            return True
+        kappa = t.explore_kappa if explore else None
+        inside = agent.trusted(raw, latent_action)
+        return bool(agent.advantage(observation, inside, latent_action, kappa) > agent.margin)
 
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay | None = None) -> None:

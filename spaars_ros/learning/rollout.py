@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithm import Algorithm
+from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.replay import Replay
 
 Array = NDArray[np.float64]
@@ -87,7 +88,7 @@ class Rollout:
         self.modes: list[int] = []
         self.rewards: list[float] = []
         self.costs: list[Array] = []
-        self.done = False
+        self.done = self.terminated = False
         self._efforts: list[Array] = []
         self._stored = 0
 
@@ -102,13 +103,14 @@ class Rollout:
         self.modes.append(choice.mode)
         self.rewards.append(float(reward))
         self.costs.append(costs_of(info))
-        self.done = bool(terminated or truncated)
+        self.terminated = bool(terminated)
+        self.done = self.terminated or bool(truncated)
         if not self.done and len(self.actions) - self._stored < SEGMENT:
             return False
         part = slice(self._stored, len(self.actions))
         self._replay.add_episode(
             np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
-            np.asarray(self._efforts[part]), bool(terminated),
+            np.asarray(self._efforts[part]), self.terminated,
             rewards=np.asarray(self.rewards[part]),
             costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
             modes=np.asarray(self.modes[part]))
@@ -122,6 +124,8 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
     rng = np.random.default_rng(0)
     for number in range(episodes):
         observation, info = env.reset(seed=EVALUATION_SEED + number)
+        if isinstance(algorithm, EpisodeLearner):
+            algorithm.begin_episode()
         total, cost, done = 0.0, 0.0, False
         while not done:
             choice = algorithm.choose(np.asarray(observation, np.float64), rng, False)

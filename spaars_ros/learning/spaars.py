@@ -117,10 +117,7 @@ class Spaars:
             o = torch.from_numpy(self.normaliser(observation))[None]
             raw, latent = agent.raw_policy(o), agent.latent_policy(o)
             decoded = agent.decoder(o, latent)
-            # An optimistic gate is there to try raw actions, so being wrong does not shut it.
-            tries = explore and t.explore_kappa is not None
-            open_ = agent.gated if tries else agent.gate_open
-            if t.mode == 'raw-only' or (open_ and self._takes_raw(o, raw, decoded, explore)):
+            if self.curriculum.takes_raw(o, raw, decoded, explore):
                 action = agent.trusted(raw, decoded)
                 if explore:
                     action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
@@ -130,14 +127,6 @@ class Spaars:
                                                                       t.latent_bound)
                 decoded = agent.decoder(o, moved)
             return Choice(decoded[0].numpy().astype(np.float64), Mode.LATENT)
-
-    def _takes_raw(self, o: torch.Tensor, raw: torch.Tensor, decoded: torch.Tensor,
-                   explore: bool) -> bool:
-        t, agent = self.training, self.agent
-        if t.mode == 'hard-switch':
-            return True
-        kappa = t.explore_kappa if explore else None
-        return bool(agent.advantage(o, agent.trusted(raw, decoded), decoded, kappa) > agent.margin)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update; the policies rest for the first `critic_steps` environment steps."""

@@ -27,6 +27,8 @@ from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import Transitions
+from spaars_ros.learning.algorithm import Episode
+from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
@@ -86,6 +88,9 @@ class Trainer:
             seed=seed)
         if data is not None:
             self.algorithm.set_action_variance(self._offline_actions)
+            if isinstance(self.algorithm, EpisodeLearner):
+                assert self._offline is not None
+                self.algorithm.take_offline(self._offline)
         elif self.algorithm.offline_steps:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         limits = self.task.constraint_limits if self.task is not None else \
@@ -172,12 +177,19 @@ class Trainer:
         began = time.monotonic()
         rng = np.random.default_rng([self.seed, self.episode, 1])
         episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
+        learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
+        if learner is not None:
+            learner.begin_episode()
         while not episode.done:
             stored = episode.step(self.algorithm, rng)
             self.steps += 1
             if stored:
                 self._update()
         modes = np.asarray(episode.modes)
+        if learner is not None:
+            learner.take_episode(Episode(
+                np.asarray(episode.observations), np.asarray(episode.actions),
+                np.asarray(episode.rewards), modes, episode.terminated))
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
