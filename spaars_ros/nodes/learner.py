@@ -48,36 +48,19 @@ from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import OK
 from spaars_ros.ros.diagnostics import status
 from spaars_ros.ros.diagnostics import WARN
+from spaars_ros.ros.learner_parameters import PARAMETERS
+from spaars_ros.ros.learner_parameters import PROGRESS
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
-from spaars_ros.ros.parameters import Param
-from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.step_fetch import EVERYTHING
+from spaars_ros.ros.step_fetch import StepFetch
 from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import load_training
 
 NICENESS = 5
 BEAT = 0.25
 """s of wall time between progress reports, and between looks at what is missing."""
-ASK_AGAIN = 1.0
-"""s of wall time before missing records are asked for again."""
-EVERYTHING = 2.0**53
-"""Last record to ask for when the newest is not known."""
-
-PARAMETERS = ParameterTable(
-    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
-    Param('task', 'reach', 'task file: a path, or a name from config/task'),
-    Param('training', 'spaars', 'training file: a path, or a name from config/training'),
-    Param('bundle', '', 'policy bundle with learner tensors to start from'),
-    Param('run_dir', 'runs/latest', 'run folder: transitions.mcap, checkpoints/'),
-    Param('demonstrations', '', "HDF5 file; '' takes the training file's"),
-    Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
-    Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
-          "checkpoints; '' leaves them unsigned"),
-)
-
-PROGRESS = ('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty', 'margin',
-            'gate_share', 'bundle_version', 'owed', 'fault')
 
 
 class LearnerNode(ManagedNode):
@@ -119,9 +102,10 @@ class LearnerNode(ManagedNode):
         self._resumed = False
         self._recover()
         self._arrived = False
-        self._asked = self._advanced = self._flushed = self._beaten = time.monotonic()
-        self._asked_for = (0.0, -1.0)
+        self._flushed = self._beaten = time.monotonic()
         self._make_interfaces()
+        self._fetching = StepFetch(self._sequencer, lambda first, last: self._fetch.publish(
+            Float64MultiArray(data=[first, last])))
 
     def _recover(self) -> None:
         """Continue a run folder: newest checkpoint, then every recorded step again."""
@@ -177,7 +161,7 @@ class LearnerNode(ManagedNode):
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
         if self._resumed:
             self._push()
-        self._ask(self._sequencer.next, EVERYTHING)
+        self._fetching.ask(self._sequencer.next, EVERYTHING)
         self._report()
         self._work_waits.trigger()
 
@@ -213,9 +197,7 @@ class LearnerNode(ManagedNode):
                                  'recorded: this run folder belongs to another run')
         for ready in self._sequencer.put(sequence, row):
             self._take(ready)
-        gap = self._sequencer.gap
-        if gap:
-            self._want(*gap)
+        self._fetching.fill_gap()
         if self.is_active:
             self._work_waits.trigger()
 
@@ -228,33 +210,10 @@ class LearnerNode(ManagedNode):
         self._recorder.write_step(row)
         self._tuner.add(row)
         self._last_stamp = self._codec_value(row, 'stamp')
-        self._advanced = time.monotonic()
+        self._fetching.advanced()
         # Often enough for a simulation that waits for what was received.
         if self._sequencer.next % 8 == 0 or self._codec_value(row, 'flag'):
             self._report()
-
-    def _want(self, first: int, last: int) -> None:
-        """
-        Ask at once for missing records, unless they are on their way.
-
-        Each record that comes back moves the beginning of the gap: asking for the rest each time
-        would have the server replay it as often as there are records. What is lost again on the
-        way is asked for on the beat, when nothing has come for a while.
-        """
-        asked_first, asked_last = self._asked_for
-        if not asked_first <= first <= last <= asked_last:
-            self._ask(first, last)
-        elif asked_last == EVERYTHING:
-            if time.monotonic() - self._asked > ASK_AGAIN:
-                self._ask(first, last)
-            else:
-                # Whatever was the newest when the server was asked: at most what is seen now.
-                self._asked_for = (asked_first, last)
-
-    def _ask(self, first: int, last: float) -> None:
-        """Ask the server to publish records again."""
-        self._asked, self._asked_for = time.monotonic(), (float(first), float(last))
-        self._fetch.publish(Float64MultiArray(data=[float(first), float(last)]))
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
         try:
@@ -317,10 +276,7 @@ class LearnerNode(ManagedNode):
 
     def _on_beat(self) -> None:
         now = time.monotonic()
-        if now - max(self._asked, self._advanced) > ASK_AGAIN:
-            # Also without a gap: the records that the server wrote last may be the lost ones.
-            first, last = self._sequencer.gap or (self._sequencer.next, EVERYTHING)
-            self._ask(first, last)
+        self._fetching.on_beat()
         if now - self._flushed > 1.0 and self._recorder is not None:
             self._flushed = now
             self._recorder.flush()

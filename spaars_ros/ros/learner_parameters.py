@@ -1,0 +1,33 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The parameters of the learner, and the fields of its progress."""
+
+from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.parameters import ParameterTable
+
+PARAMETERS = ParameterTable(
+    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
+    Param('task', 'reach', 'task file: a path, or a name from config/task'),
+    Param('training', 'spaars', 'training file: a path, or a name from config/training'),
+    Param('bundle', '', 'policy bundle with learner tensors to start from'),
+    Param('run_dir', 'runs/latest', 'run folder: transitions.mcap, checkpoints/'),
+    Param('demonstrations', '', "HDF5 file; '' takes the training file's"),
+    Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
+    Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
+          "checkpoints; '' leaves them unsigned"),
+)
+
+PROGRESS = ('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty', 'margin',
+            'gate_share', 'bundle_version', 'owed', 'fault')

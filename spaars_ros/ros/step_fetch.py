@@ -1,0 +1,77 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Asks the policy server for step records that the learner misses."""
+
+from collections.abc import Callable
+import time
+
+from spaars_ros.data.sequencer import Sequencer
+
+ASK_AGAIN = 1.0
+"""s of wall time before missing records are asked for again."""
+EVERYTHING = 2.0**53
+"""Last record to ask for when the newest is not known."""
+
+
+class StepFetch:
+    """
+    When to ask for which records, as `learner/fetch` carries it.
+
+    :param sequencer: knows what is missing
+    :param publish: sends first and last of the records that are wanted again
+    """
+
+    def __init__(self, sequencer: Sequencer, publish: Callable[[float, float], None]) -> None:
+        self._sequencer = sequencer
+        self._publish = publish
+        self._asked = self._advanced = time.monotonic()
+        self._asked_for = (0.0, -1.0)
+
+    def ask(self, first: float, last: float) -> None:
+        """Ask the server to publish records again."""
+        self._asked, self._asked_for = time.monotonic(), (float(first), float(last))
+        self._publish(*self._asked_for)
+
+    def advanced(self) -> None:
+        """Take note that a record came in its turn."""
+        self._advanced = time.monotonic()
+
+    def fill_gap(self) -> None:
+        """
+        Ask at once for missing records, unless they are on their way.
+
+        Each record that comes back moves the beginning of the gap: asking for the rest each time
+        would have the server replay it as often as there are records. What is lost again on the
+        way is asked for on the beat, when nothing has come for a while.
+        """
+        if not self._sequencer.gap:
+            return
+        first, last = self._sequencer.gap
+        asked_first, asked_last = self._asked_for
+        if not asked_first <= first <= last <= asked_last:
+            self.ask(first, last)
+        elif asked_last == EVERYTHING:
+            if time.monotonic() - self._asked > ASK_AGAIN:
+                self.ask(first, last)
+            else:
+                # Whatever was the newest when the server was asked: at most what is seen now.
+                self._asked_for = (asked_first, last)
+
+    def on_beat(self) -> None:
+        """Ask again when nothing has come for a while."""
+        if time.monotonic() - max(self._asked, self._advanced) > ASK_AGAIN:
+            # Also without a gap: the records that the server wrote last may be the lost ones.
+            first, last = self._sequencer.gap or (self._sequencer.next, EVERYTHING)
+            self.ask(first, last)
