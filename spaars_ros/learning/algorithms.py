@@ -28,14 +28,16 @@ from spaars_ros.learning.sac import SAC
 from spaars_ros.learning.sac_lagrangian import SACLagrangian
 from spaars_ros.learning.sac_lagrangian import SACPID
 from spaars_ros.learning.spaars import Spaars
+from spaars_ros.learning.spaars_supe import SpaarsSupe
 from spaars_ros.learning.spar import Spar
+from spaars_ros.learning.supe import Supe
 from spaars_ros.learning.td3_bc import TD3BC
 from spaars_ros.training_file import Training
 
 ALGORITHMS: dict[str, Callable[..., Any]] = {
     'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS,
     'marvel': Marvel, 'cpq': CPQ, 'sac-lagrangian': SACLagrangian, 'sac-pid': SACPID,
-    'spar': Spar, 'td3-bc': TD3BC}
+    'spar': Spar, 'td3-bc': TD3BC, 'supe': Supe, 'spaars-supe': SpaarsSupe}
 
 
 def make_algorithm(name: str, training: Training, *, observation: int, action: int,
