@@ -16,12 +16,12 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import itertools
 from pathlib import Path
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import DOMAINS
 import numpy as np
 import pytest
 import rclpy
@@ -50,7 +50,6 @@ from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import load_training
 
 OK = TransitionCallbackReturn.SUCCESS
-DOMAINS = itertools.cycle(range(40, 50))
 
 
 @pytest.fixture(scope='module')

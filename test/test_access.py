@@ -27,6 +27,7 @@ import time
 from typing import Any
 from xml.etree import ElementTree
 
+from domains import DOMAINS
 import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -216,7 +217,7 @@ def test_security_that_is_asked_for_and_cannot_be_had_is_an_error(
     done = subprocess.run(
         [sys.executable, '-m', 'spaars_ros.nodes.sim', '--ros-args', '--enclave',
          f'{ENCLAVES}/sim'], capture_output=True, text=True, timeout=60,
-        env={**os.environ, 'ROS_DOMAIN_ID': '66', 'ROS_SECURITY_ENABLE': 'true',
+        env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS)), 'ROS_SECURITY_ENABLE': 'true',
              'ROS_SECURITY_STRATEGY': strategy, 'ROS_SECURITY_KEYSTORE': str(tmp_path)})
     assert done.returncode != 0
     assert 'error creating node' in done.stderr

@@ -21,6 +21,7 @@ import subprocess
 import sys
 from typing import Any
 
+from domains import DOMAINS
 import numpy as np
 import pytest
 
@@ -104,15 +105,14 @@ def test_a_tick_late_elsewhere_is_no_late_swap(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(280)
-@pytest.mark.parametrize(('options', 'domain'), [(['--no-learner'], 84), ([], 85)],
-                         ids=['alone', 'with learner'])
-def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str],
-                                              domain: int) -> None:
+@pytest.mark.parametrize('options', [['--no-learner'], []], ids=['alone', 'with learner'])
+def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]) -> None:
     result_file = tmp_path / 'control.json'
     done = subprocess.run(
         [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '8',
          '--json', str(result_file), *options], cwd=Path(__file__).parents[1], capture_output=True,
-        text=True, timeout=240, check=False, env={**os.environ, 'ROS_DOMAIN_ID': str(domain)})
+        text=True, timeout=240, check=False,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS))})
     assert done.returncode == 0, done.stderr[-2000:]
     result = json.loads(result_file.read_text())
     assert KEYS <= set(result)
@@ -132,7 +132,7 @@ def test_a_bundle_that_does_not_exist_is_named() -> None:
         [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '1',
          '--bundle', '/nowhere/policy.spaars'], cwd=Path(__file__).parents[1],
         capture_output=True, text=True, timeout=100, check=False,
-        env={**os.environ, 'ROS_DOMAIN_ID': '86'})
+        env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS))})
     assert done.returncode == 1
     assert '/nowhere/policy.spaars' in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

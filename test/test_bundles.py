@@ -22,6 +22,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from domains import DOMAINS
 import numpy as np
 import onnx
 from onnx import helper
@@ -69,7 +70,6 @@ from spaars_ros.training_file import load_training
 pytestmark = pytest.mark.timeout(120)
 pytest_plugins = ['server_rig']
 
-DOMAINS = itertools.cycle(range(70, 80))
 PERIOD = 0.05
 ROBOT = load_robot()
 TASK = ReachTask(ROBOT, load_task())

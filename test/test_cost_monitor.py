@@ -17,7 +17,6 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import errno
-import itertools
 import os
 from pathlib import Path
 import re
@@ -25,6 +24,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import DOMAINS
 import numpy as np
 import pytest
 import rclpy
@@ -52,7 +52,6 @@ from spaars_ros.sim.tasks import ReachTask
 pytestmark = pytest.mark.timeout(60)
 
 OK = TransitionCallbackReturn.SUCCESS
-DOMAINS = itertools.cycle(range(50, 60))
 LIMIT = 5.0
 
 

@@ -185,6 +185,7 @@ def test_spool_files_are_not_world_writable(tmp_path: Path) -> None:
     assert not (tmp_path / 'spool' / 'steps.f64').stat().st_mode & stat.S_IWOTH
 
 
+@pytest.mark.alone
 def test_spool_on_a_full_disk_loses_nothing(tmp_path: Path) -> None:
     rows = steps(400)
     with full_disk(tmp_path / 'disk', 65536) as disk:

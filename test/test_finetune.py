@@ -25,6 +25,7 @@ import sys
 import time
 from typing import Any
 
+from domains import DOMAINS
 from mcap.reader import make_reader
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Run:
     """One `spaars finetune` process."""
 
-    def __init__(self, small: Path, out: Path, domain: int, *more: str, **env: str) -> None:
+    def __init__(self, small: Path, out: Path, *more: str, **env: str) -> None:
         self.out = out
         self.log = out.parent / f'{out.name}.txt'
         arguments = [
@@ -61,7 +62,8 @@ class Run:
         with open(self.log, 'ab') as log:
             self.process = subprocess.Popen(
                 arguments, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, 'ROS_DOMAIN_ID': str(domain), 'OMP_NUM_THREADS': '1', **env})
+                env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS)), 'OMP_NUM_THREADS': '1',
+                     **env})
 
     @property
     def text(self) -> str:
@@ -120,7 +122,7 @@ def sequences(out: Path) -> np.ndarray:
 def test_a_run_leaves_every_transition_and_its_report(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """All files, all steps once and in order, every process gone."""
-    run = Run(small, tmp_path / 'run', 62, '--episodes', '6', '--json',
+    run = Run(small, tmp_path / 'run', '--episodes', '6', '--json',
               str(tmp_path / 'copy.json'))
     runs.append(run)
     assert run.wait() == 0, run.text
@@ -154,12 +156,12 @@ def test_a_run_leaves_every_transition_and_its_report(
 
 def test_a_finished_run_can_be_resumed(small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """The second part goes on with the steps, episodes and networks of the first."""
-    first = Run(small, tmp_path / 'run', 63, '--episodes', '3')
+    first = Run(small, tmp_path / 'run', '--episodes', '3')
     runs.append(first)
     assert first.wait() == 0, first.text
     version = load_bundle(sorted((first.out / 'checkpoints').iterdir())[-1]).manifest.version
     assert version >= 1
-    second = Run(small, tmp_path / 'run', 63, '--resume', '--episodes', '6')
+    second = Run(small, tmp_path / 'run', '--resume', '--episodes', '6')
     runs.append(second)
     assert second.wait() == 0, second.text
     assert second.summary()['episodes'] == 6
@@ -178,7 +180,7 @@ def test_a_folder_with_a_run_is_not_overwritten(
     """Nobody loses a run by typing the same --out again."""
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'config.json').write_text('{}')
-    run = Run(small, tmp_path / 'run', 64)
+    run = Run(small, tmp_path / 'run')
     runs.append(run)
     assert run.wait() == 1
     assert run.text.startswith('error: ')
@@ -190,7 +192,7 @@ def test_a_folder_with_a_run_is_not_overwritten(
 def test_a_signal_ends_the_run_in_order(
         small: Path, tmp_path: Path, runs: list[Run], number: int) -> None:
     """Code 0, every process gone, every step recorded, a report, and it can be resumed."""
-    run = Run(small, tmp_path / 'run', 65, '--episodes', '2000')
+    run = Run(small, tmp_path / 'run', '--episodes', '2000')
     runs.append(run)
     run.until_episode(3)
     assert set(run.processes()) == set(NODES)
@@ -206,7 +208,7 @@ def test_a_signal_ends_the_run_in_order(
     np.testing.assert_array_equal(sequences(run.out), np.arange(count))
     assert (run.out / 'report.html').exists()
     done = summary['episodes'] + 2
-    again = Run(small, run.out, 65, '--resume', '--episodes', str(done))
+    again = Run(small, run.out, '--resume', '--episodes', str(done))
     runs.append(again)
     assert again.wait() == 0, again.text
     np.testing.assert_array_equal(sequences(run.out), np.arange(len(sequences(run.out))))
@@ -216,7 +218,7 @@ def test_a_signal_ends_the_run_in_order(
 def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """The robot goes on without it; started again, it catches up from the server's spool."""
     episodes = 160  # the arm does some 60 of them in the time that a new learner takes to start
-    run = Run(small, tmp_path / 'run', 66, '--episodes', str(episodes))
+    run = Run(small, tmp_path / 'run', '--episodes', str(episodes))
     runs.append(run)
     run.until_episode(2)
     time.sleep(5.0)  # younger than that a dead node is not started again
@@ -237,7 +239,7 @@ def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[
 def test_a_killed_conductor_leaves_no_process(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """Nothing drives an arm that nobody watches."""
-    run = Run(small, tmp_path / 'run', 67, '--episodes', '2000')
+    run = Run(small, tmp_path / 'run', '--episodes', '2000')
     runs.append(run)
     run.until_episode(1)
     assert set(run.processes()) == set(NODES)
@@ -251,7 +253,7 @@ def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(
     """The error names the node and what it said; nothing is left running."""
     wrong = tmp_path / 'wrong.yaml'
     wrong.write_text('/**/policy_server:\n  ros__parameters:\n    robot: no_such_robot\n')
-    run = Run(small, tmp_path / 'run', 68, '--params-file', str(wrong))
+    run = Run(small, tmp_path / 'run', '--params-file', str(wrong))
     runs.append(run)
     assert run.wait() == 1, run.text
     assert 'error: policy_server: refused to configure' in run.text
@@ -262,7 +264,7 @@ def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(
 
 def test_a_node_that_dies_ends_the_run(small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """Without its cost monitor the run is not what the operator asked for."""
-    run = Run(small, tmp_path / 'run', 69, '--episodes', '2000')
+    run = Run(small, tmp_path / 'run', '--episodes', '2000')
     runs.append(run)
     run.until_episode(1)
     os.kill(run.processes()['cost_monitor'], signal.SIGKILL)

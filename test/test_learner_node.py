@@ -23,6 +23,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import DOMAINS
 import numpy as np
 import pytest
 import rclpy
@@ -160,7 +161,7 @@ class Server:
 @pytest.fixture
 def server(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Return a server beside an active learner."""
-    monkeypatch.setenv('ROS_DOMAIN_ID', '70')
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(next(DOMAINS)))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     rclpy.init()

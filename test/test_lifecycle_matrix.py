@@ -23,6 +23,7 @@ import subprocess
 import sys
 from typing import Any
 
+from domains import DOMAINS
 from lifecycle_msgs.msg import State
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -68,7 +69,7 @@ pytest_plugins = ['server_rig']
 OK = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
 ERROR = TransitionCallbackReturn.ERROR
-DOMAIN = 49
+DOMAIN = next(DOMAINS)
 
 NODES: dict[str, type[ManagedNode]] = {
     'policy_server': PolicyServer, 'cost_monitor': CostMonitor, 'learner': LearnerNode,

@@ -25,6 +25,7 @@ import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import DOMAINS
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -43,7 +44,7 @@ from spaars_ros.ros.qos import QOS
 
 pytestmark = pytest.mark.timeout(120)
 
-DOMAIN = 75
+DOMAIN = next(DOMAINS)
 PARAMETERS = """
 /**/cost_monitor:
   ros__parameters:

@@ -441,6 +441,7 @@ def test_fetch_publishes_recorded_steps_again(start: Callable[..., Rig]) -> None
     rig.spin_until(lambda: {2, 3, 4, 5, 6, 7} <= {int(s['sequence'][0]) for s in rig.steps})
 
 
+@pytest.mark.alone
 def test_a_stalled_reader_delays_no_command(start: Callable[..., Rig]) -> None:
     """A learner that hangs with its queues full must not hold the arm's controller."""
     rig = start()

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 
+from domains import DOMAINS
 import pytest
 
 from spaars_ros.config import share_directory
@@ -32,7 +33,7 @@ pytest.importorskip('launch_ros', reason='launch_ros is not installed (it is not
 ROOT = Path(__file__).resolve().parent.parent
 LAUNCH = sorted((ROOT / 'launch').glob('*.launch.py'))
 ARGUMENTS = {'sim', 'robot', 'params_file', 'namespace', 'use_sim_time', 'log_level', 'autostart'}
-DOMAIN = 90
+DOMAIN = next(DOMAINS)
 
 
 def installed():
@@ -120,7 +121,7 @@ def test_every_launch_argument_has_a_description_and_a_default(path):
 @needs_install
 @pytest.mark.timeout(120)
 def test_sim_launch_becomes_active_and_ctrl_c_ends_it_with_exit_code_0(tmp_path):
-    launched = Launched('sim.launch.py', tmp_path, DOMAIN, out=tmp_path / 'run',
+    launched = Launched('sim.launch.py', tmp_path, next(DOMAINS), out=tmp_path / 'run',
                         real_time_factor='1.0')
     try:
         launched.until('active: sim', 60)
@@ -134,7 +135,7 @@ def test_sim_launch_becomes_active_and_ctrl_c_ends_it_with_exit_code_0(tmp_path)
 @needs_install
 @pytest.mark.timeout(120)
 def test_wrong_robot_file_ends_the_launch_and_names_it(tmp_path):
-    launched = Launched('sim.launch.py', tmp_path, DOMAIN + 1, out=tmp_path / 'run',
+    launched = Launched('sim.launch.py', tmp_path, next(DOMAINS), out=tmp_path / 'run',
                         robot='no_such_arm')
     code = launched.end(90)
     assert "robot file 'no_such_arm'" in launched.text
@@ -149,12 +150,12 @@ def test_finetune_launch_comes_up_takes_parameters_and_ends_by_itself(tmp_path):
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
-    launched = Launched('finetune.launch.py', tmp_path, DOMAIN + 2, sim='true',
+    launched = Launched('finetune.launch.py', tmp_path, DOMAIN, sim='true',
                         training='smoke', episodes='12', out=tmp_path / 'run')
     context = rclpy.Context()
     try:
         launched.until('episode 1/12', 300)
-        rclpy.init(context=context, domain_id=DOMAIN + 2)
+        rclpy.init(context=context, domain_id=DOMAIN)
         node = rclpy.create_node('somebody', context=context)
         executor = SingleThreadedExecutor(context=context)
         executor.add_node(node)

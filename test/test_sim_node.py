@@ -22,6 +22,7 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+from domains import DOMAINS
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -105,7 +106,7 @@ class Peer:
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Return a function that starts an active sim with parameters."""
-    monkeypatch.setenv('ROS_DOMAIN_ID', '60')
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(next(DOMAINS)))
     monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rclpy.init()
     peer = Peer()
@@ -277,6 +278,7 @@ def test_the_arm_waits_again_for_a_learner_that_was_idle(start: Any) -> None:
     assert peer.states[-1].stamp_ns == start_ns + 10 * PERIOD_NS
 
 
+@pytest.mark.alone
 def test_real_time_holds_the_last_command(start: Any) -> None:
     """On the wall clock the arm moves on without new commands, at the robot's rate."""
     peer = start(real_time_factor=1.0).peer
