@@ -33,9 +33,10 @@ def errors_as_one_line() -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo('ended, as asked for', err=True)
         raise typer.Exit(0) from None
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
         # The package's errors are ValueErrors that name the file and the field, or a
-        # ConductorError, a RuntimeError, that names the node.
+        # ConductorError, a RuntimeError, that names the node; an extra that is not installed is
+        # an ImportError that names it.
         text = f'{error.filename}: {error.strerror}' \
             if isinstance(error, OSError) and error.filename else str(error)
         typer.echo(f'error: {text}', err=True)

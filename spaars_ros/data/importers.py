@@ -14,6 +14,7 @@
 
 """Reads and writes files of transitions: NumPy archives, HDF5 (ours and D4RL's), Minari."""
 
+from collections.abc import Callable
 from importlib import import_module
 import json
 import os
@@ -24,6 +25,7 @@ import zlib
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from spaars_ros.data.transitions import DataError
 from spaars_ros.data.transitions import Fields
@@ -35,13 +37,17 @@ STORED = ('observations', 'actions', 'rewards', 'next_observations', 'terminatio
           'truncations', 'costs', 'episode')
 D4RL = {'terminals': 'terminations', 'timeouts': 'truncations'}
 """D4RL's name -> ours; the others are the same. Its `infos` and `metadata` are not read."""
+Flatten = Callable[[NDArray[Any]], NDArray[Any]]
 ENDINGS = ('.npz', '.h5', '.hdf5')
 
 
-def read_transitions(path_or_name: str | os.PathLike[str]) -> Transitions:
+def read_transitions(path_or_name: str | os.PathLike[str],
+                     flatten: Flatten | None = None) -> Transitions:
     """
     Read transitions of any known format; `file` in their attributes says where from.
 
+    :param flatten: makes the environment's observations (N, n) of the file's, such as
+        `sim.kitchen.flat` of D4RL's 60 numbers, half of them the goal; raises ValueError
     :raises DataError: unknown ending, unreadable or malformed
     """
     name = str(path_or_name)
@@ -53,6 +59,12 @@ def read_transitions(path_or_name: str | os.PathLike[str]) -> Transitions:
         raise DataError(f'{name}: no such file')
     else:
         fields, attributes = _read_npz(name) if name.endswith('.npz') else _read_hdf5(name)
+    for key in ('observations', 'next_observations'):
+        if flatten is not None and key in fields:
+            try:
+                fields[key] = flatten(fields[key])
+            except ValueError as error:
+                raise DataError(f'{name}: {key}: {error}') from None
     return transitions_from_fields(fields, {**attributes, 'file': name}, where=name)
 
 

@@ -30,6 +30,8 @@ Task -> return of a random policy and of an expert (algorithms.md section 7, sou
 SpaarsStaged's are no measurement: its return is the number of sub-tasks done, of four.
 """
 
+KITCHENS = dict.fromkeys(('frankakitchen', 'spaarskitchen', 'spaarskitchenevaluation'), 'kitchen')
+
 
 def reference_of(env_id: str) -> tuple[float, float] | None:
     """
@@ -38,7 +40,7 @@ def reference_of(env_id: str) -> tuple[float, float] | None:
     :param env_id: Gymnasium's or D4RL's name: `Hopper-v5`, `hopper-medium-v2`
     """
     task = env_id.rsplit('/', 1)[-1].split('-')[0].lower()
-    return REFERENCE.get({'frankakitchen': 'kitchen'}.get(task, task))
+    return REFERENCE.get(KITCHENS.get(task, task))
 
 
 def normalised_score(env_id: str, ret: float) -> float | None:

@@ -254,7 +254,7 @@ def _find_episodes(data: Transitions) -> None:
 
 def load_transitions(path_or_name: str | os.PathLike[str],
                      env: 'gymnasium.Env[Any, Any] | None' = None, *,
-                     fix: bool = False) -> Transitions:
+                     fix: bool = False, flatten: Any = None) -> Transitions:
     """
     Read transitions and check them, against an environment where one is given.
 
@@ -263,11 +263,12 @@ def load_transitions(path_or_name: str | os.PathLike[str],
     :param path_or_name: `.npz`, `.h5` or `.hdf5` (ours or D4RL's layout), or `minari:<id or path>`
     :param env: compared: widths, action bounds, time limit; never stepped or changed
     :param fix: take terminations that look like time limits as truncations
+    :param flatten: see `importers.read_transitions`
     :raises DataError: malformed; the message names the file, the field and the index
     """
     # Only here, since the readers bring HDF5 and, for its data sets, Minari.
     from spaars_ros.data.importers import read_transitions
-    data = read_transitions(path_or_name)
+    data = read_transitions(path_or_name, flatten)
     if env is None:
         data.warnings += _oddities(data)
     else:

@@ -41,6 +41,7 @@ from spaars_ros.learning.rollout import random_observations
 from spaars_ros.learning.rollout import Rollout
 from spaars_ros.learning.training_folder import TrainingFolder
 from spaars_ros.safety.lagrangian import AdaptivePID
+from spaars_ros.sim.kitchen import evaluation_id
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
@@ -74,7 +75,9 @@ class Trainer:
         self.folder = TrainingFolder(out)
         self.total, self.every, self.episodes = steps, evaluate_every, evaluation_episodes
         make = make_env or (lambda: gymnasium.make(env_id))
-        self.env, self._test_env = make(), make()
+        self.env = make()
+        # Franka Kitchen counts its reward in another way where it is evaluated.
+        self._test_env = make() if make_env else gymnasium.make(evaluation_id(env_id))
         self.boxes = Boxes.of(env_id, self.env)
         self.task = getattr(self.env.unwrapped, 'task', None)
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""

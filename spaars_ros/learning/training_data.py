@@ -25,6 +25,9 @@ from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.resources import resolve
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.kitchen import flat
+from spaars_ros.sim.kitchen import KITCHEN
+from spaars_ros.sim.kitchen import KITCHEN_EVALUATION
 from spaars_ros.sim.staged import STAGED as STAGED  # noqa: PLC0414 - importing registers it
 from spaars_ros.training_file import Training
 
@@ -53,4 +56,7 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
     if env_id == REACH:
         path = resolve(data or training.demonstrations)
         return load_dataset(path, load_robot(), _reach().task)
-    return load_transitions(data, gymnasium.make(env_id), fix=fix) if data else None
+    if not data:
+        return None
+    return load_transitions(data, gymnasium.make(env_id), fix=fix,
+                            flatten=flat if env_id in (KITCHEN, KITCHEN_EVALUATION) else None)

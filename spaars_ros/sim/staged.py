@@ -142,4 +142,4 @@ def handle(env: StagedEnv, name: str) -> Array:
 
 
 if STAGED not in gymnasium.registry:
-    gymnasium.register(STAGED, entry_point=StagedEnv)
+    gymnasium.register(STAGED, entry_point='spaars_ros.sim.staged:StagedEnv')
