@@ -15,7 +15,9 @@
 """The policies of the robot's algorithms as ONNX graphs."""
 
 from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.policy_graph import PolicyGraph
+from spaars_ros.learning.skill_agent import SkillAgent
 from spaars_ros.learning.spar_agent import SparAgent
 
 
@@ -76,3 +78,32 @@ def export_spar(agent: SparAgent) -> bytes:
         graph.critic(agent.critic, twice, actions))
     return graph.model(results, observation=policy.inputs, latent=policy.outputs,
                        critic=agent.critic)
+
+
+def export_skills(agent: SkillAgent) -> bytes:
+    """
+    Return the graph of SPAARS-SUPE: as `export_policy`, for the skill in effect.
+
+    Two inputs more, skill (batch, k) and fresh (batch, 1):
+    latent = mean(s) + std(s) * noise within the bound where fresh is 1, else skill. Nothing is
+    added to the skill in effect, so the explored outputs are the others again.
+    """
+    graph = PolicyGraph()
+    o = 'observation'
+    policy = agent.skill_policy
+    mean, log_std = graph.halves(graph.mlp(policy.net, o), axis=1)
+    low, high = SquashedGaussian.LOG_STD
+    std = graph.node('Exp', graph.node('Clip', log_std, graph.number(low), graph.number(high)))
+    drawn = graph.clip(graph.node('Add', mean, graph.node('Mul', std, 'noise')),
+                       agent.skill_bound)
+    old = graph.node('Mul', graph.node('Sub', graph.number(1.0), 'fresh'), 'skill')
+    latent = graph.node('Add', graph.node('Mul', 'fresh', drawn), old)
+    action = graph.decoder(agent.skill_decoder, o, latent)
+    raw = graph.trusted(graph.policy(agent.raw_policy, o), action)
+    results = {'latent': latent, 'latent_action': action, 'raw_action': raw,
+               'explored_latent': graph.node('Identity', latent),
+               'explored_action': graph.node('Identity', action)}
+    results['q_latent'], results['q_raw'] = graph.halves(
+        graph.critic(agent.critic, graph.pair(o, o), graph.pair(action, raw)))
+    return graph.model(results, observation=agent.raw_policy.inputs,
+                       latent=agent.training_file.skill_dim, critic=agent.critic, skills=True)

@@ -106,10 +106,10 @@ class PolicyGraph:
         """Return both batches as one, so that a network's weights are read once."""
         return self.node('Concat', one, other, axis=0)
 
-    def halves(self, both: str) -> tuple[str, str]:
-        """Return the batches of `pair` again."""
+    def halves(self, both: str, axis: int = 0) -> tuple[str, str]:
+        """Return the batches of `pair` again, or the halves along another axis."""
         name = f'n{len(self.nodes)}'
-        self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=0))
+        self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=axis))
         return name, f'{name}b'
 
     def trusted(self, free: str, latent_action: str) -> str:

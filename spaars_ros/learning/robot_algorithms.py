@@ -20,9 +20,10 @@ from spaars_ros.learning.robot_algorithm import RobotAlgorithm
 from spaars_ros.learning.robot_algorithm import RobotSetup
 from spaars_ros.learning.robot_spaars import RobotSpaars
 from spaars_ros.learning.robot_spar import RobotSpar
+from spaars_ros.learning.robot_supe import RobotSupe
 
 ROBOT_ALGORITHMS: dict[str, Callable[[RobotSetup], RobotAlgorithm]] = {
-    'spaars': RobotSpaars, 'spar': RobotSpar}
+    'spaars': RobotSpaars, 'spaars-supe': RobotSupe, 'spar': RobotSpar}
 
 
 def make_robot_algorithm(setup: RobotSetup) -> RobotAlgorithm:

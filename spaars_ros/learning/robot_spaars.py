@@ -14,7 +14,6 @@
 
 """SPAARS (CVAE) on the robot."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,20 +25,13 @@ from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.export import export_policy
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.robot_algorithm import Array
-from spaars_ros.learning.robot_algorithm import checked_multipliers
-from spaars_ros.learning.robot_algorithm import RobotAlgorithm
 from spaars_ros.learning.robot_algorithm import RobotSetup
+from spaars_ros.learning.robot_gated import GatedRobotAlgorithm
 from spaars_ros.learning.spaars import Spaars
-from spaars_ros.policy.bundle import Exploration
 
 
-class RobotSpaars(RobotAlgorithm):
-    """
-    `Spaars` and its ablations, by `mode`, as the learner node runs them.
-
-    Online: warm-up, latent phase with concurrent BC, gated phase; see `Curriculum`.
-    """
+class RobotSpaars(GatedRobotAlgorithm):
+    """`Spaars` and its ablations, by `mode`, as the learner node runs them."""
 
     agent: SpaarsAgent
 
@@ -66,15 +58,6 @@ class RobotSpaars(RobotAlgorithm):
         """Do one update of the stage that `step` is in."""
         return self.spaars.update_offline(batch, step)
 
-    def relabels(self, stage: str) -> bool:
-        """Return whether it is value pre-alignment: CVAE and IQL learn from what was done."""
-        return stage == 'align'
-
-    def end_offline(self, sample: Callable[[], Batch]) -> None:
-        """Measure L_Q, which the gate's margin needs."""
-        for _ in range(20):
-            self.agent.measure_lipschitz(sample())
-
     def begin_online(self) -> None:
         """Freeze encoder and decoder."""
         self.spaars.begin_online()
@@ -84,44 +67,10 @@ class RobotSpaars(RobotAlgorithm):
         self.spaars.updates = number
         return self.spaars.update_online(batch, online)
 
-    def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
-                    replay: Replay) -> None:
-        """Have the curriculum decide on hand-over, trust ball and gate."""
-        self.curriculum.end_episode(reached, modes, steps, replay)
-
-    @property
-    def multipliers(self) -> Array:
-        """Return lambda (C,) of each constraint."""
-        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
-
-    @multipliers.setter
-    def multipliers(self, values: Array) -> None:
-        self.agent.multipliers.copy_(torch.from_numpy(
-            checked_multipliers(values, self.agent.multipliers.numel())))
-
-    def phase(self, steps: int) -> int:
-        """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
-        return self.curriculum.phase(steps)
-
-    def progress(self) -> dict[str, float]:
-        """Return the numbers of the hand-over and the gate."""
-        error = float(self.agent.bc_error)
-        return {'bc_error': error if np.isfinite(error) else -1.0,
-                'novelty': self.curriculum.novelty, 'margin': self.agent.margin,
-                'gate_share': self.curriculum.raw_share}
-
     def manifest(self) -> dict[str, Any]:
         """Return gate, trust ball and exploration noise as they are now."""
-        t, agent = self.training, self.agent
-        mode, trust = t.mode, agent.trust
-        if mode == 'raw-only':
-            trust = 2.0
-        elif mode == 'hard-switch':
-            mode = 'raw-only' if agent.gate_open else 'latent-only'
-        return {'latent_bound': t.latent_bound, 'mode': mode, 'gate_open': agent.gate_open,
-                'margin': agent.margin, 'kappa': t.kappa, 'trust': trust,
-                'exploration': Exploration(latent=t.explore_latent, raw=agent.explore_raw,
-                                           correlation=t.explore_correlation)}
+        t = self.training
+        return {'latent_bound': t.latent_bound, **self.gate(explore_latent=t.explore_latent)}
 
     def graph(self) -> bytes:
         """Return the ONNX graph of the present policies."""

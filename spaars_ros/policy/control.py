@@ -37,6 +37,10 @@ from spaars_ros.safety.stop import Stop
 Array = NDArray[np.float64]
 
 
+Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
+"""Observation, decision, the skill that it was made in (None: it began one), the noise."""
+
+
 class Task(Protocol):
     """What the control loop needs of a task."""
 
@@ -94,11 +98,8 @@ class ControlLoop:
         self.goal = np.zeros(3)
         self.lost_ticks = 0
         self.latency = 0.0
-        self.decided: tuple[Array, Decision, NDArray[np.float32] | None] | None = None
-        """
-        Observation, decision and the skill it was made in (None: it began one) of the newest
-        tick that made a decision; the reader empties it.
-        """
+        self.decided: Decided | None = None
+        """The newest tick that made a decision; the reader empties it."""
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim)
@@ -137,9 +138,9 @@ class ControlLoop:
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
         kept = m.exploration.correlation if self.index else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
-        held = self.skill.held
-        decision = self.runtime.decide(observation, self._noise if self.explore else None, held)
-        self.decided = observation, decision, held
+        noise, held = self._noise if self.explore else None, self.skill.held
+        decision = self.runtime.decide(observation, noise, held)
+        self.decided = observation, decision, held, noise
         skill_step = self.skill.took(decision.latent)
         filtered = self.filter.apply(decision.action * self._scale, state)
         record = self._recorded(

@@ -131,8 +131,9 @@ class PolicyRuntime:
 
         :param observation: (n,) physical units
         :param noise: (k + d,) standard normal exploration noise, latent part first; None for
-            the policy's mode. The gate always compares modes; inside a skill, the decoder's
-            action for that skill with the raw one.
+            the policy's mode. The gate always compares modes. With skills the latent part is of
+            the skill that begins, and the gate compares the raw action with the mean action of
+            the skill in effect.
         :param skill: (k,) in effect, None where a new one begins; without skills every tick
             begins one
         """
@@ -152,8 +153,8 @@ class PolicyRuntime:
             mode = Mode.LATENT
         raw = out['raw_action'][0]
         if mode is Mode.RAW:
-            # A skill goes on below the raw actions, as it was begun.
-            action, latent = raw, out['latent' if m.skill_length == 1 else 'explored_latent'][0]
+            # With skills the one in effect: it goes on below the raw actions.
+            action, latent = raw, out['latent'][0]
             if noise is not None:
                 action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
         else:

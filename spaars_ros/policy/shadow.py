@@ -71,7 +71,7 @@ class Shadow:
             if self._distances else 0.0
 
     def observe(self, observation: Array, running: Decision,
-                skill: NDArray[np.float32] | None = None) -> bool:
+                skill: NDArray[np.float32] | None = None, noise: Array | None = None) -> bool:
         """
         Decide for a tick's observation and compare; return whether the trial is passed.
 
@@ -79,12 +79,14 @@ class Shadow:
         :param running: what the running policy decided for it
         :param skill: (k,) that the running policy was in, None where it began one: the candidate
             is asked the same, or the two would differ by where their skills begin
+        :param noise: (k + d,) of the running policy; a candidate with skills begins its skill
+            with the same draw
         :raises BundleError: shadow_failed, shadow_not_finite or shadow_out_of_bounds at once,
             shadow_diverged or shadow_slow after the last tick
         """
         begin = time.perf_counter()
         try:
-            decision = self.candidate.decide(observation, skill=skill)
+            decision = self.candidate.decide(observation, self._drawn(noise), skill)
         except Exception as error:  # of a trial: it may not touch the tick that it runs beside
             raise BundleError('shadow_failed', f'{type(error).__name__}: {error}') from None
         self._seconds.append(time.perf_counter() - begin)
@@ -101,6 +103,13 @@ class Shadow:
             raise BundleError('shadow_slow', f'{seconds * 1e3:.1f} ms a decision, at most '
                                              f'{self._slow * 1e3:.1f}')
         return True
+
+    def _drawn(self, noise: Array | None) -> Array | None:
+        """Return what draws a skill and adds nothing to actions, None without skills."""
+        m = self.candidate.manifest
+        if noise is None or m.skill_length == 1:
+            return None
+        return np.concatenate([noise[:m.latent_dim], np.zeros(m.action_dim)])
 
     def _check(self, decision: Decision) -> None:
         m = self.candidate.manifest
