@@ -130,8 +130,8 @@ class Training(Strict):
 
     start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
                        'the offline phase')
-    cost_limit: float = Field(20.0, ge=0, description='cpq: cost an episode, of which its '
-                              'thresholds are made')
+    cost_limit: float = Field(20.0, ge=0, description='cpq, marvel: cost an episode, of which '
+                              "thresholds are made; left out: the run's limit")
     episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
     clone_weight: float = Field(1.0, ge=0, description='cpq: weight that holds the policy to the '
                                 'safe actions of the data, as in TD3+BC; 0: as published')

@@ -188,8 +188,8 @@ def test_parameter_page_says_what_the_nodes_declare():
 
 def file_page():
     text = ['# Files', '',
-            'Keys of the files in `config/`, as `spaars_ros/config.py` declares and checks them; '
-            'an unknown key is an error.', '',
+            'Keys of the files in `config/`, as `spaars_ros/config.py` declares and checks them '
+            '(the training file: `spaars_ros/training_file.py`); an unknown key is an error.', '',
             'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
     for title, model in (('Training file', Training), ('Task file', TaskSettings),
                          ('Robot file', Robot), ('Robot file: limits', Limits),

@@ -181,6 +181,30 @@ def test_a_cost_limit_drives_the_multiplier(tmp_path):
     assert float(trainer.algorithm.agent.multipliers[0]) > 0.1  # about half of 20 steps cost
 
 
+def test_thresholds_and_run_have_one_limit(tmp_path):
+    """It was to be given twice, and who gave it once trained for a limit of 20."""
+    data = data_of()
+    data.costs = (data.actions[:, :1] > 0).astype(np.float32)
+    sizes = {'seed': 0, 'out': tmp_path, 'steps': 0, 'make_env': Point}
+
+    def training(**changes):
+        return load_training('marvel', **SMALL, algorithm='cpq', **changes)
+    by_run = Trainer('Point', data, training=training(), cost_limit=3.0, **sizes)
+    by_file = Trainer('Point', data, training=training(cost_limit=3.0), **sizes)
+    assert by_run.algorithm.threshold == by_file.algorithm.threshold
+    assert by_run.cost_limit == by_file.cost_limit == by_file.controllers[0].limit == 3.0
+    with pytest.raises(ValueError, match='cost_limit 3 in the training file, but the run holds 2'):
+        Trainer('Point', data, training=training(cost_limit=3.0), cost_limit=2.0, **sizes)
+    with pytest.raises(ValueError, match='cpq needs a cost limit'):
+        Trainer('Point', data, training=training(), **sizes)
+
+
+def test_the_robot_file_has_the_limit_of_an_arm(tmp_path):
+    training = load_training('spaars', algorithm='sac')
+    with pytest.raises(ValueError, match='cost limit 3: the robot file has 5'):
+        Trainer(REACH, None, training=training, seed=0, out=tmp_path, steps=0, cost_limit=3.0)
+
+
 def test_unlimited_costs_of_the_data_are_left_aside(tmp_path):
     data = data_of()
     data.costs = np.ones((len(data), 1), np.float32)

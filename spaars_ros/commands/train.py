@@ -51,7 +51,8 @@ def command(
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
     cost_limit: Annotated[Optional[float], typer.Option(
-        min=0.0, help="Hold info['cost'] under this an episode.")] = None,
+        min=0.0, help="Hold info['cost'] under this an episode; for cpq and marvel "
+                      "also the training file's cost_limit.")] = None,
     out: Annotated[Path, typer.Option(
         help='Folder of curve and checkpoint; a run that is there goes on.')] = Path('runs/train'),
     json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,

@@ -30,6 +30,7 @@ from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.cost_limit import agreed_limits
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
@@ -61,7 +62,7 @@ class Trainer:
     :param steps: environment steps of the whole run
     :param make_env: makes the environment instead of `gymnasium.make(env_id)`
     :param cost_limit: cost an episode that an adaptive PID holds, of `info['cost']`; None: costs
-        are only measured
+        are only measured, unless `agreed_limits` finds a limit elsewhere
     """
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
@@ -71,7 +72,7 @@ class Trainer:
         """Check data against environment; raises ValueError or DataError naming what differs."""
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        self.env_id, self.training, self.seed = env_id, training, seed
+        self.env_id, self.seed = env_id, seed
         self.folder = TrainingFolder(out)
         self.total, self.every, self.episodes = steps, evaluate_every, evaluation_episodes
         make = make_env or (lambda: gymnasium.make(env_id))
@@ -81,9 +82,8 @@ class Trainer:
         self.boxes = Boxes.of(env_id, self.env)
         self.task = getattr(self.env.unwrapped, 'task', None)
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
-        constraints = 1 if cost_limit is not None else 0
-        if self.task is not None:
-            constraints = len(self.task.constraint_names)
+        self.training, limits = agreed_limits(training, self.task, cost_limit)
+        constraints, training = len(limits), self.training
         self._make_replays(data, constraints)
         self.algorithm = make_algorithm(
             training.algorithm, training, observation=self.boxes.observation,
@@ -96,8 +96,6 @@ class Trainer:
                 self.algorithm.take_offline(self._offline)
         elif self.algorithm.offline_steps:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
-        limits = self.task.constraint_limits if self.task is not None else \
-            [] if cost_limit is None else [cost_limit]
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
         self.controllers = [AdaptivePID(limit, gains) for limit in limits]

@@ -1,0 +1,53 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""One cost limit of a run, wherever it was given."""
+
+import math
+from typing import Any
+
+from spaars_ros.training_file import Training
+
+THRESHOLDS = ('cpq', 'marvel')
+"""Algorithms that make thresholds of the training file's `cost_limit`."""
+
+
+def agreed_limits(training: Training, task: Any, given: float | None
+                  ) -> tuple[Training, list[float]]:
+    """
+    Return the training file and the limits (C) of the run, cost an episode; they agree.
+
+    The limit comes from the robot file where there is an arm; else from `given`; else, for an
+    algorithm that makes thresholds of it, from the training file where that names one. Such a
+    training file gets the limit where it names none. Raises ValueError where two of them differ.
+
+    :param task: of an arm, with its `constraint_limits`; None elsewhere
+    :param given: what the run is asked to hold
+    """
+    limits = [] if given is None else [float(given)]
+    if task is not None:
+        limits = [float(limit) for limit in task.constraint_limits]
+        if given is not None and not (limits and math.isclose(given, limits[0])):
+            raise ValueError(f'cost limit {given:g}: the robot file has '
+                             f'{f"{limits[0]:g}" if limits else "no constraint"}')
+    if training.algorithm not in THRESHOLDS:
+        return training, limits
+    named = training.cost_limit if 'cost_limit' in training.model_fields_set else None
+    if named is not None and not limits:
+        return training, [named]
+    if named is not None and not math.isclose(named, limits[0]):
+        raise ValueError(f'cost_limit {named:g} in the training file, but the run holds '
+                         f'{limits[0]:g}: give one, or both alike')
+    if not limits:
+        return training, []
+    return training.model_copy(update={'cost_limit': limits[0]}), limits
