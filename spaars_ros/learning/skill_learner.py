@@ -192,6 +192,11 @@ class SkillLearner(Learner):
             discount = self.discount * torch.sigmoid(self.mask_model(x)[:, 0])
         return Batch({**offline, 'reward': reward, 'discount': discount})
 
+    def optimistic(self, online: Batch, offline: Batch, least: float) -> Batch:
+        """Return both as one, the offline ones relabelled, all with the novelty bonus."""
+        batch = concatenate(online, self.relabelled(offline, least))
+        return Batch({**batch, 'reward': batch['reward'] + self.bonus(batch)})
+
     def bonus(self, batch: Batch) -> Tensor:
         """Return the novelty bonus (B) of states and skills, scaled as rewards are."""
         t = self.training_file
@@ -224,13 +229,13 @@ class SkillLearner(Learner):
         """
         t = self.training_file
         self.update_models(online)
-        batch = concatenate(online, self.relabelled(offline, least))
+        batch = self.optimistic(online, offline, least)
         o, u = batch['observation'], batch['action']
         with torch.no_grad():
             heads = self._rng.choice(t.skill_heads, t.skill_subset, replace=False)
             after, _ = self.policy.sample(batch['next'])
             value = self.target(batch['next'], after)[..., 0][heads].min(0).values
-            y = batch['reward'] + self.bonus(batch) + batch['discount'] * value
+            y = batch['reward'] + batch['discount'] * value
         losses = {'skill_critic': self._fit_critic(o, u, y)}
         if climb:
             alpha = self.log_alpha.detach().exp()
