@@ -229,7 +229,7 @@ def test_reference_is_the_mean_of_fine_tuned_iql_over_seeds():
     rows = [{'method': method, 'score': score, 'curve': curve(0, score), 'reference': None,
              'steps_to_reference': None} for method, score in
             (('iql', 4.0), ('iql', 6.0), ('spaars', 5.5), ('bc', 1.0))]
-    learning.compare_with_iql(rows)
+    learning.compare_with(rows)
     assert [row['reference'] for row in rows] == [5.0] * 4
     assert [row['steps_to_reference'] for row in rows] == [None, 100, 100, None]
 

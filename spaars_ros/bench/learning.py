@@ -33,14 +33,21 @@ from spaars_ros.config import load_task
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.training_file import load_training
 
-REACH = 'reach'
-"""The arm task; every method gets its demonstrations, shaping and hindsight goals alike."""
+REACH, STAGED = 'reach', 'staged'
+"""The arm tasks; at reach every method gets demonstrations, shaping and hindsight goals alike."""
+ENVIRONMENTS = {REACH: 'SpaarsReach-v0', STAGED: 'SpaarsStaged-v0'}
+TRAININGS = {REACH: 'spaars', STAGED: 'staged'}
 METHODS: dict[str, dict[str, Any]] = {
     'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql'}, 'rlpd': {'algorithm': 'rlpd'},
     'sac': {'algorithm': 'sac'}, 'plas': {'algorithm': 'plas'}, 'spaars': {},
     'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
     'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
-    'spaars:hard-switch': {'mode': 'hard-switch'}}
+    'spaars:hard-switch': {'mode': 'hard-switch'},
+    'supe': {'algorithm': 'supe'}, 'spaars-supe': {'algorithm': 'spaars-supe'},
+    'spaars-supe:no-gate': {'algorithm': 'spaars-supe', 'mode': 'latent-only'},
+    'spar': {'algorithm': 'spar'}, 'spar:mlp': {'algorithm': 'spar', 'spar_projection': 'mlp'},
+    'spar:proj': {'algorithm': 'spar', 'spar_projection': 'proj'},
+    'td3-bc': {'algorithm': 'td3-bc'}}
 """Method -> what it changes in the training file; besides them spaars:k=N."""
 
 
@@ -68,6 +75,8 @@ class Job:
         if self.task == REACH:
             parts += [load_robot().model_dump_json(exclude={'source'}),
                       load_task().model_dump_json()]
+        if self.task == STAGED:
+            parts.append(load_robot('panda_table').model_dump_json(exclude={'source'}))
         if self.data:
             path = Path(self.data)
             # Data sets are large; a changed one has another size or time.
@@ -103,8 +112,9 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
     cost_limit, within_limit (None without a limit), success (None where a task has none),
     seconds, offline_seconds, curve (a list of dicts: steps, seconds, score, return_mean, cost).
 
-    :param tasks: `reach` or a Gymnasium id -> file of offline transitions, '' for none
-    :param training: a training file; '' takes spaars for `reach` and locomotion for others
+    :param tasks: `reach`, `staged` or a Gymnasium id -> file of offline transitions, '' for none
+    :param training: a training file; '' takes spaars for `reach`, staged for `staged` and
+        locomotion for others
 
     Raises ValueError for an unknown method, and when a run failed, after the others are done.
     """
@@ -112,7 +122,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
     wanted = [
         Job(task=task, data=data, method=method, seed=seed, steps=steps,
             evaluate_every=evaluate_every, evaluation_episodes=evaluation_episodes,
-            training=training or ('spaars' if task == REACH else 'locomotion'),
+            training=training or TRAININGS.get(task, 'locomotion'),
             overrides=tuple({**(overrides or {}), **changes_of(method)}.items()))
         for task, data in tasks.items() for seed in seeds for method in methods]
     for job in wanted:
@@ -141,7 +151,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
         raise ValueError('; '.join(failures) + f' (the other rows are in {out})')
     ordered = [rows[job] for job in wanted]
     for task in tasks:
-        compare_with_iql([row for row in ordered if row['task'] == task])
+        compare_with([row for row in ordered if row['task'] == task])
     return ordered
 
 
@@ -163,8 +173,7 @@ def row_of(job: Job, out: Path) -> dict[str, Any]:
         return row
     from spaars_ros.learning.trainer import Trainer
     from spaars_ros.learning.training_data import find_data
-    from spaars_ros.learning.training_data import REACH as REACH_ID
-    env_id = REACH_ID if job.task == REACH else job.task
+    env_id = ENVIRONMENTS.get(job.task, job.task)
     training = load_training(job.training, **dict(job.overrides))
     folder = out / 'runs' / job.name
     trainer = Trainer(env_id, find_data(env_id, job.data, training), training=training,
@@ -202,9 +211,9 @@ def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
         'offline_seconds': summary['offline_seconds'], 'curve': curve}
 
 
-def compare_with_iql(rows: list[dict[str, Any]]) -> None:
-    """Fill in reference and steps_to_reference of one task's rows."""
-    finals = [row['score'] for row in rows if row['method'] == 'iql']
+def compare_with(rows: list[dict[str, Any]], method: str = 'iql') -> None:
+    """Fill in reference, the mean final score of a method, and steps_to_reference."""
+    finals = [row['score'] for row in rows if row['method'] == method]
     if not finals:
         return
     reference = float(np.mean(finals))

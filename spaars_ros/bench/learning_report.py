@@ -57,10 +57,11 @@ def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
     return found
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """Return the table of mean scores with their intervals."""
+def table(rows: list[dict[str, Any]], reference: str = 'IQL') -> Table:
+    """Return the table of mean scores with their intervals; reference: the method's name."""
     shown = Table(title='score: mean and 95 % interval over n seeds', title_justify='left')
-    for name in ('task', 'method', 'n', 'offline', 'final', 'success', 'steps to IQL', 'cost'):
+    for name in ('task', 'method', 'n', 'offline', 'final', 'success', f'steps to {reference}',
+                 'cost'):
         shown.add_column(name, justify='left' if name in ('task', 'method') else 'right',
                          no_wrap=name in ('method', 'cost'))
     for (task, method), members in groups(rows).items():
@@ -101,7 +102,8 @@ def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
     return steps, values.mean(0), halves
 
 
-def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
+def plot(rows: list[dict[str, Any]], task: str, path: Path,
+         reference_name: str = 'fine-tuned IQL') -> None:
     """Write one task's curves as PNG: mean over seeds and the 95 % interval as a band."""
     figure = Figure(figsize=(7.0, 4.2), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
@@ -122,7 +124,7 @@ def plot(rows: list[dict[str, Any]], task: str, path: Path) -> None:
             axes.fill_between(steps, mean - half, mean + half, color=colour, alpha=0.15, lw=0)
     if reference is not None:
         axes.axhline(reference, color=SOFT, lw=0.8, ls='--')
-        axes.annotate('fine-tuned IQL, final', (1.0, reference), color=SOFT, fontsize=8,
+        axes.annotate(f'{reference_name}, final', (1.0, reference), color=SOFT, fontsize=8,
                       xycoords=('axes fraction', 'data'), ha='right', va='bottom')
     axes.set(xlabel='environment steps',
              ylabel='D4RL-normalised score' if unit == 'normalised' else 'mean return',

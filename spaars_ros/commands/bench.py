@@ -27,6 +27,7 @@ from spaars_ros.commands import bench_filter
 from spaars_ros.commands import bench_learner
 from spaars_ros.commands import bench_learning
 from spaars_ros.commands import bench_operator
+from spaars_ros.commands import bench_skills
 from spaars_ros.commands import bench_soak
 from spaars_ros.commands import bench_theory
 from spaars_ros.commands.common import errors_as_one_line
@@ -41,6 +42,7 @@ app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
 app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
+app.command('skills', epilog=bench_skills.EXAMPLES)(bench_skills.command)
 app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)
 app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
 
