@@ -23,4 +23,4 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.pop('ROS_DOMAIN_ID', None)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
-pytest.register_assert_rewrite('server_rig')
+pytest.register_assert_rewrite('server_rig', 'finetune_run')

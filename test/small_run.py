@@ -34,17 +34,23 @@ TRAINING: dict[str, Any] = {
     'align_steps': 20, 'utd': 0.5, 'warmup_steps': 40, 'critic_steps': 20,
     'min_latent_steps': 60, 'max_latent_steps': 120, 'push_every': 40, 'checkpoint_every': 80,
 }
+OF_ALGORITHM: dict[str, dict[str, Any]] = {
+    'spaars': {},
+    'spaars-supe': {'skill_length': 4, 'skill_dim': 4, 'skill_width': 16, 'skill_steps': 40,
+                    'skill_iql_steps': 40, 'skill_heads': 3},
+    'spar': {'spar_base_steps': 20, 'spar_candidates': 4}}
 HORIZON = 40
 
 
-def prepare(folder: Path) -> Path:
+def prepare(folder: Path, algorithm: str = 'spaars') -> Path:
     """Write training.yaml, task.yaml, demonstrations.h5 and initial.spaars; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     demonstrations = folder / 'demonstrations.h5'
     shipped = yaml.safe_load(Path(load_task_path()).read_text())
     (folder / 'task.yaml').write_text(yaml.safe_dump({**shipped, 'horizon': HORIZON}))
     (folder / 'training.yaml').write_text(yaml.safe_dump(
-        {**TRAINING, 'demonstrations': str(demonstrations)}))
+        {**TRAINING, 'algorithm': algorithm, **OF_ALGORITHM[algorithm],
+         'demonstrations': str(demonstrations)}))
     robot = load_robot('panda')
     task = ReachTask(robot, load_task(str(folder / 'task.yaml')))
     dataset = collect(robot, load_task(str(folder / 'task.yaml')), episodes=6, seed=0)

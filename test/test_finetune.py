@@ -14,7 +14,6 @@
 
 """Whole runs of `spaars finetune` as a process: what it leaves, and how it ends."""
 
-from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
@@ -23,9 +22,9 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
-from domains import DOMAINS
+from finetune_run import Run
+from finetune_run import sequences
 from mcap.reader import make_reader
 import numpy as np
 import pytest
@@ -37,6 +36,7 @@ from spaars_ros.data.recorder import read_steps
 from spaars_ros.policy.bundle import load_bundle
 
 pytestmark = pytest.mark.timeout(120)
+pytest_plugins = ['finetune_run']
 
 NODES = ('sim', 'learner', 'cost_monitor', 'policy_server')
 
@@ -45,78 +45,6 @@ NODES = ('sim', 'learner', 'cost_monitor', 'policy_server')
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a small training, its demonstrations and its bundle."""
     return prepare(tmp_path_factory.mktemp('small'))
-
-
-class Run:
-    """One `spaars finetune` process."""
-
-    def __init__(self, small: Path, out: Path, *more: str, **env: str) -> None:
-        self.out = out
-        self.log = out.parent / f'{out.name}.txt'
-        arguments = [
-            sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--out', str(out), *more]
-        if '--resume' not in more:
-            arguments += ['--evaluation-episodes', '2', '--training', str(small / 'training.yaml'),
-                          '--task', str(small / 'task.yaml'), '--bundle',
-                          str(small / 'initial.spaars')]
-        with open(self.log, 'ab') as log:
-            self.process = subprocess.Popen(
-                arguments, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS)), 'OMP_NUM_THREADS': '1',
-                     **env})
-
-    @property
-    def text(self) -> str:
-        """Return what it printed."""
-        return self.log.read_text()
-
-    def wait(self, seconds: float = 90.0) -> int:
-        """Return the exit code."""
-        return self.process.wait(seconds)
-
-    def until_episode(self, number: int) -> None:
-        """Wait until an episode was shown."""
-        until(lambda: f'episode {number}/' in self.text or self.process.poll() is not None, 60.0,
-              f'episode {number}: {self.text}')
-        assert self.process.poll() is None, self.text
-
-    def processes(self) -> dict[str, int]:
-        """Return node -> pid of the run's nodes that live."""
-        found = {}
-        for entry in Path('/proc').iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                command = (entry / 'cmdline').read_bytes().decode(errors='replace')
-                state = (entry / 'stat').read_text().rpartition(')')[2].split()[0]
-            except OSError:
-                continue
-            if str(self.out / 'log') in command and state != 'Z':
-                found[re.search(r'__node:=(\w+)', command).group(1)] = int(entry.name)
-        return found
-
-    def summary(self) -> dict[str, Any]:
-        """Return summary.json."""
-        return json.loads((self.out / 'summary.json').read_text())
-
-
-@pytest.fixture
-def runs() -> Iterator[list[Run]]:
-    """Return a list whose runs are killed after the test."""
-    made: list[Run] = []
-    yield made
-    for run in made:
-        if run.process.poll() is None:
-            run.process.kill()
-            run.process.wait()
-        for pid in run.processes().values():
-            os.kill(pid, signal.SIGKILL)
-
-
-def sequences(out: Path) -> np.ndarray:
-    """Return the sequence numbers of a recording in file order."""
-    schema, rows = read_steps(out / 'transitions.mcap')
-    return schema.get(rows, 'sequence')
 
 
 def test_a_run_leaves_every_transition_and_its_report(
