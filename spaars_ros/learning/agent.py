@@ -20,6 +20,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.cvae import cvae_loss
 from spaars_ros.learning.gated_agent import GatedAgent
 from spaars_ros.learning.gated_agent import LARGEST
 from spaars_ros.learning.learner import parameters_of
@@ -61,12 +62,8 @@ class SpaarsAgent(GatedAgent):
 
     def update_cvae(self, batch: Batch) -> float:
         """Minimise reconstruction + KL(E(s, a) || N(0, 1)) on unordered pairs."""
-        o, a = batch['observation'], batch['action']
-        mean, log_std = self.encoder(o, a)
-        latent = mean + log_std.exp() * torch.randn_like(mean)
-        error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
-        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
-        return self.step('cvae', error + self.training_file.kl_weight * divergence)
+        return self.step('cvae', cvae_loss(self.encoder, self.decoder, batch,
+                                           self.action_variance, self.training_file.kl_weight))
 
     def update_iql(self, batch: Batch) -> dict[str, float]:
         """IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy."""

@@ -29,6 +29,7 @@ from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.alignment import policy_action
 from spaars_ros.learning.baseline import Baseline
+from spaars_ros.learning.cvae import cvae_loss
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import Decoder
 from spaars_ros.learning.networks import Encoder
@@ -139,12 +140,8 @@ class CPQ(Baseline):
         return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)
 
     def _update_vae(self, batch: Batch) -> float:
-        o, a = batch['observation'], batch['action']
-        mean, log_std = self.encoder(o, a)
-        latent = mean + log_std.exp() * torch.randn_like(mean)
-        error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
-        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
-        return self.step('vae', error + self.training_file.kl_weight * divergence)
+        return self.step('vae', cvae_loss(self.encoder, self.decoder, batch,
+                                          self.action_variance, self.training_file.kl_weight))
 
     def _safe(self, cost: Tensor) -> Tensor:
         """Return 1 where every constraint's value (..., C) is within the threshold."""

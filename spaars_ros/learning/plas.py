@@ -24,6 +24,7 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.baseline import Baseline
+from spaars_ros.learning.cvae import cvae_loss
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.networks import Decoder
@@ -92,12 +93,8 @@ class PLAS(Baseline):
         return self._update(batch)
 
     def _update_cvae(self, batch: Batch) -> float:
-        o, a = batch['observation'], batch['action']
-        mean, log_std = self.encoder(o, a)
-        latent = mean + log_std.exp() * torch.randn_like(mean)
-        error = ((a - self.decoder(o, latent)).square() / self.action_variance).mean()
-        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
-        return self.step('cvae', error + self.training_file.kl_weight * divergence)
+        return self.step('cvae', cvae_loss(self.encoder, self.decoder, batch,
+                                           self.action_variance, self.training_file.kl_weight))
 
     def _update(self, batch: Batch) -> dict[str, float]:
         t = self.training_file
