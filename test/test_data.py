@@ -37,11 +37,11 @@ from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.dataset import concatenate
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.data.dataset import dataset_from_rows
 from spaars_ros.data.dataset import DatasetError
-from spaars_ros.data.dataset import import_mcap
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import save_dataset
+from spaars_ros.data.dataset_steps import dataset_from_rows
+from spaars_ros.data.dataset_steps import import_mcap
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import RecorderError
 from spaars_ros.data.recorder import TransitionRecorder

@@ -18,8 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import fields
-from datetime import datetime
-from datetime import timezone
 import os
 from pathlib import Path
 from typing import Any
@@ -30,10 +28,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.config import Robot
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.schema import Array
-from spaars_ros.data.schema import Flag
-from spaars_ros.data.schema import StepSchema
 
 FORMAT = 'spaars_ros/dataset/1'
 STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations': np.float32,
@@ -257,63 +251,3 @@ def concatenate(datasets: Sequence[Dataset]) -> Dataset:
         first = int(counted[-1][-1]) + 1
     return Dataset(**parts, episode=np.concatenate(counted),
                    attributes=dict(datasets[0].attributes))
-
-
-def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
-                      task: Task | None = None, source: str = '') -> Dataset:
-    """
-    Turn step records (m, width) into transitions.
-
-    Records t and t + 1 of one episode make a transition. Where records are missing or an episode
-    has no end, what is left of it ends in a truncation; records sent twice count once.
-    :raises DatasetError: no transition in them, or malformed
-    """
-    if rows.ndim != 2 or rows.shape[1] != schema.width:
-        raise DatasetError(f'records have shape {rows.shape}, expected (m, {schema.width})')
-    _, once = np.unique(schema.get(rows, 'sequence'), return_index=True)
-    rows = rows[once]
-    now, later = rows[:-1], rows[1:]
-    follows = ((schema.get(now, 'episode') == schema.get(later, 'episode'))
-               & (schema.get(now, 'index') + 1 == schema.get(later, 'index'))
-               & (schema.get(now, 'flag') == Flag.RUNNING))
-    place = np.flatnonzero(follows)
-    if not len(place):
-        raise DatasetError(f'no transition in {len(rows)} records')
-    now, later = now[place], later[place]
-    starts = np.r_[True, np.diff(place) != 1]
-    ends = np.r_[starts[1:], True]
-    terminated = schema.get(later, 'flag') == Flag.TERMINATED
-    attributes: dict[str, Any] = {
-        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'source': source}
-    if robot is not None:
-        attributes.update(robot=robot.name, joints=list(robot.joints),
-                          action_scale=robot.control.action_scale)
-    if task is not None:
-        attributes['observation_names'] = list(task.observation_names)
-        settings = getattr(task, 'settings', None)
-        attributes['task'] = str(getattr(settings, 'name', type(task).__name__))
-    dataset = Dataset(
-        observations=now[:, schema.fields['observation']],
-        actions=now[:, schema.fields['action']],
-        next_observations=later[:, schema.fields['observation']],
-        efforts=later[:, schema.fields['effort']],
-        terminations=terminated, truncations=ends & ~terminated,
-        episode=(np.cumsum(starts) - 1).astype(np.int64), attributes=attributes)
-    dataset.check(robot, task)
-    return dataset
-
-
-def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
-                task: Task | None = None) -> Dataset:
-    """
-    Turn the step messages of a recording into a dataset.
-
-    :raises DatasetError: malformed
-    :raises RecorderError: not a recording with steps
-    """
-    schema, rows = read_steps(path)
-    try:
-        return dataset_from_rows(schema, rows, robot=robot, task=task,
-                                 source=f'import {Path(path).name}')
-    except DatasetError as error:
-        raise DatasetError(f'{path}: {error}') from None

@@ -17,7 +17,6 @@
 from collections import deque
 from dataclasses import dataclass
 from enum import IntFlag
-import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.safety.cartesian import Cartesian
 from spaars_ros.safety.cartesian import Rows
+from spaars_ros.safety.gross import GrossCheck
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.qp import NearestVelocity
 from spaars_ros.safety.stop import Stop
@@ -101,14 +101,13 @@ class SafetyFilter:
         self.period = robot.period
         self.lower, self.upper = limits.lower, limits.upper
         self.velocity, self.acceleration = limits.velocity, limits.acceleration
-        self.gross = gross
+        self.gross = GrossCheck(robot.joints, self.velocity, gross)
         self.repeated = max(1, round(repeated * robot.control.rate))
         self.joints = robot.joints
         self.counts = dict.fromkeys(BITS, 0)
         self.cartesian = Cartesian(robot, limits) if (
             robot.keep_out or robot.workspace or robot.tip_speed or robot.self_collision) else None
         self.solver: NearestVelocity | Any = NearestVelocity(len(robot.joints))
-        self._gross_velocity = gross * self.velocity
         self._zero = np.zeros(len(self.joints))
         self._last = self._zero
         self._last_acceleration = self._zero
@@ -154,7 +153,7 @@ class SafetyFilter:
         the first command of the braking profile.
         """
         asked = np.asarray(velocity_command, dtype=np.float64)
-        stop = self._gross(asked, state)
+        stop = self.gross.stop(asked, state)
         if stop is not None:
             braking = self.brake()
             bits = braking.intervention
@@ -268,31 +267,6 @@ class SafetyFilter:
         self._last_acceleration = (velocity - self._last) / self.period
         self._last = velocity
         self._flight.appendleft(velocity * self.period)
-
-    def _gross(self, asked: Array, state: RobotState) -> Stop | None:
-        """Return a stop for what scaling must not hide."""
-        if asked.shape == state.position.shape == state.velocity.shape == self._last.shape \
-                and math.isfinite(asked.sum() + state.position.sum() + state.velocity.sum()) \
-                and not (np.abs(asked) > self._gross_velocity).any() \
-                and not (np.abs(state.velocity) > self._gross_velocity).any():
-            return None
-        for name, values in (('command', asked), ('position', state.position),
-                             ('velocity', state.velocity)):
-            if values.shape != self._last.shape:
-                return Stop('WRONG_SIZE', values.size, self._last.size, f'length of the {name}')
-        for code, values in (('NON_FINITE_COMMAND', asked), ('NON_FINITE_STATE', state.position),
-                             ('NON_FINITE_STATE', state.velocity)):
-            finite = np.isfinite(values)
-            if not finite.all():
-                joint = int(np.argmin(finite))
-                return Stop(code, float(values[joint]), np.inf, self.joints[joint])
-        for code, values in (('GROSS_COMMAND', asked), ('GROSS_VELOCITY', state.velocity)):
-            share = np.abs(values) / self.velocity
-            joint = int(np.argmax(share))
-            if share[joint] > self.gross:
-                return Stop(code, float(values[joint]), float(self.gross * self.velocity[joint]),
-                            f'rad/s, {self.joints[joint]}')
-        return None
 
     def _count(self, bits: int) -> int:
         for name, bit in BITS.items():

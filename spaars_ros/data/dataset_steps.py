@@ -1,0 +1,91 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Data sets made of step records: of a spool, or of a recording."""
+
+from datetime import datetime
+from datetime import timezone
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.config import Robot
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.dataset import DatasetError
+from spaars_ros.data.dataset import Task
+from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
+
+
+def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
+                      task: Task | None = None, source: str = '') -> Dataset:
+    """
+    Turn step records (m, width) into transitions.
+
+    Records t and t + 1 of one episode make a transition. Where records are missing or an episode
+    has no end, what is left of it ends in a truncation; records sent twice count once.
+    :raises DatasetError: no transition in them, or malformed
+    """
+    if rows.ndim != 2 or rows.shape[1] != schema.width:
+        raise DatasetError(f'records have shape {rows.shape}, expected (m, {schema.width})')
+    _, once = np.unique(schema.get(rows, 'sequence'), return_index=True)
+    rows = rows[once]
+    now, later = rows[:-1], rows[1:]
+    follows = ((schema.get(now, 'episode') == schema.get(later, 'episode'))
+               & (schema.get(now, 'index') + 1 == schema.get(later, 'index'))
+               & (schema.get(now, 'flag') == Flag.RUNNING))
+    place = np.flatnonzero(follows)
+    if not len(place):
+        raise DatasetError(f'no transition in {len(rows)} records')
+    now, later = now[place], later[place]
+    starts = np.r_[True, np.diff(place) != 1]
+    ends = np.r_[starts[1:], True]
+    terminated = schema.get(later, 'flag') == Flag.TERMINATED
+    attributes: dict[str, Any] = {
+        'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'source': source}
+    if robot is not None:
+        attributes.update(robot=robot.name, joints=list(robot.joints),
+                          action_scale=robot.control.action_scale)
+    if task is not None:
+        attributes['observation_names'] = list(task.observation_names)
+        settings = getattr(task, 'settings', None)
+        attributes['task'] = str(getattr(settings, 'name', type(task).__name__))
+    dataset = Dataset(
+        observations=now[:, schema.fields['observation']],
+        actions=now[:, schema.fields['action']],
+        next_observations=later[:, schema.fields['observation']],
+        efforts=later[:, schema.fields['effort']],
+        terminations=terminated, truncations=ends & ~terminated,
+        episode=(np.cumsum(starts) - 1).astype(np.int64), attributes=attributes)
+    dataset.check(robot, task)
+    return dataset
+
+
+def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
+                task: Task | None = None) -> Dataset:
+    """
+    Turn the step messages of a recording into a dataset.
+
+    :raises DatasetError: malformed
+    :raises RecorderError: not a recording with steps
+    """
+    schema, rows = read_steps(path)
+    try:
+        return dataset_from_rows(schema, rows, robot=robot, task=task,
+                                 source=f'import {Path(path).name}')
+    except DatasetError as error:
+        raise DatasetError(f'{path}: {error}') from None
