@@ -110,8 +110,10 @@ class RobotSpar(RobotAlgorithm):
     def state(self) -> dict[str, Any]:
         """Return the generator of the candidates and what the diagnostic found."""
         state = self.spar.state()
-        return {name: state[name] for name in ('candidates', 'components', 'noise')}
+        kept = {name: state[name] for name in ('candidates', 'components', 'noise')}
+        return {**kept, 'raw_share': self.raw_share}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
         self.spar.load_state(state)
+        self.raw_share = float(state['raw_share'])
