@@ -14,15 +14,13 @@
 
 """The yardstick: a node that does nothing but answer a JointState with a Float64MultiArray."""
 
-import rclpy
-from rclpy.executors import ExternalShutdownException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import MultiArrayDimension
 from std_msgs.msg import MultiArrayLayout
 
+from spaars_ros.bench.spin import spin
 from spaars_ros.ros.qos import QOS
 
 
@@ -43,18 +41,9 @@ class BareNode(Node):
                                                   data=msg.position))
 
 
-def main(args: list[str] | None = None) -> int:
+def main() -> int:
     """Run the node; returns its exit code."""
-    rclpy.init(args=args)
-    try:
-        executor = SingleThreadedExecutor()
-        executor.add_node(BareNode())
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return spin(BareNode)
 
 
 if __name__ == '__main__':

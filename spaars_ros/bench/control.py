@@ -27,11 +27,10 @@ import time
 from typing import Any
 
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 import yaml
 
 from spaars_ros.bench.generator import LoadGenerator
+from spaars_ros.bench.graph import beside
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.config import Robot
@@ -48,15 +47,12 @@ from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.resources import resolve
 from spaars_ros.ros.bringup import describe
 from spaars_ros.ros.bringup import NodeDescription
-from spaars_ros.ros.bringup import Processes
 from spaars_ros.ros.bringup import RunSettings
-from spaars_ros.ros.lifecycle_client import LifecycleClient
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import load_training
 
-BRINGUP_TIMEOUT = 60.0  # s, for one node
 SETTLE = 1.0  # s after the start that are not counted
 # Ticks about a swap: a bundle is admitted in the few ticks before its trial of 20 in shadow.
 AROUND_SWAP = (-25, 2)
@@ -209,30 +205,13 @@ def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: 
     """Bring the nodes up, run the load, take them down; return it and a word on the learner."""
     graph = graph_of(settings, learner)
     bare = NodeDescription('bare', 'bare_node')
-    processes = Processes(settings, [*graph, _Bench(bare)])
-    rclpy.init(args=[])
-    node = rclpy.create_node('load', namespace=settings.namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def alive() -> None:
-        for name in processes.poll(respawn=False):
-            raise RuntimeError(f'{name} died: {processes.last_words(name)}')
-    try:
-        load = LoadGenerator(node, robot, ReachTask(robot, limits), slots)
-        client = LifecycleClient(node, executor, alive)
-        processes.start()
-        for description in graph:
-            client.bring_up(description.name, BRINGUP_TIMEOUT)
-        while not node.count_publishers('bare/command'):
-            client.spin(0.1)
-        load.run(executor)
-        alive()
-    finally:
-        processes.stop()
-        executor.shutdown(timeout_sec=1.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
+    with beside(settings, [*graph, _Bench(bare)], 'load') as here:
+        load = LoadGenerator(here.node, robot, ReachTask(robot, limits), slots)
+        here.bring_up(graph)
+        while not here.node.count_publishers('bare/command'):
+            here.client.spin(0.1)
+        load.run(here.executor)
+        here.alive()
     return load, 'learner training beside it' if learner else 'no learner'
 
 

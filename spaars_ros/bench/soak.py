@@ -23,26 +23,22 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.bench.control import BRINGUP_TIMEOUT
 from spaars_ros.bench.control import prepare
+from spaars_ros.bench.graph import beside
 from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.spool import read_spool
 from spaars_ros.ros.bringup import describe
-from spaars_ros.ros.bringup import Processes
 from spaars_ros.ros.bringup import RunSettings
 from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.job import free_domain
-from spaars_ros.ros.lifecycle_client import LifecycleClient
 from spaars_ros.ros.qos import QOS
 
 SAMPLE = 1.0
@@ -176,38 +172,19 @@ def _soak(settings: RunSettings, seconds: float
     graph = [dataclasses.replace(node, respawn=False, parameters={
         **node.parameters, **({'stamps': 'system'} if node.name == 'sim' else {})})
         for node in describe(settings)]
-    processes = Processes(settings, graph)
-    rclpy.init(args=[])
-    node = rclpy.create_node('soak', namespace=settings.namespace)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-
-    def alive() -> None:
-        for name in processes.poll(respawn=False):
-            raise RuntimeError(f'{name} died: {processes.last_words(name)}')
     times: list[float] = []
     memory: dict[str, list[float]] = {each.name: [] for each in graph}
-    try:
-        watch = SoakWatch(node)
-        client = LifecycleClient(node, executor, alive)
-        processes.start()
-        for each in graph:
-            client.bring_up(each.name, BRINGUP_TIMEOUT)
+    with beside(settings, graph, 'soak') as here:
+        watch = SoakWatch(here.node)
+        here.bring_up(graph)
         begin = due = time.monotonic()
         while due < begin + seconds:
             while (left := due - time.monotonic()) > 0:
-                executor.spin_once(timeout_sec=left)
-            alive()
+                here.executor.spin_once(timeout_sec=left)
+            here.alive()
             times.append(time.monotonic() - begin)
             for name, values in memory.items():
-                values.append(resident(processes.pid(name)))
+                values.append(resident(here.processes.pid(name)))
             due += SAMPLE
-        for each in reversed(graph):
-            client.take_down(each.name, BRINGUP_TIMEOUT)
-            client.clean_up(each.name, BRINGUP_TIMEOUT)
-    finally:
-        processes.stop()
-        executor.shutdown(timeout_sec=1.0)
-        node.destroy_node()
-        rclpy.try_shutdown()
+        here.take_down(graph)
     return watch, np.asarray(times), memory

@@ -15,15 +15,12 @@
 """Writes the true state of the simulated arm to a file, where no partition keeps it away."""
 
 import os
-import sys
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 
+from spaars_ros.bench.spin import spin
 from spaars_ros.ros.qos import QOS
 
 FILE = 'SPAARS_STRESS_STATES'
@@ -45,16 +42,7 @@ class StateLog(Node):
 
 def main() -> int:
     """Run the node; returns its exit code."""
-    rclpy.init(args=sys.argv)
-    try:
-        executor = SingleThreadedExecutor()
-        executor.add_node(StateLog())
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-    return 0
+    return spin(StateLog)
 
 
 if __name__ == '__main__':
