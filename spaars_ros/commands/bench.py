@@ -14,10 +14,8 @@
 
 """`spaars bench`: measurements, printed as JSON."""
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated
-from typing import Any
 from typing import Optional
 
 import typer
@@ -31,8 +29,8 @@ from spaars_ros.commands import bench_skills
 from spaars_ros.commands import bench_soak
 from spaars_ros.commands import bench_theory
 from spaars_ros.commands.common import errors_as_one_line
-from spaars_ros.commands.common import plain
-from spaars_ros.commands.common import write_json
+from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   help='Measure; every benchmark prints JSON.')
@@ -47,11 +45,6 @@ app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)
 app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
 
 Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
-
-
-def _report(result: Any, path: Optional[Path]) -> None:
-    typer.echo(json_format.dumps(plain(result), indent=2))
-    write_json(path, result)
 
 
 @app.command('control', epilog="""\b
@@ -70,7 +63,7 @@ def control(
     """Time joint_states in to command out over DDS, against a bare node in the same run."""
     with errors_as_one_line():
         from spaars_ros.bench.control import run
-        _report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
+        report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
 
 
 @app.command('finetune', epilog="""\b
@@ -91,10 +84,5 @@ def finetune(
     """Fine-tune with several seeds and modes and tabulate before and after."""
     with errors_as_one_line():
         from spaars_ros.bench.finetune import run
-        try:
-            numbers = [int(seed) for seed in seeds.split(',')]
-        except ValueError:
-            raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
-                from None
-        _report(run(seeds=numbers, modes=modes.split(','), episodes=episodes, jobs=jobs, out=out,
+        report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs, out=out,
                     say=lambda line: typer.echo(line, err=True)), json)

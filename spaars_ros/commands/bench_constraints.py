@@ -23,6 +23,7 @@ import typer
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -71,12 +72,7 @@ def command(
         from spaars_ros.bench.constraints import METHODS
         from spaars_ros.bench.constraints import run
         from spaars_ros.bench.peer_environments import FOLDER
-        try:
-            numbers = [int(seed) for seed in seeds.split(',')]
-        except ValueError:
-            raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
-                from None
-        result = run(tasks=tasks.split(','), seeds=numbers, steps=steps, jobs=jobs, out=out,
+        result = run(tasks=tasks.split(','), seeds=seeds_of(seeds), steps=steps, jobs=jobs, out=out,
                      methods=list(METHODS) if methods == 'all' else methods.split(','),
                      peers=peers or FOLDER, episodes=episodes, rollouts=rollouts,
                      evaluate_every=evaluate_every or max(1, steps // 20),

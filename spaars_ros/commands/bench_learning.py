@@ -23,6 +23,7 @@ import typer
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -66,14 +67,9 @@ def command(
         from spaars_ros.bench.learning import run
         from spaars_ros.bench.learning_report import plot
         from spaars_ros.bench.learning_report import table
-        try:
-            numbers = [int(seed) for seed in seeds.split(',')]
-        except ValueError:
-            raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
-                from None
         files = {name: file for name, _, file in (pair.partition('=')
                                                   for pair in tasks.split(','))}
-        rows = run(tasks=files, seeds=numbers, steps=steps, jobs=jobs, out=out,
+        rows = run(tasks=files, seeds=seeds_of(seeds), steps=steps, jobs=jobs, out=out,
                    methods=list(METHODS) if methods == 'all' else methods.split(','),
                    evaluate_every=evaluate_every or max(1, steps // 20),
                    evaluation_episodes=episodes, training=training,

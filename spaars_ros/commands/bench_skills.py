@@ -23,6 +23,7 @@ import typer
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -73,15 +74,10 @@ def command(
         from spaars_ros.bench.learning import STAGED
         from spaars_ros.bench.learning_report import plot
         from spaars_ros.bench.learning_report import table
-        try:
-            numbers = [int(seed) for seed in seeds.split(',')]
-        except ValueError:
-            raise ValueError(f'--seeds {seeds}: expected whole numbers, comma-separated') \
-                from None
         files = {name: file for name, _, file in (pair.partition('=')
                                                   for pair in offline_tasks.split(','))}
         rows = skills.run(
-            seeds=numbers, steps=steps, jobs=jobs, out=out, offline_tasks=files, data=data,
+            seeds=seeds_of(seeds), steps=steps, jobs=jobs, out=out, offline_tasks=files, data=data,
             methods=_named(methods, skills.ONLINE), demonstrations=demonstrations,
             offline_methods=_named(offline_methods, skills.OFFLINE),
             evaluate_every=evaluate_every or max(500, steps // 20), evaluation_episodes=episodes,

@@ -79,6 +79,14 @@ def report(result: Any, path: Path | None) -> None:
     write_json(path, result)
 
 
+def seeds_of(text: str) -> list[int]:
+    """Return the seeds of --seeds, comma-separated; raises ValueError."""
+    try:
+        return [int(seed) for seed in text.split(',')]
+    except ValueError:
+        raise ValueError(f'--seeds {text}: expected whole numbers, comma-separated') from None
+
+
 def overrides_of(pairs: list[str]) -> dict[str, Any]:
     """Return name -> value of NAME=VALUE pairs, values as YAML; raises ValueError."""
     import yaml
