@@ -84,5 +84,5 @@ def finetune(
     """Fine-tune with several seeds and modes and tabulate before and after."""
     with errors_as_one_line():
         from spaars_ros.bench.finetune import run
-        report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs, out=out,
-                    say=lambda line: typer.echo(line, err=True)), json)
+        report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs,
+                   out=out, say=lambda line: typer.echo(line, err=True)), json)

@@ -72,8 +72,8 @@ def command(
         from spaars_ros.bench.constraints import METHODS
         from spaars_ros.bench.constraints import run
         from spaars_ros.bench.peer_environments import FOLDER
-        result = run(tasks=tasks.split(','), seeds=seeds_of(seeds), steps=steps, jobs=jobs, out=out,
-                     methods=list(METHODS) if methods == 'all' else methods.split(','),
+        result = run(tasks=tasks.split(','), seeds=seeds_of(seeds), steps=steps, jobs=jobs,
+                     methods=list(METHODS) if methods == 'all' else methods.split(','), out=out,
                      peers=peers or FOLDER, episodes=episodes, rollouts=rollouts,
                      evaluate_every=evaluate_every or max(1, steps // 20),
                      evaluation_episodes=evaluation_episodes,
