@@ -24,6 +24,9 @@ from spaars_ros.learning.networks import MLP
 
 LOG_STD = (-5.0, 2.0)
 """Of the decoder's Gaussian, per action."""
+HASTE = 30.0
+"""Factor from the parameter to log_std. Adam moves each parameter by about its learning rate a
+step; while log_std has far to go, errors weigh too little against the KL, and z stays empty."""
 PRIOR_LOG_STD = (-20.0, 2.0)
 
 
@@ -79,20 +82,25 @@ class SkillDecoder(Decoder):
         with torch.no_grad():
             for parameter in self.net.layers[-1].parameters():
                 parameter.mul_(1e-2)  # sourced: the final layer's initial scale
-        self.log_std = nn.Parameter(torch.zeros(action))
+        self.spread = nn.Parameter(torch.zeros(action))
 
     def mean(self, observation: Tensor, skill: Tensor) -> Tensor:
         """Return the mean action (B, d) in [-1, 1]."""
         return self(observation, skill)
 
     @property
+    def log_std(self) -> Tensor:
+        """Return the logarithm of the standard deviation (d,)."""
+        return (HASTE * self.spread).clamp(*LOG_STD)
+
+    @property
     def std(self) -> Tensor:
         """Return the standard deviation (d,)."""
-        return self.log_std.clamp(*LOG_STD).exp()
+        return self.log_std.exp()
 
     def log_prob(self, observation: Tensor, skill: Tensor, action: Tensor) -> Tensor:
         """Return log pi(a | s, z) summed over the action's d values, (...)."""
-        log_std = self.log_std.clamp(*LOG_STD)
+        log_std = self.log_std
         off = (action - self(observation, skill)) * (-log_std).exp()
         return (-0.5 * off.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
