@@ -130,7 +130,7 @@ def test_a_skill_tells_what_its_chunk_does():
     """Chunks go one of two ways for no reason in their states: only a skill can say which."""
     torch.manual_seed(0)
     skills = SkillLearner(training_of(), 2, 2)
-    o, a = torch.randn(64, 4, 2), torch.randn(64, 1, 2).sign().expand(-1, 4, -1) * 0.5
+    o, a = torch.randn(64, 4, 2), torch.randn(64, 1, 1).sign().expand(-1, 4, 2) * 0.5
     first = skills.update_opal(o, a)
     for _ in range(250):
         last = skills.update_opal(o, a)

@@ -22,8 +22,9 @@ from torch import Tensor
 from spaars_ros.learning.networks import Decoder
 from spaars_ros.learning.networks import MLP
 
-LOG_STD = (-5.0, 2.0)
-"""Of the decoder's Gaussian, per action."""
+LOG_STD = (-3.0, 2.0)
+"""Of the decoder's Gaussian, per action. A value that is decoded without error must not outweigh
+the others a thousandfold: 0.05 of an action's range is exact enough."""
 HASTE = 30.0
 """Factor from the parameter to log_std. Adam moves each parameter by about its learning rate a
 step; while log_std has far to go, errors weigh too little against the KL, and z stays empty."""
