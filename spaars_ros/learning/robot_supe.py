@@ -75,8 +75,9 @@ class RobotSupe(GatedRobotAlgorithm):
         return self.supe.update_offline(batch, step)
 
     def begin_online(self) -> None:
-        """Freeze the skills."""
+        """Freeze the skills, and encode the chunks: not while the robot waits for steps."""
         self.supe.begin_online()
+        self.supe.memory.encoded()
 
     def update(self, batch: Batch, online: Batch, number: int) -> dict[str, float]:
         """Do one update of both levels."""

@@ -77,12 +77,17 @@ class SkillMemory:
     def draw_offline(self, count: int) -> Batch:
         """Return macro transitions of the data, their skills the posterior means."""
         chunks = self._given()
+        return chunks.batch(self._rng.integers(0, len(chunks), count), self.encoded())
+
+    def encoded(self) -> Floats:
+        """Return u (M, k) of every chunk; a second or more of work the first time."""
         if self._data_skills is None:
+            chunks = self._given()
             every = np.arange(len(chunks))
             self._data_skills = np.concatenate([
                 squash(self._encode(*chunks.windows(every[i:i + ENCODED])))
                 for i in range(0, len(chunks), ENCODED)])
-        return chunks.batch(self._rng.integers(0, len(chunks), count), self._data_skills)
+        return self._data_skills
 
     def draw_online(self, count: int) -> Batch:
         """Return macro transitions of executed episodes."""
