@@ -44,7 +44,7 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
     Return a row for each mode and seed; rows already in `out` are not run again.
 
     `say` takes a line for each row that is done. Keys of a row:
-    method, task, seed, success_before, success_explored_before, success_after,
+    method, algorithm, task, seed, success_before, success_explored_before, success_after,
     tip_error_before, tip_error_after (m), cost_training, cost_first_fifth and cost_last_fifth
     (an episode), cost_limit, worst_40 (least success over 40 training episodes running),
     worst_40_tip_error (m, the largest mean over 40), tip_error_explored_before, raw_share,
@@ -161,7 +161,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     tip = np.asarray([score['tip_error'] for score in scores])
     worst_tip = max(tip[i:i + WINDOW].mean() for i in range(max(1, len(tip) - WINDOW + 1)))
     return {
-        'method': mode, 'task': task_name, 'seed': seed,
+        'method': mode, 'algorithm': training.algorithm, 'task': task_name, 'seed': seed,
         'success_before': before['success'], 'success_explored_before': noisy['success'],
         'success_after': after['success'], 'tip_error_before': before['tip_error_mean'],
         'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],

@@ -150,8 +150,10 @@ class RobotSupe(GatedRobotAlgorithm):
                 if name not in ('updates', 'multipliers')}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from `state()`."""
+        """Continue from `state()`; the tensors, the encoder's too, are loaded before."""
         self.supe.load_state(state)
+        self.supe.memory.forget_skills()
+        self.supe.memory.encoded()
 
 
 def whole_skills(skill_steps: NDArray[Any], length: int) -> list[slice]:
