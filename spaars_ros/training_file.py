@@ -114,16 +114,24 @@ class Training(Strict):
                           'pretrained one')
     raw_bc: float = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
 
+    raw_candidate: Literal['policy', 'residual'] = Field(
+        'policy', description='spaars: how the raw policy improves after the hand-over; policy: '
+        "it climbs Q; residual: SPAR's self-imitation of residuals about the decoder's action")
+
     spar_projection: Literal['auto', 'mlp', 'proj'] = Field(
         'auto', description="spar: residual policy; mlp: of actions; proj: of latents, through "
         "the residual decoder; auto: as the data's residuals have one mode or several")
     spar_base_steps: int = Field(2000, ge=1, description='spar: offline updates of the base '
                                  'policy, before `cvae_steps` of the residual CVAE; what is left '
                                  'of `iql_steps` and `align_steps` goes to self-imitation')
-    spar_candidates: int = Field(16, ge=1, description='spar: latents tried a state')
+    spar_candidates: int = Field(16, ge=1, description='spar, and raw_candidate residual: latents '
+                                 'tried a state')
     spar_sigma: float = Field(0.5, gt=0, description='spar: their std about the present one')
+    spar_centre: float = Field(0.5, ge=0, le=1, description='spar: their mean, in present latents; '
+                               "0: they stay those of the data, 1: they climb to the latent's "
+                               'bound where values say so')
     spar_scale: float = Field(1.0, gt=0, le=2, description='spar: |residual| <= this (mlp)')
-    spar_temperature: float = Field(0.5, gt=0, description="spar: of the candidates' softmax, in "
+    spar_temperature: float = Field(1.0, gt=0, description="spar: of the candidates' softmax, in "
                                     "standard deviations of a state's values")
     spar_fit: float = Field(0.05, ge=0, description='spar: weight that holds the residual to the '
                             "decoder's at z = 0 (mlp), or the latent to 0 (proj)")

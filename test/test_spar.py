@@ -94,7 +94,7 @@ def test_spar_mlp_is_its_base_until_self_imitation_begins():
 def test_spar_is_better_than_its_base(tmp_path, projection):
     """The base clones a policy that goes half the way, with a return of about -3.3."""
     trainer = trainer_of(tmp_path, algorithm='spar', spar_projection=projection, steps=0,
-                         spar_base_steps=60, cvae_steps=80, iql_steps=200)
+                         spar_base_steps=60, cvae_steps=80, iql_steps=200, spar_temperature=0.5)
     spar = trainer.algorithm
     summary = trainer.run()
     best = np.random.default_rng(0).uniform(-0.8, 0.8, (500, 2))
@@ -228,6 +228,22 @@ def test_the_best_candidate_has_the_greatest_weight_at_any_scale_of_reward():
 def test_candidates_of_equal_value_have_equal_weight():
     assert torch.allclose(candidate_weights(torch.full((4, 3), 5.0), 0.1),
                           torch.full((4, 3), 0.25))
+
+
+def test_latents_settle_away_from_their_bound_when_values_are_nothing_but_noise():
+    """With `spar_centre` 1 they climb what is not there."""
+    reach = {}
+    for centre in (0.5, 1.0):
+        agent = make(spar_projection='proj', spar_centre=centre, latent_dim=2, spar_fit=0.0,
+                     spar_temperature=0.5, offline_learning_rate=3e-3).agent
+        with torch.no_grad():
+            agent.residual_decoder.net.layers[-1].weight.normal_(0.0, 0.3)
+        for _ in range(150):
+            agent.imitate(batch_of(0))
+        with torch.no_grad():
+            reach[centre] = float(agent.latent_policy(batch_of(0)['observation']).abs().mean())
+    assert reach[0.5] < 0.8
+    assert reach[1.0] > 1.5 * reach[0.5]
 
 
 def test_spar_proj_stays_in_the_range_of_its_decoder():
@@ -454,3 +470,71 @@ def test_td3_bc_updates_its_policy_every_second_time():
     algorithm = make(name='td3-bc')
     assert 'policy' not in algorithm.update_offline(batch_of(0), 0)
     assert 'policy' in algorithm.update_offline(batch_of(1), 1)
+
+
+# Raw candidate of the SPAARS gate
+
+
+def gated(**changes):
+    """Return SPAARS with a residual candidate after its offline phase, its gate open."""
+    spaars = make(name='spaars', raw_candidate='residual', **changes)
+    for step in range(spaars.offline_steps):
+        spaars.update_offline(batch_of(step), step)
+    spaars.begin_online()
+    spaars.agent.gated = True
+    return spaars
+
+
+def test_the_residual_candidate_never_climbs_the_critic():
+    agent = gated().agent
+    graphs = []
+    agent.critic.register_forward_pre_hook(
+        lambda module, inputs: graphs.append(inputs[1].requires_grad))
+    o = batch_of(1)['observation']
+    decoded = agent.latent_action(o).detach()
+    raw = agent.raw_policy(o)
+    assert agent.raw_inside(raw, decoded) is None
+    losses = agent.raw_losses(o, raw, decoded, None, None)
+    assert graphs and not any(graphs)
+    agent.zero_grad(set_to_none=True)
+    losses['raw_policy'].backward()
+    assert all(parameter.grad is None for parameter in agent.critic.parameters())
+    assert any(parameter.grad.any() for parameter in agent.raw_policy.parameters())
+
+
+def test_the_residual_candidate_is_trained_towards_what_the_trust_ball_holds():
+    spaars = gated(raw_bc=0.0)
+    agent = spaars.agent
+    agent.trust = 0.05
+    batch = batch_of(1)
+    o = batch['observation']
+    agent.set_learning_rate(1e-2)
+    for _ in range(150):
+        agent.update_raw(batch)
+    with torch.no_grad():
+        off = (agent.raw_policy(o) - agent.latent_action(o)).abs()
+    assert off.mean() < 0.06
+
+
+def test_spaars_with_a_residual_candidate_goes_on_from_its_tensors():
+    spaars = gated()
+    other = make(seed=1, name='spaars', raw_candidate='residual')
+    other.begin_online()
+    other.load_arrays(spaars.arrays())
+    other.load_state(json.loads(json.dumps(spaars.state())))
+    other.agent.gated = True
+    for one in (spaars, other):
+        for step in range(30):
+            one.update_online(batch_of(step), batch_of(step))
+    assert equal(spaars.agent, other.agent)
+
+
+def test_without_the_option_spaars_has_no_residual():
+    agent = make(name='spaars').agent
+    assert agent.residual is None
+    assert 'residual' not in agent.trained()
+
+
+def test_a_residual_of_no_decoder_is_refused():
+    with pytest.raises(ValueError, match="raw_candidate 'residual': mode 'raw-only'"):
+        make(name='spaars', raw_candidate='residual', mode='raw-only')

@@ -30,6 +30,7 @@ from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import MLP
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.residual_candidate import ResidualCandidate
 from spaars_ros.learning.rnd import RND
 from spaars_ros.training_file import Training
 
@@ -67,6 +68,8 @@ class GatedAgent(Learner):
         self.raw_policy = BoundedPolicy(observation, action, t.width, 1.0)
         self.raw_anchor = copy.deepcopy(self.raw_policy).requires_grad_(False)
         self.rnd = RND(observation)
+        self.residual = ResidualCandidate(t, observation, action) \
+            if t.raw_candidate == 'residual' else None
         self.register_buffer('action_variance', torch.ones(action))
         self.register_buffer('lipschitz', torch.ones(()))
         self.register_buffer('bc_error', torch.full((), float('inf')))
@@ -94,9 +97,10 @@ class GatedAgent(Learner):
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return what each optimiser trains."""
+        residual = {} if self.residual is None else {'residual': parameters_of(self.residual)}
         return {'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'raw_policy': parameters_of(self.raw_policy),
-                'rnd': parameters_of(self.rnd.predictor)}
+                'rnd': parameters_of(self.rnd.predictor), **residual}
 
     def seed(self, seed: int) -> None:
         """Seed the choice of target heads."""
@@ -135,8 +139,11 @@ class GatedAgent(Learner):
         return losses, advantage.detach()
 
     def update_clone(self, batch: Batch) -> float:
-        """Do one update of the raw policy's behaviour cloning."""
-        error = (self.raw_policy(batch['observation']) - batch['action']).square()
+        """Do one update of the raw policy's behaviour cloning, and of its residuals' CVAE."""
+        o, a = batch['observation'], batch['action']
+        if self.residual is not None:
+            self.step('residual', self.residual.fit_loss(o, self.latent_action(o), a))
+        error = (self.raw_policy(o) - a).square()
         return self.step('raw_policy', (error / self.action_variance).mean())
 
     # Online
@@ -238,8 +245,10 @@ class GatedAgent(Learner):
         """Return where the raw policy (B, d) climbs Q: in the trust ball; None: not yet."""
         if latent_action is None:
             return raw
-        # Also while the gate is shut again.
-        return self.trusted(raw, latent_action.detach()) if self.gated else None
+        # Also while the gate is shut again; a residual candidate never climbs.
+        if not self.gated or self.residual is not None:
+            return None
+        return self.trusted(raw, latent_action.detach())
 
     def climbs(self, o: Tensor, actions: list[Tensor]) -> Tensor:
         """Return the mean of -Q / L_Q (len(actions)), differentiable in the actions only."""
@@ -254,6 +263,10 @@ class GatedAgent(Learner):
                    inside: Tensor | None, climb: Tensor | None) -> dict[str, Tensor]:
         """Return the raw policy's loss by name, and measure eps_BC until the hand-over."""
         t = self.training_file
+        if self.residual is not None and self.gated and latent_action is not None:
+            return {'raw_policy': self.residual.loss(
+                o, raw, latent_action.detach(), critic=self.critic, lagrangian=self._lagrangian,
+                trusted=self.trusted, rng=self._rng)}
         if inside is not None and climb is not None:
             near = self.raw_anchor(o) if latent_action is None else latent_action.detach()
             # Outside the ball Q has no gradient for raw; the distance to the ball has.
@@ -267,16 +280,6 @@ class GatedAgent(Learner):
                 losses['raw_policy'] = error.mean() / self.action_variance.mean()
             self._average(self.bc_error, error.detach().sqrt().mean())
         return losses
-
-    def descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Do one step of each named optimiser on its loss, by one backward pass."""
-        for name in losses:
-            self.optimisers[name].zero_grad(set_to_none=True)
-        if losses:
-            sum(losses.values(), torch.zeros(())).backward()
-        for name in losses:
-            self.optimisers[name].step()
-        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def measure_lipschitz(self, batch: Batch) -> None:
         """Track L_Q, the 95th percentile of |grad_a Q| at the batch's actions."""

@@ -49,6 +49,16 @@ class Learner(nn.Module):
         optimiser.step()
         return float(loss.detach())
 
+    def descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Do one step of each named optimiser on its loss, by one backward pass."""
+        for name in losses:
+            self.optimisers[name].zero_grad(set_to_none=True)
+        if losses:
+            sum(losses.values(), torch.zeros(())).backward()
+        for name in losses:
+            self.optimisers[name].step()
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, optimisers included, by name."""
         arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}

@@ -180,13 +180,21 @@ class SparAgent(Learner):
         return {'value': value, 'critic': critic}
 
     def candidates(self, observation: Tensor) -> tuple[Candidates, Tensor]:
-        """Return candidates about the present residual and their weights (K, B); no graph."""
+        """
+        Return candidates (K a state) and their weights (K, B); no graph.
+
+        Their mean is `spar_centre` of the present latent. At 1 each round starts from the last
+        one's result, and latents climb to their bound on nothing but noise of the values, whose
+        differences are counted in their own spread; below 1 they settle at a finite distance
+        from the data's, and at 0 the candidates are the data's residuals themselves.
+        """
         t = self.training_file
         with torch.no_grad():
             base = self.base(observation)
+            centre = t.spar_centre * self.current_latent(observation)
             drawn = draw_candidates(
-                self.residual_decoder, observation, base, self.current_latent(observation),
-                count=t.spar_candidates, sigma=t.spar_sigma, bound=t.latent_bound, rng=self._rng)
+                self.residual_decoder, observation, base, centre, count=t.spar_candidates,
+                sigma=t.spar_sigma, bound=t.latent_bound, rng=self._rng)
             heads = self.lagrangian(candidate_values(self.critic, observation,
                                                      base + drawn.residual))
             lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)
