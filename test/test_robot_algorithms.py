@@ -162,6 +162,10 @@ def test_a_skill_cut_short_is_no_macro_transition() -> None:
     assert whole_skills(steps, 4) == [slice(0, 4), slice(6, 12)]
     assert whole_skills(np.array([0, 1, 2]), 4) == [slice(0, 3)]
     assert whole_skills(np.array([0, 0, 1, 2, 3]), 4) == [slice(1, 5)]
+    # What no server of this version sends has to do no harm either.
+    assert whole_skills(np.array([0, 2, 1, 3, 0, 1]), 4) == [slice(4, 6)]
+    assert whole_skills(np.array([0, 1, 2, 3, 4, 0]), 4) == [slice(5, 6)]
+    assert whole_skills(np.array([2, 2, 2]), 4) == []
 
 
 def test_demonstrations_shorter_than_a_skill_are_refused(dataset: Dataset) -> None:

@@ -37,10 +37,10 @@ STAMP = 'stamp:'
 NANO = 1_000_000_000
 MOST = 2.0**53
 """Greatest whole number that a float64 holds with all below it."""
-LATEST = 1e10
+LATEST = 9.2e9
 """s; stamps beyond it do not fit into 64 bits as ns."""
 COUNTS = ('sequence', 'episode', 'index', 'flag', 'mode', 'intervention', 'bundle_version',
-          'lost_ticks', 'received', 'updates', 'recorded', 'phase', 'owed')
+          'lost_ticks', 'skill_step', 'received', 'updates', 'recorded', 'phase', 'owed')
 """Fields that are whole numbers from -1 on: readers make integers of them."""
 STAMPS = ('stamp',)
 MAX_STAMP_DIGITS = 19
