@@ -109,7 +109,7 @@ def test_a_tick_late_elsewhere_is_no_late_swap(tmp_path: Path) -> None:
 def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]) -> None:
     result_file = tmp_path / 'control.json'
     done = subprocess.run(
-        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '8',
+        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '5',
          '--json', str(result_file), *options], cwd=Path(__file__).parents[1], capture_output=True,
         text=True, timeout=240, check=False,
         env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS))})

@@ -40,6 +40,9 @@ SMALL = {
     'gamma': 0.5, 'n_step': 1, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3,
     'learning_rate': 3e-3, 'checkpoint_every': 100}
 
+FEW = {'cvae_steps': 40, 'iql_steps': 40, 'align_steps': 20}
+"""Offline updates where nothing is asked of the policy."""
+
 
 class Point(gymnasium.Env):
     """The best action is the observation itself; actions are in [-2, 2]."""
@@ -88,23 +91,28 @@ def without_times(curve):
     return [{name: value for name, value in row.items() if name != 'seconds'} for row in curve]
 
 
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """Return the summary of a run of SPAARS from beginning to end."""
+    return trainer_of(tmp_path_factory.mktemp('whole')).run()
+
+
 @pytest.mark.parametrize('algorithm', ['spaars', 'bc', 'iql', 'rlpd', 'sac', 'plas'])
-def test_every_algorithm_beats_the_policy_that_made_its_data(tmp_path, algorithm):
+def test_every_algorithm_beats_the_policy_that_made_its_data(tmp_path, whole, algorithm):
     """That one has a return of about -13; standing still has -13 too."""
-    summary = trainer_of(tmp_path, algorithm=algorithm, data=algorithm != 'sac').run()
+    summary = whole if algorithm == 'spaars' else \
+        trainer_of(tmp_path, algorithm=algorithm, data=algorithm != 'sac').run()
     assert summary['return_final'] > -6.0
     assert summary['steps'] == (0 if algorithm == 'bc' else 600)
 
 
-def test_the_same_seed_gives_the_same_run(tmp_path):
-    one, two = (trainer_of(tmp_path / name, steps=300).run() for name in 'ab')
-    assert without_times(one['curve']) == without_times(two['curve'])
+def test_the_same_seed_gives_the_same_run(tmp_path, whole):
+    again = trainer_of(tmp_path).run()
+    assert without_times(again['curve']) == without_times(whole['curve'])
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, when):
-    whole = trainer_of(tmp_path / 'whole').run()
-
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path, whole, when):
     def interrupt(line):
         if line.startswith(when):
             raise KeyboardInterrupt
@@ -142,12 +150,12 @@ def test_a_key_younger_than_the_checkpoint_had_its_default(tmp_path):
     ({'mode': 'latent-only'}, False), ({'mode': 'raw-only'}, True),
     ({'mode': 'hard-switch', 'plateau': False}, True)])
 def test_ablations_act_by_one_policy(tmp_path, changes, raw):
-    summary = trainer_of(tmp_path, steps=500, **changes).run()
+    summary = trainer_of(tmp_path, steps=500, utd=0.25, **FEW, **changes).run()
     assert summary['curve'][-1]['raw_share_evaluated'] == float(raw)
 
 
 def test_no_plateau_hands_over_at_the_fixed_step(tmp_path):
-    trainer = trainer_of(tmp_path, steps=260, plateau=False, min_latent_steps=0)
+    trainer = trainer_of(tmp_path, steps=260, plateau=False, min_latent_steps=0, utd=0.25, **FEW)
     trainer.run()
     assert trainer.algorithm.curriculum.gated_at == 200
 
@@ -173,7 +181,7 @@ def test_an_offline_algorithm_without_data_is_refused(tmp_path):
 def test_a_cost_limit_drives_the_multiplier(tmp_path):
     data = data_of()
     data.costs = (data.actions[:, :1] > 0).astype(np.float32)
-    training = load_training('locomotion', **SMALL)
+    training = load_training('locomotion', **{**SMALL, **FEW, 'utd': 0.25})
     trainer = Trainer('Point', data, training=training, seed=0, out=tmp_path, steps=300,
                       evaluate_every=300, evaluation_episodes=2, make_env=Point, cost_limit=1.0)
     summary = trainer.run()
@@ -301,7 +309,8 @@ def test_a_data_set_of_one_transition_trains(tmp_path):
             'observations', 'actions', 'rewards', 'next_observations', 'terminations',
             'truncations')})
     for algorithm in ('spaars', 'iql', 'plas', 'rlpd'):
-        training = load_training('locomotion', **SMALL, algorithm=algorithm)
+        training = load_training('locomotion', **{
+            **SMALL, **FEW, 'algorithm': algorithm})
         trainer = Trainer('Point', one, training=training, seed=0, out=tmp_path / algorithm,
                           steps=150, evaluation_episodes=1, make_env=Point)
         assert np.isfinite(trainer.run()['return_final'])
