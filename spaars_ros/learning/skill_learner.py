@@ -149,10 +149,12 @@ class SkillLearner(Learner):
 
         Sourced: expectile 0.9, weights clipped at 100. Reconstructed: the actor is SAC's, so
         that it goes on online without a change, and so is the critic with all its heads;
-        advantages are in units of their spread.
+        advantages are in units of their spread; the learned reward and mask are fitted too, or
+        their first guesses would spoil this critic as soon as chunks are relabelled.
         """
         t = self.training_file
         o, u = batch['observation'], batch['action']
+        self.update_models(batch)
         with torch.no_grad():
             q = self.target(o, u)[..., 0].min(0).values
         advantage = q - self.value(o)[:, 0]
@@ -208,11 +210,11 @@ class SkillLearner(Learner):
         """Make one newest macro transition, s (1, n) and u (1, k), familiar."""
         self.step('rnd', self.rnd.novelty(torch.cat([observation, skill], -1)).mean())
 
-    def update_models(self, online: Batch) -> None:
-        """Fit the learned reward and mask to online macro transitions."""
-        x = torch.cat([online['observation'], online['action']], -1)
-        mask = (online['discount'] > 0).float()
-        error = (self.reward_model(x)[:, 0] - online['reward']).square().mean()
+    def update_models(self, batch: Batch) -> None:
+        """Fit the learned reward and mask to macro transitions."""
+        x = torch.cat([batch['observation'], batch['action']], -1)
+        mask = (batch['discount'] > 0).float()
+        error = (self.reward_model(x)[:, 0] - batch['reward']).square().mean()
         self.step('models', error + functional.binary_cross_entropy_with_logits(
             self.mask_model(x)[:, 0], mask))
 
@@ -225,7 +227,8 @@ class SkillLearner(Learner):
 
         :param offline: macro transitions of the data, with the rewards of the data
         :param climb: whether policy and temperature learn too
-        :param anchor: weight that holds the policy's mean to the pretrained one
+        :param anchor: weight that holds the policy's mean skill to the pretrained one, in units
+            of the batch's mean |Q|, so that it does not depend on the reward's scale
         """
         t = self.training_file
         self.update_models(online)
@@ -241,11 +244,12 @@ class SkillLearner(Learner):
             alpha = self.log_alpha.detach().exp()
             drawn, log_prob = self.policy.sample(o)
             self.critic.requires_grad_(False)
-            loss = (alpha * log_prob - self.critic(o, drawn)[..., 0].mean(0)).mean()
+            q = self.critic(o, drawn)[..., 0].mean(0)
+            loss = (alpha * log_prob - q).mean()
             self.critic.requires_grad_(True)
             if anchor:
-                loss = loss + anchor * (
-                    self.policy(o)[0] - self.anchor(o)[0]).square().sum(-1).mean()
+                drift = (self.policy(o)[0] - self.anchor(o)[0]).square().sum(-1).mean()
+                loss = loss + anchor * q.detach().abs().mean() * drift
             losses['skill_policy'] = self.step('policy', loss)
             entropy = -log_prob.detach().mean()
             self.step('alpha', self.log_alpha * (entropy - self.target_entropy))

@@ -136,7 +136,7 @@ class SpaarsSupe(Supe):
             agent.measure_lipschitz(batch)
             agent.update_rnd(online['observation'])
         self.updates += 1
-        high = self.update_skills(climb=climb, anchor=t.anchor * t.reward_scale)
+        high = self.update_skills(climb=climb, anchor=t.anchor)
         # What the trainer watches for numbers that are not finite.
         losses['critic'] += high.get('skill_critic', 0.0)
         return {**losses, **high}
