@@ -15,13 +15,18 @@
 
 import json
 
+import gymnasium
 import numpy as np
 from pydantic import ValidationError
 import pytest
+from test_trainer import data_of
+from test_trainer import Point
 from test_trainer import SMALL
 from test_trainer import trainer_of
 import torch
 
+from spaars_ros.bench.drift import run as run_drift
+from spaars_ros.data.transitions import save_transitions
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.drift import decoder_jacobian
 from spaars_ros.learning.drift import measure_drift
@@ -538,3 +543,24 @@ def test_without_the_option_spaars_has_no_residual():
 def test_a_residual_of_no_decoder_is_refused():
     with pytest.raises(ValueError, match="raw_candidate 'residual': mode 'raw-only'"):
         make(name='spaars', raw_candidate='residual', mode='raw-only')
+
+
+# The benchmark
+
+
+def test_bench_drift_measures_both_projections(tmp_path):
+    if 'SpaarsTestPoint-v0' not in gymnasium.registry:
+        gymnasium.register('SpaarsTestPoint-v0', entry_point=Point)
+    save_transitions(data_of(), tmp_path / 'point.npz')
+    rows = run_drift(env='SpaarsTestPoint-v0', data=str(tmp_path / 'point.npz'), seeds=[0],
+                     training='locomotion', overrides=TINY, out=tmp_path, say=str)
+    assert [row['projection'] for row in rows] == ['mlp', 'proj']
+    for row in rows:
+        assert 0.0 <= row['self_imitation'] <= 1.0
+        assert row['random'] == pytest.approx(2.0 / np.pi, abs=0.03)  # E |sin| of an angle
+
+
+def test_bench_drift_without_data_is_refused(tmp_path):
+    with pytest.raises(ValueError, match='name --data'):
+        run_drift(env='Hopper-v5', data='', seeds=[0], training='locomotion', overrides={},
+                  out=tmp_path, say=str)

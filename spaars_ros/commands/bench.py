@@ -21,6 +21,7 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands import bench_constraints
+from spaars_ros.commands import bench_drift
 from spaars_ros.commands import bench_filter
 from spaars_ros.commands import bench_learner
 from spaars_ros.commands import bench_learning
@@ -36,6 +37,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
                   help='Measure; every benchmark prints JSON.')
 
 app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.command)
+app.command('drift', epilog=bench_drift.EXAMPLES)(bench_drift.command)
 app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
