@@ -29,8 +29,9 @@ import time
 
 HERE = Path(__file__).parent
 PYTEST = [sys.executable, '-m', 'pytest', '-p', 'pytest_timeout', '-q']
-LONGEST = ('finetune', 'trainer', 'marvel', 'learner_node', 'access', 'stops', 'policy_server',
-           'faults', 'sim_node', 'lifecycle_matrix', 'bench_learning', 'cost_monitor', 'fuzz')
+LONGEST = ('finetune', 'finetune_algorithms', 'trainer', 'learner_node', 'stops', 'policy_server',
+           'marvel', 'sim_node', 'bench_control', 'faults', 'skills', 'spar', 'staged', 'access',
+           'lifecycle_matrix', 'bundles', 'bench_learning', 'cost_monitor', 'learning', 'fuzz')
 """Come first, each in a process of its own, so that none of them is what the end waits for."""
 TOGETHER = 5
 """Of the other files in one process: the imports take longer than many of their tests."""
@@ -68,7 +69,11 @@ def main(arguments: Sequence[str]) -> int:
     files = [Path(name).resolve() for name in arguments] or sorted(HERE.glob('test_*.py'))
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
-        passed = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
+        try:
+            passed = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
     timed = [file for file in files if 'mark.alone' in file.read_text()]
     if timed:
         passed.append(run(timed, 'alone'))
