@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             passed = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
-            raise
+            return 130
     timed = [file for file in files if 'mark.alone' in file.read_text()]
     if timed:
         passed.append(run(timed, 'alone'))
