@@ -44,9 +44,8 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import load_training
-from spaars_ros.training_file import ROBOT_ALGORITHMS
-from spaars_ros.training_file import Training
 
 OTHERS_WRITE = 0o022
 """Permissions that files of a run never have."""
@@ -86,16 +85,14 @@ class RunFolder:
     """One run's files, and the objects that its options name."""
 
     def __init__(self, options: RunOptions) -> None:
-        """Read robot, task and training; raises ConfigError, RunError."""
+        """Read robot, task and training; raises ConfigError."""
         self.options = options
         self.path = Path(options.out)
         self.robot = load_robot(options.robot)
         self.settings = load_task(options.task)
         self.task = ReachTask(self.robot, self.settings)
-        self.training: Training = load_training(options.training, **options.overrides)
-        if self.training.algorithm not in ROBOT_ALGORITHMS:
-            raise RunError(f'algorithm {self.training.algorithm!r}: the robot runs '
-                           f'{", ".join(ROBOT_ALGORITHMS)}; `spaars train` runs the others')
+        self.training = load_training(options.training, **options.overrides)
+        check_robot_runs(self.training)
 
     @classmethod
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':

@@ -127,9 +127,9 @@ class Training(Strict):
     spar_candidates: int = Field(16, ge=1, description='spar, and raw_candidate residual: latents '
                                  'tried a state')
     spar_sigma: float = Field(0.5, gt=0, description='spar: their std about the present one')
-    spar_centre: float = Field(0.5, ge=0, le=1, description='spar: their mean, in present latents; '
-                               "0: they stay those of the data, 1: they climb to the latent's "
-                               'bound where values say so')
+    spar_centre: float = Field(0.5, ge=0, le=1, description='spar: their mean, in present '
+                               "latents; 0: they stay those of the data, 1: they climb to the "
+                               "latent's bound where values say so")
     spar_scale: float = Field(1.0, gt=0, le=2, description='spar: |residual| <= this (mlp)')
     spar_temperature: float = Field(1.0, gt=0, description="spar: of the candidates' softmax, in "
                                     "standard deviations of a state's values")
@@ -197,6 +197,13 @@ class Training(Strict):
 
     push_every: int = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: int = Field(2500, ge=1, description='environment steps')
+
+
+def check_robot_runs(training: Training) -> None:
+    """Raise ConfigError, listing the algorithms that there are, where the robot has not this."""
+    if training.algorithm not in ROBOT_ALGORITHMS:
+        raise ConfigError(f'algorithm {training.algorithm!r}: the robot runs '
+                          f'{", ".join(ROBOT_ALGORITHMS)}; `spaars train` runs the others')
 
 
 def load_training(name: str = 'spaars', **overrides: Any) -> Training:

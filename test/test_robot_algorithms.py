@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.commands.common import training_of
+from spaars_ros.config import ConfigError
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.dataset import Dataset
@@ -37,7 +38,6 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.run_folder import RunError
 from spaars_ros.run_folder import RunFolder
 from spaars_ros.run_folder import RunOptions
 from spaars_ros.sim.evaluate import Rollouts
@@ -186,7 +186,7 @@ def test_an_algorithm_that_the_robot_has_not_is_refused_with_those_it_has(tmp_pa
         assert result.exit_code == 1
         assert "error: algorithm 'iql': the robot runs spaars, spaars-supe, spar; " \
             in result.output
-    with pytest.raises(RunError, match='spaars, spaars-supe, spar'):
+    with pytest.raises(ConfigError, match='spaars, spaars-supe, spar'):
         RunFolder(RunOptions(out='', training='locomotion', overrides={'algorithm': 'cpq'}))
 
 

@@ -126,6 +126,17 @@ class FineTuner:
         if get(row, 'flag') != Flag.RUNNING:
             self._finish_episode()
 
+    def catch_up(self, rows: Array) -> None:
+        """Take every record of the run (m, width) again, and number bundles on from there."""
+        for row in rows:
+            self.add(row)
+        # The server refuses versions that go backwards, and may be ahead of the checkpoint.
+        newest = int(self.schema.get(rows, 'bundle_version').max())
+        # And what was pushed since the checkpoint may be in no record yet.
+        t = self.training
+        unseen = int(self.updates_owed / max(1.0, t.utd * t.push_every)) + 1
+        self.version = max(self.version + unseen, newest)
+
     def _finish_episode(self) -> None:
         rows = np.stack(self._episode)
         self._episode.clear()

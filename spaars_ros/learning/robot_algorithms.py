@@ -21,6 +21,7 @@ from spaars_ros.learning.robot_algorithm import RobotSetup
 from spaars_ros.learning.robot_spaars import RobotSpaars
 from spaars_ros.learning.robot_spar import RobotSpar
 from spaars_ros.learning.robot_supe import RobotSupe
+from spaars_ros.training_file import check_robot_runs
 
 ROBOT_ALGORITHMS: dict[str, Callable[[RobotSetup], RobotAlgorithm]] = {
     'spaars': RobotSpaars, 'spaars-supe': RobotSupe, 'spar': RobotSpar}
@@ -30,10 +31,7 @@ def make_robot_algorithm(setup: RobotSetup) -> RobotAlgorithm:
     """
     Return the algorithm that a training file names, with networks from torch's generator.
 
-    :raises ValueError: `spaars train` has it, the robot has not; the message lists those it has
+    :raises ConfigError: `spaars train` has it, the robot has not; the message lists those it has
     """
-    name = setup.training.algorithm
-    if name not in ROBOT_ALGORITHMS:
-        raise ValueError(f'algorithm {name!r}: the robot runs '
-                         f'{", ".join(sorted(ROBOT_ALGORITHMS))}; `spaars train` runs the others')
-    return ROBOT_ALGORITHMS[name](setup)
+    check_robot_runs(setup.training)
+    return ROBOT_ALGORITHMS[setup.training.algorithm](setup)

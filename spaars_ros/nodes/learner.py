@@ -44,12 +44,9 @@ from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import diagnostic_array
-from spaars_ros.ros.diagnostics import ERROR
-from spaars_ros.ros.diagnostics import OK
-from spaars_ros.ros.diagnostics import status
-from spaars_ros.ros.diagnostics import WARN
 from spaars_ros.ros.learner_parameters import PARAMETERS
 from spaars_ros.ros.learner_parameters import PROGRESS
+from spaars_ros.ros.learner_status import learner_status
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
@@ -95,10 +92,8 @@ class LearnerNode(ManagedNode):
                                             every=training.checkpoint_every)
         self._codec = ArrayCodec(self._tuner.schema)
         self._progress_codec = ArrayCodec(dict.fromkeys(PROGRESS, 1))
-        self._constraints = task.constraint_names
         self._last_stamp = 0.0
-        self._fault = ''
-        self._bad_message = ''
+        self._fault = self._bad_message = ''
         self._resumed = False
         self._recover()
         self._arrived = False
@@ -119,28 +114,17 @@ class LearnerNode(ManagedNode):
         if not self._recorder.count:
             return
         _, rows = read_steps(path)
-        for row in rows:
-            self._tuner.add(row)
+        self._tuner.catch_up(rows)
         self._last_stamp = float(self._tuner.schema.get(rows[-1], 'stamp'))
-        # The server refuses versions that go backwards, and may be ahead of the checkpoint.
-        newest_version = int(self._tuner.schema.get(rows, 'bundle_version').max())
-        # And what was pushed since the checkpoint may be in no record yet.
-        t = self._tuner.training
-        unseen = int(self._tuner.updates_owed / max(1.0, t.utd * t.push_every)) + 1
-        self._tuner.version = max(self._tuner.version + unseen, newest_version)
         self._resumed = True
         self.get_logger().info(f'recovered {len(rows)} steps from {path}, '
                                f'{self._tuner.updates_owed} updates owed')
 
     def _make_interfaces(self) -> None:
-        self._policy = self.create_publisher(UInt8MultiArray, 'learner/policy',
-                                             QOS['learner/policy'])
-        self._progress = self.create_publisher(Float64MultiArray, 'learner/progress',
-                                               QOS['learner/progress'])
-        self._fetch = self.create_publisher(Float64MultiArray, 'learner/fetch',
-                                            QOS['learner/fetch'])
-        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics',
-                                                  QOS['/diagnostics'])
+        self._policy, self._progress, self._fetch, self._diagnostics = (
+            self.create_publisher(kind, topic, QOS[topic]) for kind, topic in (
+                (UInt8MultiArray, 'learner/policy'), (Float64MultiArray, 'learner/progress'),
+                (Float64MultiArray, 'learner/fetch'), (DiagnosticArray, '/diagnostics')))
         steps = self.create_subscription(Float64MultiArray, 'policy_server/step', self._on_step,
                                          QOS['policy_server/step'])
         multiplier = self.create_subscription(
@@ -281,7 +265,11 @@ class LearnerNode(ManagedNode):
             self._flushed = now
             self._recorder.flush()
             self._diagnostics.publish(diagnostic_array(
-                self.get_clock().now().to_msg(), [self._diagnosis()]))
+                self.get_clock().now().to_msg(), [learner_status(
+                    self._recorder, self._sequencer, self._tuner.progress(),
+                    error=(self._fault or self._recorder.error or self._checkpoints.error
+                           or self._bad_message),
+                    alone=not self.count_publishers('policy_server/step'))]))
         if self._checkpoints.retry_due:
             self._save()
         if self._tuner.bundle_due and not self._fault:
@@ -298,25 +286,6 @@ class LearnerNode(ManagedNode):
                'stamp': self._last_stamp, 'recorded': self._recorder.count,
                'owed': 0 if self._fault else self._tuner.updates_owed,
                'fault': bool(self._fault)}))
-
-    def _diagnosis(self) -> Any:
-        assert self._recorder is not None
-        level, message = OK, 'learning'
-        if not self.count_publishers('policy_server/step'):
-            level, message = WARN, 'no policy server on policy_server/step'
-        elif self._sequencer.gap:
-            level, message = WARN, 'waiting for missing steps'
-        error = (self._fault or self._recorder.error or self._checkpoints.error
-                 or self._bad_message)
-        if error:
-            level, message = ERROR, error
-        gap = self._sequencer.gap
-        progress = self._tuner.progress()
-        return status('learner', level, message, steps=self._sequencer.next,
-                      recorded=self._recorder.count, missing=f'{gap[0]} to {gap[1]}' if gap
-                      else '', duplicates=self._sequencer.duplicates,
-                      updates=int(progress['updates']), owed=int(progress['owed']),
-                      bundle_version=int(progress['bundle_version']))
 
 
 def main(args: list[str] | None = None) -> int:
