@@ -16,7 +16,6 @@
 
 import copy
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -101,18 +100,6 @@ class GatedAgent(Learner):
         return {'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'raw_policy': parameters_of(self.raw_policy),
                 'rnd': parameters_of(self.rnd.predictor), **residual}
-
-    def seed(self, seed: int) -> None:
-        """Seed the choice of target heads."""
-        self._rng = np.random.default_rng(seed)
-
-    def rng_state(self) -> dict[str, Any]:
-        """Return the state of that choice, JSON-able."""
-        return dict(self._rng.bit_generator.state)
-
-    def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Take `rng_state()` back."""
-        self._rng.bit_generator.state = state
 
     # Offline
 

@@ -31,6 +31,20 @@ class Learner(nn.Module):
     """
 
     optimisers: dict[str, torch.optim.Adam]
+    _rng: np.random.Generator
+    """Of the choices that are not torch's, in subclasses that have any."""
+
+    def seed(self, seed: int) -> None:
+        """Seed the choices that are not torch's."""
+        self._rng = np.random.default_rng(seed)
+
+    def rng_state(self) -> dict[str, Any]:
+        """Return the state of their generator, JSON-able."""
+        return dict(self._rng.bit_generator.state)
+
+    def set_rng_state(self, state: dict[str, Any]) -> None:
+        """Take `rng_state()` back."""
+        self._rng.bit_generator.state = state
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each optimiser."""

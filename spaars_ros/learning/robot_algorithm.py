@@ -184,11 +184,3 @@ class RobotAlgorithm:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take `state()` back, which may stand among other entries."""
-
-
-def checked_multipliers(values: Array, count: int) -> NDArray[np.float32]:
-    """Return lambda (C,) as float32; raises ValueError naming what is wrong."""
-    array = np.asarray(values, dtype=np.float32)
-    if array.shape != (count,) or not np.isfinite(array).all() or (array < 0).any():
-        raise ValueError(f'multipliers {values}: expected {count} finite values >= 0')
-    return array

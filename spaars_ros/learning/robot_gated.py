@@ -23,10 +23,10 @@ import torch
 
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.gated_agent import GatedAgent
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.robot_algorithm import Array
-from spaars_ros.learning.robot_algorithm import checked_multipliers
 from spaars_ros.learning.robot_algorithm import RobotAlgorithm
 from spaars_ros.policy.bundle import Exploration
 

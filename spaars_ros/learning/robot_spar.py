@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.learning.export import export_spar
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.robot_algorithm import Array
-from spaars_ros.learning.robot_algorithm import checked_multipliers
 from spaars_ros.learning.robot_algorithm import RobotAlgorithm
 from spaars_ros.learning.robot_algorithm import RobotSetup
 from spaars_ros.learning.spar import Spar

@@ -30,6 +30,7 @@ from spaars_ros.learning.alignment import policy_action
 from spaars_ros.learning.alignment import soft_targets
 from spaars_ros.learning.baseline import Baseline
 from spaars_ros.learning.learner import parameters_of
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
@@ -141,12 +142,8 @@ class SACLagrangian(Baseline):
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
-        array = np.asarray(multipliers, dtype=np.float32)
-        if array.shape != tuple(self.multipliers.shape) or not np.isfinite(array).all() \
-                or (array < 0).any():
-            raise ValueError(f'multipliers {multipliers}: expected '
-                             f'{self.multipliers.numel()} finite values >= 0')
-        self.multipliers = torch.from_numpy(array.copy())
+        self.multipliers = torch.from_numpy(
+            checked_multipliers(multipliers, self.multipliers.numel()).copy())
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return lambda of the first constraint and the entropy's weight."""

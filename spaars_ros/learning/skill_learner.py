@@ -15,7 +15,6 @@
 
 import copy
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -99,18 +98,6 @@ class SkillLearner(Learner):
                 'value': parameters_of(self.value), 'alpha': [self.log_alpha],
                 'models': parameters_of(self.reward_model, self.mask_model),
                 'rnd': parameters_of(self.rnd.predictor)}
-
-    def seed(self, seed: int) -> None:
-        """Seed the choice of target heads."""
-        self._rng = np.random.default_rng(seed)
-
-    def rng_state(self) -> dict[str, Any]:
-        """Return the state of that choice, JSON-able."""
-        return dict(self._rng.bit_generator.state)
-
-    def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Take `rng_state()` back."""
-        self._rng.bit_generator.state = state
 
     # Skills
 

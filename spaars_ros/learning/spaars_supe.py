@@ -25,10 +25,10 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.learner import Learner
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.robot_algorithm import checked_multipliers
 from spaars_ros.learning.skill_agent import SkillAgent
 from spaars_ros.learning.skill_learner import SkillLearner
 from spaars_ros.learning.supe import Supe

@@ -25,6 +25,7 @@ from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.geometry import Geometry
 from spaars_ros.learning.geometry import residual_geometry
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -165,12 +166,8 @@ class Spar:
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
-        array = np.asarray(multipliers, dtype=np.float32)
-        if array.shape != tuple(self.agent.multipliers.shape) or not np.isfinite(array).all() \
-                or (array < 0).any():
-            raise ValueError(f'multipliers {multipliers}: expected '
-                             f'{self.agent.multipliers.numel()} finite values >= 0')
-        self.agent.multipliers.copy_(torch.from_numpy(array))
+        self.agent.multipliers.copy_(torch.from_numpy(
+            checked_multipliers(multipliers, self.agent.multipliers.numel())))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return which residual policy acts (1: PROJ), and the share of fragmented clusters."""

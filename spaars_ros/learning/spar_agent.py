@@ -14,7 +14,6 @@
 """The networks of SPAR and one update of each kind."""
 
 import copy
-from typing import Any
 
 import numpy as np
 import torch
@@ -80,18 +79,6 @@ class SparAgent(Learner):
                 'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'latent_policy': parameters_of(self.latent_policy),
                 'residual_policy': parameters_of(self.residual_policy)}
-
-    def seed(self, seed: int) -> None:
-        """Seed the candidates."""
-        self._rng = np.random.default_rng(seed)
-
-    def rng_state(self) -> dict[str, Any]:
-        """Return the state of their generator, JSON-able."""
-        return dict(self._rng.bit_generator.state)
-
-    def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Take `rng_state()` back."""
-        self._rng.bit_generator.state = state
 
     # Acting
 
