@@ -19,10 +19,12 @@ here, with arguments they are pytest's. What pytest says of a file is shown when
 the exit code is 1 if a test failed.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 import time
@@ -50,8 +52,8 @@ def portions(files: Sequence[Path]) -> list[list[Path]]:
         [rest[start:start + TOGETHER] for start in range(0, len(rest), TOGETHER)]
 
 
-def run(files: Sequence[Path], marked: str) -> bool:
-    """Run the tests of some files with a mark; show what pytest says; return whether all pass."""
+def run(files: Sequence[Path], marked: str) -> tuple[bool, Counter[str]]:
+    """Run the tests of some files with a mark; return whether all pass, and how many did what."""
     began = time.monotonic()
     done = subprocess.run([*PYTEST, '-m', marked, *map(str, files)], cwd=HERE.parent, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
@@ -61,7 +63,8 @@ def run(files: Sequence[Path], marked: str) -> bool:
     names = ' '.join(file.stem.removeprefix('test_') for file in files)
     sys.stdout.write(f'{names} ({marked}, {time.monotonic() - began:.0f} s): {text}')
     sys.stdout.flush()
-    return passed
+    counted = re.findall(r'(\d+) (passed|failed|errors?|skipped)', text.splitlines()[-1])
+    return passed, Counter({kind: int(number) for number, kind in counted})
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,17 +73,19 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
-            passed = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
+            results = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             return 130
     timed = [file for file in files if 'mark.alone' in file.read_text()]
     if timed:
-        passed.append(run(timed, 'alone'))
-    failed = len(passed) - sum(passed)
-    sys.stdout.write(f'{"passed" if not failed else "FAILED"} in '
-                     f'{time.monotonic() - began:.0f} s\n')
-    return int(failed > 0)
+        results.append(run(timed, 'alone'))
+    failed = not all(passed for passed, _ in results)
+    total = sum((counts for _, counts in results), Counter())
+    sys.stdout.write(', '.join(f'{number} {kind}' for kind, number in total.items())
+                     + f' in {time.monotonic() - began:.0f} s: '
+                     f'{"FAILED" if failed else "all well"}\n')
+    return int(failed)
 
 
 if __name__ == '__main__':
