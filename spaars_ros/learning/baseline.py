@@ -66,7 +66,7 @@ class Baseline(Learner):
         return {}
 
     def two_heads(self) -> list[int]:
-        """Return two random heads of the target critic (RLPD; algorithms.md 1.4)."""
+        """Return two random heads of the target critic (RLPD; docs/method.md)."""
         heads = self.training_file.heads
         return [int(i) for i in self.heads_rng.choice(heads, 2, replace=False)]
 

@@ -59,7 +59,7 @@ def value_threshold(limit: float, gamma: float, steps: int) -> float:
 
 class CPQ(Baseline):
     """
-    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (algorithms.md 5.3).
+    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (docs/marvel.md).
 
         Q_r <- r + gamma 1[Q_c(s',a') <= q] min_i Q_r,i(s',a')
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution

@@ -43,12 +43,12 @@ class Curriculum:
 
     Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
     (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound`:
-    algorithms.md 1.2, definition 1 (reconstructed). From there the trust ball grows, while the
+    docs/method.md, definition 1 (reconstructed). From there the trust ball grows, while the
     gate is open.
 
     The gate shuts again while the critic is wrong about raw actions: while the root mean square
     of Q(s, a) - y over the newest raw transitions is above `gate_tolerance` times that over the
-    newest latent ones, both with the critic as it is now (risk (a) of algorithms.md 1.4). Each
+    newest latent ones, both with the critic as it is now (docs/method.md). Each
     such episode takes `trust_backoff` of the ball's growth.
     """
 

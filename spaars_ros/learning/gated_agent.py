@@ -44,7 +44,7 @@ class GatedAgent(Learner):
 
     A subclass brings the latent policy: `make_coder`, `make_latent_policy`, `latent_action`.
     Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
-    those of algorithms.md 1.2 (reconstructed) unless a method says otherwise.
+    those of docs/method.md (reconstructed) unless a method says otherwise.
     """
 
     action_variance: Tensor

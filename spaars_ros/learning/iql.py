@@ -38,7 +38,7 @@ class IQL(Baseline):
     Expectile value, critic ensemble, policy by advantage-weighted regression.
 
     The same update offline and online, as in the paper's fine-tuning; online it explores with
-    the policy's own Gaussian. algorithms.md 1.2, phase 0, step 2.
+    the policy's own Gaussian. docs/method.md.
     """
 
     offline_share = 0.5

@@ -40,7 +40,7 @@ class Marvel(SACLagrangian):
 
     Ablations: `align_steps: 0` for no alignment, `multiplier: plain` for a PID of fixed gains.
     The warm start is strict: the same network classes, every tensor present in its shape, or an
-    error (algorithms.md 5.2 lists what silently differs in the released code).
+    error (docs/marvel.md lists what silently differs in the released code).
     """
 
     reward_floor: Tensor

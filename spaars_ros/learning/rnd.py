@@ -40,7 +40,7 @@ class Plateau:
 
     Over consecutive windows of `window` environment steps, the mean novelty (of states before the
     predictor saw them) changes by less than `tolerance` for `windows` windows running.
-    algorithms.md 1.2 (reconstructed).
+    docs/method.md (reconstructed).
     """
 
     def __init__(self, window: int, tolerance: float, windows: int) -> None:

@@ -45,7 +45,7 @@ class SkillLearner(Learner):
     OPAL, and SAC or IQL on its skills: u = tanh(z) in (-1, 1)^k is held for H steps.
 
     Batches of the high level are macro transitions: `action` is u, `reward` R over the skill,
-    `next` where it ended, `discount` the factor on the value there. algorithms.md 2 and 3
+    `next` where it ended, `discount` the factor on the value there. docs/skills.md
     (sourced) unless a method says otherwise.
 
     :param observation: n
