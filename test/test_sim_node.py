@@ -394,3 +394,14 @@ def test_system_stamps_are_those_of_the_system_clock(start: Any) -> None:
     assert not (gaps % PERIOD_NS).any(), 'whole periods apart, as those of a controller'
     assert (gaps > 0).all()
     assert not peer.clocks
+
+
+def test_resets_do_not_run_ahead_of_the_system_clock(start: Any) -> None:
+    """Each takes a period of its own: fifty of them were a second, and stopped the server."""
+    peer = start(real_time_factor=1.0, stamps='system').peer
+    for _ in range(8):
+        assert peer.call(Trigger, 'sim/reset', Trigger.Request()).success
+    peer.spin(1.0)
+    ahead = (peer.states[-1].stamp_ns - time.time_ns()) / PERIOD_NS
+    assert ahead < 1.0
+    assert (np.diff([state.stamp_ns for state in peer.states]) > 0).all()

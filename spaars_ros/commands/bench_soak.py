@@ -37,7 +37,15 @@ def command(
         help='Policy bundle with learner tensors; default: one of the same size.')] = '',
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Soak all nodes in real time: memory of each process, lost ticks, latency tails."""
+    """
+    Soak all nodes in real time: memory of each process, lost ticks, latency tails.
+
+    Exits with 1 when the server stopped on the way: the rest of the time says nothing then.
+    """
     with errors_as_one_line():
         from spaars_ros.bench.soak import run
-        report(run(seconds=seconds, rate=rate, bundle=bundle), json)
+        result = run(seconds=seconds, rate=rate, bundle=bundle)
+        report(result, json)
+        stops = [stop for stop in result['stops'] if stop != 'not active']
+        if stops:
+            raise ValueError(f'the server stopped: {"; ".join(stops)}')

@@ -54,6 +54,7 @@ from spaars_ros.sim.faults import FaultScript
 from spaars_ros.sim.pace import LearnerPace
 from spaars_ros.sim.tasks import ReachTask
 
+MOST_AHEAD = 20  # periods
 RESEND = 0.2
 """s of wall time without an answer after which lockstep publishes the same state again."""
 
@@ -258,9 +259,22 @@ class SimNode(ManagedNode):
             self._publish(again=True)
 
     def _on_wall_tick(self) -> None:
+        if self._system_stamps and self._ahead():
+            return
         if not self._paused:
             self._arm.step(self._controller.velocity(self._arm.stamp_ns))
         self._publish()
+
+    def _ahead(self) -> bool:
+        """
+        Return whether the next stamp would be in the future.
+
+        A reset takes a period of its own, between two ticks: without this rest after it, fifty
+        resets are a second ahead of the clock. Further ahead than `MOST_AHEAD` the clock was
+        set back, and the arm goes on.
+        """
+        ahead = (self._arm.stamp_ns + self._period_ns - time.time_ns()) / self._period_ns
+        return 0.5 < ahead < MOST_AHEAD
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
