@@ -35,6 +35,7 @@ from rosbags.typesys import Stores
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
+from spaars_ros.data.completion import complete_recording
 from spaars_ros.data.dataset import concatenate
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
@@ -112,6 +113,27 @@ def test_spool_returns_what_was_appended_from_queue_and_disk(tmp_path: Path) -> 
     assert spool.read(2500, 2600).shape == (0, SCHEMA.width)
     assert spool.close()
     assert os.path.getsize(tmp_path / 'steps.f64') == rows.nbytes
+
+
+@pytest.mark.parametrize('taken', [0, 700, 1000])
+def test_steps_that_the_learner_had_not_taken_reach_the_recording(tmp_path: Path,
+                                                                  taken: int) -> None:
+    """A run that ends while a restarted learner catches up has them in the spool alone."""
+    rows = steps(1000)
+    spool = Spool(tmp_path / 'spool', SCHEMA)
+    for row in rows:
+        spool.append(row)
+    assert spool.close()
+    recording = tmp_path / 'transitions.mcap'
+    if taken:
+        recorder = TransitionRecorder(recording, SCHEMA)
+        for row in rows[:taken]:
+            recorder.write_step(row)
+        recorder.write('/cost_monitor/multiplier', {'multiplier': 0.5}, 10**9)
+        assert recorder.close()
+    assert complete_recording(tmp_path / 'spool', recording) == 1000 - taken
+    np.testing.assert_array_equal(read_steps(recording)[1], rows)
+    assert complete_recording(tmp_path / 'spool', recording) == 0
 
 
 def test_spool_keeps_its_own_copy_of_a_reused_row(tmp_path: Path) -> None:

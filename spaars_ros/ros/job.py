@@ -28,6 +28,7 @@ import numpy as np
 import yaml
 
 from spaars_ros.commands.progress import pretraining_shown
+from spaars_ros.data.completion import complete_recording
 from spaars_ros.data.report import write_report
 from spaars_ros.data.scoring import paths_from_steps
 from spaars_ros.interrupts import Interrupted
@@ -196,6 +197,11 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
         reason, pushed, failure = _run(folder, view, interrupts, processes,
                                        [node.name for node in graph], namespace, autostart)
     trained = time.monotonic() - starting
+    if processes and (folder.path / 'spool' / 'steps.f64').exists():
+        behind = complete_recording(folder.path / 'spool', folder.recording)
+        if behind:
+            view.say(f'{behind} steps that the learner had not taken yet were added to '
+                     f'{folder.recording.name}')
     after = None
     if reason == 'budget done' and folder.options.evaluation_episodes:
         after = evaluated(folder, folder.newest_bundle(), view, 'after')
