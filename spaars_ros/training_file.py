@@ -95,6 +95,10 @@ class Training(Strict):
                                         'while exploring; negative is optimistic, so that raw '
                                         'actions are tried where the heads disagree; null: as '
                                         'kappa. The robot always takes kappa')
+    trials: float = Field(0.0, ge=0, le=0.9, description='`spaars train`: share of the episodes '
+                          'after the hand-over that are trials, without exploration, of latent, '
+                          'gated and raw actions in turn; whichever returned most of late is '
+                          'used. 0: the gate alone, as on the robot')
     actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')
     min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')

@@ -44,7 +44,7 @@ SMALL = {
     'skill_steps': 120, 'skill_iql_steps': 120, 'skill_heads': 3, 'align_steps': 20,
     'warmup_steps': 40, 'critic_steps': 10, 'min_latent_steps': 50, 'max_latent_steps': 60,
     'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100, 'gamma': 0.5, 'n_step': 1,
-    'reward_scale': 1.0, 'offline_learning_rate': 3e-3, 'learning_rate': 3e-3,
+    'trials': 0.0, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3, 'learning_rate': 3e-3,
     'checkpoint_every': 60}
 PLAIN = Normaliser(np.zeros(2), np.ones(2))
 
@@ -181,7 +181,7 @@ def play(algorithm, steps, terminated=False):
     taken = list(algorithm._taken)
     algorithm.take_episode(Episode(
         seen, np.asarray([c.action for c in choices]), -np.arange(1.0, steps + 1),
-        np.asarray([c.mode for c in choices]), terminated))
+        np.zeros((steps, 0)), np.asarray([c.mode for c in choices]), terminated))
     return np.asarray([z for z, _ in taken]), [step for _, step in taken]
 
 
@@ -270,7 +270,7 @@ def test_where_raw_wins_within_a_skill_the_rest_is_gated_by_step_and_encoded_aga
         assert steps.tolist() == list(range(4)) * 5  # the skill's clock goes on below raw actions
         algorithm.take_episode(Episode(
             np.asarray(episode.observations), np.asarray(episode.actions),
-            np.asarray(episode.rewards), modes, False))
+            np.asarray(episode.rewards), np.asarray(episode.costs), modes, False))
         stored = algorithm.memory.online.arrays()['action'][-5:]
         for number in range(5):
             part = slice(4 * number, 4 * number + 4)
@@ -345,6 +345,19 @@ def test_the_gate_lifts_the_return(trained):
     curve = trained.summary_of_run['curve']
     assert curve[-1]['raw_share_evaluated'] > 0.0
     assert curve[-1]['return_mean'] > curve[0]['return_mean']
+
+
+def test_a_trial_draws_neither_skill_nor_action(trained):
+    algorithm = supe_of(SpaarsSupe, 'spaars-supe', trials=0.5)
+    state, rng = np.full(2, 0.3), np.random.default_rng(0)
+
+    def first():
+        algorithm.begin_episode()
+        return algorithm.choose(state, rng, True).action
+
+    assert not (first() == first()).all()
+    algorithm.curriculum.trials.arm = 'latent'
+    assert (first() == first()).all()
 
 
 @pytest.mark.parametrize(('algorithm', 'when'), [

@@ -31,6 +31,8 @@ from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.learning.training_data import REACH
+from spaars_ros.learning.trials import LEAST as TRIED
+from spaars_ros.learning.trials import Trials
 from spaars_ros.training_file import load_training
 
 SMALL = {
@@ -279,6 +281,68 @@ def test_a_gate_that_was_shut_opens_again():
     replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), None, False, rewards=np.zeros(2))
     curriculum.end_episode(np.zeros((2, 2), np.float32), np.full(2, Mode.LATENT), 2000, replay)
     assert curriculum.agent.gate_open
+
+
+# Trial episodes
+
+
+def tried(**earned):
+    """Return trials after 60 episodes, of which an arm earns what is given, and a little noise."""
+    trials, rng = Trials(0.5), np.random.default_rng(0)
+    arms = []
+    for _ in range(60):
+        arms.append(trials.arm)
+        trials.take(earned.get(trials.arm, 0.0) + 0.1 * rng.standard_normal())
+    return trials, arms
+
+
+@pytest.mark.parametrize('best', ['latent', 'gated', 'raw'])
+def test_the_arm_that_earned_most_is_used_and_all_are_tried_on(best):
+    trials, arms = tried(**{**dict.fromkeys(('latent', 'gated', 'raw'), 1.0), best: 2.0})
+    assert trials.best == best
+    assert [arms.count(arm) for arm in ('latent', 'gated', 'raw')] == [10, 10, 9]
+
+
+def test_latent_is_used_until_another_arm_has_shown_more():
+    trials = Trials(0.5)
+    for _ in range(TRIED - 1):
+        trials.arm = 'raw'
+        trials.take(100.0)
+    assert trials.best == 'latent'
+    trials.arm = 'raw'
+    trials.take(100.0)
+    assert trials.best == 'raw'
+
+
+def test_an_arm_that_got_worse_is_left():
+    trials, _ = tried(latent=1.0, gated=1.0, raw=2.0)
+    for _ in range(30):
+        trials.take({'latent': 1.0, 'gated': 1.0}.get(trials.arm, 0.0))
+    assert trials.best != 'raw'
+
+
+def test_a_trial_of_raw_or_latent_actions_ignores_the_gate(tmp_path):
+    trainer = trainer_of(tmp_path, trials=0.5)
+    trainer.run()
+    curriculum = trainer.algorithm.curriculum
+    state, rng = np.full(2, 0.3), np.random.default_rng(0)
+    for margin, (arm, mode) in zip((1e6, 1e6, 0.0), (
+            ('raw', Mode.RAW), ('gated', Mode.LATENT), ('latent', Mode.LATENT))):
+        curriculum.trials.arm = arm
+        curriculum.agent.bc_error.fill_(margin)
+        chosen = [trainer.algorithm.choose(state, rng, True) for _ in range(2)]
+        assert [choice.mode for choice in chosen] == [mode, mode]
+        # As in use: without exploration.
+        assert (chosen[0].action == chosen[1].action).all()
+
+
+def test_costs_weigh_in_what_a_trial_earned():
+    training = load_training('locomotion', **{**SMALL, 'reward_scale': 0.5})
+    agent = make_algorithm('spaars', training, observation=2, action=2, constraints=1,
+                           normaliser=Normaliser(np.zeros(2), np.ones(2)), seed=0).agent
+    agent.multipliers.fill_(3.0)
+    assert agent.weighed_return(np.full(4, 2.0), np.ones((4, 1))) == pytest.approx(
+        (0.5 * 8.0 - 3.0 * 4.0) / 4.0)
 
 
 # The squashed Gaussian

@@ -50,6 +50,8 @@ class Episode:
     """(T, d) as executed, in [-1, 1]."""
     rewards: Array
     """(T,)"""
+    costs: Array
+    """(T, C)"""
     modes: NDArray[Any]
     """(T,) of `Mode`."""
     terminated: bool
@@ -57,11 +59,16 @@ class Episode:
 
 
 @runtime_checkable
-class EpisodeLearner(Protocol):
-    """What an algorithm has besides, that acts and learns over several steps at once."""
+class OfflineLearner(Protocol):
+    """What an algorithm has besides, that draws from the offline data by itself."""
 
     def take_offline(self, data: Replay) -> None:
         """Take the offline data, once, before all updates and again when a run goes on."""
+
+
+@runtime_checkable
+class EpisodeLearner(Protocol):
+    """What an algorithm has besides, that acts or learns over more than one step."""
 
     def begin_episode(self) -> None:
         """Begin an episode, of training or evaluation."""

@@ -25,6 +25,8 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.gated_agent import GatedAgent
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
+from spaars_ros.learning.trials import ARMS
+from spaars_ros.learning.trials import Trials
 from spaars_ros.training_file import Training
 
 PHASES = ('warm-up', 'latent', 'gated')
@@ -50,6 +52,10 @@ class Curriculum:
     of Q(s, a) - y over the newest raw transitions is above `gate_tolerance` times that over the
     newest latent ones, both with the critic as it is now (docs/method.md). Each
     such episode takes `trust_backoff` of the ball's growth.
+
+    With `trials`, whole episodes of latent, gated and raw actions are compared by their returns
+    (`Trials`). The best of the three is what is used; exploration follows the gate as without
+    them, or is of raw actions alone once those are the best.
     """
 
     def __init__(self, agent: GatedAgent, training: Training) -> None:
@@ -68,6 +74,8 @@ class Curriculum:
         self.td_raw = self.td_latent = float('nan')
         self.shut = 0
         """Episodes that ended with a shut gate."""
+        self.trials = Trials(training.trials) \
+            if training.trials and training.mode == 'gated' else None
 
     def phase(self, steps: int) -> int:
         """Return the index in `PHASES` after `steps` environment steps."""
@@ -83,19 +91,39 @@ class Curriculum:
         :param observation: (1, n) normalised
         :param raw: (1, d) the raw policy's action
         :param latent_action: (1, d) the decoder's
+        :param explore: whether the action is one of exploration; in a trial none is
         """
         t, agent = self.training, self.agent
-        # An optimistic gate is there to try raw actions, so being wrong does not shut it.
-        tries = explore and t.explore_kappa is not None
+        arm = self._arm(explore)
+        # An optimistic gate is there to try raw actions, so being wrong does not shut it;
+        # raw episodes are judged by their returns.
+        tries = arm == 'raw' or (explore and t.explore_kappa is not None)
         if t.mode == 'raw-only':
             return True
-        if not (agent.gated if tries else agent.gate_open):
+        if arm == 'latent' or not (agent.gated if tries else agent.gate_open):
             return False
-        if t.mode == 'hard-switch':
+        if t.mode == 'hard-switch' or arm == 'raw':
             return True
         kappa = t.explore_kappa if explore else None
         inside = agent.trusted(raw, latent_action)
         return bool(agent.advantage(observation, inside, latent_action, kappa) > agent.margin)
+
+    @property
+    def on_trial(self) -> bool:
+        """Return whether the present training episode is a trial, to be acted as in use."""
+        return self.trials is not None and self.trials.arm is not None
+
+    def _arm(self, explore: bool) -> str:
+        if self.trials is None:
+            return 'gated'
+        if explore:
+            return 'raw' if self.trials.best == 'raw' else 'gated'
+        return self.trials.arm or self.trials.best
+
+    def take_return(self, total: float) -> None:
+        """Take the return of a training episode, less what its costs weigh; before its end."""
+        if self.trials is not None and self.agent.gated:
+            self.trials.take(total)
 
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay | None = None) -> None:
@@ -161,7 +189,10 @@ class Curriculum:
         return {'phase': self.phase(steps), 'novelty': self.novelty, 'raw_share': self.raw_share,
                 'bc_error': float(agent.bc_error), 'lipschitz': float(agent.lipschitz),
                 'margin': agent.margin, 'trust': agent.trust, 'gated_at': self.gated_at,
-                'td_raw': self.td_raw, 'td_latent': self.td_latent, 'gate_shut': self.shut}
+                'td_raw': self.td_raw, 'td_latent': self.td_latent, 'gate_shut': self.shut,
+                **({} if self.trials is None else {
+                    'arm': ARMS.index(self.trials.best),
+                    **{f'return_{arm}': self.trials.value(arm) for arm in ARMS}})}
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
@@ -170,7 +201,8 @@ class Curriculum:
                 'trust': agent.trust, 'explore_raw': agent.explore_raw,
                 'plateau': self.plateau.state(), 'novelty': self.novelty,
                 'raw_share': self.raw_share, 'shut': self.shut, 'grown': self.grown,
-                'grown_at': self._grown_at}
+                'grown_at': self._grown_at,
+                'trials': None if self.trials is None else self.trials.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()`."""
@@ -182,3 +214,5 @@ class Curriculum:
         self.plateau.restore(state['plateau'])
         self.novelty = float(state['novelty'])
         self.raw_share = float(state['raw_share'])
+        if self.trials is not None:
+            self.trials.restore(state['trials'])

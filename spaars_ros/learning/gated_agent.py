@@ -16,8 +16,10 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import nn
 from torch import Tensor
@@ -146,6 +148,13 @@ class GatedAgent(Learner):
         """Return (Q_r - lambda . Q_c) / (1 + sum lambda) of (..., 1 + C) values."""
         weighted = values[..., 0] - values[..., 1:] @ self.multipliers
         return weighted / (1.0 + self.multipliers.sum())
+
+    def weighed_return(self, rewards: NDArray[Any], costs: NDArray[Any]) -> float:
+        """Return an episode's sum (scaled) of rewards (T,) less lambda times costs (T, C)."""
+        weights = self.multipliers.numpy()
+        spent = costs[:, :len(weights)].sum(0) @ weights if len(weights) else 0.0
+        return float((self.training_file.reward_scale * rewards.sum() - spent)
+                     / (1.0 + weights.sum()))
 
     def _next_values(self, o: Tensor) -> Tensor:
         """Return the target critic's values (heads, B, 1 + C) of the executed policy at o."""

@@ -24,6 +24,7 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
+from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
@@ -106,9 +107,18 @@ class Spaars:
 
     # Online
 
+    def begin_episode(self) -> None:
+        """Let the noise start from zero."""
+        self._noise[:] = 0.0
+
+    def take_episode(self, episode: Episode) -> None:
+        """Take what an episode earned; see `Curriculum.take_return`."""
+        self.curriculum.take_return(self.agent.weighed_return(episode.rewards, episode.costs))
+
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
         """Return what the gate picks; the same rule as `policy/runtime.py` has on the robot."""
         t, agent = self.training, self.agent
+        explore = explore and not self.curriculum.on_trial
         fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
         kept = t.explore_correlation if explore else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
@@ -144,7 +154,6 @@ class Spaars:
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
         """Take a finished episode; see `Curriculum.end_episode`."""
-        self._noise[:] = 0.0
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
 
     def set_multipliers(self, multipliers: Array) -> None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithm import Array
+from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.multipliers import checked_multipliers
@@ -109,9 +110,13 @@ class SpaarsSupe(Supe):
         """The warm start is a better guide than the prior."""
         return False
 
+    def _begin_skill(self, o: Tensor, rng: np.random.Generator, explore: bool) -> Tensor:
+        return super()._begin_skill(o, rng, explore and not self.curriculum.on_trial)
+
     def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
              explore: bool) -> tuple[Tensor, Mode]:
         t, agent = self.training, self.agent
+        explore = explore and not self.curriculum.on_trial
         if explore:
             kept = t.explore_correlation
             self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) \
@@ -140,6 +145,11 @@ class SpaarsSupe(Supe):
         # What the trainer watches for numbers that are not finite.
         losses['critic'] += high.get('skill_critic', 0.0)
         return {**losses, **high}
+
+    def take_episode(self, episode: Episode) -> None:
+        """Store the episode's skills, and what it earned."""
+        super().take_episode(episode)
+        self.curriculum.take_return(self.agent.weighed_return(episode.rewards, episode.costs))
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:

@@ -29,6 +29,7 @@ from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.algorithm import EpisodeLearner
+from spaars_ros.learning.algorithm import OfflineLearner
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.cost_limit import agreed_limits
 from spaars_ros.learning.offline_replay import OfflineReplay
@@ -91,7 +92,7 @@ class Trainer:
             seed=seed)
         if data is not None:
             self.algorithm.set_action_variance(self._offline_actions)
-            if isinstance(self.algorithm, EpisodeLearner):
+            if isinstance(self.algorithm, OfflineLearner):
                 assert self._offline is not None
                 self.algorithm.take_offline(self._offline)
         elif self.algorithm.offline_steps:
@@ -190,7 +191,8 @@ class Trainer:
         if learner is not None:
             learner.take_episode(Episode(
                 np.asarray(episode.observations), np.asarray(episode.actions),
-                np.asarray(episode.rewards), modes, episode.terminated))
+                np.asarray(episode.rewards), np.asarray(episode.costs), modes,
+                episode.terminated))
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
