@@ -95,7 +95,7 @@ class Training(Strict):
                                         'while exploring; negative is optimistic, so that raw '
                                         'actions are tried where the heads disagree; null: as '
                                         'kappa. The robot always takes kappa')
-    trials: float = Field(0.0, ge=0, le=0.9, description='`spaars train`: share of the episodes '
+    trials: float = Field(0.0, ge=0, le=0.9, description='`spaars train`: share of the steps '
                           'after the hand-over that are trials, without exploration, of latent, '
                           'gated and raw actions in turn; whichever returned most of late is '
                           'used. 0: the gate alone, as on the robot')

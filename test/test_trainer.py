@@ -292,7 +292,7 @@ def tried(**earned):
     arms = []
     for _ in range(60):
         arms.append(trials.arm)
-        trials.take(earned.get(trials.arm, 0.0) + 0.1 * rng.standard_normal())
+        trials.take(earned.get(trials.arm, 0.0) + 0.1 * rng.standard_normal(), 10)
     return trials, arms
 
 
@@ -300,24 +300,33 @@ def tried(**earned):
 def test_the_arm_that_earned_most_is_used_and_all_are_tried_on(best):
     trials, arms = tried(**{**dict.fromkeys(('latent', 'gated', 'raw'), 1.0), best: 2.0})
     assert trials.best == best
-    assert [arms.count(arm) for arm in ('latent', 'gated', 'raw')] == [10, 10, 9]
+    assert [arms.count(arm) for arm in ('latent', 'gated', 'raw')] == [10, 10, 10]
 
 
 def test_latent_is_used_until_another_arm_has_shown_more():
     trials = Trials(0.5)
     for _ in range(TRIED - 1):
         trials.arm = 'raw'
-        trials.take(100.0)
+        trials.take(100.0, 10)
     assert trials.best == 'latent'
     trials.arm = 'raw'
-    trials.take(100.0)
+    trials.take(100.0, 10)
     assert trials.best == 'raw'
+
+
+def test_long_trials_leave_the_steps_to_exploration_that_they_are_to_leave():
+    trials, spent = Trials(0.2), {True: 0, False: 0}
+    for _ in range(200):
+        steps = 1000 if trials.arm == 'latent' else 100
+        spent[trials.arm is not None] += steps
+        trials.take(1.0, steps)
+    assert spent[True] / sum(spent.values()) == pytest.approx(0.2, abs=0.05)
 
 
 def test_an_arm_that_got_worse_is_left():
     trials, _ = tried(latent=1.0, gated=1.0, raw=2.0)
     for _ in range(30):
-        trials.take({'latent': 1.0, 'gated': 1.0}.get(trials.arm, 0.0))
+        trials.take({'latent': 1.0, 'gated': 1.0}.get(trials.arm, 0.0), 10)
     assert trials.best != 'raw'
 
 

@@ -120,10 +120,10 @@ class Curriculum:
             return 'raw' if self.trials.best == 'raw' else 'gated'
         return self.trials.arm or self.trials.best
 
-    def take_return(self, total: float) -> None:
-        """Take the return of a training episode, less what its costs weigh; before its end."""
+    def take_return(self, total: float, steps: int) -> None:
+        """Take a training episode's return, less what its costs weigh, and its length."""
         if self.trials is not None and self.agent.gated:
-            self.trials.take(total)
+            self.trials.take(total, steps)
 
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay | None = None) -> None:

@@ -113,7 +113,8 @@ class Spaars:
 
     def take_episode(self, episode: Episode) -> None:
         """Take what an episode earned; see `Curriculum.take_return`."""
-        self.curriculum.take_return(self.agent.weighed_return(episode.rewards, episode.costs))
+        self.curriculum.take_return(
+            self.agent.weighed_return(episode.rewards, episode.costs), len(episode.rewards))
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
         """Return what the gate picks; the same rule as `policy/runtime.py` has on the robot."""

@@ -149,7 +149,8 @@ class SpaarsSupe(Supe):
     def take_episode(self, episode: Episode) -> None:
         """Store the episode's skills, and what it earned."""
         super().take_episode(episode)
-        self.curriculum.take_return(self.agent.weighed_return(episode.rewards, episode.costs))
+        self.curriculum.take_return(
+            self.agent.weighed_return(episode.rewards, episode.costs), len(episode.rewards))
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:

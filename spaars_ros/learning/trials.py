@@ -37,7 +37,7 @@ class Trials:
     in use, without exploration. An arm's value is the mean of its newest returns less their
     standard error; latent is used until another arm has shown more.
 
-    :param share: of the training episodes that are trials, of every arm in turn
+    :param share: of the environment steps that trials take, of every arm in turn
     """
 
     def __init__(self, share: float) -> None:
@@ -46,7 +46,7 @@ class Trials:
         """Of the present training episode; None: it is no trial."""
         self._returns: dict[str, list[float]] = {arm: [] for arm in ARMS}
         self._tried = dict.fromkeys(ARMS, 0)
-        self._episodes = 0
+        self._steps = self._spent = 0
 
     @property
     def best(self) -> str:
@@ -60,22 +60,25 @@ class Trials:
             return -np.inf
         return float(np.mean(returns) - np.std(returns, ddof=1) / np.sqrt(len(returns)))
 
-    def take(self, total: float) -> None:
-        """Take the return of an episode, and say whether the next one is a trial, and of what."""
+    def take(self, total: float, steps: int) -> None:
+        """Take return and length of an episode, and say what the next one is."""
+        self._steps += steps
         if self.arm is not None:
+            self._spent += steps
             self._returns[self.arm] = [*self._returns[self.arm], total][-WINDOW:]
             self._tried[self.arm] += 1
-        before, self._episodes = self._episodes, self._episodes + 1
-        due = int(self._episodes * self.share) > int(before * self.share)
+        # By steps, since a good arm's episodes are long and would leave few to explore in.
+        due = self._spent < self.share * self._steps
         self.arm = min(ARMS, key=self._tried.__getitem__) if due else None
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         return {'arm': self.arm, 'returns': self._returns, 'tried': self._tried,
-                'episodes': self._episodes}
+                'steps': [self._steps, self._spent]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from `state()`."""
-        self.arm, self._episodes = state['arm'], int(state['episodes'])
+        self.arm = state['arm']
+        self._steps, self._spent = state['steps']
         self._returns = {arm: [float(value) for value in state['returns'][arm]] for arm in ARMS}
         self._tried = {arm: int(state['tried'][arm]) for arm in ARMS}
