@@ -96,9 +96,9 @@ class Training(Strict):
                                         'actions are tried where the heads disagree; null: as '
                                         'kappa. The robot always takes kappa')
     trials: float = Field(0.0, ge=0, le=0.9, description='`spaars train`: share of the steps '
-                          'after the hand-over that are trials, without exploration, of latent, '
-                          'gated and raw actions in turn; whichever returned most of late is '
-                          'used. 0: the gate alone, as on the robot')
+                          'after the hand-over in control episodes, with the gate shut; the gate '
+                          'is used, with explore_kappa, while episodes with it return more. 0: '
+                          'always used, as on the robot')
     actor_kappa: float = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')
     min_margin: float = Field(0.0, ge=0, description='gate: least advantage of raw')

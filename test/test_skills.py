@@ -347,17 +347,14 @@ def test_the_gate_lifts_the_return(trained):
     assert curve[-1]['return_mean'] > curve[0]['return_mean']
 
 
-def test_a_trial_draws_neither_skill_nor_action(trained):
-    algorithm = supe_of(SpaarsSupe, 'spaars-supe', trials=0.5)
+def test_a_control_episode_of_skills_has_no_raw_action(trained):
+    algorithm = supe_of(SpaarsSupe, 'spaars-supe', trials=0.5, explore_kappa=-1e9)
+    algorithm.agent.gated = True
     state, rng = np.full(2, 0.3), np.random.default_rng(0)
-
-    def first():
-        algorithm.begin_episode()
-        return algorithm.choose(state, rng, True).action
-
-    assert not (first() == first()).all()
-    algorithm.curriculum.trials.arm = 'latent'
-    assert (first() == first()).all()
+    for control in (True, False):
+        algorithm.curriculum.trials.control = control
+        chosen = algorithm.choose(state, rng, True).mode
+        assert chosen == (Mode.LATENT if control else Mode.RAW)
 
 
 @pytest.mark.parametrize(('algorithm', 'when'), [

@@ -31,7 +31,6 @@ from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.learning.training_data import REACH
-from spaars_ros.learning.trials import LEAST as TRIED
 from spaars_ros.learning.trials import Trials
 from spaars_ros.training_file import load_training
 
@@ -283,66 +282,59 @@ def test_a_gate_that_was_shut_opens_again():
     assert curriculum.agent.gate_open
 
 
-# Trial episodes
+# Control episodes
 
 
-def tried(**earned):
-    """Return trials after 60 episodes, of which an arm earns what is given, and a little noise."""
-    trials, rng = Trials(0.5), np.random.default_rng(0)
-    arms = []
-    for _ in range(60):
-        arms.append(trials.arm)
-        trials.take(earned.get(trials.arm, 0.0) + 0.1 * rng.standard_normal(), 10)
-    return trials, arms
+def tried(gated, latent, episodes=20, trials=None):
+    """Return trials after episodes of ten steps that earn what is given, and a little noise."""
+    trials, rng = trials or Trials(0.25), np.random.default_rng(0)
+    for _ in range(episodes):
+        earned = latent if trials.control else gated
+        trials.take(earned + 0.1 * rng.standard_normal(), 10)
+    return trials
 
 
-@pytest.mark.parametrize('best', ['latent', 'gated', 'raw'])
-def test_the_arm_that_earned_most_is_used_and_all_are_tried_on(best):
-    trials, arms = tried(**{**dict.fromkeys(('latent', 'gated', 'raw'), 1.0), best: 2.0})
-    assert trials.best == best
-    assert [arms.count(arm) for arm in ('latent', 'gated', 'raw')] == [10, 10, 10]
+@pytest.mark.parametrize(('gated', 'latent', 'pays'), [(2.0, 1.0, True), (1.0, 2.0, False)])
+def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays):
+    assert tried(gated, latent).gate_pays == pays
 
 
-def test_latent_is_used_until_another_arm_has_shown_more():
-    trials = Trials(0.5)
-    for _ in range(TRIED - 1):
-        trials.arm = 'raw'
+def test_a_gate_that_got_worse_is_no_longer_used():
+    trials = tried(2.0, 1.0)
+    assert not tried(0.0, 1.0, episodes=4, trials=trials).gate_pays
+
+
+def test_the_gate_stays_shut_in_use_until_there_is_something_to_compare():
+    trials = Trials(0.0)  # no control episodes
+    for _ in range(10):
         trials.take(100.0, 10)
-    assert trials.best == 'latent'
-    trials.arm = 'raw'
-    trials.take(100.0, 10)
-    assert trials.best == 'raw'
+    assert not trials.gate_pays
 
 
-def test_long_trials_leave_the_steps_to_exploration_that_they_are_to_leave():
+def test_long_control_episodes_leave_the_steps_to_the_others_that_they_are_to_leave():
     trials, spent = Trials(0.2), {True: 0, False: 0}
     for _ in range(200):
-        steps = 1000 if trials.arm == 'latent' else 100
-        spent[trials.arm is not None] += steps
+        steps = 1000 if trials.control else 100
+        spent[trials.control] += steps
         trials.take(1.0, steps)
     assert spent[True] / sum(spent.values()) == pytest.approx(0.2, abs=0.05)
 
 
-def test_an_arm_that_got_worse_is_left():
-    trials, _ = tried(latent=1.0, gated=1.0, raw=2.0)
-    for _ in range(30):
-        trials.take({'latent': 1.0, 'gated': 1.0}.get(trials.arm, 0.0), 10)
-    assert trials.best != 'raw'
-
-
-def test_a_trial_of_raw_or_latent_actions_ignores_the_gate(tmp_path):
-    trainer = trainer_of(tmp_path, trials=0.5)
+def test_the_gate_is_shut_in_a_control_episode_and_where_it_does_not_pay(tmp_path):
+    trainer = trainer_of(tmp_path, trials=0.2, explore_kappa=-1e9)  # always for raw
     trainer.run()
-    curriculum = trainer.algorithm.curriculum
-    state, rng = np.full(2, 0.3), np.random.default_rng(0)
-    for margin, (arm, mode) in zip((1e6, 1e6, 0.0), (
-            ('raw', Mode.RAW), ('gated', Mode.LATENT), ('latent', Mode.LATENT))):
-        curriculum.trials.arm = arm
-        curriculum.agent.bc_error.fill_(margin)
-        chosen = [trainer.algorithm.choose(state, rng, True) for _ in range(2)]
-        assert [choice.mode for choice in chosen] == [mode, mode]
-        # As in use: without exploration.
-        assert (chosen[0].action == chosen[1].action).all()
+    trials = trainer.algorithm.curriculum.trials
+    rng = np.random.default_rng(0)
+
+    def mode(explore):
+        return trainer.algorithm.choose(np.full(2, 0.3), rng, explore).mode
+
+    for control in (True, False):
+        trials.control = control
+        assert mode(explore=True) == (Mode.LATENT if control else Mode.RAW)
+    for returns in ([0.0, 0.0], [9.0, 9.0]):
+        trials.with_gate, trials.without = returns, [1.0, 1.0]
+        assert mode(explore=False) == (Mode.RAW if returns[0] > 1.0 else Mode.LATENT)
 
 
 def test_costs_weigh_in_what_a_trial_earned():

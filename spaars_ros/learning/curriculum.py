@@ -25,7 +25,6 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.gated_agent import GatedAgent
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
-from spaars_ros.learning.trials import ARMS
 from spaars_ros.learning.trials import Trials
 from spaars_ros.training_file import Training
 
@@ -53,9 +52,8 @@ class Curriculum:
     newest latent ones, both with the critic as it is now (docs/method.md). Each
     such episode takes `trust_backoff` of the ball's growth.
 
-    With `trials`, whole episodes of latent, gated and raw actions are compared by their returns
-    (`Trials`). The best of the three is what is used; exploration follows the gate as without
-    them, or is of raw actions alone once those are the best.
+    With `trials`, episodes with and without the gate are compared by their returns (`Trials`):
+    the gate is used while it pays, and then it is the one that was tried, with `explore_kappa`.
     """
 
     def __init__(self, agent: GatedAgent, training: Training) -> None:
@@ -91,34 +89,22 @@ class Curriculum:
         :param observation: (1, n) normalised
         :param raw: (1, d) the raw policy's action
         :param latent_action: (1, d) the decoder's
-        :param explore: whether the action is one of exploration; in a trial none is
         """
         t, agent = self.training, self.agent
-        arm = self._arm(explore)
-        # An optimistic gate is there to try raw actions, so being wrong does not shut it;
-        # raw episodes are judged by their returns.
-        tries = arm == 'raw' or (explore and t.explore_kappa is not None)
         if t.mode == 'raw-only':
             return True
-        if arm == 'latent' or not (agent.gated if tries else agent.gate_open):
+        if self.trials is not None and (self.trials.control if explore
+                                        else not self.trials.gate_pays):
             return False
-        if t.mode == 'hard-switch' or arm == 'raw':
+        # An optimistic gate is there to try raw actions, so being wrong does not shut it.
+        tries = t.explore_kappa is not None and (explore or self.trials is not None)
+        if not (agent.gated if tries else agent.gate_open):
+            return False
+        if t.mode == 'hard-switch':
             return True
-        kappa = t.explore_kappa if explore else None
+        kappa = t.explore_kappa if tries else None
         inside = agent.trusted(raw, latent_action)
         return bool(agent.advantage(observation, inside, latent_action, kappa) > agent.margin)
-
-    @property
-    def on_trial(self) -> bool:
-        """Return whether the present training episode is a trial, to be acted as in use."""
-        return self.trials is not None and self.trials.arm is not None
-
-    def _arm(self, explore: bool) -> str:
-        if self.trials is None:
-            return 'gated'
-        if explore:
-            return 'raw' if self.trials.best == 'raw' else 'gated'
-        return self.trials.arm or self.trials.best
 
     def take_return(self, total: float, steps: int) -> None:
         """Take a training episode's return, less what its costs weigh, and its length."""
@@ -191,8 +177,9 @@ class Curriculum:
                 'margin': agent.margin, 'trust': agent.trust, 'gated_at': self.gated_at,
                 'td_raw': self.td_raw, 'td_latent': self.td_latent, 'gate_shut': self.shut,
                 **({} if self.trials is None else {
-                    'arm': ARMS.index(self.trials.best),
-                    **{f'return_{arm}': self.trials.value(arm) for arm in ARMS}})}
+                    'gate_pays': float(self.trials.gate_pays),
+                    'return_gated': float(np.mean(self.trials.with_gate or [np.nan])),
+                    'return_latent': float(np.mean(self.trials.without or [np.nan]))})}
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""

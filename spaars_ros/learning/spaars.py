@@ -119,7 +119,6 @@ class Spaars:
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
         """Return what the gate picks; the same rule as `policy/runtime.py` has on the robot."""
         t, agent = self.training, self.agent
-        explore = explore and not self.curriculum.on_trial
         fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
         kept = t.explore_correlation if explore else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh

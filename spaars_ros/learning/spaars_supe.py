@@ -110,13 +110,9 @@ class SpaarsSupe(Supe):
         """The warm start is a better guide than the prior."""
         return False
 
-    def _begin_skill(self, o: Tensor, rng: np.random.Generator, explore: bool) -> Tensor:
-        return super()._begin_skill(o, rng, explore and not self.curriculum.on_trial)
-
     def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
              explore: bool) -> tuple[Tensor, Mode]:
         t, agent = self.training, self.agent
-        explore = explore and not self.curriculum.on_trial
         if explore:
             kept = t.explore_correlation
             self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) \
