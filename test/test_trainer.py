@@ -301,7 +301,16 @@ def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays):
 
 def test_a_gate_that_got_worse_is_no_longer_used():
     trials = tried(2.0, 1.0)
-    assert not tried(0.0, 1.0, episodes=4, trials=trials).gate_pays
+    assert not tried(0.0, 1.0, episodes=8, trials=trials).gate_pays
+
+
+@pytest.mark.parametrize('paid', [True, False])
+def test_one_episode_that_failed_early_does_not_change_what_is_used(paid):
+    trials = tried(*((2.0, 1.0) if paid else (1.0, 2.0)))
+    while trials.control != (not paid):
+        trials.take(1.0 if trials.control == paid else 2.0, 10)
+    trials.take(-2.0, 1)
+    assert trials.gate_pays == paid
 
 
 def test_the_gate_stays_shut_in_use_until_there_is_something_to_compare():
@@ -332,9 +341,8 @@ def test_the_gate_is_shut_in_a_control_episode_and_where_it_does_not_pay(tmp_pat
     for control in (True, False):
         trials.control = control
         assert mode(explore=True) == (Mode.LATENT if control else Mode.RAW)
-    for returns in ([0.0, 0.0], [9.0, 9.0]):
-        trials.with_gate, trials.without = returns, [1.0, 1.0]
-        assert mode(explore=False) == (Mode.RAW if returns[0] > 1.0 else Mode.LATENT)
+    for trials.gate_pays in (True, False):
+        assert mode(explore=False) == (Mode.RAW if trials.gate_pays else Mode.LATENT)
 
 
 def test_costs_weigh_in_what_a_trial_earned():

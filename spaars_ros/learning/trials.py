@@ -31,8 +31,10 @@ class Trials:
 
     The gate asks the critic about one action at a time, and the critic is least reliable where
     raw actions lead. Returns of whole episodes are slower to come by, but right (ours,
-    docs/method.md). Some training episodes are controls, with the gate shut. The gate is used
-    while the mean of the newest returns with it, less its standard error, is above that without.
+    docs/method.md). Some training episodes are controls, with the gate shut. The gate comes into
+    use when the newest returns with it are above those without by more than the standard error
+    of the difference, and goes out of use when they are as far below: one episode that failed
+    early decides nothing.
 
     :param share: of the environment steps that control episodes take
     """
@@ -43,15 +45,18 @@ class Trials:
         """Whether the present training episode is one."""
         self.with_gate: list[float] = []
         self.without: list[float] = []
+        self.gate_pays = False
+        """Whether the gate is to be used."""
         self._steps = self._spent = 0
 
-    @property
-    def gate_pays(self) -> bool:
-        """Return whether the gate is to be used."""
+    def _weigh(self) -> None:
         if min(len(self.with_gate), len(self.without)) < LEAST:
-            return False
-        error = np.std(self.with_gate, ddof=1) / np.sqrt(len(self.with_gate))
-        return bool(np.mean(self.with_gate) - error > np.mean(self.without))
+            return
+        gain = np.mean(self.with_gate) - np.mean(self.without)
+        error = np.sqrt(sum(np.var(returns, ddof=1) / len(returns)
+                            for returns in (self.with_gate, self.without)))
+        if abs(gain) > error:
+            self.gate_pays = bool(gain > 0.0)
 
     def take(self, total: float, steps: int) -> None:
         """Take return and length of an episode, and say whether the next one is a control."""
@@ -59,17 +64,19 @@ class Trials:
         self._spent += self.control * steps
         returns = self.without if self.control else self.with_gate
         returns[:] = [*returns, total][-WINDOW:]
+        self._weigh()
         # By steps, since good episodes are long and would leave few for the others.
         self.control = self._spent < self.share * self._steps
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         return {'control': self.control, 'with_gate': self.with_gate, 'without': self.without,
-                'steps': [self._steps, self._spent]}
+                'gate_pays': self.gate_pays, 'steps': [self._steps, self._spent]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue from `state()`."""
         self.control = bool(state['control'])
         self.with_gate = [float(value) for value in state['with_gate']]
         self.without = [float(value) for value in state['without']]
+        self.gate_pays = bool(state['gate_pays'])
         self._steps, self._spent = state['steps']
