@@ -31,9 +31,9 @@ import yaml
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.dataset import load_dataset
-from spaars_ros.data.recorder import read_messages
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.recorder import RecorderError
+from spaars_ros.data.recording import read_messages
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.data.spool import read_spool

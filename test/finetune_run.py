@@ -29,7 +29,7 @@ import numpy as np
 import pytest
 from small_run import until
 
-from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.recording import read_steps
 
 
 class Run:

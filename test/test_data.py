@@ -43,9 +43,9 @@ from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import save_dataset
 from spaars_ros.data.dataset_steps import dataset_from_rows
 from spaars_ros.data.dataset_steps import import_mcap
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.recorder import RecorderError
 from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema

@@ -32,7 +32,7 @@ from small_run import HORIZON
 from small_run import prepare
 from small_run import until
 
-from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.recording import read_steps
 from spaars_ros.policy.bundle import load_bundle
 
 pytestmark = pytest.mark.timeout(120)

@@ -51,9 +51,9 @@ from std_msgs.msg import MultiArrayLayout
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data import cdr
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.recorder import RecorderError
 from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool

@@ -35,7 +35,7 @@ from std_srvs.srv import Trigger
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
-from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.recording import read_steps
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import load_bundle

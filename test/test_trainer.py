@@ -301,6 +301,7 @@ def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays):
 
 def test_a_gate_that_got_worse_is_no_longer_used():
     trials = tried(2.0, 1.0)
+    assert trials.gate_pays
     assert not tried(0.0, 1.0, episodes=8, trials=trials).gate_pays
 
 
@@ -309,6 +310,7 @@ def test_one_episode_that_failed_early_does_not_change_what_is_used(paid):
     trials = tried(*((2.0, 1.0) if paid else (1.0, 2.0)))
     while trials.control != (not paid):
         trials.take(1.0 if trials.control == paid else 2.0, 10)
+    assert trials.gate_pays == paid
     trials.take(-2.0, 1)
     assert trials.gate_pays == paid
 

@@ -29,7 +29,7 @@ from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.bench.control import prepare
 from spaars_ros.bench.graph import beside
-from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.spool import read_spool

@@ -35,8 +35,8 @@ import yaml
 
 from spaars_ros.bench.stress_watch import StressWatch
 from spaars_ros.config import load_task
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.recorder import RecorderError
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.policy.bundle import save_bundle

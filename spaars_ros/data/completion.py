@@ -11,13 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
+
 """What the policy server has on disk reaches the recording, also where the learner was behind."""
 
 from pathlib import Path
 
-from spaars_ros.data.recorder import read_steps
-from spaars_ros.data.recorder import RecorderError
 from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
 
 

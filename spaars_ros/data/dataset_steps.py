@@ -25,7 +25,7 @@ from spaars_ros.config import Robot
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import Task
-from spaars_ros.data.recorder import read_steps
+from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema

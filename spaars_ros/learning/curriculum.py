@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.gated_agent import GatedAgent
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rnd import Plateau
@@ -106,10 +107,11 @@ class Curriculum:
         inside = agent.trusted(raw, latent_action)
         return bool(agent.advantage(observation, inside, latent_action, kappa) > agent.margin)
 
-    def take_return(self, total: float, steps: int) -> None:
-        """Take a training episode's return, less what its costs weigh, and its length."""
+    def take_episode(self, episode: Episode) -> None:
+        """Take what a training episode earned, less what its costs weigh; before its end."""
         if self.trials is not None and self.agent.gated:
-            self.trials.take(total, steps)
+            self.trials.take(self.agent.weighed_return(episode.rewards, episode.costs),
+                             len(episode.rewards))
 
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay | None = None) -> None:

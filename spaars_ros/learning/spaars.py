@@ -112,12 +112,15 @@ class Spaars:
         self._noise[:] = 0.0
 
     def take_episode(self, episode: Episode) -> None:
-        """Take what an episode earned; see `Curriculum.take_return`."""
-        self.curriculum.take_return(
-            self.agent.weighed_return(episode.rewards, episode.costs), len(episode.rewards))
+        """Take what an episode earned; see `Curriculum.take_episode`."""
+        self.curriculum.take_episode(episode)
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
-        """Return what the gate picks; the same rule as `policy/runtime.py` has on the robot."""
+        """
+        Return what the gate picks: the rule of `policy/runtime.py`.
+
+        Where `explore_kappa` or `trials` say otherwise, it is not the robot's (`Curriculum`).
+        """
         t, agent = self.training, self.agent
         fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
         kept = t.explore_correlation if explore else 0.0

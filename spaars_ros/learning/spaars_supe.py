@@ -145,8 +145,7 @@ class SpaarsSupe(Supe):
     def take_episode(self, episode: Episode) -> None:
         """Store the episode's skills, and what it earned."""
         super().take_episode(episode)
-        self.curriculum.take_return(
-            self.agent.weighed_return(episode.rewards, episode.costs), len(episode.rewards))
+        self.curriculum.take_episode(episode)
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:

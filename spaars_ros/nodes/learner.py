@@ -31,8 +31,8 @@ import torch
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.dataset import load_dataset
-from spaars_ros.data.recorder import read_steps
 from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.learning.checkpoint_store import CheckpointStore
