@@ -153,6 +153,12 @@ class Training(Strict):
                            'entropy; 0: tuned so that the entropy is -d')
     actor_rate: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: learning rate '
                               "of the policy, as a multiple of the critic's")
+    align_share: float = Field(0.0, ge=0, lt=1, description="marvel: share of the warm-up's own "
+                               'transitions in the batches of the alignment, which then comes '
+                               'right after the warm-up; 0 aligns on the offline data alone, '
+                               'before it')
+    align_push: bool = Field(False, description="marvel: keep CPQ's push on the costs of foreign "
+                             'actions in the alignment')
     align_entropy_reward: float = Field(0.0, ge=0, description='marvel: weight of the entropy in '
                                         "the reward critic's alignment")
     align_entropy_cost: float = Field(0.0, ge=0, description='marvel: the same of the cost '

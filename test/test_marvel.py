@@ -24,17 +24,21 @@ from scipy.stats import spearmanr
 import torch
 
 from spaars_ros.bench.constraint_report import plot
+from spaars_ros.bench.constraint_tasks import find_task
+from spaars_ros.bench.constraint_tasks import offline_data
 from spaars_ros.bench.constraints import _refer
 from spaars_ros.bench.constraints import run
 from spaars_ros.bench.peer_environments import FOLDER
 from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import python_of
 from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.alignment import attainable
 from spaars_ros.learning.alignment import discounted_windows
 from spaars_ros.learning.alignment import soft_targets
 from spaars_ros.learning.cpq import value_threshold
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.trainer import Trainer
 from spaars_ros.sim.safe_drivers import drive
 from spaars_ros.sim.safe_tasks import SafeTaskEnv
 from spaars_ros.sim.safe_tasks import SafeTaskError
@@ -42,7 +46,7 @@ from spaars_ros.training_file import load_training
 
 N, D, B = 3, 2, 64
 SMALL = {'width': 16, 'heads': 2, 'batch': B, 'cvae_steps': 4, 'iql_steps': 6, 'align_steps': 3,
-         'offline_learning_rate': 1e-3}
+         'offline_learning_rate': 1e-3, 'align_share': 0.0, 'align_push': False}
 
 
 def make(name, seed=0, constraints=1, **changes):
@@ -219,13 +223,84 @@ def test_marvel_goes_on_from_a_checkpoint_within_its_offline_phase():
     second = make('marvel', seed=9)
     second.load_arrays(first.arrays())
     second.load_state(first.state())
-    second.cpq.load_state(first.cpq.state())
     for step in range(13):
         whole.update_offline(batch_of(step), step)
         if step >= 7:
             second.update_offline(batch_of(step), step)
     for name, value in whole.arrays().items():
         np.testing.assert_array_equal(value, second.arrays()[name], err_msg=name)
+
+
+# Alignment after the warm-up
+
+def aligning(folder, steps=300, **changes):
+    """Return a trainer on the arm whose alignment comes after 100 steps of warm-up."""
+    task = find_task('reach', folder)
+    training = task.training('marvel', **{
+        **SMALL, 'align_steps': 40, 'align_share': 0.25, 'align_push': True, 'warmup_steps': 100,
+        'utd': 0.1, 'checkpoint_every': 100, **changes})
+    return Trainer('reach', offline_data(task, folder, folder, episodes=1), training=training,
+                   seed=0, out=folder / 'run', steps=steps, make_env=task.make_env,
+                   evaluate_every=100, evaluation_episodes=1, cost_limit=task.limit)
+
+
+def test_alignment_after_the_warm_up_moves_the_values_and_leaves_the_policy(tmp_path):
+    trainer = aligning(tmp_path, steps=100)
+    marvel, seen = trainer.algorithm, []
+    align = marvel.align
+
+    def watched(offline, own):
+        seen.append((trainer.steps, len(offline['reward']), len(own['reward']),
+                     {name: value.numpy().copy() for name, value in marvel.policy.state_dict()
+                      .items()}, marvel.critic.weights[0].detach().clone()))
+        return align(offline, own)
+    marvel.align = watched
+    trainer.run()
+    assert marvel.offline_steps == SMALL['cvae_steps'] + SMALL['iql_steps']
+    assert [each[:3] for each in seen] == [(100, 48, 16)] * 40
+    assert marvel.aligned == 40 and marvel.alignment_owed == 0
+    for name, value in marvel.policy.state_dict().items():
+        assert np.array_equal(value.numpy(), marvel.cpq.policy.state_dict()[name].numpy())
+    assert not torch.equal(seen[0][4], marvel.critic.weights[0])
+    # The online phase has its own rate, with fresh optimisers.
+    assert {group['lr'] for group in marvel.optimisers['critic'].param_groups} == {
+        trainer.training.learning_rate}
+
+
+def test_a_run_cut_after_its_alignment_aligns_no_second_time(tmp_path):
+    whole = aligning(tmp_path / 'whole').run()
+
+    def interrupt(line):
+        if line.startswith('200 steps'):
+            raise KeyboardInterrupt
+    (tmp_path / 'cut').mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        aligning(tmp_path / 'cut').run(say=interrupt)
+    rest = aligning(tmp_path / 'cut')
+    summary = rest.run()
+    assert rest.algorithm.aligned == 40
+    for old, new in zip(whole['curve'], summary['curve'], strict=True):
+        assert {**old, 'seconds': 0} == {**new, 'seconds': 0}
+
+
+def test_the_push_keeps_foreign_actions_dear_and_the_published_alignment_forgets_them():
+    """The data says that everything is free; only the push knows better."""
+    costs = {}
+    for push in (False, True):
+        marvel = make('marvel', align_push=push, align_steps=0, cost_limit=20.0, tau=0.1)
+        for step in range(300):
+            marvel.align(batch_of(step, cost=torch.zeros(B, 1)))
+        o, a = marvel.cpq.outside(batch_of(1000)['observation'])
+        with torch.no_grad():
+            costs[push] = float(marvel.critic(o, a)[..., 1].mean())
+    assert costs[False] < 0.3 * marvel.cpq.threshold < costs[True]
+
+
+def test_ties_bound_the_correlation_that_a_faultless_critic_has():
+    assert attainable(np.arange(50.0)) == pytest.approx(1.0)
+    assert attainable(np.zeros(50)) is None
+    few = attainable(np.where(np.arange(100) < 92, 0.0, 1.0))
+    assert few == pytest.approx(np.sqrt(3 * 0.08 * 0.92), abs=0.01)
 
 
 # CPQ

@@ -16,6 +16,10 @@
 
 from array import array
 import math
+import os
+import resource
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -182,3 +186,36 @@ def test_loop_statistics() -> None:
     assert values['rate_hz'] == pytest.approx(50.0)
     assert values['latency_p50_ms'] == pytest.approx(1.0)
     assert values['latency_p99_ms'] == pytest.approx(10.0)
+
+
+THREADS = """
+import os, resource, threading
+from spaars_ros.ros.thread_priority import take_priority
+{prepare}
+failed = take_priority(40)
+later = threading.Thread(target=lambda: policies.append(os.sched_getscheduler(0)))
+policies = [os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK]
+later.start(); later.join()
+again = take_priority(0)
+print([failed, policies == [os.SCHED_FIFO, os.SCHED_OTHER], again,
+       os.sched_getscheduler(0) == os.SCHED_OTHER])
+"""
+
+
+def test_a_thread_priority_holds_for_the_executor_and_not_for_threads_made_later() -> None:
+    """Of the same real-time priority, a file's thread would not yield to the control loop."""
+    if os.geteuid() and not resource.getrlimit(resource.RLIMIT_RTPRIO)[1]:
+        pytest.skip('this user may have no real-time priority')
+    found = subprocess.run([sys.executable, '-c', THREADS.format(prepare='')], text=True,
+                           capture_output=True, timeout=60, check=True)
+    assert found.stdout.strip() == "['', True, '', True]"
+
+
+def test_a_thread_priority_that_is_not_permitted_says_what_to_set() -> None:
+    """The node goes on as an ordinary process, and its log has the line."""
+    prepare = ('resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n'
+               'if os.geteuid() == 0: os.setuid(65534)')
+    found = subprocess.run([sys.executable, '-c', THREADS.format(prepare=prepare)], text=True,
+                           capture_output=True, timeout=60, check=True)
+    assert 'thread_priority 40 not permitted' in found.stdout
+    assert 'rtprio' in found.stdout and found.stdout.strip().endswith("False, '', True]")

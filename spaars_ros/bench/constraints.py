@@ -34,9 +34,9 @@ from spaars_ros.interrupts import die_with_parent
 
 Row = dict[str, Any]
 
-WARM = {'marvel': ('aligned.npz', 'adaptive'), 'marvel:no-vpa': ('start.npz', 'adaptive'),
-        'marvel:plain-pid': ('aligned.npz', 'plain'), 'marvel:neither': ('start.npz', 'plain')}
-"""Method -> the file it starts from and the PID of its multiplier."""
+WARM = {'marvel': (True, 'adaptive'), 'marvel:no-vpa': (False, 'adaptive'),
+        'marvel:plain-pid': (True, 'plain'), 'marvel:neither': (False, 'plain')}
+"""Method -> whether it is aligned, and the PID of its multiplier."""
 SCRATCH = ('sac-lagrangian', 'sac-pid')
 METHODS = (*WARM, *SCRATCH, 'cpq')
 TASKS = ('BallCircle', 'CarRun', 'reach')
@@ -140,12 +140,12 @@ def _row(wanted: tuple[Any, ...]) -> Row:
     data, offline_updates = None, 0
     own: dict[str, Any] = {}
     if method in WARM:
-        file, multiplier = WARM[method]
-        own = {'start': str(start / file), 'align_steps': 0, 'multiplier': multiplier}
+        aligned, multiplier = WARM[method]
+        own = {'start': str(start / 'start.npz'), 'multiplier': multiplier,
+               **({} if aligned else {'align_steps': 0})}
         data = offline_data(task, peers, out, episodes=episodes)
         offline = json.loads((start / 'offline.json').read_text())
-        aligned = offline['align_updates'] if file == 'aligned.npz' else 0
-        offline_updates = offline['updates'] + aligned
+        offline_updates = offline['updates'] + (offline['align_updates'] if aligned else 0)
     training = task.training(method.partition(':')[0], **{**changes, **own})
     trainer = Trainer(name, data, training=training, seed=seed, out=folder, steps=steps,
                       evaluate_every=evaluate_every, evaluation_episodes=evaluation_episodes,

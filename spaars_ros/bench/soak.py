@@ -112,9 +112,11 @@ def _percentiles(name: str, values: Any) -> dict[str, float]:
 
 
 def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
-        task: str = 'reach', bundle: str = '') -> dict[str, Any]:
+        task: str = 'reach', bundle: str = '', thread_priority: int = 0) -> dict[str, Any]:
     """
     Run all nodes for `seconds` at `rate` Hz in real time; return what `--json` writes.
+
+    `thread_priority` is the parameter of policy server and simulation.
 
     `compute`: the server's own part of a tick, from its records. `hop`: joint_states to command
     as a third process hears them. `sim_late`: joint_states that the simulation itself was late
@@ -129,9 +131,9 @@ def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
         folder = Path(name)
         settings = dataclasses.replace(prepare(folder, robot, task, rate, bundle), sim=True,
                                        real_time_factor=1.0, use_sim_time=False)
-        watch, times, memory = _soak(settings, seconds)
+        watch, times, memory = _soak(settings, seconds, thread_priority)
         return {**evaluate(folder, watch, 1.0 / rate), **memory_use(times, memory),
-                'seconds': seconds, 'rate': rate,
+                'seconds': seconds, 'rate': rate, 'thread_priority': thread_priority,
                 'load': f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the '
                         'end'}
 
@@ -166,12 +168,15 @@ def memory_use(times: Array, memory: dict[str, list[float]]) -> dict[str, Any]:
             'worst_slope_mb_per_min': max(each['slope_mb_per_min'] for each in use.values())}
 
 
-def _soak(settings: RunSettings, seconds: float
+def _soak(settings: RunSettings, seconds: float, thread_priority: int
           ) -> tuple[SoakWatch, Array, dict[str, list[float]]]:
     """Run the nodes; return what was heard, and times (m,) s and MB of every process."""
-    graph = [dataclasses.replace(node, respawn=False, parameters={
-        **node.parameters, **({'stamps': 'system'} if node.name == 'sim' else {})})
-        for node in describe(settings)]
+    own: dict[str, dict[str, Any]] = {
+        'sim': {'stamps': 'system', 'thread_priority': thread_priority},
+        'policy_server': {'thread_priority': thread_priority}}
+    graph = [dataclasses.replace(node, respawn=False,
+                                 parameters={**node.parameters, **own.get(node.name, {})})
+             for node in describe(settings)]
     times: list[float] = []
     memory: dict[str, list[float]] = {each.name: [] for each in graph}
     with beside(settings, graph, 'soak') as here:

@@ -27,6 +27,7 @@ EXAMPLES = """\b
 Examples:
   spaars bench soak --seconds 600 --rate 50 --json soak.json
   spaars bench soak --seconds 60
+  spaars bench soak --thread-priority 40
 """
 
 
@@ -35,6 +36,8 @@ def command(
     rate: Annotated[float, typer.Option(min=1.0, help='Control ticks a second.')] = 50.0,
     bundle: Annotated[str, typer.Option(
         help='Policy bundle with learner tensors; default: one of the same size.')] = '',
+    thread_priority: Annotated[int, typer.Option(
+        min=0, max=99, help='SCHED_FIFO priority of policy server and simulation.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
     """
@@ -44,7 +47,8 @@ def command(
     """
     with errors_as_one_line():
         from spaars_ros.bench.soak import run
-        result = run(seconds=seconds, rate=rate, bundle=bundle)
+        result = run(seconds=seconds, rate=rate, bundle=bundle,
+                     thread_priority=thread_priority)
         report(result, json)
         stops = [stop for stop in result['stops'] if stop != 'not active']
         if stops:

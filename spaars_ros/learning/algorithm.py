@@ -77,6 +77,18 @@ class EpisodeLearner(Protocol):
         """Take a finished training episode, before `end_episode`."""
 
 
+@runtime_checkable
+class AlignedLearner(Protocol):
+    """What an algorithm has besides, whose values follow its policy before it learns online."""
+
+    @property
+    def alignment_owed(self) -> int:
+        """Updates of the alignment that are to be done when the warm-up is over."""
+
+    def align(self, offline: Batch, own: Batch | None = None) -> float:
+        """Do one of them, of the data's transitions and the warm-up's own; returns the loss."""
+
+
 class Algorithm(Protocol):
     """
     An algorithm as the trainer sees it; an agent is built for its data set.

@@ -111,6 +111,19 @@ def _spearman(values: NDArray[np.floating], returns: Array) -> float:  # type: i
     return float(spearmanr(values, returns).statistic)
 
 
+def attainable(returns: Array) -> float | None:
+    """
+    Return the correlation of a critic without mistakes with returns (N,) of which some are tied.
+
+    It never has two values alike, and so puts an order where there is none; None where all are
+    tied.
+    """
+    if np.ptp(returns) == 0:
+        return None
+    order = np.argsort(np.argsort(returns, kind='stable'), kind='stable')
+    return float(spearmanr(order, returns).statistic)
+
+
 def policy_action(policy: SquashedGaussian, normaliser: Normaliser, observation: Array,
                   rng: np.random.Generator) -> Array:
     """Return a sample (d,) of the policy at an observation (n,)."""

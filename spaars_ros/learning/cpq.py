@@ -15,7 +15,6 @@
 """CPQ, constraints penalised Q-learning (Xu, Zhan, Zhu 2022): the offline start of Marvel."""
 
 import copy
-import math
 from typing import Any
 
 import numpy as np
@@ -159,22 +158,35 @@ class CPQ(Baseline):
             y = torch.cat([
                 (batch['reward'] - self.reward_floor + discount * value)[:, None],
                 t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
-            outside_o, outside_a = self._outside(o)
-        penalty = self.log_penalty.clamp(*LOG_PENALTY).exp().detach()
-        short = MARGIN * self.threshold - self.critic(outside_o, outside_a)[..., 1:]
+            outside = self.outside(o)
         values = self.critic(o, a)
         error = (values - y).square().mean(1).sum(-1)
-        pushed = functional.relu(short).mean((1, 2))
-        critic = self.step('critic', (error + penalty * pushed).sum())
+        penalty = self.penalty
+        critic = self.step('critic', (error + self.foreign_cost(self.critic, *outside)).sum())
         polyak(self.target, self.critic, t.tau)
-        # Dual ascent: the penalty grows while the cost out of distribution is too low.
+        safe = self._safe(values[..., 1:].detach().mean(0))
+        return {'critic': critic / self.critic.heads, 'penalty': penalty}, safe
+
+    @property
+    def penalty(self) -> float:
+        """Dual weight of the costs of foreign actions."""
+        return float(self.log_penalty.detach().clamp(*LOG_PENALTY).exp())
+
+    def foreign_cost(self, critic: EnsembleCritic, o: Tensor, a: Tensor) -> Tensor:
+        """
+        Return what pushes the costs of foreign actions up, (heads), and move its dual weight.
+
+        Dual ascent: the weight grows while those costs are too low.
+        """
+        short = MARGIN * self.threshold - critic(o, a)[..., 1:]
+        pushed = self.penalty * functional.relu(short).mean((1, 2))
         self.step('penalty', -self.log_penalty.exp() * short.detach().mean())
         with torch.no_grad():
             self.log_penalty.clamp_(*LOG_PENALTY)
-        safe = self._safe(values[..., 1:].detach().mean(0))
-        return {'critic': critic / self.critic.heads, 'penalty': float(penalty)}, safe
+        return pushed
 
-    def _outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
         """Return states and actions of the policy that are the least like the data's."""
         mean, log_std = self.policy(o)
         noise = torch.randn(SAMPLES, *mean.shape)
@@ -214,4 +226,4 @@ class CPQ(Baseline):
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return the weight of the penalty."""
-        return {'penalty': math.exp(float(self.log_penalty.detach()))}
+        return {'penalty': self.penalty}

@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 
 from spaars_ros.learning.cpq import CPQ
+from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.sac_lagrangian import ADAPTIVE
 from spaars_ros.learning.sac_lagrangian import INTEGRAL
 from spaars_ros.learning.sac_lagrangian import PLAIN
@@ -37,6 +39,10 @@ GAINS = {'adaptive': ADAPTIVE, 'plain': PLAIN, 'integral': INTEGRAL}
 class Marvel(SACLagrangian):
     """
     CPQ offline, value pre-alignment for `align_steps`, SAC-Lagrangian with an adaptive PID.
+
+    With `align_share` the alignment comes after the warm-up, in which the offline policy acts,
+    and sees its episodes too: what the policy comes to where the data has nothing to say cannot
+    be known before (docs/marvel.md). The policy rests in either case.
 
     Ablations: `align_steps: 0` for no alignment, `multiplier: plain` for a PID of fixed gains.
     The warm start is strict: the same network classes, every tensor present in its shape, or an
@@ -52,24 +58,25 @@ class Marvel(SACLagrangian):
         self.explores_uniformly = False
         self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint)
         self.register_buffer('reward_floor', torch.zeros(()))
-        self.cpq: CPQ | None = None
+        self.cpq = CPQ(training, **sizes)
+        """The offline learner; later what knows which actions are foreign to the data."""
+        self.aligned = 0
+        self.offline_steps = 0 if training.align_share else training.align_steps
         if training.start:
-            self.offline_steps = training.align_steps
             self._read_start(Path(training.start))
         else:
-            self.cpq = CPQ(training, **sizes)
-            self.offline_steps = self.cpq.offline_steps + training.align_steps
+            self.offline_steps += self.cpq.offline_steps
         self.set_learning_rate(training.offline_learning_rate)
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
         """Measure the data set's actions (N, d), where there is an offline learner."""
-        if self.cpq is not None:
+        if not self.training_file.start:
             self.cpq.set_action_variance(actions)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of CPQ, or of the alignment when those are done."""
-        before = self.cpq.offline_steps if self.cpq is not None else 0
-        if self.cpq is not None and step < before:
+        before = 0 if self.training_file.start else self.cpq.offline_steps
+        if step < before:
             losses = self.cpq.update_offline(batch, step)
             if step == before - 1:
                 self.warm_start(self.cpq.arrays())
@@ -103,35 +110,73 @@ class Marvel(SACLagrangian):
         if 'net/reward_floor' not in arrays:
             raise ValueError(f'start {path}: not the tensors of an offline learner')
         self.warm_start(arrays)
+        try:
+            self.cpq.load_arrays(arrays, optimisers=False)
+        except RuntimeError as error:
+            raise ValueError(f'start {path}: {" ".join(str(error).split())}') from None
 
-    def align(self, batch: Batch) -> float:
-        """Do one update of value pre-alignment: the offline policy rests, the critic follows."""
+    @property
+    def alignment_owed(self) -> int:
+        """Updates of the alignment that are to be done when the warm-up is over."""
         t = self.training_file
-        return self.update_critic(batch, entropy_reward=t.align_entropy_reward,
-                                  entropy_cost=t.align_entropy_cost)
+        return t.align_steps - self.aligned if t.align_share else 0
+
+    def align(self, offline: Batch, own: Batch | None = None) -> float:
+        """
+        Do one update of value pre-alignment: the offline policy rests, the critic follows.
+
+        With `align_push` CPQ's push on the costs of foreign actions stays, in the data's states:
+        without it the critic forgets them where the data cannot contradict.
+
+        :param own: transitions of the policy itself, from the warm-up
+        """
+        t = self.training_file
+        if own is not None and not self.aligned:
+            self.set_learning_rate(t.offline_learning_rate)
+        batch = self.from_floor(offline if own is None else concatenate(own, offline))
+        y = self.targets(batch, entropy_reward=t.align_entropy_reward,
+                         entropy_cost=t.align_entropy_cost)
+        error = (self.critic(batch['observation'], batch['action']) - y).square().mean(1).sum(-1)
+        if t.align_push:
+            foreign = self.cpq.outside(offline['observation'])
+            error = error + self.cpq.foreign_cost(self.critic, *foreign)
+        loss = self.step('critic', error.sum())
+        polyak(self.target, self.critic, t.tau)
+        self.aligned += 1
+        if own is not None and not self.alignment_owed:
+            self.set_learning_rate(t.learning_rate)
+        return loss / self.critic.heads
+
+    def from_floor(self, batch: Batch) -> Batch:
+        """Return a batch with the reward counted from where the offline phase counted it."""
+        return Batch({**batch, 'reward': batch['reward'] - self.reward_floor})
 
     def update_critic(self, batch: Batch, *, entropy_reward: float,
                       entropy_cost: float = 0.0) -> float:
-        """Fit the values with the reward counted from where the offline phase counted it."""
-        shifted = Batch({**batch, 'reward': batch['reward'] - self.reward_floor})
-        return super().update_critic(shifted, entropy_reward=entropy_reward,
+        """Fit the values, see `SACLagrangian`, with the reward counted as offline."""
+        return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward,
                                      entropy_cost=entropy_cost)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, those of the offline learner and its optimisers included."""
-        arrays = super().arrays()
-        if self.cpq is not None:
-            arrays.update({f'cpq/{name}': value for name, value in self.cpq.arrays().items()
-                           if name.startswith('adam/')})
-        return arrays
+        return {**super().arrays(),
+                **{f'cpq/{name}': value for name, value in self.cpq.arrays().items()
+                   if name.startswith('adam/')}}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
         """Take `arrays()` back, strictly."""
         super().load_arrays({name: value for name, value in arrays.items()
                              if not name.startswith('cpq/')}, optimisers)
-        if self.cpq is not None:
-            own = {name[len('cpq/'):]: value for name, value in arrays.items()
-                   if name.startswith('cpq/')}
-            own.update({f'net/{name[len("net/cpq."):]}': value for name, value in arrays.items()
-                        if name.startswith('net/cpq.')})
-            self.cpq.load_arrays(own, optimisers)
+        if optimisers:
+            self.cpq.load_optimisers({name[len('cpq/'):]: value for name, value in arrays.items()
+                                      if name.startswith('cpq/')})
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {**super().state(), 'aligned': self.aligned, 'cpq': self.cpq.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        super().load_state(state)
+        self.aligned = int(state['aligned'])
+        self.cpq.load_state(state['cpq'])

@@ -90,16 +90,21 @@ class SACLagrangian(Baseline):
     def update_critic(self, batch: Batch, *, entropy_reward: float,
                       entropy_cost: float = 0.0) -> float:
         """Fit reward and cost values to the policy as it is; see `soft_targets`."""
-        with torch.no_grad():
-            action, log_prob = self.policy.sample(batch['next'])
-            pair = self.target(batch['next'], action)[self.two_heads()]
-            y = soft_targets(batch, pair, log_prob, entropy_reward=entropy_reward,
-                             entropy_cost=entropy_cost,
-                             cost_weight=self.training_file.cost_weight)
+        y = self.targets(batch, entropy_reward=entropy_reward, entropy_cost=entropy_cost)
         values = self.critic(batch['observation'], batch['action'])
         loss = self.step('critic', (values - y).square().mean((1, 2)).sum())
         polyak(self.target, self.critic, self.training_file.tau)
         return loss / self.critic.heads
+
+    @torch.no_grad()
+    def targets(self, batch: Batch, *, entropy_reward: float, entropy_cost: float = 0.0
+                ) -> Tensor:
+        """Return `soft_targets` of the policy as it is, (B, 1 + C)."""
+        action, log_prob = self.policy.sample(batch['next'])
+        pair = self.target(batch['next'], action)[self.two_heads()]
+        return soft_targets(batch, pair, log_prob, entropy_reward=entropy_reward,
+                            entropy_cost=entropy_cost,
+                            cost_weight=self.training_file.cost_weight)
 
     def update_policy(self, batch: Batch) -> dict[str, float]:
         """Climb the Lagrangian; tune the entropy's weight where the file gives none."""

@@ -27,6 +27,7 @@ from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import Transitions
+from spaars_ros.learning.algorithm import AlignedLearner
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithm import OfflineLearner
@@ -209,9 +210,22 @@ class Trainer:
             'raw_share': float((modes == Mode.RAW).mean()),
             'multiplier': self.controllers[0].value if self.controllers else None})
 
+    def _align(self) -> None:
+        """Let the values follow the policy that did the warm-up, before it learns."""
+        t = self.training
+        if not isinstance(self.algorithm, AlignedLearner) or self._offline is None:
+            return
+        relabel = t.relabel if self.task is not None else 0.0
+        own = int(round(t.align_share * t.batch))
+        while self.algorithm.alignment_owed:
+            self.algorithm.align(self._offline.sample(t.batch - own, self.rng, relabel),
+                                 self._online.sample(own, self.rng, relabel))
+
     def _update(self) -> None:
         """Do the updates that the steps so far call for."""
         t = self.training
+        if self.steps >= t.warmup_steps:
+            self._align()
         share = self.algorithm.offline_share if self._offline is not None else 0.0
         while self.updates < int(t.utd * (self.steps - t.warmup_steps)):
             relabel = t.relabel if self.task is not None else 0.0

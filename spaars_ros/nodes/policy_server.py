@@ -79,6 +79,7 @@ class PolicyServer(ManagedNode):
     def configure(self) -> None:
         """Load robot, task, bundle and spool; raises what is wrong with them."""
         p = self._values = self.values()
+        self.take_priority(p['thread_priority'])
         self._sim_time = bool(self.get_parameter('use_sim_time').value)
         robot = self._robot = load_robot(p['robot'])
         settings = load_task(p['task'])

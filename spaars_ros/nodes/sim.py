@@ -77,6 +77,7 @@ class SimNode(ManagedNode):
     def configure(self) -> None:
         """Load the arm; raises ConfigError."""
         values = self._values = self.values()
+        self.take_priority(values['thread_priority'])
         robot = load_robot(values['robot'])
         self._task = ReachTask(robot, load_task(values['task']))
         self._joints = robot.joints

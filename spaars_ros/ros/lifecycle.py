@@ -36,6 +36,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.thread_priority import take_priority
 
 
 class Refused(RuntimeError):
@@ -89,6 +90,12 @@ class ManagedNode(LifecycleNode):
     def values(self) -> dict[str, Any]:
         """Return the parameters as they are now."""
         return self.table.values(self)
+
+    def take_priority(self, priority: int) -> None:
+        """Run under SCHED_FIFO where that is permitted; a warning says where it is not."""
+        failed = take_priority(priority)
+        if failed:
+            self.get_logger().warning(failed)
 
     def finish(self) -> None:
         """Leave in order whatever state the node is in; called by `run_node` at the end."""

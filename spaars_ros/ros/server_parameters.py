@@ -73,6 +73,8 @@ PARAMETERS = ParameterTable(
           'off', unit='cost an episode', low=0.0, high=1e9, live=True),
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
+    Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, where the '
+          'user may have it; 0 is an ordinary process', low=0, high=99),
     Param('discovery_time', 0.5, 'wait for another server on the same topics on configure',
           unit='s', low=0.0, high=60.0),
 )

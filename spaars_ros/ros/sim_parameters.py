@@ -37,6 +37,8 @@ PARAMETERS = ParameterTable(
     Param('command_timeout', 0.0, 'the arm comes to rest when no command came for longer; 0 is '
           'never, as with the forward_command_controller. Not for lockstep', unit='s', low=0.0,
           high=60.0, live=True),
+    Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, where the '
+          'user may have it; 0 is an ordinary process', low=0, high=99),
     Param('start_stamp', 1.0, 'stamp of the first joint_states', unit='s', low=0.0, high=1e9),
     Param('first_reset', 0, 'start poses to skip, for a run that goes on', low=0, high=2**31),
     Param('faults', '', 'YAML file of timed faults, a list of {at: s, for: s, set: {<fault>: '
