@@ -24,6 +24,8 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.qos import ReliabilityPolicy
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
@@ -82,8 +84,9 @@ class SoakWatch:
         self.stops: list[str] = []
         """Stops that the server latched: a soak in which it stood still says little."""
         self._heard: dict[int, float] = {}
-        node.create_subscription(JointState, 'joint_states', self._on_state,
-                                 QOS['joint_states'])
+        # Deep enough to hear what came while this process waited for a core.
+        node.create_subscription(JointState, 'joint_states', self._on_state, QoSProfile(
+            depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
         node.create_subscription(Float64MultiArray, 'command', self._on_command, QOS['command'])
         node.create_subscription(DiagnosticArray, 'policy_server/status', self._on_status,
                                  QOS['policy_server/status'])

@@ -15,6 +15,7 @@
 """The simulated arm behind the topics of a robot with ros2_control."""
 
 from array import array
+import gc
 import time
 from typing import Any
 from typing import Union
@@ -126,6 +127,9 @@ class SimNode(ManagedNode):
         self._place()
         wall_period = self._period / self._factor if self._factor else RESEND / 4
         tick = self._on_wall_tick if self._factor else self._on_resend
+        # A full collection takes several ms, and what is loaded now stays.
+        gc.collect()
+        gc.freeze()
         self._timer = self.create_timer(wall_period, tick, clock=self._wall)
 
     def deactivate(self) -> None:
