@@ -155,6 +155,14 @@ def test_executed_skills_are_stored_as_macro_transitions(
     get = tuner.schema.get
     begins = rows[(get(rows, 'skill_step') == 0) & (get(rows, 'mode') != 2)]
     np.testing.assert_allclose(np.arctanh(stored['action']), get(begins, 'latent'), atol=1e-3)
+    # The same costs as the single steps', summed over the four of a skill.
+    single = tuner._online.arrays()['cost'].reshape(len(stored['cost']), 4, -1)
+    powers = tuner.training.gamma ** np.arange(4)
+    np.testing.assert_allclose(stored['cost'], np.tensordot(single, powers, (1, 0)), rtol=1e-5,
+                               atol=1e-7)
+    # One tensor, or an operator's limit would reach only the gate.
+    tuner.multipliers = np.array([0.75])
+    assert tuner.algorithm.supe.skills.multipliers.tolist() == [0.75]
 
 
 def test_a_skill_cut_short_is_no_macro_transition() -> None:

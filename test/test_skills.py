@@ -104,6 +104,15 @@ def test_a_chunks_reward_is_discounted_and_ends_with_a_true_end_only():
     assert batch['next'].tolist() == [[0.0, 2.0], [1.0, 2.0], [1.0, 3.0]]
 
 
+def test_a_chunks_costs_are_summed_as_its_reward_is():
+    replay = Replay(3, None, PLAIN, action=1, constraints=2, gamma=0.5, n_step=1, scale=2.0,
+                    observation=2)
+    replay.add_episode(np.zeros((4, 2)), np.zeros((3, 1)), None, False, rewards=np.zeros(3),
+                       costs=np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 5.0]]))
+    batch = Chunks(replay, 2, discount=0.9).batch(np.arange(2), np.zeros((2, 1), np.float32))
+    assert batch['cost'].tolist() == [[2 * (1 + 0.5 * 3), 0.0], [2 * 3.0, 2 * 0.5 * 5]]
+
+
 # OPAL
 
 def test_the_likelihood_is_averaged_over_a_chunks_steps_and_summed_over_the_action():
@@ -172,7 +181,7 @@ def supe_of(cls=Supe, name='supe', **changes):
     return algorithm
 
 
-def play(algorithm, steps, terminated=False):
+def play(algorithm, steps, terminated=False, costs=None):
     """Have an episode of random states; returns the skills and their steps."""
     rng = np.random.default_rng(0)
     seen = rng.uniform(-1.0, 1.0, (steps + 1, 2))
@@ -181,7 +190,8 @@ def play(algorithm, steps, terminated=False):
     taken = list(algorithm._taken)
     algorithm.take_episode(Episode(
         seen, np.asarray([c.action for c in choices]), -np.arange(1.0, steps + 1),
-        np.zeros((steps, 0)), np.asarray([c.mode for c in choices]), terminated))
+        np.zeros((steps, 0)) if costs is None else costs,
+        np.asarray([c.mode for c in choices]), terminated))
     return np.asarray([z for z, _ in taken]), [step for _, step in taken]
 
 
@@ -226,6 +236,53 @@ def test_relabelling_changes_the_offline_rewards_alone():
     assert found['none'].tolist() == [7.0] * 3
     assert found['min'].tolist() == [-9.0] * 3
     assert found['pred'].tolist() == pytest.approx([1.0] * 3, abs=0.1)
+
+
+@pytest.mark.parametrize(('price', 'least', 'most'), [(0.0, 0.3, 1.0), (5.0, -1.0, -0.3)])
+def test_the_high_level_leaves_a_skill_that_pays_when_its_cost_is_weighed(price, least, most):
+    """Skills of u_0 > 0 pay 1 and cost 1; the others have neither."""
+    torch.manual_seed(0)
+    multipliers = torch.zeros(1)
+    skills = SkillLearner(training_of(skill_relabel='none', rnd_weight=0.0, gamma=0.5,
+                                      learning_rate=3e-3), 2, 2, multipliers)
+    skills.set_learning_rate(3e-3)
+    multipliers.fill_(price)
+    for _ in range(400):
+        u = torch.rand(64, skills.training_file.skill_dim) * 2 - 1
+        pays = (u[:, 0] > 0).float()
+        batch = Batch({'observation': torch.zeros(64, 2), 'action': u, 'reward': pays,
+                       'cost': pays[:, None], 'next': torch.zeros(64, 2),
+                       'discount': torch.zeros(64)})
+        skills.update_sac(batch, batch, 0.0, climb=True)
+    with torch.no_grad():
+        chosen = float(torch.tanh(skills.policy(torch.zeros(1, 2))[0])[0, 0])
+    assert least < chosen < most
+
+
+def test_an_executed_skill_is_stored_with_its_costs_and_lambda_comes_back():
+    algorithm = Supe(training_of('supe'), observation=2, action=2, constraints=1,
+                     normaliser=PLAIN, seed=0)
+    replay = Replay(20, None, PLAIN, action=2, constraints=1, gamma=0.5, n_step=1, observation=2)
+    replay.add_episode(np.zeros((21, 2)), np.zeros((20, 2)), None, False, rewards=np.zeros(20),
+                       costs=np.zeros((20, 1)))
+    algorithm.take_offline(replay)
+    play(algorithm, 6, costs=np.arange(6.0)[:, None])
+    assert algorithm.memory.online.arrays()['cost'].tolist() == [
+        [1 * 0.5 + 2 * 0.25 + 3 * 0.125], [4 + 5 * 0.5]]
+    algorithm.set_multipliers(np.array([0.25]))
+    other = Supe(training_of('supe'), observation=2, action=2, constraints=1, normaliser=PLAIN,
+                 seed=1)
+    other.load_state(algorithm.state())
+    assert other.skills.multipliers.tolist() == [0.25]
+    with pytest.raises(ValueError, match='multipliers'):
+        algorithm.set_multipliers(np.array([-1.0]))
+
+
+def test_both_levels_of_spaars_supe_have_one_lambda():
+    algorithm = SpaarsSupe(training_of(), observation=2, action=2, constraints=1,
+                           normaliser=PLAIN, seed=0)
+    algorithm.set_multipliers(np.array([0.5]))
+    assert algorithm.agent.multipliers.tolist() == [0.5] == algorithm.skills.multipliers.tolist()
 
 
 def test_the_novelty_bonus_falls_with_visits_and_is_in_scaled_reward():
@@ -295,26 +352,27 @@ def test_a_raw_chunk_that_the_episodes_end_cuts_is_filled_with_its_last_step():
         got.append((observations, actions))
         return np.full((len(actions), 1), 5.0, np.float32)
     macros = macro_transitions(
-        np.arange(7.0)[:, None], np.arange(6.0)[:, None], np.ones(6), np.zeros((6, 1)),
-        np.array([0, 1, 2, 3, 0, 1]), np.array([Mode.LATENT] * 5 + [Mode.RAW]), True, length=4,
-        gamma=0.5, encode=encode)
+        np.arange(7.0)[:, None], np.arange(6.0)[:, None], np.ones(6), np.arange(6.0)[:, None],
+        np.zeros((6, 1)), np.array([0, 1, 2, 3, 0, 1]),
+        np.array([Mode.LATENT] * 5 + [Mode.RAW]), True, length=4, gamma=0.5, encode=encode)
     assert got[0][0][0, :, 0].tolist() == [4, 5, 5, 5] == got[0][1][0, :, 0].tolist()
     assert macros.skills.tolist() == [[0.0], [5.0]]
+    assert macros.costs.tolist() == [[1 * 0.5 + 2 * 0.25 + 3 * 0.125], [4 + 5 * 0.5]]
     assert macros.lengths.tolist() == [4, 2] and macros.encoded.tolist() == [False, True]
 
 
 @pytest.mark.parametrize('steps', [[0, 1, 3, 0], [0, 1, 0, 1], [0, 1, 2, 2]])
 def test_records_with_a_gap_in_a_skill_are_refused(steps):
     with pytest.raises(ValueError, match=r'skill_step \[0, 1'):
-        macro_transitions(np.zeros((5, 1)), np.zeros((4, 1)), np.zeros(4), np.zeros((4, 1)),
-                          np.array(steps), np.zeros(4), False, length=3, gamma=0.5,
-                          encode=lambda o, a: np.zeros((len(a), 1), np.float32))
+        macro_transitions(np.zeros((5, 1)), np.zeros((4, 1)), np.zeros(4), np.zeros((4, 0)),
+                          np.zeros((4, 1)), np.array(steps), np.zeros(4), False, length=3,
+                          gamma=0.5, encode=lambda o, a: np.zeros((len(a), 1), np.float32))
 
 
 def test_steps_before_the_first_begun_skill_are_left_out():
     macros = macro_transitions(
-        np.arange(6.0)[:, None], np.zeros((5, 1)), np.ones(5), np.zeros((5, 1)),
-        np.array([2, 0, 1, 2, 0]), np.zeros(5), False, length=3, gamma=1.0,
+        np.arange(6.0)[:, None], np.zeros((5, 1)), np.ones(5), np.zeros((5, 0)),
+        np.zeros((5, 1)), np.array([2, 0, 1, 2, 0]), np.zeros(5), False, length=3, gamma=1.0,
         encode=lambda o, a: np.zeros((len(a), 1), np.float32))
     assert macros.observations[:, 0].tolist() == [1.0, 4.0, 5.0]
     assert macros.rewards.tolist() == [3.0, 1.0]

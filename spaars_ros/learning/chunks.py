@@ -47,8 +47,8 @@ class Chunks:
     Every window of H steps inside an episode, of a data set (stride 1; docs/skills.md, sourced).
 
     A window may end with its episode, it never reaches over an end. Its reward is
-    R = sum_{i<H} gamma^i r_i, shaped and scaled as the replay's own rewards are; its discount
-    is 0 after a true termination.
+    R = sum_{i<H} gamma^i r_i, shaped and scaled as the replay's own rewards are, and its costs are
+    summed likewise; its discount is 0 after a true termination.
 
     :param data: all episodes whole, nothing overwritten
     :param discount: what multiplies the value at s_H
@@ -78,8 +78,11 @@ class Chunks:
         mask = ~columns['terminated'][last]
         self._discount = (discount * mask).astype(np.float32)
         rewards = np.zeros(len(self.starts))
+        costs = np.zeros((len(self.starts), data.constraints))
         for i in self._ahead:
             rewards += data.gamma ** i * step_reward[self.starts + i]
+            costs += data.gamma ** i * columns['cost'][self.starts + i]
+        self._costs = (data.scale * costs).astype(np.float32)
         if data.task is not None and data.shaping:
             rewards += data.shaping * (
                 self._discount * data.task.potential(columns['next'][last].astype(np.float64))
@@ -97,13 +100,13 @@ class Chunks:
         return torch.from_numpy(self._observations[rows]), torch.from_numpy(self._actions[rows])
 
     def batch(self, places: NDArray[np.int64], skills: Floats) -> Batch:
-        """Return macro transitions (s, u, R, discount, s_H) of windows (B,) with u of (M, k)."""
+        """Return transitions (s, u, R, costs, discount, s_H) of windows (B,) with u of (M, k)."""
         first, last = self.starts[places], self.starts[places] + self.length - 1
         return Batch({
             'observation': torch.from_numpy(self._observations[first]),
             'action': torch.from_numpy(skills[places]),
             'reward': torch.from_numpy(self._rewards[places]),
-            'cost': torch.zeros((len(places), 0)),
+            'cost': torch.from_numpy(self._costs[places]),
             'next': torch.from_numpy(self._next[last]),
             'discount': torch.from_numpy(self._discount[places])})
 
@@ -118,6 +121,8 @@ class Macros:
     """(M, k) z, as chosen, or encoded again where raw actions were taken."""
     rewards: Array
     """(M,) R = sum gamma^i r_i over the steps of the skill."""
+    costs: Array
+    """(M, C) the same of the costs."""
     lengths: NDArray[np.int64]
     """(M,) steps; less than H only for the last one."""
     encoded: NDArray[np.bool_]
@@ -127,8 +132,9 @@ class Macros:
 
 
 def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArray[Any],
-                      skills: NDArray[Any], skill_steps: NDArray[Any], modes: NDArray[Any],
-                      terminated: bool, *, length: int, gamma: float, encode: Encode) -> Macros:
+                      costs: NDArray[Any], skills: NDArray[Any], skill_steps: NDArray[Any],
+                      modes: NDArray[Any], terminated: bool, *, length: int, gamma: float,
+                      encode: Encode) -> Macros:
     """
     Return an episode's skills as transitions of the high level.
 
@@ -140,6 +146,7 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     :param observations: (T + 1, n) physical units
     :param actions: (T, d) executed
     :param rewards: (T,)
+    :param costs: (T, C)
     :param skills: (T, k) z in effect
     :param skill_steps: (T,) 0-based step within the skill
     :param modes: (T,) of `Mode`
@@ -151,7 +158,8 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     begins = np.flatnonzero(steps == 0)
     if not len(begins):
         return Macros(np.asarray(observations[-1:], np.float64), np.zeros((0, skills.shape[-1])),
-                      np.zeros(0), np.zeros(0, np.int64), np.zeros(0, bool), terminated)
+                      np.zeros(0), np.zeros((0, costs.shape[-1])), np.zeros(0, np.int64),
+                      np.zeros(0, bool), terminated)
     ends = np.append(begins[1:], len(steps))
     for begin, end in zip(begins, ends):
         wanted = length if end < len(steps) else min(end - begin, length)
@@ -159,13 +167,14 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
             raise ValueError(f'skill_step {steps[begin:end].tolist()} from step {begin}: expected '
                              f'0 to {length - 1}, one by one')
     chosen = np.asarray(skills, dtype=np.float64)[begins]
-    sums = np.array([(gamma ** np.arange(end - begin) * rewards[begin:end]).sum()
-                     for begin, end in zip(begins, ends)])
+    # One column for the reward, then the costs.
+    sums = np.array([gamma ** np.arange(end - begin) @ np.column_stack(
+        [rewards[begin:end], costs[begin:end]]) for begin, end in zip(begins, ends)])
     encoded = np.array([(modes[begin:end] == Mode.RAW).any() for begin, end in zip(begins, ends)])
     if encoded.any():
         rows = np.minimum(begins[encoded][:, None] + np.arange(length),
                           ends[encoded][:, None] - 1)
         chosen[encoded] = encode(np.asarray(observations, np.float32)[rows],
                                  np.asarray(actions, np.float32)[rows])
-    return Macros(np.asarray(observations, np.float64)[np.append(begins, ends[-1])], chosen, sums,
-                  ends - begins, encoded, terminated)
+    return Macros(np.asarray(observations, np.float64)[np.append(begins, ends[-1])], chosen,
+                  sums[:, 0], sums[:, 1:], ends - begins, encoded, terminated)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.learner import parameters_of
+from spaars_ros.learning.multipliers import lagrangian
 from spaars_ros.learning.networks import BoundedPolicy
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import MLP
@@ -61,6 +62,7 @@ class GatedAgent(Learner):
         super().__init__()
         t = training
         self.training_file = t
+        self.multipliers = torch.zeros(constraints)
         self.make_coder(observation, action)
         self.value = MLP(observation, 1, t.width)
         self.critic = EnsembleCritic(observation, action, 1 + constraints, t.width, t.heads)
@@ -74,7 +76,6 @@ class GatedAgent(Learner):
         self.register_buffer('action_variance', torch.ones(action))
         self.register_buffer('lipschitz', torch.ones(()))
         self.register_buffer('bc_error', torch.full((), float('inf')))
-        self.multipliers = torch.zeros(constraints)
         self.trust = t.trust_start
         self.explore_raw = t.explore_raw
         self.gated = False
@@ -146,8 +147,7 @@ class GatedAgent(Learner):
 
     def _lagrangian(self, values: Tensor) -> Tensor:
         """Return (Q_r - lambda . Q_c) / (1 + sum lambda) of (..., 1 + C) values."""
-        weighted = values[..., 0] - values[..., 1:] @ self.multipliers
-        return weighted / (1.0 + self.multipliers.sum())
+        return lagrangian(values, self.multipliers)
 
     def weighed_return(self, rewards: NDArray[Any], costs: NDArray[Any]) -> float:
         """Return an episode's sum (scaled) of rewards (T,) less lambda times costs (T, C)."""

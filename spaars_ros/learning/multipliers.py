@@ -15,6 +15,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -25,3 +26,15 @@ def checked_multipliers(values: Array, count: int) -> NDArray[np.float32]:
     if array.shape != (count,) or not np.isfinite(array).all() or (array < 0).any():
         raise ValueError(f'multipliers {values}: expected {count} finite values >= 0')
     return array
+
+
+def lagrangian(values: Tensor, multipliers: Tensor) -> Tensor:
+    """
+    Return (Q_r - lambda . Q_c) / (1 + sum lambda), (...).
+
+    The division keeps a great lambda from making the policy's steps great (docs/marvel.md).
+
+    :param values: (..., 1 + C) of the reward, then of the costs
+    :param multipliers: (C,)
+    """
+    return (values[..., 0] - values[..., 1:] @ multipliers) / (1.0 + multipliers.sum())

@@ -44,6 +44,8 @@ class RobotEpisode:
     """(T + 1, n) physical units."""
     actions: Array
     """(T, d) normalised, as the filter let them pass."""
+    costs: Array
+    """(T, C)"""
     skills: Array
     """(T, k) latent action in effect."""
     skill_steps: Array

@@ -99,7 +99,8 @@ class RobotSupe(GatedRobotAlgorithm):
             end = part.stop == count
             self._newest.append(self.supe.memory.add(
                 e.observations[part.start:part.stop + 1], e.actions[part], rewards[part],
-                e.skills[part], e.skill_steps[part], e.modes[part], end and e.terminated))
+                e.costs[part], e.skills[part], e.skill_steps[part], e.modes[part],
+                end and e.terminated))
 
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:

@@ -41,8 +41,8 @@ class SkillAgent(GatedAgent):
     """|z| <= this: what u = tanh(z) is clipped to."""
 
     def make_coder(self, observation: int, action: int) -> None:
-        """Make skills and high level."""
-        self.skills = SkillLearner(self.training_file, observation, action)
+        """Make skills and high level; its multipliers are the same tensor."""
+        self.skills = SkillLearner(self.training_file, observation, action, self.multipliers)
 
     def make_latent_policy(self, observation: int) -> None:
         """Make nothing more: the high level has its policy."""

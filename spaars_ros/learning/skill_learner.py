@@ -26,6 +26,7 @@ from spaars_ros.learning.chunks import BOUND
 from spaars_ros.learning.gated_agent import LARGEST
 from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.learner import parameters_of
+from spaars_ros.learning.multipliers import lagrangian
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import MLP
 from spaars_ros.learning.networks import polyak
@@ -48,14 +49,20 @@ class SkillLearner(Learner):
     `next` where it ended, `discount` the factor on the value there. docs/skills.md
     (sourced) unless a method says otherwise.
 
+    SUPE knows no costs. Ours has a value of each constraint beside the reward's, and the policy
+    climbs (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/method.md).
+
     :param observation: n
     :param action: d
+    :param multipliers: lambda (C,), a tensor that its owner writes into; None for no constraint
     :raises ValueError: more values of a skill than of the actions that it stands for
     """
 
-    def __init__(self, training: Training, observation: int, action: int) -> None:
+    def __init__(self, training: Training, observation: int, action: int,
+                 multipliers: Tensor | None = None) -> None:
         super().__init__()
         t = training
+        self.multipliers = torch.zeros(0) if multipliers is None else multipliers
         k, width, length = t.skill_dim, t.skill_width, t.skill_length
         if k > length * action:
             raise ValueError(f'skill_dim {k}: has to be at most the {length * action} values of '
@@ -69,7 +76,8 @@ class SkillLearner(Learner):
         self.decoder = SkillDecoder(observation, k, action, width)
         self.policy = SquashedGaussian(observation, k, width)
         self.anchor = copy.deepcopy(self.policy).requires_grad_(False)
-        self.critic = EnsembleCritic(observation, k, 1, width, t.skill_heads)
+        self.critic = EnsembleCritic(observation, k, 1 + self.multipliers.numel(), width,
+                                     t.skill_heads)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.value = MLP(observation, 1, width)
         self.reward_model = MLP(observation + k, 1, width)
@@ -149,6 +157,7 @@ class SkillLearner(Learner):
         losses = {'skill_value': self.step('value', (weight * advantage.square()).mean())}
         with torch.no_grad():
             y = batch['reward'] + batch['discount'] * self.value(batch['next'])[:, 0]
+            y = self._with_costs(y, batch)
         losses['skill_critic'] = self._fit_critic(o, u, y)
         with torch.no_grad():
             scale = advantage.std(unbiased=False).clamp(min=1e-6)
@@ -158,8 +167,16 @@ class SkillLearner(Learner):
             'policy', -(weight * self.policy.log_prob(o, u)).mean())
         return losses
 
+    def _with_costs(self, y: Tensor, batch: Batch) -> Tensor:
+        """Return targets (B, 1 + C): y (B) of the reward, beside them those of the costs."""
+        if not self.multipliers.numel():
+            return y[:, None]
+        after, _ = self.policy.sample(batch['next'])
+        cost = self.target(batch['next'], after)[..., 1:].mean(0)
+        return torch.cat([y[:, None], batch['cost'] + batch['discount'][:, None] * cost], -1)
+
     def _fit_critic(self, o: Tensor, u: Tensor, y: Tensor) -> float:
-        loss = self.step('critic', (self.critic(o, u)[..., 0] - y).square().mean(1).sum())
+        loss = self.step('critic', (self.critic(o, u) - y).square().mean(1).sum())
         polyak(self.target, self.critic, self.training_file.tau)
         return loss / self.critic.heads
 
@@ -210,7 +227,7 @@ class SkillLearner(Learner):
         """
         Do one update of SAC: optimistic rewards, target of a random subset of heads, no entropy.
 
-        The actor climbs the mean of the heads. Reconstructed: `anchor`.
+        The actor climbs the mean of the heads. Reconstructed: `anchor`; ours: costs.
 
         :param offline: macro transitions of the data, with the rewards of the data
         :param climb: whether policy and temperature learn too
@@ -224,14 +241,17 @@ class SkillLearner(Learner):
         with torch.no_grad():
             heads = self._rng.choice(t.skill_heads, t.skill_subset, replace=False)
             after, _ = self.policy.sample(batch['next'])
-            value = self.target(batch['next'], after)[..., 0][heads].min(0).values
-            y = batch['reward'] + batch['discount'] * value
+            values = self.target(batch['next'], after)[heads]
+            # Of the chosen heads the least reward and the greatest cost.
+            value = torch.cat([values[..., :1].min(0).values, values[..., 1:].max(0).values], -1)
+            y = torch.cat([batch['reward'][:, None], batch['cost']], -1) \
+                + batch['discount'][:, None] * value
         losses = {'skill_critic': self._fit_critic(o, u, y)}
         if climb:
             alpha = self.log_alpha.detach().exp()
             drawn, log_prob = self.policy.sample(o)
             self.critic.requires_grad_(False)
-            q = self.critic(o, drawn)[..., 0].mean(0)
+            q = lagrangian(self.critic(o, drawn), self.multipliers).mean(0)
             loss = (alpha * log_prob - q).mean()
             self.critic.requires_grad_(True)
             if anchor:

@@ -51,9 +51,9 @@ class SkillMemory:
         t = skills.training_file
         self.skills, self.normaliser = skills, normaliser
         # In the time of the high level one skill is one step, and so is its discount.
-        self.online = Replay(CAPACITY, None, normaliser, action=t.skill_dim, constraints=0,
-                             gamma=skills.discount, n_step=1, scale=t.reward_scale,
-                             observation=observation)
+        self.online = Replay(CAPACITY, None, normaliser, action=t.skill_dim,
+                             constraints=skills.multipliers.numel(), gamma=skills.discount,
+                             n_step=1, scale=t.reward_scale, observation=observation)
         self.chunks: Chunks | None = None
         self._task: GoalTask | None = None
         self._shaping = 0.0
@@ -110,17 +110,18 @@ class SkillMemory:
     # Executed episodes
 
     def add(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any],
-            skills: NDArray[Any], skill_steps: NDArray[Any], modes: NDArray[Any],
-            terminated: bool) -> Macros:
+            costs: NDArray[Any], skills: NDArray[Any], skill_steps: NDArray[Any],
+            modes: NDArray[Any], terminated: bool) -> Macros:
         """
         Store an executed episode, and return what it was stored as.
 
-        Arguments as for `macro_transitions`; rewards as the task gives them, neither scaled nor
-        shaped.
+        Arguments as for `macro_transitions`; rewards and costs as the task gives them, neither
+        scaled nor shaped.
         """
         t = self.skills.training_file
-        macros = macro_transitions(observations, actions, rewards, skills, skill_steps, modes,
-                                   terminated, length=t.skill_length, gamma=t.gamma,
+        macros = macro_transitions(observations, actions, rewards,
+                                   costs[:, :self.online.constraints], skills, skill_steps,
+                                   modes, terminated, length=t.skill_length, gamma=t.gamma,
                                    encode=self._encode_physical)
         if not len(macros.skills):
             return macros
@@ -131,7 +132,7 @@ class SkillMemory:
             after[-1] *= not macros.terminated
             rewards = rewards + self._shaping * (after - potential[:-1])
         self.online.add_episode(macros.observations, squash(macros.skills), None,
-                                macros.terminated, rewards=rewards)
+                                macros.terminated, rewards=rewards, costs=macros.costs)
         return macros
 
     def make_familiar(self, macros: Macros) -> None:

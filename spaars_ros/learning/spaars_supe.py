@@ -26,7 +26,6 @@ from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.learner import Learner
-from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -47,7 +46,7 @@ class SpaarsSupe(Supe):
     and its phases as in SPAARS. At every step the gate compares the raw action with the mean
     action of the skill in effect; the skill's clock goes on either way, and a skill with raw
     actions in it is stored as what its chunk encodes to. The mode `latent-only` is the ablation
-    without the gate; multipliers act on shared critic and gate, not on the high level.
+    without the gate. Both levels have one lambda.
     """
 
     offline_share = 0.5
@@ -154,11 +153,6 @@ class SpaarsSupe(Supe):
         self._noise[:] = 0.0
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
 
-    def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
-        self.agent.multipliers.copy_(torch.from_numpy(
-            checked_multipliers(multipliers, self.agent.multipliers.numel())))
-
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return what is logged of the skills, the phases and the gate."""
         return {**super().diagnostics(steps), **self.curriculum.diagnostics(steps)}
@@ -167,13 +161,11 @@ class SpaarsSupe(Supe):
 
     def state(self) -> dict[str, Any]:
         """Return what is not a tensor."""
-        return {**super().state(), 'multipliers': self.agent.multipliers.tolist(),
-                **self.curriculum.state()}
+        return {**super().state(), **self.curriculum.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back."""
         super().load_state(state)
-        self.set_multipliers(np.asarray(state['multipliers']))
         self.curriculum.restore(state)
 
     def _heads(self) -> Any:

@@ -25,6 +25,7 @@ from spaars_ros.learning.algorithm import Array
 from spaars_ros.learning.algorithm import Choice
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.learner import Learner
+from spaars_ros.learning.multipliers import checked_multipliers
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -42,7 +43,7 @@ class Supe:
     level, half of its batch from the offline chunks; `utd` counts them per environment step (the
     published 80 a skill of 4 steps are a utd of 20).
 
-    Costs and multipliers are not its own: it maximises the reward alone.
+    It maximises the reward; with constraints, less lambda times their costs (ours).
     """
 
     offline_share = 0.0
@@ -69,7 +70,7 @@ class Supe:
     def _make(self, observation: int, action: int, constraints: int,
               seed: int) -> tuple[Learner, SkillLearner]:
         """Return what holds all tensors, and the skills in it."""
-        skills = SkillLearner(self.training, observation, action)
+        skills = SkillLearner(self.training, observation, action, torch.zeros(constraints))
         skills.seed(seed)
         return skills, skills
 
@@ -159,8 +160,8 @@ class Supe:
         """Store the skills of an episode; after the warm-up they become familiar, too."""
         skills, steps = zip(*self._taken, strict=True)
         macros = self.memory.add(
-            episode.observations, episode.actions, episode.rewards, np.asarray(skills),
-            np.asarray(steps), episode.modes, episode.terminated)
+            episode.observations, episode.actions, episode.rewards, episode.costs,
+            np.asarray(skills), np.asarray(steps), episode.modes, episode.terminated)
         if self.updates:
             self.memory.make_familiar(macros)
 
@@ -170,7 +171,9 @@ class Supe:
         self.begin_episode()
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Ignore the multipliers."""
+        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        own = self.skills.multipliers
+        own.copy_(torch.from_numpy(checked_multipliers(multipliers, own.numel())))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return temperature and number of executed skills."""
@@ -195,12 +198,14 @@ class Supe:
     def state(self) -> dict[str, Any]:
         """Return what is not a tensor."""
         return {'updates': self.updates, 'skill_updates': self.skill_updates,
+                'multipliers': self.skills.multipliers.tolist(),
                 'heads': self._heads().rng_state(), 'memory': self.memory.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Take `state()` back."""
         self.updates = int(state['updates'])
         self.skill_updates = int(state['skill_updates'])
+        self.set_multipliers(np.asarray(state['multipliers']))
         self._heads().set_rng_state(state['heads'])
         self.memory.load_state(state['memory'])
 
