@@ -14,6 +14,7 @@
 
 """Marvel: the sign of the alignment's entropies, strict warm start, CPQ, SAC-Lagrangian."""
 
+import json
 import os
 from pathlib import Path
 import sys
@@ -276,11 +277,35 @@ def test_a_run_cut_after_its_alignment_aligns_no_second_time(tmp_path):
     (tmp_path / 'cut').mkdir()
     with pytest.raises(KeyboardInterrupt):
         aligning(tmp_path / 'cut').run(say=interrupt)
-    rest = aligning(tmp_path / 'cut')
+    rest, again = aligning(tmp_path / 'cut'), []
+    rest.algorithm.align = lambda offline, own: again.append(own)
     summary = rest.run()
-    assert rest.algorithm.aligned == 40
+    assert rest.algorithm.aligned == 40 and not again
     for old, new in zip(whole['curve'], summary['curve'], strict=True):
         assert {**old, 'seconds': 0} == {**new, 'seconds': 0}
+
+
+def test_costs_of_the_arm_are_stored_once(tmp_path):
+    """They are the task's own, which the replay computes, and stood in `info` as well."""
+    task = find_task('reach', tmp_path)
+    training = task.training('sac-lagrangian', **{**SMALL, 'utd': 0.0, 'checkpoint_every': 10**9})
+    trainer = Trainer('reach', None, training=training, seed=0, out=tmp_path / 'run', steps=800,
+                      make_env=task.make_env, evaluate_every=10**9, evaluation_episodes=1,
+                      cost_limit=task.limit)
+    trainer.run()
+    lines = (tmp_path / 'run' / 'episodes.jsonl').read_text().splitlines()
+    spent = sum(json.loads(line)['cost'] for line in lines)
+    assert spent > 1.0
+    assert trainer._online.arrays()['cost'].sum() == pytest.approx(spent, rel=1e-5)
+
+
+def test_a_start_without_the_data_that_it_was_made_of_is_refused(tmp_path):
+    task = find_task('reach', tmp_path)
+    np.savez(tmp_path / 'start.npz', **aligning(tmp_path).algorithm.cpq.arrays())
+    training = task.training('marvel', **{**SMALL, 'start': str(tmp_path / 'start.npz')})
+    with pytest.raises(ValueError, match='starts from a data set'):
+        Trainer('reach', None, training=training, seed=0, out=tmp_path / 'run', steps=100,
+                make_env=task.make_env, cost_limit=task.limit)
 
 
 def test_the_push_keeps_foreign_actions_dear_and_the_published_alignment_forgets_them():

@@ -17,7 +17,6 @@
 from array import array
 import math
 import os
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -190,32 +189,62 @@ def test_loop_statistics() -> None:
 
 THREADS = """
 import os, resource, threading
-from spaars_ros.ros.thread_priority import take_priority
+from spaars_ros.ros.thread_priority import ThreadPriority
 {prepare}
-failed = take_priority(40)
+before, priority = os.sched_getscheduler(0), ThreadPriority()
+failed = priority.take({wanted})
 later = threading.Thread(target=lambda: policies.append(os.sched_getscheduler(0)))
 policies = [os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK]
 later.start(); later.join()
-again = take_priority(0)
-print([failed, policies == [os.SCHED_FIFO, os.SCHED_OTHER], again,
-       os.sched_getscheduler(0) == os.SCHED_OTHER])
+again = priority.take(0)
+names = {{os.SCHED_FIFO: 'fifo', os.SCHED_OTHER: 'other'}}
+print([failed, *(names[policy] for policy in policies), again,
+       names[os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK]])
 """
+NOBODY = 'if os.geteuid() == 0: os.setuid(65534)'
 
 
+def scheduled(wanted: int, prepare: str = '') -> str:
+    """Return failure, own and later thread's policy, failure to give back, policy after it."""
+    run = subprocess.run([sys.executable, '-c', THREADS.format(prepare=prepare, wanted=wanted)],
+                         text=True, capture_output=True, timeout=60, check=True)
+    return run.stdout.strip()
+
+
+def may(tried: str) -> bool:
+    """Return whether a child may do it."""
+    return not subprocess.run([sys.executable, '-c', f'import os, resource; {tried}'],
+                              capture_output=True).returncode
+
+
+needs_priority = pytest.mark.skipif(
+    not may('os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))'),
+    reason='no right to SCHED_FIFO')
+ALLOW = 'resource.setrlimit(resource.RLIMIT_RTPRIO, (99, 99))' if os.geteuid() == 0 else ''
+
+
+@needs_priority
 def test_a_thread_priority_holds_for_the_executor_and_not_for_threads_made_later() -> None:
     """Of the same real-time priority, a file's thread would not yield to the control loop."""
-    if os.geteuid() and not resource.getrlimit(resource.RLIMIT_RTPRIO)[1]:
-        pytest.skip('this user may have no real-time priority')
-    found = subprocess.run([sys.executable, '-c', THREADS.format(prepare='')], text=True,
-                           capture_output=True, timeout=60, check=True)
-    assert found.stdout.strip() == "['', True, '', True]"
+    assert scheduled(40) == "['', 'fifo', 'other', '', 'other']"
+
+
+@needs_priority
+@pytest.mark.skipif(not may(ALLOW or 'pass'), reason='no right to permit it to a user')
+def test_a_user_without_other_rights_gives_a_priority_back() -> None:
+    assert scheduled(40, f'{ALLOW}\n{NOBODY}') == "['', 'fifo', 'other', '', 'other']"
+
+
+@needs_priority
+def test_a_process_that_was_started_with_a_priority_keeps_it() -> None:
+    """With chrt or systemd's CPUSchedulingPolicy, say; 0 is the parameter's default."""
+    prepare = 'os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(5))'
+    assert scheduled(0, prepare) == "['', 'fifo', 'fifo', '', 'fifo']"
 
 
 def test_a_thread_priority_that_is_not_permitted_says_what_to_set() -> None:
     """The node goes on as an ordinary process, and its log has the line."""
-    prepare = ('resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n'
-               'if os.geteuid() == 0: os.setuid(65534)')
-    found = subprocess.run([sys.executable, '-c', THREADS.format(prepare=prepare)], text=True,
-                           capture_output=True, timeout=60, check=True)
-    assert 'thread_priority 40 not permitted' in found.stdout
-    assert 'rtprio' in found.stdout and found.stdout.strip().endswith("False, '', True]")
+    prepare = 'resource.setrlimit(resource.RLIMIT_RTPRIO, (0, 0))\n' + NOBODY
+    found = scheduled(40, prepare)
+    assert 'thread_priority 40 not permitted' in found and 'rtprio' in found
+    assert found.endswith("'other', 'other', '', 'other']")

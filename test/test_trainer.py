@@ -353,7 +353,7 @@ def test_costs_weigh_in_what_a_trial_earned():
                            normaliser=Normaliser(np.zeros(2), np.ones(2)), seed=0).agent
     agent.multipliers.fill_(3.0)
     assert agent.weighed_return(np.full(4, 2.0), np.ones((4, 1))) == pytest.approx(
-        (0.5 * 8.0 - 3.0 * 4.0) / 4.0)
+        0.5 * (8.0 - 3.0 * 4.0) / 4.0)
 
 
 # The squashed Gaussian

@@ -55,7 +55,7 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
 
     def trainer_of(name: str, steps: int, **changes: Any) -> Trainer:
-        return Trainer(task.name, data, training=task.training(name, **settings, **changes),
+        return Trainer(task.name, data, training=task.training(name, **{**settings, **changes}),
                        seed=seed, out=folder / name, steps=steps, make_env=task.make_env,
                        evaluation_episodes=evaluation_episodes, cost_limit=task.limit)
 
@@ -64,8 +64,9 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
     np.savez(folder / 'start.npz', **cpq.algorithm.arrays())  # type: ignore[arg-type]
     cpq.close()
     training = task.training('marvel', **settings)
-    aligned = trainer_of('marvel', training.warmup_steps if training.align_share else 0,
-                         start=str(folder / 'start.npz'))
+    # An episode may go on after the warm-up, and the policy must not learn in it.
+    aligned = trainer_of('marvel', max(1, training.warmup_steps) if training.align_share else 0,
+                         start=str(folder / 'start.npz'), utd=0.0)
     marvel = aligned.algorithm
     assert isinstance(marvel, Marvel)
     sample = sample_returns(task, marvel, data, rollouts, seed)
@@ -75,7 +76,7 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
     aligned.close()
     costs = sample.returns[:, 1]
     result = {**summary, 'updates': cpq.algorithm.offline_steps,
-              'align_updates': marvel.aligned, 'align_seconds': alignment['seconds'],
+              'align_updates': marvel.aligned, 'align_seconds': alignment['offline_seconds'],
               'alignment': {'before': before.to_json(), 'after': after.to_json(),
                             'cost_attainable': attainable(costs),
                             'samples': len(costs), 'costly': float((costs > 0.0).mean())}}

@@ -47,6 +47,8 @@ SAMPLE = 1.0
 """s between two looks at the processes' memory."""
 WARM_UP = 0.2
 """Share of the run in which memory may grow: buffers, allocators, first collections."""
+ANSWERED = 1.0
+"""s in which a state is answered, or not at all."""
 LATE = 1.5
 """Periods between two joint_states above which the simulation itself was late."""
 
@@ -87,7 +89,8 @@ class SoakWatch:
         # Deep enough to hear what came while this process waited for a core.
         node.create_subscription(JointState, 'joint_states', self._on_state, QoSProfile(
             depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
-        node.create_subscription(Float64MultiArray, 'command', self._on_command, QOS['command'])
+        node.create_subscription(Float64MultiArray, 'command', self._on_command, QoSProfile(
+            depth=100))
         node.create_subscription(DiagnosticArray, 'policy_server/status', self._on_status,
                                  QOS['policy_server/status'])
 
@@ -98,7 +101,9 @@ class SoakWatch:
 
     def _on_state(self, msg: JointState) -> None:
         stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
-        self._heard = {stamp: time.perf_counter()}
+        now = time.perf_counter()
+        self._heard = {old: at for old, at in self._heard.items() if now - at < ANSWERED}
+        self._heard[stamp] = now
         self.stamps.append(stamp)
 
     def _on_command(self, msg: Float64MultiArray) -> None:
@@ -127,7 +132,7 @@ def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
     that after the first fifth.
 
     :raises LifecycleError: a node does not come up
-    :raises RuntimeError: a node died on the way
+    :raises RuntimeError: a node died on the way, or may not have the priority
     """
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_DOMAIN_ID=str(free_domain()))
     with tempfile.TemporaryDirectory(prefix='spaars_soak_') as name:
@@ -185,6 +190,10 @@ def _soak(settings: RunSettings, seconds: float, thread_priority: int
     with beside(settings, graph, 'soak') as here:
         watch = SoakWatch(here.node)
         here.bring_up(graph)
+        for name in own:
+            policy = os.sched_getscheduler(here.processes.pid(name))
+            if thread_priority and policy & ~os.SCHED_RESET_ON_FORK != os.SCHED_FIFO:
+                raise RuntimeError(f'--thread-priority {thread_priority}: not permitted to {name}')
         begin = due = time.monotonic()
         while due < begin + seconds:
             while (left := due - time.monotonic()) > 0:

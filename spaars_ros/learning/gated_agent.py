@@ -150,10 +150,10 @@ class GatedAgent(Learner):
         return lagrangian(values, self.multipliers)
 
     def weighed_return(self, rewards: NDArray[Any], costs: NDArray[Any]) -> float:
-        """Return an episode's sum (scaled) of rewards (T,) less lambda times costs (T, C)."""
+        """Return an episode's rewards (T,) less lambda times costs (T, C), summed and scaled."""
         weights = self.multipliers.numpy()
         spent = costs[:, :len(weights)].sum(0) @ weights if len(weights) else 0.0
-        return float((self.training_file.reward_scale * rewards.sum() - spent)
+        return float(self.training_file.reward_scale * (rewards.sum() - spent)
                      / (1.0 + weights.sum()))
 
     def _next_values(self, o: Tensor) -> Tensor:

@@ -108,11 +108,13 @@ class Rollout:
         if not self.done and len(self.actions) - self._stored < SEGMENT:
             return False
         part = slice(self._stored, len(self.actions))
+        # A replay with a task computes the task's own costs, which are what `info` has.
+        costs = None if self._replay.task is not None else \
+            np.asarray(self.costs[part])[:, :self._replay.constraints]
         self._replay.add_episode(
             np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
             np.asarray(self._efforts[part]), self.terminated,
-            rewards=np.asarray(self.rewards[part]),
-            costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
+            rewards=np.asarray(self.rewards[part]), costs=costs,
             modes=np.asarray(self.modes[part]))
         self._stored = len(self.actions)
         return True

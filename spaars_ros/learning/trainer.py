@@ -96,7 +96,7 @@ class Trainer:
             if isinstance(self.algorithm, OfflineLearner):
                 assert self._offline is not None
                 self.algorithm.take_offline(self._offline)
-        elif self.algorithm.offline_steps:
+        elif self.algorithm.offline_steps or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
@@ -156,7 +156,9 @@ class Trainer:
 
     def _train_offline(self, say: Callable[[str], None]) -> None:
         total, began = self.algorithm.offline_steps, time.monotonic()
-        aligned = self.training.cvae_steps + self.training.iql_steps
+        # A run from another's offline phase begins with the alignment.
+        aligned = 0 if self.training.start else \
+            self.training.cvae_steps + self.training.iql_steps
         while self.offline_done < total:
             assert self._offline is not None
             # As for the learner node: hindsight goals from value pre-alignment on.
@@ -216,10 +218,15 @@ class Trainer:
         if not isinstance(self.algorithm, AlignedLearner) or self._offline is None:
             return
         relabel = t.relabel if self.task is not None else 0.0
-        own = int(round(t.align_share * t.batch))
+        own, began = min(int(round(t.align_share * t.batch)), t.batch - 1), time.monotonic()
         while self.algorithm.alignment_owed:
-            self.algorithm.align(self._offline.sample(t.batch - own, self.rng, relabel),
-                                 self._online.sample(own, self.rng, relabel))
+            loss = self.algorithm.align(
+                self._offline.sample(t.batch - own, self.rng, relabel),
+                self._online.sample(own, self.rng, relabel))
+            if not np.isfinite(loss):
+                raise ValueError(f'critic loss is {loss} in the alignment after '
+                                 f'{self.steps} steps')
+        self.offline_seconds += time.monotonic() - began
 
     def _update(self) -> None:
         """Do the updates that the steps so far call for."""

@@ -36,7 +36,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
-from spaars_ros.ros.thread_priority import take_priority
+from spaars_ros.ros.thread_priority import ThreadPriority
 
 
 class Refused(RuntimeError):
@@ -63,6 +63,7 @@ class ManagedNode(LifecycleNode):
         super().__init__(name, parameter_overrides=[
             Parameter(key, value=value) for key, value in (overrides or {}).items()])
         self.table = table
+        self._priority = ThreadPriority()
         table.declare(self)
         self.add_on_set_parameters_callback(lambda params: self.table.check(params))
         self.add_post_set_parameters_callback(self._changed)
@@ -93,7 +94,7 @@ class ManagedNode(LifecycleNode):
 
     def take_priority(self, priority: int) -> None:
         """Run under SCHED_FIFO where that is permitted; a warning says where it is not."""
-        failed = take_priority(priority)
+        failed = self._priority.take(priority)
         if failed:
             self.get_logger().warning(failed)
 
@@ -109,6 +110,7 @@ class ManagedNode(LifecycleNode):
         result = self._guarded('configure', self.configure)
         if result != TransitionCallbackReturn.SUCCESS:
             self._guarded('cleanup', self.cleanup)
+            self._priority.take(0)
             return result
         return super().on_configure(state)
 
@@ -134,6 +136,7 @@ class ManagedNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Run `cleanup`."""
         result = self._guarded('cleanup', self.cleanup)
+        self._priority.take(0)
         super().on_cleanup(state)
         return self._grave(result)
 

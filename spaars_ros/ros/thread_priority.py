@@ -20,27 +20,41 @@ from pathlib import Path
 TASKS = Path('/proc/self/task')
 
 
-def take_priority(priority: int) -> str:
+class ThreadPriority:
     """
-    Run the threads that are here now under SCHED_FIFO, and return '' or why that failed.
+    The scheduling policy of the threads of this process, as far as it was changed here.
 
-    They are the executor's and the middleware's. Threads made later (files, bundles) stay
-    ordinary: of equal real-time priority, they would not yield to the control loop.
-
-    :param priority: 1 to 99, ros2_control's own default being 50; 0 leaves them ordinary
+    A process that was started with a policy of its own (chrt, systemd) keeps it: 0 only takes
+    back what this object gave.
     """
-    if not hasattr(os, 'sched_setscheduler'):
-        return 'this system has no SCHED_FIFO' if priority else ''
-    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK if priority else os.SCHED_OTHER
-    for task in sorted(TASKS.iterdir(), key=lambda path: int(path.name)):
-        thread = int(task.name)
-        try:
-            if not priority and os.sched_getscheduler(thread) == os.SCHED_OTHER:
-                continue  # as nearly always: it takes no permission then
-            os.sched_setscheduler(thread, policy, os.sched_param(priority))
-        except ProcessLookupError:
-            continue  # it ended meanwhile
-        except OSError as error:
-            return (f'thread_priority {priority} not permitted ({error.strerror}): give the user '
-                    'rtprio in /etc/security/limits.d, as for ros2_control')
-    return ''
+
+    def __init__(self) -> None:
+        self._raised = False
+
+    def take(self, priority: int) -> str:
+        """
+        Run the threads that are here now under SCHED_FIFO, and return '' or why that failed.
+
+        They are the executor's, the middleware's and those of numerical libraries. Threads made
+        later (files, bundles) stay ordinary: of equal real-time priority, they would not yield
+        to the control loop.
+
+        :param priority: 1 to 99, ros2_control's own default being 50; 0 gives it back
+        """
+        if not priority and not self._raised:
+            return ''
+        if not hasattr(os, 'sched_setscheduler'):
+            return 'this system has no SCHED_FIFO'
+        # Taking the flag for children away would need a permission that giving it does not.
+        policy = (os.SCHED_FIFO if priority else os.SCHED_OTHER) | os.SCHED_RESET_ON_FORK
+        for task in sorted(TASKS.iterdir(), key=lambda path: int(path.name)):
+            try:
+                os.sched_setscheduler(int(task.name), policy, os.sched_param(priority))
+            except ProcessLookupError:
+                continue  # it ended meanwhile
+            except OSError as error:
+                return (f'thread_priority {priority} not permitted ({error.strerror}): give the '
+                        'user rtprio in /etc/security/limits.d, as for ros2_control')
+            self._raised = True
+        self._raised = priority > 0
+        return ''
