@@ -69,8 +69,8 @@ class Training(Strict):
     iql_steps: int = Field(5000, ge=0, description='offline updates of IQL, AWR and BC')
     expectile: float = Field(0.7, gt=0.5, lt=1, description='IQL')
     temperature: float = Field(3.0, ge=0, description='AWR inverse temperature')
-    align_steps: int = Field(3000, ge=0, description='offline value pre-alignment: the critic '
-                             'evaluates the pretrained policy')
+    align_steps: int = Field(3000, ge=0, description='value pre-alignment, offline but for '
+                             '`align_share`: the critic evaluates the pretrained policy')
 
     utd: float = Field(2.0, ge=0, description='updates an environment step')
     warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
