@@ -396,6 +396,14 @@ def test_system_stamps_are_those_of_the_system_clock(start: Any) -> None:
     assert not peer.clocks
 
 
+def test_no_system_stamp_lies_in_the_future(start: Any) -> None:
+    """Stamps that began half a period off the clock skipped a period at the least lateness."""
+    peer = start(real_time_factor=1.0, stamps='system').peer
+    for _ in range(3):
+        peer.until(lambda seen=len(peer.states): len(peer.states) > seen)
+        assert peer.states[-1].stamp_ns <= time.time_ns()
+
+
 def test_resets_do_not_run_ahead_of_the_system_clock(start: Any) -> None:
     """Each takes a period of its own: fifty of them were a second, and stopped the server."""
     peer = start(real_time_factor=1.0, stamps='system').peer

@@ -182,7 +182,11 @@ class SimNode(ManagedNode):
     def _publish(self, again: bool = False) -> None:
         """Publish the state as it is, or as a fault makes it."""
         if self._system_stamps:
-            # Whole periods apart, as a controller's update loop stamps, however late this is.
+            # Whole periods apart, as a controller's update loop stamps, however late this is. The
+            # first is the time itself: rounded like the others it could be half a period off,
+            # and then the least lateness of any later one would skip a period.
+            if self._began_ns is None:
+                self._arm.stamp_ns = max(self._arm.stamp_ns, time.time_ns())
             late = round((time.time_ns() - self._arm.stamp_ns) * 1e-9 / self._period)
             self._arm.stamp_ns += max(late, 0) * self._period_ns
         state = self._arm.state()
