@@ -63,7 +63,7 @@ class Limits(Strict):
     jerk: list[float] = Field(description='rad/s^3')
     torque: list[float] = Field(description='N m')
     margin: float = Field(
-        0.002, ge=0, description='rad, kept from both ends of `position`: for what a servo '
+        0.005, ge=0, description='rad, kept from both ends of `position`: for what a servo '
         'overshoots and an encoder errs')
 
 
