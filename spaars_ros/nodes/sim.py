@@ -123,13 +123,14 @@ class SimNode(ManagedNode):
 
     def activate(self) -> None:
         """Put the arm at its first start pose and begin to publish."""
+        # A full collection takes several ms, and what is loaded now stays. Not between the first
+        # stamp and the timer: it would make all later ones late.
+        gc.collect()
+        gc.freeze()
         self._began_ns: int | None = None
         self._place()
         wall_period = self._period / self._factor if self._factor else RESEND / 4
         tick = self._on_wall_tick if self._factor else self._on_resend
-        # A full collection takes several ms, and what is loaded now stays.
-        gc.collect()
-        gc.freeze()
         self._timer = self.create_timer(wall_period, tick, clock=self._wall)
 
     def deactivate(self) -> None:
