@@ -402,7 +402,7 @@ def test_system_stamps_do_not_begin_half_a_period_ahead_of_the_clock(start: Any)
     for count in range(len(peer.states) + 1, len(peer.states) + 4):
         while len(peer.states) < count:
             peer.spin(0.01)
-        assert peer.states[-1].stamp_ns <= time.time_ns() + PERIOD_NS // 4
+        assert peer.states[-1].stamp_ns <= time.time_ns() + 10**6, 'a timer may be 1 ms early'
 
 
 def test_resets_do_not_run_ahead_of_the_system_clock(start: Any) -> None:

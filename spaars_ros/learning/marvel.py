@@ -151,11 +151,9 @@ class Marvel(SACLagrangian):
         """Return a batch with the reward counted from where the offline phase counted it."""
         return Batch({**batch, 'reward': batch['reward'] - self.reward_floor})
 
-    def update_critic(self, batch: Batch, *, entropy_reward: float,
-                      entropy_cost: float = 0.0) -> float:
+    def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
         """Fit the values, see `SACLagrangian`, with the reward counted as offline."""
-        return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward,
-                                     entropy_cost=entropy_cost)
+        return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, those of the offline learner and its optimisers included."""

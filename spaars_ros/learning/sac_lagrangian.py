@@ -31,6 +31,7 @@ from spaars_ros.learning.alignment import soft_targets
 from spaars_ros.learning.baseline import Baseline
 from spaars_ros.learning.learner import parameters_of
 from spaars_ros.learning.multipliers import checked_multipliers
+from spaars_ros.learning.multipliers import lagrangian
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.networks import SquashedGaussian
@@ -87,10 +88,9 @@ class SACLagrangian(Baseline):
         """Have no offline phase."""
         raise NotImplementedError('SAC-Lagrangian and SAC-PID learn from scratch')
 
-    def update_critic(self, batch: Batch, *, entropy_reward: float,
-                      entropy_cost: float = 0.0) -> float:
+    def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
         """Fit reward and cost values to the policy as it is; see `soft_targets`."""
-        y = self.targets(batch, entropy_reward=entropy_reward, entropy_cost=entropy_cost)
+        y = self.targets(batch, entropy_reward=entropy_reward)
         values = self.critic(batch['observation'], batch['action'])
         loss = self.step('critic', (values - y).square().mean((1, 2)).sum())
         polyak(self.target, self.critic, self.training_file.tau)
@@ -122,8 +122,8 @@ class SACLagrangian(Baseline):
 
     def lagrangian(self, values: Tensor) -> Tensor:
         """Return (Q_r - lambda . Q_c) / (1 + sum lambda), (B), of (heads, B, 1 + C) values."""
-        reward, cost = values[..., 0].min(0).values, values[..., 1:].mean(0)
-        return (reward - cost @ self.multipliers) / (1.0 + self.multipliers.sum())
+        merged = torch.cat([values[..., :1].min(0).values, values[..., 1:].mean(0)], -1)
+        return lagrangian(merged, self.multipliers)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update of the critic, and from `critic_steps` on of the policy."""
