@@ -33,6 +33,7 @@ from small_run import prepare
 from small_run import until
 
 from spaars_ros.data.recording import read_steps
+from spaars_ros.interrupts import END_TIMEOUT
 from spaars_ros.policy.bundle import load_bundle
 
 pytestmark = pytest.mark.timeout(120)
@@ -182,7 +183,10 @@ def test_a_killed_conductor_leaves_no_process(
     assert set(run.processes()) == set(NODES)
     run.process.kill()
     run.process.wait()
-    until(lambda: not run.processes(), 15.0, 'nodes outlive the conductor')
+    until(lambda: not run.processes(), END_TIMEOUT + 15.0, 'nodes outlive the conductor')
+    # In order, not by the last resort, which would say where it hung.
+    for name in NODES:
+        assert 'Timeout (' not in (text := (run.out / 'log' / f'{name}.log').read_text()), text
 
 
 def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(

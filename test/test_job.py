@@ -15,6 +15,9 @@
 """The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
 
 from pathlib import Path
+import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -53,6 +56,18 @@ from spaars_ros.run_folder import RunOptions
 pytestmark = pytest.mark.timeout(60)
 
 STEPS = 30
+
+HANGING = """
+import ctypes
+import signal
+import threading
+from spaars_ros import interrupts
+signal.signal(signal.SIGTERM, lambda number, frame: None)
+interrupts.END_TIMEOUT = 0.5
+interrupts.end_in_time()
+print('ready', flush=True)
+{hang}
+"""
 
 
 class Reached(Exception):
@@ -274,3 +289,23 @@ def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
     made_run(tmp_path, seed=5)
     with pytest.raises(RunError, match=message):
         job.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
+
+
+@pytest.mark.parametrize(('hang', 'code'), [
+    ('lock = threading.Lock(); lock.acquire(); lock.acquire()', 1),
+    ('while True: threading.Event().wait(0.1)', 1),
+    # PyDLL keeps the interpreter's lock, as rclpy's publish does: SIGALRM after 29 s.
+    ('mutex = ctypes.create_string_buffer(64); lock = ctypes.PyDLL(None).pthread_mutex_lock\n'
+     'lock(mutex); lock(mutex)', -signal.SIGALRM)])
+def test_a_process_that_hangs_after_its_signal_ends(hang: str, code: int) -> None:
+    with subprocess.Popen([sys.executable, '-c', HANGING.format(hang=hang)], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == 'ready\n'
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)  # only once it is told to
+        process.send_signal(signal.SIGTERM)
+        _, text = process.communicate(timeout=45.0)
+    assert process.returncode == code
+    if code == 1:  # and says where it stood
+        assert 'Timeout (' in text and 'line' in text

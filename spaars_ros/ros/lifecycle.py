@@ -34,6 +34,7 @@ from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from spaars_ros.interrupts import end_in_time
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.thread_priority import ThreadPriority
@@ -193,6 +194,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
+    end_in_time()
     rclpy.init(args=list(sys.argv if args is None else args),
                signal_handler_options=SignalHandlerOptions.NO)
     try:
