@@ -88,8 +88,9 @@ class Training(Strict):
     concurrent_bc: bool = Field(True, description='raw imitates the decoder in the latent phase; '
                                 'false: it stays as cloned from the data, and hand-over does not '
                                 'ask for bc_bound')
-    gate_tolerance: float = Field(2.0, gt=0, description='the gate shuts while the TD error after '
-                                  'raw actions is this many times that after latent ones')
+    gate_tolerance: float = Field(1.0, gt=0, description='the gate shuts while raw actions bring '
+                                  'less than the critic promised, by this many times the TD error '
+                                  'after latent ones')
     kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
     explore_kappa: float | None = Field(None, description='`spaars train`: kappa of the gate '
                                         'while exploring; negative is optimistic, so that raw '

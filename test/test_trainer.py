@@ -240,7 +240,11 @@ def test_a_discrete_action_space_is_refused(tmp_path):
 
 
 def watched(raw_error):
-    """Return a curriculum whose critic is wrong by `raw_error` after raw actions, else by 1."""
+    """
+    Return a curriculum whose critic promises what it does not.
+
+    :param raw_error: Q - y after raw actions, in turns; after latent ones it is 1 and -1
+    """
     training = load_training('locomotion', **SMALL)
     torch.manual_seed(0)
     spaars = make_algorithm('spaars', training, observation=2, action=2, constraints=0,
@@ -248,11 +252,13 @@ def watched(raw_error):
     spaars.agent.gated = True
     with torch.no_grad():
         for parameter in [*spaars.agent.critic.parameters(), *spaars.agent.target.parameters()]:
-            parameter.zero_()  # Q = 0, so that the error is the reward
+            parameter.zero_()  # Q = 0, so that the error is the reward that was missed
     replay = Replay(1000, None, spaars.normaliser, action=2, constraints=0, gamma=0.5, n_step=1,
                     observation=2)
     modes = np.tile([Mode.RAW, Mode.LATENT], LEAST)
-    rewards = np.where(modes == Mode.RAW, raw_error, 1.0)
+    rewards = np.zeros(len(modes))
+    rewards[modes == Mode.RAW] = -np.resize(raw_error, LEAST)
+    rewards[modes == Mode.LATENT] = np.resize([1.0, -1.0], LEAST)
     states = np.random.default_rng(0).normal(size=(len(modes) + 1, 2))
     replay.add_episode(states, np.zeros((len(modes), 2)), None, False, rewards=rewards,
                        modes=modes)
@@ -261,20 +267,29 @@ def watched(raw_error):
     return curriculum
 
 
-def test_the_gate_shuts_while_the_critic_is_wrong_about_raw_actions():
-    curriculum = watched(raw_error=2.5)
+def test_the_gate_shuts_while_raw_actions_bring_less_than_was_promised():
+    curriculum = watched(raw_error=[1.2])
+    assert curriculum.promised == pytest.approx(1.2)
     assert curriculum.agent.closed
     assert not curriculum.agent.gate_open
 
 
 def test_the_gate_stays_open_where_both_errors_are_alike():
-    curriculum = watched(raw_error=1.9)
-    assert (curriculum.td_raw, curriculum.td_latent) == pytest.approx((1.9, 1.0))
+    curriculum = watched(raw_error=[0.9])
+    assert (curriculum.td_raw, curriculum.td_latent) == pytest.approx((0.9, 1.0))
+    assert curriculum.agent.gate_open
+
+
+@pytest.mark.parametrize('raw_error', [[-2.5], [4.0, -4.0]])
+def test_an_error_that_is_no_promise_does_not_shut_the_gate(raw_error):
+    """Better than promised, or uncertain: shut, it would have no raw actions to learn from."""
+    curriculum = watched(raw_error)
+    assert curriculum.td_raw > 2.0 * curriculum.td_latent
     assert curriculum.agent.gate_open
 
 
 def test_a_gate_that_was_shut_opens_again():
-    curriculum = watched(raw_error=2.5)
+    curriculum = watched(raw_error=[1.2])
     replay = Replay(10, None, Normaliser(np.zeros(2), np.ones(2)), action=2, constraints=0,
                     gamma=0.5, n_step=1, observation=2)
     replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), None, False, rewards=np.zeros(2))
