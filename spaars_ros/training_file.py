@@ -88,9 +88,11 @@ class Training(Strict):
     concurrent_bc: bool = Field(True, description='raw imitates the decoder in the latent phase; '
                                 'false: it stays as cloned from the data, and hand-over does not '
                                 'ask for bc_bound')
-    gate_tolerance: float = Field(1.0, gt=0, description='the gate shuts while raw actions bring '
-                                  'less than the critic promised, by this many times the TD error '
-                                  'after latent ones')
+    gate_watch: Literal['promise', 'error'] = Field(
+        'promise', description='what shuts the gate; promise: raw actions bring less than the '
+        'critic said, in the mean; error: the TD error after them is large, on either side')
+    gate_tolerance: float = Field(1.0, gt=0, description='from where on it does, in root mean '
+                                  'squares of the TD error after latent actions')
     kappa: float = Field(0.5, ge=0, description='gate: standard deviations below the mean')
     explore_kappa: float | None = Field(None, description='`spaars train`: kappa of the gate '
                                         'while exploring; negative is optimistic, so that raw '

@@ -118,7 +118,7 @@ def test_appends_never_move_the_arrays():
     replay = made_replay(5000)
     before = {name: column.ctypes.data for name, column in replay._columns.items()}
     for _ in range(13):
-        replay.add_episode(np.zeros((1001, 11)), np.zeros((1000, 3)), None, False,
+        replay.add_episode(np.zeros((1001, 11)), np.zeros((1000, 3)), False,
                            rewards=np.zeros(1000))
     assert replay.size == 5000
     assert before == {name: column.ctypes.data for name, column in replay._columns.items()}

@@ -121,7 +121,7 @@ def line_replay(capacity=10, goal=0.0, steps=(4,), terminated=False, **changes):
                     constraints=1, gamma=0.5, **{'n_step': 3, **changes})
     for count in steps:
         states = np.stack([np.arange(count + 1.0), np.full(count + 1, goal)], 1)
-        replay.add_episode(states, np.zeros((count, 1)), np.zeros((count, 1)), terminated)
+        replay.add_episode(states, np.zeros((count, 1)), terminated, costs=np.ones((count, 1)))
     return replay
 
 
@@ -135,6 +135,14 @@ def everything(replay, **options):
         def random(self, size):
             return np.zeros(size)
     return replay.sample(replay.size, InOrder(), **options)
+
+
+def test_costs_of_another_shape_are_refused():
+    replay = line_replay(steps=())
+    with pytest.raises(ValueError, match=r'costs have shape \(2, 2\), expected \(2, 1\)'):
+        replay.add_episode(np.zeros((3, 2)), np.zeros((2, 1)), False, costs=np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r'costs have shape \(2, 0\), expected \(2, 1\)'):
+        replay.add_episode(np.zeros((3, 2)), np.zeros((2, 1)), False)
 
 
 def test_a_time_limit_bootstraps():
@@ -471,7 +479,10 @@ def test_the_filters_interventions_reach_the_learners_costs(task, training, data
     rows = rollouts_of(pretrained, robot, task).episode()
     rows[:, tuner.schema.fields['intervention']] = 0.0
     rows[3, tuner.schema.fields['intervention']] = 2.0
+    episodes = []
+    tuner.algorithm.add_episode = episodes.append  # what the memory of skills is given
     for row in rows:
         tuner.add(row)
     assert np.flatnonzero(tuner._online.arrays()['cost'][:, 0]).tolist() == [3]
+    assert np.flatnonzero(episodes[0].costs[:, 0]).tolist() == [3]
     assert episodes_from_steps(tuner.schema, rows, of_limited)[0]['cost'] == 1.0

@@ -209,6 +209,19 @@ def test_an_episode_is_truncated_not_terminated(robot, settings):
     assert ends == [(False, False)] * (settings.horizon - 1) + [(False, True)]
 
 
+def test_the_filters_interventions_are_costs_of_the_environment_too(robot, settings):
+    limited = robot.model_copy(update={'constraints': [
+        robot.constraints[0].model_copy(update={'terms': ['intervention']})]})
+    env = ArmEnv(limited, settings)
+    env.reset(seed=0)
+    found = []
+    for _ in range(40):  # from rest to full speed at once: the filter has to hold it
+        info = env.step(np.ones(7))[-1]
+        found.append((info['intervention'] != 0, info['costs'].tolist()))
+    assert {held for held, _ in found} == {True, False}
+    assert all(costs == [float(held)] for held, costs in found)
+
+
 # Operator
 
 

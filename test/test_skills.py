@@ -66,7 +66,7 @@ def data_with(lengths, terminated=()):
     row = 0
     for episode, length in enumerate(lengths):
         observations = np.stack([np.full(length + 1, episode), np.arange(length + 1)], 1)
-        replay.add_episode(observations, np.arange(length)[:, None] / 10.0, None,
+        replay.add_episode(observations, np.arange(length)[:, None] / 10.0,
                            episode in terminated, rewards=np.arange(row, row + length))
         row += length
     return replay
@@ -107,7 +107,7 @@ def test_a_chunks_reward_is_discounted_and_ends_with_a_true_end_only():
 def test_a_chunks_costs_are_summed_as_its_reward_is():
     replay = Replay(3, None, PLAIN, action=1, constraints=2, gamma=0.5, n_step=1, scale=2.0,
                     observation=2)
-    replay.add_episode(np.zeros((4, 2)), np.zeros((3, 1)), None, False, rewards=np.zeros(3),
+    replay.add_episode(np.zeros((4, 2)), np.zeros((3, 1)), False, rewards=np.zeros(3),
                        costs=np.array([[1.0, 0.0], [3.0, 0.0], [0.0, 5.0]]))
     batch = Chunks(replay, 2, discount=0.9).batch(np.arange(2), np.zeros((2, 1), np.float32))
     assert batch['cost'].tolist() == [[2 * (1 + 0.5 * 3), 0.0], [2 * 3.0, 2 * 0.5 * 5]]
@@ -175,7 +175,7 @@ def supe_of(cls=Supe, name='supe', **changes):
     replay = Replay(60, None, PLAIN, action=2, constraints=0, gamma=0.5, n_step=1, observation=2)
     rng = np.random.default_rng(0)
     for _ in range(3):
-        replay.add_episode(rng.uniform(-1, 1, (21, 2)), rng.uniform(-1, 1, (20, 2)), None, False,
+        replay.add_episode(rng.uniform(-1, 1, (21, 2)), rng.uniform(-1, 1, (20, 2)), False,
                            rewards=rng.uniform(1, 2, 20))
     algorithm.take_offline(replay)
     return algorithm
@@ -263,7 +263,7 @@ def test_an_executed_skill_is_stored_with_its_costs_and_lambda_comes_back():
     algorithm = Supe(training_of('supe'), observation=2, action=2, constraints=1,
                      normaliser=PLAIN, seed=0)
     replay = Replay(20, None, PLAIN, action=2, constraints=1, gamma=0.5, n_step=1, observation=2)
-    replay.add_episode(np.zeros((21, 2)), np.zeros((20, 2)), None, False, rewards=np.zeros(20),
+    replay.add_episode(np.zeros((21, 2)), np.zeros((20, 2)), False, rewards=np.zeros(20),
                        costs=np.zeros((20, 1)))
     algorithm.take_offline(replay)
     play(algorithm, 6, costs=np.arange(6.0)[:, None])

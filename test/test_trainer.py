@@ -239,13 +239,14 @@ def test_a_discrete_action_space_is_refused(tmp_path):
 # The watch over the gate
 
 
-def watched(raw_error):
+def watched(raw_error, **changes):
     """
     Return a curriculum whose critic promises what it does not.
 
     :param raw_error: Q - y after raw actions, in turns; after latent ones it is 1 and -1
     """
-    training = load_training('locomotion', **SMALL)
+    training = load_training('locomotion', **SMALL, **{
+        'gate_watch': 'promise', 'gate_tolerance': 1.0, **changes})
     torch.manual_seed(0)
     spaars = make_algorithm('spaars', training, observation=2, action=2, constraints=0,
                             normaliser=Normaliser(np.zeros(2), np.ones(2)), seed=0)
@@ -260,7 +261,7 @@ def watched(raw_error):
     rewards[modes == Mode.RAW] = -np.resize(raw_error, LEAST)
     rewards[modes == Mode.LATENT] = np.resize([1.0, -1.0], LEAST)
     states = np.random.default_rng(0).normal(size=(len(modes) + 1, 2))
-    replay.add_episode(states, np.zeros((len(modes), 2)), None, False, rewards=rewards,
+    replay.add_episode(states, np.zeros((len(modes), 2)), False, rewards=rewards,
                        modes=modes)
     curriculum = Curriculum(spaars.agent, training)
     curriculum.end_episode(states[1:].astype(np.float32), modes, 1000, replay)
@@ -288,11 +289,16 @@ def test_an_error_that_is_no_promise_does_not_shut_the_gate(raw_error):
     assert curriculum.agent.gate_open
 
 
+@pytest.mark.parametrize(('raw_error', 'closed'), [([2.1, -2.1], True), ([1.9, -1.9], False)])
+def test_a_watch_for_errors_looks_at_their_size(raw_error, closed):
+    assert watched(raw_error, gate_watch='error', gate_tolerance=2.0).agent.closed == closed
+
+
 def test_a_gate_that_was_shut_opens_again():
     curriculum = watched(raw_error=[1.2])
     replay = Replay(10, None, Normaliser(np.zeros(2), np.ones(2)), action=2, constraints=0,
                     gamma=0.5, n_step=1, observation=2)
-    replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), None, False, rewards=np.zeros(2))
+    replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), False, rewards=np.zeros(2))
     curriculum.end_episode(np.zeros((2, 2), np.float32), np.full(2, Mode.LATENT), 2000, replay)
     assert curriculum.agent.gate_open
 

@@ -110,7 +110,7 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
                     action=ACTION, constraints=0, gamma=0.99, n_step=1, observation=OBSERVATION)
     for _ in range(TRANSITIONS // 1000):
         replay.add_episode(rng.standard_normal((1001, OBSERVATION)),
-                           rng.uniform(-1, 1, (1000, ACTION)), None, False,
+                           rng.uniform(-1, 1, (1000, ACTION)), False,
                            rewards=rng.standard_normal(1000))
     algorithm = make_algorithm(name, training, observation=OBSERVATION, action=ACTION,
                                constraints=0, normaliser=replay.normaliser, seed=0)

@@ -57,7 +57,7 @@ def _row(size: int, batch: int, samples: int) -> dict[str, Any]:
     appends, processor = [], []
     for _ in range(2 * (size // steps)):
         began, cpu = time.perf_counter(), time.thread_time()
-        replay.add_episode(seen, actions, None, False, rewards=rewards)
+        replay.add_episode(seen, actions, False, rewards=rewards)
         appends.append(time.perf_counter() - began)
         processor.append(time.thread_time() - cpu)
     times = []

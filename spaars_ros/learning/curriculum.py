@@ -48,10 +48,11 @@ class Curriculum:
     docs/method.md, definition 1 (reconstructed). From there the trust ball grows, while the
     gate is open.
 
-    The gate shuts again while the critic promises too much of raw actions: while the mean of
-    Q(s, a) - y over the newest raw transitions is above that over the newest latent ones by more
-    than `gate_tolerance` times the latter's root mean square, all with the critic as it is now
-    (docs/method.md). Each such episode takes `trust_backoff` of the ball's growth.
+    The gate shuts again while the critic promises too much of raw actions (`gate_watch`): while
+    the mean of Q(s, a) - y over the newest raw transitions is above that over the newest latent
+    ones by more than `gate_tolerance` times the latter's root mean square, all with the critic as
+    it is now; or, where the watch is for errors, while their root mean square is (docs/method.md).
+    Each such episode takes `trust_backoff` of the ball's growth.
 
     With `trials`, episodes with and without the gate are compared by their returns (`Trials`):
     the gate is used while it pays, and then it is the one that was tried, with `explore_kappa`.
@@ -168,10 +169,11 @@ class Curriculum:
             sizes.append(float(error.square().mean().sqrt()))
             means.append(float(error.mean()))
         self.td_raw, self.td_latent = sizes
-        # The size of the error after raw actions says nothing: where the task gets steep it is
-        # larger, and latent ones alone make theirs ever smaller.
         self.promised = means[0] - means[1]
-        self.agent.closed = not self.promised <= self.training.gate_tolerance * self.td_latent
+        # The size of the error alone would keep an arm's gate shut for good: where the task gets
+        # steep raw actions have the larger one, and latent ones alone make theirs ever smaller.
+        excess = self.promised if self.training.gate_watch == 'promise' else self.td_raw
+        self.agent.closed = not excess <= self.training.gate_tolerance * self.td_latent
         if self.agent.closed:
             self.shut += 1
             # What was learned about raw actions does not hold so far from the decoder's.

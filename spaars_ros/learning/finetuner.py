@@ -146,15 +146,12 @@ class FineTuner:
         observations = get(rows, 'observation')
         modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
         terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
-        efforts = get(rows, 'effort')[1:]
-        interventions = intervention_costs(self.robot.constraints,
-                                           get(rows, 'intervention')[:-1])
-        self._online.add_episode(observations, actions, efforts, terminated, modes=modes,
-                                 costs=interventions)
+        costs = (self.task.costs(observations[1:], get(rows, 'effort')[1:])
+                 + intervention_costs(self.robot.constraints, get(rows, 'intervention')[:-1]))
+        self._online.add_episode(observations, actions, terminated, costs=costs, modes=modes)
         skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
         self.algorithm.add_episode(RobotEpisode(
-            observations, actions, self.task.costs(observations[1:], efforts) + interventions,
-            skills, get(rows, 'skill_step')[:-1], modes, terminated))
+            observations, actions, costs, skills, get(rows, 'skill_step')[:-1], modes, terminated))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes, self.steps,

@@ -48,8 +48,10 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
     for start, end in zip(starts, [*starts[1:], len(dataset.actions)]):
         states = np.concatenate([dataset.observations[start:end],
                                  dataset.next_observations[end - 1:end]])
-        replay.add_episode(states, dataset.actions[start:end], dataset.efforts[start:end],
-                           bool(dataset.terminations[end - 1]))
+        costs = task.costs(np.asarray(states[1:], np.float64),
+                           np.asarray(dataset.efforts[start:end], np.float64))
+        replay.add_episode(states, dataset.actions[start:end],
+                           bool(dataset.terminations[end - 1]), costs=costs)
     return replay
 
 

@@ -141,7 +141,6 @@ class Replay:
 
     def add_episode(self, observations: NDArray[np.floating],  # type: ignore[type-arg]
                     actions: NDArray[np.floating],  # type: ignore[type-arg]
-                    efforts: NDArray[np.floating] | None,  # type: ignore[type-arg]
                     terminated: bool, *,
                     rewards: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
                     costs: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
@@ -151,9 +150,8 @@ class Replay:
 
         :param observations: (T + 1, n) physical units
         :param actions: (T, d) normalised
-        :param efforts: (T, d) N m, of the states reached; for a replay with a task
-        :param rewards: (T,), for a replay without one
-        :param costs: (T, C); a task's own are added
+        :param rewards: (T,), for a replay without a task, which computes them when sampled
+        :param costs: (T, C), all that count; may be left out where C is 0
         :param modes: (T,) `Mode` that chose each action
         """
         steps = len(actions)
@@ -165,15 +163,13 @@ class Replay:
                    'action': actions, 'terminated': ends,
                    'before': np.arange(steps), 'after': np.arange(steps)[::-1],
                    'mode': np.full(steps, Mode.NONE) if modes is None else modes}
-        if self.task is not None:
-            columns['cost'] = self.task.costs(np.asarray(observations[1:], np.float64),
-                                              np.asarray(efforts, np.float64))
-            if costs is not None:
-                columns['cost'] = columns['cost'] + costs
-        else:
+        columns['cost'] = np.zeros((steps, 0)) if costs is None else np.asarray(costs)
+        if columns['cost'].shape != (steps, self.constraints):
+            raise ValueError(f'costs have shape {columns["cost"].shape}, expected '
+                             f'{(steps, self.constraints)}')
+        if self.task is None:
             assert rewards is not None
             columns['reward'] = rewards
-            columns['cost'] = np.zeros((steps, 0)) if costs is None else costs
         first = min(steps, self.capacity - self._head)
         for name, values in columns.items():
             column = self._columns[name]
@@ -281,6 +277,6 @@ def replay_of_transitions(data: 'Transitions', normaliser: Normaliser, *, gamma:
     for start, end in zip(starts, [*starts[1:], count]):
         replay.add_episode(
             np.concatenate([data.observations[start:end], data.next_observations[end - 1:end]]),
-            data.actions[start:end], None, bool(data.terminations[end - 1]),
+            data.actions[start:end], bool(data.terminations[end - 1]),
             rewards=data.rewards[start:end], costs=data.costs[start:end])
     return replay

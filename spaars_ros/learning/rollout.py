@@ -89,7 +89,6 @@ class Rollout:
         self.rewards: list[float] = []
         self.costs: list[Array] = []
         self.done = self.terminated = False
-        self._efforts: list[Array] = []
         self._stored = 0
 
     def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
@@ -99,7 +98,6 @@ class Rollout:
             self._boxes.physical(choice.action))
         self.observations.append(np.asarray(observation, np.float64))
         self.actions.append(info.get('executed', choice.action))
-        self._efforts.append(info.get('effort', np.zeros(0)))
         self.modes.append(choice.mode)
         self.rewards.append(float(reward))
         self.costs.append(costs_of(info))
@@ -108,13 +106,10 @@ class Rollout:
         if not self.done and len(self.actions) - self._stored < SEGMENT:
             return False
         part = slice(self._stored, len(self.actions))
-        # A replay with a task computes the task's own costs, which are what `info` has.
-        costs = None if self._replay.task is not None else \
-            np.asarray(self.costs[part])[:, :self._replay.constraints]
         self._replay.add_episode(
             np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
-            np.asarray(self._efforts[part]), self.terminated,
-            rewards=np.asarray(self.rewards[part]), costs=costs,
+            self.terminated, rewards=np.asarray(self.rewards[part]),
+            costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
             modes=np.asarray(self.modes[part]))
         self._stored = len(self.actions)
         return True

@@ -131,7 +131,7 @@ class SkillMemory:
             after = self.skills.discount * potential[1:]
             after[-1] *= not macros.terminated
             rewards = rewards + self._shaping * (after - potential[:-1])
-        self.online.add_episode(macros.observations, squash(macros.skills), None,
+        self.online.add_episode(macros.observations, squash(macros.skills),
                                 macros.terminated, rewards=rewards, costs=macros.costs)
         return macros
 

@@ -16,9 +16,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Array
@@ -133,7 +135,8 @@ class EpisodeCosts:
                         ended, valid, gap)
 
 
-def intervention_costs(constraints: Sequence[Constraint], interventions: Array) -> Array:
+def intervention_costs(constraints: Sequence[Constraint],
+                       interventions: NDArray[Any]) -> Array:
     """
     Return the cost (..., C) that the filter's interventions add to transitions.
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.config import Robot
 from spaars_ros.config import TaskSettings
+from spaars_ros.safety.costs import intervention_costs
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
@@ -80,7 +81,9 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         self._observations.append(observation)
         terminated = self.task.terminated(observation)
         truncated = len(self._observations) > self.task.horizon
-        info: dict[str, Any] = {'costs': self.task.costs(observation, state.effort),
+        costs = (self.task.costs(observation, state.effort)
+                 + intervention_costs(self.robot.constraints, np.asarray(filtered.intervention)))
+        info: dict[str, Any] = {'costs': costs,
                                 'executed': executed, 'effort': state.effort,
                                 'intervention': filtered.intervention}
         if terminated or truncated:
