@@ -14,9 +14,9 @@
 """
 Run the whole suite, two files at a time; most tests wait for processes and for messages.
 
-Tests marked `alone` measure times: they follow one by one. `./run test` without arguments comes
-here, with arguments they are pytest's. What pytest says of a file is shown when it is through;
-the exit code is 1 if a test failed.
+Tests marked `alone` measure times: they follow one by one; those marked `long` are left out.
+`./run test` without arguments comes here, with arguments they are pytest's. What pytest says of a
+file is shown when it is through; the exit code is 1 if a test failed.
 """
 
 from collections import Counter
@@ -73,7 +73,8 @@ def main(arguments: Sequence[str]) -> int:
     began = time.monotonic()
     with ThreadPoolExecutor(WORKERS) as pool:
         try:
-            results = list(pool.map(lambda some: run(some, 'not alone'), portions(files)))
+            results = list(pool.map(lambda some: run(some, 'not alone and not long'),
+                                    portions(files)))
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             return 130
