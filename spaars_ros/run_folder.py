@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from spaars_ros.checkpoint_files import checkpoints_in
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.dataset import load_dataset
@@ -44,6 +45,7 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.resources import resolve
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.sources import source_digest
 from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import load_training
 
@@ -152,7 +154,7 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Return the checkpoints, oldest first."""
-        return sorted((self.path / 'checkpoints').glob('step_*.spaars'))
+        return checkpoints_in(self.path / 'checkpoints')
 
     def newest_bundle(self) -> Path:
         """Return the newest checkpoint, or the bundle that the run began with."""
@@ -173,13 +175,14 @@ class RunFolder:
         os.replace(part, self.initial_bundle)
 
     def cached_bundle(self) -> Path:
-        """Return where the bundle pretrained with these very settings is, or will be, kept."""
+        """Return where the bundle pretrained with these settings by this code is, or will be."""
         digest = hashlib.sha256()
         offline = self.training.model_dump_json(exclude={'mode', 'demonstrations'})
         # The critic is aligned with the policy that will act: raw or latent.
         acts = 'raw' if self.training.mode == 'raw-only' else 'latent'
         for part in (self.robot.model_dump_json(exclude={'source'}),
-                     self.settings.model_dump_json(), offline, acts, str(self.options.seed)):
+                     self.settings.model_dump_json(), offline, acts, str(self.options.seed),
+                     source_digest()):
             digest.update(part.encode() + b'\0')
         path = resolve(self.options.demonstrations or self.training.demonstrations)
         digest.update(path.read_bytes() if path.exists() else b'')

@@ -204,15 +204,27 @@ def test_a_step_delivered_twice_is_counted_once(start: Callable[..., Rig]) -> No
     assert rig.costs[-1]['episode_cost'][0] == 2.0
 
 
-@pytest.mark.parametrize('how', [{'flag': Flag.ABORTED}, {'gap': True}])
-def test_an_aborted_or_incomplete_episode_leaves_the_multiplier_alone(
-        start: Callable[..., Rig], how: dict[str, Any]) -> None:
+@pytest.mark.parametrize(('cost', 'how'), [
+    (4, {'flag': Flag.ABORTED}), (12, {'gap': True}), (12, {'gap': True, 'flag': Flag.ABORTED})])
+def test_an_aborted_cheap_or_an_incomplete_episode_leaves_the_multiplier_alone(
+        start: Callable[..., Rig], cost: int, how: dict[str, Any]) -> None:
     rig = start()
-    rig.run_episode(12, **how)
+    rig.run_episode(cost, **how)
     rig.spin_for(0.3)
     assert len(rig.multipliers) == 1 and not rig.costs[-1]['valid'][0]
     rig.run_episode(12)
     rig.spin_until(lambda: len(rig.multipliers) == 2)
+
+
+def test_an_episode_that_was_cut_short_above_the_limit_raises_the_multiplier(
+        start: Callable[..., Rig]) -> None:
+    """A hard stop ends just those episodes: lambda would hear of the cheap ones alone."""
+    rig = start()
+    rig.run_episode(12, flag=Flag.ABORTED)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    assert not rig.costs[-1]['valid'][0]
+    assert rig.multipliers[-1]['multiplier'][0] > 0.0
+    assert rig.multipliers[-1]['cost'][0] == 12.0
 
 
 def test_an_episode_joined_in_the_middle_leaves_the_multiplier_alone(start: Callable[..., Rig]

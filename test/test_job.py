@@ -52,6 +52,7 @@ from spaars_ros.ros.run_observer import RunObserver
 from spaars_ros.run_folder import RunError
 from spaars_ros.run_folder import RunFolder
 from spaars_ros.run_folder import RunOptions
+from spaars_ros.sources import code_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -289,6 +290,21 @@ def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
     made_run(tmp_path, seed=5)
     with pytest.raises(RunError, match=message):
         job.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
+
+
+def test_a_bundle_pretrained_by_other_code_is_not_taken(tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(RunOptions(out=str(tmp_path)))
+    before = folder.cached_bundle()
+    assert folder.cached_bundle() == before
+    monkeypatch.setattr('spaars_ros.run_folder.source_digest', lambda: 'other code')
+    assert folder.cached_bundle() != before
+
+
+def test_comments_and_docstrings_make_no_other_code() -> None:
+    code = 'def f(x):\n    """Double."""\n    return 2 * x  # twice\n'
+    assert code_of(code) == code_of('def f(x):\n    return 2 * x\n')
+    assert code_of(code) != code_of('def f(x):\n    return 3 * x\n')
 
 
 @pytest.mark.parametrize(('hang', 'code'), [

@@ -24,6 +24,8 @@ import pytest
 from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Flag
 from spaars_ros.safety.costs import EpisodeCosts
+from spaars_ros.safety.costs import limit_units
+from spaars_ros.safety.costs import measured_costs
 from spaars_ros.safety.lagrangian import AdaptivePID
 from spaars_ros.safety.lagrangian import PIDGains
 from spaars_ros.safety.published_pid import ReleasedGains
@@ -226,6 +228,23 @@ def steps(costs: EpisodeCosts, spent: list[float], versions: list[int], interven
                         flag=Flag.TRUNCATED if last else Flag.RUNNING,
                         observation=np.array([cost]), effort=np.zeros(1),
                         intervention=intervention), version, intervention
+
+
+def test_an_episode_measured_at_once_is_what_its_records_measure() -> None:
+    """`spaars train` has arrays, the cost monitor records: a limit means the same in both."""
+    kinds = [Constraint(name=kind, kind=kind, terms=['torque'], limit=1.0)
+             for kind in ('episode', 'discounted', 'step')]
+    task = OneCost()
+    task.constraint_names = ['a', 'b', 'c']
+    task.costs = lambda observation, effort: np.repeat(observation, 3)
+    costs = EpisodeCosts(task, kinds, gamma=0.9)
+    spent = [9.0, 1.0, 0.0, 2.0, 3.0]  # the first record is of no transition
+    *_, (last, _, _) = steps(costs, spent, [0] * 5, [0] * 5)
+    per_step = np.repeat(np.asarray(spent[1:])[:, None], 3, 1)
+    np.testing.assert_allclose(measured_costs(kinds, per_step, 0.9), last.measured)
+    np.testing.assert_allclose(last.measured, [6.0, 1.0 + 0.81 * 2.0 + 0.729 * 3.0, 1.5])
+    assert limit_units(kinds, 100) == [1.0, 1.0, 0.01]
+    np.testing.assert_allclose(last.at_least, [*last.measured[:2], 0.0])
 
 
 def test_a_gap_hides_the_intervention_before_it() -> None:

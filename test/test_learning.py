@@ -18,11 +18,13 @@ import numpy as np
 import pytest
 import torch
 
+from spaars_ros.checkpoint_files import steps_of
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.checkpoint_store import CheckpointStore
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.learning.finetuner import untrained_bundle
 from spaars_ros.learning.pretrain import pretrain
@@ -486,3 +488,41 @@ def test_the_filters_interventions_reach_the_learners_costs(task, training, data
     assert np.flatnonzero(tuner._online.arrays()['cost'][:, 0]).tolist() == [3]
     assert np.flatnonzero(episodes[0].costs[:, 0]).tolist() == [3]
     assert episodes_from_steps(tuner.schema, rows, of_limited)[0]['cost'] == 1.0
+
+
+# A learner that lags behind its arm
+
+
+def test_what_was_not_learned_from_neither_hands_over_nor_opens_the_trust_ball(
+        task, dataset, robot, pretrained):
+    """The arm does not wait for a slow learner; steps alone would have let raw actions act."""
+    training = load_training('spaars', **SMALL)
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    rollouts = rollouts_of(pretrained, robot, task)
+    for _ in range(10):  # 400 steps, where 120 hand over at the latest
+        for row in rollouts.episode():
+            tuner.add(row)
+    assert tuner.steps == 400 and tuner.learned_steps == training.warmup_steps
+    assert tuner.phase <= 1 and not tuner.agent.gated
+    assert tuner.agent.trust == training.trust_start
+    while tuner.updates_owed:
+        tuner.update()
+    for row in rollouts.episode():
+        tuner.add(row)
+    assert tuner.phase == 2
+
+
+# Checkpoints
+
+
+def test_the_checkpoint_after_a_million_steps_is_the_newest(task, training, dataset, robot,
+                                                           pretrained, tmp_path):
+    store = CheckpointStore(tmp_path, every=1)
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    for steps in (995_000, 997_500, 999_999, 1_000_000, 1_002_500):
+        tuner.steps = steps
+        assert store.save(tuner)
+    assert [steps_of(path) for path in store.paths()] == [999_999, 1_000_000, 1_002_500]
+    assert CheckpointStore(tmp_path, every=1).newest() is not None
+    (tmp_path / 'step_copy.spaars').touch()  # not one of ours
+    assert store.paths()[-1] == store.last

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 import torch
 
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.learning.algorithms import make_algorithm
@@ -32,6 +34,7 @@ from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.learning.training_data import REACH
 from spaars_ros.learning.trials import Trials
+from spaars_ros.sim.env import ArmEnv
 from spaars_ros.training_file import load_training
 
 SMALL = {
@@ -208,6 +211,44 @@ def test_thresholds_and_run_have_one_limit(tmp_path):
         Trainer('Point', data, training=training(), **sizes)
 
 
+@pytest.mark.parametrize(('algorithm', 'aligned'), [('spaars', 3), ('spaars-supe', 3),
+                                                    ('spar', 0), ('iql', 0)])
+def test_hindsight_goals_offline_are_for_the_alignment_alone(tmp_path, algorithm, aligned):
+    """As in the learner node: what is cloned or judged offline keeps the goals it was done for."""
+    training = load_training('spaars', **{
+        **SMALL, 'algorithm': algorithm, 'cvae_steps': 4, 'iql_steps': 4, 'align_steps': 3,
+        'skill_steps': 4, 'skill_iql_steps': 20, 'spar_base_steps': 2, 'relabel': 0.5})
+    trainer = Trainer(REACH, find_data(REACH, '', training), training=training, seed=0,
+                      out=tmp_path, steps=0, evaluation_episodes=1)
+    shares = []
+    sample = trainer._offline.sample
+
+    def noting(batch, rng, relabel=0.0):
+        shares.append(relabel)
+        return sample(batch, rng, relabel)
+    trainer._offline.sample = noting
+    trainer._train_offline(lambda line: None)
+    assert shares == [0.0] * (trainer.algorithm.offline_steps - aligned) + [0.5] * aligned
+    trainer.close()
+
+
+def test_a_limit_a_step_is_about_the_mean_cost_a_step(tmp_path):
+    robot = load_robot('panda')
+    limited = robot.model_copy(update={'constraints': [robot.constraints[0].model_copy(
+        update={'kind': 'step', 'limit': 0.05})]})
+    settings = load_task('reach').model_copy(update={'horizon': 50})
+    training = load_training('spaars', algorithm='sac', **{**SMALL, 'warmup_steps': 1000})
+    trainer = Trainer(REACH, None, training=training, seed=0, out=tmp_path, steps=50,
+                      make_env=lambda: ArmEnv(limited, settings), evaluation_episodes=1)
+    ((controller,),) = (trainer.controllers,)
+    seen = []
+    controller.update = seen.append
+    trainer._run_episode()
+    total = json.loads((tmp_path / 'episodes.jsonl').read_text())['cost']
+    assert seen == [pytest.approx(total / 50)] and controller.unit == 0.05
+    trainer.close()
+
+
 def test_the_robot_file_has_the_limit_of_an_arm(tmp_path):
     training = load_training('spaars', algorithm='sac')
     with pytest.raises(ValueError, match='cost limit 3: the robot file has 5'):
@@ -301,6 +342,20 @@ def test_a_gate_that_was_shut_opens_again():
     replay.add_episode(np.zeros((3, 2)), np.zeros((2, 2)), False, rewards=np.zeros(2))
     curriculum.end_episode(np.zeros((2, 2), np.float32), np.full(2, Mode.LATENT), 2000, replay)
     assert curriculum.agent.gate_open
+
+
+def test_the_watch_finds_latent_actions_where_raw_ones_have_taken_over():
+    """The gate that is open everywhere is the one to watch."""
+    curriculum = watched([0.0])
+    replay = Replay(6000, None, Normaliser(np.zeros(2), np.ones(2)), action=2, constraints=0,
+                    gamma=0.5, n_step=1, observation=2)
+    modes = np.repeat([Mode.LATENT, Mode.RAW], [LEAST, 5000])
+    replay.add_episode(np.zeros((len(modes) + 1, 2)), np.zeros((len(modes), 2)), False,
+                       rewards=np.where(modes == Mode.RAW, -100.0, np.resize([1, -1], len(modes))),
+                       modes=modes)
+    curriculum.end_episode(np.zeros((2, 2), np.float32), np.full(2, Mode.RAW), 6000, replay)
+    assert curriculum.promised == pytest.approx(100.0)
+    assert curriculum.agent.closed
 
 
 # Control episodes

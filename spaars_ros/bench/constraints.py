@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from spaars_ros import __version__
 from spaars_ros.bench.constraint_start import offline_start
 from spaars_ros.bench.constraint_tasks import ConstraintTask
 from spaars_ros.bench.constraint_tasks import find_task
 from spaars_ros.bench.constraint_tasks import offline_data
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.sources import source_digest
 
 Row = dict[str, Any]
 
@@ -106,7 +106,7 @@ def _line(row: Row) -> str:
 
 def _digest(task: ConstraintTask, *parts: Any) -> str:
     """Return a name of all settings, so that a row of others is not taken."""
-    content = json.dumps([__version__, task.name, task.limit, task.training('marvel')
+    content = json.dumps([source_digest(), task.name, task.limit, task.training('marvel')
                           .model_dump(exclude={'start'}), parts], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from spaars_ros import __version__
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.sources import source_digest
 from spaars_ros.training_file import load_training
 
 WINDOW = 40
@@ -84,9 +84,9 @@ def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _digest(*settings: Any) -> str:
-    """Return a name for files and version, so that a row of other settings is not taken."""
+    """Return a name for files and code, so that a row of other settings is not taken."""
     evaluation_episodes, robot, task, training = settings
-    parts = [__version__, str(evaluation_episodes),
+    parts = [source_digest(), str(evaluation_episodes),
              load_robot(robot).model_dump_json(exclude={'source'}),
              load_task(task).model_dump_json(), load_training(training).model_dump_json()]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
@@ -108,6 +108,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.resources import resolve
     from spaars_ros.safety.costs import intervention_costs
+    from spaars_ros.safety.costs import limit_units
+    from spaars_ros.safety.costs import measured_costs
     from spaars_ros.safety.lagrangian import AdaptivePID
     from spaars_ros.sim.evaluate import evaluate
     from spaars_ros.sim.evaluate import Rollouts
@@ -134,16 +136,18 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,
                       demonstrations=dataset, seed=seed)
     rollouts = Rollouts(runtime(bundle), robot, task, seed=seed, explore=True)
-    controllers = [AdaptivePID(limit) for limit in task.constraint_limits]
+    controllers = [AdaptivePID(limit, unit=unit) for limit, unit in zip(
+        task.constraint_limits, limit_units(robot.constraints, task.horizon))]
     scores: list[dict[str, Any]] = []
     for _ in range(episodes):
         rows = rollouts.episode()
         observations = tuner.schema.get(rows, 'observation')
         costs = (task.costs(observations[1:], tuner.schema.get(rows, 'effort')[1:])
                  + intervention_costs(robot.constraints,
-                                      tuner.schema.get(rows, 'intervention')[:-1])).sum(0)
+                                      tuner.schema.get(rows, 'intervention')[:-1]))
+        measured = measured_costs(robot.constraints, costs, training.gamma)
         tuner.multipliers = np.asarray([controller.update(float(cost))
-                                        for controller, cost in zip(controllers, costs)])
+                                        for controller, cost in zip(controllers, measured)])
         scores += episodes_from_steps(tuner.schema, rows, task)
         scores[-1]['multiplier'] = float(tuner.multipliers[0])
         for row in rows:

@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from spaars_ros import __version__
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.sources import source_digest
 from spaars_ros.training_file import load_training
 
 REACH, STAGED = 'reach', 'staged'
@@ -68,9 +68,9 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Return a name for its files: of other settings, data or version it is another."""
+        """Return a name for its files: of other settings, data or code it is another."""
         training = load_training(self.training, **dict(self.overrides))
-        parts = [__version__, training.model_dump_json(), str(self.steps),
+        parts = [source_digest(), training.model_dump_json(), str(self.steps),
                  str(self.evaluate_every), str(self.evaluation_episodes)]
         if self.task == REACH:
             parts += [load_robot().model_dump_json(exclude={'source'}),

@@ -78,6 +78,14 @@ class EpisodeLearner(Protocol):
 
 
 @runtime_checkable
+class AligningLearner(Protocol):
+    """What an algorithm has besides, whose offline phase ends with value pre-alignment."""
+
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of the alignment, with hindsight goals."""
+
+
+@runtime_checkable
 class AlignedLearner(Protocol):
     """What an algorithm has besides, whose values follow its policy before it learns online."""
 

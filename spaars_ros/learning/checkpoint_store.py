@@ -17,6 +17,8 @@
 from pathlib import Path
 import time
 
+from spaars_ros.checkpoint_files import checkpoints_in
+from spaars_ros.checkpoint_files import steps_of
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
@@ -50,13 +52,13 @@ class CheckpointStore:
                 bundle = load_bundle(path)
             except BundleError:
                 continue  # the one before it is whole: saving is atomic
-            self._saved_at, self.last = int(path.stem.removeprefix('step_')), path
+            self._saved_at, self.last = steps_of(path), path
             return bundle
         return None
 
     def paths(self) -> list[Path]:
         """Return the checkpoint files, oldest first."""
-        return sorted(self.directory.glob('step_*.spaars'))
+        return checkpoints_in(self.directory)
 
     def due(self, steps: int) -> bool:
         """Return whether the next checkpoint is due."""

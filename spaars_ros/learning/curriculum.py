@@ -160,6 +160,9 @@ class Curriculum:
         sizes, means = [], []
         for mode in (Mode.RAW, Mode.LATENT):
             places = replay.latest(mode, WATCHED, WITHIN)
+            if len(places) < LEAST and mode == Mode.LATENT:
+                # Raw actions have taken over; there were others before the hand-over.
+                places = replay.latest(mode, WATCHED, replay.size)
             if len(places) < LEAST:
                 self.agent.closed = False
                 return

@@ -154,15 +154,15 @@ class FineTuner:
             observations, actions, costs, skills, get(rows, 'skill_step')[:-1], modes, terminated))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
-        self.algorithm.end_episode(self.normaliser(observations[1:]), modes, self.steps,
-                                   self._online)
+        self.algorithm.end_episode(self.normaliser(observations[1:]), modes,
+                                   min(self.steps, self.learned_steps + len(modes)), self._online)
 
     # Updates
 
     @property
     def phase(self) -> int:
         """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
-        return self.algorithm.phase(self.steps)
+        return self.algorithm.phase(min(self.steps, self.learned_steps))
 
     @property
     def multipliers(self) -> Array:
@@ -172,6 +172,17 @@ class FineTuner:
     @multipliers.setter
     def multipliers(self, values: Array) -> None:
         self.algorithm.multipliers = values
+
+    @property
+    def learned_steps(self) -> int:
+        """
+        Return the environment steps that updates were done for.
+
+        Phases count these and the newest episode: a learner that lags behind the arm must not
+        hand over, nor let the trust ball grow, on what it has not learned from.
+        """
+        t = self.training
+        return self.steps if not t.utd else t.warmup_steps + int(self.updates / t.utd)
 
     @property
     def updates_owed(self) -> int:

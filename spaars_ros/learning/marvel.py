@@ -73,12 +73,15 @@ class Marvel(SACLagrangian):
         if not self.training_file.start:
             self.cpq.set_action_variance(actions)
 
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of value pre-alignment."""
+        return bool(self.training_file.start) or step >= self.cpq.offline_steps
+
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of CPQ, or of the alignment when those are done."""
-        before = 0 if self.training_file.start else self.cpq.offline_steps
-        if step < before:
+        if not self.aligns(step):
             losses = self.cpq.update_offline(batch, step)
-            if step == before - 1:
+            if step == self.cpq.offline_steps - 1:
                 self.warm_start(self.cpq.arrays())
             return losses
         return {'critic': self.align(batch)}

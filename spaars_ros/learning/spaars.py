@@ -79,6 +79,10 @@ class Spaars:
             return 'cvae'
         return 'iql' if step < t.cvae_steps + t.iql_steps else 'align'
 
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of value pre-alignment."""
+        return self.stage(step) == 'align'
+
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of the stage that `step` is in."""
         t, agent = self.training, self.agent

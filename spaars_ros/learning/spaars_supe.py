@@ -86,6 +86,10 @@ class SpaarsSupe(Supe):
         t = self.training
         return {'opal': t.skill_steps, 'iql': t.skill_iql_steps, 'align': t.align_steps}
 
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of value pre-alignment."""
+        return step >= self.training.skill_steps + self.training.skill_iql_steps
+
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of the stage that `step` is in."""
         t, agent = self.training, self.agent
@@ -93,7 +97,7 @@ class SpaarsSupe(Supe):
             return super().update_offline(batch, step)
         if step == t.skill_steps:
             self._freeze_skills()
-        if step >= t.skill_steps + t.skill_iql_steps:
+        if self.aligns(step):
             return {'critic': agent.update_critic(batch)}
         losses, _ = agent.update_values(batch)
         losses['raw_policy'] = agent.update_clone(batch)

@@ -23,11 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
+from spaars_ros.config import Constraint
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.algorithm import AlignedLearner
+from spaars_ros.learning.algorithm import AligningLearner
 from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithm import OfflineLearner
@@ -43,6 +45,8 @@ from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.rollout import random_observations
 from spaars_ros.learning.rollout import Rollout
 from spaars_ros.learning.training_folder import TrainingFolder
+from spaars_ros.safety.costs import limit_units
+from spaars_ros.safety.costs import measured_costs
 from spaars_ros.safety.lagrangian import AdaptivePID
 from spaars_ros.sim.kitchen import evaluation_id
 from spaars_ros.training_file import Training
@@ -100,7 +104,13 @@ class Trainer:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
-        self.controllers = [AdaptivePID(limit, gains) for limit in limits]
+        self._constraints: list[Constraint] = []
+        units = [1.0] * len(limits)
+        if self.task is not None:
+            self._constraints = self.task.robot.constraints
+            units = limit_units(self._constraints, self.task.horizon)
+        self.controllers = [AdaptivePID(limit, gains, unit=unit)
+                            for limit, unit in zip(limits, units)]
         self.cost_limit = limits[0] if len(limits) else None
         self.rng = np.random.default_rng([seed, 7])
         self.offline_done = self.steps = self.updates = self.episode = 0
@@ -156,14 +166,12 @@ class Trainer:
 
     def _train_offline(self, say: Callable[[str], None]) -> None:
         total, began = self.algorithm.offline_steps, time.monotonic()
-        # A run from another's offline phase begins with the alignment.
-        aligned = 0 if self.training.start else \
-            self.training.cvae_steps + self.training.iql_steps
         while self.offline_done < total:
             assert self._offline is not None
             # As for the learner node: hindsight goals from value pre-alignment on.
-            relabel = self.training.relabel \
-                if self.task is not None and self.offline_done >= aligned else 0.0
+            aligns = isinstance(self.algorithm, AligningLearner) \
+                and self.algorithm.aligns(self.offline_done)
+            relabel = self.training.relabel if self.task is not None and aligns else 0.0
             batch = self._offline.sample(self.training.batch, self.rng, relabel)
             losses = self.algorithm.update_offline(batch, self.offline_done)
             self.offline_done += 1
@@ -199,7 +207,9 @@ class Trainer:
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
-        for controller, cost in zip(self.controllers, total):
+        measured = measured_costs(self._constraints, np.asarray(episode.costs),
+                                  self.training.gamma) if self._constraints else total
+        for controller, cost in zip(self.controllers, measured):
             controller.update(float(cost))
         if self.controllers:
             self.algorithm.set_multipliers(np.asarray([c.value for c in self.controllers]))

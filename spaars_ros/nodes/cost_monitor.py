@@ -37,6 +37,7 @@ from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.patient_trigger import PatientTrigger
 from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.costs import EpisodeCosts
+from spaars_ros.safety.costs import limit_units
 from spaars_ros.safety.costs import StepCost
 from spaars_ros.safety.multipliers import COLUMNS
 from spaars_ros.safety.multipliers import Multipliers
@@ -148,10 +149,8 @@ class CostMonitor(ManagedNode):
         self._judge.intervention_share = p['rollback_interventions']
 
     def _make_multipliers(self, constraints: list[Constraint], horizon: int) -> Multipliers:
-        # One violation an episode, in the unit of the constraint's limit.
-        units = [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]
-        return Multipliers(self._names, [self._values[name] for name in self._limits], units,
-                           gains_of(self._values))
+        return Multipliers(self._names, [self._values[name] for name in self._limits],
+                           limit_units(constraints, horizon), gains_of(self._values))
 
     def _on_step(self, msg: Float64MultiArray) -> None:
         if not self.is_active or self._multipliers is None:
@@ -174,13 +173,17 @@ class CostMonitor(ManagedNode):
             cost=cost.step, episode_cost=cost.total, discounted_cost=cost.discounted))
         self._stop_above(cost)
         self._roll_back(cost, row)
-        if cost.ended and not cost.valid:
-            self._skipped += 1
-        elif cost.ended:
+        if not cost.ended:
+            return
+        if cost.valid:
             self._multipliers.update(cost.measured)
+        # The worst episodes are cut short: left out, the limit would hold for the others alone.
+        if cost.valid or self._multipliers.update_above(cost.at_least):
             self._finished, self._measured = cost.episode, cost.measured
             self._publish_multipliers()
             self._save()
+        else:
+            self._skipped += 1
 
     def _decode(self, msg: Float64MultiArray) -> dict[str, Any]:
         """Read a step message; its labels say where the fields are, so no bundle is needed."""

@@ -26,6 +26,9 @@ from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 
+KINDS = ('episode', 'discounted', 'step')
+"""What a constraint's limit is about."""
+
 
 class CostTask(Protocol):
     """What the accounting needs of a task."""
@@ -55,6 +58,9 @@ class StepCost:
     ended: bool
     valid: bool
     """The episode is whole and ended by itself: what it measured may drive a multiplier."""
+    at_least: Array
+    """What the whole of an episode that was cut short would at least have measured: its sums so
+    far; 0 of a mean cost a step, and of everything where a record is missing."""
     gap: bool
     """This record did not follow the one before."""
 
@@ -77,7 +83,7 @@ class EpisodeCosts:
         self._gamma = gamma
         count = len(task.constraint_names)
         kinds = [c.kind for c in constraints] or ['episode'] * count
-        self._kinds = np.asarray([('episode', 'discounted', 'step').index(k) for k in kinds], int)
+        self._kinds = np.asarray([KINDS.index(kind) for kind in kinds], int)
         self._intervention = np.asarray(
             [float('intervention' in c.terms) for c in constraints] or np.zeros(count))
         self.restart()
@@ -131,8 +137,28 @@ class EpisodeCosts:
                                            self._total / max(index, 1)])
         ended = flag != Flag.RUNNING
         valid = ended and self._whole and flag != Flag.ABORTED
+        sums = self._kinds != KINDS.index('step')
+        at_least = np.where(sums & self._whole, measured, 0.0)
         return StepCost(sequence, episode, index, cost, self._total, self._discounted, measured,
-                        ended, valid, gap)
+                        ended, valid, at_least, gap)
+
+
+def measured_costs(constraints: Sequence[Constraint], costs: Array, gamma: float) -> Array:
+    """
+    Return what each constraint's limit is about, (C,), of a whole episode's costs.
+
+    :param costs: (T, C) of its transitions
+    :param gamma: discount a tick, 0 to 1
+    """
+    total = costs.sum(0)
+    discounted = gamma ** np.arange(len(costs)) @ costs
+    return np.choose([KINDS.index(c.kind) for c in constraints],
+                     [total, discounted, total / len(costs)])
+
+
+def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:
+    """Return one violation an episode in the unit of each limit (C), for `AdaptivePID`."""
+    return [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]
 
 
 def intervention_costs(constraints: Sequence[Constraint],

@@ -55,6 +55,18 @@ class Multipliers:
         for controller, cost in zip(self.controllers, costs):
             controller.update(float(cost))
 
+    def update_above(self, costs: Array) -> bool:
+        """
+        Take those of (C,) that are above their limits; returns whether there were any.
+
+        Of an episode that was cut short: the rest of it can only have made them larger.
+        """
+        above = [(controller, float(cost)) for controller, cost in zip(self.controllers, costs)
+                 if cost > controller.limit]
+        for controller, cost in above:
+            controller.update(cost)
+        return bool(above)
+
     def set_limits(self, limits: Sequence[float]) -> None:
         """Take other limits (C,); lambda goes on from where it is."""
         for controller, limit in zip(self.controllers, limits):
