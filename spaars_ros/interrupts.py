@@ -73,13 +73,25 @@ def ended_in_time() -> None:
     faulthandler.cancel_dump_traceback_later()
 
 
+def ending_signals() -> list[signal.Signals]:
+    """
+    Return the signals that ask for an orderly end: also of a terminal that is closed.
+
+    Unhandled they end a process at once, and its last command stays on the wire. One that is
+    ignored from the start (nohup) stays so.
+    """
+    return [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+            if number in (signal.SIGINT, signal.SIGTERM)
+            or signal.getsignal(number) != signal.SIG_IGN]
+
+
 class Interrupted(KeyboardInterrupt):
     """The operator asked for the end."""
 
 
 class Interrupts:
     """
-    Handles SIGINT and SIGTERM while its `with` block runs.
+    Handles SIGINT, SIGTERM, SIGHUP and SIGQUIT while its `with` block runs.
 
     At once, by raising Interrupted; inside `deferred` only where `check` is called.
     """
@@ -92,7 +104,7 @@ class Interrupts:
 
     def __enter__(self) -> 'Interrupts':
         """Install the handlers."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in ending_signals():
             self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -78,6 +78,11 @@ class RunOptions:
     joint_states: str = ''
     """Topics of the robot where they are not joint_states and command."""
     command: str = ''
+    command_interface: str = ''
+    """What the robot's controller takes; '' for the robot file's."""
+    params_file: str = ''
+    """ROS 2 parameter file, absolute: limits, keys and stops that a resumed run must not lose."""
+    namespace: str = ''
     signing_key: str = ''
     """Ed25519 key files: the learner signs with one, the policy server verifies with the other."""
     public_key: str = ''

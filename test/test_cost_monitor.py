@@ -280,6 +280,17 @@ def test_hard_limit_stops_the_robot_once_an_episode(start: Callable[..., Rig]) -
     rig.spin_until(lambda: rig.stops == 2)
 
 
+def test_another_run_is_stopped_at_the_episodes_that_the_first_was(start: Callable[..., Rig]
+                                                                   ) -> None:
+    rig = start(stop_cost=3.0)
+    for run in (1, 2):
+        rig.sequence = 0
+        for index in range(8):
+            rig.step(index, stamp=100.0 * run + index, cost=True)
+        rig.spin_until(lambda wanted=run: rig.stops == wanted)  # type: ignore[misc]
+        rig.spin_until(lambda: 0 in rig.monitor._stop.done)
+
+
 def test_a_stop_that_the_server_refused_is_asked_for_again(start: Callable[..., Rig]) -> None:
     rig = start(stop_cost=3.0)
     rig.refuse = 1

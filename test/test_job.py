@@ -33,6 +33,7 @@ from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
+from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.nodes.learner import LearnerNode
 from spaars_ros.nodes.learner import PROGRESS
@@ -258,7 +259,8 @@ def test_the_robots_topics_reach_the_nodes_that_are_at_them(
 
 DEFAULTS = {'sim': 'true', 'robot': 'panda', 'task': 'reach', 'training': 'spaars', 'seed': '0',
             'episodes': '', 'real_time_factor': '0.0', 'bundle': '', 'demonstrations': '',
-            'joint_states': '', 'command': ''}
+            'joint_states': '', 'command': '', 'command_interface': '', 'params_file': '',
+            'namespace': ''}
 
 
 def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> None:
@@ -290,6 +292,53 @@ def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
     made_run(tmp_path, seed=5)
     with pytest.raises(RunError, match=message):
         job.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
+
+
+def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tmp_path: Path
+                                                                              ) -> None:
+    """Velocities for a position controller, or no stop_cost and no key, would move an arm."""
+    made_run(tmp_path, command_interface='forward_position', params_file='/x/safe.yaml',
+             namespace='left')
+    folder = job.launched_again({**DEFAULTS, 'out': str(tmp_path)}, DEFAULTS)
+    settings = job.continued(RunSettings(), folder)
+    assert (settings.command_interface, settings.params_file, settings.namespace) == (
+        'forward_position', '/x/safe.yaml', 'left')
+    server = {node.name: node for node in describe(settings)}['policy_server']
+    assert server.parameters['command_interface'] == 'forward_position'
+    other = job.continued(RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
+    assert (other.params_file, other.namespace) == ('/x/other.yaml', 'right')
+    with pytest.raises(RunError, match='takes command_interface from the run'):
+        job.launched_again({**DEFAULTS, 'out': str(tmp_path),
+                            'command_interface': 'forward_velocity'}, DEFAULTS)
+
+
+def test_a_graph_without_a_learner_takes_no_bundles() -> None:
+    def accepts(learner: bool) -> bool:
+        graph = {node.name: node for node in describe(RunSettings(), learner=learner)}
+        return bool(graph['policy_server'].parameters['accept_bundles'])
+    assert accepts(True) and not accepts(False)
+
+
+@pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM])
+def test_a_node_whose_terminal_is_closed_ends_in_order(number: int) -> None:
+    """Unhandled, the last command would stay on the wire."""
+    code = ('import signal\nfrom spaars_ros.interrupts import ending_signals\n'
+            'for number in ending_signals():\n'
+            '    signal.signal(number, lambda *_: exit(7))\n'
+            "print('ready', flush=True)\nsignal.pause()\n")
+    with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b'ready\n'
+        process.send_signal(number)
+        assert process.wait(20.0) == 7
+
+
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert signal.SIGHUP not in ending_signals()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.SIGHUP in ending_signals()
 
 
 def test_a_bundle_pretrained_by_other_code_is_not_taken(tmp_path: Path,

@@ -195,11 +195,11 @@ def test_a_stop_is_latched_with_its_first_cause_until_reset() -> None:
 def test_watchdog_names_a_stale_observation_with_age_and_threshold() -> None:
     watchdog = Watchdog(0.2)
     assert watchdog.take(10**9) is Order.NEW
-    assert watchdog.check(10**9 + 190_000_000) is None
-    stop = watchdog.check(10**9 + 210_000_000)
+    assert watchdog.check(10**9 + 190_000_000, 0.0) is None
+    stop = watchdog.check(10**9 + 210_000_000, 0.0)
     assert stop is not None and (stop.code, stop.threshold) == ('STALE', 0.2)
     assert stop.value == pytest.approx(0.21)
-    assert watchdog.check(10**9 - 1_100_000_000).code == 'CLOCK_AHEAD'  # type: ignore
+    assert watchdog.check(10**9 - 1_100_000_000, 0.0).code == 'CLOCK_AHEAD'  # type: ignore
 
 
 def test_watchdog_tells_late_messages_from_a_clock_that_jumped_back() -> None:
@@ -233,6 +233,26 @@ def test_retrace_returns_to_the_first_position_along_the_path() -> None:
     assert retrace.command(state(position)) is None
     assert np.abs(position - home).max() < 0.01
     assert off < 0.05, 'the arm cut a corner'
+
+
+def test_a_way_back_that_was_broken_off_goes_on_from_there() -> None:
+    """From the episode's end again it would cut across what no arm has passed."""
+    home = np.array(ROBOT.home)
+    path = [home + step * np.eye(7)[0] for step in np.arange(0.0, 0.61, 0.1)]
+    path += [path[-1] + step * np.eye(7)[1] for step in np.arange(0.1, 0.61, 0.1)]
+    first = Retrace(ROBOT, path)
+    at = path[3]
+    for position in reversed(path[4:]):
+        first.command(RobotState(0, position, np.zeros(7), np.zeros(7)))
+    assert len(first.remaining) == 4
+    again = Retrace(ROBOT, first.remaining, start=at)
+    command = again.command(RobotState(0, at, np.zeros(7), np.zeros(7)))
+    assert command is not None and command[0] < 0.0 and not command[1:].any()
+    # Moved by hand: it joins the path where it is nearest.
+    moved = path[2] + 0.15 * np.eye(7)[3]
+    joined = Retrace(ROBOT, path, start=moved)
+    command = joined.command(RobotState(0, moved, np.zeros(7), np.zeros(7)))
+    assert command is not None and command[3] < 0.0 and abs(command[0]) < 1e-9
 
 
 def test_retrace_that_does_not_arrive_is_a_stop() -> None:

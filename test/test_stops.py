@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 import re
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,17 +34,25 @@ from std_msgs.msg import Float64MultiArray
 from spaars_ros.config import load_robot
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
+from spaars_ros.policy.control import Tick
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.responder import Responder
+from spaars_ros.ros.server_parameters import PARAMETERS
 from spaars_ros.safety.cost_watch import CostWatch
+from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.motion import MotionWatch
 from spaars_ros.safety.motion import SETTLED
 from spaars_ros.safety.recent import Recent
+from spaars_ros.safety.stop import Stop
+from spaars_ros.safety.stop import StopLatch
+from spaars_ros.safety.supervisor import Supervisor
 from spaars_ros.safety.timing import TimingWatch
 from spaars_ros.safety.watchdog import Order
 from spaars_ros.safety.watchdog import Watchdog
+from spaars_ros.safety.watches import Watches
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -140,6 +149,91 @@ def test_disorder_is_a_cause_when_repeated_and_not_before() -> None:
     assert watchdog.cause() is None and watchdog.out_of_order == 3
 
 
+class Wire:
+    """A responder with its real filter, supervisor and watches; what it sends moves the arm."""
+
+    def __init__(self, *, timed: bool = True, skew: float = 0.0, speed: float = 0.5) -> None:
+        self.robot = ROBOT.model_copy(update={'keep_out': []})
+        self.filter = SafetyFilter(self.robot)
+        self.wanted = speed * np.eye(7)[0]
+        self.sent: list[Any] = []
+        # Ahead of the real one, so that what a call takes does not count.
+        self.skew, self.now, self.steady = skew, 1000 * NANO, time.monotonic() + 1e4
+        self.position, self.velocity = np.array(ROBOT.home), np.zeros(7)
+        self.latch = StopLatch()
+        self.supervisor = Supervisor(self.robot, self, self.latch, episodes=0,  # type: ignore
+                                     service=False)
+        watches = Watches(self.robot, {name: param.default for name, param
+                                       in PARAMETERS.params.items()}, wall=True)
+        nothing = SimpleNamespace(
+            add=lambda *_: None, cause=lambda: None, announce=lambda _: None, start=lambda: None,
+            before_tick=lambda: None, after_tick=lambda: None,
+            send=lambda command, position, stamp: self.sent.append(np.array(command)),
+            loop_statistics=SimpleNamespace(add=lambda *_: None))
+        self.responder = Responder(
+            robot=self.robot, loop=self, supervisor=self.supervisor,  # type: ignore[arg-type]
+            watches=watches, writer=nothing, log=nothing, reporter=nothing,  # type: ignore
+            succession=nothing, reset=None, timed=timed, now=lambda: self.now)  # type: ignore
+
+    episode, sequence, lost_ticks, latency = -1, 0, 0, 0.0
+
+    def begin(self, state: RobotState) -> None:
+        self.filter.reset(state)
+
+    def tick(self, state: RobotState) -> Tick:
+        done = self.filter.apply(self.wanted, state)
+        return Tick(done.command, done.stop is not None, done.stop, lambda: np.zeros(3))
+
+    def abort(self, state: RobotState) -> Any:
+        return np.zeros(3)
+
+    def period(self, heard: bool = True) -> None:
+        """Let the arm obey for a period, its state be heard or not, and the timer fire."""
+        self.position = self.position + self.velocity * self.robot.period
+        self.now += PERIOD_NS
+        self.steady += self.robot.period
+        if heard:
+            self.responder.on_state(RobotState(
+                self.now + round(self.skew * NANO), self.position.copy(), self.velocity.copy(),
+                np.zeros(7)), self.steady)
+        self.responder.on_period(self.steady, self.now)
+        if self.sent:
+            self.velocity = self.sent[-1].copy()
+
+
+@pytest.mark.parametrize('skew', [0.0, 0.5, 0.95])
+def test_an_arm_that_is_no_longer_heard_stays_within_its_limits_whatever_its_clock_says(
+        skew: float) -> None:
+    wire = Wire(skew=skew)
+    limit = ROBOT.limits.position[0][1]
+    wire.position[0] = limit - 0.5
+    for _ in range(100):
+        wire.period(heard=wire.position[0] < limit - 0.05)
+    assert wire.latch.stop is not None and wire.latch.stop.code == 'STALE'
+    assert not wire.velocity.any() and wire.position[0] <= limit
+
+
+def test_a_reset_with_a_timer_begins_from_rest_and_not_from_the_stop() -> None:
+    """It would go on for a moment at the speed that the arm was stopped at."""
+    wire = Wire(speed=0.9)
+    for _ in range(30):
+        wire.period()
+    assert wire.velocity[0] > 0.8
+    wire.responder.trip(Stop('ESTOP', 1.0, 0.0))
+    for _ in range(40):
+        wire.period()
+    assert not wire.velocity.any() and wire.latch.stop is not None
+    wire.position = wire.position + 0.1 * np.eye(7)[2]  # by hand, while it stands
+    wire.period()
+    assert wire.supervisor.state is not None
+    np.testing.assert_array_equal(wire.supervisor.state.position, wire.position)
+    assert wire.responder.resume(None) is None
+    before = len(wire.sent)
+    for _ in range(12):
+        wire.period()
+    assert max(command[0] for command in wire.sent[before:]) <= 1e-9, 'back, never on'
+
+
 @pytest.mark.parametrize(('wall', 'passed', 'jumps'), [
     (True, 0.05, True), (True, 5.0, False), (False, 5.0, True)])
 def test_a_clock_that_jumped_ahead_is_told_from_an_outage(wall: bool, passed: float,
@@ -206,6 +300,33 @@ def test_velocity_that_contradicts_the_position_shows_when_it_lasts() -> None:
     assert judge(motion_watch(), still, 1.5, 1.5)[-3:] == ['VELOCITY_MISMATCH'] * 3
     assert judge(motion_watch(), still[:3], 1.5, 1.5) == [''] * 3
     assert judge(motion_watch(mismatch=0.0), still, 1.5, 1.5) == [''] * 6
+
+
+@pytest.mark.parametrize('rate', [100.0, 500.0, 1000.0])
+def test_joint_states_faster_than_the_control_rate_are_watched_the_same(rate: float) -> None:
+    """Between two of them nothing moves as much as a wrong velocity would have to show."""
+    share = rate * ROBOT.period
+    speed = 0.9 * ROBOT.limits.velocity[0]
+    count = int(2.0 * rate)
+    stamps = np.arange(count) / share
+    positions = np.arange(count) / rate * speed
+    assert set(judge(motion_watch(), positions, speed, speed, stamps)) == {''}
+    assert 'VELOCITY_MISMATCH' in judge(motion_watch(), positions, -speed, speed, stamps)
+    found = judge(motion_watch(mismatch=0.0), np.full(count, 0.3), 0.0, 0.5, stamps)
+    first = found.index('FROZEN') / share
+    assert 3.5 <= first <= 5.0, 'four periods, not messages'
+
+
+@pytest.mark.parametrize('skew', [0.0, 0.5, 0.95, -0.1])
+def test_a_robot_whose_clock_is_ahead_is_stale_as_soon_as_another(skew: float) -> None:
+    """Its joint_states would look fresh for as long as it is ahead, and the arm moves on."""
+    watchdog = Watchdog(0.2, wall=True)
+    assert watchdog.take(100 * NANO + round(skew * NANO), 50.0) is Order.NEW
+    after = [age for age in np.arange(0.0, 1.5, 0.01)
+             if watchdog.check(100 * NANO + round(age * NANO), 50.0 + age) is not None]
+    assert after[0] == pytest.approx(0.2 + min(skew, 0.0), abs=0.02)
+    ages = [watchdog.age(100 * NANO + round(age * NANO), 50.0 + age) for age in (0.0, 0.1, 0.2)]
+    assert np.diff(ages) == pytest.approx([0.1, 0.1]) and ages[0] >= 0.0
 
 
 def cost_watch(mode: str = 'stop', limit: float = 0.0) -> CostWatch:

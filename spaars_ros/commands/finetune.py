@@ -123,7 +123,8 @@ def command(
             refuse_with_resume(context)
         with Interrupts() as interrupts:
             if resume:
-                folder = RunFolder.resume(out, episodes=episodes)
+                folder = RunFolder.resume(out, episodes=episodes,
+                                          params_file=resolved(params_file) or None)
             else:
                 overrides: dict[str, Any] = overrides_of(settings or [])
                 overrides.update({name: value for name, value in
@@ -136,13 +137,12 @@ def command(
                     real_time_factor=real_time_factor, cache=cache,
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
-                    public_key=resolved(public_key)))
+                    public_key=resolved(public_key), params_file=resolved(params_file)))
             if folder.options.sim:
                 job.stay_on_this_machine()
             view = LiveView(LiveState(), plain=not show)
-            summary = job.finetune(folder, view, interrupts, resume=resume, settings_changes={
-                'params_file': str(Path(params_file).resolve()) if params_file else '',
-                'log_level': log_level})
+            summary = job.finetune(folder, view, interrupts, resume=resume,
+                                   settings_changes={'log_level': log_level})
             write_json(json, summary)
             for line in job.closing_lines(folder, summary):
                 view.say(line)

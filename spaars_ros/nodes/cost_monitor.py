@@ -84,7 +84,8 @@ class CostMonitor(ManagedNode):
         self._judge_by(p)
         self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
         if self._file is not None and self._file.exists():
-            self._multipliers.load(self._file)
+            for line in self._multipliers.load(self._file):
+                self.get_logger().warning(f'{line}: what was set while running is not kept')
         self._cost_codec = ArrayCodec({
             'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
             'episode_cost': count, 'discounted_cost': count})
@@ -96,6 +97,7 @@ class CostMonitor(ManagedNode):
         self._measured = np.zeros(count)
         self._skipped = self._malformed = self._runs = 0
         self._problem = self._rollback = ''
+        self._version = -1
         self._create()
 
     def _create(self) -> None:
@@ -203,6 +205,9 @@ class CostMonitor(ManagedNode):
         if self._watch.another(row['sequence'], row['stamp']):
             self._runs += 1
             self._costs.restart()
+            # Its episodes have the numbers of those before, and are stopped as they were.
+            self._stop.forget()
+            self._back.forget()
             self._say(f'another run began, at step {row["sequence"]}: costs are counted anew, '
                       'the multipliers stay as they are')
         return self._costs.add(
@@ -227,6 +232,9 @@ class CostMonitor(ManagedNode):
     def _roll_back(self, cost: StepCost, row: dict[str, Any]) -> None:
         """Ask the server, once a version, to go back when a version breaks a bound."""
         assert self._multipliers is not None
+        if row['bundle_version'] != self._version:
+            self._version = row['bundle_version']
+            self._back.forget(self._version)  # it acts, so it was offered again
         breach = self._judge.add(cost, self._multipliers.limits, version=row['bundle_version'],
                                  intervention=row['intervention'])
         if breach is None or breach.version in self._back.done:

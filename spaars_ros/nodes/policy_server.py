@@ -81,6 +81,10 @@ class PolicyServer(ManagedNode):
         p = self._values = self.values()
         self.take_priority(p['thread_priority'])
         self._sim_time = bool(self.get_parameter('use_sim_time').value)
+        if p['trigger'] == 'joint_states' and not self._sim_time:
+            self.get_logger().warning('trigger joint_states is for simulated time: where '
+                                      'joint_states stay away the last command stands until they '
+                                      'are stale')
         robot = self._robot = load_robot(p['robot'])
         settings = load_task(p['task'])
         task = ReachTask(robot, settings)
@@ -134,9 +138,10 @@ class PolicyServer(ManagedNode):
         for publisher in (self._writer.publisher, self._steps, self._reporter.status,
                           self._reporter.diagnostics):
             make(publisher)
-        make(self.create_subscription(UInt8MultiArray, 'learner/policy',
-                                      lambda msg: self._intake.offer(msg.data),
-                                      QOS['learner/policy']))
+        if p['accept_bundles']:
+            make(self.create_subscription(UInt8MultiArray, 'learner/policy',
+                                          lambda msg: self._intake.offer(msg.data),
+                                          QOS['learner/policy']))
         make(self.create_subscription(Float64MultiArray, 'learner/fetch', self._on_fetch,
                                       QOS['learner/fetch']))
         make(CostListener(self, self._on_cost).subscription)

@@ -146,7 +146,7 @@ def describe(settings: RunSettings, *, learner: bool = True,
         graph.append(NodeDescription('policy_server', 'policy_server', {
             **common, **interface, 'bundle': settings.initial_bundle, 'run_dir': settings.out,
             'seed': settings.seed, 'explore': settings.explore, 'episodes': settings.episodes,
-            'public_key': settings.public_key,
+            'public_key': settings.public_key, 'accept_bundles': learner,
             'trigger': 'joint_states' if settings.sim else 'timer',
             'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
     return graph

@@ -183,7 +183,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
         'Takes the nodes of a launch file through their lifecycle.'))
     parser.add_argument('job', choices=('finetune', 'hold'))
     for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
-                 'joint-states', 'command'):
+                 'joint-states', 'command', 'command-interface', 'params-file'):
         parser.add_argument(f'--{name}', default='')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--real-time-factor', type=float, default=0.0)
@@ -205,7 +205,8 @@ def main(args: Sequence[str] | None = None) -> int:
         training=given.training or 'spaars', bundle=given.bundle, seed=given.seed,
         demonstrations=given.demonstrations, episodes=given.episodes, sim=given.sim,
         real_time_factor=given.real_time_factor, joint_states=given.joint_states,
-        command=given.command)
+        command=given.command, command_interface=given.command_interface,
+        params_file=given.params_file, namespace=given.namespace)
     with Interrupts() as interrupts:
         try:
             folder = RunFolder.resume(given.out, episodes=given.episodes) if given.resume \

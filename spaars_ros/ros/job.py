@@ -52,8 +52,10 @@ STOP_TIMEOUT = 60.0
 FIRST_PORT = 7410
 PORTS_A_DOMAIN = 250
 KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
-        'signing_key', 'public_key')
-"""Settings of the nodes that a resumed run takes from its folder."""
+        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key')
+"""Settings of the nodes that a resumed run takes from its folder ..."""
+GIVEN_WINS = ('params_file', 'namespace')
+"""... unless another one is given."""
 
 
 def free_domain() -> int:
@@ -118,10 +120,12 @@ def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
     """Return settings with what the run's folder says: its options, and where it has got to."""
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
+    kept = {name: getattr(folder.options, name) for name in KEPT}
+    kept.update({name: getattr(settings, name) or kept[name] for name in GIVEN_WINS})
     return replace(
         settings, out=str(folder.path.resolve()), start_stamp=newest + 1.0,
         first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0,
-        **{name: getattr(folder.options, name) for name in KEPT})
+        **kept)
 
 
 def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> RunFolder:
@@ -138,6 +142,8 @@ def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> Ru
     for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
         text = values.get(name, '')
         kept = getattr(folder.options, name)
+        if name in GIVEN_WINS:
+            continue
         if text and text != defaults[name] and yaml.safe_load(text) != kept:
             raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
                            f'{name}:={text} out')
@@ -186,8 +192,8 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
                             else pretrained(folder, view))
     before = evaluated(folder, folder.initial_bundle, view, 'before')
     _prepare_state(folder, view, before)
-    settings = replace(continued(RunSettings(), folder), **(settings_changes or {}),
-                       namespace=namespace)
+    settings = replace(continued(RunSettings(namespace=namespace), folder),
+                       **(settings_changes or {}))
     graph = describe(settings)
     from_newest_bundle(graph, folder)
     processes = Processes(settings, graph) if launch else None
@@ -195,7 +201,8 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     starting = time.monotonic()
     with interrupts.deferred():
         reason, pushed, failure = _run(folder, view, interrupts, processes,
-                                       [node.name for node in graph], namespace, autostart)
+                                       [node.name for node in graph], settings.namespace,
+                                       autostart)
     trained = time.monotonic() - starting
     if processes and (folder.path / 'spool' / 'steps.f64').exists():
         behind = complete_recording(folder.path / 'spool', folder.recording)

@@ -80,8 +80,9 @@ def settings_from(values: dict[str, str]) -> RunSettings:
                 raise ValueError(f'launch argument {name}:={values[name]}: expected '
                                  f'{kind.__name__}') from None
     kept['out'] = str(Path(kept.get('out') or new_run_folder()).resolve())
-    if values.get('bundle'):
-        kept['bundle'] = str(Path(values['bundle']).resolve())
+    for name in ('bundle', 'params_file'):
+        if values.get(name):
+            kept[name] = str(Path(values[name]).resolve())
     kept['namespace'] = values.get('namespace', '').strip('/')
     kept['sim'] = _truth('sim', values.get('sim', 'true'))
     if values.get('use_sim_time'):
@@ -119,6 +120,8 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--namespace', settings.namespace, '--real-time-factor',
                  str(settings.real_time_factor), '--joint-states', settings.joint_states,
                  '--command', settings.command,
+                 '--command-interface', settings.command_interface,
+                 '--params-file', settings.params_file,
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if _truth('resume', values.get('resume', 'false')):

@@ -36,6 +36,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from spaars_ros.interrupts import end_in_time
 from spaars_ros.interrupts import ended_in_time
+from spaars_ros.interrupts import ending_signals
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.thread_priority import ThreadPriority
@@ -183,7 +184,7 @@ class ManagedNode(LifecycleNode):
 
 def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """
-    Run one node until SIGINT or SIGTERM and return its exit code, 0 for both.
+    Run one node until a signal asks for its end (`ending_signals`); the exit code is then 0.
 
     rclpy's own signal handlers end the context before a last message could be sent, so these
     only ask the loop to end; then `finish` leaves the safe command on the wire.
@@ -193,8 +194,8 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
 
-    signal.signal(signal.SIGINT, ask)
-    signal.signal(signal.SIGTERM, ask)
+    for number in ending_signals():
+        signal.signal(number, ask)
     end_in_time()
     rclpy.init(args=list(sys.argv if args is None else args),
                signal_handler_options=SignalHandlerOptions.NO)

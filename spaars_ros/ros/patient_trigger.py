@@ -55,6 +55,14 @@ class PatientTrigger:
         self._asked = (key, now)
         self.client.call_async(Trigger.Request()).add_done_callback(partial(self._on_answer, key))
 
+    def forget(self, key: int | None = None) -> None:
+        """Take a reason, or all of them, for new again."""
+        if key is None:
+            self.done.clear()
+        self.done.discard(-1 if key is None else key)
+        if key is None or self._asked[0] == key:
+            self._asked = (-1, 0.0)
+
     def _on_answer(self, key: int, future: 'Future[Any]') -> None:
         answer = future.result()
         if answer is None:

@@ -139,7 +139,7 @@ class Responder:
         now = self._now()
         cause = None
         if self.watches.stamps.newest_ns is not None:
-            cause = self.watches.stamps.check(now)
+            cause = self.watches.stamps.check(now, begin)
         if self.supervisor.phase is Phase.RUNNING:
             cause = cause or self.watches.cost.cause(begin)
         if cause is not None:
@@ -148,13 +148,16 @@ class Responder:
         if self._timed:
             self._count_slots(due)
             fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
-            if fresh and not stopped and self._state is not None:
-                self._tick(self._state, begin)
+            if not fresh or self._state is None:
+                self._keep_on(now, begin)
+            elif stopped:
+                # With the state, or a reset would begin from the one that the stop found.
+                self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns)
             else:
-                self._keep_on(now)
-                # Also the braking is answered in time, before a reset is allowed.
-                if stopped:
-                    self.watches.timing.add(self.watches.stamps.age(now), 0.0)
+                self._tick(self._state, begin)
+            # Also the braking is answered in time, before a reset is allowed.
+            if stopped:
+                self.watches.timing.add(self.watches.stamps.age(now, begin), 0.0)
         elif stopped and (begin - self._sent_at > LATE * self._period
                           or self._sent_at == self._braked_at):
             # Nobody asks any more, but the arm has to stop; once begun, on every tick.
@@ -244,7 +247,7 @@ class Responder:
         answer = self.supervisor.answer(state)
         self._send(answer.command, state.stamp_ns)
         end = time.monotonic()
-        age = (self._now() - state.stamp_ns) * 1e-9
+        age = self.watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
         self._record(answer.record)
@@ -256,7 +259,7 @@ class Responder:
         if slow is not None:
             self.trip(slow)
 
-    def _keep_on(self, now: int) -> None:
+    def _keep_on(self, now: int, steady: float) -> None:
         """Send what a period of the timer needs that has no new joint_states to answer."""
         stop, phase = self.supervisor.latch.stop, self.supervisor.phase
         if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
@@ -265,7 +268,7 @@ class Responder:
             self._send(self.supervisor.brake())
         elif self._sent[1] is not None:
             self._loop.lost_ticks += 1
-            held = self.supervisor.hold(self.watches.stamps.age(now))
+            held = self.supervisor.hold(self.watches.stamps.age(now, steady))
             self._send(held.command)
             if held.stop is not None:
                 self.trip(held.stop)

@@ -24,7 +24,8 @@ PARAMETERS = ParameterTable(
     Param('run_dir', 'runs/latest', 'run folder; the spool of step records is in it'),
     Param('seed', 0, 'seed of goals and exploration noise', low=0, high=2**31),
     Param('trigger', 'timer', 'what makes a tick: a timer at the control rate, or the arrival '
-          'of joint_states', choices=('timer', 'joint_states')),
+          'of joint_states, which is for simulated time: where they stay away nothing is sent '
+          'until they are stale', choices=('timer', 'joint_states')),
     Param('command_interface', '', "what `command` carries; '' takes the robot file's",
           choices=('', 'forward_velocity', 'forward_position', 'joint_trajectory')),
     Param('max_observation_age', 0.2, 'older joint_states stop the robot', unit='s',
@@ -44,6 +45,8 @@ PARAMETERS = ParameterTable(
     Param('shadow_bound', 1.0, 'largest difference of a joint, as a share of the greatest '
           'action, that a new bundle may have on nine of ten of these decisions',
           low=0.0, high=2.0),
+    Param('accept_bundles', True, 'take bundles from learner/policy; false keeps the one that the '
+          'server began with, whoever publishes'),
     Param('public_key', '', "PEM file of an Ed25519 public key: bundles that it did not sign are "
           "refused; '' takes unsigned ones"),
     Param('out_of_order', 10, 'joint_states out of order within `window` that stop the robot; 0 '

@@ -20,7 +20,8 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.safety.stop import Stop
 
 MOVING = 0.05  # of the velocity limit: a command above it has to show in the position
-SETTLED = 10  # states without a finding after which the cause is over
+SETTLED = 10  # periods without a finding after which the cause is over
+WHOLE = 0.9  # of a control period: states closer together are not compared for motion
 
 
 class MotionWatch:
@@ -29,15 +30,17 @@ class MotionWatch:
 
     * SPIKE: further from the last believed position than `spike` times the velocity limit allows.
       Such a state is not believed; what is there to stay is, once the time passed allows for it.
-    * FROZEN: exactly the same position `frozen` states running, while commanded to move.
-    * VELOCITY_MISMATCH: `ticks` states running, the position changed by something else than
+    * FROZEN: exactly the same position `frozen` periods running, while commanded to move.
+    * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
       the mean measured velocity times the time, by more than `mismatch` times the velocity limit
       times the time (at least a period: stamps of a late timer lie close together).
 
     :param spike: multiple of the velocity limit, 0 for off
-    :param frozen: states, 0 for off
+    The latter two compare states at least `WHOLE` periods apart, however many come between.
+
+    :param frozen: periods, 0 for off
     :param mismatch: share of the velocity limit, 0 for off
-    :param ticks: states
+    :param ticks: periods
     """
 
     def __init__(self, robot: Robot, *, spike: float, frozen: int, mismatch: float,
@@ -57,11 +60,12 @@ class MotionWatch:
     def forget(self) -> None:
         """Compare the next state with none: the arm may be put somewhere else."""
         self._last: tuple[int, list[float], list[float]] | None = None
+        self._before: tuple[int, list[float], list[float]] | None = None
         self._still = [0] * len(self._joints)
         self._odd = [0] * len(self._joints)
 
     def cause(self) -> Stop | None:
-        """Return the last finding, until `SETTLED` states were without one."""
+        """Return the last finding, until `SETTLED` periods were without one."""
         return self._found
 
     def take(self, state: RobotState, command: Array) -> Stop | None:
@@ -76,7 +80,7 @@ class MotionWatch:
         if found is not None:
             self.findings += 1
             self._found, self._since = found, 0
-        elif self._found is not None:
+        elif self._found is not None and self._before is self._last:
             self._since += 1
             if self._since >= SETTLED:
                 self._found = None
@@ -84,19 +88,29 @@ class MotionWatch:
 
     def _judge(self, state: RobotState, command: Array) -> Stop | None:
         positions, velocities = state.position.tolist(), state.velocity.tolist()
-        if self._last is None:
-            self._last = state.stamp_ns, positions, velocities
+        if self._last is None or self._before is None:
+            self._last = self._before = state.stamp_ns, positions, velocities
             return None
-        stamp, before, speeds = self._last
+        stamp, before, _ = self._last
         dt = (state.stamp_ns - stamp) * 1e-9
         span = dt if dt > self._period else self._period
-        found = None
         for joint, limit in enumerate(self._limits):
             moved = positions[joint] - before[joint]
             if self._spike and abs(moved) > self._spike * limit * span:
                 # Not believed, and the counts of the others wait with it.
                 return Stop('SPIKE', moved, self._spike * limit * span,
                             f'rad in {dt:g} s, {self._joints[joint]}')
+        self._last = state.stamp_ns, positions, velocities
+        stamp, before, speeds = self._before
+        dt = (state.stamp_ns - stamp) * 1e-9
+        # A robot may publish many states a period: between two of them nothing much moves.
+        if 0.0 <= dt < WHOLE * self._period:
+            return None
+        self._before = self._last
+        span = dt if dt > self._period else self._period
+        found = None
+        for joint, limit in enumerate(self._limits):
+            moved = positions[joint] - before[joint]
             if moved == 0.0 and abs(command[joint]) > MOVING * limit:
                 self._still[joint] += 1
                 if 0 < self._frozen <= self._still[joint]:
@@ -113,5 +127,4 @@ class MotionWatch:
                                  f'rad/s between position and velocity of {self._joints[joint]}')
             else:
                 self._odd[joint] = 0
-        self._last = state.stamp_ns, positions, velocities
         return found

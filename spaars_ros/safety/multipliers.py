@@ -99,8 +99,12 @@ class Multipliers:
             os.fsync(file.fileno())  # or a power loss may leave an empty file of that name
         fresh.replace(path)
 
-    def load(self, path: Path) -> None:
-        """Continue from `save`'s file; raises ValueError naming it when it does not fit."""
+    def load(self, path: Path) -> list[str]:
+        """
+        Continue from `save`'s file; raises ValueError naming it when it does not fit.
+
+        Returns a line for every limit that was another one when the file was written.
+        """
         limits, gains = self.limits, [controller.gains for controller in self.controllers]
         try:
             content: Any = json.loads(path.read_text())
@@ -113,5 +117,8 @@ class Multipliers:
                 from None
         for controller, kept in zip(self.controllers, gains):
             controller.set_gains(kept)  # type: ignore[arg-type]
+        said = [f'limit of {name} is {limit:g}, it was {then:g} before'
+                for name, limit, then in zip(self.names, limits, self.limits) if limit != then]
         # What the operator sets now wins over what was set then.
         self.set_limits(limits)
+        return said

@@ -37,10 +37,16 @@ class Retrace:
 
     :param path: positions (d,) rad in the order in which they were passed
     :param patience: s for the way back, beside twice the time that the way there took
+    :param start: (d,) rad, where the arm is if that is not where the path ends: it begins with the
+        nearest position of the path
     """
 
-    def __init__(self, robot: Robot, path: Sequence[Array], *, patience: float = 20.0) -> None:
+    def __init__(self, robot: Robot, path: Sequence[Array], *, patience: float = 20.0,
+                 start: Array | None = None) -> None:
         self._path = list(path)
+        if start is not None and self._path:
+            away = [float(np.linalg.norm(position - start)) for position in self._path]
+            del self._path[int(np.argmin(away)) + 1:]
         self._speed = SHARE * np.asarray(robot.limits.velocity)
         self._patience = round(patience * robot.control.rate) + 2 * len(self._path)
         self._ticks = 0
@@ -55,6 +61,11 @@ class Retrace:
         velocity = GAIN * (self._path[-1] - state.position)
         # One factor, so that the arm stays on the straight line to the waypoint.
         return np.asarray(velocity / max(1.0, float(np.max(np.abs(velocity) / self._speed))))
+
+    @property
+    def remaining(self) -> list[Array]:
+        """Return what is left of the path, in the order in which it was passed."""
+        return list(self._path)
 
     def stuck(self) -> Stop | None:
         """Return a stop when the way back takes too long."""

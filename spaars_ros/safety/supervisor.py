@@ -81,6 +81,7 @@ class Supervisor:
         self._held_age = 0.0
         self._path: list[Array] = []
         self._retrace: Retrace | None = None
+        self._resumed = False
         self._reset_stamp: int | None = None
         self._reset_wanted = False
 
@@ -161,6 +162,7 @@ class Supervisor:
             self.loop.filter.reset(self._state)
             if self.phase not in (Phase.WAITING, Phase.DONE):
                 self.phase = Phase.SETTLING
+                self._resumed = True
         return cause
 
     def _budget_done(self) -> bool:
@@ -172,6 +174,7 @@ class Supervisor:
         # The first position of all stays first, or the start would drift from reset to reset.
         self._path = self._path[:1] or [state.position]
         self._retrace = None
+        self._resumed = False
         self._reset_stamp = None
 
     def _tick(self, state: RobotState) -> Answer:
@@ -203,7 +206,11 @@ class Supervisor:
             self._reset_wanted = True
         else:
             self.phase = Phase.RETRACING
-            self._retrace = Retrace(self.robot, self._path)
+            # A way back that a stop broke off goes on from there, not from the episode's end; and
+            # an arm that was moved by hand joins it where it is nearest.
+            path = self._path if self._retrace is None else self._retrace.remaining
+            start = self._state.position if self._resumed and self._state is not None else None
+            self._retrace, self._resumed = Retrace(self.robot, path, start=start), False
 
     def _go_back(self, state: RobotState) -> Answer:
         assert self._retrace is not None

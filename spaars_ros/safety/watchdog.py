@@ -103,15 +103,27 @@ class Watchdog:
         jump, self._jump = self._jump, None
         return jump
 
-    def age(self, now_ns: int) -> float:
-        """Return the newest observation's age in s; 0 before the first."""
-        return 0.0 if self._newest is None else (now_ns - self._newest) * 1e-9
+    def age(self, now_ns: int, steady: float) -> float:
+        """
+        Return the newest observation's age in s; 0 before the first.
 
-    def check(self, now_ns: int) -> Stop | None:
+        With stamps of a wall clock at least the time since it arrived: a robot's clock that is
+        ahead would make joint_states that have stopped look fresh for as long as it is ahead.
+
+        :param now_ns: on the node's clock
+        :param steady: s on the monotonic clock
+        """
+        if self._newest is None:
+            return 0.0
+        age = (now_ns - self._newest) * 1e-9
+        return max(age, steady - self._arrived) if self._wall else age
+
+    def check(self, now_ns: int, steady: float) -> Stop | None:
         """Return a stop when the newest observation is stale or ahead of the clock."""
-        age = self.age(now_ns)
+        age = self.age(now_ns, steady)
         if age > self.max_age:
             return Stop('STALE', age, self.max_age, 's, age of the newest joint_states')
-        if age < -AHEAD:
-            return Stop('CLOCK_AHEAD', -age, AHEAD, 's, joint_states ahead of the node clock')
+        ahead = 0.0 if self._newest is None else (self._newest - now_ns) * 1e-9
+        if ahead > AHEAD:
+            return Stop('CLOCK_AHEAD', ahead, AHEAD, 's, joint_states ahead of the node clock')
         return None

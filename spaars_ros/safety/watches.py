@@ -51,7 +51,7 @@ class Watches:
         :param now: ns on the node's clock
         :param steady: s on the monotonic clock
         """
-        return (self.stamps.check(now) or self.stamps.cause() or self.motion.cause()
+        return (self.stamps.check(now, steady) or self.stamps.cause() or self.motion.cause()
                 or self.timing.cause() or self.cost.cause(steady))
 
     def counts(self) -> dict[str, int]:
