@@ -244,6 +244,7 @@ def test_an_episode_measured_at_once_is_what_its_records_measure() -> None:
     np.testing.assert_allclose(measured_costs(kinds, per_step, 0.9), last.measured)
     np.testing.assert_allclose(last.measured, [6.0, 1.0 + 0.81 * 2.0 + 0.729 * 3.0, 1.5])
     assert limit_units(kinds, 100) == [1.0, 1.0, 0.01]
+    assert measured_costs([], np.zeros((4, 0)), 0.9).shape == (0,)
     np.testing.assert_allclose(last.at_least, [*last.measured[:2], 0.0])
 
 

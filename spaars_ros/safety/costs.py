@@ -152,7 +152,7 @@ def measured_costs(constraints: Sequence[Constraint], costs: Array, gamma: float
     """
     total = costs.sum(0)
     discounted = gamma ** np.arange(len(costs)) @ costs
-    return np.choose([KINDS.index(c.kind) for c in constraints],
+    return np.choose(np.asarray([KINDS.index(c.kind) for c in constraints], int),
                      [total, discounted, total / len(costs)])
 
 
