@@ -44,8 +44,8 @@ def end_in_time() -> None:
 
     For what hangs while nobody is left to kill it. Where every thread stood is then on stderr.
     On Linux the kernel does it nine seconds later where even that hangs, as in a call of the
-    middleware that keeps the interpreter's lock. Call it once, from the main thread; what goes on
-    after all calls `ended_in_time`.
+    middleware that keeps the interpreter's lock. Call it once, from the main thread; nothing takes
+    it back, since what ends may hang to the last.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)  # what set_wakeup_fd asks for
@@ -64,13 +64,6 @@ def end_in_time() -> None:
         faulthandler.dump_traceback_later(END_TIMEOUT, exit=True)
 
     threading.Thread(target=wait, name='end_in_time', daemon=True).start()
-
-
-def ended_in_time() -> None:
-    """Take back what `end_in_time` will do."""
-    signal.set_wakeup_fd(-1)
-    signal.alarm(0)
-    faulthandler.cancel_dump_traceback_later()
 
 
 def ending_signals() -> list[signal.Signals]:

@@ -24,11 +24,15 @@ ROOMS = ('data', 'learning', 'policy', 'safety', 'sim')
 
 
 @cache
-def source_digest() -> str:
-    """Return a digest of the package's code in `ROOMS`; comments and docstrings do not count."""
+def source_digest(*more: str) -> str:
+    """
+    Return a digest of the package's code in `ROOMS`; comments and docstrings do not count.
+
+    :param more: further folders of the package, such as bench
+    """
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for room in ROOMS:
+    for room in (*ROOMS, *more):
         for path in sorted((root / room).rglob('*.py')):
             digest.update(path.relative_to(root).as_posix().encode() + b'\0')
             digest.update(code_of(path.read_text()).encode() + b'\0')

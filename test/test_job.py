@@ -305,6 +305,9 @@ def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tm
         'forward_position', '/x/safe.yaml', 'left')
     server = {node.name: node for node in describe(settings)}['policy_server']
     assert server.parameters['command_interface'] == 'forward_position'
+    older = RunFolder(RunOptions(out=str(tmp_path)))  # of before it was kept
+    assert job.continued(RunSettings(command_interface='forward_position'),
+                         older).command_interface == 'forward_position'
     other = job.continued(RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
     assert (other.params_file, other.namespace) == ('/x/other.yaml', 'right')
     with pytest.raises(RunError, match='takes command_interface from the run'):

@@ -22,6 +22,7 @@ from spaars_ros.checkpoint_files import steps_of
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.checkpoint_store import CheckpointStore
@@ -510,6 +511,21 @@ def test_what_was_not_learned_from_neither_hands_over_nor_opens_the_trust_ball(
     for row in rollouts.episode():
         tuner.add(row)
     assert tuner.phase == 2
+
+
+def test_steps_that_go_back_do_not_shrink_the_trust_ball(
+        task, dataset, robot, pretrained, training):
+    """Counted by what was learned, a short episode after a long one is behind it."""
+    tuner = tuner_of(pretrained, robot, task, training, dataset)
+    curriculum, modes = tuner.algorithm.curriculum, np.full(4, Mode.LATENT)
+    reached = np.zeros((4, task.observation_dim), np.float32)
+    tuner.agent.gated = True
+    trusts = []
+    for steps in (200, 220, 140, 150, 230):
+        curriculum.end_episode(reached, modes, steps)
+        trusts.append(tuner.agent.trust)
+    assert np.all(np.diff(trusts) >= 0.0) and trusts[0] == training.trust_start
+    assert curriculum.grown == pytest.approx(30 / training.trust_steps)
 
 
 # Checkpoints

@@ -235,6 +235,7 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     position[0] = rig.robot.limits.position[0][1] - room
     now = rig.get_clock().now().nanoseconds
     server._responder.watches.stamps._newest = now
+    server._responder.watches.stamps._arrived = time.monotonic()
     server._responder._sent = (now, server._loop.filter.last)
     server._responder.supervisor._state = replace(state, position=position, stamp_ns=now)
     begin = time.monotonic()

@@ -106,7 +106,7 @@ def _line(row: Row) -> str:
 
 def _digest(task: ConstraintTask, *parts: Any) -> str:
     """Return a name of all settings, so that a row of others is not taken."""
-    content = json.dumps([source_digest(), task.name, task.limit, task.training('marvel')
+    content = json.dumps([source_digest('bench'), task.name, task.limit, task.training('marvel')
                           .model_dump(exclude={'start'}), parts], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 

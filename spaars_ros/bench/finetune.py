@@ -86,7 +86,7 @@ def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
 def _digest(*settings: Any) -> str:
     """Return a name for files and code, so that a row of other settings is not taken."""
     evaluation_episodes, robot, task, training = settings
-    parts = [source_digest(), str(evaluation_episodes),
+    parts = [source_digest('bench'), str(evaluation_episodes),
              load_robot(robot).model_dump_json(exclude={'source'}),
              load_task(task).model_dump_json(), load_training(training).model_dump_json()]
     return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]

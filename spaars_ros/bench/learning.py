@@ -70,7 +70,7 @@ class Job:
     def name(self) -> str:
         """Return a name for its files: of other settings, data or code it is another."""
         training = load_training(self.training, **dict(self.overrides))
-        parts = [source_digest(), training.model_dump_json(), str(self.steps),
+        parts = [source_digest('bench'), training.model_dump_json(), str(self.steps),
                  str(self.evaluate_every), str(self.evaluation_episodes)]
         if self.task == REACH:
             parts += [load_robot().model_dump_json(exclude={'source'}),

@@ -67,6 +67,9 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.resources import resolve
+    from spaars_ros.safety.costs import intervention_costs
+    from spaars_ros.safety.costs import limit_units
+    from spaars_ros.safety.costs import measured_costs
     from spaars_ros.safety.lagrangian import AdaptivePID
     from spaars_ros.sim.evaluate import Rollouts
 
@@ -90,7 +93,8 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     tuner = FineTuner(start, robot=arm, task=reach, training=settings, demonstrations=dataset,
                       seed=seed)
     rollouts = Rollouts(runtime(start), arm, reach, seed=seed, explore=True)
-    controllers = [AdaptivePID(limit) for limit in reach.constraint_limits]
+    controllers = [AdaptivePID(limit, unit=unit) for limit, unit in zip(
+        reach.constraint_limits, limit_units(arm.constraints, reach.horizon))]
     first = controllers[0]
     old, new = first.limit, factor * first.limit
     kick = (0.0, 0.0)
@@ -103,9 +107,12 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
         rows = rollouts.episode()
         score = episodes_from_steps(tuner.schema, rows, reach)[-1]
         costs = reach.costs(tuner.schema.get(rows, 'observation')[1:],
-                            tuner.schema.get(rows, 'effort')[1:]).sum(axis=0)
+                            tuner.schema.get(rows, 'effort')[1:])
+        costs = costs + intervention_costs(arm.constraints,
+                                           tuner.schema.get(rows, 'intervention')[:-1])
+        measured = measured_costs(arm.constraints, costs, settings.gamma)
         tuner.multipliers = np.asarray([controller.update(float(cost))
-                                        for controller, cost in zip(controllers, costs)])
+                                        for controller, cost in zip(controllers, measured)])
         scores.append({**score, 'limit': first.limit, 'multiplier': first.value})
         if say is not None and (episode + 1) % 10 == 0:
             say(f'episode {episode + 1}: cost {_mean(scores, "cost", WINDOW):.1f} of '

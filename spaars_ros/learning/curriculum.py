@@ -145,8 +145,9 @@ class Curriculum:
                 agent.gated = True
                 self.gated_at = steps
         if agent.gated:
-            self._grow((steps - self._grown_at) if self._grown_at >= 0 else 0)
-            self._grown_at = steps
+            # Steps that are counted by what was learned may stand still, or go back a little.
+            self._grow(max(0, steps - self._grown_at) if self._grown_at >= 0 else 0)
+            self._grown_at = max(self._grown_at, steps)
 
     def _grow(self, steps: int) -> None:
         """Let the trust ball grow with `steps` more steps; a shut gate does not."""

@@ -209,8 +209,11 @@ def main(args: Sequence[str] | None = None) -> int:
         params_file=given.params_file, namespace=given.namespace)
     with Interrupts() as interrupts:
         try:
-            folder = RunFolder.resume(given.out, episodes=given.episodes) if given.resume \
-                else RunFolder(options)
+            folder = RunFolder.resume(
+                given.out, episodes=given.episodes, params_file=given.params_file or None,
+                namespace=given.namespace or None,
+                command_interface=given.command_interface or None) \
+                if given.resume else RunFolder(options)
             if given.job == 'hold':
                 job.hold(folder, given.nodes.split(','), view, interrupts,
                          namespace=given.namespace, autostart=given.autostart)

@@ -121,7 +121,8 @@ def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
     kept = {name: getattr(folder.options, name) for name in KEPT}
-    kept.update({name: getattr(settings, name) or kept[name] for name in GIVEN_WINS})
+    kept.update({name: getattr(settings, name) or kept[name]
+                 for name in (*GIVEN_WINS, 'command_interface')})
     return replace(
         settings, out=str(folder.path.resolve()), start_stamp=newest + 1.0,
         first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0,
@@ -142,7 +143,7 @@ def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> Ru
     for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
         text = values.get(name, '')
         kept = getattr(folder.options, name)
-        if name in GIVEN_WINS:
+        if name in GIVEN_WINS or (name == 'command_interface' and not kept):
             continue
         if text and text != defaults[name] and yaml.safe_load(text) != kept:
             raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '

@@ -35,7 +35,6 @@ from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
 from spaars_ros.interrupts import end_in_time
-from spaars_ros.interrupts import ended_in_time
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
@@ -219,5 +218,4 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
-        ended_in_time()
     return 0
