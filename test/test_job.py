@@ -325,23 +325,29 @@ def test_a_graph_without_a_learner_takes_no_bundles() -> None:
 @pytest.mark.parametrize('number', [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM])
 def test_a_node_whose_terminal_is_closed_ends_in_order(number: int) -> None:
     """Unhandled, the last command would stay on the wire."""
+    # A shell's background job is born with SIGQUIT ignored, and so are its children.
     code = ('import signal\nfrom spaars_ros.interrupts import ending_signals\n'
+            f'signal.signal({int(number)}, signal.SIG_DFL)\n'
             'for number in ending_signals():\n'
             '    signal.signal(number, lambda *_: exit(7))\n'
             "print('ready', flush=True)\nsignal.pause()\n")
     with subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b'ready\n'
         process.send_signal(number)
-        assert process.wait(20.0) == 7
+        try:
+            assert process.wait(20.0) == 7
+        finally:
+            process.kill()
 
 
 def test_nohup_is_respected() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         assert signal.SIGHUP not in ending_signals()
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        assert signal.SIGHUP in ending_signals()
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert signal.SIGHUP in ending_signals()
 
 
 def test_a_bundle_pretrained_by_other_code_is_not_taken(tmp_path: Path,
