@@ -34,7 +34,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 
-END_TIMEOUT = 20.0
+END_TIMEOUT = 15.0
 """s after a signal before `end_in_time` ends a process."""
 
 
@@ -43,7 +43,7 @@ def end_in_time() -> None:
     End this process `END_TIMEOUT` after its next signal with a Python handler; exit code 1.
 
     For what hangs while nobody is left to kill it. Where every thread stood is then on stderr.
-    On Linux the kernel does it nine seconds later where even that hangs, as in a call of the
+    On Linux the kernel does it 29 s after the signal where even that hangs, as in a call of the
     middleware that keeps the interpreter's lock. Call it once, from the main thread; nothing takes
     it back, since what ends may hang to the last.
     """

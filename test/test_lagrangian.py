@@ -24,8 +24,7 @@ import pytest
 from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Flag
 from spaars_ros.safety.costs import EpisodeCosts
-from spaars_ros.safety.costs import limit_units
-from spaars_ros.safety.costs import measured_costs
+from spaars_ros.safety.episode_limits import EpisodeLimits
 from spaars_ros.safety.lagrangian import AdaptivePID
 from spaars_ros.safety.lagrangian import PIDGains
 from spaars_ros.safety.published_pid import ReleasedGains
@@ -241,10 +240,13 @@ def test_an_episode_measured_at_once_is_what_its_records_measure() -> None:
     spent = [9.0, 1.0, 0.0, 2.0, 3.0]  # the first record is of no transition
     *_, (last, _, _) = steps(costs, spent, [0] * 5, [0] * 5)
     per_step = np.repeat(np.asarray(spent[1:])[:, None], 3, 1)
-    np.testing.assert_allclose(measured_costs(kinds, per_step, 0.9), last.measured)
+    limits = EpisodeLimits([1.0, 1.0, 1.0], kinds, horizon=100, gamma=0.9)
+    np.testing.assert_allclose(limits.measured(per_step), last.measured)
     np.testing.assert_allclose(last.measured, [6.0, 1.0 + 0.81 * 2.0 + 0.729 * 3.0, 1.5])
-    assert limit_units(kinds, 100) == [1.0, 1.0, 0.01]
-    assert measured_costs([], np.zeros((4, 0)), 0.9).shape == (0,)
+    small = EpisodeLimits([0.0, 0.0, 0.0], kinds, horizon=100)
+    assert [controller.unit for controller in small.controllers] == [1.0, 1.0, 0.01]
+    assert EpisodeLimits([]).measured(np.zeros((4, 0))).shape == (0,)
+    assert EpisodeLimits([2.0]).measured(np.ones((4, 1))).tolist() == [4.0]
     np.testing.assert_allclose(last.at_least, [*last.measured[:2], 0.0])
 
 

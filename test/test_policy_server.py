@@ -345,7 +345,7 @@ def test_swap_loses_no_tick(start: Callable[..., Rig], bundle: Bundle) -> None:
         rig.spin_for(rig.robot.period)
         rig.move()
         rig.spin_until(lambda n=answered + tick: len(rig.steps) > n)  # type: ignore[misc]
-        assert float(rig.steps[-1]['stamp'][0]) == pytest.approx(rig.asked[-1] * 1e-9, abs=1e-4,
+        assert float(rig.steps[-1]['stamp'][0]) == pytest.approx(rig.asked[-1] * 1e-9, abs=1e-6,
                                                                  rel=0)
     indices = [int(step['index'][0]) for step in rig.steps[answered:]]
     assert np.all(np.diff(indices) == 1)

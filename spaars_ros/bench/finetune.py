@@ -107,10 +107,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.resources import resolve
-    from spaars_ros.safety.costs import intervention_costs
-    from spaars_ros.safety.costs import limit_units
-    from spaars_ros.safety.costs import measured_costs
-    from spaars_ros.safety.lagrangian import AdaptivePID
+    from spaars_ros.safety.costs import transition_costs
+    from spaars_ros.safety.episode_limits import EpisodeLimits
     from spaars_ros.sim.evaluate import evaluate
     from spaars_ros.sim.evaluate import Rollouts
 
@@ -136,18 +134,13 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,
                       demonstrations=dataset, seed=seed)
     rollouts = Rollouts(runtime(bundle), robot, task, seed=seed, explore=True)
-    controllers = [AdaptivePID(limit, unit=unit) for limit, unit in zip(
-        task.constraint_limits, limit_units(robot.constraints, task.horizon))]
+    limits = EpisodeLimits(task.constraint_limits, robot.constraints,
+                           horizon=task.horizon, gamma=training.gamma)
     scores: list[dict[str, Any]] = []
     for _ in range(episodes):
         rows = rollouts.episode()
-        observations = tuner.schema.get(rows, 'observation')
-        costs = (task.costs(observations[1:], tuner.schema.get(rows, 'effort')[1:])
-                 + intervention_costs(robot.constraints,
-                                      tuner.schema.get(rows, 'intervention')[:-1]))
-        measured = measured_costs(robot.constraints, costs, training.gamma)
-        tuner.multipliers = np.asarray([controller.update(float(cost))
-                                        for controller, cost in zip(controllers, measured)])
+        tuner.multipliers = limits.update(transition_costs(task, robot.constraints, tuner.schema,
+                                                           rows))
         scores += episodes_from_steps(tuner.schema, rows, task)
         scores[-1]['multiplier'] = float(tuner.multipliers[0])
         for row in rows:

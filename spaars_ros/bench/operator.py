@@ -67,10 +67,8 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.resources import resolve
-    from spaars_ros.safety.costs import intervention_costs
-    from spaars_ros.safety.costs import limit_units
-    from spaars_ros.safety.costs import measured_costs
-    from spaars_ros.safety.lagrangian import AdaptivePID
+    from spaars_ros.safety.costs import transition_costs
+    from spaars_ros.safety.episode_limits import EpisodeLimits
     from spaars_ros.sim.evaluate import Rollouts
 
     if not 0 < change_at < episodes:
@@ -93,9 +91,9 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     tuner = FineTuner(start, robot=arm, task=reach, training=settings, demonstrations=dataset,
                       seed=seed)
     rollouts = Rollouts(runtime(start), arm, reach, seed=seed, explore=True)
-    controllers = [AdaptivePID(limit, unit=unit) for limit, unit in zip(
-        reach.constraint_limits, limit_units(arm.constraints, reach.horizon))]
-    first = controllers[0]
+    limits = EpisodeLimits(reach.constraint_limits, arm.constraints,
+                           horizon=reach.horizon, gamma=settings.gamma)
+    first = limits.controllers[0]
     old, new = first.limit, factor * first.limit
     kick = (0.0, 0.0)
     scores: list[dict[str, Any]] = []
@@ -106,13 +104,8 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
             kick = before, first.value
         rows = rollouts.episode()
         score = episodes_from_steps(tuner.schema, rows, reach)[-1]
-        costs = reach.costs(tuner.schema.get(rows, 'observation')[1:],
-                            tuner.schema.get(rows, 'effort')[1:])
-        costs = costs + intervention_costs(arm.constraints,
-                                           tuner.schema.get(rows, 'intervention')[:-1])
-        measured = measured_costs(arm.constraints, costs, settings.gamma)
-        tuner.multipliers = np.asarray([controller.update(float(cost))
-                                        for controller, cost in zip(controllers, measured)])
+        tuner.multipliers = limits.update(transition_costs(reach, arm.constraints, tuner.schema,
+                                                           rows))
         scores.append({**score, 'limit': first.limit, 'multiplier': first.value})
         if say is not None and (episode + 1) % 10 == 0:
             say(f'episode {episode + 1}: cost {_mean(scores, "cost", WINDOW):.1f} of '

@@ -26,12 +26,13 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.safety.costs import intervention_costs
+from spaars_ros.safety.costs import transition_costs
 
 
 class Task(Protocol):
     """What scoring needs of a task."""
 
+    constraint_names: list[str]
     constraint_limits: Array
     robot: Robot
 
@@ -76,8 +77,7 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
         actions = part[:-1, schema.fields['action']]
         rewards = task.reward(observations[:-1], actions, observations[1:])
         intervened = schema.get(part[:-1], 'intervention')
-        costs = (task.costs(observations[1:], part[1:, schema.fields['effort']])
-                 + intervention_costs(task.robot.constraints, intervened)).sum(axis=0)
+        costs = transition_costs(task, task.robot.constraints, schema, part).sum(axis=0)
         mode = schema.get(part[:-1], 'mode')
         result.append({
             'episode': episode,

@@ -41,7 +41,7 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
-from spaars_ros.safety.costs import intervention_costs
+from spaars_ros.safety.costs import transition_costs
 from spaars_ros.sim.tasks import ReachTask
 from spaars_ros.training_file import Training
 
@@ -146,8 +146,7 @@ class FineTuner:
         observations = get(rows, 'observation')
         modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
         terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
-        costs = (self.task.costs(observations[1:], get(rows, 'effort')[1:])
-                 + intervention_costs(self.robot.constraints, get(rows, 'intervention')[:-1]))
+        costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
         self._online.add_episode(observations, actions, terminated, costs=costs, modes=modes)
         skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
         self.algorithm.add_episode(RobotEpisode(

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from spaars_ros.config import Constraint
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scores import normalised_score
@@ -45,9 +44,7 @@ from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.rollout import random_observations
 from spaars_ros.learning.rollout import Rollout
 from spaars_ros.learning.training_folder import TrainingFolder
-from spaars_ros.safety.costs import limit_units
-from spaars_ros.safety.costs import measured_costs
-from spaars_ros.safety.lagrangian import AdaptivePID
+from spaars_ros.safety.episode_limits import EpisodeLimits
 from spaars_ros.sim.kitchen import evaluation_id
 from spaars_ros.training_file import Training
 
@@ -104,13 +101,10 @@ class Trainer:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
-        self._constraints: list[Constraint] = []
-        units = [1.0] * len(limits)
-        if self.task is not None:
-            self._constraints = self.task.robot.constraints
-            units = limit_units(self._constraints, self.task.horizon)
-        self.controllers = [AdaptivePID(limit, gains, unit=unit)
-                            for limit, unit in zip(limits, units)]
+        arm = {} if self.task is None else {
+            'constraints': self.task.robot.constraints, 'horizon': self.task.horizon}
+        self._limits = EpisodeLimits(limits, gamma=training.gamma, gains=gains, **arm)
+        self.controllers = self._limits.controllers
         self.cost_limit = limits[0] if len(limits) else None
         self.rng = np.random.default_rng([seed, 7])
         self.offline_done = self.steps = self.updates = self.episode = 0
@@ -207,12 +201,8 @@ class Trainer:
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
-        measured = measured_costs(self._constraints, np.asarray(episode.costs),
-                                  self.training.gamma) if self._constraints else total
-        for controller, cost in zip(self.controllers, measured):
-            controller.update(float(cost))
         if self.controllers:
-            self.algorithm.set_multipliers(np.asarray([c.value for c in self.controllers]))
+            self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
         self.episode += 1
         self.seconds += time.monotonic() - began
         self.folder.append('episodes.jsonl', {

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from spaars_ros.config import Constraint
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
 
 KINDS = ('episode', 'discounted', 'step')
 """What a constraint's limit is about."""
@@ -143,24 +144,6 @@ class EpisodeCosts:
                         ended, valid, at_least, gap)
 
 
-def measured_costs(constraints: Sequence[Constraint], costs: Array, gamma: float) -> Array:
-    """
-    Return what each constraint's limit is about, (C,), of a whole episode's costs.
-
-    :param costs: (T, C) of its transitions
-    :param gamma: discount a tick, 0 to 1
-    """
-    total = costs.sum(0)
-    discounted = gamma ** np.arange(len(costs)) @ costs
-    return np.choose(np.asarray([KINDS.index(c.kind) for c in constraints], int),
-                     [total, discounted, total / len(costs)])
-
-
-def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:
-    """Return one violation an episode in the unit of each limit (C), for `AdaptivePID`."""
-    return [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]
-
-
 def intervention_costs(constraints: Sequence[Constraint],
                        interventions: NDArray[Any]) -> Array:
     """
@@ -170,3 +153,15 @@ def intervention_costs(constraints: Sequence[Constraint],
     """
     counts = np.asarray([float('intervention' in c.terms) for c in constraints])
     return np.asarray((np.asarray(interventions) != 0)[..., None] * counts)
+
+
+def transition_costs(task: CostTask, constraints: Sequence[Constraint], schema: StepSchema,
+                     rows: Array) -> Array:
+    """Return all costs (T - 1, C) of the transitions of an episode's step records (T, width)."""
+    return task.costs(schema.get(rows, 'observation')[1:], schema.get(rows, 'effort')[1:]) \
+        + intervention_costs(constraints, schema.get(rows, 'intervention')[:-1])
+
+
+def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:
+    """Return one violation an episode in the unit of each limit (C), for `AdaptivePID`."""
+    return [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]
