@@ -32,7 +32,7 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
 
 KEYS = {'hop_ratio_p50', 'hop_p50_ms', 'hop_p99_ms', 'bare_hop_p50_ms', 'lost_ticks',
-        'late_swaps', 'compute_p50_ms', 'compute_p99_ms', 'seconds', 'load'}
+        'late_swaps', 'stops', 'compute_p50_ms', 'compute_p99_ms', 'seconds', 'load'}
 SLOTS = 600
 
 
@@ -117,8 +117,9 @@ def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]
     result = json.loads(result_file.read_text())
     assert KEYS <= set(result)
     assert result['learner'] == (not options)
-    # No times here, which depend on what else runs: only that real ones were taken.
-    assert result['ticks'] > 100
+    # No times here, which depend on what else runs: only that real ones were taken. A machine that
+    # holds joint_states up stops the server for a while.
+    assert result['ticks'] > 50, result['stops']
     assert 0.0 < result['bare_hop_p50_ms'] < result['hop_p99_ms']
     assert 0.0 < result['callback_p50_ms'] < result['hop_p50_ms']
     assert 0.0 < result['compute_p50_ms'] <= result['compute_p99_ms']

@@ -229,8 +229,8 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     server, room = rig.server, 0.2
     lost = server._loop.lost_ticks
     sent = listen(rig)
-    server._loop.filter._last = np.eye(7)[0]
     state = server._responder.supervisor._state
+    server._loop.filter.reset(replace(state, velocity=np.eye(7)[0]))
     position = np.array(rig.robot.home)
     position[0] = rig.robot.limits.position[0][1] - room
     now = rig.get_clock().now().nanoseconds

@@ -152,7 +152,9 @@ def test_disorder_is_a_cause_when_repeated_and_not_before() -> None:
 class Wire:
     """A responder with its real filter, supervisor and watches; what it sends moves the arm."""
 
-    def __init__(self, *, timed: bool = True, skew: float = 0.0, speed: float = 0.5) -> None:
+    def __init__(self, *, timed: bool = True, skew: float = 0.0, speed: float = 0.5,
+                 old: float = 0.0, late: int = 0) -> None:
+        """Begin at home; states are `old` s when a tick comes, commands are obeyed `late`."""
         self.robot = ROBOT.model_copy(update={'keep_out': []})
         self.filter = SafetyFilter(self.robot)
         self.wanted = speed * np.eye(7)[0]
@@ -160,6 +162,7 @@ class Wire:
         # Ahead of the real one, so that what a call takes does not count.
         self.skew, self.now, self.steady = skew, 1000 * NANO, time.monotonic() + 1e4
         self.position, self.velocity = np.array(ROBOT.home), np.zeros(7)
+        self.old, self.waiting = old, [np.zeros(7)] * late
         self.latch = StopLatch()
         self.supervisor = Supervisor(self.robot, self, self.latch, episodes=0,  # type: ignore
                                      service=False)
@@ -180,8 +183,8 @@ class Wire:
     def begin(self, state: RobotState) -> None:
         self.filter.reset(state)
 
-    def tick(self, state: RobotState) -> Tick:
-        done = self.filter.apply(self.wanted, state)
+    def tick(self, state: RobotState, age: float = 0.0) -> Tick:
+        done = self.filter.apply(self.wanted, state, age)
         return Tick(done.command, done.stop is not None, done.stop, lambda: np.zeros(3))
 
     def abort(self, state: RobotState) -> Any:
@@ -194,11 +197,13 @@ class Wire:
         self.steady += self.robot.period
         if heard:
             self.responder.on_state(RobotState(
-                self.now + round(self.skew * NANO), self.position.copy(), self.velocity.copy(),
-                np.zeros(7)), self.steady)
+                self.now + round((self.skew - self.old) * NANO),
+                self.position - self.old * self.velocity, self.velocity.copy(),
+                np.zeros(7)), self.steady - self.old)
         self.responder.on_period(self.steady, self.now)
         if self.sent:
-            self.velocity = self.sent[-1].copy()
+            self.waiting.append(self.sent[-1].copy())
+            self.velocity = self.waiting.pop(0)
 
 
 @pytest.mark.parametrize('skew', [0.0, 0.5, 0.95])
@@ -211,6 +216,23 @@ def test_an_arm_that_is_no_longer_heard_stays_within_its_limits_whatever_its_clo
         wire.period(heard=wire.position[0] < limit - 0.05)
     assert wire.latch.stop is not None and wire.latch.stop.code == 'STALE'
     assert not wire.velocity.any() and wire.position[0] <= limit
+
+
+@pytest.mark.parametrize('old', [0.0, 0.25, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize('late', [0, 1])
+def test_an_arm_at_speed_stops_inside_however_old_its_states_are_at_the_timer(
+        old: float, late: int) -> None:
+    """It has moved on since: as if it were that much later than `control.delay` says."""
+    limit = ROBOT.limits.position[0][1]
+    assert ROBOT.control.delay == 1
+    wire = Wire(speed=1.9, old=old * ROBOT.period, late=late)
+    wire.position[0] = limit - 1.5
+    reached = -np.inf
+    for _ in range(120):
+        wire.period()
+        reached = max(reached, wire.position[0])
+    assert wire.latch.stop is None or wire.latch.stop.code == 'REPEATED_VIOLATION'
+    assert limit - 0.05 < reached <= limit - ROBOT.limits.margin + 1e-9
 
 
 def test_a_reset_with_a_timer_begins_from_rest_and_not_from_the_stop() -> None:

@@ -17,6 +17,7 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+import math
 import time
 from typing import Any
 
@@ -72,6 +73,8 @@ class Errors:
     """Ticks by which commands arrive late."""
     noise: float = 0.0
     """rad, standard deviation of the measured positions."""
+    age: float = 0.0
+    """Periods that a state is old at most when its tick comes, every time another: a timer's."""
 
 
 def crowded(robot: Robot, **updates: Any) -> Robot:
@@ -105,6 +108,9 @@ class ErringArm:
         self._plant.opt.timestep = TIMESTEP
         self._plant.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION
         self._data = mujoco.MjData(self._plant)
+        self._past: deque[tuple[Array, Array]] = deque(
+            maxlen=1 + math.ceil(errors.age * robot.period / TIMESTEP))
+        """Positions and velocities of the last substeps, newest last."""
         mujoco.mj_setConst(self._plant, self._data)
         self._substeps = round(robot.period / TIMESTEP)
         self._torque = STRENGTH * np.asarray(robot.limits.torque)
@@ -121,13 +127,19 @@ class ErringArm:
         self._data.qpos[self._qpos] = position
         self._reference, self._speed = position.copy(), np.zeros_like(position)
         self._late = deque([np.zeros_like(position)] * self._errors.delay)
+        self._past.clear()
+        self._past.append(self.true())
 
-    def measured(self) -> RobotState:
-        """Return what the encoders say."""
-        position, velocity = self.true()
+    def measured(self) -> tuple[RobotState, float]:
+        """Return what the encoders said last, and s since then."""
+        old = 0
+        if self._errors.age:
+            old = min(int(self._rng.integers(self._past.maxlen or 1)), len(self._past) - 1)
+        position, velocity = self._past[-1 - old]
         self._stamp += 1
         noise = self._errors.noise * self._rng.normal(size=len(position))
-        return RobotState(self._stamp, position + noise, velocity, np.zeros(len(position)))
+        return RobotState(self._stamp, position + noise, velocity,
+                          np.zeros(len(position))), old * TIMESTEP
 
     def true(self) -> tuple[Array, Array]:
         """Return positions (d,) rad and velocities (d,) rad/s."""
@@ -152,6 +164,7 @@ class ErringArm:
             self._data.qfrc_applied[self._dof] = np.clip(forces[self._dof], -self._torque,
                                                          self._torque)
             mujoco.mj_step(self._plant, self._data)
+            self._past.append(self.true())
             if substep % LOOK == LOOK - 1:
                 look(*self.true())
 
@@ -186,14 +199,14 @@ class Adversary:
     def episode(self) -> None:
         """Run from a new start."""
         self._arm.reset(self._start())
-        state = self._arm.measured()
+        state, age = self._arm.measured()
         self.filter.reset(state)
         last, acceleration = np.zeros_like(self._low), np.zeros_like(self._low)
         push = self._choose(state)
         for tick in range(EPISODE):
             if tick % TACTIC == 0:
                 push = self._choose(state)
-            result = self.filter.apply(push(state), state)
+            result = self.filter.apply(push(state), state, age)
             if result.stop is not None:
                 raise RuntimeError(f'the filter stopped: {result.stop}')
             command = result.command
@@ -204,7 +217,7 @@ class Adversary:
                        / (self._jerk * self.robot.period))
             last, acceleration = command, change
             self._arm.step(command, self._look)
-            state = self._arm.measured()
+            state, age = self._arm.measured()
             self.ticks += 1
             self.touched += bool(result.intervention)
 
@@ -265,6 +278,9 @@ VARIANTS: dict[str, tuple[Errors, dict[str, Any]]] = {
     'nominal': (Errors(), {}),
     'late, rough, loaded': (Errors(payload=0.5, friction=0.5, delay=1, noise=2e-4), {'delay': 2}),
     'two ticks late': (Errors(delay=2, noise=1e-4), {'delay': 3}),
+    'on a timer': (Errors(age=1.0, noise=1e-4), {}),
+    'on a timer, late, rough, loaded': (
+        Errors(payload=0.5, friction=0.5, delay=1, noise=2e-4, age=1.0), {'delay': 2}),
     'slow jerk': (Errors(noise=1e-4), {'jerk': 0.02}),
 }
 """Errors of the arm, and what the robot file says: `control.delay`, and a factor on jerk."""

@@ -31,6 +31,7 @@ import yaml
 
 from spaars_ros.bench.generator import LoadGenerator
 from spaars_ros.bench.graph import beside
+from spaars_ros.bench.stop_log import StopLog
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.config import Robot
@@ -178,7 +179,8 @@ def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
 
     Times are in ms. `callback`: the server's own part, from the subscription's callback to the
     command handed to DDS. `lost_ticks`: joint_states that were never answered; `late_swaps`:
-    ticks about a bundle swap whose answer took more than half a period.
+    ticks about a bundle swap whose answer took more than half a period; `stops`: what stopped
+    the server on the way, for instance joint_states that this busy machine held up.
     :param learner: whether the learner trains beside it and pushes bundles
     :param bundle: policy bundle with learner tensors; '' makes one of the same size
     :raises LifecycleError: a node does not come up
@@ -190,29 +192,32 @@ def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
         settings = prepare(folder, robot, task, rate, bundle)
         arm, limits = load_robot(settings.robot), load_task(settings.task)
         times = compute(arm, limits, folder / 'initial.spaars')
-        load, words = _over_dds(settings, arm, limits, round(seconds * rate), learner)
+        load, stops = _over_dds(settings, arm, limits, round(seconds * rate), learner)
         result = evaluate(load, folder / 'spool')
+        words = 'learner training beside it' if learner else 'no learner'
         return {
             **result,
             'compute_p50_ms': _percentile(times, 50), 'compute_p99_ms': _percentile(times, 99),
-            'seconds': seconds, 'rate': rate, 'learner': learner,
+            'stops': stops, 'seconds': seconds, 'rate': rate, 'learner': learner,
             'load': f'{words}; {os.cpu_count()} cores, load average '
                     f'{os.getloadavg()[0]:.1f} at the end'}
 
 
 def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: int,
-              learner: bool) -> tuple[LoadGenerator, str]:
-    """Bring the nodes up, run the load, take them down; return it and a word on the learner."""
+              learner: bool) -> tuple[LoadGenerator, list[str]]:
+    """Bring the nodes up, run the load, take them down; return it and the server's stops."""
     graph = graph_of(settings, learner)
     bare = NodeDescription('bare', 'bare_node')
     with beside(settings, [*graph, _Bench(bare)], 'load') as here:
+        # Where too much else runs the server stops, as it has to: told, and gone on from.
+        log = StopLog(here.node, go_on=True)
         load = LoadGenerator(here.node, robot, ReachTask(robot, limits), slots)
         here.bring_up(graph)
         while not here.node.count_publishers('bare/command'):
             here.client.spin(0.1)
-        load.run(here.executor)
+        load.run(here.executor, log.tend)
         here.alive()
-    return load, 'learner training beside it' if learner else 'no learner'
+    return load, log.stops
 
 
 class _Bench(NodeDescription):

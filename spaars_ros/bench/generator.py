@@ -14,6 +14,7 @@
 
 """The load: an arm that publishes joint_states at a fixed rate and times the answers."""
 
+from collections.abc import Callable
 import math
 import time
 
@@ -72,13 +73,19 @@ class LoadGenerator:
                                  QOS['command'])
         node.create_service(Trigger, 'sim/reset', self._on_reset)
 
-    def run(self, executor: SingleThreadedExecutor) -> None:
-        """Publish every slot on the wall clock; returns when the last one is over."""
+    def run(self, executor: SingleThreadedExecutor,
+            tend: Callable[[], None] = lambda: None) -> None:
+        """
+        Publish every slot on the wall clock; returns when the last one is over.
+
+        :param tend: called in every slot
+        """
         # Stamps are of the system clock, which the server's watchdog compares them with.
         self.stamp_0 = time.time_ns()
         start = time.perf_counter()
         for slot in range(len(self.hops)):
             due = start + slot * self.period
+            tend()
             self._spin_until(executor, due)
             if time.perf_counter() - due > 0.5 * self.period:
                 self.skipped += 1

@@ -21,7 +21,6 @@ import tempfile
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -31,6 +30,7 @@ from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.bench.control import prepare
 from spaars_ros.bench.graph import beside
+from spaars_ros.bench.stop_log import StopLog
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
@@ -39,9 +39,7 @@ from spaars_ros.ros.bringup import describe
 from spaars_ros.ros.bringup import RunSettings
 from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import NANO
-from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.job import free_domain
-from spaars_ros.ros.qos import QOS
 
 SAMPLE = 1.0
 """s between two looks at the processes' memory."""
@@ -83,21 +81,13 @@ class SoakWatch:
         """s."""
         self.stamps: list[int] = []
         """ns, of the joint_states heard."""
-        self.stops: list[str] = []
-        """Stops that the server latched: a soak in which it stood still says little."""
+        self.stops = StopLog(node).stops
         self._heard: dict[int, float] = {}
         # Deep enough to hear what came while this process waited for a core.
         node.create_subscription(JointState, 'joint_states', self._on_state, QoSProfile(
             depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
         node.create_subscription(Float64MultiArray, 'command', self._on_command, QoSProfile(
             depth=100))
-        node.create_subscription(DiagnosticArray, 'policy_server/status', self._on_status,
-                                 QOS['policy_server/status'])
-
-    def _on_status(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if values_of(status).get('code') and status.message not in self.stops:
-                self.stops.append(status.message)
 
     def _on_state(self, msg: JointState) -> None:
         stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec

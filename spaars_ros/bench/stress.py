@@ -29,6 +29,7 @@ from spaars_ros.bench.stress_faults import StressFault
 from spaars_ros.bench.stress_rig import prepare
 from spaars_ros.bench.stress_rig import StressError
 from spaars_ros.bench.stress_rig import StressRig
+from spaars_ros.bench.stress_rig import TRIGGERS
 from spaars_ros.ros.job import free_domain
 from spaars_ros.ros.lifecycle_client import LifecycleError
 from spaars_ros.run_folder import RunError
@@ -71,17 +72,20 @@ def failures(rows: Sequence[dict[str, Any]]) -> list[str]:
             if not row['skipped'] and (row['transitions_lost'] or row['recovered'] == 'no')]
 
 
-def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: None
-        ) -> list[dict[str, Any]]:
+def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: None,
+        trigger: str = TRIGGERS[0]) -> list[dict[str, Any]]:
     """
     Run the matrix, or the named faults; return a row each.
 
     Never on a robot's graph: a domain and a namespace of its own, this machine only.
 
+    :param trigger: what makes the policy server's ticks: timer or joint_states
     :raises ValueError: unknown name
     :raises LifecycleError: the nodes do not come up
     """
     faults = chosen(names)
+    if trigger not in TRIGGERS:
+        raise ValueError(f'--trigger {trigger}: known are {", ".join(TRIGGERS)}')
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_DOMAIN_ID=str(free_domain()))
     rows: list[dict[str, Any]] = []
     say(line(None))
@@ -89,7 +93,7 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
     while local:
         # One run for as many faults as it survives.
         with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
-            rig = StressRig(prepare(Path(folder)))
+            rig = StressRig(prepare(Path(folder)), trigger=trigger)
             try:
                 rig.start()
                 while local:
@@ -104,7 +108,7 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
     for fault in faults:
         if fault.remote:
             row = _row(fault=fault.name, about=fault.about, skipped=reason) if reason \
-                else _row(**two_hosts.stress(fault.name))
+                else _row(**two_hosts.stress(fault.name, trigger))
             rows.append(row)
             say(line(row))
     return rows

@@ -56,6 +56,8 @@ HORIZON = 80
 """Ticks an episode: the arm is seldom at rest at its target."""
 MOVING = 0.1
 """rad/s; a fault begins while the arm moves at least so fast."""
+TRIGGERS = ('timer', 'joint_states')
+"""What may make the server's ticks; first what does on a robot."""
 SETTINGS: dict[str, dict[str, Any]] = {
     # As on a robot: stamps of the system clock, which the nodes judge by their own.
     'sim': {'stamps': 'system'},
@@ -93,11 +95,12 @@ class StressRig:
 
     :param wrap: changes a node's description, for instance to run it on another host
     :param more: processes beside the nodes, without a lifecycle
+    :param trigger: of the policy server: timer, or joint_states
     """
 
     def __init__(self, run: RunFolder,
                  wrap: Callable[[NodeDescription], NodeDescription] = lambda node: node,
-                 more: Sequence[NodeDescription] = ()) -> None:
+                 more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0]) -> None:
         self.run = run
         # The recording is read while it is written: that its end is torn is no news.
         logging.getLogger('spaars_ros.data.recorder').setLevel(logging.ERROR)
@@ -106,8 +109,9 @@ class StressRig:
         settings = RunSettings(
             out=str(run.path), robot=options.robot, task=options.task, episodes=0,
             real_time_factor=1.0, use_sim_time=False, namespace=f'stress_{os.getpid()}')
+        own = {**SETTINGS, 'policy_server': {**SETTINGS['policy_server'], 'trigger': trigger}}
         graph = [wrap(dataclasses.replace(node, respawn=True, parameters={
-            **node.parameters, **SETTINGS.get(node.name, {})})) for node in describe(settings)]
+            **node.parameters, **own.get(node.name, {})})) for node in describe(settings)]
         self.names = [node.name for node in graph]
         self.processes = Processes(settings, [*graph, *more])
         rclpy.init(args=[])

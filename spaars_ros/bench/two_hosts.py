@@ -15,8 +15,9 @@
 """
 Two hosts on one machine: network namespaces joined by a cable that can be pulled.
 
-`python -m spaars_ros.bench.two_hosts FAULT FILE` is the first host, started by `spaars stress`
-in a network namespace of its own; as a module of a node it is the way onto the second host.
+`python -m spaars_ros.bench.two_hosts FAULT TRIGGER FILE` is the first host, started by
+`spaars stress` in a network namespace of its own; as a module of a node it is the way onto the
+second host.
 """
 
 import ctypes
@@ -125,7 +126,7 @@ def run_there() -> None:
     runpy.run_module(f'spaars_ros.{room}.{name}', run_name='__main__', alter_sys=True)
 
 
-def run_here(name: str, out: Path) -> None:
+def run_here(name: str, trigger: str, out: Path) -> None:
     """Run one fault with a node on the second host; write its row."""
     from spaars_ros.bench.stress_faults import BY_NAME
     from spaars_ros.bench.stress_faults import inject
@@ -152,7 +153,7 @@ def run_here(name: str, out: Path) -> None:
         os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
         run = prepare(Path(folder))
         rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
-                        if fault.remote == 'sim' else [])
+                        if fault.remote == 'sim' else [], trigger=trigger)
         try:
             rig.start()
             row = inject(rig, fault, cut=hosts.cut, mend=mend)
@@ -161,16 +162,18 @@ def run_here(name: str, out: Path) -> None:
     out.write_text(json.dumps(row))
 
 
-def stress(name: str, timeout: float = 120.0) -> dict[str, Any]:
+def stress(name: str, trigger: str, timeout: float = 120.0) -> dict[str, Any]:
     """
     Return the row of a fault between two hosts; raises RuntimeError when it could not run.
 
+    :param trigger: as of `spaars_ros.bench.stress.run`
     :param timeout: s for all of it
     """
     with tempfile.TemporaryDirectory(prefix='spaars_hosts_') as folder:
         out = Path(folder) / 'row.json'
         done = subprocess.run(
-            [*unshare(), sys.executable, '-m', 'spaars_ros.bench.two_hosts', name, str(out)],
+            [*unshare(), sys.executable, '-m', 'spaars_ros.bench.two_hosts', name, trigger,
+             str(out)],
             capture_output=True, text=True, timeout=timeout)
         if done.returncode or not out.exists():
             words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
@@ -184,4 +187,4 @@ if __name__ == '__main__':
     if NAMESPACE in os.environ:
         run_there()
     else:
-        run_here(sys.argv[1], Path(sys.argv[2]))
+        run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

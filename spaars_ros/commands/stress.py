@@ -27,6 +27,7 @@ EXAMPLES = """\b
 Examples:
   spaars stress
   spaars stress --fault dropped --fault server_killed
+  spaars stress --trigger joint_states
   spaars stress --json stress.json
 """
 
@@ -34,6 +35,8 @@ Examples:
 def command(
     fault: Annotated[Optional[list[str]], typer.Option(
         help='Only this fault; may be repeated.')] = None,
+    trigger: Annotated[str, typer.Option(
+        help='What makes the ticks: timer, as on a robot, or joint_states.')] = 'timer',
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
     """
@@ -46,7 +49,7 @@ def command(
     with errors_as_one_line():
         from spaars_ros.bench.stress import failures
         from spaars_ros.bench.stress import run
-        rows = run(fault or (), say=typer.echo)
+        rows = run(fault or (), say=typer.echo, trigger=trigger)
         write_json(json, rows)
         failed = failures(rows)
         if failed:

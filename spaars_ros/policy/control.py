@@ -122,8 +122,12 @@ class ControlLoop:
         self.filter.reset(state)
         self.skill.restart()
 
-    def tick(self, state: RobotState) -> Tick:
-        """Decide for a state; a stop comes back in the tick, with a braking command."""
+    def tick(self, state: RobotState, age: float = 0.0) -> Tick:
+        """
+        Decide for a state; a stop comes back in the tick, with a braking command.
+
+        :param age: s since the state was measured, for the filter
+        """
         observation = self.task.observation(state, self.goal)
         if not np.isfinite(observation).all():
             bad = int(np.argmin(np.isfinite(observation)))
@@ -142,7 +146,7 @@ class ControlLoop:
         decision = self.runtime.decide(observation, noise, held)
         self.decided = observation, decision, held, noise
         skill_step = self.skill.took(decision.latent)
-        filtered = self.filter.apply(decision.action * self._scale, state)
+        filtered = self.filter.apply(decision.action * self._scale, state, age)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
             mode=decision.mode, gate=decision.gate,

@@ -244,7 +244,7 @@ class Responder:
         if running and not self._timed and self._sent[0]:
             gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period)
             self._loop.lost_ticks += max(0, gap - 1)
-        answer = self.supervisor.answer(state)
+        answer = self.supervisor.answer(state, self.watches.stamps.age(self._now(), begin))
         self._send(answer.command, state.stamp_ns)
         end = time.monotonic()
         age = self.watches.stamps.age(self._now(), end)

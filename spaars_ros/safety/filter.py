@@ -17,6 +17,7 @@
 from collections import deque
 from dataclasses import dataclass
 from enum import IntFlag
+import math
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,9 @@ from spaars_ros.safety.stop import Stop
 
 TOLERANCE = 1e-9  # rad/s: rounding is no intervention
 MIN_SCALE = 0.25  # below it a joint is clamped alone, or one joint at its end freezes the arm
+
+MEMORY = 1.0
+"""s of commands that are remembered: with older states the oldest of them stands for the rest."""
 
 SLOWER = 0.25  # of a command whose way to rest is not free: what is tried before braking
 CUTS = 4  # rows at most that are added for one tip speed
@@ -111,7 +115,10 @@ class SafetyFilter:
         self._zero = np.zeros(len(self.joints))
         self._last = self._zero
         self._last_acceleration = self._zero
-        self._flight: deque[Array] = deque(maxlen=robot.control.delay)
+        self._delay = robot.control.delay
+        remembered = self._delay + math.ceil(MEMORY / self.period)
+        self._flight = deque([self._zero] * remembered, maxlen=remembered)
+        """The motions (d,) rad that the last commands make in a period each, newest first."""
         self._consecutive = 0.0
 
     @property
@@ -131,26 +138,29 @@ class SafetyFilter:
         measured = np.where(np.isfinite(state.velocity), state.velocity, 0.0)
         self._last = np.clip(measured, -self.velocity, self.velocity)
         self._last_acceleration = self._zero
-        self._flight.extend([self._last * self.period] * (self._flight.maxlen or 0))
+        self._flight.extend([self._last * self.period] * len(self._flight))
         self._consecutive = 0.0
 
     def bounds(self, position: Array, flight: list[Array] | None = None) -> tuple[Array, Array]:
         """
         Return the position bounds on velocity at `position` (d,) rad: low, high in rad/s.
 
-        :param flight: motions (d,) rad that the arm still may make; default: the last commands'
+        :param flight: motions (d,) rad that the arm still may make; default: those of the last
+            commands, with a state that is not old
         """
         back = ahead = self._zero
-        for motion in self._in_flight() if flight is None else flight:
+        for motion in self._in_flight(0.0) if flight is None else flight:
             back, ahead = np.minimum(back, motion), np.maximum(ahead, motion)
         return self.limits.position_bounds(position, back, ahead, self._last)
 
-    def apply(self, velocity_command: Array, state: RobotState) -> Filtered:
+    def apply(self, velocity_command: Array, state: RobotState, age: float = 0.0) -> Filtered:
         """
         Return what may be sent instead of `velocity_command` (d,) rad/s; raises nothing.
 
         Non-finite numbers, a gross or a repeated violation come back as a `Stop` together with
         the first command of the braking profile.
+
+        :param age: s since the state was measured, in which the arm went on as commanded
         """
         asked = np.asarray(velocity_command, dtype=np.float64)
         stop = self.gross.stop(asked, state)
@@ -160,10 +170,11 @@ class SafetyFilter:
             if stop.code.startswith('NON_FINITE') or stop.code == 'WRONG_SIZE':
                 bits |= self._count(Intervention.NON_FINITE)
             return Filtered(braking.command, bits, stop)
-        flight = self._in_flight()
+        age = max(age, 0.0)
+        flight = self._in_flight(age)
         if flight:
             # A servo that lags still has the speed of a command before the last.
-            flight.insert(0, self.period * state.velocity)
+            flight.insert(0, (self.period + min(age, self.period)) * state.velocity)
         low, high, bits = self._joint_interval(asked, state.position, flight)
         rows = None
         if self.cartesian is not None:
@@ -256,11 +267,23 @@ class SafetyFilter:
             velocity = self.solver.solve(asked, low, high, rows.rows, rows.least)
         return velocity
 
-    def _in_flight(self) -> list[Array]:
-        """Return the motions (d,) rad that the last 1, 2 .. `delay` commands still may make."""
+    def _in_flight(self, age: float) -> list[Array]:
+        """
+        Return the motions (d,) rad that may come on top of a measured position.
+
+        The last 1, 2 .. `delay` commands have not been obeyed yet, nor had those of `age` s more
+        when the state was measured, of which the oldest counts for the part that is left.
+        """
         motions: list[Array] = []
+        left = self._delay + age / self.period
         for motion in self._flight:
-            motions.append(motions[-1] + motion if motions else motion)
+            if left <= 0.0:
+                return motions
+            part = min(left, 1.0) * motion
+            motions.append(motions[-1] + part if motions else part)
+            left -= 1.0
+        if left > 0.0:
+            motions.append(motions[-1] + left * self._flight[-1])
         return motions
 
     def _take(self, velocity: Array) -> None:

@@ -35,10 +35,10 @@ class MotionWatch:
       the mean measured velocity times the time, by more than `mismatch` times the velocity limit
       times the time (at least a period: stamps of a late timer lie close together).
 
-    :param spike: multiple of the velocity limit, 0 for off
     The latter two compare states at least `WHOLE` periods apart, however many come between; at
     rates just above the control rate, such are up to two periods apart.
 
+    :param spike: multiple of the velocity limit, 0 for off
     :param frozen: periods, 0 for off
     :param mismatch: share of the velocity limit, 0 for off
     :param ticks: periods

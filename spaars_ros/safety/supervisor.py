@@ -15,10 +15,7 @@
 """What the policy server does in which phase: episodes, resets, the latched stop. Free of ROS."""
 
 from dataclasses import dataclass
-from dataclasses import replace
 from enum import Enum
-
-import numpy as np
 
 from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
@@ -76,9 +73,6 @@ class Supervisor:
         self.service = service
         self.phase = Phase.WAITING if not self._budget_done() else Phase.DONE
         self._state: RobotState | None = None
-        self._held: RobotState | None = None
-        self._held_position = np.zeros(len(robot.joints))
-        self._held_age = 0.0
         self._path: list[Array] = []
         self._retrace: Retrace | None = None
         self._resumed = False
@@ -90,8 +84,12 @@ class Supervisor:
         """Return the newest state."""
         return self._state
 
-    def answer(self, state: RobotState) -> Answer:
-        """Return what to send for a state with a new stamp; raises nothing on bad numbers."""
+    def answer(self, state: RobotState, age: float = 0.0) -> Answer:
+        """
+        Return what to send for a state with a new stamp; raises nothing on bad numbers.
+
+        :param age: s since it was measured
+        """
         first = self._state is None
         self._state = state
         if first:
@@ -107,8 +105,8 @@ class Supervisor:
         elif self.phase is Phase.SETTLING:
             return self._settle()
         elif self.phase is Phase.RETRACING:
-            return self._go_back(state)
-        return self._tick(state)
+            return self._go_back(state, age)
+        return self._tick(state, age)
 
     def brake(self) -> Array:
         """Return the next command (d,) rad/s on the way to rest."""
@@ -118,19 +116,10 @@ class Supervisor:
         """
         Return the last command (d,) rad/s again, as far as it is safe without a new state.
 
-        The filter's position bound reaches one period ahead of the state, so it is asked where
-        the arm is by now, having obeyed every command since.
-
         :param age: s that the newest state is old
         """
         assert self._state is not None
-        if self._held is not self._state:
-            self._held, self._held_age = self._state, 0.0
-            self._held_position = self._state.position
-        last = self.loop.filter.last
-        self._held_position = self._held_position + last * max(age - self._held_age, 0.0)
-        self._held_age = max(age, self._held_age)
-        return self.loop.filter.apply(last, replace(self._state, position=self._held_position))
+        return self.loop.filter.apply(self.loop.filter.last, self._state, age)
 
     def trip(self, stop: Stop) -> Array | None:
         """Latch a stop; returns the record that closes the running episode, if one runs."""
@@ -177,9 +166,9 @@ class Supervisor:
         self._resumed = False
         self._reset_stamp = None
 
-    def _tick(self, state: RobotState) -> Answer:
+    def _tick(self, state: RobotState, age: float) -> Answer:
         self._path.append(state.position)
-        tick = self.loop.tick(state)
+        tick = self.loop.tick(state, age)
         if tick.stop is not None:
             self.latch.trip(tick.stop)
         if tick.ended:
@@ -212,16 +201,16 @@ class Supervisor:
             start = self._state.position if self._resumed and self._state is not None else None
             self._retrace, self._resumed = Retrace(self.robot, path, start=start), False
 
-    def _go_back(self, state: RobotState) -> Answer:
+    def _go_back(self, state: RobotState, age: float) -> Answer:
         assert self._retrace is not None
         wanted = self._retrace.command(state)
         if wanted is None:
             command = self.brake()
             if self.loop.filter.at_rest:
                 self._begin(state)
-                return self._tick(state)
+                return self._tick(state, age)
             return Answer(command)
-        filtered = self.loop.filter.apply(wanted, state)
+        filtered = self.loop.filter.apply(wanted, state, age)
         stop = filtered.stop or self._retrace.stuck()
         if stop is not None:
             self.latch.trip(stop)
