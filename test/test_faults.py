@@ -279,6 +279,7 @@ def stress(tmp_path: Path, *faults: str, trigger: str = 'timer') -> dict[str, An
          *(text for fault in faults for text in ('--fault', fault))],
         capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr, 'that the recording goes on while it is read is no news'
     return {row['fault']: row for row in json.loads(out.read_text())}
 
 

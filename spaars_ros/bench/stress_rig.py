@@ -35,6 +35,7 @@ import yaml
 
 from spaars_ros.bench.stress_watch import StressWatch
 from spaars_ros.config import load_task
+from spaars_ros.data import recording
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
@@ -103,7 +104,7 @@ class StressRig:
                  more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0]) -> None:
         self.run = run
         # The recording is read while it is written: that its end is torn is no news.
-        logging.getLogger('spaars_ros.data.recorder').setLevel(logging.ERROR)
+        logging.getLogger(recording.__name__).setLevel(logging.ERROR)
         options = run.options
         # In a namespace of its own, should anybody else be in this domain.
         settings = RunSettings(
