@@ -76,7 +76,7 @@ class Control(Strict):
     action_scale: float = Field(
         0.25, gt=0, le=1, description='joint velocity at |action| = 1, as a share of its limit')
     delay: int = Field(
-        1, ge=0, le=5, description='control ticks, at most, until the arm moves as commanded: '
+        1, ge=0, le=20, description='control ticks, at most, until the arm moves as commanded: '
         'transport and the lag of its servo; the safety filter looks so far ahead')
 
 

@@ -235,6 +235,20 @@ def test_an_arm_at_speed_stops_inside_however_old_its_states_are_at_the_timer(
     assert limit - 0.05 < reached <= limit - ROBOT.limits.margin + 1e-9
 
 
+@pytest.mark.parametrize('old', [0.0, 0.3, 0.9])
+@pytest.mark.parametrize(('late', 'said'), [(0, ''), (1, ''), (4, 'periods late')])
+def test_how_late_the_arm_follows_is_found_with_states_of_any_age(
+        old: float, late: int, said: str) -> None:
+    wire = Wire(old=old * ROBOT.period, late=late)
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        wire.wanted = 0.8 * wire.wanted + 0.05 * rng.normal(size=7)
+        wire.period()
+    found = wire.responder.watches.following.judge()
+    assert found is not None and late - 1 <= found.late <= late
+    assert said in found.warning and bool(said) == bool(found.warning)
+
+
 def test_a_reset_with_a_timer_begins_from_rest_and_not_from_the_stop() -> None:
     """It would go on for a moment at the speed that the arm was stopped at."""
     wire = Wire(speed=0.9)

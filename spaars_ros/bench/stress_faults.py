@@ -30,6 +30,8 @@ from std_srvs.srv import Trigger
 from spaars_ros.bench.stress_rig import StressRig
 from spaars_ros.interrupts import die_with_parent
 
+FOLLOWED = 6.0
+"""s in which it shows how the arm follows: so many states are compared with their commands."""
 TIMEOUT = 0.2
 """s, of a controller that has a timeout."""
 
@@ -90,8 +92,9 @@ def _overload(rig: StressRig) -> Callable[[], None]:
     return end
 
 
-def _wire(name: str, about: str, **faults: float) -> StressFault:
-    return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()})
+def _wire(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
+    return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
+                       seconds=seconds)
 
 
 MATRIX: tuple[StressFault, ...] = (
@@ -108,10 +111,10 @@ MATRIX: tuple[StressFault, ...] = (
     _wire('frozen', 'all joints report the same for ever', frozen=64.0),
     _wire('clock_forward', 'stamps jump 3 s ahead', clock_jump=3.0),
     _wire('clock_back', 'stamps jump 3 s back', clock_jump=-3.0),
-    _wire('late_controller', 'commands obeyed 0.15 s late', command_delay=0.15),
-    _wire('soft_controller', 'commands lag with 0.3 s', command_lag=0.3),
-    _wire('payload', '2 kg at the tip that nobody knows of', payload=2.0),
-    _wire('friction', '5 N m of dry friction on every joint', friction=5.0),
+    _wire('late_controller', 'commands obeyed 0.15 s late', FOLLOWED, command_delay=0.15),
+    _wire('soft_controller', 'commands lag with 0.3 s', FOLLOWED, command_lag=0.3),
+    _wire('payload', '2 kg at the tip that nobody knows of', FOLLOWED, payload=2.0),
+    _wire('friction', '5 N m of dry friction on every joint', FOLLOWED, friction=5.0),
     StressFault('learner_killed', 'SIGKILL', kill='learner'),
     StressFault('monitor_killed', 'SIGKILL', kill='cost_monitor', seconds=5.0),
     StressFault('server_killed', f'SIGKILL; the controller has a timeout of {TIMEOUT} s',
@@ -140,8 +143,9 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
     :param more: `cut` and `mend`, what pulls a cable and puts it back
     :raises StressError: the run did not move before the fault
     """
-    rig.wait_until_moving()
     watch = rig.watch
+    rig.until(lambda: watch.follows, FOLLOWED)
+    rig.wait_until_moving()
     timeout = {name: value for name, value in fault.sim.items() if name == 'command_timeout'}
     if timeout:
         rig.set_sim(timeout)

@@ -125,6 +125,11 @@ class StressWatch:
         return self._detected if self._detected is not None else (None, '')
 
     @property
+    def follows(self) -> bool:
+        """Return whether nothing was said of how the arm follows: a fault before leaves traces."""
+        return not any('the arm moves' in warning for warning in self._said.values())
+
+    @property
     def speed(self) -> float:
         """Return the largest joint speed now, rad/s."""
         return float(np.abs(self.samples[-1].velocity).max()) if self.samples else 0.0

@@ -238,7 +238,8 @@ class PolicyServer(ManagedNode):
         self._responder.probe()
         watches = self._responder.watches
         self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
-                                watches.cost.silence(time.monotonic()))
+                                watches.cost.silence(time.monotonic()),
+                                watches.following.judge())
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
         try:

@@ -27,6 +27,7 @@ from spaars_ros.policy.succession import Succession
 from spaars_ros.ros import diagnostics
 from spaars_ros.ros.intake import BundleIntake
 from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.following import Followed
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 from spaars_ros.safety.supervisor import Phase
@@ -77,12 +78,14 @@ class ServerReporter:
         self._send(self.status, diagnostics.status(
             'policy_server', level, message or (str(stop) if stop else phase.value), **values))
 
-    def diagnose(self, phase: Phase, counts: Mapping[str, int], silence: Stop | None) -> None:
+    def diagnose(self, phase: Phase, counts: Mapping[str, int], silence: Stop | None,
+                 followed: Followed | None) -> None:
         """
         Publish rate, latency, bundle, learner, spool, watches and filter counts.
 
         :param counts: of the watches
         :param silence: what is to be said of the cost monitor, if anything
+        :param followed: how the arm follows its commands, where that is known
         """
         while self._intake.refusals:
             self._node.get_logger().warning(f'bundle refused: {self._intake.refusals.pop(0)}')
@@ -96,6 +99,8 @@ class ServerReporter:
             level, message = diagnostics.WARN, f'spool: {self._spool.error}'
         elif silence is not None:
             level, message = diagnostics.WARN, str(silence)
+        elif followed is not None and followed.warning:
+            level, message = diagnostics.WARN, followed.warning
         elif self._learner_seen and not learner:
             level, message = diagnostics.WARN, f'learner gone: running bundle version {version}'
         elif self._succession.rolled_back_from > version:
@@ -116,7 +121,9 @@ class ServerReporter:
             rolled_back_from=self._succession.rolled_back_from,
             refusal=self._intake.last_refusal, learner_connected=learner,
             spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
-            cost_monitor='' if silence is None else str(silence), **counts,
+            cost_monitor='' if silence is None else str(silence),
+            arm_late_periods='' if followed is None else followed.late,
+            arm_error='' if followed is None else round(followed.error, 3), **counts,
             **self._loop.filter.counts))
 
     def _send(self, publisher: object, one: DiagnosticStatus) -> None:

@@ -150,6 +150,7 @@ class Responder:
             fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
             if not fresh or self._state is None:
                 self._keep_on(now, begin)
+                self.watches.following.commanded(self.watches.time(now, begin), self._sent[1])
             elif stopped:
                 # With the state, or a reset would begin from the one that the stop found.
                 self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns)
@@ -244,8 +245,13 @@ class Responder:
         if running and not self._timed and self._sent[0]:
             gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period)
             self._loop.lost_ticks += max(0, gap - 1)
-        answer = self.supervisor.answer(state, self.watches.stamps.age(self._now(), begin))
+        now = self._now()
+        age = max(self.watches.stamps.age(now, begin), 0.0)
+        answer = self.supervisor.answer(state, age)
         self._send(answer.command, state.stamp_ns)
+        at, following = self.watches.time(now, begin), self.watches.following
+        following.measured(at - age, state.velocity)
+        following.commanded(at, answer.command)
         end = time.monotonic()
         age = self.watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin

@@ -19,6 +19,7 @@ from typing import Any
 
 from spaars_ros.config import Robot
 from spaars_ros.safety.cost_watch import CostWatch
+from spaars_ros.safety.following import Following
 from spaars_ros.safety.motion import MotionWatch
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.timing import TimingWatch
@@ -43,6 +44,17 @@ class Watches:
         self.cost = CostWatch(mode=p['cost_monitor'], timeout=p['cost_timeout'],
                               names=[c.name for c in robot.constraints],
                               limit=p['max_episode_cost'])
+        self.following = Following(robot)
+        self._wall = wall
+
+    def time(self, now: int, steady: float) -> float:
+        """
+        Return the time that states and commands are compared in, s.
+
+        :param now: ns on the node's clock
+        :param steady: s on the monotonic clock
+        """
+        return steady if self._wall else now * 1e-9
 
     def cause(self, now: int, steady: float) -> Stop | None:
         """
