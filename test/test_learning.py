@@ -25,6 +25,7 @@ from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scoring import episodes_from_steps
 from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.checkpoint_store import CheckpointStore
 from spaars_ros.learning.finetuner import FineTuner
 from spaars_ros.learning.finetuner import untrained_bundle
@@ -470,6 +471,64 @@ def test_a_checkpoint_resumes_with_nothing_lost(
     assert again.steps == tuner.steps == 200
     assert again.updates_owed == tuner.updates_owed > 0
     again.update()
+
+
+@pytest.fixture
+def averaging(pretrained, robot, task, training, dataset):
+    """Return a tuner whose average is half way behind, after four episodes."""
+    tuner = tuner_of(pretrained, robot, task, training.model_copy(
+        update={'weight_average': 0.99}), dataset)
+    learn(tuner, rollouts_of(pretrained, robot, task), 4)
+    return tuner
+
+
+def test_what_acts_is_the_mean_of_the_weights_and_what_learns_the_newest(averaging):
+    newest = [value.detach().clone() for value in averaging.agent.parameters()]
+    before = averaging.export()
+    for one, two in zip(newest, averaging.agent.parameters(), strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.detach().numpy())
+    with torch.no_grad():
+        for one, two in zip(averaging.agent.parameters(), averaging._average._mean, strict=True):
+            one.copy_(two)
+    means = averaging.export()
+    np.testing.assert_array_equal(before.canaries['latent'], means.canaries['latent'])
+    averaging._average._decay = 0.0
+    with torch.no_grad():
+        for one, two in zip(averaging.agent.parameters(), newest, strict=True):
+            one.copy_(two)
+    averaging._average.update()
+    assert (averaging.export().canaries['latent'] != before.canaries['latent']).any()
+
+
+def test_the_mean_counts_every_update_less_as_it_ages(pretrained, robot, task, training, dataset):
+    tuner = tuner_of(pretrained, robot, task, training.model_copy(
+        update={'weight_average': 0.75, 'warmup_steps': 5}), dataset)
+    weight = next(iter(tuner.agent.raw_policy.parameters()))
+    place = [id(one) for one in tuner.agent.parameters()].index(id(weight))
+    expected = weight.detach().numpy().copy()
+    for row in rollouts_of(pretrained, robot, task).episode():
+        tuner.add(row)
+    assert tuner.updates_owed > 3
+    while tuner.updates_owed:
+        tuner.update()
+        expected = 0.75 * expected + 0.25 * weight.detach().numpy()
+    np.testing.assert_allclose(tuner._average._mean[place].numpy(), expected, atol=1e-6)
+
+
+def test_a_checkpoint_keeps_the_mean_of_the_weights(
+        averaging, pretrained, robot, task, dataset, tmp_path):
+    averaging.save(tmp_path / 'half.spaars')
+    again = tuner_of(pretrained, robot, task, averaging.training, dataset)
+    again.restore(load_bundle(tmp_path / 'half.spaars'))
+    for one, two in zip(averaging._average._mean, again._average._mean, strict=True):
+        np.testing.assert_array_equal(one.numpy(), two.numpy())
+    for name, value in averaging.agent.arrays().items():
+        np.testing.assert_array_equal(again.agent.arrays()[name], value)
+
+
+def test_the_mean_of_other_networks_is_refused(averaging, tmp_path):
+    with pytest.raises(ValueError, match='other shapes'):
+        averaging._average.load(AveragedWeights(torch.nn.Linear(2, 3), 0.5).to_bytes())
 
 
 def test_the_filters_interventions_reach_the_learners_costs(task, training, dataset, robot,

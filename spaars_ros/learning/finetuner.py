@@ -14,6 +14,7 @@
 
 """Online fine-tuning from step records; the learner node and the in-process loop drive it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from spaars_ros.config import Robot
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.checkpoint import make_bundle
 from spaars_ros.learning.checkpoint import pack
 from spaars_ros.learning.checkpoint import unpack
@@ -48,6 +50,8 @@ from spaars_ros.training_file import Training
 Array = NDArray[np.float64]
 
 ONLINE_CAPACITY = 1_000_000
+AVERAGE = 'average.npz'
+"""The averaged weights, in a checkpoint."""
 
 
 class FineTuner:
@@ -93,6 +97,7 @@ class FineTuner:
         self._counted_from = 0
         state = unpack(bundle, self.agent, optimisers=False)
         self.algorithm.begin_online()
+        self._average = AveragedWeights(self.agent, training.weight_average)
         if state:
             self._resume(bundle, state)
             # A checkpoint of another run: this run's records count from the first.
@@ -205,6 +210,8 @@ class FineTuner:
         if not np.isfinite(losses['critic']):
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
         self.updates += 1
+        if self.training.weight_average:
+            self._average.update()
         return losses
 
     # Bundles out
@@ -230,11 +237,15 @@ class FineTuner:
             'updates': self.updates, 'multipliers': self.multipliers.tolist(),
             'pushed_at': self._pushed_at, **self.algorithm.state(),
         }
-        save_bundle(self._bundle(pack(self.agent, state)), path, self.signer)
+        extras = pack(self.agent, state)
+        if self.training.weight_average:
+            extras[AVERAGE] = self._average.to_bytes()
+        save_bundle(self._bundle(extras), path, self.signer)
 
     def _bundle(self, extras: dict[str, bytes] | None = None) -> Bundle:
-        return make_bundle(self.algorithm, self.robot, self._canaries, version=self.version,
-                           parent=self.version - 1, phase=PHASES[self.phase], extras=extras)
+        with self._average.applied() if self.training.weight_average else nullcontext():
+            return make_bundle(self.algorithm, self.robot, self._canaries, version=self.version,
+                               parent=self.version - 1, phase=PHASES[self.phase], extras=extras)
 
     def restore(self, bundle: Bundle) -> None:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""
@@ -242,6 +253,9 @@ class FineTuner:
 
     def _resume(self, bundle: Bundle, state: dict[str, Any]) -> None:
         unpack(bundle, self.agent, optimisers=True)
+        self._average.begin()
+        if AVERAGE in bundle.extras:
+            self._average.load(bundle.extras[AVERAGE])
         self.version = bundle.manifest.version
         self._counted_from = int(state['received'])
         self.steps, self.updates = int(state['steps']), int(state['updates'])

@@ -1,0 +1,76 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The mean of a network's weights over its last updates, which swings less than the newest."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import io
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+
+class AveragedWeights:
+    """
+    Polyak-Ruppert average w' <- decay w' + (1 - decay) w of a module's parameters.
+
+    A policy that climbs a critic that learns swings about what it converges to, and the robot acts
+    with whichever bundle was pushed last; the average stays near the middle.
+
+    :param decay: 0 to 1; 1 / (1 - decay) updates count
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._own: list[Tensor] = list(module.parameters())
+        self._decay = decay
+        self._mean = [parameter.detach().clone() for parameter in self._own]
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Begin with the present weights."""
+        torch._foreach_copy_(self._mean, self._own)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the weights after an update in."""
+        torch._foreach_lerp_(self._mean, self._own, 1.0 - self._decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the module the mean for a while."""
+        newest = [parameter.detach().clone() for parameter in self._own]
+        with torch.no_grad():
+            torch._foreach_copy_(self._own, self._mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                torch._foreach_copy_(self._own, newest)
+
+    def to_bytes(self) -> bytes:
+        """Return the mean as an npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, *[mean.numpy() for mean in self._mean])
+        return buffer.getvalue()
+
+    def load(self, data: bytes) -> None:
+        """Take `to_bytes()` back; raises ValueError for tensors of another module."""
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            arrays = [archive[name] for name in archive.files]
+        if [array.shape for array in arrays] != [tuple(mean.shape) for mean in self._mean]:
+            raise ValueError('averaged weights of other shapes')
+        for mean, array in zip(self._mean, arrays):
+            mean.copy_(torch.from_numpy(array))
