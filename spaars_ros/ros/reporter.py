@@ -15,6 +15,7 @@
 """What the policy server tells people: its status on change, its diagnostics once a second."""
 
 from collections.abc import Mapping
+import math
 import time
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -122,7 +123,8 @@ class ServerReporter:
             refusal=self._intake.last_refusal, learner_connected=learner,
             spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
             cost_monitor='' if silence is None else str(silence),
-            arm_late_periods='' if followed is None else followed.late,
+            arm_late_periods='' if followed is None or math.isnan(followed.most)
+            else f'{followed.least:g} to {followed.most:g}',
             arm_error='' if followed is None else round(followed.error, 3), **counts,
             **self._loop.filter.counts))
 

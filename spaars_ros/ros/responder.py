@@ -95,7 +95,7 @@ class Responder:
             self.trip(jump)
         if order is Order.NEW and not self._believed(state):
             if not self._timed:
-                self._send(self.supervisor.brake(), state.stamp_ns)
+                self._send(self.supervisor.brake(), state.stamp_ns, arrived)
             return
         self._state = state
         if self._timed:
@@ -150,10 +150,10 @@ class Responder:
             fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
             if not fresh or self._state is None:
                 self._keep_on(now, begin)
-                self.watches.following.commanded(self.watches.time(now, begin), self._sent[1])
             elif stopped:
                 # With the state, or a reset would begin from the one that the stop found.
-                self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns)
+                self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns,
+                           begin)
             else:
                 self._tick(self._state, begin)
             # Also the braking is answered in time, before a reset is allowed.
@@ -162,7 +162,7 @@ class Responder:
         elif stopped and (begin - self._sent_at > LATE * self._period
                           or self._sent_at == self._braked_at):
             # Nobody asks any more, but the arm has to stop; once begun, on every tick.
-            self._send(self.supervisor.brake())
+            self._send(self.supervisor.brake(), at=begin)
             self._braked_at = self._sent_at
 
     def on_reset_done(self, stamp_ns: int) -> None:
@@ -241,17 +241,16 @@ class Responder:
 
     def _tick(self, state: RobotState, begin: float) -> None:
         self._succession.before_tick()
-        running = self.supervisor.phase is Phase.RUNNING
-        if running and not self._timed and self._sent[0]:
-            gap = round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period)
-            self._loop.lost_ticks += max(0, gap - 1)
+        if not self._timed and self._sent[0]:
+            missed = max(0, round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period) - 1)
+            self._loop.filter.stood(missed)
+            if self.supervisor.phase is Phase.RUNNING:
+                self._loop.lost_ticks += missed
         now = self._now()
         age = max(self.watches.stamps.age(now, begin), 0.0)
         answer = self.supervisor.answer(state, age)
-        self._send(answer.command, state.stamp_ns)
-        at, following = self.watches.time(now, begin), self.watches.following
-        following.measured(at - age, state.velocity)
-        following.commanded(at, answer.command)
+        self._send(answer.command, state.stamp_ns, begin)
+        self.watches.following.measured(self.watches.time(now, begin) - age, state.velocity)
         end = time.monotonic()
         age = self.watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
@@ -271,11 +270,11 @@ class Responder:
         if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
             return  # nothing is known about the arm yet, or the reset service drives it
         if stop is not None or phase is not Phase.RUNNING:
-            self._send(self.supervisor.brake())
+            self._send(self.supervisor.brake(), at=steady)
         elif self._sent[1] is not None:
             self._loop.lost_ticks += 1
             held = self.supervisor.hold(self.watches.stamps.age(now, steady))
-            self._send(held.command)
+            self._send(held.command, at=steady)
             if held.stop is not None:
                 self.trip(held.stop)
 
@@ -284,12 +283,17 @@ class Responder:
         if self._first_slot is None or due < self._first_slot:
             self._first_slot, self._slot = due, 0
         slot = round((due - self._first_slot) * 1e-9 / self._period)
-        self._loop.lost_ticks += max(0, slot - self._slot - 1)
+        missed = max(0, slot - self._slot - 1)
+        self._loop.lost_ticks += missed
+        self._loop.filter.stood(missed)
         self._slot = slot
 
-    def _send(self, command: Array | None, stamp: int | None = None) -> None:
+    def _send(self, command: Array | None, stamp: int | None = None,
+              at: float | None = None) -> None:
         stamp = self._sent[0] if stamp is None else stamp
         self._sent = (stamp, command)
+        self.watches.following.commanded(self.watches.time(
+            self._now(), time.monotonic() if at is None else at), command)
         if command is not None:
             state = self.supervisor.state
             self._writer.send(command, None if state is None else state.position, stamp)

@@ -207,6 +207,11 @@ class SafetyFilter:
                         'consecutive ticks with a filter intervention')
         return Filtered(velocity.copy(), self._count(bits), stop)
 
+    def stood(self, periods: int) -> None:
+        """Note that the last command was not followed by another for so many periods more."""
+        for _ in range(min(periods, len(self._flight))):
+            self._flight.appendleft(self._last * self.period)
+
     def brake(self) -> Filtered:
         """Return the next command of the braking profile: to rest within the limits, then zero."""
         if not self.at_rest:

@@ -37,7 +37,9 @@ class Watches:
     def __init__(self, robot: Robot, p: Mapping[str, Any], *, wall: bool) -> None:
         self.stamps = Watchdog(p['max_observation_age'], window=p['window'],
                                out_of_order=p['out_of_order'], wall=wall)
-        self.motion = MotionWatch(robot, spike=p['spike'], frozen=p['frozen'],
+        # An arm that is late stands still for so long although it is told to move.
+        frozen = p['frozen'] and max(p['frozen'], robot.control.delay + 2)
+        self.motion = MotionWatch(robot, spike=p['spike'], frozen=frozen,
                                   mismatch=p['velocity_mismatch'], ticks=p['mismatch_ticks'])
         self.timing = TimingWatch(period=robot.period, deadline=p['deadline'] * robot.period,
                                   late=p['late'], overruns=p['overruns'], window=p['window'])
