@@ -109,7 +109,7 @@ def test_a_tick_late_elsewhere_is_no_late_swap(tmp_path: Path) -> None:
 def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]) -> None:
     result_file = tmp_path / 'control.json'
     done = subprocess.run(
-        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '5',
+        [sys.executable, '-m', 'spaars_ros.cli', 'bench', 'control', '--seconds', '8',
          '--json', str(result_file), *options], cwd=Path(__file__).parents[1], capture_output=True,
         text=True, timeout=240, check=False,
         env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS))})
@@ -117,9 +117,9 @@ def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]
     result = json.loads(result_file.read_text())
     assert KEYS <= set(result)
     assert result['learner'] == (not options)
-    # No times here, which depend on what else runs: only that real ones were taken. A machine that
-    # holds joint_states up stops the server for a while.
-    assert result['ticks'] > 50, result['stops']
+    # No times here, which depend on what else runs: only that real ones were taken. Long enough that
+    # a stop by a machine that holds joint_states up does not take all of it.
+    assert result['ticks'] > 100, result['stops']
     assert 0.0 < result['bare_hop_p50_ms'] < result['hop_p99_ms']
     assert 0.0 < result['callback_p50_ms'] < result['hop_p50_ms']
     assert 0.0 < result['compute_p50_ms'] <= result['compute_p99_ms']
