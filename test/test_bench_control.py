@@ -117,8 +117,8 @@ def test_the_benchmark_runs_on_the_real_nodes(tmp_path: Path, options: list[str]
     result = json.loads(result_file.read_text())
     assert KEYS <= set(result)
     assert result['learner'] == (not options)
-    # No times here, which depend on what else runs: only that real ones were taken. Long enough that
-    # a stop by a machine that holds joint_states up does not take all of it.
+    # No times here, which depend on what else runs: only that real ones were taken. Long enough
+    # that a stop by a machine that holds joint_states up does not take all of it.
     assert result['ticks'] > 100, result['stops']
     assert 0.0 < result['bare_hop_p50_ms'] < result['hop_p99_ms']
     assert 0.0 < result['callback_p50_ms'] < result['hop_p50_ms']
