@@ -30,6 +30,8 @@ from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.bench.control import prepare
 from spaars_ros.bench.graph import beside
+from spaars_ros.bench.machine_stalls import MachineStalls
+from spaars_ros.bench.machine_stalls import Stall
 from spaars_ros.bench.stop_log import StopLog
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
@@ -118,8 +120,10 @@ def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
 
     `compute`: the server's own part of a tick, from its records. `hop`: joint_states to command
     as a third process hears them. `sim_late`: joint_states that the simulation itself was late
-    with; the server counts the periods between as lost. Memory is resident memory, its slope
-    that after the first fifth.
+    with; the server counts the periods between as lost. `sim_late_in_stall`: of them those while
+    a core ran nothing at all for half a period or longer (`MachineStalls`), which no node can
+    help; `stalls` counts all such times, None where the priority to see them is not permitted.
+    Memory is resident memory, its slope that after the first fifth.
 
     :raises LifecycleError: a node does not come up
     :raises RuntimeError: a node died on the way, or may not have the priority
@@ -129,8 +133,10 @@ def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
         folder = Path(name)
         settings = dataclasses.replace(prepare(folder, robot, task, rate, bundle), sim=True,
                                        real_time_factor=1.0, use_sim_time=False)
-        watch, times, memory = _soak(settings, seconds, thread_priority)
-        return {**evaluate(folder, watch, 1.0 / rate), **memory_use(times, memory),
+        with MachineStalls() as machine:
+            watch, times, memory = _soak(settings, seconds, thread_priority)
+        return {**evaluate(folder, watch, 1.0 / rate),
+                **stalls_of(machine, watch.stamps, 1.0 / rate), **memory_use(times, memory),
                 'seconds': seconds, 'rate': rate, 'thread_priority': thread_priority,
                 'load': f'{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the '
                         'end'}
@@ -152,6 +158,25 @@ def evaluate(folder: Path, watch: SoakWatch, period: float) -> dict[str, Any]:
         'transitions_lost': int(len(rows) - len(np.unique(recorded))),
         **_percentiles('compute', schema.get(rows, 'latency')[later]),
         **_percentiles('hop', watch.hops)}
+
+
+def stalls_of(machine: MachineStalls, stamps: list[int], period: float) -> dict[str, Any]:
+    """Return the machine's stalls of half a period or more, and how much they explain."""
+    if not machine.urgent:
+        return {'stalls': None, 'stall_max_ms': None, 'sim_late_in_stall': None}
+    begin, end = (1e-9 * stamps[0], 1e-9 * stamps[-1]) if stamps else (0.0, 0.0)
+    during = [stall for stall in machine.stalls if begin <= stall.end <= end]
+    long = [stall for stall in during if stall.seconds >= 0.5 * period]
+    return {'stalls': len(long),
+            'stall_max_ms': max((1e3 * stall.seconds for stall in during), default=0.0),
+            'sim_late_in_stall': sum(
+                _met(1e-9 * before, 1e-9 * after, long)
+                for before, after in zip(stamps, stamps[1:])
+                if 1e-9 * (after - before) > LATE * period)}
+
+
+def _met(before: float, after: float, stalls: list[Stall]) -> bool:
+    return any(stall.end > before and stall.end - stall.seconds < after for stall in stalls)
 
 
 def memory_use(times: Array, memory: dict[str, list[float]]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ def command(
     """
     Soak all nodes in real time: memory of each process, lost ticks, latency tails.
 
+    A process at priority 98 on each core sees when the machine itself stood still, and how many
+    of the simulation's late joint_states that explains.
     Exits with 1 when the server stopped on the way: the rest of the time says nothing then.
     """
     with errors_as_one_line():
