@@ -84,11 +84,12 @@ def data_of(episodes=25, noise=0.5):
     return transitions_from_fields({name: np.asarray(values) for name, values in rows.items()})
 
 
-def trainer_of(out, *, steps=600, data=True, seed=0, cost_limit=None, **changes):
+def trainer_of(out, *, steps=600, data=True, seed=0, cost_limit=None, evaluate_offline=0,
+               **changes):
     training = load_training('locomotion', **{**SMALL, **changes})
     return Trainer('Point', data_of() if data else None, training=training, seed=seed, out=out,
                    steps=steps, evaluate_every=200, evaluation_episodes=5, make_env=Point,
-                   cost_limit=cost_limit)
+                   cost_limit=cost_limit, evaluate_offline=evaluate_offline)
 
 
 def without_times(curve):
@@ -113,6 +114,22 @@ def test_every_algorithm_beats_the_policy_that_made_its_data(tmp_path, whole, al
 def test_the_same_seed_gives_the_same_run(tmp_path, whole):
     again = trainer_of(tmp_path).run()
     assert without_times(again['curve']) == without_times(whole['curve'])
+
+
+def test_evaluating_offline_shows_the_way_there_and_changes_nothing(tmp_path, whole):
+    def interrupt(line):
+        if line.startswith('offline 300/500'):
+            raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        trainer_of(tmp_path, evaluate_offline=100).run(say=interrupt)
+    summary = trainer_of(tmp_path, evaluate_offline=100).run()
+    offline = summary['curve'][:4]
+    assert [row['offline_updates'] for row in offline] == [100, 200, 300, 400]
+    assert all(row['steps'] == 0 and row['return_mean'] < 0.0 for row in offline)
+    assert without_times(summary['curve'][4:]) == without_times(whole['curve'])
+    assert summary['return_offline'] == whole['return_offline'] != offline[0]['return_mean']
+    lines = [json.loads(line) for line in (tmp_path / 'curve.jsonl').read_text().splitlines()]
+    assert without_times(lines) == without_times(summary['curve'])
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])

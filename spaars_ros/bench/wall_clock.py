@@ -59,7 +59,8 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
     Return `rows`, one a task, method and seed, and `summary`, one a task.
 
     Rows already in `out` are not run again. A row: method, task, seed, reference (mean return of
-    10 evaluation episodes), budget (s), seconds (of training, evaluations not counted; None when
+    10 evaluation episodes; everybody is evaluated every `every` updates or steps, offline too),
+    budget (s), seconds (of training, evaluations not counted; None when
     the budget ended first, or the peer is missing), steps (of the environment, at the end), best
     (return), evaluations (a list of dicts: steps, seconds, return_mean), note. The summary: for
     each method the median seconds over seeds, and our part of each peer's time; where a peer
@@ -98,7 +99,7 @@ def _row(method: str, *, task: str, data: str, seed: int, reference: float, budg
               evaluation_episodes=10, overrides=tuple(changes_of('spaars').items()),
               training=training or ('spaars' if task == REACH else 'locomotion'))
     settings = json.dumps([job.name, method, reference, budget, every, OFFLINE,
-                           PINS.get(method)])
+                           PINS.get(method, 'evaluated offline too')])
     name = f'{task}_{method}_{seed}_{hashlib.sha256(settings.encode()).hexdigest()[:12]}'
     path = out / f'{name}.json'.replace('/', '-')
     if path.exists():
@@ -171,7 +172,7 @@ def _train(job: Job, folder: Path) -> None:
     training = load_training(job.training, **dict(job.overrides))
     Trainer(env_id, find_data(env_id, job.data, training), training=training, seed=job.seed,
             out=folder, steps=job.steps, evaluate_every=job.evaluate_every,
-            evaluation_episodes=job.evaluation_episodes).run()
+            evaluation_episodes=job.evaluation_episodes, evaluate_offline=job.evaluate_every).run()
 
 
 @contextmanager

@@ -49,6 +49,8 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help='Seed of everything.')] = 0,
     steps: Annotated[int, typer.Option(min=0, help='Environment steps.')] = 50_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
+    evaluate_offline: Annotated[int, typer.Option(
+        min=0, help='Offline updates between evaluations; 0: only when they are done.')] = 0,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
     cost_limit: Annotated[Optional[float], typer.Option(
         min=0.0, help="Hold info['cost'] under this an episode; for cpq and marvel "
@@ -69,6 +71,7 @@ def command(
         trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),
                           training=settings, seed=seed, out=out,
                           steps=steps, evaluate_every=evaluate_every,
+                          evaluate_offline=evaluate_offline,
                           evaluation_episodes=evaluation_episodes, cost_limit=cost_limit)
         summary = trainer.run(say=typer.echo)
         write_json(out / 'summary.json', summary)

@@ -63,6 +63,7 @@ class Trainer:
     :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
     :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
     :param steps: environment steps of the whole run
+    :param evaluate_offline: offline updates between evaluations; 0: only when they are done
     :param make_env: makes the environment instead of `gymnasium.make(env_id)`
     :param cost_limit: cost an episode that an adaptive PID holds, of `info['cost']`; None: costs
         are only measured, unless `agreed_limits` finds a limit elsewhere
@@ -70,7 +71,8 @@ class Trainer:
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
                  seed: int, out: Path, steps: int, evaluate_every: int = 5000,
-                 evaluation_episodes: int = 10, make_env: Callable[[], Env] | None = None,
+                 evaluation_episodes: int = 10, evaluate_offline: int = 0,
+                 make_env: Callable[[], Env] | None = None,
                  cost_limit: float | None = None) -> None:
         """Check data against environment; raises ValueError or DataError naming what differs."""
         torch.set_num_threads(1)
@@ -78,6 +80,7 @@ class Trainer:
         self.env_id, self.seed = env_id, seed
         self.folder = TrainingFolder(out)
         self.total, self.every, self.episodes = steps, evaluate_every, evaluation_episodes
+        self.every_offline = evaluate_offline
         make = make_env or (lambda: gymnasium.make(env_id))
         self.env = make()
         # Franka Kitchen counts its reward in another way where it is evaluated.
@@ -171,13 +174,19 @@ class Trainer:
             self.offline_done += 1
             if not all(np.isfinite(value) for value in losses.values()):
                 raise ValueError(f'offline update {self.offline_done}: {losses}')
-            if self.offline_done % 5000 == 0 or self.offline_done == total:
-                text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
-                say(f'offline {self.offline_done}/{total}: {text}')
+            saves = self.offline_done % 5000 == 0 or self.offline_done == total
+            evaluates = self.every_offline and self.offline_done < total \
+                and self.offline_done % self.every_offline == 0
+            if saves or evaluates:
                 now = time.monotonic()
                 self.offline_seconds += now - began
                 self.seconds += now - began
-                self.save()
+                if evaluates:
+                    self._evaluate(say)
+                if saves:
+                    text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
+                    say(f'offline {self.offline_done}/{total}: {text}')
+                    self.save()
                 began = time.monotonic()
 
     def _run_episode(self) -> None:
@@ -254,15 +263,18 @@ class Trainer:
         found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
         score = normalised_score(self.env_id, found['return_mean'])
         row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
-               'seconds': round(self.seconds, 2), 'return_mean': found['return_mean'],
-               'return_std': found['return_std'], 'score': score,
-               'cost_mean': found['cost_mean'], 'success': _number(found['success']),
+               'offline_updates': self.offline_done, 'seconds': round(self.seconds, 2),
+               'return_mean': found['return_mean'], 'return_std': found['return_std'],
+               'score': score, 'cost_mean': found['cost_mean'],
+               'success': _number(found['success']),
                'raw_share_evaluated': found['raw_share_evaluated'],
                **{name: _number(value)
                   for name, value in self.algorithm.diagnostics(self.steps).items()}}
         self.curve.append(row)
         self.folder.append('curve.jsonl', row)
-        say(f'{self.steps} steps, {self.seconds:.0f} s: return {row["return_mean"]:.1f}'
+        done = f'{self.steps} steps' if self._online_begun \
+            else f'offline {self.offline_done}/{self.algorithm.offline_steps}'
+        say(f'{done}, {self.seconds:.0f} s: return {row["return_mean"]:.1f}'
             + (f', score {score:.1f}' if score is not None else '')
             + (f', cost {row["cost_mean"]:.2f} of {self.cost_limit:g}'
                if self.cost_limit is not None else '')
@@ -270,7 +282,8 @@ class Trainer:
 
     def summary(self) -> dict[str, Any]:
         """Return what a run came to."""
-        first, last = self.curve[0], self.curve[-1]
+        first = [row for row in self.curve if not row['steps']][-1]
+        last = self.curve[-1]
         t = self.training
         return {'algorithm': t.algorithm, 'mode': t.mode, 'env': self.env_id, 'seed': self.seed,
                 'steps': self.steps, 'updates': self.updates, 'episodes': self.episode,

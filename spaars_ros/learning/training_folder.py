@@ -42,7 +42,11 @@ class TrainingFolder:
     def begin(self) -> bool:
         """Make the folder; returns whether it holds a checkpoint to go on from."""
         self.path.mkdir(parents=True, exist_ok=True)
-        return (self.path / CHECKPOINT).exists()
+        if (self.path / CHECKPOINT).exists():
+            return True
+        for name in LINES:  # of a run that ended before its first checkpoint: it begins anew
+            (self.path / name).unlink(missing_ok=True)
+        return False
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Write a line to one of `LINES`."""
