@@ -159,6 +159,8 @@ class Training(Strict):
                            'entropy; 0: tuned so that the entropy is -d')
     actor_rate: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: learning rate '
                               "of the policy, as a multiple of the critic's")
+    offline_share: float = Field(0.0, ge=0, lt=1, description='marvel: share of the offline data '
+                                 'in a batch online; 0: as published')
     align_share: float = Field(0.0, ge=0, lt=1, description="marvel: share of the warm-up's own "
                                'transitions in the batches of the alignment, which then comes '
                                'right after the warm-up; 0 aligns on the offline data alone, '

@@ -207,6 +207,8 @@ def test_a_task_without_reference_or_data_is_an_error(tmp_path):
         wall_clock.run(tasks={'Swimmer-v5': ''}, **options)
     with pytest.raises(ValueError, match="Hopper-v5: no data file 'none.npz'"):
         wall_clock.run(tasks={'Hopper-v5': 'none.npz'}, **options)
+    with pytest.raises(ValueError, match="method 'sb2': none of"):
+        wall_clock.run(tasks={'reach': ''}, methods=('sb2',), **options)
 
 
 # The table

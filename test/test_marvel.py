@@ -285,6 +285,34 @@ def test_a_run_cut_after_its_alignment_aligns_no_second_time(tmp_path):
         assert {**old, 'seconds': 0} == {**new, 'seconds': 0}
 
 
+@pytest.mark.parametrize(('share', 'own'), [(0.0, 64), (0.25, 48)])
+def test_online_batches_have_the_share_of_offline_data_that_was_asked_for(tmp_path, share, own):
+    trainer = aligning(tmp_path, steps=200, offline_share=share)
+    seen, update = [], trainer.algorithm.update_online
+
+    def watched(batch, online):
+        seen.append((len(batch['reward']), len(online['reward'])))
+        return update(batch, online)
+    trainer.algorithm.update_online = watched
+    trainer.run()
+    assert set(seen) == {(64, own)}
+
+
+def test_a_warm_start_s_settings_are_not_those_of_a_run_from_scratch(tmp_path):
+    small = {'cvae_steps': 5, 'iql_steps': 5, 'align_steps': 5, 'warmup_steps': 100, 'utd': 0.1,
+             'width': 16}
+    result = run(tasks=['reach'], methods=['marvel', 'sac-lagrangian'], seeds=[0], steps=200,
+                 out=tmp_path, peers=tmp_path, jobs=1, rollouts=1, evaluation_episodes=1,
+                 settings=small)
+    assert {row['method'] for row in result['rows']} == {'marvel', 'sac-lagrangian'}
+    shares = {}
+    for path in tmp_path.glob('reach_*/checkpoint.npz'):
+        with np.load(path) as archive:
+            training = json.loads(archive['state'].tobytes())['training']
+        shares[training['algorithm']] = (training['offline_share'], training['actor_rate'])
+    assert shares == {'marvel': (0.5, 0.1), 'sac-lagrangian': (0.0, 1.0)}
+
+
 def test_costs_of_the_arm_are_stored_once(tmp_path):
     """They are the task's own, which the replay computes, and stood in `info` as well."""
     task = find_task('reach', tmp_path)

@@ -44,8 +44,11 @@ from spaars_ros.training_file import Training
 
 REACH: dict[str, Any] = {
     'gamma': 0.97, 'n_step': 3, 'reward_scale': 0.2, 'cost_weight': 1.0, 'shaping': 20.0,
-    'relabel': 0.5}
+    'relabel': 0.5, 'utd': 2.0, 'entropy': 0.001}
 """What the arm's task has in config/training/spaars.yaml."""
+REACH_WARM: dict[str, Any] = {'offline_share': 0.5, 'actor_rate': 0.1}
+"""Of a start from demonstrations: the policy that learns fast from what it did itself since loses
+it within 500 steps (docs/marvel.md)."""
 BULLET = 'bullet'
 """Name of the peer environment that has bullet-safety-gym."""
 
@@ -62,6 +65,8 @@ class ConstraintTask:
     make_env: Callable[[], 'gymnasium.Env[Any, Any]']
     settings: dict[str, Any] = field(default_factory=dict)
     """Over the training file."""
+    warm: dict[str, Any] = field(default_factory=dict)
+    """Over them, for what starts from an offline policy."""
 
     def training(self, algorithm: str, **changes: Any) -> Training:
         """Return the settings of an algorithm on this task."""
@@ -80,7 +85,7 @@ def find_task(name: str, peers: Path) -> ConstraintTask:
         robot, settings = load_robot(), load_task('reach')
         return ConstraintTask(
             name, settings.horizon, ReachTask(robot, settings).constraint_limits[0],
-            lambda: ArmEnv(robot, settings), REACH)
+            lambda: ArmEnv(robot, settings), REACH, REACH_WARM)
     if name not in SAFE_TASKS:
         raise ValueError(f'task {name!r}: none of {sorted([*SAFE_TASKS, "reach"])}')
     python = python_of(BULLET, peers)

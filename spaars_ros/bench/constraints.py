@@ -106,8 +106,9 @@ def _line(row: Row) -> str:
 
 def _digest(task: ConstraintTask, *parts: Any) -> str:
     """Return a name of all settings, so that a row of others is not taken."""
-    content = json.dumps([source_digest('bench'), task.name, task.limit, task.training('marvel')
-                          .model_dump(exclude={'start'}), parts], sort_keys=True, default=str)
+    content = json.dumps([source_digest('bench'), task.name, task.limit, task.warm,
+                          task.training('marvel').model_dump(exclude={'start'}), parts],
+                         sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -139,14 +140,15 @@ def _row(wanted: tuple[Any, ...]) -> Row:
         return row
     data, offline_updates = None, 0
     own: dict[str, Any] = {}
+    warm: dict[str, Any] = {}
     if method in WARM:
-        aligned, multiplier = WARM[method]
+        warm, (aligned, multiplier) = task.warm, WARM[method]
         own = {'start': str(start / 'start.npz'), 'multiplier': multiplier,
                **({} if aligned else {'align_steps': 0})}
         data = offline_data(task, peers, out, episodes=episodes)
         offline = json.loads((start / 'offline.json').read_text())
         offline_updates = offline['updates'] + (offline['align_updates'] if aligned else 0)
-    training = task.training(method.partition(':')[0], **{**changes, **own})
+    training = task.training(method.partition(':')[0], **{**warm, **changes, **own})
     trainer = Trainer(name, data, training=training, seed=seed, out=folder, steps=steps,
                       evaluate_every=evaluate_every, evaluation_episodes=evaluation_episodes,
                       make_env=task.make_env, cost_limit=task.limit)

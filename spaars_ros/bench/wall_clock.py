@@ -59,17 +59,21 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
     Return `rows`, one a task, method and seed, and `summary`, one a task.
 
     Rows already in `out` are not run again. A row: method, task, seed, reference (mean return of
-    10 evaluation episodes; everybody is evaluated every `every` updates or steps, offline too),
-    budget (s), seconds (of training, evaluations not counted; None when
+    10 evaluation episodes), budget (s), seconds (of training, evaluations not counted; None when
     the budget ended first, or the peer is missing), steps (of the environment, at the end), best
     (return), evaluations (a list of dicts: steps, seconds, return_mean), note. The summary: for
     each method the median seconds over seeds, and our part of each peer's time; where a peer
     never got there its budget stands for its time, and the part is an upper bound.
 
     :param tasks: `reach` or a Gymnasium id -> file of offline transitions
+    :param every: steps between evaluations, and offline, where there is such a phase, updates
 
-    Raises ValueError where a task has no reference or data, PeerError when a script fails.
+    Raises ValueError for an unknown method or a task without reference or data, PeerError when
+    a script fails.
     """
+    for method in methods:
+        if method != 'spaars' and method not in SCRIPTS_OF:
+            raise ValueError(f'method {method!r}: none of {["spaars", *SCRIPTS_OF]}')
     known = {**REFERENCES, **(references or {})}
     for task, data in tasks.items():
         if task not in known:

@@ -66,6 +66,8 @@ def learner(
         '--wall-clock', help='Instead: seconds to a reference return.')] = False,
     tasks: Annotated[str, typer.Option(
         help='For --wall-clock: reach, and Gymnasium ids as ID=FILE, comma-separated.')] = 'reach',
+    methods: Annotated[str, typer.Option(
+        help='For --wall-clock: of these, comma-separated.')] = 'spaars,sb3,d3rlpy',
     reference: Annotated[str, typer.Option(
         help='For --wall-clock: TASK=RETURN, comma-separated; default: reach=-40 (about 70 % '
              'success), Hopper-v5=2000.')] = '',
@@ -87,7 +89,8 @@ def learner(
             references = {name: float(value) for name, value in _pairs(reference).items()}
             report(time_to_reference(
                 tasks=_pairs(tasks), references=references, budget=budget, jobs=jobs, out=out,
-                seeds=[int(seed) for seed in seeds.split(',')], peers=peers, say=_say), json)
+                methods=tuple(methods.split(',')), peers=peers, say=_say,
+                seeds=[int(seed) for seed in seeds.split(',')]), json)
             return
         from spaars_ros.bench import learner as speed
         result = speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,

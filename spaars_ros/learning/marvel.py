@@ -56,6 +56,7 @@ class Marvel(SACLagrangian):
         """See `Baseline`; raises ValueError when `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
         self.explores_uniformly = False
+        self.offline_share = training.offline_share
         self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
