@@ -191,6 +191,8 @@ def test_our_clock_counts_pretraining_and_stops_at_the_reference(tmp_path):
     assert result['summary'][0]['part_of_sb3'] is None
     again = wall_clock.run(out=tmp_path, **options)
     assert again['rows'][0] == ours
+    held = wall_clock.run(out=tmp_path, methods=('spaars',), hold=3, **options)['rows'][0]
+    assert len(held['evaluations']) == 3 and held['seconds'] > ours['seconds']
 
 
 @pytest.mark.timeout(100)

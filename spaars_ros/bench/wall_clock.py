@@ -53,7 +53,7 @@ STEPS = 10**7
 
 def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, out: Path,
         peers: Path, references: dict[str, float] | None = None, every: int = 1000,
-        methods: tuple[str, ...] = ('spaars', *SCRIPTS_OF), training: str = '',
+        methods: tuple[str, ...] = ('spaars', *SCRIPTS_OF), training: str = '', hold: int = 1,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
     Return `rows`, one a task, method and seed, and `summary`, one a task.
@@ -67,6 +67,8 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 
     :param tasks: `reach` or a Gymnasium id -> file of offline transitions
     :param every: steps between evaluations, and offline, where there is such a phase, updates
+    :param hold: evaluations running whose mean has to be the reference. The first one alone that
+        is may be luck: offline policies swing by more than half of it from one to the next
 
     Raises ValueError for an unknown method or a task without reference or data, PeerError when
     a script fails.
@@ -86,7 +88,8 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
     def row(item: tuple[str, str, int]) -> dict[str, Any]:
         task, method, seed = item
         made = _row(method, task=task, data=tasks[task], seed=seed, reference=known[task],
-                    budget=budget, every=every, training=training, out=out, peers=peers)
+                    budget=budget, every=every, hold=hold, training=training, out=out,
+                    peers=peers)
         if say is not None:
             took = 'not reached' if made['seconds'] is None else f'{made["seconds"]:.0f} s'
             say(f'{task}, {method}, seed {seed}: {took} {made["note"]}'.rstrip())
@@ -98,12 +101,13 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 
 
 def _row(method: str, *, task: str, data: str, seed: int, reference: float, budget: float,
-         every: int, training: str, out: Path, peers: Path) -> dict[str, Any]:
+         every: int, hold: int, training: str, out: Path, peers: Path) -> dict[str, Any]:
     job = Job(task=task, data=data, method='spaars', seed=seed, steps=STEPS, evaluate_every=every,
               evaluation_episodes=10, overrides=tuple(changes_of('spaars').items()),
               training=training or ('spaars' if task == REACH else 'locomotion'))
     settings = json.dumps([job.name, method, reference, budget, every, OFFLINE,
-                           PINS.get(method, 'evaluated offline too')])
+                           PINS.get(method, 'evaluated offline too'),
+                           *([hold] if hold > 1 else [])])
     name = f'{task}_{method}_{seed}_{hashlib.sha256(settings.encode()).hexdigest()[:12]}'
     path = out / f'{name}.json'.replace('/', '-')
     if path.exists():
@@ -119,7 +123,7 @@ def _row(method: str, *, task: str, data: str, seed: int, reference: float, budg
         if python is None:
             row['note'] = how_to_make(method, peers)
             return row
-        evaluations = _theirs(method, python, job, reference, budget, out)
+        evaluations = _theirs(method, python, job, budget, out)
     with evaluations as points:
         for point in points:
             row['evaluations'].append({key: point[key] for key in (
@@ -127,7 +131,8 @@ def _row(method: str, *, task: str, data: str, seed: int, reference: float, budg
             row['steps'] = point['steps']
             row['best'] = max(point['return_mean'],
                               -np.inf if row['best'] is None else row['best'])
-            if point['return_mean'] >= reference and point['seconds'] <= budget:
+            last = [each['return_mean'] for each in row['evaluations'][-hold:]]
+            if len(last) == hold and np.mean(last) >= reference and point['seconds'] <= budget:
                 row['seconds'] = point['seconds']
                 break
             if point['seconds'] >= budget:
@@ -180,11 +185,11 @@ def _train(job: Job, folder: Path) -> None:
 
 
 @contextmanager
-def _theirs(method: str, python: Path, job: Job, reference: float, budget: float,
-            out: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run a peer's script; gives its evaluations as they come."""
+def _theirs(method: str, python: Path, job: Job, budget: float, out: Path
+            ) -> Iterator[Iterator[dict[str, Any]]]:
+    """Run a peer's script until its budget ends; gives its evaluations as they come."""
     command = [str(python), str(SCRIPTS / SCRIPTS_OF[method]), f'--env={job.task}',
-               f'--reference={reference}', f'--budget={budget}', f'--seed={job.seed}',
+               f'--budget={budget}', f'--seed={job.seed}',
                f'--every={job.evaluate_every}', f'--episodes={job.evaluation_episodes}']
     if method == 'd3rlpy':
         command += [f'--data={_data_for(job, out)}', f'--offline={OFFLINE}']

@@ -71,6 +71,8 @@ def learner(
     reference: Annotated[str, typer.Option(
         help='For --wall-clock: TASK=RETURN, comma-separated; default: reach=-40 (about 70 % '
              'success), Hopper-v5=2000.')] = '',
+    hold: Annotated[int, typer.Option(
+        min=1, help='For --wall-clock: evaluations running whose mean has to reach it.')] = 1,
     budget: Annotated[float, typer.Option(
         min=1.0, help='For --wall-clock: s of training after which a run has not made it.')
     ] = 1800.0,
@@ -89,7 +91,7 @@ def learner(
             references = {name: float(value) for name, value in _pairs(reference).items()}
             report(time_to_reference(
                 tasks=_pairs(tasks), references=references, budget=budget, jobs=jobs, out=out,
-                methods=tuple(methods.split(',')), peers=peers, say=_say,
+                methods=tuple(methods.split(',')), hold=hold, peers=peers, say=_say,
                 seeds=[int(seed) for seed in seeds.split(',')]), json)
             return
         from spaars_ros.bench import learner as speed

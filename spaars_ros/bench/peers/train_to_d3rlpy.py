@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Train d3rlpy's IQL offline, then online, until it reaches a return; a JSON line an evaluation.
+Train d3rlpy's IQL offline, then online, for a time; a JSON line an evaluation.
 
 As in the paper: one update an environment step, all data in one buffer; rewards scaled by the
 range of returns. Runs in an environment of its own.

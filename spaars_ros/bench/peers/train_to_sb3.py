@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Train stable-baselines3's SAC from scratch until it reaches a return; a JSON line an evaluation.
+Train stable-baselines3's SAC from scratch for a time; a JSON line an evaluation.
 
 Its own defaults but for the networks' width; one thread. Runs in an environment of its own.
 """
