@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from dataclasses import field
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from spaars_ros.sim.safe_drivers import drive
 from spaars_ros.sim.safe_tasks import SAFE_TASKS
 from spaars_ros.sim.safe_tasks import SafeTaskEnv
 from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.sources import source_digest
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import Training
 
@@ -67,6 +69,8 @@ class ConstraintTask:
     """Over the training file."""
     warm: dict[str, Any] = field(default_factory=dict)
     """Over them, for what starts from an offline policy."""
+    files: list[str] = field(default_factory=list)
+    """What else a row depends on: robot, task and data, as text or digest."""
 
     def training(self, algorithm: str, **changes: Any) -> Training:
         """Return the settings of an algorithm on this task."""
@@ -85,7 +89,9 @@ def find_task(name: str, peers: Path) -> ConstraintTask:
         robot, settings = load_robot(), load_task('reach')
         return ConstraintTask(
             name, settings.horizon, ReachTask(robot, settings).constraint_limits[0],
-            lambda: ArmEnv(robot, settings), REACH, REACH_WARM)
+            lambda: ArmEnv(robot, settings), REACH, REACH_WARM,
+            [robot.model_dump_json(), settings.model_dump_json(), hashlib.sha256(
+                Path(resolve(load_training('marvel').demonstrations)).read_bytes()).hexdigest()])
     if name not in SAFE_TASKS:
         raise ValueError(f'task {name!r}: none of {sorted([*SAFE_TASKS, "reach"])}')
     python = python_of(BULLET, peers)
@@ -107,7 +113,7 @@ def offline_data(task: ConstraintTask, peers: Path, folder: Path, *, episodes: i
         robot, settings = load_robot(), load_task('reach')
         arm = ReachTask(robot, settings)
         return load_dataset(resolve(task.training('marvel').demonstrations), robot, arm)
-    path = folder / f'data_{task.name}_{episodes}.npz'
+    path = folder / f'data_{task.name}_{episodes}_{source_digest()}.npz'
     if not path.exists():
         python = python_of(BULLET, peers)
         assert python is not None

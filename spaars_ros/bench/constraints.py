@@ -106,7 +106,7 @@ def _line(row: Row) -> str:
 
 def _digest(task: ConstraintTask, *parts: Any) -> str:
     """Return a name of all settings, so that a row of others is not taken."""
-    content = json.dumps([source_digest('bench'), task.name, task.limit, task.warm,
+    content = json.dumps([source_digest('bench'), task.name, task.limit, task.warm, task.files,
                           task.training('marvel').model_dump(exclude={'start'}), parts],
                          sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -138,14 +138,14 @@ def _row(wanted: tuple[Any, ...]) -> Row:
     if path.exists():
         row: Row = json.loads(path.read_text())
         return row
-    data, offline_updates = None, 0
+    # A run from scratch learns from none of it, but sees the world in the same units.
+    data, offline_updates = offline_data(task, peers, out, episodes=episodes), 0
     own: dict[str, Any] = {}
     warm: dict[str, Any] = {}
     if method in WARM:
         warm, (aligned, multiplier) = task.warm, WARM[method]
         own = {'start': str(start / 'start.npz'), 'multiplier': multiplier,
                **({} if aligned else {'align_steps': 0})}
-        data = offline_data(task, peers, out, episodes=episodes)
         offline = json.loads((start / 'offline.json').read_text())
         offline_updates = offline['updates'] + (offline['align_updates'] if aligned else 0)
     training = task.training(method.partition(':')[0], **{**warm, **changes, **own})

@@ -37,7 +37,7 @@ def command(
     bundle: Annotated[str, typer.Option(
         help='Policy bundle with learner tensors; default: one of the same size.')] = '',
     thread_priority: Annotated[int, typer.Option(
-        min=0, max=99, help='SCHED_FIFO priority of policy server and simulation.')] = 0,
+        min=0, max=97, help='SCHED_FIFO priority of policy server and simulation.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
     """

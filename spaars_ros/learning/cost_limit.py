@@ -22,17 +22,20 @@ THRESHOLDS = ('cpq', 'marvel')
 """Algorithms that make thresholds of the training file's `cost_limit`."""
 
 
-def agreed_limits(training: Training, task: Any, given: float | None
+def agreed_limits(training: Training, task: Any, given: float | None, steps: int | None = None
                   ) -> tuple[Training, list[float]]:
     """
     Return the training file and the limits (C) of the run, cost an episode; they agree.
 
     The limit comes from the robot file where there is an arm; else from `given`; else, for an
     algorithm that makes thresholds of it, from the training file where that names one. Such a
-    training file gets the limit where it names none. Raises ValueError where two of them differ.
+    training file gets the limit where it names none, and the steps of an episode. Raises
+    ValueError where two of them differ, and where an arm's limits are not one limit on an
+    episode's sum, which is all that such an algorithm can hold.
 
     :param task: of an arm, with its `constraint_limits`; None elsewhere
     :param given: what the run is asked to hold
+    :param steps: of a whole episode, where the environment has a time limit
     """
     limits = [] if given is None else [float(given)]
     if task is not None:
@@ -42,6 +45,17 @@ def agreed_limits(training: Training, task: Any, given: float | None
                              f'{f"{limits[0]:g}" if limits else "no constraint"}')
     if training.algorithm not in THRESHOLDS:
         return training, limits
+    if task is not None:
+        steps = int(task.horizon)
+        kinds = [constraint.kind for constraint in task.robot.constraints]
+        if len(limits) > 1 or any(kind != 'episode' for kind in kinds):
+            raise ValueError(f'{training.algorithm} holds one limit on the cost an episode, the '
+                             f'robot file has {", ".join(kinds)}')
+    if steps is not None:
+        if 'episode_steps' in training.model_fields_set and training.episode_steps != steps:
+            raise ValueError(f'episode_steps {training.episode_steps} in the training file, an '
+                             f'episode here has {steps}')
+        training = training.model_copy(update={'episode_steps': steps})
     named = training.cost_limit if 'cost_limit' in training.model_fields_set else None
     if named is not None and not limits:
         return training, [named]

@@ -56,6 +56,18 @@ def value_threshold(limit: float, gamma: float, steps: int) -> float:
     return limit * (1.0 - gamma ** steps) / (1.0 - gamma) / steps
 
 
+def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
+    """
+    Return rewards (B) counted from `floor`, the least return of n whole steps.
+
+    Every step counts its part, and a true end all that would have come after it, so that all
+    values shift by the same constant: a shorter window at an episode's end by less, and what
+    ends early is neither punished nor rewarded for it.
+    """
+    shift: Tensor = floor * (1.0 - batch['discount']) / (1.0 - training.gamma ** training.n_step)
+    return batch['reward'] - shift
+
+
 class CPQ(Baseline):
     """
     Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (docs/marvel.md).
@@ -156,7 +168,7 @@ class CPQ(Baseline):
             cost = pair[..., 1:].mean(0)
             value = self._safe(cost) * pair[..., 0].min(0).values
             y = torch.cat([
-                (batch['reward'] - self.reward_floor + discount * value)[:, None],
+                (from_floor(batch, self.reward_floor, t) + discount * value)[:, None],
                 t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
             outside = self.outside(o)
         values = self.critic(o, a)

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from spaars_ros.learning.cpq import CPQ
+from spaars_ros.learning.cpq import from_floor
 from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import concatenate
@@ -153,7 +154,7 @@ class Marvel(SACLagrangian):
 
     def from_floor(self, batch: Batch) -> Batch:
         """Return a batch with the reward counted from where the offline phase counted it."""
-        return Batch({**batch, 'reward': batch['reward'] - self.reward_floor})
+        return Batch({**batch, 'reward': from_floor(batch, self.reward_floor, self.training_file)})
 
     def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
         """Fit the values, see `SACLagrangian`, with the reward counted as offline."""

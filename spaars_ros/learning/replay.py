@@ -64,13 +64,19 @@ class Normaliser:
         self.std = std
 
     @classmethod
-    def of(cls, observations: NDArray[np.floating]) -> 'Normaliser':  # type: ignore[type-arg]
-        """Measure (N, n) observations; a constant one gets the standard deviation 1."""
+    def of(cls, observations: NDArray[np.floating],  # type: ignore[type-arg]
+           least: float = 0.0) -> 'Normaliser':
+        """
+        Measure (N, n) observations; a constant one gets the standard deviation 1.
+
+        :param least: standard deviation; where few places were seen, those of the clip would
+            otherwise be near
+        """
         # In float64: there the rounding of a constant is far below any spread that matters.
         mean = observations.mean(0, dtype=np.float64)
         std = observations.std(0, dtype=np.float64)
         varies = std > 1e-6 * np.maximum(1.0, np.abs(mean))
-        return cls(mean, np.where(varies, std, 1.0))
+        return cls(mean, np.where(varies, np.maximum(std, least), 1.0))
 
     def __call__(self, observations: NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
         """Return normalised observations of the same shape."""

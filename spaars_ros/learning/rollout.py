@@ -129,7 +129,7 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
             observation, reward, terminated, truncated, info = env.step(
                 boxes.physical(choice.action))
             total += float(reward)
-            cost += float(costs_of(info)[0])
+            cost += float(costs_of(info)[:1].sum())  # none, where nothing is limited
             raw.append(choice.mode == Mode.RAW)
             done = terminated or truncated
         returns.append(total)

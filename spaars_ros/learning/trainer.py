@@ -88,7 +88,9 @@ class Trainer:
         self.boxes = Boxes.of(env_id, self.env)
         self.task = getattr(self.env.unwrapped, 'task', None)
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
-        self.training, limits = agreed_limits(training, self.task, cost_limit)
+        spec = self.env.spec
+        self.training, limits = agreed_limits(
+            training, self.task, cost_limit, spec.max_episode_steps if spec else None)
         constraints, training = len(limits), self.training
         self._make_replays(data, constraints)
         self.algorithm = make_algorithm(
@@ -124,8 +126,9 @@ class Trainer:
             self._offline, self.normaliser = offline.replay, offline.normaliser
             self._offline_actions = offline.actions
         else:
+            # Random actions hardly leave the start: what they vary little in is not clipped there.
             self.normaliser = Normaliser.of(
-                random_observations(self._test_env, self.boxes, self.seed))
+                random_observations(self._test_env, self.boxes, self.seed), least=0.1)
         t = self.training
         self._online = Replay(CAPACITY, self.task, self.normaliser, action=self.boxes.action,
                               constraints=constraints, observation=self.boxes.observation,
@@ -324,6 +327,9 @@ class Trainer:
         self._online.load_arrays({name[len('replay/'):]: array for name, array in arrays.items()
                                   if name.startswith('replay/')})
         for controller, content in zip(self.controllers, state['controllers']):
+            if content['limit'] != controller.limit:
+                raise ValueError(f'{self.folder.path} is of another run: cost limit '
+                                 f'{content["limit"]:g}, now {controller.limit:g}')
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
