@@ -16,6 +16,9 @@
 
 from pathlib import Path
 
+ACTING = 'acting.spaars'
+"""The bundle that acted last."""
+
 
 def steps_of(path: Path) -> int:
     """Return the environment steps that a checkpoint's name says."""

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import checkpoints_in
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
@@ -164,6 +165,16 @@ class RunFolder:
     def newest_bundle(self) -> Path:
         """Return the newest checkpoint, or the bundle that the run began with."""
         return (self.checkpoints() or [self.initial_bundle])[-1]
+
+    def acting_bundle(self) -> Path:
+        """
+        Return the bundle that acted last.
+
+        The newest checkpoint was perhaps never on trial, and may descend from one that was taken
+        back; the server tries what the learner goes on to push.
+        """
+        acting = self.path / ACTING
+        return acting if acting.exists() else self.newest_bundle()
 
     def place_bundle(self, source: Path) -> None:
         """

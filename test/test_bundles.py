@@ -428,6 +428,9 @@ def test_a_rolled_back_version_is_named_and_not_taken_again(
     rig.spin_until(lambda: running(rig) == 0)
     assert rig.statuses[-1]['bundle_version'] == '0'
     assert rig.statuses[-1]['rolled_back_from'] == '1'
+    acting = Path(rig.server.values()['run_dir']) / 'acting.spaars'
+    rig.spin_until(lambda: load_bundle(acting).manifest.version == 0)
+    assert acting.stat().st_mode & 0o077 == 0
     rig.spin_until(lambda: diagnosed(rig, 'rolled_back_from') == '1')
     assert 'rolled back from version 1 to 0' in rig.diagnostics[-1].message
     count = len(rig.steps)
@@ -437,6 +440,7 @@ def test_a_rolled_back_version_is_named_and_not_taken_again(
     rig.policy.publish(encode_bytes(newer(bundle, 2)))
     rig.spin_until(lambda: running(rig) == 2)
     assert rig.code == ''
+    rig.spin_until(lambda: load_bundle(acting).manifest.version == 2)
 
 
 def test_a_rollback_is_refused_while_inactive(start: Callable[..., Rig]) -> None:

@@ -74,6 +74,7 @@ class Rig(Node):
         self.stops = self.rollbacks = 0
         self.refuse = 0
         self.parent = True
+        self.reason = 'no parent'
         self.diagnoses: list[str] = []
         self.steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                            QOS['policy_server/step'])
@@ -103,7 +104,7 @@ class Rig(Node):
                      ) -> Trigger.Response:
         self.rollbacks += 1
         response.success = self.parent
-        response.message = '' if self.parent else 'no parent'
+        response.message = '' if self.parent else self.reason
         return response
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
@@ -200,8 +201,9 @@ def test_a_step_delivered_twice_is_counted_once(start: Callable[..., Rig]) -> No
     rig.step(1, cost=True)
     rig.step(2, cost=True)
     rig.spin_until(lambda: rig.costs and rig.costs[-1]['sequence'][0] == 2)
-    assert [int(c['sequence'][0]) for c in rig.costs] == [0, 1, 2]
-    assert rig.costs[-1]['episode_cost'][0] == 2.0
+    # The answer is given again: a server that asks twice may not have heard it.
+    assert [int(c['sequence'][0]) for c in rig.costs] == [0, 1, 1, 2]
+    assert [c['episode_cost'][0] for c in rig.costs] == [0.0, 1.0, 1.0, 2.0]
 
 
 @pytest.mark.parametrize(('cost', 'how'), [
@@ -375,6 +377,31 @@ def test_interventions_roll_a_version_back_and_a_refusal_is_named(start: Callabl
         'version 3: interventions 0.6 above 0.5, not rolled back: no parent'
 
 
+def test_an_episode_that_was_cut_short_says_nothing_of_its_share_of_interventions(
+        start: Callable[..., Rig]) -> None:
+    """Two corrections in the two ticks before an estop are not all of an episode."""
+    rig = start(rollback_interventions=0.5)
+    for index in range(3):
+        rig.step(index, bundle_version=3, intervention=2 * (index < 2),
+                 flag=Flag.RUNNING if index < 2 else Flag.ABORTED)
+    rig.spin_for(0.4)
+    assert len(rig.costs) == 3 and rig.rollbacks == 0
+
+
+def test_a_rollback_that_an_inactive_server_refused_is_asked_for_again(start: Callable[..., Rig]
+                                                                       ) -> None:
+    rig = start(rollback_interventions=0.5)
+    rig.parent = False
+    rig.reason = 'the policy server is not active'
+    for episode in range(2):
+        for index in range(11):
+            rig.step(index, bundle_version=3, intervention=2, flag=Flag(2 * (index == 10)))
+        rig.spin_until(lambda: rig.rollbacks > episode)
+        rig.spin_for(0.6)
+        rig.episode += 1
+    assert rig.rollbacks >= 2
+
+
 def test_an_intervention_costs_when_its_action_has_been_executed(
         start: Callable[..., Rig], tmp_path: Path) -> None:
     robot = robot_file(tmp_path, [
@@ -473,7 +500,113 @@ def test_multiplier_survives_a_restart_in_the_same_run_folder(start: Callable[..
     again.destroy_node()
 
 
-@pytest.mark.parametrize('content', ['', '{"cost": 1}', '{"cost": {"kp": 1}}', '[]', '[null]'])
+def started_again(rig: Rig, **overrides: Any) -> CostMonitor:
+    """Return a second monitor where the rig's has ended."""
+    rig.monitor.finish()
+    heard = len(rig.multipliers)
+    again = CostMonitor(**overrides)
+    rig.executor_.add_node(again)
+    assert again.trigger_configure() == OK and again.trigger_activate() == OK
+    rig.spin_until(lambda: len(rig.multipliers) > heard and rig.steps.get_subscription_count())
+    return again
+
+
+def test_records_of_before_a_restart_are_not_counted_again(start: Callable[..., Rig],
+                                                           tmp_path: Path) -> None:
+    """They are sent again to a learner that missed them, and cost nothing now."""
+    rig = start(run_dir=str(tmp_path))
+    begins = [rig.sequence]
+    for _ in range(3):
+        begins.append(begins[-1] + 16)
+        rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 4)
+    again = started_again(rig, run_dir=str(tmp_path), stop_cost=8.0)
+    known, costs = rig.multipliers[-1]['multiplier'], len(rig.costs)
+    rig.sequence, rig.episode = begins[1], 1
+    for episode in (1, 2):
+        for index in range(16):
+            rig.step(index, cost=True, flag=Flag(2 * (index == 15)), episode=episode)
+    rig.spin_for(0.5)
+    assert len(rig.costs) == costs and rig.stops == 0
+    rig.episode = 3
+    rig.run_episode(0)  # the next of this run counts
+    rig.spin_until(lambda: rig.multipliers[-1]['episode'][0] == 3)
+    assert rig.multipliers[-1]['multiplier'] < known
+    again.finish()
+    again.destroy_node()
+
+
+def test_another_run_in_the_same_folder_is_counted_from_its_beginning(start: Callable[..., Rig],
+                                                                      tmp_path: Path) -> None:
+    """Its numbers begin anew, and taken for those of before nothing would cost anything."""
+    rig = start(run_dir=str(tmp_path))
+    rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    again = started_again(rig, run_dir=str(tmp_path))
+    costs, rig.sequence = len(rig.costs), 0
+    for index in range(3):
+        rig.step(index, cost=True, stamp=1000.0 + index)
+    rig.spin_until(lambda: len(rig.costs) == costs + 3)
+    assert rig.costs[-1]['episode_cost'][0] == 2.0
+    again.finish()
+    again.destroy_node()
+
+
+def test_a_bound_that_was_set_while_running_is_missed_aloud_after_a_restart(
+        start: Callable[..., Rig], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rig = start(run_dir=str(tmp_path), rollback_cost=3.0)
+    result = rig.monitor.set_parameters([Parameter('stop_cost', value=20.0),
+                                         Parameter('cost_limit', value=2.5)])
+    assert all(each.successful for each in result)
+    again = started_again(rig, run_dir=str(tmp_path), rollback_cost=2.0)
+    said = capfd.readouterr().err
+    assert 'stop_cost is off, it was 20 before' in said and 'it was 2.5 before' in said
+    assert 'rollback_cost' not in said, 'that is stricter now'
+    rig.spin_until(lambda: rig.diagnoses and 'stop_cost is off' in rig.diagnoses[-1])
+    rig.run_episode(0)  # which writes the file again
+    third = started_again(_with(rig, again), run_dir=str(tmp_path))
+    assert 'stop_cost is off, it was 20 before' in capfd.readouterr().err
+    third.set_parameters([Parameter('stop_cost', value=30.0)])
+    rig.spin_until(lambda: rig.diagnoses and 'stop_cost' not in rig.diagnoses[-1])
+    for monitor in (again, third):
+        monitor.finish()
+        monitor.destroy_node()
+
+
+def _with(rig: Rig, monitor: CostMonitor) -> Rig:
+    rig.monitor, ended = monitor, rig.monitor
+    ended.destroy_node()
+    return rig
+
+
+def test_steps_of_another_layout_are_read_after_one_that_is_refused(start: Callable[..., Rig]
+                                                                    ) -> None:
+    """Another algorithm's policy has other latents; the limits have to hold for it too."""
+    rig = start()
+    rig.run_episode(2)
+    rig.schema = StepSchema(observation=len(rig.observation), latent=8, action=7)
+    rig.codec = ArrayCodec(rig.schema)
+    costs = len(rig.costs)
+    for index in range(4):
+        rig.step(index, cost=True)
+    rig.spin_until(lambda: len(rig.costs) == costs + 3)  # the first was refused
+    assert rig.monitor._malformed == 1 and rig.costs[-1]['episode_cost'][0] == 3.0
+
+
+def test_a_robot_file_without_constraints_has_a_monitor(start: Callable[..., Rig],
+                                                        tmp_path: Path) -> None:
+    rig = start(active=False, robot=robot_file(tmp_path, []))
+    assert rig.monitor.trigger_configure() == OK and rig.monitor.trigger_activate() == OK
+    rig.spin_until(lambda: rig.steps.get_subscription_count())
+    rig.step(0)
+    rig.step(1, flag=Flag.TRUNCATED)
+    rig.spin_until(lambda: len(rig.costs) == 2)
+    rig.spin_until(lambda: rig.diagnoses)
+    assert rig.costs[-1]['ended'][0] and rig.diagnoses[-1] == 'within limits'
+
+
+@pytest.mark.parametrize('content', [
+    '', '{"cost": 1}', '{"controllers": {"cost": 1}}', '{"cost": {"kp": 1}}', '[]', '[null]'])
 def test_a_damaged_state_is_refused_by_its_file_name(
         start: Callable[..., Rig], tmp_path: Path, capfd: pytest.CaptureFixture[str],
         content: str) -> None:

@@ -280,6 +280,13 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     bundles = {node.name: node.parameters.get('bundle') for node in graph}
     assert bundles['policy_server'] == str(newest)
     assert bundles['learner'] == str(tmp_path / 'initial.spaars')
+    # What acted last was on trial; the newest checkpoint may descend from what was taken back.
+    acting = tmp_path / 'acting.spaars'
+    acting.write_bytes(b'stands for a bundle')
+    job.from_newest_bundle(graph, folder)
+    bundles = {node.name: node.parameters.get('bundle') for node in graph}
+    assert bundles['policy_server'] == str(acting)
+    assert bundles['learner'] == str(tmp_path / 'initial.spaars')
     more = job.launched_again({**DEFAULTS, 'out': str(tmp_path), 'episodes': '400'}, DEFAULTS)
     assert more.options.episodes == 400
 

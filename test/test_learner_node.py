@@ -270,14 +270,19 @@ def test_a_killed_learner_recovers_and_asks_for_what_it_missed(
     moved = rows.copy()
     moved[half:, server.codec.fields['bundle_version']] = version + 5
     server.start()
-    server.until(lambda: server.asked)
+    server.until(lambda: server.asked and 'updates' in server.progress)
     first = server.asked[0][0]
     assert 0 < first <= half
+    # What it pushed before it had redone its updates would be older than what acts.
+    redone = server.progress['updates'] + server.progress['owed']
+    assert server.progress['owed'] > 0 and not server.bundles
     server.until(lambda: server.steps.get_subscription_count() > 0)
     server.send(moved[first:])
     server.received(len(rows))
     server.until(lambda: server.progress['owed'] == 0)
+    server.until(lambda: server.bundles)
     assert server.bundles[0].manifest.version > version
+    assert server.progress['updates'] >= redone
     server.lifecycle.take_down('learner', 20.0)
     np.testing.assert_array_equal(server.recorded(), np.arange(len(rows)))
 

@@ -259,6 +259,23 @@ def test_a_nan_in_an_observation_stops_with_a_code(robot, task, bundle):
     assert loop.schema.get(tick.record, 'flag') == Flag.ABORTED
 
 
+@pytest.mark.parametrize(('name', 'stops'), [
+    ('action', True), ('raw_action', False), ('latent', False), ('gate', False)])
+def test_a_decision_that_is_not_finite_leaves_a_record_that_can_be_read(robot, task, bundle, name,
+                                                                       stops):
+    """Learner and monitor refuse one that is not, and would wait for it for good."""
+    arm, loop = loop_on_arm(robot, task, bundle)
+    decide = loop.runtime.decide
+
+    def decides(*args):
+        decision = decide(*args)
+        return replace(decision, **{name: getattr(decision, name) * np.nan})
+    loop.runtime.decide = decides
+    tick = loop.tick(arm.state())
+    assert (tick.stop is not None) == stops
+    assert np.isfinite(tick.command).all() and np.isfinite(tick.record).all()
+
+
 def test_an_episode_has_horizon_actions_and_a_closing_record(robot, task, bundle):
     arm, loop = loop_on_arm(robot, task, bundle)
     records = []

@@ -630,6 +630,40 @@ def test_a_cost_monitor_that_falls_silent_stops_until_one_answers(start: Callabl
     resume(rig)
 
 
+def test_a_monitor_that_fell_silent_before_another_stop_does_not_hold_the_reset_for_ever(
+        start: Callable[..., Rig]) -> None:
+    """The first cause is the one that is kept, and the unanswered step is still waited for."""
+    rig = start(cost_monitor='stop', cost_timeout=1.0)
+    end = answering(rig)
+    rig.spin_for(0.5)
+    end()
+    rig.spin_for(0.2)
+    assert rig.call('policy_server/estop').success and rig.code == 'ESTOP'
+    rig.spin_for(1.5)
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'COST_MONITOR' in answer.message
+    answering(rig)
+    resume(rig)
+
+
+def test_a_gross_cost_of_an_episode_that_is_long_over_stops_nothing(start: Callable[..., Rig]
+                                                                    ) -> None:
+    """A monitor that is new counts what is sent again, and that moved the arm before."""
+    rig = start(max_episode_cost=8.0, episodes=0)
+    costs = rig.create_publisher(Float64MultiArray, 'cost_monitor/cost',
+                                 QOS['cost_monitor/cost'])
+    rig.spin_until(costs.get_subscription_count)
+    now = rig.server._loop
+    now.episode += 5
+    costs.publish(COSTS.encode_fields(sequence=0, episode=now.episode - 2, valid=1.0, cost=0.0,
+                                      episode_cost=9.0))
+    rig.spin_for(0.4)
+    assert rig.code == ''
+    costs.publish(COSTS.encode_fields(sequence=0, episode=now.episode - 1, valid=1.0, cost=0.0,
+                                      episode_cost=9.0))
+    rig.spin_until(lambda: rig.code == 'COST')
+
+
 def test_a_silent_cost_monitor_is_said_and_stops_nothing_by_default(start: Callable[..., Rig]
                                                                     ) -> None:
     rig = start(cost_timeout=0.3)

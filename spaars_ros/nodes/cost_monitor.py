@@ -45,6 +45,8 @@ from spaars_ros.safety.rollback import VersionJudge
 from spaars_ros.safety.run_watch import RunWatch
 from spaars_ros.sim.tasks import ReachTask
 
+BOUNDS = ('stop_cost', 'rollback_cost', 'rollback_interventions')
+"""Parameters that hold the robot back, and are off at 0."""
 STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'stamp', 'intervention', 'bundle_version')
 
 
@@ -62,7 +64,8 @@ class CostMonitor(ManagedNode):
             constraints = load_robot(self.values()['robot']).constraints
         except ConfigError:
             constraints = []  # configure will say what is wrong with the file
-        self._limits = ['cost_limit', *(f'{c.name}.cost_limit' for c in constraints[1:])]
+        self._limits = ['cost_limit', *(f'{c.name}.cost_limit' for c in constraints[1:])
+                        ][:len(constraints)]
         for name, constraint in zip(self._limits, constraints):
             self.table.params[name] = limit_parameter(name, constraint.limit,
                                                       constraint.name, constraint.kind)
@@ -83,9 +86,12 @@ class CostMonitor(ManagedNode):
         self._multipliers = self._make_multipliers(robot.constraints, task.horizon)
         self._judge_by(p)
         self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
+        self._problem = self._rollback = ''
+        self._lost: dict[str, float] = {}
+        self._lines: list[str] = []
+        self._counted: dict[str, float] = {}
         if self._file is not None and self._file.exists():
-            for line in self._multipliers.load(self._file):
-                self.get_logger().warning(f'{line}: what was set while running is not kept')
+            self._continue(self._file)
         self._cost_codec = ArrayCodec({
             'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
             'episode_cost': count, 'discounted_cost': count})
@@ -96,9 +102,28 @@ class CostMonitor(ManagedNode):
         self._finished = -1.0
         self._measured = np.zeros(count)
         self._skipped = self._malformed = self._runs = 0
-        self._problem = self._rollback = ''
         self._version = -1
         self._create()
+
+    def _continue(self, file: Path) -> None:
+        """Go on with what a monitor of this run folder wrote before."""
+        assert self._multipliers is not None
+        self._lines = self._multipliers.load(file)
+        # Bounds that were set while running are parameters, and gone; nobody may miss them.
+        self._lost = {name: then for name, then in self._multipliers.kept.get('bounds', {}).items()
+                      if then > 0 and not 0 < self._values[name] <= then}
+        for line in [*self._lines, *self._lost_lines()]:
+            self.get_logger().warning(f'{line}: what was set while running is not kept')
+        self._counted = self._multipliers.kept.get('counted', {})
+        if self._counted:
+            # Records of before are sent again to a learner that missed them.
+            sequence, stamp = int(self._counted['sequence']), self._counted['stamp']
+            self._watch.another(sequence, stamp)
+            self._costs.resume(sequence)
+
+    def _lost_lines(self) -> list[str]:
+        return [f'{name} is {format(self._values[name], "g") if self._values[name] else "off"}, '
+                f'it was {then:g} before' for name, then in self._lost.items()]
 
     def _create(self) -> None:
         self._cost = self.create_publisher(Float64MultiArray, 'cost_monitor/cost',
@@ -143,6 +168,11 @@ class CostMonitor(ManagedNode):
         self._multipliers.set_limits([self._values[name] for name in self._limits])
         self._multipliers.set_gains(gains_of(self._values))
         self._judge_by(self._values)
+        if set(values) & set(self._limits):
+            self._lines = []
+        for name in values:
+            self._lost.pop(name, None)
+        self._save()
         if self.is_active:
             self._publish_multipliers()
 
@@ -161,22 +191,29 @@ class CostMonitor(ManagedNode):
             row = self._decode(msg)
             cost = self._account(row)
         except (CodecError, ValueError, KeyError) as error:
+            if isinstance(error, CodecError):
+                self._step_codec = None  # another server's steps may have another layout
             self._malformed += 1
             self._say(f'step ignored: {error}', each_step=True)
             return
         if cost is None:
+            # Sent again by a server that waits for its cost: it may not have heard the answer.
+            if self._last is not None and row['sequence'] == self._last.sequence:
+                self._publish_cost(self._last)
             return
+        if self._last is None and cost.index > 0:
+            self._say(f'joined episode {cost.episode} at step {cost.index}: what it cost before '
+                      'is not known, and neither stop_cost nor max_episode_cost counts it')
         if cost.gap:
             self.get_logger().warning(f'steps missing before {cost.sequence}: episode '
                                       f'{cost.episode} will not change the multipliers')
         self._last = cost
-        self._cost.publish(self._cost_codec.encode_fields(
-            sequence=cost.sequence, episode=cost.episode, ended=cost.ended, valid=cost.valid,
-            cost=cost.step, episode_cost=cost.total, discounted_cost=cost.discounted))
+        self._publish_cost(cost)
         self._stop_above(cost)
         self._roll_back(cost, row)
         if not cost.ended:
             return
+        self._counted = {'sequence': cost.sequence, 'stamp': row['stamp']}
         if cost.valid:
             self._multipliers.update(cost.measured)
         # The worst episodes are cut short: left out, the limit would hold for the others alone.
@@ -186,6 +223,11 @@ class CostMonitor(ManagedNode):
             self._save()
         else:
             self._skipped += 1
+
+    def _publish_cost(self, cost: StepCost) -> None:
+        self._cost.publish(self._cost_codec.encode_fields(
+            sequence=cost.sequence, episode=cost.episode, ended=cost.ended, valid=cost.valid,
+            cost=cost.step, episode_cost=cost.total, discounted_cost=cost.discounted))
 
     def _decode(self, msg: Float64MultiArray) -> dict[str, Any]:
         """Read a step message; its labels say where the fields are, so no bundle is needed."""
@@ -244,6 +286,8 @@ class CostMonitor(ManagedNode):
         self._back.ask(breach.version)
 
     def _on_rolled_back(self, version: int, success: bool, reason: str) -> None:
+        if not success and reason.endswith('not active'):
+            self._back.forget(version)  # it may act again, and is judged anew then
         self._rollback += ', rolled back' if success else f', not rolled back: {reason}'
         self._say(self._rollback)
 
@@ -264,7 +308,8 @@ class CostMonitor(ManagedNode):
         if self._file is None or self._multipliers is None:
             return
         try:
-            self._multipliers.save(self._file)
+            self._multipliers.save(self._file, counted=self._counted, bounds={
+                name: self._lost.get(name, self._values[name]) for name in BOUNDS})
         except OSError as error:
             self._say(f'{self._file}: {error.strerror}', each_step=True)
 
@@ -283,6 +328,8 @@ class CostMonitor(ManagedNode):
                 level, message = diagnostics.WARN, f'{name} {cost:g} above {limit:g}'
         if self._last is not None:
             values.update(sequence=self._last.sequence, episode=self._last.episode)
+        if self._lines or self._lost:
+            level, message = diagnostics.WARN, '; '.join([*self._lines, *self._lost_lines()])
         if self._problem:
             level, message, self._problem = diagnostics.WARN, self._problem, ''
         self._diagnostics.publish(diagnostics.diagnostic_array(

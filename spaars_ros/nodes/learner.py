@@ -95,6 +95,7 @@ class LearnerNode(ManagedNode):
         self._last_stamp = 0.0
         self._fault = self._bad_message = ''
         self._resumed = False
+        self._redone = 0
         self._recover()
         self._arrived = False
         self._flushed = self._beaten = time.monotonic()
@@ -117,6 +118,8 @@ class LearnerNode(ManagedNode):
         self._tuner.catch_up(rows)
         self._last_stamp = float(self._tuner.schema.get(rows[-1], 'stamp'))
         self._resumed = True
+        # Until then it knows less than what acts, which learned from these steps already.
+        self._redone = self._tuner.updates + self._tuner.updates_owed
         self.get_logger().info(f'recovered {len(rows)} steps from {path}, '
                                f'{self._tuner.updates_owed} updates owed')
 
@@ -143,7 +146,7 @@ class LearnerNode(ManagedNode):
         # On the wall clock: a simulation that waits for the learner stops /clock.
         self._timer = self.create_timer(BEAT, self._on_beat,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
-        if self._resumed:
+        if self._resumed and self._tuner.updates >= self._redone:
             self._push()
         self._fetching.ask(self._sequencer.next, EVERYTHING)
         self._report()
@@ -233,7 +236,7 @@ class LearnerNode(ManagedNode):
 
     def _settle(self) -> None:
         """Hand out what was learned, once all owed updates are done."""
-        if self._tuner.bundle_due:
+        if self._tuner.bundle_due and self._tuner.updates >= self._redone:
             self._push()
         if self._checkpoints.due(self._tuner.steps):
             self._save()

@@ -38,6 +38,7 @@ from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.policy.succession import Succession
+from spaars_ros.ros.acting_bundle import ActingBundle
 from spaars_ros.ros.arm_reset import ArmReset
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
@@ -95,6 +96,7 @@ class PolicyServer(ManagedNode):
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
         try:
             runtime = check(load_bundle(Path(p['bundle']), verifier))
+            runtime.data = Path(p['bundle']).read_bytes()
         except BundleError as error:
             raise Refused(f'bundle {p["bundle"]}: {error}') from None
         latent = runtime.manifest.latent_dim
@@ -116,9 +118,12 @@ class PolicyServer(ManagedNode):
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
                                     version=runtime.manifest.version, verifier=verifier)
         self._opened.append(self._intake)
+        acting = self._acting = ActingBundle(Path(p['run_dir']))
+        self._opened.append(acting)
         self._succession = Succession(
             self._loop, take=self._intake.take, refuse=self._intake.refuse,
-            ticks=p['shadow_ticks'], bound=p['shadow_bound'])
+            ticks=p['shadow_ticks'], bound=p['shadow_bound'],
+            acts=lambda runtime: acting.put(runtime.data))
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))
@@ -236,6 +241,9 @@ class PolicyServer(ManagedNode):
         if second is not None:
             self._responder.trip(second)
         self._responder.probe()
+        if self._acting.error:
+            self.get_logger().warning(f'the acting bundle is not on disk: {self._acting.error}',
+                                      throttle_duration_sec=10.0)
         watches = self._responder.watches
         self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
                                 watches.cost.silence(time.monotonic()),

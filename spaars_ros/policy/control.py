@@ -21,6 +21,7 @@ import math
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.config import Robot
@@ -149,10 +150,11 @@ class ControlLoop:
         filtered = self.filter.apply(decision.action * self._scale, state, age)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
-            mode=decision.mode, gate=decision.gate,
-            margin=decision.margin, intervention=filtered.intervention, latent=decision.latent,
-            skill_step=skill_step, latent_action=decision.latent_action,
-            raw_action=decision.raw_action, asked_action=decision.action,
+            mode=decision.mode, gate=_finite(decision.gate),
+            margin=_finite(decision.margin), intervention=filtered.intervention,
+            latent=_finite(decision.latent), skill_step=skill_step,
+            latent_action=_finite(decision.latent_action),
+            raw_action=_finite(decision.raw_action), asked_action=_finite(decision.action),
             action=filtered.command / self._scale)
         self.index += 1
         if filtered.stop is not None:
@@ -181,3 +183,13 @@ class ControlLoop:
         self.sequence += 1
         return lambda: self.schema.row(observation=observation,
                                        effort=np.nan_to_num(state.effort), **values)
+
+
+def _finite(value: ArrayLike) -> Array:
+    """
+    Return a decision's numbers for a record, with 0 where one is not finite.
+
+    Who reads records refuses such a one, and everything after it would wait for it. What was
+    wrong is in the stop, and in the record's intervention.
+    """
+    return np.asarray(np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0))

@@ -96,6 +96,8 @@ class PolicyRuntime:
     def __init__(self, bundle: Bundle) -> None:
         """Build the sessions; raises BundleError when a graph is not valid ONNX."""
         self.manifest = bundle.manifest
+        self.data = b''
+        """The bundle as it came, where whoever made the runtime says so."""
         m = bundle.manifest
         self._mean = np.asarray(m.observation_mean)
         self._std = np.asarray(m.observation_std)

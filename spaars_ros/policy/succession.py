@@ -40,11 +40,14 @@ class Succession:
     :param refuse: is told why a candidate is refused
     :param ticks: length of a trial in decisions, 0 for none
     :param bound: see `Shadow`, normalised action units
+    :param acts: is told which runtime acts from now on; may not wait
     """
 
     def __init__(self, loop: ControlLoop, *, take: Callable[[], PolicyRuntime | None],
-                 refuse: Callable[[str], None], ticks: int, bound: float) -> None:
+                 refuse: Callable[[str], None], ticks: int, bound: float,
+                 acts: Callable[[PolicyRuntime], None] = lambda runtime: None) -> None:
         self._loop = loop
+        self._acts = acts
         self._take = take
         self._refuse = refuse
         self.ticks = ticks
@@ -107,6 +110,7 @@ class Succession:
                                   'rollback')
         self.rolled_back_from = self._loop.runtime.manifest.version
         self._loop.swap(self._parent)
+        self._acts(self._parent)
         self._parent = None
         if self._shadow is not None:
             self._shadow = self._trial(self._shadow.candidate)
@@ -119,4 +123,5 @@ class Succession:
     def _promote(self, candidate: PolicyRuntime) -> None:
         self._parent = self._loop.runtime
         self._loop.swap(candidate)
+        self._acts(candidate)
         self.promoted += 1

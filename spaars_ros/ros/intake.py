@@ -120,6 +120,7 @@ class BundleIntake:
         if version < self._newest:
             raise BundleError('old_version', f'{version}, running {self._newest}')
         runtime = self._check(bundle)
+        runtime.data = bytes(offer)
         # The first runs allocate; better here than in a tick. And a graph too slow for the
         # period is found before it moves the arm.
         observation = np.asarray(bundle.canaries['observation'][0], dtype=np.float64)

@@ -152,10 +152,10 @@ def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> Ru
 
 
 def from_newest_bundle(graph: Sequence[NodeDescription], folder: RunFolder) -> None:
-    """Have a resumed run move with what it had learned, not with what it began with."""
+    """Have a resumed run move with what moved it last, not with what it began with."""
     for node in graph:
         if node.name == 'policy_server':
-            node.parameters['bundle'] = str(folder.newest_bundle().resolve())
+            node.parameters['bundle'] = str(folder.acting_bundle().resolve())
 
 
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:

@@ -125,7 +125,10 @@ class Responder:
 
     def on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
         """Take the cost (C,) of an episode up to a step, as the cost monitor counts it."""
-        stop = self.watches.cost.heard(sequence, episode, costs)
+        # One that was sent again, to a monitor that is new, says nothing about what moves now. The
+        # cost of an episode's last step comes when the next one has begun.
+        judged = costs if episode >= self._loop.episode - 1 else []
+        stop = self.watches.cost.heard(sequence, episode, judged)
         if stop is not None:
             self.trip(stop)
 
@@ -181,13 +184,14 @@ class Responder:
 
     def probe(self) -> None:
         """
-        Publish the last record again while the cost monitor's silence holds the stop.
+        Publish the last record again while the cost monitor's silence keeps the robot stopped.
 
         A cost monitor that was started anew never saw the step that is waited for, and no other
-        comes while the robot stands. Who has the record already ignores it.
+        comes while the robot stands, whatever the stop was for: a reset waits for the answer. Who
+        has the record already ignores it.
         """
-        stop = self.supervisor.latch.stop
-        if stop is not None and stop.code == 'COST_MONITOR' and self._last_record is not None:
+        if self.supervisor.latch.stop is not None and self._last_record is not None \
+                and self.watches.cost.cause(time.monotonic()) is not None:
             self._log.publish(self._last_record)
 
     def resume(self, cause: Stop | None) -> Stop | None:

@@ -100,6 +100,10 @@ class EpisodeCosts:
         self._stamp: float | None = None
         self._whole = False
 
+    def resume(self, sequence: int) -> None:
+        """Take steps up to `sequence`, of a whole episode's end, for counted."""
+        self._sequence = sequence
+
     def add(self, *, sequence: int, episode: int, index: int, flag: int, observation: Array,
             effort: Array, intervention: int = 0, stamp: float | None = None
             ) -> StepCost | None:

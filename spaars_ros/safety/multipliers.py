@@ -46,6 +46,8 @@ class Multipliers:
     def __init__(self, names: Sequence[str], limits: Sequence[float], units: Sequence[float],
                  gains: Union[PIDGains, ReleasedGains]) -> None:
         self.names = list(names)
+        self.kept: dict[str, dict[str, float]] = {}
+        """What else the file had that was loaded."""
         self.controllers: list[Union[AdaptivePID, ReleasedPID]] = [
             AdaptivePID(limit, gains, unit=unit) if isinstance(gains, PIDGains)
             else ReleasedPID(limit, gains) for limit, unit in zip(limits, units)]
@@ -88,13 +90,17 @@ class Multipliers:
         return {name: [getattr(controller, attribute) for controller in self.controllers]
                 for name, attribute in COLUMNS.items()}
 
-    def save(self, path: Path) -> None:
-        """Write the controllers' state as JSON, atomically; raises OSError."""
+    def save(self, path: Path, **kept: dict[str, float]) -> None:
+        """
+        Write the controllers' state as JSON, atomically; raises OSError.
+
+        :param kept: what else is to come back as `kept` from `load`
+        """
         fresh = path.with_suffix('.tmp')
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(fresh, 'w') as file:
-            json.dump({name: controller.state_dict()
-                       for name, controller in zip(self.names, self.controllers)}, file)
+            json.dump({'controllers': {name: controller.state_dict() for name, controller
+                                       in zip(self.names, self.controllers)}, **kept}, file)
             file.flush()
             os.fsync(file.fileno())  # or a power loss may leave an empty file of that name
         fresh.replace(path)
@@ -107,7 +113,10 @@ class Multipliers:
         """
         limits, gains = self.limits, [controller.gains for controller in self.controllers]
         try:
-            content: Any = json.loads(path.read_text())
+            written: Any = json.loads(path.read_text())
+            content = written['controllers']
+            self.kept = {name: {str(key): float(value) for key, value in values.items()}
+                         for name, values in written.items() if name != 'controllers'}
             if set(content) != set(self.names):
                 raise ValueError(f'constraints {sorted(content)}, the robot file has {self.names}')
             for name, controller in zip(self.names, self.controllers):

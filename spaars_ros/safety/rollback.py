@@ -45,7 +45,7 @@ class VersionJudge:
     A cost belongs to the version whose action led to it, so a version that takes over in the
     middle of an episode does not answer for what came before. Judged as soon as it is certain:
     costs only grow, and interventions are counted as a share of a whole episode's ticks, at its
-    end of those that it had.
+    own end of those that it had. One that was cut short had too few to tell.
 
     :param constraints: the robot file's
     :param horizon: ticks of a whole episode
@@ -82,7 +82,7 @@ class VersionJudge:
         elif not cost.gap:  # after a gap nobody knows who acted
             self._charge(*self._acting, cost)
         self._acting = (version, intervention != 0)
-        return self._judge(version, limits, cost.ended) if version in self._ticks else None
+        return self._judge(version, limits, cost.valid) if version in self._ticks else None
 
     def _charge(self, version: int, intervened: bool, cost: StepCost) -> None:
         weight = {'episode': 1.0, 'step': 1.0 / self._horizon,

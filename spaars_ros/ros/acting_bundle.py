@@ -1,0 +1,73 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The bundle that acts, kept on disk for the run to go on with."""
+
+import os
+from pathlib import Path
+import threading
+
+from spaars_ros.checkpoint_files import ACTING
+
+
+class ActingBundle:
+    """
+    Writes a bundle's bytes to the run folder, on a thread of its own; the newest wins.
+
+    A run that goes on begins with what acted last. The learner's newest checkpoint was perhaps
+    never on trial, or descends from a bundle that was taken back.
+
+    :param folder: of the run
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ACTING
+        self._data: bytes | None = None
+        self._wake = threading.Event()
+        self._closing = False
+        self.error = ''
+        """Why the newest one is not on disk, or ''."""
+        self._thread = threading.Thread(target=self._run, name='acting_bundle', daemon=True)
+        self._thread.start()
+
+    def put(self, data: bytes) -> None:
+        """Have a bundle written; returns at once."""
+        self._data = data
+        self._wake.set()
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while not self._closing:
+            self._wake.wait()
+            self._wake.clear()
+            data, self._data = self._data, None
+            if data is not None:
+                self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        part = self._path.with_suffix('.part')
+        try:
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self._path)
+            self.error = ''
+        except OSError as error:
+            self.error = f'{self._path}: {error.strerror}'
