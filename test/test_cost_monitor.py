@@ -615,6 +615,8 @@ def test_a_damaged_state_is_refused_by_its_file_name(
     rig = start(active=False, run_dir=str(tmp_path))
     assert rig.monitor.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert f'configure refused: {path}' in capfd.readouterr().err
+    assert rig.monitor.set_parameters([Parameter('stop_cost', value=9.0)])[0].successful
+    assert path.read_text() == content, 'what is in it may still be of use'
 
 
 def test_a_state_that_the_disk_refused_does_not_replace_the_one_before(

@@ -91,7 +91,11 @@ class CostMonitor(ManagedNode):
         self._lines: list[str] = []
         self._counted: dict[str, float] = {}
         if self._file is not None and self._file.exists():
-            self._continue(self._file)
+            try:
+                self._continue(self._file)
+            except Exception:
+                self._multipliers = None  # or a parameter that is set would write the file anew
+                raise
         self._cost_codec = ArrayCodec({
             'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
             'episode_cost': count, 'discounted_cost': count})
