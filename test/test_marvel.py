@@ -36,6 +36,7 @@ from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.alignment import attainable
 from spaars_ros.learning.alignment import discounted_windows
 from spaars_ros.learning.alignment import soft_targets
+from spaars_ros.learning.cpq import from_floor
 from spaars_ros.learning.cpq import value_threshold
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
@@ -484,6 +485,19 @@ def test_time_limits_bootstrap_and_true_ends_do_not():
     y = soft_targets(batch, pair, torch.zeros(2), entropy_reward=0.0)
     assert y[0].tolist() == pytest.approx([6.93, 6.93])
     assert y[1].tolist() == [0.0, 0.0]
+
+
+def test_counting_rewards_from_a_floor_moves_every_value_by_the_same(gamma=0.9):
+    """-1 a step until the end: without what comes after it, an end would be worth nothing."""
+    training = load_training('marvel', gamma=gamma, n_step=2)
+    floor = torch.tensor(-1.0 - gamma)  # of two steps
+    batch = batch_of(size=2, reward=torch.tensor([-1.0 - gamma, -1.0]),
+                     discount=torch.tensor([gamma ** 2, 0.0]))
+    shifted = from_floor(batch, floor, training)
+    everywhere = 1.0 / (1.0 - gamma)
+    assert float(shifted[0]) == pytest.approx(0.0)
+    # V is -1 at the last step before the end, and `everywhere` higher once shifted.
+    assert float(shifted[1]) == pytest.approx(-1.0 + everywhere)
 
 
 def test_methods_differ_in_the_controller_alone():

@@ -60,12 +60,12 @@ def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
     """
     Return rewards (B) counted from `floor`, the least return of n whole steps.
 
-    Every step counts its part, and a true end all that would have come after it, so that all
-    values shift by the same constant: a shorter window at an episode's end by less, and what
-    ends early is neither punished nor rewarded for it.
+    A true end counts what would have come after it, too: what ends early is neither punished
+    nor rewarded for it. A window that a time limit cut short counts as a whole one, which
+    favours the last n - 1 steps of an episode a little (docs/marvel.md).
     """
-    shift: Tensor = floor * (1.0 - batch['discount']) / (1.0 - training.gamma ** training.n_step)
-    return batch['reward'] - shift
+    after = floor / (1.0 - training.gamma ** training.n_step)
+    return batch['reward'] - torch.where(batch['discount'] == 0.0, after, floor)
 
 
 class CPQ(Baseline):
