@@ -53,9 +53,11 @@ class ActingBundle:
         self._thread.join(5.0)
 
     def _run(self) -> None:
-        while not self._closing:
+        closing = False
+        while not closing:
             self._wake.wait()
             self._wake.clear()
+            closing = self._closing  # read first: what was put before is still written
             data, self._data = self._data, None
             if data is not None:
                 self._write(data)
