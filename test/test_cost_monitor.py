@@ -17,6 +17,7 @@
 from collections.abc import Callable
 from collections.abc import Iterator
 import errno
+import json
 import os
 from pathlib import Path
 import re
@@ -495,6 +496,19 @@ def test_multiplier_survives_a_restart_in_the_same_run_folder(start: Callable[..
     rig.executor_.add_node(again)
     assert again.trigger_configure() == OK and again.trigger_activate() == OK
     rig.spin_until(lambda: len(rig.multipliers) == 5)
+    assert rig.multipliers[-1]['multiplier'] == rig.multipliers[-2]['multiplier'] > 0
+    again.finish()
+    again.destroy_node()
+
+
+def test_multiplier_of_a_file_of_before_bounds_were_kept_is_read(start: Callable[..., Rig],
+                                                                  tmp_path: Path) -> None:
+    rig = start(run_dir=str(tmp_path))
+    rig.run_episode(10)
+    rig.spin_until(lambda: len(rig.multipliers) == 2)
+    path = tmp_path / 'cost_monitor.json'
+    path.write_text(json.dumps(json.loads(path.read_text())['controllers']))
+    again = started_again(rig, run_dir=str(tmp_path))
     assert rig.multipliers[-1]['multiplier'] == rig.multipliers[-2]['multiplier'] > 0
     again.finish()
     again.destroy_node()

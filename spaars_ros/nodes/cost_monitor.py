@@ -39,14 +39,13 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.costs import EpisodeCosts
 from spaars_ros.safety.costs import limit_units
 from spaars_ros.safety.costs import StepCost
+from spaars_ros.safety.lost_bounds import LostBounds
 from spaars_ros.safety.multipliers import COLUMNS
 from spaars_ros.safety.multipliers import Multipliers
 from spaars_ros.safety.rollback import VersionJudge
 from spaars_ros.safety.run_watch import RunWatch
 from spaars_ros.sim.tasks import ReachTask
 
-BOUNDS = ('stop_cost', 'rollback_cost', 'rollback_interventions')
-"""Parameters that hold the robot back, and are off at 0."""
 STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'stamp', 'intervention', 'bundle_version')
 
 
@@ -87,7 +86,7 @@ class CostMonitor(ManagedNode):
         self._judge_by(p)
         self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
         self._problem = self._rollback = ''
-        self._lost: dict[str, float] = {}
+        self._lost = LostBounds({}, p)
         self._lines: list[str] = []
         self._counted: dict[str, float] = {}
         if self._file is not None and self._file.exists():
@@ -114,9 +113,8 @@ class CostMonitor(ManagedNode):
         assert self._multipliers is not None
         self._lines = self._multipliers.load(file)
         # Bounds that were set while running are parameters, and gone; nobody may miss them.
-        self._lost = {name: then for name, then in self._multipliers.kept.get('bounds', {}).items()
-                      if then > 0 and not 0 < self._values[name] <= then}
-        for line in [*self._lines, *self._lost_lines()]:
+        self._lost = LostBounds(self._multipliers.kept.get('bounds', {}), self._values)
+        for line in [*self._lines, *self._lost.lines(self._values)]:
             self.get_logger().warning(f'{line}: what was set while running is not kept')
         self._counted = self._multipliers.kept.get('counted', {})
         if self._counted:
@@ -124,10 +122,6 @@ class CostMonitor(ManagedNode):
             sequence, stamp = int(self._counted['sequence']), self._counted['stamp']
             self._watch.another(sequence, stamp)
             self._costs.resume(sequence)
-
-    def _lost_lines(self) -> list[str]:
-        return [f'{name} is {format(self._values[name], "g") if self._values[name] else "off"}, '
-                f'it was {then:g} before' for name, then in self._lost.items()]
 
     def _create(self) -> None:
         self._cost = self.create_publisher(Float64MultiArray, 'cost_monitor/cost',
@@ -174,8 +168,7 @@ class CostMonitor(ManagedNode):
         self._judge_by(self._values)
         if set(values) & set(self._limits):
             self._lines = []
-        for name in values:
-            self._lost.pop(name, None)
+        self._lost.set_again(values)
         self._save()
         if self.is_active:
             self._publish_multipliers()
@@ -312,8 +305,8 @@ class CostMonitor(ManagedNode):
         if self._file is None or self._multipliers is None:
             return
         try:
-            self._multipliers.save(self._file, counted=self._counted, bounds={
-                name: self._lost.get(name, self._values[name]) for name in BOUNDS})
+            self._multipliers.save(self._file, counted=self._counted,
+                                   bounds=self._lost.to_keep(self._values))
         except OSError as error:
             self._say(f'{self._file}: {error.strerror}', each_step=True)
 
@@ -332,8 +325,9 @@ class CostMonitor(ManagedNode):
                 level, message = diagnostics.WARN, f'{name} {cost:g} above {limit:g}'
         if self._last is not None:
             values.update(sequence=self._last.sequence, episode=self._last.episode)
-        if self._lines or self._lost:
-            level, message = diagnostics.WARN, '; '.join([*self._lines, *self._lost_lines()])
+        missed = [*self._lines, *self._lost.lines(self._values)]
+        if missed:
+            level, message = diagnostics.WARN, '; '.join(missed)
         if self._problem:
             level, message, self._problem = diagnostics.WARN, self._problem, ''
         self._diagnostics.publish(diagnostics.diagnostic_array(

@@ -32,8 +32,9 @@ from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import bundle_bytes
 from spaars_ros.policy.bundle import BundleError
-from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
@@ -95,8 +96,10 @@ class PolicyServer(ManagedNode):
                         observation_dim=task.observation_dim)
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
         try:
-            runtime = check(load_bundle(Path(p['bundle']), verifier))
-            runtime.data = Path(p['bundle']).read_bytes()
+            # Read once: what is kept as acting is what was checked.
+            data = bundle_bytes(Path(p['bundle']))
+            runtime = check(Bundle.from_bytes(data, verifier))
+            runtime.data = data
         except BundleError as error:
             raise Refused(f'bundle {p["bundle"]}: {error}') from None
         latent = runtime.manifest.latent_dim

@@ -262,11 +262,15 @@ def save_bundle(bundle: Bundle, path: Path, signer: 'Signer | None' = None) -> N
         raise
 
 
-def load_bundle(path: Path, verifier: 'Verifier | None' = None) -> Bundle:
-    """Read a bundle file; raises BundleError."""
+def bundle_bytes(path: Path) -> bytes:
+    """Return a bundle file's bytes, unchecked; raises BundleError."""
     try:
         with open(path, 'rb') as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError('unreadable', f'{path}: {error.strerror}') from None
-    return Bundle.from_bytes(data, verifier)
+
+
+def load_bundle(path: Path, verifier: 'Verifier | None' = None) -> Bundle:
+    """Read a bundle file; raises BundleError."""
+    return Bundle.from_bytes(bundle_bytes(path), verifier)

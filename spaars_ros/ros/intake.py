@@ -113,14 +113,15 @@ class BundleIntake:
     def _admit(self, offer: Union[bytes, Sequence[int]]) -> PolicyRuntime | None:
         if len(offer) > MAX_BYTES:
             raise BundleError('too_large', f'{len(offer)} bytes, at most {MAX_BYTES}')
-        bundle = Bundle.from_bytes(bytes(offer), self._verifier)
+        data = bytes(offer)
+        bundle = Bundle.from_bytes(data, self._verifier)
         version = bundle.manifest.version
         if version == self._newest:
             return None  # a latched topic delivers the same bundle again
         if version < self._newest:
             raise BundleError('old_version', f'{version}, running {self._newest}')
         runtime = self._check(bundle)
-        runtime.data = bytes(offer)
+        runtime.data = data
         # The first runs allocate; better here than in a tick. And a graph too slow for the
         # period is found before it moves the arm.
         observation = np.asarray(bundle.canaries['observation'][0], dtype=np.float64)

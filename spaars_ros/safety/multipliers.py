@@ -114,9 +114,11 @@ class Multipliers:
         limits, gains = self.limits, [controller.gains for controller in self.controllers]
         try:
             written: Any = json.loads(path.read_text())
-            content = written['controllers']
+            content = written.pop('controllers', None)
+            if content is None:  # of before anything else was kept
+                content, written = written, {}
             self.kept = {name: {str(key): float(value) for key, value in values.items()}
-                         for name, values in written.items() if name != 'controllers'}
+                         for name, values in written.items()}
             if set(content) != set(self.names):
                 raise ValueError(f'constraints {sorted(content)}, the robot file has {self.names}')
             for name, controller in zip(self.names, self.controllers):

@@ -1,0 +1,48 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Bounds that an operator set while running, and that a restart made looser."""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+NAMES = ('stop_cost', 'rollback_cost', 'rollback_interventions')
+"""Parameters that hold the robot back; 0 is off."""
+
+
+class LostBounds:
+    """
+    Remembers bounds that were stricter before a restart, until they are set again.
+
+    :param before: bounds when they were written, by name
+    :param now: every parameter's value
+    """
+
+    def __init__(self, before: Mapping[str, float], now: Mapping[str, float]) -> None:
+        self._before = {name: bound for name, bound in before.items()
+                        if bound > 0 and not 0 < now[name] <= bound}
+
+    def set_again(self, names: Iterable[str]) -> None:
+        """Forget those that somebody has set."""
+        for name in names:
+            self._before.pop(name, None)
+
+    def lines(self, now: Mapping[str, float]) -> list[str]:
+        """Return a line for each that is still missed."""
+        return [f'{name} is {format(now[name], "g") if now[name] else "off"}, it was {bound:g} '
+                'before' for name, bound in self._before.items()]
+
+    def to_keep(self, now: Mapping[str, float]) -> dict[str, float]:
+        """Return what the next restart is to compare with: a second one forgets nothing."""
+        return {name: self._before.get(name, now[name]) for name in NAMES}
