@@ -58,6 +58,7 @@ from spaars_ros.policy.signing import Signer
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.policy.succession import RollbackRefused
 from spaars_ros.policy.succession import Succession
+from spaars_ros.ros.acting_bundle import taken_back_in
 from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import values_of
@@ -441,6 +442,30 @@ def test_a_rolled_back_version_is_named_and_not_taken_again(
     rig.spin_until(lambda: running(rig) == 2)
     assert rig.code == ''
     rig.spin_until(lambda: load_bundle(acting).manifest.version == 2)
+
+
+def test_a_restarted_server_does_not_take_back_what_was_taken_back(
+        start: Callable[..., Rig], bundle: Bundle) -> None:
+    """The learner's latched topic offers a new server the very version that was called back."""
+    rig = start()
+    rig.policy.publish(encode_bytes(newer(bundle, 1)))
+    rig.spin_until(lambda: running(rig) == 1)
+    assert rig.call('policy_server/rollback').success
+    for transition in ('deactivate', 'cleanup', 'configure', 'activate'):
+        assert getattr(rig.server, f'trigger_{transition}')() == OK
+    rig.policy.publish(encode_bytes(newer(bundle, 1)))
+    rig.spin_until(lambda: 'taken_back: version 1: 1 was taken back' in diagnosed(rig, 'refusal'))
+    rig.policy.publish(encode_bytes(newer(bundle, 2)))
+    rig.spin_until(lambda: running(rig) == 2)
+
+
+@pytest.mark.parametrize('content', ['', '{}', '[1]', '{"version": "1"}', '{"version": -1}',
+                                     '{"version": true}', '[' * 100_000])
+def test_a_damaged_note_of_what_was_taken_back_is_named(content: str, tmp_path: Path) -> None:
+    assert taken_back_in(tmp_path) == -1
+    (tmp_path / 'taken_back.json').write_text(content)
+    with pytest.raises(ValueError, match='taken_back.json'):
+        taken_back_in(tmp_path)
 
 
 def test_a_rollback_is_refused_while_inactive(start: Callable[..., Rig]) -> None:

@@ -14,6 +14,8 @@
 
 """The learning room: networks, replay, plateau, pretraining and fine-tuning."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,7 @@ from spaars_ros.config import load_task
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.scoring import episodes_from_steps
+from spaars_ros.learning.adam import FusedAdam
 from spaars_ros.learning.agent import SpaarsAgent
 from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.checkpoint_store import CheckpointStore
@@ -75,6 +78,30 @@ def training():
 @pytest.fixture(scope='module')
 def pretrained(robot, task, training, dataset):
     return pretrain(robot, task, training, dataset, seed=0)
+
+
+def test_our_adam_gives_the_numbers_of_the_library_and_takes_its_state():
+    """It calls a private kernel: another torch has to fail here, not in a robot's policy."""
+    torch.manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.linspace(-1.0, 1.0, 6).view(2, 3)),
+                     torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(1))]
+                    for _ in range(2))
+    lean, library = FusedAdam(ours, 0.01), torch.optim.Adam(theirs, lr=0.01, fused=True)
+    for step in range(6):
+        lean.clear(), library.zero_grad()
+        for mine, other in zip(ours[:2], theirs[:2]):  # nothing asks the last one for anything
+            gradient = torch.randn(mine.shape)
+            mine.grad, other.grad = gradient, gradient.clone()
+        if step == 1:  # the second one's state comes later than the first one's
+            ours[1].grad = theirs[1].grad = None
+        if step == 3:
+            lean.load_state_dict(copy.deepcopy(library.state_dict()))
+            lean.param_groups[0]['lr'] = library.param_groups[0]['lr'] = 0.1
+        lean.advance(), library.step()
+        for mine, other in zip(ours, theirs):
+            assert torch.equal(mine, other)
+    assert not torch.equal(ours[0], torch.linspace(-1.0, 1.0, 6).view(2, 3))
+    assert torch.equal(ours[2], torch.ones(1)), 'a parameter without a gradient rests'
 
 
 def tuner_of(bundle, robot, task, training, dataset):

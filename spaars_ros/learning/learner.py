@@ -21,6 +21,8 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.adam import FusedAdam
+
 
 class Learner(nn.Module):
     """
@@ -30,7 +32,7 @@ class Learner(nn.Module):
     in its constructor.
     """
 
-    optimisers: dict[str, torch.optim.Adam]
+    optimisers: dict[str, FusedAdam]
     _rng: np.random.Generator
     """Of the choices that are not torch's, in subclasses that have any."""
 
@@ -52,25 +54,25 @@ class Learner(nn.Module):
 
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers at this rate."""
-        self.optimisers = {name: torch.optim.Adam(parameters, lr=rate, fused=True)
+        self.optimisers = {name: FusedAdam(parameters, rate)
                            for name, parameters in self.trained().items()}
 
     def step(self, name: str, loss: Tensor) -> float:
         """Minimise a loss by one step of one optimiser; returns its value."""
         optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.clear()
         loss.backward()
-        optimiser.step()
+        optimiser.advance()
         return float(loss.detach())
 
     def descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Do one step of each named optimiser on its loss, by one backward pass."""
         for name in losses:
-            self.optimisers[name].zero_grad(set_to_none=True)
+            self.optimisers[name].clear()
         if losses:
             sum(losses.values(), torch.zeros(())).backward()
         for name in losses:
-            self.optimisers[name].step()
+            self.optimisers[name].advance()
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:

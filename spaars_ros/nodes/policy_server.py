@@ -40,6 +40,7 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.policy.succession import Succession
 from spaars_ros.ros.acting_bundle import ActingBundle
+from spaars_ros.ros.acting_bundle import taken_back_in
 from spaars_ros.ros.arm_reset import ArmReset
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
@@ -118,15 +119,18 @@ class PolicyServer(ManagedNode):
         if last is not None:
             # It counts over the whole run, and a summary takes the greatest.
             self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
+        version, taken_back = runtime.manifest.version, taken_back_in(Path(p['run_dir']))
+        if version == taken_back:
+            self.get_logger().warning(f'version {version}, which begins, was taken back before')
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
-                                    version=runtime.manifest.version, verifier=verifier)
+                                    version=version, verifier=verifier, taken_back=taken_back)
         self._opened.append(self._intake)
         acting = self._acting = ActingBundle(Path(p['run_dir']))
         self._opened.append(acting)
         self._succession = Succession(
             self._loop, take=self._intake.take, refuse=self._intake.refuse,
             ticks=p['shadow_ticks'], bound=p['shadow_bound'],
-            acts=lambda runtime: acting.put(runtime.data))
+            acts=lambda runtime: acting.put(runtime.data), takes_back=acting.take_back)
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))

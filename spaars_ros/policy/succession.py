@@ -41,13 +41,16 @@ class Succession:
     :param ticks: length of a trial in decisions, 0 for none
     :param bound: see `Shadow`, normalised action units
     :param acts: is told which runtime acts from now on; may not wait
+    :param takes_back: is told which version was taken back; may not wait
     """
 
     def __init__(self, loop: ControlLoop, *, take: Callable[[], PolicyRuntime | None],
                  refuse: Callable[[str], None], ticks: int, bound: float,
-                 acts: Callable[[PolicyRuntime], None] = lambda runtime: None) -> None:
+                 acts: Callable[[PolicyRuntime], None] = lambda runtime: None,
+                 takes_back: Callable[[int], None] = lambda version: None) -> None:
         self._loop = loop
         self._acts = acts
+        self._takes_back = takes_back
         self._take = take
         self._refuse = refuse
         self.ticks = ticks
@@ -110,6 +113,7 @@ class Succession:
                                   'rollback')
         self.rolled_back_from = self._loop.runtime.manifest.version
         self._loop.swap(self._parent)
+        self._takes_back(self.rolled_back_from)
         self._acts(self._parent)
         self._parent = None
         if self._shadow is not None:

@@ -43,11 +43,15 @@ class BundleIntake:
     :param period: s, the control period
     :param version: version of the bundle that runs
     :param verifier: refuses what its key did not sign; None takes unsigned bundles
+    :param taken_back: version that was taken back before, -1 for none: neither it nor an older
+        one is taken
     """
 
     def __init__(self, check: Callable[[Bundle], PolicyRuntime], *, period: float,
-                 version: int, verifier: 'Verifier | None' = None) -> None:
+                 version: int, verifier: 'Verifier | None' = None, taken_back: int = -1
+                 ) -> None:
         self._check = check
+        self._taken_back = taken_back
         self._verifier = verifier
         self._period = period
         self._newest = version
@@ -120,6 +124,8 @@ class BundleIntake:
             return None  # a latched topic delivers the same bundle again
         if version < self._newest:
             raise BundleError('old_version', f'{version}, running {self._newest}')
+        if version <= self._taken_back:
+            raise BundleError('taken_back', f'version {version}: {self._taken_back} was taken back')
         runtime = self._check(bundle)
         runtime.data = data
         # The first runs allocate; better here than in a tick. And a graph too slow for the
