@@ -167,6 +167,9 @@ class Conductor:
 
     def _alive(self) -> None:
         """Raise when the operator wants the end or a node has died for good."""
+        # Also while a learner that was killed comes back, which can take as long as a dozen
+        # episodes.
+        self.view.update()
         self._interrupts.check(self._patience)
         dead = self.processes.poll() if self.processes else {}
         for name, code in dead.items():
