@@ -265,8 +265,7 @@ def test_alignment_after_the_warm_up_moves_the_values_and_leaves_the_policy(tmp_
         assert np.array_equal(value.numpy(), marvel.cpq.policy.state_dict()[name].numpy())
     assert not torch.equal(seen[0][4], marvel.critic.weights[0])
     # The online phase has its own rate, with fresh optimisers.
-    assert {group['lr'] for group in marvel.optimisers['critic'].param_groups} == {
-        trainer.training.learning_rate}
+    assert marvel.optimisers['critic'].rate == trainer.training.learning_rate
 
 
 def test_a_run_cut_after_its_alignment_aligns_no_second_time(tmp_path):

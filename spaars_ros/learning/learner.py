@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from spaars_ros.learning.adam import FusedAdam
+from spaars_ros.learning.adam import Adam
 
 
 class Learner(nn.Module):
@@ -32,7 +32,7 @@ class Learner(nn.Module):
     in its constructor.
     """
 
-    optimisers: dict[str, FusedAdam]
+    optimisers: dict[str, Adam]
     _rng: np.random.Generator
     """Of the choices that are not torch's, in subclasses that have any."""
 
@@ -54,7 +54,7 @@ class Learner(nn.Module):
 
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers at this rate."""
-        self.optimisers = {name: FusedAdam(parameters, rate)
+        self.optimisers = {name: Adam(parameters, rate)
                            for name, parameters in self.trained().items()}
 
     def step(self, name: str, loss: Tensor) -> float:
@@ -79,9 +79,8 @@ class Learner(nn.Module):
         """Return every tensor, optimisers included, by name."""
         arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
         for name, optimiser in self.optimisers.items():
-            for index, state in optimiser.state_dict()['state'].items():
-                for key, value in state.items():
-                    arrays[f'adam/{name}/{index}/{key}'] = value.numpy().copy()
+            arrays.update({f'adam/{name}/{key}': value.numpy().copy()
+                           for key, value in optimiser.tensors().items()})
         return arrays
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
@@ -95,15 +94,9 @@ class Learner(nn.Module):
     def load_optimisers(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take the optimisers' part of `arrays()` back."""
         for name, optimiser in self.optimisers.items():
-            content = optimiser.state_dict()
-            content['state'] = {}
             prefix = f'adam/{name}/'
-            for key, value in arrays.items():
-                if key.startswith(prefix):
-                    index, field = key[len(prefix):].split('/')
-                    content['state'].setdefault(int(index), {})[field] = \
-                        torch.from_numpy(np.array(value))
-            optimiser.load_state_dict(content)
+            optimiser.load({key[len(prefix):]: np.array(value) for key, value in arrays.items()
+                            if key.startswith(prefix)})
 
 
 def parameters_of(*modules: nn.Module) -> list[nn.Parameter]:
