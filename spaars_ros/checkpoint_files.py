@@ -18,8 +18,6 @@ from pathlib import Path
 
 ACTING = 'acting.spaars'
 """The bundle that acted last."""
-TAKEN_BACK = 'taken_back.json'
-"""The version of the last bundle that was taken back."""
 
 
 def steps_of(path: Path) -> int:

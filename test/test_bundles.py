@@ -58,11 +58,11 @@ from spaars_ros.policy.signing import Signer
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.policy.succession import RollbackRefused
 from spaars_ros.policy.succession import Succession
-from spaars_ros.ros.acting_bundle import taken_back_in
 from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.server_memory import ServerMemory
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.tasks import ReachTask
@@ -459,13 +459,16 @@ def test_a_restarted_server_does_not_take_back_what_was_taken_back(
     rig.spin_until(lambda: running(rig) == 2)
 
 
-@pytest.mark.parametrize('content', ['', '{}', '[1]', '{"version": "1"}', '{"version": -1}',
-                                     '{"version": true}', '[' * 100_000])
-def test_a_damaged_note_of_what_was_taken_back_is_named(content: str, tmp_path: Path) -> None:
-    assert taken_back_in(tmp_path) == -1
-    (tmp_path / 'taken_back.json').write_text(content)
-    with pytest.raises(ValueError, match='taken_back.json'):
-        taken_back_in(tmp_path)
+@pytest.mark.parametrize('content', [
+    '', '{}', '[1]', '{"taken_back": 1}', '{"taken_back": "1", "bounds": {"max_episode_cost": 0}}',
+    '{"taken_back": true, "bounds": {"max_episode_cost": 0}}', '[' * 100_000,
+    '{"taken_back": 1, "bounds": {"max_episode_cost": NaN}}', '{"taken_back": 1, "bounds": 3}'])
+def test_a_damaged_memory_of_the_server_is_named(content: str, tmp_path: Path) -> None:
+    values = {'max_episode_cost': 0.0}
+    assert ServerMemory(tmp_path, values, put=lambda *file: None).taken_back == -1
+    (tmp_path / 'policy_server.json').write_text(content)
+    with pytest.raises(ValueError, match='policy_server.json'):
+        ServerMemory(tmp_path, values, put=lambda *file: None)
 
 
 def test_a_rollback_is_refused_while_inactive(start: Callable[..., Rig]) -> None:

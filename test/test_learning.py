@@ -124,7 +124,8 @@ robot = load_robot('panda')
 untrained_bundle(robot, ReachTask(robot, load_task()), load_training('spaars', width=16))
 sys.exit(' '.join(sorted({'torch._dynamo', 'sympy'} & set(sys.modules))) or None)
 """
-    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=120)
     assert done.returncode == 0, done.stderr
 
 

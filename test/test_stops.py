@@ -40,6 +40,7 @@ from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.responder import Responder
+from spaars_ros.ros.server_memory import ServerMemory
 from spaars_ros.ros.server_parameters import PARAMETERS
 from spaars_ros.safety.cost_watch import CostWatch
 from spaars_ros.safety.filter import SafetyFilter
@@ -682,6 +683,22 @@ def test_a_gross_cost_stops_with_its_own_code(start: Callable[..., Rig]) -> None
     assert 'cost of episode 0' in rig.statuses[-1]['text']
     end()
     resume(rig)
+
+
+def test_a_gross_cost_that_a_restart_lost_is_said_until_it_is_set_again(
+        start: Callable[..., Rig], tmp_path: Path) -> None:
+    """It was set while running, as ROS 2 parameters are, and nobody may miss it unseen."""
+    written: dict[str, bytes] = {}
+    before = ServerMemory(tmp_path, {'max_episode_cost': 0.0}, put=written.__setitem__)
+    before.changed({'max_episode_cost': 8.0}, {'max_episode_cost': 8.0})
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'policy_server.json').write_bytes(written['policy_server.json'])
+    rig = start()
+    lost = 'max_episode_cost is off, it was 8 before'
+    rig.spin_until(lambda: rig.diagnostics and rig.diagnostics[-1].message == lost)
+    assert rig.server.set_parameters([Parameter('max_episode_cost', value=9.0)])[0].successful
+    rig.spin_until(lambda: rig.diagnostics[-1].message != lost)
+    rig.spin_until(lambda: b'9' in (tmp_path / 'run' / 'policy_server.json').read_bytes())
 
 
 def test_the_gross_cost_can_be_set_while_running(start: Callable[..., Rig]) -> None:

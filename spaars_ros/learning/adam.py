@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A module with its optimisers, which can be saved and restored whole."""
+
 """Adam by torch's fused kernel alone."""
 
 from collections.abc import Iterable
@@ -63,11 +63,11 @@ class Adam:
         parameters, steps, means, squares = (
             [tensors[index] for index in moved]
             for tensors in (self.parameters, self._steps, self._means, self._squares))
+        gradients = [each.grad for each in parameters if each.grad is not None]
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(
-            parameters, [parameter.grad for parameter in parameters], means, squares, [], steps,
-            lr=self.rate, beta1=self.BETAS[0], beta2=self.BETAS[1], weight_decay=0.0,
-            eps=self.EPSILON, amsgrad=False, maximize=False)
+            parameters, gradients, means, squares, [], steps, lr=self.rate, beta1=self.BETAS[0],
+            beta2=self.BETAS[1], weight_decay=0.0, eps=self.EPSILON, amsgrad=False, maximize=False)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by `<index of the parameter>/<name>`, names as the library's."""

@@ -28,6 +28,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
 
+from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import StepSchema
@@ -39,8 +40,6 @@ from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.policy.succession import Succession
-from spaars_ros.ros.acting_bundle import ActingBundle
-from spaars_ros.ros.acting_bundle import taken_back_in
 from spaars_ros.ros.arm_reset import ArmReset
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
@@ -57,6 +56,8 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.replayer import StepReplayer
 from spaars_ros.ros.reporter import ServerReporter
 from spaars_ros.ros.responder import Responder
+from spaars_ros.ros.run_keeper import RunKeeper
+from spaars_ros.ros.server_memory import ServerMemory
 from spaars_ros.ros.server_parameters import PARAMETERS
 from spaars_ros.ros.server_services import ServerServices
 from spaars_ros.ros.step_log import StepLog
@@ -77,6 +78,7 @@ class PolicyServer(ManagedNode):
         self._entities: list[Any] = []
         # Of the process, not of an activation: a latched stop survives the lifecycle.
         self._latch = StopLatch()
+        self._memory: ServerMemory | None = None
         self._exclusive = ExclusiveCommand(self)
 
     def configure(self) -> None:
@@ -119,18 +121,22 @@ class PolicyServer(ManagedNode):
         if last is not None:
             # It counts over the whole run, and a summary takes the greatest.
             self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
-        version, taken_back = runtime.manifest.version, taken_back_in(Path(p['run_dir']))
-        if version == taken_back:
+        keeper = self._keeper = RunKeeper(Path(p['run_dir']))
+        self._opened.append(keeper)
+        memory = self._memory = ServerMemory(Path(p['run_dir']), p, put=keeper.put)
+        version = runtime.manifest.version
+        if version == memory.taken_back:
             self.get_logger().warning(f'version {version}, which begins, was taken back before')
+        for line in memory.missed():
+            self.get_logger().warning(f'{line}: what was set while running is not kept')
         self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
-                                    version=version, verifier=verifier, taken_back=taken_back)
+                                    version=version, verifier=verifier,
+                                    taken_back=memory.taken_back)
         self._opened.append(self._intake)
-        acting = self._acting = ActingBundle(Path(p['run_dir']))
-        self._opened.append(acting)
         self._succession = Succession(
             self._loop, take=self._intake.take, refuse=self._intake.refuse,
             ticks=p['shadow_ticks'], bound=p['shadow_bound'],
-            acts=lambda runtime: acting.put(runtime.data), takes_back=acting.take_back)
+            acts=lambda runtime: keeper.put(ACTING, runtime.data), takes_back=memory.take_back)
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))
@@ -206,11 +212,14 @@ class PolicyServer(ManagedNode):
 
     def changed(self, values: dict[str, Any]) -> None:
         """Take the cost limit while running."""
+        if self._memory is not None:
+            self._memory.changed(values, self.values())
         if self.is_active and 'max_episode_cost' in values:
             self._responder.watches.cost.limit = values['max_episode_cost']
 
     def cleanup(self) -> None:
         """Close threads, spool and topics."""
+        self._memory = None
         while self._opened:
             self._opened.pop().close()
         for entity in self._entities:
@@ -248,13 +257,13 @@ class PolicyServer(ManagedNode):
         if second is not None:
             self._responder.trip(second)
         self._responder.probe()
-        if self._acting.error:
-            self.get_logger().warning(f'the acting bundle is not on disk: {self._acting.error}',
-                                      throttle_duration_sec=10.0)
-        watches = self._responder.watches
+        if self._keeper.error:
+            self.get_logger().warning('what a restart needs is not on disk: '
+                                      f'{self._keeper.error}', throttle_duration_sec=10.0)
+        watches, memory = self._responder.watches, self._memory
         self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
                                 watches.cost.silence(time.monotonic()),
-                                watches.following.judge())
+                                watches.following.judge(), memory.missed() if memory else [])
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
         try:

@@ -125,7 +125,8 @@ class BundleIntake:
         if version < self._newest:
             raise BundleError('old_version', f'{version}, running {self._newest}')
         if version <= self._taken_back:
-            raise BundleError('taken_back', f'version {version}: {self._taken_back} was taken back')
+            raise BundleError('taken_back',
+                              f'version {version}: {self._taken_back} was taken back')
         runtime = self._check(bundle)
         runtime.data = data
         # The first runs allocate; better here than in a tick. And a graph too slow for the

@@ -15,6 +15,7 @@
 """What the policy server tells people: its status on change, its diagnostics once a second."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import math
 import time
 
@@ -80,13 +81,14 @@ class ServerReporter:
             'policy_server', level, message or (str(stop) if stop else phase.value), **values))
 
     def diagnose(self, phase: Phase, counts: Mapping[str, int], silence: Stop | None,
-                 followed: Followed | None) -> None:
+                 followed: Followed | None, missed: Sequence[str]) -> None:
         """
         Publish rate, latency, bundle, learner, spool, watches and filter counts.
 
         :param counts: of the watches
         :param silence: what is to be said of the cost monitor, if anything
         :param followed: how the arm follows its commands, where that is known
+        :param missed: bounds that were stricter before a restart
         """
         while self._intake.refusals:
             self._node.get_logger().warning(f'bundle refused: {self._intake.refusals.pop(0)}')
@@ -100,6 +102,8 @@ class ServerReporter:
             level, message = diagnostics.WARN, f'spool: {self._spool.error}'
         elif silence is not None:
             level, message = diagnostics.WARN, str(silence)
+        elif missed:
+            level, message = diagnostics.WARN, '; '.join(missed)
         elif followed is not None and followed.warning:
             level, message = diagnostics.WARN, followed.warning
         elif self._learner_seen and not learner:

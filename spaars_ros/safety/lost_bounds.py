@@ -16,9 +16,10 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 
-NAMES = ('stop_cost', 'rollback_cost', 'rollback_interventions')
-"""Parameters that hold the robot back; 0 is off."""
+MONITOR = ('stop_cost', 'rollback_cost', 'rollback_interventions')
+"""Parameters of the cost monitor that hold the robot back; 0 is off."""
 
 
 class LostBounds:
@@ -27,9 +28,12 @@ class LostBounds:
 
     :param before: bounds when they were written, by name
     :param now: every parameter's value
+    :param names: parameters that are bounds; 0 is off
     """
 
-    def __init__(self, before: Mapping[str, float], now: Mapping[str, float]) -> None:
+    def __init__(self, before: Mapping[str, float], now: Mapping[str, float],
+                 names: Sequence[str] = MONITOR) -> None:
+        self._names = names
         self._before = {name: bound for name, bound in before.items()
                         if bound > 0 and not 0 < now[name] <= bound}
 
@@ -45,4 +49,4 @@ class LostBounds:
 
     def to_keep(self, now: Mapping[str, float]) -> dict[str, float]:
         """Return what the next restart is to compare with: a second one forgets nothing."""
-        return {name: self._before.get(name, now[name]) for name in NAMES}
+        return {name: self._before.get(name, now[name]) for name in self._names}
