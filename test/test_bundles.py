@@ -196,7 +196,8 @@ def test_one_tick_of_ten_may_differ(bundle: Bundle) -> None:
 class Run:
     """A control loop on the arm with its succession."""
 
-    def __init__(self, bundle: Bundle, *, ticks: int = 5, bound: float = 1.0) -> None:
+    def __init__(self, bundle: Bundle, *, ticks: int = 5, bound: float = 1.0, hold: int = 0
+                 ) -> None:
         self.arm = Arm(ROBOT)
         self.loop = ControlLoop(robot=ROBOT, task=TASK, safety_filter=SafetyFilter(ROBOT),
                                 runtime=PolicyRuntime(bundle), seed=5)
@@ -205,7 +206,7 @@ class Run:
         self.refusals: list[str] = []
         self.succession = Succession(
             self.loop, take=lambda: self.waiting.pop() if self.waiting else None,
-            refuse=self.refusals.append, ticks=ticks, bound=bound)
+            refuse=self.refusals.append, ticks=ticks, bound=bound, hold=hold)
 
     def push(self, bundle: Bundle) -> None:
         self.waiting[:] = [PolicyRuntime(bundle)]
@@ -288,6 +289,34 @@ def test_a_rollback_begins_the_trial_of_the_next_bundle_again(bundle: Bundle) ->
     run.ticks(3)
     run.succession.rollback()
     assert run.ticks(6) == [0] * 5 + [2]
+
+
+def test_after_a_rollback_nothing_is_tried_for_a_while(bundle: Bundle) -> None:
+    """The next version descends from the bad one: it would be on the arm an episode later."""
+    run = Run(bundle, hold=10)
+    run.push(with_version(bundle, 1))
+    run.ticks(6)
+    run.push(with_version(bundle, 2))
+    run.ticks(2)
+    assert run.succession.rollback() == 1
+    assert run.refusals == ['version 2: held_back: version 1 was taken back']
+    run.push(with_version(bundle, 3))
+    # 10 ticks of hold, 5 of the trial.
+    assert run.ticks(17) == [0] * 15 + [3] * 2
+
+
+def test_rollbacks_one_after_another_hold_longer_and_a_version_that_lasts_ends_that(
+        bundle: Bundle) -> None:
+    run = Run(bundle, ticks=0, hold=4)
+    held = []
+    for version, lasts in ((1, 2), (2, 2), (3, 2), (4, 40), (5, 2)):
+        run.push(with_version(bundle, version))
+        while run.loop.runtime.manifest.version != version:
+            run.ticks(1)
+        run.ticks(lasts)
+        assert run.succession.rollback() == version
+        held.append(run.succession.held)
+    assert held == [4, 8, 16, 32, 4]
 
 
 # Signatures
@@ -392,7 +421,7 @@ def test_keys_sign_and_verify_on_the_command_line(bundle: Bundle, tmp_path: Path
 @pytest.fixture
 def start(start: Callable[..., Rig]) -> Callable[..., Rig]:
     """Start a server whose trials are short."""
-    return partial(start, shadow_ticks=5)
+    return partial(start, shadow_ticks=5, rollback_hold=0)
 
 
 def diagnosed(rig: Rig, name: str) -> str:

@@ -136,6 +136,7 @@ class PolicyServer(ManagedNode):
         self._succession = Succession(
             self._loop, take=self._intake.take, refuse=self._intake.refuse,
             ticks=p['shadow_ticks'], bound=p['shadow_bound'],
+            hold=p['rollback_hold'],
             acts=lambda runtime: keeper.put(ACTING, runtime.data), takes_back=memory.take_back)
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(

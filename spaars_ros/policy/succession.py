@@ -22,6 +22,9 @@ from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.shadow import Shadow
 
+LONGEST = 64
+"""Times `hold` that a hold grows to."""
+
 
 class RollbackRefused(ValueError):
     """There is nothing to go back to; the message says why."""
@@ -35,17 +38,23 @@ class Succession:
     tried next. All of it runs on the control thread, after a tick's command has gone out: a
     second inference of some 10 us needs no thread of its own, whose switches would cost more.
 
+    After a rollback no bundle is tried for a while: what the learner pushes next descends from
+    the version that was taken back, and has learned little since. The hold doubles with every
+    rollback, until a version has acted for as long as the last one.
+
     :param loop: the control loop, whose bundle changes
     :param take: returns the newest checked runtime, once, or None
     :param refuse: is told why a candidate is refused
     :param ticks: length of a trial in decisions, 0 for none
     :param bound: see `Shadow`, normalised action units
+    :param hold: ticks after a rollback in which no bundle is tried, 0 for none
     :param acts: is told which runtime acts from now on; may not wait
     :param takes_back: is told which version was taken back; may not wait
     """
 
     def __init__(self, loop: ControlLoop, *, take: Callable[[], PolicyRuntime | None],
                  refuse: Callable[[str], None], ticks: int, bound: float,
+                 hold: int = 0,
                  acts: Callable[[PolicyRuntime], None] = lambda runtime: None,
                  takes_back: Callable[[int], None] = lambda version: None) -> None:
         self._loop = loop
@@ -55,6 +64,12 @@ class Succession:
         self._refuse = refuse
         self.ticks = ticks
         self.bound = bound
+        self.hold = hold
+        self.held = 0
+        """Ticks for which no bundle is tried yet."""
+        self._next_hold = hold
+        self._acted = 0
+        """Ticks that the present bundle has acted, if it was promoted here."""
         self.promoted = 0
         """Bundles that took over."""
         self.rolled_back_from = -1
@@ -74,6 +89,12 @@ class Succession:
 
     def before_tick(self) -> None:
         """Begin the trial of a bundle that waits, or promote it where there are no trials."""
+        if self.held:
+            self.held -= 1
+            return
+        self._acted += self._parent is not None
+        if self._acted > self._next_hold:
+            self._next_hold = self.hold
         if self._shadow is not None:
             return
         candidate = self._take()
@@ -103,8 +124,9 @@ class Succession:
         """
         Go back to the bundle that ran before; return the version that was taken back.
 
-        That version is never tried again, since versions only rise. A candidate on trial begins
-        again: it was compared with the bundle that is gone.
+        That version is never tried again, since versions only rise. A candidate on trial is
+        refused, or begins again where there is no hold: it was compared with the bundle that is
+        gone.
         :raises RollbackRefused: no bundle has been promoted since the start or the last rollback
         """
         if self._parent is None:
@@ -116,7 +138,14 @@ class Succession:
         self._takes_back(self.rolled_back_from)
         self._acts(self._parent)
         self._parent = None
-        if self._shadow is not None:
+        self._acted = 0
+        self.held, self._next_hold = self._next_hold, min(2 * self._next_hold,
+                                                          LONGEST * self.hold)
+        if self._shadow is not None and self.held:
+            self._refuse(f'version {self.shadow_version}: held_back: version '
+                         f'{self.rolled_back_from} was taken back')
+            self._shadow = None
+        elif self._shadow is not None:
             self._shadow = self._trial(self._shadow.candidate)
         return self.rolled_back_from
 
@@ -128,4 +157,5 @@ class Succession:
         self._parent = self._loop.runtime
         self._loop.swap(candidate)
         self._acts(candidate)
+        self._acted = 0
         self.promoted += 1

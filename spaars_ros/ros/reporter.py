@@ -123,7 +123,7 @@ class ServerReporter:
             bundles_promoted=self._succession.promoted,
             shadow_version=self._succession.shadow_version,
             parent_version=self._succession.parent_version,
-            rolled_back_from=self._succession.rolled_back_from,
+            rolled_back_from=self._succession.rolled_back_from, held_ticks=self._succession.held,
             refusal=self._intake.last_refusal, learner_connected=learner,
             spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
             cost_monitor='' if silence is None else str(silence),

@@ -45,6 +45,9 @@ PARAMETERS = ParameterTable(
     Param('shadow_bound', 1.0, 'largest difference of a joint, as a share of the greatest '
           'action, that a new bundle may have on nine of ten of these decisions',
           low=0.0, high=2.0),
+    Param('rollback_hold', 400, 'ticks after a rollback in which no bundle is tried; doubled by '
+          'every further one, until a version has acted for as long', unit='ticks', low=0,
+          high=100_000),
     Param('accept_bundles', True, 'take bundles from learner/policy; false keeps the one that the '
           'server began with, whoever publishes'),
     Param('public_key', '', "PEM file of an Ed25519 public key: bundles that it did not sign are "
