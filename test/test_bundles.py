@@ -62,6 +62,7 @@ from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.run_keeper import RunKeeper
 from spaars_ros.ros.server_memory import ServerMemory
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
@@ -486,6 +487,24 @@ def test_a_restarted_server_does_not_take_back_what_was_taken_back(
     rig.spin_until(lambda: 'taken_back: version 1: 1 was taken back' in diagnosed(rig, 'refusal'))
     rig.policy.publish(encode_bytes(newer(bundle, 2)))
     rig.spin_until(lambda: running(rig) == 2)
+
+
+def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(tmp_path: Path) -> None:
+    """The folder that is not there stands for the disk; another file's success hides nothing."""
+    folder = tmp_path / 'run'
+    keeper = RunKeeper(folder)
+    keeper.put('a.json', b'first')
+    until(lambda: 'a.json' in keeper.error, 5.0)
+    folder.mkdir()
+    keeper.put('b.json', b'second')
+    until(lambda: not keeper.error and (folder / 'b.json').exists(), 5.0)
+    assert (folder / 'a.json').read_bytes() == b'first'
+    (folder / 'a.part').mkdir()
+    keeper.put('a.json', b'third')
+    keeper.put('b.json', b'fourth')
+    until(lambda: (folder / 'b.json').read_bytes() == b'fourth', 5.0)
+    assert 'a.json' in keeper.error and (folder / 'a.json').read_bytes() == b'first'
+    keeper.close()
 
 
 @pytest.mark.parametrize('content', [

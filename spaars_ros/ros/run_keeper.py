@@ -24,6 +24,7 @@ class RunKeeper:
     Writes files to the run folder, each whole and on disk, on a thread of its own.
 
     Of one name the newest content wins; names are written in the order in which they were put.
+    What could not be written is tried again with what is put next.
 
     :param folder: of the run
     """
@@ -34,10 +35,14 @@ class RunKeeper:
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
-        self.error = ''
-        """Why what was put last is not on disk, or ''."""
+        self._errors: dict[str, str] = {}
         self._thread = threading.Thread(target=self._run, name='run_keeper', daemon=True)
         self._thread.start()
+
+    @property
+    def error(self) -> str:
+        """Return what is not on disk and why, or ''."""
+        return '; '.join(self._errors.values())
 
     def put(self, name: str, data: bytes) -> None:
         """Have a file written; returns at once."""
@@ -70,6 +75,9 @@ class RunKeeper:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-            self.error = ''
+            self._errors = {name: said for name, said in self._errors.items()
+                            if name != path.name}
         except OSError as error:
-            self.error = f'{path}: {error.strerror}'
+            self._errors = {**self._errors, path.name: f'{path}: {error.strerror}'}
+            with self._lock:
+                self._waiting.setdefault(path.name, data)
