@@ -18,10 +18,13 @@ Train stable-baselines3's SAC until it is mediocre, and write its actor as ONNX.
 D4RL's *medium* sets come from a SAC agent stopped at about a third of expert return. This script
 runs in an environment of its own (stable-baselines3, torch, gymnasium, mujoco, onnx) and imports
 nothing of spaars_ros. The graph takes `observation` (batch, n) and standard normal `noise`
-(batch, d) and gives `action` (batch, d): zero noise is the mode.
+(batch, d) and gives `action` (batch, d): zero noise is the mode. With `--library sbx` it is SBX's SAC,
+the same authors' in JAX, which on a GPU does all updates of a round of `--envs` environments in one
+call, and takes minutes where stable-baselines3 takes an hour.
 """
 
 import argparse
+import importlib
 import json
 from pathlib import Path
 import sys
@@ -30,8 +33,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 import torch
 from torch import nn
 
@@ -89,10 +92,27 @@ class Until(BaseCallback):
         return mean < self.target and time.monotonic() - self.began < 60 * self.minutes
 
 
-def export(model: SAC, out: Path) -> None:
+class Flax(nn.Module):
+    """The actor of SBX (`Dense_0` to `Dense_n`, of which the last two are mean and log std)."""
+
+    def __init__(self, params: dict[str, Any]) -> None:
+        super().__init__()
+        layers = []
+        for index in range(len(params)):
+            kernel = torch.tensor(np.asarray(params[f'Dense_{index}']['kernel']).T)
+            layers.append(nn.Linear(kernel.shape[1], kernel.shape[0]))
+            layers[-1].weight.data = kernel
+            layers[-1].bias.data = torch.tensor(np.asarray(params[f'Dense_{index}']['bias']))
+        hidden = [part for layer in layers[:-2] for part in (layer, nn.ReLU())]
+        self.latent_pi, (self.mu, self.log_std) = nn.Sequential(*hidden), layers[-2:]
+
+
+def export(model: Any, out: Path) -> None:
     """Write the actor."""
     space, actions = model.observation_space, model.action_space
-    net = Stochastic(model.policy.actor, actions.low, actions.high).eval()
+    jax = getattr(model.policy, 'actor_state', None)
+    actor = model.policy.actor if jax is None else Flax(jax.params['params'])
+    net = Stochastic(actor, actions.low, actions.high).eval()
     axes = {name: {0: 'batch'} for name in ('observation', 'noise', 'action')}
     partial = out.with_suffix('.part')
     torch.onnx.export(net, (torch.zeros(1, *space.shape), torch.zeros(1, *actions.shape)),
@@ -112,10 +132,18 @@ def main() -> None:
     parser.add_argument('--every', type=int, default=10_000)
     parser.add_argument('--width', type=int, default=256)
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--library', choices=['stable_baselines3', 'sbx'],
+                        default='stable_baselines3')
+    parser.add_argument('--envs', type=int, default=1,
+                        help='environments stepped together; one update a step of each')
     args = parser.parse_args()
     torch.set_num_threads(1)
-    model = SAC('MlpPolicy', gymnasium.make(args.env), seed=args.seed, learning_starts=5000,
-                policy_kwargs={'net_arch': [args.width, args.width]})
+    library = importlib.import_module(args.library)
+    envs = DummyVecEnv([lambda: gymnasium.make(args.env)] * args.envs)
+    # One update a step of an environment, as by default; many environments take turns of 8 steps.
+    often = {'train_freq': 8, 'gradient_steps': -1} if args.envs > 1 else {}
+    model = library.SAC('MlpPolicy', envs, seed=args.seed, learning_starts=5000,
+                        policy_kwargs={'net_arch': [args.width, args.width]}, **often)
     model.learn(args.steps, callback=Until(args.env, args.target, args.every, args.minutes,
                                            args.out))
 
