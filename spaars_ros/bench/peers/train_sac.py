@@ -18,9 +18,9 @@ Train stable-baselines3's SAC until it is mediocre, and write its actor as ONNX.
 D4RL's *medium* sets come from a SAC agent stopped at about a third of expert return. This script
 runs in an environment of its own (stable-baselines3, torch, gymnasium, mujoco, onnx) and imports
 nothing of spaars_ros. The graph takes `observation` (batch, n) and standard normal `noise`
-(batch, d) and gives `action` (batch, d): zero noise is the mode. With `--library sbx` it is SBX's SAC,
-the same authors' in JAX, which on a GPU does all updates of a round of `--envs` environments in one
-call, and takes minutes where stable-baselines3 takes an hour.
+(batch, d) and gives `action` (batch, d): zero noise is the mode. With `--library sbx` it is SBX's
+SAC, the same authors' in JAX, which on a GPU does all updates of a round of `--envs` environments
+in one call, and takes minutes where stable-baselines3 takes an hour.
 """
 
 import argparse
