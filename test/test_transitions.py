@@ -14,6 +14,7 @@
 
 """Transitions of any environment: files good and bad, time limits, scores, rollouts."""
 
+from pathlib import Path
 import pickle
 import sys
 import warnings
@@ -28,6 +29,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import spaars_ros
 from spaars_ros.cli import app
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import DataError
@@ -771,6 +773,16 @@ def test_collect_writes_what_load_reads(tmp_path, env, name):
         'spaars collect --env spaars/Walk-v0 --policy p.onnx --transitions 100 --seed 2 ' + name)
     assert float(data.attributes['return_mean']) == pytest.approx(data.returns.mean(), rel=1e-4)
     assert {'env', 'policy_sha256', 'gymnasium', 'episodes'} <= set(data.attributes)
+
+
+@pytest.mark.parametrize(('env_id', 'file', 'expert'), [
+    ('Walker2d-v5', 'walker2d-medium', 4592.3), ('HalfCheetah-v5', 'halfcheetah-medium', 12135.0)])
+def test_the_policies_that_ship_are_mediocre(env_id, file, expert):
+    """Benchmarks make their sets of them: about a third of expert return (docs/data.md)."""
+    policy = Path(spaars_ros.__file__).parent / 'bench' / 'policies' / f'{file}.onnx'
+    env = gymnasium.make(env_id)
+    data = roll_out(env, OnnxPolicy(policy, env), transitions=4000, seed=0)
+    assert 0.25 * expert < data.returns.mean() < 0.5 * expert
 
 
 @pytest.mark.parametrize(('args', 'said'), [

@@ -43,7 +43,9 @@ def table(rows: list[Row]) -> Table:
                         'limit after warm-up', title_justify='left')
     for name in ('task', 'method', 'n', 'return', 'cost', 'training cost', 'within',
                  'updates to reference'):
-        shown.add_column(name, justify='left' if name in ('task', 'method') else 'right')
+        named = name in ('task', 'method')  # cut short, four of the methods look alike
+        shown.add_column(name, justify='left' if named else 'right', no_wrap=named,
+                         min_width=16 if name == 'method' else None)
     for (task, method), members in groups(rows).items():
         reached = [str(row['updates_to_reference'] if row['updates_to_reference'] is not None
                        else 'never') for row in members]
