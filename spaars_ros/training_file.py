@@ -173,6 +173,9 @@ class Training(Strict):
                                       "critic's; not negative: it makes uncertain actions dear")
     setpoint: float = Field(0.7, gt=0, le=1, description='sac-lagrangian and its kin: share of '
                             'the cost limit at which the multiplier holds the cost')
+    violation_rate: float = Field(0.0, ge=0, le=0.5, description='sac-lagrangian and its kin: '
+                                  'share of the episodes that may be above the limit, held '
+                                  'instead of the mean cost; 0: that is held at setpoint')
     multiplier: Literal['adaptive', 'plain', 'integral'] = Field(
         'adaptive', description='marvel: the PID that sets it; plain: fixed gains; integral: only '
         'I, as dual ascent')

@@ -371,6 +371,9 @@ def test_interventions_roll_a_version_back_and_a_refusal_is_named(start: Callabl
             rig.step(index, bundle_version=3, intervention=2 * (index < intervened),
                      flag=Flag(2 * (index == 10)))
         rig.episode += 1
+        rig.spin_until(lambda: len(rig.costs) == 11 * rig.episode)
+        if intervened == 6:
+            rig.spin_until(lambda: rig.rollbacks > 0)
         rig.spin_for(0.3)
         assert rig.rollbacks == (intervened == 6)
     rig.spin_until(lambda: 'not rolled back' in rig.values.get('rollback', ''))

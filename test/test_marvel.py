@@ -508,6 +508,7 @@ def test_methods_differ_in_the_controller_alone():
     assert make('sac-lagrangian').gains.ki == adaptive.ki
     for name in ('marvel', 'sac-pid', 'sac-lagrangian'):
         assert make(name, setpoint=0.4).gains.setpoint == 0.4
+        assert make(name, violation_rate=0.1).gains.violation_rate == 0.1
     assert make('marvel', multiplier='plain', setpoint=0.4).gains.kp_rate == 0
 
 

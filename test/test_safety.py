@@ -351,6 +351,61 @@ def test_cost_is_held_below_the_limit_at_the_setpoint() -> None:
     assert pid.value > 0.0
 
 
+def _violations(gains: PIDGains, seed: int) -> float:
+    """Return the share of 400 episodes over a limit of 5, of a cost that lambda makes rarer."""
+    rng = np.random.default_rng(seed)
+    pid = AdaptivePID(5.0, gains)
+    over = 0
+    for episode in range(600):
+        # Few and large: 40 in one episode of two, of e^2 at lambda 2, and so on.
+        happens = rng.random() < 0.5 * math.exp(-0.5 * pid.value)
+        cost = 40.0 * rng.random() if happens else 0.0
+        pid.update(cost)
+        over += episode >= 200 and cost > 5.0
+    return over / 400
+
+
+@pytest.mark.parametrize('rate', [0.0, 0.05])
+def test_a_violation_rate_holds_the_share_of_episodes_over_the_limit(rate: float) -> None:
+    """Whatever their cost is: a mean that is held lets as many over it as their size allows."""
+    for wanted in (0.05, 0.1, 0.2):
+        gains = PIDGains(violation_rate=wanted, rate=rate)
+        shares = [_violations(gains, seed) for seed in range(3)]
+        assert np.mean(shares) == pytest.approx(wanted, abs=0.03)
+
+
+def test_an_episode_far_over_the_limit_counts_as_one_with_a_violation_rate() -> None:
+    """Held by its mean, one of 73 at a limit of 5 took lambda from 6 to 15 on a real run."""
+    def after(gains: PIDGains, cost: float) -> float:
+        pid = AdaptivePID(5.0, gains)
+        return [pid.update(c) for c in (0.0, cost, 0.0)][-1]
+
+    counted = PIDGains(violation_rate=0.1)
+    assert after(counted, 73.0) == after(counted, 6.0) > 0.0
+    assert after(PIDGains(), 73.0) > 5.0 * after(PIDGains(), 6.0)
+
+
+def test_another_violation_rate_while_running_makes_no_kick() -> None:
+    pid = AdaptivePID(5.0)
+    for cost in (20.0, 9.0, 12.0, 0.0):
+        pid.update(cost)
+    before = pid.value
+    pid.set_gains(PIDGains(violation_rate=0.1))
+    assert pid.value == before > 0.3
+    assert before - 0.1 < pid.update(5.0) < before, 'at the limit is within it'
+    pid.set_gains(PIDGains())
+    assert pid.value == pytest.approx(before, abs=0.1)
+
+
+def test_a_state_of_before_the_violation_rate_is_read() -> None:
+    pid, other = AdaptivePID(5.0), AdaptivePID(1.0)
+    pid.update(9.0)
+    state = pid.state_dict()
+    del state['gains']['violation_rate']
+    other.load_state_dict(state)
+    assert other.state_dict() == pid.state_dict()
+
+
 def test_a_new_limit_makes_no_kick() -> None:
     pid = AdaptivePID(20.0, PIDGains(setpoint=1.0))
     for _ in range(10):

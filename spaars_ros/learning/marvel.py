@@ -58,7 +58,8 @@ class Marvel(SACLagrangian):
         super().__init__(training, **sizes)
         self.explores_uniformly = False
         self.offline_share = training.offline_share
-        self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint)
+        self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint,
+                             violation_rate=training.violation_rate)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
         """The offline learner; later what knows which actions are foreign to the data."""

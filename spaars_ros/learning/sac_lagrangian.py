@@ -67,7 +67,7 @@ class SACLagrangian(Baseline):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_entropy = nn.Parameter(torch.tensor(math.log(t.entropy) if t.entropy else -2.0))
         self.target_entropy = -float(d)
-        self.gains = replace(self.PID, setpoint=t.setpoint)
+        self.gains = replace(self.PID, setpoint=t.setpoint, violation_rate=t.violation_rate)
         """Of the controller that the trainer runs."""
         self.multipliers = torch.zeros(constraints)
         self.explores_uniformly = True

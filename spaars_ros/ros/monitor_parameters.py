@@ -70,6 +70,9 @@ PARAMETERS = ParameterTable(
     _gain('deadband', GAINS.deadband, 'relative excess within which I rests (safe form)', 1.0),
     Param('setpoint', GAINS.setpoint, 'share of the limit at which the cost is held (safe form)',
           low=0.05, high=1.0, live=True),
+    Param('violation_rate', GAINS.violation_rate, 'share of the episodes that may be above the '
+          'limit, held instead of the mean cost; 0: that is held at setpoint (safe form)',
+          low=0.0, high=0.5, live=True),
     _gain('released_gain', RELEASED.gain, 'kp, ki and kd to begin with (released form)', 1e3),
     Param('released_calls', RELEASED.calls, 'PID calls an episode (released form)', low=1,
           high=1000, live=True),
@@ -84,4 +87,4 @@ def gains_of(values: dict[str, Any]) -> Union[PIDGains, ReleasedGains]:
                              values['lambda_max'])
     return PIDGains(**{name: values[name] for name in (
         'kp', 'ki', 'kd', 'kp_rate', 'ki_rate', 'kd_rate', 'kb', 'deadband', 'lambda_max',
-        'setpoint')})
+        'setpoint', 'violation_rate')})

@@ -55,6 +55,11 @@ class PIDGains:
     setpoint: float = 0.7
     """Share of the limit at which the cost is held: held at the limit itself, every second
     episode would be above it."""
+    violation_rate: float = 0.0
+    """
+    Share of the episodes that may be above the limit, 0 to 0.5; where it is not 0, it is what is
+    held instead of a mean cost.
+    """
     rate: InitVar[float | None] = None
     """All three rates at once; 0 is a plain PID."""
 
@@ -95,6 +100,13 @@ class AdaptivePID:
     10 of the value set. P takes only the excess: a cost under the limit unwinds I, and does not
     also work against it. Costs that are not finite are refused, not smoothed in.
 
+    With `violation_rate` delta > 0 the same works on whether an episode was above the limit, not
+    on its cost: 1[C > d] for C, delta for setpoint d and for u. An episode over the limit counts
+    (1 - delta) / delta, by little or by far, and one within it -1, so that e is 0 in the mean
+    where a share delta of the episodes is over: the chance constraint P(C > d) <= delta, by
+    quantile tracking (conformal PID control: Angelopoulos, Candes, Tibshirani 2023). Its place
+    here, with the adaptation, is ours.
+
     An operator's change makes no kick: a new limit enters P through its smoothing and I by K_i,
     never at once; what a new K_p would add to P is taken from I, as far as there is any.
 
@@ -119,13 +131,13 @@ class AdaptivePID:
 
     @property
     def unit(self) -> float:
-        """Return the cost by which an excess is measured."""
-        return max(self.limit, self._unit)
+        """Return the cost, or share of episodes, by which an excess is measured."""
+        return self.gains.violation_rate or max(self.limit, self._unit)
 
     @property
     def target(self) -> float:
-        """Return the cost that is aimed at."""
-        return self.gains.setpoint * self.limit
+        """Return the cost, or share of episodes over the limit, that is aimed at."""
+        return self.gains.violation_rate or self.gains.setpoint * self.limit
 
     def set_limit(self, limit: float) -> None:
         """
@@ -142,7 +154,12 @@ class AdaptivePID:
         self._smooth *= old / self.unit
 
     def set_gains(self, gains: PIDGains) -> None:
-        """Take other gains; a gain that was changed starts from its new value."""
+        """
+        Take other gains; a gain that was changed starts from its new value.
+
+        Another `violation_rate` measures another thing: what was smoothed of the old one is
+        dropped, and lambda goes on from where it is.
+        """
         for name in ('kp', 'ki', 'kd'):
             if getattr(gains, name) != getattr(self.gains, name):
                 setattr(self, name, getattr(gains, name))
@@ -150,6 +167,10 @@ class AdaptivePID:
         if gains.kp != self.gains.kp:
             self.i_term = max(0.0, self.i_term + self.p_term - proportional)
             self.p_term = proportional
+        if gains.violation_rate != self.gains.violation_rate:
+            self._recent.clear()
+            self._error = None
+            self.i_term, self.p_term, self.d_term = self.value, 0.0, 0.0
         self.gains = gains
         self.i_term = min(self.i_term, gains.lambda_max)
         self.value = min(self.value, gains.lambda_max)
@@ -163,8 +184,9 @@ class AdaptivePID:
         if not math.isfinite(cost) or cost < 0:
             raise ValueError(f'episode cost {cost}: has to be finite and not negative')
         gains = self.gains
-        error = (cost - self.target) / self.unit
-        scaled = cost / self.unit
+        measured = float(cost > self.limit) if gains.violation_rate else cost
+        error = (measured - self.target) / self.unit
+        scaled = measured / self.unit
         first = self._error is None
         before = scaled if first else self._smooth
         self._smooth = SMOOTH * before + (1.0 - SMOOTH) * scaled
@@ -178,7 +200,7 @@ class AdaptivePID:
         self.value = min(asked, gains.lambda_max)
         self.i_term = max(0.0, self.i_term + gains.kb * (self.value - asked))
         self.updates += 1
-        self._recent.append(cost)
+        self._recent.append(measured)
         self._adapt()
         return self.value
 
@@ -204,13 +226,15 @@ class AdaptivePID:
         expected = set(self.state_dict())
         if set(state) != expected:
             raise ValueError(f'controller state differs in {sorted(expected ^ set(state))}')
-        if set(state['gains']) != {field.name for field in fields(PIDGains)}:
+        # What was saved before there was a violation rate held a mean cost.
+        saved = {'violation_rate': 0.0, **state['gains']}
+        if set(saved) != {field.name for field in fields(PIDGains)}:
             raise ValueError(f'controller gains {sorted(state["gains"])}')
         numbers = [state[name] for name in expected - {'gains', 'error', 'recent'}]
         numbers += [*state['gains'].values(), *state['recent'], state['error'] or 0.0]
         if not all(math.isfinite(number) for number in numbers):
             raise ValueError('controller state is not finite')
-        self.gains = PIDGains(**state['gains'])
+        self.gains = PIDGains(**saved)
         self.limit = float(state['limit'])
         self.value = float(state['value'])
         self.kp, self.ki, self.kd = (float(state[name]) for name in ('kp', 'ki', 'kd'))
