@@ -145,6 +145,9 @@ class Training(Strict):
                                     "standard deviations of a state's values")
     spar_fit: float = Field(0.05, ge=0, description='spar: weight that holds the residual to the '
                             "decoder's at z = 0 (mlp), or the latent to 0 (proj)")
+    spar_conservative: float = Field(0.0, ge=0, description='spar: weight that pushes the values '
+                                     "of the decoder's actions below those of the data's; 0: "
+                                     'values learn from nothing but the data')
 
     start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
                        'the offline phase')

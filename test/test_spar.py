@@ -35,6 +35,7 @@ from spaars_ros.learning.geometry import count_modes
 from spaars_ros.learning.geometry import residual_geometry
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
+from spaars_ros.learning.self_imitation import candidate_values
 from spaars_ros.learning.self_imitation import candidate_weights
 from spaars_ros.learning.self_imitation import draw_candidates
 from spaars_ros.training_file import load_training
@@ -197,6 +198,33 @@ def test_the_values_ask_for_no_action_outside_the_batch():
     agent.update_values(batch)
     assert len(asked) == 2
     assert all(torch.equal(action, batch['action']) for action in asked)
+
+
+def gap_to_the_data(agent, batch):
+    """Return the mean of the data's values less those of the decoder's actions."""
+    o, base = batch['observation'], agent.base(batch['observation'])
+    drawn = draw_candidates(agent.residual_decoder, o, base, torch.zeros(len(o), 1), count=16,
+                            sigma=1.0, bound=2.0, rng=np.random.default_rng(5))
+    others = candidate_values(agent.critic, o, base + drawn.residual)[..., 0]
+    with torch.no_grad():
+        return float((agent.critic(o, batch['action'])[..., 0] - others.mean(1)).mean())
+
+
+def test_conservative_values_are_lower_where_the_decoder_can_go_and_the_data_did_not():
+    """In-sample values alone led self-imitation off the demonstrations' way (docs/spar.md)."""
+    gaps = []
+    for weight in (0.0, 1.0):
+        agent, batch = trained(spar_conservative=weight).agent, batch_of(3)
+        agent.set_learning_rate(3e-3)
+        frozen = [parameter.clone() for module in (agent.base, agent.vae)
+                  for parameter in module.parameters()]
+        for _ in range(150):
+            agent.update_values(batch, conservative=True)
+        gaps.append(gap_to_the_data(agent, batch))
+        assert all(torch.equal(a, b) for a, b in zip(
+            frozen, [parameter for module in (agent.base, agent.vae)
+                     for parameter in module.parameters()]))
+    assert gaps[1] > gaps[0] + 0.3, 'the data has a spread of 0.3'
 
 
 def test_self_imitation_moves_the_acting_policy_only():

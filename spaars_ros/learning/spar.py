@@ -90,7 +90,7 @@ class Spar:
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of the stage that `step` is in, and one of the values."""
         stage = self.stage(step)
-        losses = self.agent.update_values(batch)
+        losses = self.agent.update_values(batch, conservative=stage == 'imitation')
         if stage == 'base':
             losses['base'] = self.agent.update_base(batch)
         elif stage == 'residual':
@@ -151,7 +151,7 @@ class Spar:
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update of the values, and as often as `policy_delay` says of the residual."""
-        losses = self.agent.update_values(batch)
+        losses = self.agent.update_values(batch, conservative=True)
         losses.update(self._imitate(batch, self.updates))
         self.updates += 1
         return losses

@@ -36,6 +36,9 @@ from spaars_ros.learning.self_imitation import Candidates
 from spaars_ros.learning.self_imitation import draw_candidates
 from spaars_ros.training_file import Training
 
+CONSERVATIVE = 4
+"""Actions of the decoder a state whose values are pushed down."""
+
 
 class SparAgent(Learner):
     """
@@ -142,9 +145,12 @@ class SparAgent(Learner):
         weighted = values[..., 0] - values[..., 1:] @ self.multipliers
         return weighted / (1.0 + self.multipliers.sum())
 
-    def update_values(self, batch: Batch) -> dict[str, float]:
+    def update_values(self, batch: Batch, *, conservative: bool = False) -> dict[str, float]:
         """
         Do IQL's V and Q (Kostrikov, Nair, Levine 2021): no action but the batch's is evaluated.
+
+        With `conservative`, which asks for a fitted residual CVAE, and `spar_conservative` above 0
+        what the decoder makes is valued, too, and pushed below the data's actions (ours).
 
         Costs have values too, weighed as the reward's by the advantage of the Lagrangian: they
         are those of the same implicit policy.
@@ -161,10 +167,39 @@ class SparAgent(Learner):
         with torch.no_grad():
             after = batch['discount'][:, None] * self.value(batch['next'])
             y = torch.cat([batch['reward'][:, None], batch['cost']], -1) + after
-        error = (self.critic(o, a) - y).square().mean(1)
-        critic = self.step('critic', error.sum(0).mean())
+        values = self.critic(o, a)
+        loss = (values - y).square().mean(1).sum(0).mean()
+        if conservative and t.spar_conservative:
+            loss = loss + t.spar_conservative * self._excess(o, values).sum()
+        critic = self.step('critic', loss)
         polyak(self.target, self.critic, t.tau)
         return {'value': value, 'critic': critic}
+
+    def _excess(self, observation: Tensor, values: Tensor) -> Tensor:
+        """
+        Return by how much each head values the decoder's actions above the data's, (heads,).
+
+            sigma^2 E[log sum_j exp(L(s, a_j) / sigma) - L(s, a_0) / sigma],  a_0: the data's,
+            a_j = clip(a_b + g(s, a_b, z_j)),  z_j ~ N(0, I),  sigma: std of L(s, a_0)
+
+        That is CQL's regulariser (Kumar et al. 2020, eq. 4) on the actions that self-imitation can
+        propose, with L the Lagrangian, in units of sigma so that one weight fits every reward. It
+        ends where the data's action is the best of all by far. Its gradient is the critic's
+        parameters' alone.
+
+        :param values: of the data's actions, (heads, B, 1 + C), with their graph
+        """
+        t = self.training_file
+        latent = torch.from_numpy(self._rng.standard_normal(
+            (CONSERVATIVE * len(observation), t.latent_dim), dtype=np.float32))
+        o = observation.repeat(CONSERVATIVE, 1)
+        with torch.no_grad():
+            action = self.decoded(o, latent.clamp(-t.latent_bound, t.latent_bound))
+        seen = self.lagrangian(values)
+        sigma = seen.detach().std(1, keepdim=True).clamp(min=1e-6)
+        others = self.lagrangian(self.critic(o, action)).view(len(seen), CONSERVATIVE, -1)
+        high = torch.logsumexp(torch.cat([others, seen[:, None]], 1) / sigma[:, None], 1)
+        return (sigma.square() * (high - seen / sigma)).mean(1)
 
     def candidates(self, observation: Tensor) -> tuple[Candidates, Tensor]:
         """
