@@ -255,6 +255,21 @@ def test_cost_limit_takes_effect_while_running_without_a_kick(start: Callable[..
     assert before < rig.multipliers[-1]['multiplier'][0] < before + 0.5
 
 
+def test_violation_rate_takes_effect_while_running_and_counts_episodes_not_their_cost(
+        start: Callable[..., Rig]) -> None:
+    rises = []
+    for cost in (6, 12):
+        rig = start(violation_rate=0.0)
+        rig.run_episode(0)
+        rig.spin_until(lambda rig=rig: len(rig.multipliers) == 2)
+        assert rig.monitor.set_parameters([Parameter('violation_rate', value=0.1)])[0].successful
+        rig.run_episode(cost)
+        rig.spin_until(lambda rig=rig: rig.multipliers[-1]['multiplier'][0] > 0.0)
+        rises.append(float(rig.multipliers[-1]['multiplier'][0]))
+        rig.monitor.finish()
+    assert rises[0] == rises[1]
+
+
 @pytest.mark.parametrize(('name', 'value'), [
     ('cost_limit', float('nan')), ('cost_limit', -1.0), ('cost_limit', 'five'),
     ('kp', float('inf')), ('lambda_max', -1.0), ('robot', 'other')])
