@@ -164,7 +164,7 @@ def test_an_environment_cut_short_while_it_was_made_is_none(tmp_path):
     assert python_of('sb3', tmp_path) is None
 
 
-@pytest.mark.timeout(240)  # their imports take a minute on a busy machine
+@pytest.mark.timeout(120)
 @pytest.mark.skipif(python_of('sb3', PEERS) is None or python_of('d3rlpy', PEERS) is None,
                     reason='no peers: spaars bench peers makes them (SPAARS_PEERS: their folder)')
 def test_peers_answer_in_turns():

@@ -259,7 +259,7 @@ def test_violation_rate_takes_effect_while_running_and_counts_episodes_not_their
         start: Callable[..., Rig]) -> None:
     rises = []
     for cost in (6, 12):
-        rig = start(violation_rate=0.0)
+        rig = start()
         rig.run_episode(0)
         rig.spin_until(lambda rig=rig: len(rig.multipliers) == 2)
         assert rig.monitor.set_parameters([Parameter('violation_rate', value=0.1)])[0].successful

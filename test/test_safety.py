@@ -357,7 +357,7 @@ def _violations(gains: PIDGains, seed: int) -> float:
     pid = AdaptivePID(5.0, gains)
     over = 0
     for episode in range(600):
-        # Few and large: 40 in one episode of two, of e^2 at lambda 2, and so on.
+        # Few and large: up to 40 in half of the episodes, e times rarer for 2 of lambda.
         happens = rng.random() < 0.5 * math.exp(-0.5 * pid.value)
         cost = 40.0 * rng.random() if happens else 0.0
         pid.update(cost)

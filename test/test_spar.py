@@ -125,16 +125,17 @@ def test_base_and_residual_vae_stay_frozen_online():
                    for name, value in module.state_dict().items())
 
 
+@pytest.mark.parametrize('conservative', [0.0, 0.3])
 @pytest.mark.parametrize('cut', [10, 30, 55, 75])
-def test_an_interrupted_spar_goes_on_as_if_it_had_not_been(cut):
+def test_an_interrupted_spar_goes_on_as_if_it_had_not_been(cut, conservative):
     """The cut is in each stage; at 30 the diagnostic has seen half of its pairs."""
-    whole, torch_state = make(), None
+    whole, torch_state = make(spar_conservative=conservative), None
     for step in range(80):
         if step == cut:
             arrays, state = whole.arrays(), json.loads(json.dumps(whole.state()))
             torch_state = torch.get_rng_state()
         update(whole, step)
-    rest = make()
+    rest = make(spar_conservative=conservative)
     update(rest, 0)  # whatever it has learned or seen is to be replaced
     if cut > 70:
         rest.begin_online()

@@ -14,7 +14,6 @@
 
 """Marvel (arXiv 2412.04426): offline policy, values aligned to it, then SAC-Lagrangian online."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from spaars_ros.learning.networks import polyak
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.sac_lagrangian import ADAPTIVE
+from spaars_ros.learning.sac_lagrangian import gains_of
 from spaars_ros.learning.sac_lagrangian import INTEGRAL
 from spaars_ros.learning.sac_lagrangian import PLAIN
 from spaars_ros.learning.sac_lagrangian import SACLagrangian
@@ -58,8 +58,7 @@ class Marvel(SACLagrangian):
         super().__init__(training, **sizes)
         self.explores_uniformly = False
         self.offline_share = training.offline_share
-        self.gains = replace(GAINS[training.multiplier], setpoint=training.setpoint,
-                             violation_rate=training.violation_rate)
+        self.gains = gains_of(GAINS[training.multiplier], training)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
         """The offline learner; later what knows which actions are foreign to the data."""

@@ -45,6 +45,11 @@ PLAIN = PIDGains(rate=0.0)
 ADAPTIVE = PIDGains()
 
 
+def gains_of(pid: PIDGains, training: Training) -> PIDGains:
+    """Return a controller's gains with what the training file says is to be held."""
+    return replace(pid, setpoint=training.setpoint, violation_rate=training.violation_rate)
+
+
 class SACLagrangian(Baseline):
     """
     SAC on (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
@@ -67,7 +72,7 @@ class SACLagrangian(Baseline):
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.log_entropy = nn.Parameter(torch.tensor(math.log(t.entropy) if t.entropy else -2.0))
         self.target_entropy = -float(d)
-        self.gains = replace(self.PID, setpoint=t.setpoint, violation_rate=t.violation_rate)
+        self.gains = gains_of(self.PID, t)
         """Of the controller that the trainer runs."""
         self.multipliers = torch.zeros(constraints)
         self.explores_uniformly = True
