@@ -164,6 +164,10 @@ class Training(Strict):
                               "of the policy, as a multiple of the critic's")
     offline_share: float = Field(0.0, ge=0, lt=1, description='marvel: share of the offline data '
                                  'in a batch online; 0: as published')
+    demonstration_weight: float = Field(0.0, ge=0, description='marvel: weight of cloning online '
+                                        "those of the data's actions that the critics put above "
+                                        "the policy's own; wants an offline_share; 0: as "
+                                        'published')
     align_share: float = Field(0.0, ge=0, lt=1, description="marvel: share of the warm-up's own "
                                'transitions in the batches of the alignment, which then comes '
                                'right after the warm-up; 0 aligns on the offline data alone, '

@@ -39,6 +39,7 @@ from spaars_ros.learning.alignment import soft_targets
 from spaars_ros.learning.cpq import from_floor
 from spaars_ros.learning.cpq import value_threshold
 from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.sim.safe_drivers import drive
@@ -296,6 +297,69 @@ def test_online_batches_have_the_share_of_offline_data_that_was_asked_for(tmp_pa
     trainer.algorithm.update_online = watched
     trainer.run()
     assert set(seen) == {(64, own)}
+
+
+def imitation_of(marvel, shown, own):
+    """Return loss and gradient for a policy that does `own` where the data shows `shown`."""
+    data = batch_of(0, action=torch.full((B, D), shown))
+    action = torch.full((B, D), own, requires_grad=True)
+    objective = marvel.lagrangian(marvel.critic(data['observation'], action.detach()))
+    loss = marvel.imitation(data, action, objective)
+    return loss.item(), torch.autograd.grad(loss, action)[0].mean()
+
+
+def valued():
+    """Return a Marvel whose values know that the first action's sign pays and costs."""
+    marvel = make('marvel', offline_share=0.5, demonstration_weight=1.0, width=32,
+                  learning_rate=5e-3, tau=0.05, reward_scale=1.0, cost_weight=1.0)
+    for step in range(200):
+        batch = batch_of(step, discount=torch.zeros(B))
+        batch['reward'] = batch['action'][:, 0]
+        batch['cost'] = (batch['action'][:, :1] > 0).float()
+        marvel.update_critic(batch, entropy_reward=0.0)
+    return marvel
+
+
+def test_demonstrations_are_copied_where_they_are_better_and_only_there():
+    marvel = valued()
+    loss, gradient = imitation_of(marvel, shown=0.8, own=-0.5)
+    assert loss > 0.1
+    assert gradient < 0
+    loss, gradient = imitation_of(marvel, shown=-0.8, own=0.5)
+    assert (loss, gradient) == (0, 0)
+
+
+def test_demonstrations_over_the_limit_are_no_longer_copied_as_lambda_rises():
+    marvel = valued()
+    assert imitation_of(marvel, shown=0.8, own=-0.5)[0] > 0.1
+    marvel.set_multipliers(np.array([20.0]))
+    assert imitation_of(marvel, shown=0.8, own=-0.5)[0] == 0
+    assert imitation_of(marvel, shown=-0.8, own=0.5)[0] > 0.1
+
+
+def test_only_the_data_s_rows_are_copied():
+    marvel = valued()
+    marvel.set_multipliers(np.array([0.0]))
+    own = batch_of(1, B // 2, action=torch.full((B // 2, D), 0.8))
+    data = batch_of(2, B // 2, action=torch.full((B // 2, D), -0.8))
+    marvel.update_online(concatenate(own, data), own)
+    action = torch.zeros(B, D, requires_grad=True)
+    both = concatenate(own, data)
+    loss = marvel.imitation(both, action, torch.full((B,), -1e3))
+    gradient = torch.autograd.grad(loss, action)[0]
+    assert (gradient[:B // 2] == 0).all()
+    assert (gradient[B // 2:] > 0).all()
+
+
+def test_without_a_weight_the_policy_s_loss_has_no_imitation():
+    marvel = make('marvel', offline_share=0.5)
+    batch = batch_of()
+    assert marvel.imitation(batch, batch['action'], torch.zeros(B)) == 0.0
+
+
+def test_a_demonstration_weight_without_demonstrations_is_refused():
+    with pytest.raises(ValueError, match='demonstration_weight 1: offline_share is 0'):
+        make('marvel', demonstration_weight=1.0)
 
 
 def test_a_warm_start_s_settings_are_not_those_of_a_run_from_scratch(tmp_path):

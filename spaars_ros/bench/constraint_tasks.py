@@ -51,9 +51,10 @@ REACH: dict[str, Any] = {
 What the arm's task has in config/training/spaars.yaml, but `setpoint`: its costs are a few large
 ones, and held at 0.35 of the limit the multiplier rises until the arm stands still.
 """
-REACH_WARM: dict[str, Any] = {'offline_share': 0.5, 'actor_rate': 0.1}
+REACH_WARM: dict[str, Any] = {
+    'offline_share': 0.5, 'actor_rate': 0.1, 'demonstration_weight': 3.0}
 """Of a start from demonstrations: the policy that learns fast from what it did itself since loses
-it within 500 steps (docs/marvel.md)."""
+it within 500 steps, and one that only climbs its values within ten episodes (docs/marvel.md)."""
 BULLET = 'bullet'
 """Name of the peer environment that has bullet-safety-gym."""
 

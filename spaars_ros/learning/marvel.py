@@ -56,13 +56,16 @@ class Marvel(SACLagrangian):
     def __init__(self, training: Training, **sizes: Any) -> None:
         """See `Baseline`; raises ValueError when `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
+        if training.demonstration_weight and not training.offline_share:
+            raise ValueError(f'demonstration_weight {training.demonstration_weight:g}: '
+                             'offline_share is 0, no batch has demonstrations')
         self.explores_uniformly = False
         self.offline_share = training.offline_share
         self.gains = gains_of(GAINS[training.multiplier], training)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
         """The offline learner; later what knows which actions are foreign to the data."""
-        self.aligned = 0
+        self.aligned = self._own_rows = 0
         self.offline_steps = 0 if training.align_share else training.align_steps
         if training.start:
             self._read_start(Path(training.start))
@@ -159,6 +162,33 @@ class Marvel(SACLagrangian):
     def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
         """Fit the values, see `SACLagrangian`, with the reward counted as offline."""
         return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward)
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update; `batch` has the rows of `online` first, then those of the data."""
+        self._own_rows = len(online['action'])
+        return super().update_online(batch, online)
+
+    def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
+        """
+        Return the loss of cloning what the data did better, by the Lagrangian, than the policy.
+
+        The Q-filter of Nair et al. (2018) with the Lagrangian for Q, so that demonstrations over
+        the limit stop being copied as lambda rises; errors in units of the data's variance, and
+        the whole in the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021).
+
+        :param action: (B, d) of the policy
+        :param objective: (B) the Lagrangian of it
+        """
+        weight, data = self.training_file.demonstration_weight, slice(self._own_rows, None)
+        shown = batch['action'][data]
+        if not weight or not len(shown):
+            return 0.0
+        with torch.no_grad():
+            shown_value = self.lagrangian(self.critic(batch['observation'][data], shown))
+            better = (shown_value > objective[data]).float()
+            scale = objective.abs().mean().clamp(min=1e-6)
+        away = ((action[data] - shown).square() / self.cpq.action_variance).mean(-1)
+        return weight * scale * (better * away).mean()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, those of the offline learner and its optimisers included."""

@@ -117,12 +117,17 @@ class SACLagrangian(Baseline):
         self.critic.requires_grad_(False)
         objective = self.lagrangian(self.critic(o, action))
         entropy = self.log_entropy.detach().exp()
-        losses = {'policy': self.step('policy', (entropy * log_prob - objective).mean())}
+        loss = (entropy * log_prob - objective).mean() + self.imitation(batch, action, objective)
+        losses = {'policy': self.step('policy', loss)}
         self.critic.requires_grad_(True)
         if not self.training_file.entropy:
             gap = -log_prob.detach().mean() - self.target_entropy
             self.step('entropy', self.log_entropy * gap)
         return losses
+
+    def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
+        """Return what the policy's loss has besides: nothing, it starts from no data."""
+        return 0.0
 
     def lagrangian(self, values: Tensor) -> Tensor:
         """Return (Q_r - lambda . Q_c) / (1 + sum lambda), (B), of (heads, B, 1 + C) values."""
