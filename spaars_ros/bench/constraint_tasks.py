@@ -46,11 +46,8 @@ from spaars_ros.training_file import Training
 
 REACH: dict[str, Any] = {
     'gamma': 0.97, 'n_step': 3, 'reward_scale': 0.2, 'cost_weight': 1.0, 'shaping': 20.0,
-    'relabel': 0.5, 'utd': 2.0, 'entropy': 0.001, 'setpoint': 0.5}
-"""
-What the arm's task has in config/training/spaars.yaml, but `setpoint`: its costs are a few large
-ones, and held at 0.35 of the limit the multiplier rises until the arm stands still.
-"""
+    'relabel': 0.5, 'utd': 2.0, 'entropy': 0.001}
+"""What the arm's task has in config/training/spaars.yaml."""
 REACH_WARM: dict[str, Any] = {
     'offline_share': 0.5, 'actor_rate': 0.1, 'demonstration_weight': 3.0}
 """Of a start from demonstrations: the policy that learns fast from what it did itself since loses
