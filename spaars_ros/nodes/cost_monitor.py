@@ -30,6 +30,7 @@ from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
+from spaars_ros.ros.monitor_memory import MonitorMemory
 from spaars_ros.ros.monitor_parameters import gains_of
 from spaars_ros.ros.monitor_parameters import limit_parameter
 from spaars_ros.ros.monitor_parameters import PARAMETERS
@@ -39,7 +40,6 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.costs import EpisodeCosts
 from spaars_ros.safety.costs import limit_units
 from spaars_ros.safety.costs import StepCost
-from spaars_ros.safety.lost_bounds import LostBounds
 from spaars_ros.safety.multipliers import COLUMNS
 from spaars_ros.safety.multipliers import Multipliers
 from spaars_ros.safety.rollback import VersionJudge
@@ -84,17 +84,8 @@ class CostMonitor(ManagedNode):
                         **dict.fromkeys(STEP_FIELDS, 1)}
         self._multipliers = self._make_multipliers(robot.constraints, task.horizon)
         self._judge_by(p)
-        self._file = Path(p['run_dir']) / 'cost_monitor.json' if p['run_dir'] else None
         self._problem = self._rollback = ''
-        self._lost = LostBounds({}, p)
-        self._lines: list[str] = []
-        self._counted: dict[str, float] = {}
-        if self._file is not None and self._file.exists():
-            try:
-                self._continue(self._file)
-            except Exception:
-                self._multipliers = None  # or a parameter that is set would write the file anew
-                raise
+        self._remember(Path(p['run_dir']) if p['run_dir'] else None)
         self._cost_codec = ArrayCodec({
             'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
             'episode_cost': count, 'discounted_cost': count})
@@ -108,20 +99,21 @@ class CostMonitor(ManagedNode):
         self._version = -1
         self._create()
 
-    def _continue(self, file: Path) -> None:
+    def _remember(self, folder: Path | None) -> None:
         """Go on with what a monitor of this run folder wrote before."""
         assert self._multipliers is not None
-        self._lines = self._multipliers.load(file)
-        # Bounds that were set while running are parameters, and gone; nobody may miss them.
-        self._lost = LostBounds(self._multipliers.kept.get('bounds', {}), self._values)
-        for line in [*self._lines, *self._lost.lines(self._values)]:
+        try:
+            self._memory = MonitorMemory(folder, self._multipliers, self._values)
+            if self._memory.counted:
+                # Records of before are sent again to a learner that missed them.
+                sequence = int(self._memory.counted['sequence'])
+                self._watch.another(sequence, self._memory.counted['stamp'])
+                self._costs.resume(sequence)
+        except Exception:
+            self._multipliers = None  # or a parameter that is set would write the file anew
+            raise
+        for line in self._memory.missed():
             self.get_logger().warning(f'{line}: what was set while running is not kept')
-        self._counted = self._multipliers.kept.get('counted', {})
-        if self._counted:
-            # Records of before are sent again to a learner that missed them.
-            sequence, stamp = int(self._counted['sequence']), self._counted['stamp']
-            self._watch.another(sequence, stamp)
-            self._costs.resume(sequence)
 
     def _create(self) -> None:
         self._cost = self.create_publisher(Float64MultiArray, 'cost_monitor/cost',
@@ -166,9 +158,7 @@ class CostMonitor(ManagedNode):
         self._multipliers.set_limits([self._values[name] for name in self._limits])
         self._multipliers.set_gains(gains_of(self._values))
         self._judge_by(self._values)
-        if set(values) & set(self._limits):
-            self._lines = []
-        self._lost.set_again(values)
+        self._memory.changed(values, self._values, self._limits)
         self._save()
         if self.is_active:
             self._publish_multipliers()
@@ -210,7 +200,7 @@ class CostMonitor(ManagedNode):
         self._roll_back(cost, row)
         if not cost.ended:
             return
-        self._counted = {'sequence': cost.sequence, 'stamp': row['stamp']}
+        self._memory.count(cost.sequence, row['stamp'])
         if cost.valid:
             self._multipliers.update(cost.measured)
         # The worst episodes are cut short: left out, the limit would hold for the others alone.
@@ -302,13 +292,10 @@ class CostMonitor(ManagedNode):
             episode=self._finished, cost=self._measured, **self._multipliers.columns()))
 
     def _save(self) -> None:
-        if self._file is None or self._multipliers is None:
-            return
         try:
-            self._multipliers.save(self._file, counted=self._counted,
-                                   bounds=self._lost.to_keep(self._values))
+            self._memory.save()
         except OSError as error:
-            self._say(f'{self._file}: {error.strerror}', each_step=True)
+            self._say(f'{self._memory.file}: {error.strerror}', each_step=True)
 
     def _diagnose(self) -> None:
         assert self._multipliers is not None
@@ -325,7 +312,7 @@ class CostMonitor(ManagedNode):
                 level, message = diagnostics.WARN, f'{name} {cost:g} above {limit:g}'
         if self._last is not None:
             values.update(sequence=self._last.sequence, episode=self._last.episode)
-        missed = [*self._lines, *self._lost.lines(self._values)]
+        missed = self._memory.missed()
         if missed:
             level, message = diagnostics.WARN, '; '.join(missed)
         if self._problem:
