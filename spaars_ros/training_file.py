@@ -18,6 +18,7 @@ from typing import Any
 from typing import Literal
 
 from pydantic import Field
+from pydantic import model_validator
 from pydantic import ValidationError
 
 from spaars_ros.config import ConfigError
@@ -225,6 +226,13 @@ class Training(Strict):
 
     push_every: int = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: int = Field(2500, ge=1, description='environment steps')
+
+    @model_validator(mode='after')
+    def _has_what_it_copies(self) -> 'Training':
+        if self.algorithm == 'marvel' and self.demonstration_weight and not self.offline_share:
+            raise ValueError(f'demonstration_weight {self.demonstration_weight:g}: offline_share '
+                             'is 0, no batch has demonstrations')
+        return self
 
 
 def check_robot_runs(training: Training) -> None:

@@ -362,9 +362,16 @@ def test_a_demonstration_weight_without_demonstrations_is_refused():
         make('marvel', demonstration_weight=1.0)
 
 
+def test_a_benchmark_without_demonstrations_is_refused_before_its_offline_phase(tmp_path):
+    with pytest.raises(ValueError, match='demonstration_weight 3: offline_share is 0'):
+        run(tasks=['reach'], methods=['marvel'], seeds=[0], out=tmp_path, peers=tmp_path,
+            settings={'offline_share': 0.0})
+    assert not list(tmp_path.glob('start_*'))
+
+
 def test_a_warm_start_s_settings_are_not_those_of_a_run_from_scratch(tmp_path):
     small = {'cvae_steps': 5, 'iql_steps': 5, 'align_steps': 5, 'warmup_steps': 100, 'utd': 0.1,
-             'width': 16}
+             'width': 16, 'demonstration_weight': 1.0}
     result = run(tasks=['reach'], methods=['marvel', 'sac-lagrangian'], seeds=[0], steps=200,
                  out=tmp_path, peers=tmp_path, jobs=1, rollouts=1, evaluation_episodes=1,
                  settings=small)

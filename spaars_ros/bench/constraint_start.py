@@ -55,15 +55,16 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
     folder.mkdir(parents=True, exist_ok=True)
 
     def trainer_of(name: str, steps: int, **changes: Any) -> Trainer:
-        return Trainer(task.name, data, training=task.training(name, **{**settings, **changes}),
-                       seed=seed, out=folder / name, steps=steps, make_env=task.make_env,
+        training = task.training(name, **{**task.warm, **settings, **changes})
+        return Trainer(task.name, data, training=training, seed=seed,
+                       out=folder / name, steps=steps, make_env=task.make_env,
                        evaluation_episodes=evaluation_episodes, cost_limit=task.limit)
 
     cpq = trainer_of('cpq', 0)
     summary = cpq.run()
     np.savez(folder / 'start.npz', **cpq.algorithm.arrays())  # type: ignore[arg-type]
     cpq.close()
-    training = task.training('marvel', **settings)
+    training = task.training('marvel', **{**task.warm, **settings})
     # An episode may go on after the warm-up, and the policy must not learn in it.
     aligned = trainer_of('marvel', max(1, training.warmup_steps) if training.align_share else 0,
                          start=str(folder / 'start.npz'), utd=0.0)

@@ -76,7 +76,8 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
     out.mkdir(parents=True, exist_ok=True)
     for name in tasks:
         task = find_task(name, peers)
-        task.training('marvel', **changes)  # a wrong key fails here, not in a worker
+        # A wrong key fails here, not in a worker.
+        task.training('marvel', **{**task.warm, **changes})
         offline_data(task, peers, out, episodes=episodes)
     common = (out, peers, episodes, evaluation_episodes, rollouts, changes)
     pairs = [(name, seed, *common) for name in tasks for seed in seeds]

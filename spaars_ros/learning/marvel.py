@@ -59,9 +59,6 @@ class Marvel(SACLagrangian):
     def __init__(self, training: Training, **sizes: Any) -> None:
         """See `Baseline`; raises ValueError when `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
-        if training.demonstration_weight and not training.offline_share:
-            raise ValueError(f'demonstration_weight {training.demonstration_weight:g}: '
-                             'offline_share is 0, no batch has demonstrations')
         self.explores_uniformly = False
         self.offline_share = training.offline_share
         self.gains = gains_of(GAINS[training.multiplier], training)
