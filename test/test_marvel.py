@@ -339,12 +339,11 @@ def test_demonstrations_over_the_limit_are_no_longer_copied_as_lambda_rises():
 
 def test_only_the_data_s_rows_are_copied():
     marvel = valued()
-    marvel.set_multipliers(np.array([0.0]))
     own = batch_of(1, B // 2, action=torch.full((B // 2, D), 0.8))
     data = batch_of(2, B // 2, action=torch.full((B // 2, D), -0.8))
-    marvel.update_online(concatenate(own, data), own)
-    action = torch.zeros(B, D, requires_grad=True)
     both = concatenate(own, data)
+    marvel.update_online(both, own)
+    action = torch.zeros(B, D, requires_grad=True)
     loss = marvel.imitation(both, action, torch.full((B,), -1e3))
     gradient = torch.autograd.grad(loss, action)[0]
     assert (gradient[:B // 2] == 0).all()

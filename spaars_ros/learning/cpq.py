@@ -149,6 +149,10 @@ class CPQ(Baseline):
         mean, log_std = self.encoder(observation, action)
         return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)
 
+    def away(self, action: Tensor, shown: Tensor) -> Tensor:
+        """Return squared distances (B) from the data's actions, in units of their variance."""
+        return ((action - shown).square() / self.action_variance).mean(-1)
+
     def _update_vae(self, batch: Batch) -> float:
         return self.step('vae', cvae_loss(self.encoder, self.decoder, batch,
                                           self.action_variance, self.training_file.kl_weight))
@@ -217,7 +221,7 @@ class CPQ(Baseline):
         objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
         # In the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021): one weight fits all.
         scale = objective.detach().abs().mean().clamp(min=1e-6)
-        away = ((action - batch['action']).square() / self.action_variance).mean(-1)
+        away = self.away(action, batch['action'])
         loss = self.step('policy', self.training_file.clone_weight * (data_safe * away).mean()
                          - objective.mean() / scale)
         self.critic.requires_grad_(True)

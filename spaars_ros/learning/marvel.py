@@ -187,8 +187,7 @@ class Marvel(SACLagrangian):
             shown_value = self.lagrangian(self.critic(batch['observation'][data], shown))
             better = (shown_value > objective[data]).float()
             scale = objective.abs().mean().clamp(min=1e-6)
-        away = ((action[data] - shown).square() / self.cpq.action_variance).mean(-1)
-        return weight * scale * (better * away).mean()
+        return weight * scale * (better * self.cpq.away(action[data], shown)).mean()
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, those of the offline learner and its optimisers included."""
