@@ -42,7 +42,7 @@ SMALL = {
     'align_steps': 50, 'warmup_steps': 100, 'critic_steps': 20, 'min_latent_steps': 150,
     'max_latent_steps': 200, 'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100,
     'gamma': 0.5, 'n_step': 1, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3,
-    'learning_rate': 3e-3, 'checkpoint_every': 100}
+    'learning_rate': 3e-3, 'checkpoint_every': 100, 'weight_average': 0.9}
 
 FEW = {'cvae_steps': 40, 'iql_steps': 40, 'align_steps': 20}
 """Offline updates where nothing is asked of the policy."""
@@ -130,6 +130,21 @@ def test_evaluating_offline_shows_the_way_there_and_changes_nothing(tmp_path, wh
     assert summary['return_offline'] == whole['return_offline'] != offline[0]['return_mean']
     lines = [json.loads(line) for line in (tmp_path / 'curve.jsonl').read_text().splitlines()]
     assert without_times(lines) == without_times(summary['curve'])
+
+
+def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newest(tmp_path):
+    curves, episodes = {}, {}
+    for decay in (0.0, 0.9, 0.9999999):
+        out = tmp_path / str(decay)
+        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, **FEW).run()
+        curves[decay] = [row['return_mean'] for row in summary['curve']]
+        episodes[decay] = (out / 'episodes.jsonl').read_text()
+    assert episodes[0.0] == episodes[0.9] == episodes[0.9999999]
+    first, *later = curves[0.0]
+    assert curves[0.9][0] == curves[0.9999999][0] == first
+    assert curves[0.9999999][1:] == pytest.approx([first] * len(later), abs=0.05)
+    for mean, newest in zip(curves[0.9][1:], later):
+        assert mean != newest and abs(newest - first) > 0.5
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])

@@ -22,6 +22,7 @@ import torch
 
 from spaars_ros.learning.drift import measure_drift
 from spaars_ros.learning.replay import Batch
+from spaars_ros.learning.spar_agent import SparAgent
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.training_file import load_training
@@ -54,7 +55,8 @@ def run(*, env: str, data: str, seeds: list[int], training: str, overrides: dict
             places = np.random.default_rng(seed).integers(0, len(transitions.observations),
                                                           STATES)
             states = trainer.normaliser(transitions.observations[places])
-            agent = trainer.algorithm.agent  # type: ignore[attr-defined]
+            agent = trainer.algorithm.agent
+            assert isinstance(agent, SparAgent)
             found = measure_drift(agent, Batch({'observation': torch.from_numpy(states)}))
             geometry = trainer.algorithm.diagnostics(0)
             rows.append({'env': env, 'seed': seed, 'projection': projection, **found,

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.learner import Learner
 from spaars_ros.learning.replay import Batch
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -106,6 +107,8 @@ class Algorithm(Protocol):
     """
 
     normaliser: Normaliser
+    agent: Learner
+    """Its networks: what acts and what learns."""
     offline_steps: int
     """Updates before the first environment step; 0 for one that learns from scratch."""
     offline_share: float

@@ -47,6 +47,11 @@ class Baseline(Learner):
         self.heads_rng = np.random.default_rng(seed)
         self.updates = 0
 
+    @property
+    def agent(self) -> Learner:
+        """Return itself: it holds its networks."""
+        return self
+
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
         """Ignore the data set's actions (N, d)."""
 

@@ -14,6 +14,7 @@
 """Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 import time
 from typing import Any
@@ -33,6 +34,7 @@ from spaars_ros.learning.algorithm import Episode
 from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithm import OfflineLearner
 from spaars_ros.learning.algorithms import make_algorithm
+from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.cost_limit import agreed_limits
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
@@ -51,6 +53,7 @@ from spaars_ros.training_file import Training
 Array = NDArray[np.float64]
 
 CAPACITY = 1_000_000
+AVERAGE = 'average'
 
 
 class Trainer:
@@ -59,6 +62,9 @@ class Trainer:
 
     `out` gets `curve.jsonl` (a line an evaluation), `episodes.jsonl` (a line a training episode)
     and `checkpoint.npz`, from which the next `run` goes on as if it had not been interrupted.
+
+    With `weight_average`, what is evaluated is the mean of the weights, which is what would act on
+    the robot; what explores has the newest.
 
     :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
     :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
@@ -104,6 +110,7 @@ class Trainer:
                 self.algorithm.take_offline(self._offline)
         elif self.algorithm.offline_steps or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
+        self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
         arm = {} if self.task is None else {
@@ -147,6 +154,7 @@ class Trainer:
         if not self._online_begun:
             self._online_begun = True
             self.algorithm.begin_online()
+            self._average.begin()
             self._evaluate(say)
             self.save()
         while self.algorithm.learns_online and self.steps < self.total:
@@ -256,6 +264,8 @@ class Trainer:
                 batch = concatenate(online, self._offline.sample(offline, self.rng, relabel))
             losses = self.algorithm.update_online(batch, online)
             self.updates += 1
+            if t.weight_average:
+                self._average.update()
             if not np.isfinite(losses.get('critic', 0.0)):
                 raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
 
@@ -263,7 +273,9 @@ class Trainer:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
-        found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
+        averages = self.training.weight_average and self._online_begun
+        with self._average.applied() if averages else nullcontext():
+            found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
         score = normalised_score(self.env_id, found['return_mean'])
         row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
                'offline_updates': self.offline_done, 'seconds': round(self.seconds, 2),
@@ -311,6 +323,8 @@ class Trainer:
         arrays = {f'algorithm/{name}': array for name, array in self.algorithm.arrays().items()}
         arrays.update({f'replay/{name}': array for name, array in self._online.arrays().items()})
         arrays['torch'] = torch.get_rng_state().numpy()
+        if self.training.weight_average:
+            arrays[AVERAGE] = np.frombuffer(self._average.to_bytes(), dtype=np.uint8)
         self.folder.save(state, arrays)
 
     def _restore(self) -> None:
@@ -333,6 +347,8 @@ class Trainer:
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
+        if AVERAGE in arrays:
+            self._average.load(arrays[AVERAGE].tobytes())
 
 
 def _number(value: float) -> float | None:
