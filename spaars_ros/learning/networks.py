@@ -38,9 +38,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's linear output."""
-        for layer in self.layers[:-1]:
+        # A slice of a ModuleList is a new ModuleList, which takes longer than the layers.
+        *hidden, last = self.layers
+        for layer in hidden:
             x = functional.relu(layer(x))
-        return self.layers[-1](x)
+        output: Tensor = last(x)
+        return output
 
 
 class Encoder(nn.Module):
