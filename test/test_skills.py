@@ -45,7 +45,7 @@ SMALL = {
     'warmup_steps': 40, 'critic_steps': 10, 'min_latent_steps': 50, 'max_latent_steps': 60,
     'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100, 'gamma': 0.5, 'n_step': 1,
     'trials': 0.0, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3, 'learning_rate': 3e-3,
-    'checkpoint_every': 60}
+    'checkpoint_every': 60, 'weight_average': 0.9}
 PLAIN = Normaliser(np.zeros(2), np.ones(2))
 
 
