@@ -220,6 +220,16 @@ def curve(*scores):
     return [{'steps': 100 * number, 'score': score} for number, score in enumerate(scores)]
 
 
+def test_a_plotted_curve_has_the_last_evaluation_of_every_seed():
+    longer = {'curve': [{'steps': 0, 'score': 10.0}, {'steps': 104, 'score': 90.0}]}
+    fallen = {'curve': [{'steps': 0, 'score': 10.0}, {'steps': 90, 'score': 90.0},
+                        {'steps': 100, 'score': 0.0}]}
+    for members in ([longer, fallen], [fallen, longer]):
+        steps, mean, _ = learning_report.band(members)
+        assert steps[-1] == 100 and mean[-1] == pytest.approx((10.0 + 80.0 * 100 / 104) / 2)
+        assert (np.diff(steps) > 0).all()
+
+
 @pytest.mark.parametrize(('scores', 'steps'), [
     ((1, 5, 6, 7), 100), ((6, 7, 8, 9), 0), ((1, 2, 3, 4), None),
     ((9, 1, 1, 6), 300),  # a lucky evaluation does not hold

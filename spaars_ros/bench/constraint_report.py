@@ -118,7 +118,7 @@ def _episodes(row: Row) -> tuple[Array, Array]:
 def _draw(axes: Axes, curves: list[tuple[Array, Array]], colour: str, name: str | None) -> None:
     """Draw the mean over seeds, read off at the first one's places, and each seed faintly."""
     end = min(x[-1] for x, _ in curves)
-    places = curves[0][0][curves[0][0] <= end]
+    places = np.append(curves[0][0][curves[0][0] < end], end)
     axes.plot(places, np.mean([np.interp(places, x, y) for x, y in curves], 0), color=colour,
               lw=1.6, label=name)
     if len(curves) > 1:

@@ -91,11 +91,12 @@ def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
     Return steps (m,), mean (m,) and half width (m,) of the curves of one method's seeds.
 
     Evaluations come at the ends of episodes, at other steps in every run: curves are read off,
-    linearly, at the places of the first, up to the end of the shortest.
+    linearly, at the places of the first that come before the end of the shortest, and at that end:
+    without it a run's last evaluation would often not be shown.
     """
     last = min(row['curve'][-1]['steps'] for row in members)
-    steps = np.array([point['steps'] for point in members[0]['curve']
-                      if point['steps'] <= last], dtype=np.float64)
+    steps = np.array([*(point['steps'] for point in members[0]['curve']
+                        if point['steps'] < last), last], dtype=np.float64)
     values = np.stack([np.interp(steps, [point['steps'] for point in row['curve']],
                                  [point['score'] for point in row['curve']]) for row in members])
     halves = np.array([interval(list(column))[1] for column in values.T])
