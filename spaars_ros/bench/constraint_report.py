@@ -27,6 +27,7 @@ from rich.table import Table
 from spaars_ros.bench.learning_report import COLOURS
 from spaars_ros.bench.learning_report import groups
 from spaars_ros.bench.learning_report import interval
+from spaars_ros.bench.learning_report import read_off
 from spaars_ros.data.plots import RED
 from spaars_ros.data.plots import SOFT
 
@@ -117,10 +118,8 @@ def _episodes(row: Row) -> tuple[Array, Array]:
 
 def _draw(axes: Axes, curves: list[tuple[Array, Array]], colour: str, name: str | None) -> None:
     """Draw the mean over seeds, read off at the first one's places, and each seed faintly."""
-    end = min(x[-1] for x, _ in curves)
-    places = np.append(curves[0][0][curves[0][0] < end], end)
-    axes.plot(places, np.mean([np.interp(places, x, y) for x, y in curves], 0), color=colour,
-              lw=1.6, label=name)
+    places, values = read_off(curves)
+    axes.plot(places, values.mean(0), color=colour, lw=1.6, label=name)
     if len(curves) > 1:
         for x, y in curves:
             axes.plot(x, y, color=colour, lw=0.6, alpha=0.4)

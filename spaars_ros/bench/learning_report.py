@@ -86,19 +86,25 @@ def _with_interval(value: tuple[float, float]) -> str:
     return f'{mean:.1f}' + (f' ± {half:.1f}' if np.isfinite(half) else '')
 
 
-def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
+def read_off(curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
-    Return steps (m,), mean (m,) and half width (m,) of the curves of one method's seeds.
+    Return places (m,) and the values there (curves, m) of curves (x, y) with other places each.
 
     Evaluations come at the ends of episodes, at other steps in every run: curves are read off,
-    linearly, at the places of the first that come before the end of the shortest, and at that end:
-    without it a run's last evaluation would often not be shown.
+    linearly, at the places of the first that come before the end of the shortest, and at that
+    end; without it a run's last evaluation would often not be shown.
     """
-    last = min(row['curve'][-1]['steps'] for row in members)
-    steps = np.array([*(point['steps'] for point in members[0]['curve']
-                        if point['steps'] < last), last], dtype=np.float64)
-    values = np.stack([np.interp(steps, [point['steps'] for point in row['curve']],
-                                 [point['score'] for point in row['curve']]) for row in members])
+    end = min(x[-1] for x, _ in curves)
+    places = np.append(curves[0][0][curves[0][0] < end], end)
+    return places, np.stack([np.interp(places, x, y) for x, y in curves])
+
+
+def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
+    """Return steps (m,), mean (m,) and half width (m,) of the curves of one method's seeds."""
+    steps, values = read_off([(np.array([point['steps'] for point in row['curve']], np.float64),
+                               np.array([point['score'] for point in row['curve']], np.float64))
+                              for row in members])
     halves = np.array([interval(list(column))[1] for column in values.T])
     return steps, values.mean(0), halves
 

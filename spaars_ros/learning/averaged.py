@@ -30,7 +30,8 @@ class AveragedWeights:
     A policy that climbs a critic that learns swings about what it converges to, and the robot acts
     with whichever bundle was pushed last; the average stays near the middle.
 
-    :param decay: 0 to 1; 1 / (1 - decay) updates count
+    :param decay: 0 to 1; 1 / (1 - decay) updates count. With 0 there is no mean: what acts is the
+        newest, and nothing is copied
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -46,11 +47,15 @@ class AveragedWeights:
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights after an update in."""
-        torch._foreach_lerp_(self._mean, self._own, 1.0 - self._decay)
+        if self._decay:
+            torch._foreach_lerp_(self._mean, self._own, 1.0 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the module the mean for a while."""
+        if not self._decay:
+            yield
+            return
         newest = [parameter.detach().clone() for parameter in self._own]
         with torch.no_grad():
             torch._foreach_copy_(self._own, self._mean)

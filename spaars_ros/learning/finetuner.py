@@ -14,7 +14,6 @@
 
 """Online fine-tuning from step records; the learner node and the in-process loop drive it."""
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +209,7 @@ class FineTuner:
         if not np.isfinite(losses['critic']):
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
         self.updates += 1
-        if self.training.weight_average:
-            self._average.update()
+        self._average.update()
         return losses
 
     # Bundles out
@@ -243,7 +241,7 @@ class FineTuner:
         save_bundle(self._bundle(extras), path, self.signer)
 
     def _bundle(self, extras: dict[str, bytes] | None = None) -> Bundle:
-        with self._average.applied() if self.training.weight_average else nullcontext():
+        with self._average.applied():
             return make_bundle(self.algorithm, self.robot, self._canaries, version=self.version,
                                parent=self.version - 1, phase=PHASES[self.phase], extras=extras)
 

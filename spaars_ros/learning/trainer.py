@@ -14,7 +14,6 @@
 """Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 import time
 from typing import Any
@@ -193,6 +192,7 @@ class Trainer:
                 self.offline_seconds += now - began
                 self.seconds += now - began
                 if evaluates:
+                    self._average.begin()  # the mean is of online updates
                     self._evaluate(say)
                 if saves:
                     text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
@@ -264,8 +264,7 @@ class Trainer:
                 batch = concatenate(online, self._offline.sample(offline, self.rng, relabel))
             losses = self.algorithm.update_online(batch, online)
             self.updates += 1
-            if t.weight_average:
-                self._average.update()
+            self._average.update()
             if not np.isfinite(losses.get('critic', 0.0)):
                 raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
 
@@ -273,8 +272,7 @@ class Trainer:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
-        averages = self.training.weight_average and self._online_begun
-        with self._average.applied() if averages else nullcontext():
+        with self._average.applied():
             found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
         score = normalised_score(self.env_id, found['return_mean'])
         row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
