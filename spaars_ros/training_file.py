@@ -77,6 +77,9 @@ class Training(Strict):
     weight_average: float = Field(0.0, ge=0, lt=1, description='what acts on the robot, and '
                                   'what `spaars train` evaluates, is the mean of the weights over '
                                   '1 / (1 - this) updates, more or less; 0: the newest')
+    keep_best: int = Field(0, ge=0, description='`spaars train`: what is evaluated is the version '
+                           'after which so many training episodes running had the greatest mean '
+                           'return, within their cost limits; 0: the newest')
     warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
     critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '
                               'only the critic learns')

@@ -34,6 +34,7 @@ from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.algorithm import OfflineLearner
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.averaged import AveragedWeights
+from spaars_ros.learning.best_version import BestVersion
 from spaars_ros.learning.cost_limit import agreed_limits
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
@@ -63,7 +64,7 @@ class Trainer:
     and `checkpoint.npz`, from which the next `run` goes on as if it had not been interrupted.
 
     With `weight_average`, what is evaluated is the mean of the weights, which is what would act on
-    the robot; what explores has the newest.
+    the robot, and with `keep_best` the best version of it so far; what explores has the newest.
 
     :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
     :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
@@ -110,6 +111,7 @@ class Trainer:
         elif self.algorithm.offline_steps or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
+        self._best = BestVersion(self.algorithm, self._average, training.keep_best)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
         arm = {} if self.task is None else {
@@ -205,6 +207,7 @@ class Trainer:
         rng = np.random.default_rng([self.seed, self.episode, 1])
         episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
         learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
+        self._best.begin_episode()
         if learner is not None:
             learner.begin_episode()
         while not episode.done:
@@ -221,6 +224,9 @@ class Trainer:
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
+        self._best.take_episode(
+            float(np.sum(episode.rewards)), self._limits.kept(np.asarray(episode.costs)),
+            self.steps)
         if self.controllers:
             self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
         self.episode += 1
@@ -272,7 +278,7 @@ class Trainer:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
-        with self._average.applied():
+        with self._best.applied():
             found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
         score = normalised_score(self.env_id, found['return_mean'])
         row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
@@ -281,6 +287,7 @@ class Trainer:
                'score': score, 'cost_mean': found['cost_mean'],
                'success': _number(found['success']),
                'raw_share_evaluated': found['raw_share_evaluated'],
+               'evaluated_steps': self.steps if self._best.steps is None else self._best.steps,
                **{name: _number(value)
                   for name, value in self.algorithm.diagnostics(self.steps).items()}}
         self.curve.append(row)
@@ -316,10 +323,11 @@ class Trainer:
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self.curve, 'rng': dict(self.rng.bit_generator.state),
-            'algorithm': self.algorithm.state(),
+            'algorithm': self.algorithm.state(), 'best': self._best.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'algorithm/{name}': array for name, array in self.algorithm.arrays().items()}
         arrays.update({f'replay/{name}': array for name, array in self._online.arrays().items()})
+        arrays.update({f'best/{name}': array for name, array in self._best.arrays().items()})
         arrays['torch'] = torch.get_rng_state().numpy()
         if self.training.weight_average:
             arrays[AVERAGE] = np.frombuffer(self._average.to_bytes(), dtype=np.uint8)
@@ -332,12 +340,11 @@ class Trainer:
         self._online_begun, self.curve = state['online_begun'], state['curve']
         if self._online_begun:
             self.algorithm.begin_online()
-        self.algorithm.load_arrays({name[len('algorithm/'):]: array
-                                    for name, array in arrays.items()
-                                    if name.startswith('algorithm/')})
+        self.algorithm.load_arrays(_under('algorithm/', arrays))
         self.algorithm.load_state(state['algorithm'])
-        self._online.load_arrays({name[len('replay/'):]: array for name, array in arrays.items()
-                                  if name.startswith('replay/')})
+        self._online.load_arrays(_under('replay/', arrays))
+        if 'best' in state:  # a checkpoint of before there was one has nothing to go on from
+            self._best.load(_under('best/', arrays), state['best'])
         for controller, content in zip(self.controllers, state['controllers']):
             if content['limit'] != controller.limit:
                 raise ValueError(f'{self.folder.path} is of another run: cost limit '
@@ -347,6 +354,12 @@ class Trainer:
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
         if AVERAGE in arrays:
             self._average.load(arrays[AVERAGE].tobytes())
+
+
+def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin so, by the rest of their names."""
+    return {name[len(prefix):]: array for name, array in arrays.items()
+            if name.startswith(prefix)}
 
 
 def _number(value: float) -> float | None:

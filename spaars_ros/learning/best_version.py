@@ -1,0 +1,124 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What acts: the version that the training episodes speak best for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from spaars_ros.learning.algorithm import Algorithm
+from spaars_ros.learning.algorithm import PhasedLearner
+from spaars_ros.learning.averaged import AveragedWeights
+
+
+class BestVersion:
+    """
+    Keeps the version after which the newest training episodes had returned most.
+
+    A version is the mean of the weights and the algorithm's state after a training episode. It is
+    judged by the mean return of the newest `episodes` of the kind that would act in use: with
+    exploration noise, and made while learning went on. TD7's checkpoints (Fujimoto et al. 2023,
+    section 4.3) go by the least return of episodes in which the policy rests; one stream of
+    episodes on a robot does not rest, and the mean of the weights moves little meanwhile (ours).
+
+    :param average: of `algorithm.agent`; what acts as long as nothing has been judged
+    :param episodes: that judge a version; 0: the newest one always acts
+    """
+
+    def __init__(self, algorithm: Algorithm, average: AveragedWeights, episodes: int) -> None:
+        self._algorithm, self._average, self._episodes = algorithm, average, episodes
+        agent = algorithm.agent
+        self._own: dict[str, Tensor] = {**dict(agent.named_parameters()),
+                                        **dict(agent.named_buffers())}
+        self._kept: dict[str, Tensor] = {}
+        self._kept_state: dict[str, Any] = {}
+        self.mean_return = -np.inf
+        """Of the episodes that judged the version which is kept."""
+        self.steps: int | None = None
+        """Environment steps after which that one was made; None: the newest acts."""
+        self._recent: list[float] = []
+        self._phases = algorithm.curriculum if isinstance(algorithm, PhasedLearner) else None
+        self._kind = self._tried = ''
+
+    def begin_episode(self) -> None:
+        """Note what tries itself in the training episode that begins."""
+        self._tried = '' if self._phases is None else self._phases.tried
+
+    def take_episode(self, total: float, allowed: bool, steps: int) -> None:
+        """
+        Judge the version of the moment, after the algorithm took its episode.
+
+        :param total: the episode's return
+        :param allowed: whether its costs were within their limits; while one of the newest is not,
+            no version is preferred to another that has been
+        :param steps: environment steps so far
+        """
+        if not self._episodes:
+            return
+        used = '' if self._phases is None else self._phases.used
+        if used != self._kind:
+            self._kind, self._recent = used, []
+        if self._tried != used:
+            return
+        self._recent = [*self._recent, total if allowed else -np.inf][-self._episodes:]
+        mean = float(np.mean(self._recent))
+        # Of equals the newest: it has learned from more.
+        if len(self._recent) == self._episodes and mean >= self.mean_return:
+            self.mean_return, self.steps = mean, steps
+            with self._average.applied():
+                self._kept = {name: own.detach().clone() for name, own in self._own.items()}
+            self._kept_state = copy.deepcopy(self._algorithm.state())
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Let the algorithm act as the best version for a while."""
+        if self.steps is None:
+            with self._average.applied():
+                yield
+            return
+        newest = {name: own.detach().clone() for name, own in self._own.items()}
+        state = copy.deepcopy(self._algorithm.state())
+        self._load(self._kept, self._kept_state)
+        try:
+            yield
+        finally:
+            self._load(newest, state)
+
+    @torch.no_grad()
+    def _load(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        for name, own in self._own.items():
+            own.copy_(tensors[name])
+        self._algorithm.load_state(state)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the version that is kept, by name; {} for none."""
+        return {name: kept.numpy() for name, kept in self._kept.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor, as JSON-able values."""
+        return {'mean_return': self.mean_return, 'steps': self.steps, 'recent': self._recent,
+                'kind': self._kind, 'algorithm': self._kept_state}
+
+    def load(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
+        """Take `arrays()` and `state()` back."""
+        self._kept = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+        self.mean_return, self.steps = float(state['mean_return']), state['steps']
+        self._recent, self._kind = list(state['recent']), state['kind']
+        self._kept_state = state['algorithm']
