@@ -24,12 +24,15 @@ from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import warnings_as_one_line
 from spaars_ros.commands.common import write_json
 
+POLICY = 'policy.onnx'
+"""What was evaluated at the end; `spaars collect --policy` takes it."""
 EXAMPLES = """\b
 Examples:
   spaars train --env Hopper-v5 --data hopper-medium.npz --out runs/hopper
   spaars train --env Hopper-v5 --data hopper-medium.npz --set mode=latent-only --set latent_dim=2
   spaars train --env Walker2d-v5 --algorithm sac --steps 100000
   spaars train --env SpaarsReach-v0 --training spaars --steps 15000
+  spaars collect --env Hopper-v5 --policy runs/hopper/policy.onnx --transitions 10000 mine.npz
 """
 
 
@@ -76,4 +79,10 @@ def command(
         summary = trainer.run(say=typer.echo)
         write_json(out / 'summary.json', summary)
         write_json(json, summary)
-        typer.echo(f'{out}: curve.jsonl, episodes.jsonl, summary.json, checkpoint.npz')
+        files = 'curve.jsonl, episodes.jsonl, summary.json, checkpoint.npz'
+        try:
+            (out / POLICY).write_bytes(trainer.export())
+            files += f', {POLICY}'
+        except ValueError as error:
+            typer.echo(f'no {POLICY}: {error}')
+        typer.echo(f'{out}: {files}')

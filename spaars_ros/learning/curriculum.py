@@ -94,6 +94,16 @@ class Curriculum:
         :param raw: (1, d) the raw policy's action
         :param latent_action: (1, d) the decoder's
         """
+        everywhere = self.everywhere(explore)
+        if everywhere is not None:
+            return everywhere
+        inside = self.agent.trusted(raw, latent_action)
+        kappa = self.kappa(explore)
+        return bool(self.agent.advantage(observation, inside, latent_action, kappa)
+                    > self.agent.margin)
+
+    def everywhere(self, explore: bool) -> bool | None:
+        """Return whether raw is taken in every state or in none; None: the critic says."""
         t, agent = self.training, self.agent
         if t.mode == 'raw-only':
             return True
@@ -101,14 +111,19 @@ class Curriculum:
                                         else not self.trials.gate_pays):
             return False
         # An optimistic gate is there to try raw actions, so being wrong does not shut it.
-        tries = t.explore_kappa is not None and (explore or self.trials is not None)
-        if not (agent.gated if tries else agent.gate_open):
+        if not (agent.gated if self._tries(explore) else agent.gate_open):
             return False
-        if t.mode == 'hard-switch':
-            return True
-        kappa = t.explore_kappa if tries else None
-        inside = agent.trusted(raw, latent_action)
-        return bool(agent.advantage(observation, inside, latent_action, kappa) > agent.margin)
+        return True if t.mode == 'hard-switch' else None
+
+    def kappa(self, explore: bool) -> float:
+        """Return how many standard deviations below the mean the gate's bound is."""
+        t = self.training
+        if t.explore_kappa is not None and self._tries(explore):
+            return t.explore_kappa
+        return t.kappa
+
+    def _tries(self, explore: bool) -> bool:
+        return self.training.explore_kappa is not None and (explore or self.trials is not None)
 
     @property
     def tried(self) -> str:

@@ -112,10 +112,10 @@ class PolicyGraph:
         self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=axis))
         return name, f'{name}b'
 
-    def trusted(self, free: str, latent_action: str) -> str:
+    def trusted(self, free: str, latent_action: str, trust: str = 'trust') -> str:
         """Return the raw action within `trust` of the latent one, and within +-1."""
-        lower = self.node('Sub', latent_action, 'trust')
-        upper = self.node('Add', latent_action, 'trust')
+        lower = self.node('Sub', latent_action, trust)
+        upper = self.node('Add', latent_action, trust)
         return self.clip(self.node('Min', self.node('Max', free, lower), upper), 1.0)
 
     def model(self, results: dict[str, str], *, observation: int, latent: int,
@@ -135,16 +135,20 @@ class PolicyGraph:
                   'q_raw': values}
         self.rename({made: name for name, made in results.items()})
 
-        def info(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-        inputs = [info('observation', ['batch', observation]), info('noise', ['batch', latent]),
-                  info('trust', [1])]
+        inputs = {'observation': observation, 'noise': latent}
         if skills:
-            inputs += [info('skill', ['batch', latent]), info('fresh', ['batch', 1])]
-        made = helper.make_graph(
-            self.nodes, 'spaars_policy', inputs,
-            [info(name, ['batch', *shapes.get(name, [action])]) for name in OUTPUTS],
-            self.initialisers)
+            inputs.update(skill=latent, fresh=1)
+        return self.finish({'trust': [1], **{name: ['batch', n] for name, n in inputs.items()}},
+                           {name: ['batch', *shapes.get(name, [action])] for name in OUTPUTS})
+
+    def finish(self, inputs: dict[str, list[int | str]],
+               outputs: dict[str, list[int | str]]) -> bytes:
+        """Return the model with these inputs and outputs, name -> shape."""
+        def info(shapes: dict[str, list[int | str]]) -> list[onnx.ValueInfoProto]:
+            return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+                    for name, shape in shapes.items()]
+        made = helper.make_graph(self.nodes, 'spaars_policy', info(inputs), info(outputs),
+                                 self.initialisers)
         model = helper.make_model(made, opset_imports=[helper.make_opsetid('', OPSET)],
                                   producer_name='spaars_ros')
         model.ir_version = 8

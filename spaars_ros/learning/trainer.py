@@ -36,6 +36,7 @@ from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.best_version import BestVersion
 from spaars_ros.learning.cost_limit import agreed_limits
+from spaars_ros.learning.export_trained import export_trained
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
@@ -167,6 +168,11 @@ class Trainer:
                     > before // self.training.checkpoint_every or self.steps >= self.total:
                 self.save()
         return self.summary()
+
+    def export(self) -> bytes:
+        """Return what is evaluated as an ONNX graph; see `export_trained`, which may refuse."""
+        with self._best.applied():
+            return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
         """Close both environments."""
