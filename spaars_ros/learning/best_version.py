@@ -34,9 +34,9 @@ class BestVersion:
 
     A version is the mean of the weights and the algorithm's state after a training episode. It is
     judged by the mean return of the newest `episodes` of the kind that would act in use: with
-    exploration noise, and made while learning went on. TD7's checkpoints (Fujimoto et al. 2023,
-    section 4.3) go by the least return of episodes in which the policy rests; one stream of
-    episodes on a robot does not rest, and the mean of the weights moves little meanwhile (ours).
+    exploration noise, and made while learning went on. TD7's checkpoints (Fujimoto et al. 2023)
+    go by the least return of episodes in which the policy rests; one stream of episodes on a
+    robot does not rest, and the mean of the weights moves little meanwhile (ours).
 
     :param average: of `algorithm.agent`; what acts as long as nothing has been judged
     :param episodes: that judge a version; 0: the newest one always acts
