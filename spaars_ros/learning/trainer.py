@@ -25,7 +25,6 @@ import torch
 
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
-from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.algorithm import AlignedLearner
 from spaars_ros.learning.algorithm import AligningLearner
@@ -36,6 +35,8 @@ from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.best_version import BestVersion
 from spaars_ros.learning.cost_limit import agreed_limits
+from spaars_ros.learning.evaluations import Evaluations
+from spaars_ros.learning.evaluations import text_of
 from spaars_ros.learning.export_trained import export_trained
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
@@ -43,7 +44,6 @@ from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
 from spaars_ros.learning.rollout import Boxes
 from spaars_ros.learning.rollout import Env
-from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.rollout import random_observations
 from spaars_ros.learning.rollout import Rollout
 from spaars_ros.learning.training_folder import TrainingFolder
@@ -86,7 +86,7 @@ class Trainer:
         torch.manual_seed(seed)
         self.env_id, self.seed = env_id, seed
         self.folder = TrainingFolder(out)
-        self.total, self.every, self.episodes = steps, evaluate_every, evaluation_episodes
+        self.total, self.every = steps, evaluate_every
         self.every_offline = evaluate_offline
         make = make_env or (lambda: gymnasium.make(env_id))
         self.env = make()
@@ -113,6 +113,9 @@ class Trainer:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
         self._best = BestVersion(self.algorithm, self._average, training.keep_best)
+        self._evaluations = Evaluations(
+            self._test_env, self.boxes, self.algorithm, self._best, env_id=env_id,
+            episodes=evaluation_episodes, folder=self.folder)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
         arm = {} if self.task is None else {
@@ -123,7 +126,6 @@ class Trainer:
         self.rng = np.random.default_rng([seed, 7])
         self.offline_done = self.steps = self.updates = self.episode = 0
         self.seconds = self.offline_seconds = 0.0
-        self.curve: list[dict[str, Any]] = []
         self._online_begun = False
 
     def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
@@ -284,41 +286,21 @@ class Trainer:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
-        with self._best.applied():
-            found = evaluate(self._test_env, self.boxes, self.algorithm, self.episodes)
-        score = normalised_score(self.env_id, found['return_mean'])
-        row = {'steps': self.steps, 'updates': self.updates, 'episode': self.episode,
-               'offline_updates': self.offline_done, 'seconds': round(self.seconds, 2),
-               'return_mean': found['return_mean'], 'return_std': found['return_std'],
-               'score': score, 'cost_mean': found['cost_mean'],
-               'success': _number(found['success']),
-               'raw_share_evaluated': found['raw_share_evaluated'],
-               'evaluated_steps': self.steps if self._best.steps is None else self._best.steps,
-               **{name: _number(value)
-                  for name, value in self.algorithm.diagnostics(self.steps).items()}}
-        self.curve.append(row)
-        self.folder.append('curve.jsonl', row)
+        row = self._evaluations.take(
+            self.steps, updates=self.updates, episode=self.episode,
+            offline_updates=self.offline_done, seconds=round(self.seconds, 2))
         done = f'{self.steps} steps' if self._online_begun \
             else f'offline {self.offline_done}/{self.algorithm.offline_steps}'
-        say(f'{done}, {self.seconds:.0f} s: return {row["return_mean"]:.1f}'
-            + (f', score {score:.1f}' if score is not None else '')
-            + (f', cost {row["cost_mean"]:.2f} of {self.cost_limit:g}'
-               if self.cost_limit is not None else '')
-            + (f', raw {row["raw_share_evaluated"]:.0%}' if 'phase' in row else ''))
+        say(f'{done}, {self.seconds:.0f} s: {text_of(row, self.cost_limit)}')
 
     def summary(self) -> dict[str, Any]:
         """Return what a run came to."""
-        first = [row for row in self.curve if not row['steps']][-1]
-        last = self.curve[-1]
         t = self.training
         return {'algorithm': t.algorithm, 'mode': t.mode, 'env': self.env_id, 'seed': self.seed,
                 'steps': self.steps, 'updates': self.updates, 'episodes': self.episode,
                 'seconds': round(self.seconds, 1),
                 'offline_seconds': round(self.offline_seconds, 1),
-                'score_offline': first['score'], 'score_final': last['score'],
-                'return_offline': first['return_mean'], 'return_final': last['return_mean'],
-                'success_final': last['success'], 'cost_final': last['cost_mean'],
-                'cost_limit': self.cost_limit, 'curve': self.curve}
+                'cost_limit': self.cost_limit, **self._evaluations.summary()}
 
     # Checkpoints
 
@@ -328,7 +310,7 @@ class Trainer:
             'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
-            'curve': self.curve, 'rng': dict(self.rng.bit_generator.state),
+            'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
             'algorithm': self.algorithm.state(), 'best': self._best.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'algorithm/{name}': array for name, array in self.algorithm.arrays().items()}
@@ -343,7 +325,8 @@ class Trainer:
         state, arrays = self.folder.load(self.env_id, self.seed, self.training)
         self.offline_done, self.steps, self.updates, self.episode = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
-        self._online_begun, self.curve = state['online_begun'], state['curve']
+        self._online_begun = state['online_begun']
+        self._evaluations.curve = state['curve']
         if self._online_begun:
             self.algorithm.begin_online()
         self.algorithm.load_arrays(_under('algorithm/', arrays))
@@ -366,8 +349,3 @@ def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[An
     """Return the arrays whose names begin so, by the rest of their names."""
     return {name[len(prefix):]: array for name, array in arrays.items()
             if name.startswith(prefix)}
-
-
-def _number(value: float) -> float | None:
-    """Return a number as JSON has it: no NaN, no infinity."""
-    return float(value) if np.isfinite(value) else None
