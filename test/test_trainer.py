@@ -25,9 +25,9 @@ from spaars_ros.config import load_task
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.learning.algorithms import make_algorithm
-from spaars_ros.learning.best_version import BestVersion
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.curriculum import LEAST
+from spaars_ros.learning.fallback import Fallback
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -44,7 +44,7 @@ SMALL = {
     'max_latent_steps': 200, 'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100,
     'gamma': 0.5, 'n_step': 1, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3,
     'learning_rate': 3e-3, 'checkpoint_every': 100, 'weight_average': 0.9,
-    'keep_best': 3}
+    'fallback_episodes': 3}
 
 FEW = {'cvae_steps': 40, 'iql_steps': 40, 'align_steps': 20}
 """Offline updates where nothing is asked of the policy."""
@@ -138,8 +138,8 @@ def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newe
     curves, episodes = {}, {}
     for decay in (0.0, 0.9, 0.9999999):
         out = tmp_path / str(decay)
-        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, keep_best=0,
-                             **FEW).run()
+        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay,
+                             fallback_episodes=0, **FEW).run()
         curves[decay] = [row['return_mean'] for row in summary['curve']]
         episodes[decay] = (out / 'episodes.jsonl').read_text()
     assert episodes[0.0] == episodes[0.9] == episodes[0.9999999]
@@ -150,98 +150,108 @@ def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newe
         assert mean != newest and abs(newest - first) > 0.5
 
 
-def best_of(tmp_path, **changes):
-    """Return a trainer of SPAARS, a judge of its versions by two episodes, and a weight of it."""
+def fallback_of(tmp_path, **changes):
+    """Return a trainer of SPAARS, a fallback of two episodes for it, and a weight of it."""
     trainer = trainer_of(tmp_path, weight_average=0.0, trials=0.3, **changes)
-    best = BestVersion(trainer.algorithm, trainer._average, 2)
-    return trainer, best, next(trainer.algorithm.agent.parameters()).data
+    fallback = Fallback(trainer.algorithm, trainer._average, 2)
+    return trainer, fallback, next(trainer.algorithm.agent.parameters()).data
 
 
-def judge(best, weight, *episodes, kept=True):
+def judge(fallback, weight, *episodes, kept=True):
     """Let episodes, each of its weight and return, speak for the versions after them."""
     for value, total in episodes:
         weight.fill_(value)
-        best.begin_episode()
-        best.take_episode(total, kept, int(value))
+        fallback.begin_episode()
+        fallback.take_episode(total, kept, int(value))
 
 
-def acting(best, weight):
+def acting(fallback, weight):
     """Return the weight of what acts, and see that the newest is back afterwards."""
     newest = weight.clone()
-    with best.applied():
+    with fallback.applied():
         value = float(weight.flatten()[0])
     assert torch.equal(weight, newest)
     return value
 
 
-def test_what_acts_is_the_version_after_the_best_episodes_and_of_equals_the_newest(tmp_path):
-    _, best, weight = best_of(tmp_path)
-    judge(best, weight, (1, 9.0))
+def test_what_acts_falls_back_while_returns_are_clearly_lower_and_no_longer(tmp_path):
+    _, fallback, weight = fallback_of(tmp_path)
+    judge(fallback, weight, (1, 9.0))
     weight.fill_(7.0)
-    assert best.steps is None and acting(best, weight) == 7.0  # one episode says nothing yet
-    judge(best, weight, (2, 3.0), (3, 4.0), (4, 1.0))
-    assert acting(best, weight) == 2.0 and best.mean_return == 6.0
-    judge(best, weight, (5, 11.0), (6, -5.0))
-    assert acting(best, weight) == 5.0 and best.steps == 5
-    judge(best, weight, (8, 17.0))
-    assert acting(best, weight) == 8.0
+    assert fallback.steps is None and acting(fallback, weight) == 7.0  # one says nothing yet
+    judge(fallback, weight, (2, 10.0), (3, 11.0))
+    assert acting(fallback, weight) == fallback.steps == 3
+    judge(fallback, weight, (4, 4.0))
+    assert acting(fallback, weight) == 4.0  # 11 and 4 may still be as good as 10 and 11
+    judge(fallback, weight, (5, 3.0), (6, 2.0), (7, 3.5))
+    assert acting(fallback, weight) == fallback.steps == 4
+    judge(fallback, weight, (8, 9.0), (9, 9.0))
+    assert acting(fallback, weight) == fallback.steps == 9
 
 
 def test_episodes_of_what_would_not_act_say_nothing_about_a_version(tmp_path):
-    trainer, best, weight = best_of(tmp_path)
+    trainer, fallback, weight = fallback_of(tmp_path)
     curriculum = trainer.algorithm.curriculum
     curriculum.agent.gated, trials = True, curriculum.trials
     trials.gate_pays = True
-    judge(best, weight, (1, 2.0), (2, 2.0))
+    judge(fallback, weight, (1, 2.0), (2, 2.0))
     trials.control = True
-    judge(best, weight, (3, 99.0), (4, 99.0))
-    assert acting(best, weight) == 2.0
+    judge(fallback, weight, (3, 99.0), (4, 99.0))
+    assert acting(fallback, weight) == 2.0
     trials.gate_pays = False  # now it is latent that would act, and those before were gated
-    judge(best, weight, (5, 3.0))
-    assert acting(best, weight) == 2.0
-    judge(best, weight, (6, 3.0))
-    with best.applied():
+    judge(fallback, weight, (5, 3.0))
+    assert acting(fallback, weight) == 2.0
+    judge(fallback, weight, (6, 3.0))
+    with fallback.applied():
         assert not trials.gate_pays
     trials.gate_pays = True
-    with best.applied():  # the gate is the version's, too
+    with fallback.applied():  # the gate is the version's, too
         assert not trials.gate_pays and float(weight.flatten()[0]) == 6.0
     assert trials.gate_pays
 
 
-def test_a_version_whose_episodes_broke_their_limit_is_not_preferred(tmp_path):
-    _, best, weight = best_of(tmp_path)
-    judge(best, weight, (1, 2.0), (2, 2.0))
-    judge(best, weight, (3, 50.0), kept=False)
-    judge(best, weight, (4, 50.0))
-    assert acting(best, weight) == 2.0
-    judge(best, weight, (5, 50.0))
-    assert acting(best, weight) == 5.0
+def test_a_version_whose_episodes_broke_their_limit_does_not_act_after_one_that_kept_it(tmp_path):
+    _, fallback, weight = fallback_of(tmp_path)
+    judge(fallback, weight, (1, 50.0), (2, 50.0), kept=False)
+    assert acting(fallback, weight) == 2.0  # there is no other
+    judge(fallback, weight, (3, 2.0), (4, 2.0))
+    assert acting(fallback, weight) == 4.0
+    judge(fallback, weight, (5, 50.0), kept=False)
+    judge(fallback, weight, (6, 50.0))
+    assert acting(fallback, weight) == 4.0
+    judge(fallback, weight, (7, 50.0))
+    assert acting(fallback, weight) == 7.0
 
 
-def test_the_best_version_is_whole_again_when_a_run_goes_on(tmp_path):
-    _, best, weight = best_of(tmp_path)
-    judge(best, weight, (1, 2.0), (2, 8.0), (3, 4.0))
-    _, again, other = best_of(tmp_path)
-    again.load(best.arrays(), json.loads(json.dumps(best.state())))
-    assert acting(again, other) == 3.0 and again.mean_return == 6.0
-    judge(again, other, (4, 7.0))
-    judge(best, weight, (4, 7.0))
-    assert acting(again, other) == acting(best, weight) == 3.0
+def test_what_to_fall_back_to_is_whole_again_when_a_run_goes_on(tmp_path):
+    _, fallback, weight = fallback_of(tmp_path)
+    judge(fallback, weight, (1, 8.0), (2, 8.0), (3, 4.0))
+    _, again, other = fallback_of(tmp_path)
+    again.load(fallback.arrays(), json.loads(json.dumps(fallback.state())))
+    assert acting(again, other) == again.steps == 3
+    for one, its in ((again, other), (fallback, weight)):
+        judge(one, its, (4, 3.0), (5, 3.0))
+        assert acting(one, its) == 3.0  # 4 and 3, 3 and 3 are clearly below 8 and 4
 
 
-def test_keeping_the_best_changes_what_is_evaluated_and_not_the_training(tmp_path):
+def test_falling_back_changes_what_is_evaluated_and_not_the_training(tmp_path):
     curves, episodes = {}, {}
-    for keep in (0, 2):
-        out = tmp_path / str(keep)
-        summary = trainer_of(out, trials=0.3, keep_best=keep, **FEW).run()
-        curves[keep] = summary['curve']
-        episodes[keep] = [json.loads(line) for line in
-                          (out / 'episodes.jsonl').read_text().splitlines()]
+    for number in (0, 2):
+        out = tmp_path / str(number)
+        summary = trainer_of(out, trials=0.3, fallback_episodes=number, **FEW).run()
+        curves[number] = summary['curve']
+        episodes[number] = [json.loads(line) for line in
+                            (out / 'episodes.jsonl').read_text().splitlines()]
     assert episodes[0] == episodes[2]
     assert [row['evaluated_steps'] for row in curves[0]] == [0, 200, 400, 600]
     assert curves[2][0]['return_mean'] == curves[0][0]['return_mean']
     assert any(row['evaluated_steps'] < row['steps'] for row in curves[2])
     assert [row['return_mean'] for row in curves[2]] != [row['return_mean'] for row in curves[0]]
+
+
+def test_one_episode_to_judge_by_is_refused():
+    with pytest.raises(ValueError, match='fallback_episodes 1'):
+        load_training('locomotion', fallback_episodes=1)
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])

@@ -19,7 +19,7 @@ import numpy as np
 
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.learning.algorithm import Algorithm
-from spaars_ros.learning.best_version import BestVersion
+from spaars_ros.learning.fallback import Fallback
 from spaars_ros.learning.rollout import Boxes
 from spaars_ros.learning.rollout import Env
 from spaars_ros.learning.rollout import evaluate
@@ -28,25 +28,26 @@ from spaars_ros.learning.training_folder import TrainingFolder
 
 class Evaluations:
     """
-    Evaluates the best version on the same episodes every time, and keeps the curve.
+    Evaluates what acts on the same episodes every time, and keeps the curve.
 
     :param env: is not the one that is explored in
     :param episodes: of each evaluation
     :param folder: gets a line of `curve.jsonl` each
     """
 
-    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, best: BestVersion, *,
+    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, fallback: Fallback, *,
                  env_id: str, episodes: int, folder: TrainingFolder) -> None:
-        self._env, self._boxes, self._algorithm, self._best = env, boxes, algorithm, best
+        self._env, self._boxes, self._algorithm = env, boxes, algorithm
+        self._fallback = fallback
         self._env_id, self._episodes, self._folder = env_id, episodes, folder
         self.curve: list[dict[str, Any]] = []
 
     def take(self, steps: int, **counters: float) -> dict[str, Any]:
         """Evaluate after `steps` environment steps; returns the curve's new row."""
-        with self._best.applied():
+        with self._fallback.applied():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
         row = {'steps': steps, **counters,
-               'evaluated_steps': steps if self._best.steps is None else self._best.steps,
+               'evaluated_steps': steps if self._fallback.steps is None else self._fallback.steps,
                'return_mean': found['return_mean'], 'return_std': found['return_std'],
                'score': normalised_score(self._env_id, found['return_mean']),
                'cost_mean': found['cost_mean'], 'success': _number(found['success']),

@@ -11,9 +11,10 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What acts: the version that the training episodes speak best for."""
+"""What acts: the newest version, or the one before the returns fell."""
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 import copy
 from typing import Any
@@ -28,18 +29,21 @@ from spaars_ros.learning.algorithm import PhasedLearner
 from spaars_ros.learning.averaged import AveragedWeights
 
 
-class BestVersion:
+class Fallback:
     """
-    Keeps the version after which the newest training episodes had returned most.
+    Keeps the newest version that was not worse than the one kept before.
 
     A version is the mean of the weights and the algorithm's state after a training episode. It is
-    judged by the mean return of the newest `episodes` of the kind that would act in use: with
-    exploration noise, and made while learning went on. TD7's checkpoints (Fujimoto et al. 2023)
-    go by the least return of episodes in which the policy rests; one stream of episodes on a
-    robot does not rest, and the mean of the weights moves little meanwhile (ours).
+    judged by the returns of the newest `episodes` of the kind that would act in use, with their
+    exploration noise. It is worse when their mean is below that of the version kept by more than
+    the standard error of the difference, the rule of the control episodes (`Trials`).
+
+    After TD7's checkpoints (Fujimoto et al. 2023), which keep the best by the least return of
+    episodes in which the policy rests. One stream of episodes on a robot does not rest, and the
+    best of few noisy returns is the luckiest, so here the newest has the benefit of doubt (ours).
 
     :param average: of `algorithm.agent`; what acts as long as nothing has been judged
-    :param episodes: that judge a version; 0: the newest one always acts
+    :param episodes: that judge a version, 2 or more; 0: the newest one always acts
     """
 
     def __init__(self, algorithm: Algorithm, average: AveragedWeights, episodes: int) -> None:
@@ -49,10 +53,9 @@ class BestVersion:
                                         **dict(agent.named_buffers())}
         self._kept: dict[str, Tensor] = {}
         self._kept_state: dict[str, Any] = {}
-        self.mean_return = -np.inf
-        """Of the episodes that judged the version which is kept."""
+        self._kept_returns: list[float] = []
         self.steps: int | None = None
-        """Environment steps after which that one was made; None: the newest acts."""
+        """Environment steps after which the version kept was made; None: the newest acts."""
         self._recent: list[float] = []
         self._phases = algorithm.curriculum if isinstance(algorithm, PhasedLearner) else None
         self._kind = self._tried = ''
@@ -66,8 +69,8 @@ class BestVersion:
         Judge the version of the moment, after the algorithm took its episode.
 
         :param total: the episode's return
-        :param allowed: whether its costs were within their limits; while one of the newest is not,
-            no version is preferred to another that has been
+        :param allowed: whether its costs were within their limits; one that was not counts as
+            worse than any return
         :param steps: environment steps so far
         """
         if not self._episodes:
@@ -78,17 +81,16 @@ class BestVersion:
         if self._tried != used:
             return
         self._recent = [*self._recent, total if allowed else -np.inf][-self._episodes:]
-        mean = float(np.mean(self._recent))
-        # Of equals the newest: it has learned from more.
-        if len(self._recent) == self._episodes and mean >= self.mean_return:
-            self.mean_return, self.steps = mean, steps
-            with self._average.applied():
-                self._kept = {name: own.detach().clone() for name, own in self._own.items()}
-            self._kept_state = copy.deepcopy(self._algorithm.state())
+        if len(self._recent) < self._episodes or _worse(self._recent, self._kept_returns):
+            return
+        self._kept_returns, self.steps = self._recent, steps
+        with self._average.applied():
+            self._kept = {name: own.detach().clone() for name, own in self._own.items()}
+        self._kept_state = copy.deepcopy(self._algorithm.state())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the algorithm act as the best version for a while."""
+        """Let the algorithm act as the version kept for a while."""
         if self.steps is None:
             with self._average.applied():
                 yield
@@ -108,17 +110,27 @@ class BestVersion:
         self._algorithm.load_state(state)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the version that is kept, by name; {} for none."""
+        """Return the version kept, by name; {} for none."""
         return {name: kept.numpy() for name, kept in self._kept.items()}
 
     def state(self) -> dict[str, Any]:
         """Return what is not a tensor, as JSON-able values."""
-        return {'mean_return': self.mean_return, 'steps': self.steps, 'recent': self._recent,
+        return {'steps': self.steps, 'returns': self._kept_returns, 'recent': self._recent,
                 'kind': self._kind, 'algorithm': self._kept_state}
 
     def load(self, arrays: dict[str, NDArray[Any]], state: dict[str, Any]) -> None:
         """Take `arrays()` and `state()` back."""
         self._kept = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-        self.mean_return, self.steps = float(state['mean_return']), state['steps']
+        self.steps, self._kept_returns = state['steps'], list(state['returns'])
         self._recent, self._kind = list(state['recent']), state['kind']
         self._kept_state = state['algorithm']
+
+
+def _worse(returns: Sequence[float], kept: Sequence[float]) -> bool:
+    """Return whether returns are clearly below those of the version kept; [] for none."""
+    if not kept or not np.isfinite(kept).all():
+        return False
+    if not np.isfinite(returns).all():
+        return True
+    error = np.sqrt(np.var(returns, ddof=1) / len(returns) + np.var(kept, ddof=1) / len(kept))
+    return bool(np.mean(kept) - np.mean(returns) > error)
