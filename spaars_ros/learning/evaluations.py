@@ -43,7 +43,11 @@ class Evaluations:
         self.curve: list[dict[str, Any]] = []
 
     def take(self, steps: int, **counters: float) -> dict[str, Any]:
-        """Evaluate after `steps` environment steps; returns the curve's new row."""
+        """
+        Evaluate after `steps` environment steps; returns the curve's new row.
+
+        Its diagnostics are the newest version's, also where an earlier one acts.
+        """
         with self._fallback.applied():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
         row = {'steps': steps, **counters,

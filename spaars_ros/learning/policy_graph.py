@@ -135,11 +135,12 @@ class PolicyGraph:
                   'q_raw': values}
         self.rename({made: name for name, made in results.items()})
 
-        inputs = {'observation': observation, 'noise': latent}
+        inputs: dict[str, list[int | str]] = {
+            'observation': ['batch', observation], 'noise': ['batch', latent], 'trust': [1]}
         if skills:
-            inputs.update(skill=latent, fresh=1)
-        return self.finish({'trust': [1], **{name: ['batch', n] for name, n in inputs.items()}},
-                           {name: ['batch', *shapes.get(name, [action])] for name in OUTPUTS})
+            inputs.update(skill=['batch', latent], fresh=['batch', 1])
+        return self.finish(inputs, {name: ['batch', *shapes.get(name, [action])]
+                                    for name in OUTPUTS})
 
     def finish(self, inputs: dict[str, list[int | str]],
                outputs: dict[str, list[int | str]]) -> bytes:
