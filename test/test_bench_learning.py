@@ -193,6 +193,10 @@ def test_our_clock_counts_pretraining_and_stops_at_the_reference(tmp_path):
     assert again['rows'][0] == ours
     held = wall_clock.run(out=tmp_path, methods=('spaars',), hold=3, **options)['rows'][0]
     assert len(held['evaluations']) == 3 and held['seconds'] > ours['seconds']
+    changed = wall_clock.run(out=tmp_path, methods=('spaars',), overrides={'width': 16}, **options)
+    assert changed['rows'][0]['evaluations'] != ours['evaluations']
+    with pytest.raises(ValueError, match="unknown key 'breadth'"):
+        wall_clock.run(out=tmp_path, methods=('spaars',), overrides={'breadth': 16}, **options)
 
 
 @pytest.mark.timeout(100)

@@ -55,6 +55,7 @@ STEPS = 10**7
 def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, out: Path,
         peers: Path, references: dict[str, float] | None = None, every: int = 1000,
         methods: tuple[str, ...] = ('spaars', *SCRIPTS_OF), training: str = '', hold: int = 1,
+        overrides: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
     Return `rows`, one a task, method and seed, and `summary`, one a task.
@@ -68,6 +69,7 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 
     :param tasks: `reach` or a Gymnasium id -> file of offline transitions
     :param every: steps between evaluations, and offline, where there is such a phase, updates
+    :param overrides: keys of our training file with other values
     :param hold: evaluations running whose mean has to be the reference. The first one alone that
         is may be luck: offline policies swing by more than half of it from one to the next
 
@@ -90,7 +92,7 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
         task, method, seed = item
         made = _row(method, task=task, data=tasks[task], seed=seed, reference=known[task],
                     budget=budget, every=every, hold=hold, training=training, out=out,
-                    peers=peers)
+                    peers=peers, overrides=overrides or {})
         if say is not None:
             took = 'not reached' if made['seconds'] is None else f'{made["seconds"]:.0f} s'
             say(f'{task}, {method}, seed {seed}: {took} {made["note"]}'.rstrip())
@@ -102,9 +104,11 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 
 
 def _row(method: str, *, task: str, data: str, seed: int, reference: float, budget: float,
-         every: int, hold: int, training: str, out: Path, peers: Path) -> dict[str, Any]:
+         every: int, hold: int, training: str, out: Path, peers: Path,
+         overrides: dict[str, Any]) -> dict[str, Any]:
+    changes = {**overrides, **changes_of('spaars')}
     job = Job(task=task, data=data, method='spaars', seed=seed, steps=STEPS, evaluate_every=every,
-              evaluation_episodes=10, overrides=tuple(changes_of('spaars').items()),
+              evaluation_episodes=10, overrides=tuple(changes.items()),
               training=training or ('spaars' if task == REACH else 'locomotion'))
     settings = json.dumps([job.name, method, reference, budget, every, OFFLINE,
                            PINS.get(method, 'evaluated offline too'),

@@ -21,6 +21,7 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
 
 EXAMPLES = """\b
@@ -76,6 +77,9 @@ def learner(
     budget: Annotated[float, typer.Option(
         min=1.0, help='For --wall-clock: s of training after which a run has not made it.')
     ] = 1800.0,
+    change: Annotated[Optional[list[str]], typer.Option(
+        '--set', help='For --wall-clock: KEY=VALUE over our training file; may be repeated.')
+    ] = None,
     seeds: Annotated[str, typer.Option(help='For --wall-clock: comma-separated.')] = '0',
     jobs: Annotated[int, typer.Option(min=1, help='For --wall-clock: runs at a time.')] = 1,
     out: Annotated[Path, typer.Option(
@@ -92,6 +96,7 @@ def learner(
             report(time_to_reference(
                 tasks=_pairs(tasks), references=references, budget=budget, jobs=jobs, out=out,
                 methods=tuple(methods.split(',')), hold=hold, peers=peers, say=_say,
+                overrides=overrides_of(change or []),
                 seeds=[int(seed) for seed in seeds.split(',')]), json)
             return
         from spaars_ros.bench import learner as speed
