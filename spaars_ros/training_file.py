@@ -78,8 +78,8 @@ class Training(Strict):
                                   'what `spaars train` evaluates, is the mean of the weights over '
                                   '1 / (1 - this) updates, more or less; 0: the newest')
     fallback_episodes: int = Field(0, ge=0, description='`spaars train`: newest episodes that '
-                                   'judge a version; while they return less than those of an '
-                                   'earlier one, by more than the standard error of the '
+                                   'judge a version; while they return clearly less than '
+                                   'those of the best one, by two standard errors of the '
                                    'difference, that one is evaluated. 0: always the newest')
     warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
     critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '

@@ -176,17 +176,14 @@ def acting(fallback, weight):
 
 def test_what_acts_falls_back_while_returns_are_clearly_lower_and_no_longer(tmp_path):
     _, fallback, weight = fallback_of(tmp_path)
-    judge(fallback, weight, (1, 9.0))
-    weight.fill_(7.0)
-    assert fallback.steps is None and acting(fallback, weight) == 7.0  # one says nothing yet
-    judge(fallback, weight, (2, 10.0), (3, 11.0))
+    judge(fallback, weight, (1, 9.0), (2, 10.0), (3, 11.0), (4, 6.0))
+    weight.fill_(4.5)
+    assert fallback.steps is None and acting(fallback, weight) == 4.5  # 11 and 6: not clearly
+    judge(fallback, weight, (5, 5.0), (6, 4.5), (7, 4.0))  # bit by bit
     assert acting(fallback, weight) == fallback.steps == 3
-    judge(fallback, weight, (4, 4.0))
-    assert acting(fallback, weight) == 4.0  # 11 and 4 may still be as good as 10 and 11
-    judge(fallback, weight, (5, 3.0), (6, 2.0), (7, 3.5))
-    assert acting(fallback, weight) == fallback.steps == 4
-    judge(fallback, weight, (8, 9.0), (9, 9.0))
-    assert acting(fallback, weight) == fallback.steps == 9
+    judge(fallback, weight, (8, 12.0), (9, 12.0))
+    weight.fill_(9.5)
+    assert fallback.steps is None and acting(fallback, weight) == 9.5
 
 
 def test_episodes_of_what_would_not_act_say_nothing_about_a_version(tmp_path):
@@ -196,18 +193,27 @@ def test_episodes_of_what_would_not_act_say_nothing_about_a_version(tmp_path):
     trials.gate_pays = True
     judge(fallback, weight, (1, 2.0), (2, 2.0))
     trials.control = True
-    judge(fallback, weight, (3, 99.0), (4, 99.0))
-    assert acting(fallback, weight) == 2.0
-    trials.gate_pays = False  # now it is latent that would act, and those before were gated
-    judge(fallback, weight, (5, 3.0))
-    assert acting(fallback, weight) == 2.0
-    judge(fallback, weight, (6, 3.0))
-    with fallback.applied():
-        assert not trials.gate_pays
+    judge(fallback, weight, (3, -99.0), (4, -99.0))
+    assert acting(fallback, weight) == 4.0
+
+
+def test_the_other_kind_acts_only_when_it_has_its_episodes(tmp_path):
+    trainer, fallback, weight = fallback_of(tmp_path)
+    curriculum = trainer.algorithm.curriculum
+    curriculum.agent.gated, trials = True, curriculum.trials
     trials.gate_pays = True
+    judge(fallback, weight, (1, 2.0), (2, 2.0))
+    trials.gate_pays, trials.control = False, True
+    judge(fallback, weight, (3, 3.0))
     with fallback.applied():  # the gate is the version's, too
-        assert not trials.gate_pays and float(weight.flatten()[0]) == 6.0
-    assert trials.gate_pays
+        assert trials.gate_pays
+    assert not trials.gate_pays and acting(fallback, weight) == 2.0
+    judge(fallback, weight, (4, 3.0))
+    assert acting(fallback, weight) == 4.0
+    trials.gate_pays = True
+    judge(fallback, weight, (5, 99.0))  # latent's, and the gate would act
+    with fallback.applied():
+        assert not trials.gate_pays and float(weight.flatten()[0]) == 4.0
 
 
 def test_a_version_whose_episodes_broke_their_limit_does_not_act_after_one_that_kept_it(tmp_path):
@@ -225,28 +231,35 @@ def test_a_version_whose_episodes_broke_their_limit_does_not_act_after_one_that_
 
 def test_what_to_fall_back_to_is_whole_again_when_a_run_goes_on(tmp_path):
     _, fallback, weight = fallback_of(tmp_path)
-    judge(fallback, weight, (1, 8.0), (2, 8.0), (3, 4.0))
+    judge(fallback, weight, (1, 8.0), (2, 7.0), (3, 1.0), (4, 1.0))
     _, again, other = fallback_of(tmp_path)
     again.load(fallback.arrays(), json.loads(json.dumps(fallback.state())))
-    assert acting(again, other) == again.steps == 3
+    assert acting(again, other) == again.steps == 2
     for one, its in ((again, other), (fallback, weight)):
-        judge(one, its, (4, 3.0), (5, 3.0))
-        assert acting(one, its) == 3.0  # 4 and 3, 3 and 3 are clearly below 8 and 4
+        judge(one, its, (5, 1.0))
+        assert acting(one, its) == 2.0
+        judge(one, its, (6, 7.0))
+        assert acting(one, its) == 6.0  # 1 and 7 are not clearly below 8 and 7
 
 
 def test_falling_back_changes_what_is_evaluated_and_not_the_training(tmp_path):
+    """Returns of this environment never fall clearly: one that they do is made here."""
     curves, episodes = {}, {}
     for number in (0, 2):
         out = tmp_path / str(number)
-        summary = trainer_of(out, trials=0.3, fallback_episodes=number, **FEW).run()
-        curves[number] = summary['curve']
+        trainer = trainer_of(out, trials=0.3, fallback_episodes=number, **FEW)
+        take = trainer._fallback.take_episode
+        trainer._fallback.take_episode = lambda total, allowed, steps, take=take: take(
+            -1000.0 if 300 < steps < 500 else total, allowed, steps)
+        curves[number] = trainer.run()['curve']
         episodes[number] = [json.loads(line) for line in
                             (out / 'episodes.jsonl').read_text().splitlines()]
     assert episodes[0] == episodes[2]
     assert [row['evaluated_steps'] for row in curves[0]] == [0, 200, 400, 600]
-    assert curves[2][0]['return_mean'] == curves[0][0]['return_mean']
-    assert any(row['evaluated_steps'] < row['steps'] for row in curves[2])
-    assert [row['return_mean'] for row in curves[2]] != [row['return_mean'] for row in curves[0]]
+    before, newest = curves[2][2], curves[0][2]
+    assert before['evaluated_steps'] <= 300
+    assert before['return_mean'] != newest['return_mean']
+    assert curves[2][3]['return_mean'] == curves[0][3]['return_mean']
 
 
 def test_one_episode_to_judge_by_is_refused():
