@@ -77,10 +77,6 @@ class Training(Strict):
     weight_average: float = Field(0.0, ge=0, lt=1, description='what acts on the robot, and '
                                   'what `spaars train` evaluates, is the mean of the weights over '
                                   '1 / (1 - this) updates, more or less; 0: the newest')
-    fallback_episodes: int = Field(0, ge=0, description='`spaars train`: newest episodes that '
-                                   'judge a version; while they return clearly less than '
-                                   'those of the best one, by two standard errors of the '
-                                   'difference, that one is evaluated. 0: always the newest')
     warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
     critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '
                               'only the critic learns')
@@ -230,12 +226,6 @@ class Training(Strict):
 
     push_every: int = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: int = Field(2500, ge=1, description='environment steps')
-
-    @model_validator(mode='after')
-    def _has_an_error_to_judge_by(self) -> 'Training':
-        if self.fallback_episodes == 1:
-            raise ValueError('fallback_episodes 1: one return has no standard error; 2 or more')
-        return self
 
     @model_validator(mode='after')
     def _has_what_it_copies(self) -> 'Training':

@@ -27,7 +27,6 @@ from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.learning.algorithms import make_algorithm
 from spaars_ros.learning.curriculum import Curriculum
 from spaars_ros.learning.curriculum import LEAST
-from spaars_ros.learning.fallback import Fallback
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -43,8 +42,7 @@ SMALL = {
     'align_steps': 50, 'warmup_steps': 100, 'critic_steps': 20, 'min_latent_steps': 150,
     'max_latent_steps': 200, 'bc_bound': 10.0, 'trust_start': 0.5, 'trust_steps': 100,
     'gamma': 0.5, 'n_step': 1, 'reward_scale': 1.0, 'offline_learning_rate': 3e-3,
-    'learning_rate': 3e-3, 'checkpoint_every': 100, 'weight_average': 0.9,
-    'fallback_episodes': 3}
+    'learning_rate': 3e-3, 'checkpoint_every': 100, 'weight_average': 0.9}
 
 FEW = {'cvae_steps': 40, 'iql_steps': 40, 'align_steps': 20}
 """Offline updates where nothing is asked of the policy."""
@@ -138,8 +136,7 @@ def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newe
     curves, episodes = {}, {}
     for decay in (0.0, 0.9, 0.9999999):
         out = tmp_path / str(decay)
-        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay,
-                             fallback_episodes=0, **FEW).run()
+        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, **FEW).run()
         curves[decay] = [row['return_mean'] for row in summary['curve']]
         episodes[decay] = (out / 'episodes.jsonl').read_text()
     assert episodes[0.0] == episodes[0.9] == episodes[0.9999999]
@@ -148,123 +145,6 @@ def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newe
     assert curves[0.9999999][1:] == pytest.approx([first] * len(later), abs=0.05)
     for mean, newest in zip(curves[0.9][1:], later):
         assert mean != newest and abs(newest - first) > 0.5
-
-
-def fallback_of(tmp_path, **changes):
-    """Return a trainer of SPAARS, a fallback of two episodes for it, and a weight of it."""
-    trainer = trainer_of(tmp_path, weight_average=0.0, trials=0.3, **changes)
-    fallback = Fallback(trainer.algorithm, trainer._average, 2)
-    return trainer, fallback, next(trainer.algorithm.agent.parameters()).data
-
-
-def judge(fallback, weight, *episodes, kept=True):
-    """Let episodes, each of its weight and return, speak for the versions after them."""
-    for value, total in episodes:
-        weight.fill_(value)
-        fallback.begin_episode()
-        fallback.take_episode(total, kept, int(value))
-
-
-def acting(fallback, weight):
-    """Return the weight of what acts, and see that the newest is back afterwards."""
-    newest = weight.clone()
-    with fallback.applied():
-        value = float(weight.flatten()[0])
-    assert torch.equal(weight, newest)
-    return value
-
-
-def test_what_acts_falls_back_while_returns_are_clearly_lower_and_no_longer(tmp_path):
-    _, fallback, weight = fallback_of(tmp_path)
-    judge(fallback, weight, (1, 9.0), (2, 10.0), (3, 11.0), (4, 6.0))
-    weight.fill_(4.5)
-    assert fallback.steps is None and acting(fallback, weight) == 4.5  # 11 and 6: not clearly
-    judge(fallback, weight, (5, 5.0), (6, 4.5), (7, 4.0))  # bit by bit
-    assert acting(fallback, weight) == fallback.steps == 3
-    judge(fallback, weight, (8, 12.0), (9, 12.0))
-    weight.fill_(9.5)
-    assert fallback.steps is None and acting(fallback, weight) == 9.5
-
-
-def test_episodes_of_what_would_not_act_say_nothing_about_a_version(tmp_path):
-    trainer, fallback, weight = fallback_of(tmp_path)
-    curriculum = trainer.algorithm.curriculum
-    curriculum.agent.gated, trials = True, curriculum.trials
-    trials.gate_pays = True
-    judge(fallback, weight, (1, 2.0), (2, 2.0))
-    trials.control = True
-    judge(fallback, weight, (3, -99.0), (4, -99.0))
-    assert acting(fallback, weight) == 4.0
-
-
-def test_the_other_kind_acts_only_when_it_has_its_episodes(tmp_path):
-    trainer, fallback, weight = fallback_of(tmp_path)
-    curriculum = trainer.algorithm.curriculum
-    curriculum.agent.gated, trials = True, curriculum.trials
-    trials.gate_pays = True
-    judge(fallback, weight, (1, 2.0), (2, 2.0))
-    trials.gate_pays, trials.control = False, True
-    judge(fallback, weight, (3, 3.0))
-    with fallback.applied():  # the gate is the version's, too
-        assert trials.gate_pays
-    assert not trials.gate_pays and acting(fallback, weight) == 2.0
-    judge(fallback, weight, (4, 3.0))
-    assert acting(fallback, weight) == 4.0
-    trials.gate_pays = True
-    judge(fallback, weight, (5, 99.0))  # latent's, and the gate would act
-    with fallback.applied():
-        assert not trials.gate_pays and float(weight.flatten()[0]) == 4.0
-
-
-def test_a_version_whose_episodes_broke_their_limit_does_not_act_after_one_that_kept_it(tmp_path):
-    _, fallback, weight = fallback_of(tmp_path)
-    judge(fallback, weight, (1, 50.0), (2, 50.0), kept=False)
-    assert acting(fallback, weight) == 2.0  # there is no other
-    judge(fallback, weight, (3, 2.0), (4, 2.0))
-    assert acting(fallback, weight) == 4.0
-    judge(fallback, weight, (5, 50.0), kept=False)
-    judge(fallback, weight, (6, 50.0))
-    assert acting(fallback, weight) == 4.0
-    judge(fallback, weight, (7, 50.0))
-    assert acting(fallback, weight) == 7.0
-
-
-def test_what_to_fall_back_to_is_whole_again_when_a_run_goes_on(tmp_path):
-    _, fallback, weight = fallback_of(tmp_path)
-    judge(fallback, weight, (1, 8.0), (2, 7.0), (3, 1.0), (4, 1.0))
-    _, again, other = fallback_of(tmp_path)
-    again.load(fallback.arrays(), json.loads(json.dumps(fallback.state())))
-    assert acting(again, other) == again.steps == 2
-    for one, its in ((again, other), (fallback, weight)):
-        judge(one, its, (5, 1.0))
-        assert acting(one, its) == 2.0
-        judge(one, its, (6, 7.0))
-        assert acting(one, its) == 6.0  # 1 and 7 are not clearly below 8 and 7
-
-
-def test_falling_back_changes_what_is_evaluated_and_not_the_training(tmp_path):
-    """Returns of this environment never fall clearly: one that they do is made here."""
-    curves, episodes = {}, {}
-    for number in (0, 2):
-        out = tmp_path / str(number)
-        trainer = trainer_of(out, trials=0.3, fallback_episodes=number, **FEW)
-        take = trainer._fallback.take_episode
-        trainer._fallback.take_episode = lambda total, allowed, steps, take=take: take(
-            -1000.0 if 300 < steps < 500 else total, allowed, steps)
-        curves[number] = trainer.run()['curve']
-        episodes[number] = [json.loads(line) for line in
-                            (out / 'episodes.jsonl').read_text().splitlines()]
-    assert episodes[0] == episodes[2]
-    assert [row['evaluated_steps'] for row in curves[0]] == [0, 200, 400, 600]
-    before, newest = curves[2][2], curves[0][2]
-    assert before['evaluated_steps'] <= 300
-    assert before['return_mean'] != newest['return_mean']
-    assert curves[2][3]['return_mean'] == curves[0][3]['return_mean']
-
-
-def test_one_episode_to_judge_by_is_refused():
-    with pytest.raises(ValueError, match='fallback_episodes 1'):
-        load_training('locomotion', fallback_episodes=1)
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])

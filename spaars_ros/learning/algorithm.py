@@ -78,25 +78,6 @@ class EpisodeLearner(Protocol):
         """Take a finished training episode, before `end_episode`."""
 
 
-class Phases(Protocol):
-    """Which of two policies acts."""
-
-    @property
-    def tried(self) -> str:
-        """What the present training episode explores with."""
-
-    @property
-    def used(self) -> str:
-        """What would act in use."""
-
-
-@runtime_checkable
-class PhasedLearner(Protocol):
-    """What an algorithm has besides, that does not always explore with what would act in use."""
-
-    curriculum: Phases
-
-
 @runtime_checkable
 class AligningLearner(Protocol):
     """What an algorithm has besides, whose offline phase ends with value pre-alignment."""

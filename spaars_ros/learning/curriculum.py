@@ -125,18 +125,6 @@ class Curriculum:
     def _tries(self, explore: bool) -> bool:
         return self.training.explore_kappa is not None and (explore or self.trials is not None)
 
-    @property
-    def tried(self) -> str:
-        """What the present training episode explores with: gated, or latent alone."""
-        control = self.trials is not None and self.trials.control
-        return 'gated' if self.agent.gated and not control else 'latent'
-
-    @property
-    def used(self) -> str:
-        """What would act in use: gated, or latent alone."""
-        pays = self.trials is None or self.trials.gate_pays
-        return 'gated' if self.agent.gated and pays else 'latent'
-
     def take_episode(self, episode: Episode) -> None:
         """Take what a training episode earned, less what its costs weigh; before its end."""
         if self.trials is not None and self.agent.gated:

@@ -19,7 +19,7 @@ import numpy as np
 
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.learning.algorithm import Algorithm
-from spaars_ros.learning.fallback import Fallback
+from spaars_ros.learning.averaged import AveragedWeights
 from spaars_ros.learning.rollout import Boxes
 from spaars_ros.learning.rollout import Env
 from spaars_ros.learning.rollout import evaluate
@@ -28,30 +28,25 @@ from spaars_ros.learning.training_folder import TrainingFolder
 
 class Evaluations:
     """
-    Evaluates what acts on the same episodes every time, and keeps the curve.
+    Evaluates the mean of the weights on the same episodes every time, and keeps the curve.
 
     :param env: is not the one that is explored in
     :param episodes: of each evaluation
     :param folder: gets a line of `curve.jsonl` each
     """
 
-    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, fallback: Fallback, *,
+    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, average: AveragedWeights, *,
                  env_id: str, episodes: int, folder: TrainingFolder) -> None:
         self._env, self._boxes, self._algorithm = env, boxes, algorithm
-        self._fallback = fallback
+        self._average = average
         self._env_id, self._episodes, self._folder = env_id, episodes, folder
         self.curve: list[dict[str, Any]] = []
 
     def take(self, steps: int, **counters: float) -> dict[str, Any]:
-        """
-        Evaluate after `steps` environment steps; returns the curve's new row.
-
-        Its diagnostics are the newest version's, also where an earlier one acts.
-        """
-        with self._fallback.applied():
+        """Evaluate after `steps` environment steps; returns the curve's new row."""
+        with self._average.applied():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
         row = {'steps': steps, **counters,
-               'evaluated_steps': steps if self._fallback.steps is None else self._fallback.steps,
                'return_mean': found['return_mean'], 'return_std': found['return_std'],
                'score': normalised_score(self._env_id, found['return_mean']),
                'cost_mean': found['cost_mean'], 'success': _number(found['success']),
@@ -80,8 +75,6 @@ def text_of(row: dict[str, Any], cost_limit: float | None) -> str:
         parts.append(f'cost {row["cost_mean"]:.2f} of {cost_limit:g}')
     if 'phase' in row:
         parts.append(f'raw {row["raw_share_evaluated"]:.0%}')
-    if row['evaluated_steps'] != row['steps']:
-        parts.append(f'of the version after {row["evaluated_steps"]} steps')
     return ', '.join(parts)
 
 

@@ -37,7 +37,6 @@ from spaars_ros.learning.cost_limit import agreed_limits
 from spaars_ros.learning.evaluations import Evaluations
 from spaars_ros.learning.evaluations import text_of
 from spaars_ros.learning.export_trained import export_trained
-from spaars_ros.learning.fallback import Fallback
 from spaars_ros.learning.offline_replay import OfflineReplay
 from spaars_ros.learning.replay import concatenate
 from spaars_ros.learning.replay import Normaliser
@@ -65,8 +64,7 @@ class Trainer:
     and `checkpoint.npz`, from which the next `run` goes on as if it had not been interrupted.
 
     With `weight_average`, what is evaluated is the mean of the weights, which is what would act on
-    the robot, and with `fallback_episodes` an earlier one where returns fell; what explores has
-    the newest.
+    the robot; what explores has the newest.
 
     :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
     :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
@@ -113,9 +111,8 @@ class Trainer:
         elif self.algorithm.offline_steps or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
-        self._fallback = Fallback(self.algorithm, self._average, training.fallback_episodes)
         self._evaluations = Evaluations(
-            self._test_env, self.boxes, self.algorithm, self._fallback, env_id=env_id,
+            self._test_env, self.boxes, self.algorithm, self._average, env_id=env_id,
             episodes=evaluation_episodes, folder=self.folder)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
@@ -174,7 +171,7 @@ class Trainer:
 
     def export(self) -> bytes:
         """Return what is evaluated as an ONNX graph; see `export_trained`, which may refuse."""
-        with self._fallback.applied():
+        with self._average.applied():
             return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
@@ -216,7 +213,6 @@ class Trainer:
         rng = np.random.default_rng([self.seed, self.episode, 1])
         episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
         learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
-        self._fallback.begin_episode()
         if learner is not None:
             learner.begin_episode()
         while not episode.done:
@@ -233,9 +229,6 @@ class Trainer:
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
-        self._fallback.take_episode(
-            float(np.sum(episode.rewards)), self._limits.kept(np.asarray(episode.costs)),
-            self.steps)
         if self.controllers:
             self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
         self.episode += 1
@@ -312,10 +305,10 @@ class Trainer:
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
-            'algorithm': self.algorithm.state(), 'fallback': self._fallback.state(),
+            'algorithm': self.algorithm.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'{part}/{name}': array for part, of in (
-            ('algorithm', self.algorithm), ('replay', self._online), ('fallback', self._fallback))
+            ('algorithm', self.algorithm), ('replay', self._online))
             for name, array in of.arrays().items()}
         arrays['torch'] = torch.get_rng_state().numpy()
         if self.training.weight_average:
@@ -333,8 +326,6 @@ class Trainer:
         self.algorithm.load_arrays(_under('algorithm/', arrays))
         self.algorithm.load_state(state['algorithm'])
         self._online.load_arrays(_under('replay/', arrays))
-        if 'fallback' in state:  # a checkpoint of before there was one has nothing to go on from
-            self._fallback.load(_under('fallback/', arrays), state['fallback'])
         for controller, content in zip(self.controllers, state['controllers']):
             if content['limit'] != controller.limit:
                 raise ValueError(f'{self.folder.path} is of another run: cost limit '

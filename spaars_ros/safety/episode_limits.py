@@ -52,10 +52,6 @@ class EpisodeLimits:
         discounted = (self._gamma ** np.arange(len(costs)) @ costs)[:len(self._kinds)]
         return np.choose(self._kinds, [total, discounted, total / len(costs)])
 
-    def kept(self, costs: Array) -> bool:
-        """Return whether a whole episode's costs (T, C) are within every limit."""
-        return bool(np.all(self.measured(costs) <= [c.limit for c in self.controllers]))
-
     def update(self, costs: Array) -> Array:
         """Take a whole episode's costs (T, C) and return the multipliers (C,)."""
         return np.asarray([controller.update(float(cost))
