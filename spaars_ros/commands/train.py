@@ -81,7 +81,9 @@ def command(
         write_json(json, summary)
         files = 'curve.jsonl, episodes.jsonl, summary.json, checkpoint.npz'
         try:
-            (out / POLICY).write_bytes(trainer.export())
+            partial = out / f'{POLICY}.part'
+            partial.write_bytes(trainer.export())
+            partial.replace(out / POLICY)
             files += f', {POLICY}'
         except ValueError as error:
             typer.echo(f'no {POLICY}: {error}')
