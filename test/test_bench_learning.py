@@ -193,8 +193,11 @@ def test_our_clock_counts_pretraining_and_stops_at_the_reference(tmp_path):
     assert again['rows'][0] == ours
     held = wall_clock.run(out=tmp_path, methods=('spaars',), hold=3, **options)['rows'][0]
     assert len(held['evaluations']) == 3 and held['seconds'] > ours['seconds']
-    changed = wall_clock.run(out=tmp_path, methods=('spaars',), overrides={'width': 16}, **options)
-    assert changed['rows'][0]['evaluations'] != ours['evaluations']
+    rows = sorted(tmp_path.glob('*.json'))
+    changed = wall_clock.run(out=tmp_path, overrides={'width': 16}, **options)['rows']
+    returns = [row['evaluations'][0]['return_mean'] for row in (ours, changed[0])]
+    assert returns[0] != returns[1]
+    assert len(sorted(tmp_path.glob('*.json'))) == len(rows) + 1
     with pytest.raises(ValueError, match="unknown key 'breadth'"):
         wall_clock.run(out=tmp_path, methods=('spaars',), overrides={'breadth': 16}, **options)
 

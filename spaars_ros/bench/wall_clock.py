@@ -106,7 +106,8 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 def _row(method: str, *, task: str, data: str, seed: int, reference: float, budget: float,
          every: int, hold: int, training: str, out: Path, peers: Path,
          overrides: dict[str, Any]) -> dict[str, Any]:
-    changes = {**overrides, **changes_of('spaars')}
+    # A peer's row does not depend on our settings, and takes minutes to make again.
+    changes = {**(overrides if method == 'spaars' else {}), **changes_of('spaars')}
     job = Job(task=task, data=data, method='spaars', seed=seed, steps=STEPS, evaluate_every=every,
               evaluation_episodes=10, overrides=tuple(changes.items()),
               training=training or ('spaars' if task == REACH else 'locomotion'))
