@@ -280,6 +280,23 @@ def test_not_finite_is_named(tmp_path, name, index, value, said):
     assert f'{said} {value}' in refused(written(tmp_path / 'a.npz', content))
 
 
+def test_not_finite_is_named_by_its_row_of_the_file_also_where_rows_are_dropped(tmp_path):
+    """Rows 15 and 29 end by truncation; without next_observations neither has a successor."""
+    for row in (15, 25):
+        content = fields()
+        content['rewards'][row] = np.nan
+        assert f'rewards at {row} is nan' in refused(written(tmp_path / 'a.hdf5', d4rl(content)))
+
+
+def test_episodes_longer_than_the_environments_are_said(tmp_path, env):
+    """Nothing tells where one ends: the step over each reset would be learned from."""
+    content = d4rl(fields((10, 10, 10)))
+    del content['timeouts']
+    with pytest.warns(DataWarning, match='rows 0 to 28 are one episode of 29 steps, and the '
+                                         'environment ends them after 10'):
+        load_transitions(written(tmp_path / 'a.hdf5', content), env)
+
+
 def test_not_finite_cost_is_named(tmp_path):
     content = {**fields(), 'costs': np.zeros(30)}
     content['costs'][4] = np.nan
@@ -548,6 +565,19 @@ def test_states_that_go_on_after_a_termination_are_found(tmp_path):
     assert np.flatnonzero(data.truncations).tolist() == [3, 6, 9, 19]
 
 
+def test_one_stray_end_does_not_hide_the_time_limits(tmp_path, env):
+    content = fields((10,) * 10)
+    content['terminations'], content['truncations'] = \
+        content['truncations'], content['terminations']
+    content['terminations'][3] = True  # and goes on
+    path = written(tmp_path / 'a.npz', content)
+    with pytest.warns(DataWarning, match='1 of 11 terminations, the first at 3, go on .*, and '
+                                         '9 of 11 terminations, the first at 19, end exactly'):
+        data = load_transitions(path, env, fix=True)
+    # The first episode of 10 steps is in two parts, so its end is at no limit.
+    assert np.flatnonzero(data.terminations).tolist() == [9]
+
+
 def hopper():
     """Thirty rollouts of random actions, cut after 20 to 26 steps where the robot still stands."""
     pytest.importorskip('imageio', reason='gymnasium.make(Hopper-v5) imports imageio')
@@ -573,6 +603,16 @@ def test_hopper_that_fell_is_not_taken_for_a_time_limit(tmp_path):
     assert content['terminations'].sum() >= 5
     path = written(tmp_path / 'a.npz', content)
     assert loaded(path, env).terminations.sum() == content['terminations'].sum()
+
+
+def test_hopper_that_fell_is_left_alone_where_the_state_that_it_fell_into_is_not_known(tmp_path):
+    """D4RL's older files: what is healthy is the state before the fall, which stands for it."""
+    env, content = hopper()
+    falls = int(content['terminations'].sum())
+    with pytest.warns(DataWarning) as said:
+        data = load_transitions(written(tmp_path / 'a.hdf5', d4rl(content)), env, fix=True)
+    assert data.terminations.sum() == falls
+    assert len(said) == 1 and 'dropped' in str(said[0].message)
 
 
 def test_hopper_that_stands_where_it_was_terminated_is_found(tmp_path):

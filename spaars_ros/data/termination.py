@@ -33,7 +33,8 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
     Three signs, any of which is enough: the same state goes on in the next row; the episode is
     exactly as long as the time limit, as no true end is that often; the environment calls the
     state healthy. A time limit stored as termination teaches that the best states are worth
-    nothing.
+    nothing. A step that repeats its own observation has not kept the state that it led to
+    (`transitions_from_fields`), so nothing is asked of that.
 
     :param lengths: (episodes,) transitions of each episode
     """
@@ -41,25 +42,18 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
     size = np.zeros(len(terminations), np.int64)
     size[last] = lengths
     limit = env.spec.max_episode_steps if env is not None and env.spec is not None else None
+    known = terminations & (next_observations != observations).any(axis=1)
     goes_on = np.zeros(len(terminations), bool)
-    goes_on[:-1] = terminations[:-1] & (next_observations[:-1] == observations[1:]).all(axis=1) \
-        & (next_observations[:-1] != observations[:-1]).any(axis=1)
-    if goes_on.any():
-        return goes_on, _said(goes_on, terminations, 'go on from the same state in the next row')
+    goes_on[:-1] = known[:-1] & (next_observations[:-1] == observations[1:]).all(axis=1)
     timed = _at_limit(terminations, size, limit)
-    if timed.any():
-        return timed, _said(timed, terminations,
-                            f'end exactly at the time limit of {size[timed].max()} steps')
-    healthy = terminations & _healthy(next_observations, terminations, env)
-    if healthy.any():
-        return healthy, _said(healthy, terminations, 'end in states that the environment calls '
-                                                     'healthy')
-    return healthy, ''
-
-
-def _said(suspects: Flags, terminations: Flags, what: str) -> str:
-    return (f'{int(suspects.sum())} of {int(terminations.sum())} terminations, the first at '
-            f'{int(np.flatnonzero(suspects)[0])}, {what}')
+    found = [(goes_on, 'go on from the same state in the next row'),
+             (timed, f'end exactly at the time limit of {size[timed].max(initial=0)} steps'),
+             (_healthy(next_observations, known, env),
+              'end in states that the environment calls healthy')]
+    reasons = [f'{int(suspects.sum())} of {int(terminations.sum())} terminations, the first at '
+               f'{int(np.flatnonzero(suspects)[0])}, {what}'
+               for suspects, what in found if suspects.any()]
+    return np.logical_or.reduce([suspects for suspects, _ in found]), ', and '.join(reasons)
 
 
 def _at_limit(terminations: Flags, size: NDArray[np.int64], limit: int | None) -> Flags:

@@ -99,7 +99,7 @@ def check_transitions(transitions: Transitions, *, observation_space: gymnasium.
     :raises DataError: widths differ, an action is beyond its bounds, a value is not finite
     """
     where = transitions.attributes.get('file', 'transitions')
-    _check_finite(transitions, where)
+    _check_finite(vars(transitions), where)
     for name, array, space in (('observations', transitions.observations, observation_space),
                                ('actions', transitions.actions, action_space)):
         if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
@@ -112,9 +112,9 @@ def check_transitions(transitions: Transitions, *, observation_space: gymnasium.
     return _oddities(transitions)
 
 
-def _check_finite(data: Transitions, where: str) -> None:
+def _check_finite(arrays: dict[str, Any], where: str) -> None:
     for name in ('observations', 'actions', 'rewards', 'next_observations', 'costs'):
-        array = getattr(data, name)
+        array = arrays.get(name, np.zeros(0))
         bad = np.argwhere(~np.isfinite(array))
         if len(bad):
             index = tuple(bad[0])
@@ -143,6 +143,19 @@ def _oddities(data: Transitions) -> list[str]:
     return [f'observations {", ".join(map(str, constant))} never change'] * bool(len(constant))
 
 
+def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
+    """Return a warning where an episode is longer than the environment lets one be."""
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    longest = int(data.lengths.argmax()) if len(data) else 0
+    if not len(data) or limit is None or data.lengths[longest] <= limit:
+        return []
+    first = int(data.lengths[:longest].sum())
+    return [f'rows {first} to {first + int(data.lengths[longest]) - 1} are one episode of '
+            f'{data.lengths[longest]} steps, and the environment ends them after {limit}: without '
+            'truncations, episode and next_observations a reset between them is not seen, and '
+            'what is learned there is wrong']
+
+
 def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = None, *,
                             where: str = 'transitions') -> Transitions:
     """
@@ -169,6 +182,7 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
             raise DataError(f'{where}: {name} has {len(array)} entries, observations {size}')
     notes: list[str] = []
     _settle_flags(arrays, notes)
+    _check_finite(arrays, where)  # while its rows are still those of the file
     if 'next_observations' not in arrays:
         arrays = _derive_next(arrays, notes)
     elif arrays['next_observations'].shape != arrays['observations'].shape:
@@ -177,7 +191,6 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
                         f'{arrays["observations"].shape}')
     arrays.setdefault('episode', np.zeros(len(arrays['observations']), np.int64))
     data = Transitions(**arrays, attributes=dict(attributes or {}), warnings=notes)
-    _check_finite(data, where)
     _find_episodes(data)
     return data
 
@@ -274,6 +287,7 @@ def load_transitions(path_or_name: str | os.PathLike[str],
     else:
         data.warnings += check_transitions(data, observation_space=env.observation_space,
                                            action_space=env.action_space)
+        data.warnings += _too_long(data, env)
     suspects, reason = suspicious_terminations(
         data.terminations, data.lengths, data.next_observations, data.observations, env)
     if reason and fix:
@@ -296,5 +310,5 @@ def save_transitions(transitions: Transitions, path: str | os.PathLike[str]) -> 
     :raises OSError: the file cannot be written; an old one stays
     """
     from spaars_ros.data.importers import write_transitions
-    _check_finite(transitions, str(path))
+    _check_finite(vars(transitions), str(path))
     write_transitions(transitions, path)
