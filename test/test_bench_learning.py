@@ -33,6 +33,7 @@ from spaars_ros.bench import wall_clock
 from spaars_ros.bench.peer_environments import FOLDER
 from spaars_ros.bench.peer_environments import PeerError
 from spaars_ros.bench.peer_environments import python_of
+from spaars_ros.commands.common import seeds_of
 from spaars_ros.learning.networks import EnsembleCritic
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
@@ -46,7 +47,7 @@ PEERS = Path(os.environ.get('SPAARS_PEERS', FOLDER))
 
 
 def test_hand_counted_flop_are_those_that_torch_counts():
-    """SAC's parts, done with plain layers: every product that a gradient needs, no other."""
+    """Done with plain layers: every product that a gradient needs, no other."""
     batch, n, d, width = 32, 11, 3, 64
 
     def mlp(inputs, outputs):
@@ -68,6 +69,16 @@ def test_hand_counted_flop_are_those_that_torch_counts():
         action = actor(o).chunk(2, -1)[0]
         sum(critic(torch.cat([o, action], -1)).sum() for critic in critics).backward()
     assert flops.sac_update(batch, n, d, width, 2) == counter.get_total_flops()
+
+    policy, value = mlp(n, d), mlp(n, 1)
+    critics = [mlp(n + d, 1) for _ in range(2)]
+    with FlopCounterMode(display=False) as counter:
+        with torch.no_grad():
+            [target(both) for target in targets]
+            value(o)  # at s'
+        sum(critic(both).sum() for critic in critics).backward()
+        (value(o).sum() + policy(o).sum()).backward()
+    assert flops.iql_update(batch, n, d, width, 2) == counter.get_total_flops()
 
 
 @pytest.mark.parametrize('normalise', [True, False])
@@ -280,6 +291,18 @@ def test_data_that_are_missing_fail_before_anything_runs(tmp_path):
         learning.run(tasks={'Hopper-v5': ''}, methods=['sac', 'bc'], **options)
     with pytest.raises(ValueError, match='none.npz: no such file'):
         learning.run(tasks={'Hopper-v5': 'none.npz'}, methods=['bc'], **options)
+
+
+def test_a_seed_or_method_that_is_there_twice_is_refused(tmp_path):
+    options = {'tasks': {'reach': ''}, 'steps': 10, 'jobs': 2, 'out': tmp_path}
+    with pytest.raises(ValueError, match='seed 1 is there twice'):
+        learning.run(methods=['bc'], seeds=[0, 1, 1], **options)
+    with pytest.raises(ValueError, match='method bc is there twice'):
+        learning.run(methods=['bc', 'bc'], seeds=[0], **options)
+    with pytest.raises(ValueError, match='--seeds 0,3,0: 0 is there twice'):
+        seeds_of('0,3,0')
+    with pytest.raises(ValueError, match='--seeds 0,-1: -1 is below 0'):
+        seeds_of('0,-1')
 
 
 @pytest.mark.timeout(200)

@@ -14,6 +14,7 @@
 
 """The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
 
+import os
 from pathlib import Path
 import signal
 import subprocess
@@ -237,6 +238,22 @@ def test_a_resumed_run_on_a_robot_is_not_confined_to_this_machine(
     result = CliRunner().invoke(app, ['finetune', '--resume', '--out', str(tmp_path)])
     assert 'error: reached' in result.output
     assert confined == ([True] if sim else [])
+
+
+@pytest.mark.parametrize('distribution', ['humble', 'jazzy', ''])
+def test_the_simulated_job_stays_on_this_machine(
+        monkeypatch: pytest.MonkeyPatch, distribution: str) -> None:
+    for name in ('ROS_DOMAIN_ID', 'ROS_LOCALHOST_ONLY', 'ROS_AUTOMATIC_DISCOVERY_RANGE'):
+        monkeypatch.setenv(name, '')  # what is put there ends with the test
+        monkeypatch.delenv(name)
+    monkeypatch.setenv('ROS_DISTRO', distribution)
+    domain = job.stay_on_this_machine()
+    assert 1 <= int(domain) <= 100 and os.environ['ROS_DOMAIN_ID'] == domain
+    assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
+    # Humble has no discovery range.
+    assert ('ROS_LOCALHOST_ONLY' in os.environ) == (distribution == 'humble')
+    monkeypatch.setenv('ROS_DOMAIN_ID', '42')
+    assert job.stay_on_this_machine() == '42'
 
 
 def test_the_robots_topics_reach_the_nodes_that_are_at_them(

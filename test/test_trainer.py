@@ -19,7 +19,9 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from spaars_ros.cli import app
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
 from spaars_ros.data.schema import Mode
@@ -30,6 +32,8 @@ from spaars_ros.learning.curriculum import LEAST
 from spaars_ros.learning.networks import SquashedGaussian
 from spaars_ros.learning.replay import Normaliser
 from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.rollout import Boxes
+from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.learning.training_data import REACH
@@ -133,18 +137,95 @@ def test_evaluating_offline_shows_the_way_there_and_changes_nothing(tmp_path, wh
 
 
 def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newest(tmp_path):
-    curves, episodes = {}, {}
-    for decay in (0.0, 0.9, 0.9999999):
+    curves, episodes, trainers = {}, {}, {}
+    for decay in (0.0, 0.9):
         out = tmp_path / str(decay)
-        summary = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, **FEW).run()
-        curves[decay] = [row['return_mean'] for row in summary['curve']]
+        trainer = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, **FEW)
+        curves[decay] = [row['return_mean'] for row in trainer.run()['curve']]
         episodes[decay] = (out / 'episodes.jsonl').read_text()
-    assert episodes[0.0] == episodes[0.9] == episodes[0.9999999]
-    first, *later = curves[0.0]
-    assert curves[0.9][0] == curves[0.9999999][0] == first
-    assert curves[0.9999999][1:] == pytest.approx([first] * len(later), abs=0.05)
-    for mean, newest in zip(curves[0.9][1:], later):
-        assert mean != newest and abs(newest - first) > 0.5
+        trainers[decay] = trainer
+    assert episodes[0.0] == episodes[0.9]
+    assert curves[0.0][0] == curves[0.9][0]  # the mean is of online updates
+    for mean, newest in zip(curves[0.9][1:], curves[0.0][1:], strict=True):
+        assert mean != newest and abs(newest - curves[0.0][0]) > 0.5
+
+    def evaluated(trainer):
+        return evaluate(Point(), trainer.boxes, trainer.algorithm, 5)['return_mean']
+    averaging = trainers[0.9]
+    with averaging._average.applied():
+        assert evaluated(averaging) == curves[0.9][-1]
+    assert evaluated(averaging) == evaluated(trainers[0.0]) == curves[0.0][-1]
+
+
+@pytest.mark.parametrize('name', ['observation', 'reward', 'cost'])
+def test_what_an_environment_returns_is_named_where_it_is_not_finite(tmp_path, name):
+    class Broken(Point):
+        def step(self, action):
+            place, reward, terminated, truncated, info = super().step(action)
+            if self.count == 7:
+                reward = np.nan if name == 'reward' else reward
+                info = {'cost': np.inf} if name == 'cost' else info
+                place = np.array([0.0, np.nan]) if name == 'observation' else place
+            return place, reward, terminated, truncated, info
+    training = load_training('locomotion', **{**SMALL, **FEW})
+    trainer = Trainer('Broken', data_of(), training=training, seed=0, out=tmp_path, steps=40,
+                      make_env=Broken)
+    said = {'observation': r'observation 1 = nan', 'reward': r'reward 0 = nan',
+            'cost': r'cost 0 = inf'}[name]
+    with pytest.raises(ValueError, match=f'returned {said} at step 6 of an episode'):
+        trainer.run()
+
+
+def test_an_action_that_cannot_vary_is_named(tmp_path):
+    class Fixed(Point):
+        action_space = gymnasium.spaces.Box(
+            np.array([-1.0, 0.5]), np.array([1.0, 0.5]), dtype=np.float64)
+    with pytest.raises(ValueError, match='Fixed: action 1 cannot vary: its bounds are 0.5 and'):
+        Boxes.of('Fixed', Fixed())
+
+
+def test_other_data_do_not_go_on_with_a_run(tmp_path):
+    trainer_of(tmp_path, steps=0, **FEW).run()
+    training = load_training('locomotion', **{**SMALL, **FEW})
+    other = Trainer('Point', data_of(noise=0.4), training=training, seed=0, out=tmp_path,
+                    steps=20, make_env=Point)
+    with pytest.raises(ValueError, match="another run: data '500 transitions, SHA-256 .*, now "
+                                         "'500 transitions, SHA-256"):
+        other.run()
+    trainer_of(tmp_path, steps=20, **FEW).run()
+
+
+@pytest.mark.parametrize('algorithm', ['spaars', 'rlpd', 'iql', 'bc'])
+def test_what_learns_from_data_does_not_start_without(tmp_path, algorithm):
+    with pytest.raises(ValueError, match=f'{algorithm} starts from a data set'):
+        trainer_of(tmp_path, data=False, algorithm=algorithm)
+
+
+@pytest.mark.parametrize(('arguments', 'said'), [
+    (['--algorithm', 'sac', '--data', 'none.npz'], '--data none.npz: sac learns from scratch'),
+    (['--training', 'spaars', '--fix-truncations'], '--fix-truncations: only of --data')])
+def test_options_that_would_do_nothing_are_refused(tmp_path, arguments, said):
+    result = CliRunner().invoke(app, ['train', '--env', REACH, '--out', str(tmp_path), *arguments])
+    assert result.exit_code and said in result.output + result.stderr
+
+
+@pytest.mark.parametrize('algorithm', ['spaars', 'iql', 'rlpd', 'plas'])
+def test_half_of_every_online_batch_is_offline(tmp_path, monkeypatch, algorithm):
+    trainer = trainer_of(tmp_path, algorithm=algorithm, steps=200, **FEW)
+    trainer._train_offline(lambda line: None)
+    drawn = {trainer._offline: [], trainer._online: []}
+    whole = Replay.sample
+
+    def sample(replay, count, rng, relabel):
+        drawn[replay].append(count)
+        return whole(replay, count, rng, relabel)
+    monkeypatch.setattr(Replay, 'sample', sample)
+    trainer.algorithm.begin_online()
+    while trainer.steps < 200:
+        trainer._run_episode()
+    offline, online = drawn.values()
+    assert len(online) > 50
+    assert offline == online == [32] * len(online)
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])

@@ -23,6 +23,7 @@ import typer
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
 
 EXAMPLES = """\b
 Examples:
@@ -92,12 +93,16 @@ def learner(
     with errors_as_one_line():
         if wall_clock:
             from spaars_ros.bench.wall_clock import run as time_to_reference
-            references = {name: float(value) for name, value in _pairs(reference).items()}
+            try:
+                references = {name: float(value) for name, value in _pairs(reference).items()}
+            except ValueError:
+                raise ValueError(f'--reference {reference}: expected TASK=RETURN, '
+                                 'comma-separated') from None
             report(time_to_reference(
                 tasks=_pairs(tasks), references=references, budget=budget, jobs=jobs, out=out,
                 methods=tuple(methods.split(',')), hold=hold, peers=peers, say=_say,
                 overrides=overrides_of(change or []),
-                seeds=[int(seed) for seed in seeds.split(',')]), json)
+                seeds=seeds_of(seeds)), json)
             return
         from spaars_ros.bench import learner as speed
         result = speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,

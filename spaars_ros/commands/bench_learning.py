@@ -78,7 +78,7 @@ def command(
         Console(stderr=True).print(table(rows))
         write_json(out / 'curves.json', rows)
         for task in files:
-            plot(rows, task, out / f'{task}.png')
+            plot(rows, task, out / f'{task}.png'.replace('/', '-'))
         write_json(json, rows)
         report([{key: value for key, value in row.items() if key != 'curve'} for row in rows],
                None)

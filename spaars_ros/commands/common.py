@@ -80,11 +80,17 @@ def report(result: Any, path: Path | None) -> None:
 
 
 def seeds_of(text: str) -> list[int]:
-    """Return the seeds of --seeds, comma-separated; raises ValueError."""
+    """Return the seeds of --seeds, comma-separated and each once; raises ValueError."""
     try:
-        return [int(seed) for seed in text.split(',')]
+        seeds = [int(seed) for seed in text.split(',')]
     except ValueError:
         raise ValueError(f'--seeds {text}: expected whole numbers, comma-separated') from None
+    # Two runs of one seed would share a folder, and count as two in the interval.
+    twice = [seed for number, seed in enumerate(seeds) if seed in seeds[:number]]
+    if twice or min(seeds) < 0:
+        raise ValueError(f'--seeds {text}: ' + (f'{twice[0]} is there twice' if twice
+                                                else f'{min(seeds)} is below 0'))
+    return seeds
 
 
 def overrides_of(pairs: list[str]) -> dict[str, Any]:

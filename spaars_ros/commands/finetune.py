@@ -34,7 +34,7 @@ Examples:
   spaars finetune --algorithm spaars-supe --out runs/skills
   spaars finetune --mode latent-only --set utd=1 --json result.json
   spaars finetune --signing-key keys/signing_key.pem --public-key keys/public_key.pem
-  spaars finetune --no-sim --robot my_arm.yaml --real-time-factor 1
+  spaars finetune --no-sim --robot my_arm.yaml --task my_task.yaml --demonstrations mine.h5
 """
 
 Text = Optional[str]
@@ -138,9 +138,10 @@ def command(
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
                     public_key=resolved(public_key), params_file=resolved(params_file)))
-            if folder.options.sim:
-                job.stay_on_this_machine()
             view = LiveView(LiveState(), plain=not show)
+            if folder.options.sim:
+                # Without the domain no other terminal could find the nodes.
+                view.say(f'ROS_DOMAIN_ID={job.stay_on_this_machine()}, on this machine only')
             summary = job.finetune(folder, view, interrupts, resume=resume,
                                    settings_changes={'log_level': log_level})
             write_json(json, summary)

@@ -29,9 +29,9 @@ POLICY = 'policy.onnx'
 EXAMPLES = """\b
 Examples:
   spaars train --env Hopper-v5 --data hopper-medium.npz --out runs/hopper
-  spaars train --env Hopper-v5 --data hopper-medium.npz --set mode=latent-only --set latent_dim=2
-  spaars train --env Walker2d-v5 --algorithm sac --steps 100000
-  spaars train --env SpaarsReach-v0 --training spaars --steps 15000
+  spaars train --env Hopper-v5 --data hopper-medium.npz --set mode=latent-only --out runs/latent
+  spaars train --env Walker2d-v5 --algorithm sac --steps 100000 --out runs/sac
+  spaars train --env SpaarsReach-v0 --training spaars --steps 15000 --out runs/reach
   spaars collect --env Hopper-v5 --policy runs/hopper/policy.onnx --transitions 10000 mine.npz
 """
 
@@ -44,7 +44,8 @@ def command(
     fix_truncations: Annotated[bool, typer.Option(
         help='Take terminations that look like time limits as truncations.')] = False,
     algorithm: Annotated[str, typer.Option(
-        help='spaars, or a baseline: bc, iql, rlpd, sac, plas.')] = '',
+        help='spaars, spaars-supe, spar, marvel, or a baseline: bc, iql, rlpd, sac, plas, td3-bc, '
+             "supe, cpq, sac-lagrangian, sac-pid; default: the training file's.")] = '',
     training: Annotated[str, typer.Option(
         help='Training file: path, or name that ships.')] = 'locomotion',
     change: Annotated[Optional[list[str]], typer.Option(
@@ -66,11 +67,16 @@ def command(
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.learning.trainer import Trainer
         from spaars_ros.learning.training_data import find_data
+        from spaars_ros.learning.training_data import REACH
         from spaars_ros.training_file import load_training
         overrides = overrides_of(change or [])
         if algorithm:
             overrides['algorithm'] = algorithm
         settings = load_training(training, **overrides)
+        if settings.algorithm == 'sac' and data:
+            raise ValueError(f'--data {data}: sac learns from scratch; rlpd is sac with data')
+        if fix_truncations and (env == REACH or not data):
+            raise ValueError('--fix-truncations: only of --data, and the arm has no such flags')
         trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),
                           training=settings, seed=seed, out=out,
                           steps=steps, evaluate_every=evaluate_every,

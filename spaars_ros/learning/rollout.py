@@ -58,6 +58,10 @@ class Boxes:
         box = cast(gymnasium.spaces.Box, actions)
         if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
             raise ValueError(f'{env_id}: the action space has no finite bounds: {box}')
+        fixed = np.flatnonzero(~(box.low < box.high))
+        if len(fixed):
+            raise ValueError(f'{env_id}: action {fixed[0]} cannot vary: its bounds are '
+                             f'{box.low[fixed[0]]:g} and {box.high[fixed[0]]:g}')
         return cls(cast(gymnasium.spaces.Box, observations).shape[0], len(box.low),
                    (box.high + box.low).astype(np.float64) / 2.0,
                    (box.high - box.low).astype(np.float64) / 2.0)
@@ -96,6 +100,7 @@ class Rollout:
         choice = algorithm.choose(self.observations[-1], rng, True)
         observation, reward, terminated, truncated, info = self._env.step(
             self._boxes.physical(choice.action))
+        check_step(observation, reward, costs_of(info), len(self.actions))
         self.observations.append(np.asarray(observation, np.float64))
         self.actions.append(info.get('executed', choice.action))
         self.modes.append(choice.mode)
@@ -115,6 +120,16 @@ class Rollout:
         return True
 
 
+def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:
+    """Raise ValueError naming what an environment returned that is not finite, and where."""
+    for name, values in (('observation', observation), ('reward', reward), ('cost', costs)):
+        values = np.atleast_1d(values)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise ValueError(f'the environment returned {name} {bad[0]} = {values[bad[0]]} at '
+                             f'step {step} of an episode')
+
+
 def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dict[str, Any]:
     """Return means over episodes without exploration, on the same seeds every time."""
     returns, costs, raw, succeeded = [], [], [], []
@@ -123,11 +138,13 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
         observation, info = env.reset(seed=EVALUATION_SEED + number)
         if isinstance(algorithm, EpisodeLearner):
             algorithm.begin_episode()
-        total, cost, done = 0.0, 0.0, False
+        total, cost, steps, done = 0.0, 0.0, 0, False
         while not done:
             choice = algorithm.choose(np.asarray(observation, np.float64), rng, False)
             observation, reward, terminated, truncated, info = env.step(
                 boxes.physical(choice.action))
+            check_step(observation, reward, costs_of(info), steps)
+            steps += 1
             total += float(reward)
             cost += float(costs_of(info)[:1].sum())  # none, where nothing is limited
             raw.append(choice.mode == Mode.RAW)

@@ -45,6 +45,7 @@ from spaars_ros.learning.rollout import Boxes
 from spaars_ros.learning.rollout import Env
 from spaars_ros.learning.rollout import random_observations
 from spaars_ros.learning.rollout import Rollout
+from spaars_ros.learning.training_data import digest_of
 from spaars_ros.learning.training_folder import TrainingFolder
 from spaars_ros.safety.episode_limits import EpisodeLimits
 from spaars_ros.sim.kitchen import evaluation_id
@@ -99,6 +100,7 @@ class Trainer:
             training, self.task, cost_limit, spec.max_episode_steps if spec else None)
         constraints, training = len(limits), self.training
         self._make_replays(data, constraints)
+        self._data = digest_of(data)
         self.algorithm = make_algorithm(
             training.algorithm, training, observation=self.boxes.observation,
             action=self.boxes.action, constraints=constraints, normaliser=self.normaliser,
@@ -108,7 +110,7 @@ class Trainer:
             if isinstance(self.algorithm, OfflineLearner):
                 assert self._offline is not None
                 self.algorithm.take_offline(self._offline)
-        elif self.algorithm.offline_steps or training.start:
+        elif self.algorithm.offline_steps or self.algorithm.offline_share or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
         self._evaluations = Evaluations(
@@ -302,6 +304,7 @@ class Trainer:
         """Write everything that `run` needs to go on; the file is either whole or not there."""
         state = {
             'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
+            'data': self._data,
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
@@ -316,7 +319,8 @@ class Trainer:
         self.folder.save(state, arrays)
 
     def _restore(self) -> None:
-        state, arrays = self.folder.load(self.env_id, self.seed, self.training)
+        state, arrays = self.folder.load(
+            self.env_id, self.seed, self._data, self.training)
         self.offline_done, self.steps, self.updates, self.episode = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self._online_begun = state['online_begun']

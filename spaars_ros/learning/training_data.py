@@ -13,9 +13,11 @@
 # limitations under the License.
 """Find the offline data of an environment."""
 
+import hashlib
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 from spaars_ros.config import load_robot
 from spaars_ros.config import load_task
@@ -60,3 +62,14 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
         return None
     return load_transitions(data, gymnasium.make(env_id), fix=fix,
                             flatten=flat if env_id in (KITCHEN, KITCHEN_EVALUATION) else None)
+
+
+def digest_of(data: Transitions | Dataset | None) -> str:
+    """Return what a run's data are known by: how many transitions, and their SHA-256."""
+    if data is None:
+        return 'none'
+    sha = hashlib.sha256()
+    for name in ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
+                 'truncations'):
+        sha.update(np.ascontiguousarray(getattr(data, name, np.zeros(0))).data)
+    return f'{len(data.observations)} transitions, SHA-256 {sha.hexdigest()[:12]}'

@@ -63,20 +63,23 @@ class TrainingFolder:
         partial.write_bytes(buffer.getbuffer())
         os.replace(partial, self.path / CHECKPOINT)
 
-    def load(self, env_id: str, seed: int, training: Training
+    def load(self, env_id: str, seed: int, data: str, training: Training
              ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """
         Return what `save` was given, and drop the lines written after it.
 
         `state` has to hold `env`, `seed` and `training`; raises ValueError naming those settings
-        which differ from the run's. A key younger than the checkpoint had its default.
+        which differ from the run's. A key younger than the checkpoint had its default, and of
+        data nothing was known then.
+
+        :param data: see `training_data.digest_of`
         """
         path = self.path / CHECKPOINT
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(arrays.pop('state').tobytes())
-        mine = {'env': env_id, 'seed': seed, **training.model_dump()}
-        found = {'env': state['env'], 'seed': state['seed'],
+        mine = {'env': env_id, 'seed': seed, 'data': data, **training.model_dump()}
+        found = {'env': state['env'], 'seed': state['seed'], 'data': state.get('data', data),
                  **Training().model_dump(), **state['training']}
         differ = [name for name in mine if found[name] != mine[name]]
         if differ:

@@ -72,11 +72,14 @@ def free_domain() -> int:
     return 1 + first
 
 
-def stay_on_this_machine() -> None:
+def stay_on_this_machine() -> str:
     """Choose discovery range and domain for this process and its children, unless set."""
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    if os.environ.get('ROS_DISTRO') == 'humble':  # it does not know the other
+        os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
     if not os.environ.get('ROS_DOMAIN_ID'):
         os.environ['ROS_DOMAIN_ID'] = str(free_domain())
+    return os.environ['ROS_DOMAIN_ID']
 
 
 def pretrained(folder: RunFolder, view: LiveView) -> Path:
