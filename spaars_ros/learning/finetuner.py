@@ -234,6 +234,9 @@ class FineTuner:
             'steps': self.steps - max(0, len(self._episode) - 1),
             'updates': self.updates, 'multipliers': self.multipliers.tolist(),
             'pushed_at': self._pushed_at, **self.algorithm.state(),
+            'random': {'batches': dict(self._rng.bit_generator.state),
+                       'agent': self.agent.rng_state(),
+                       'torch': torch.get_rng_state().numpy().tobytes().hex()},
         }
         extras = pack(self.agent, state)
         if self.training.weight_average:
@@ -247,7 +250,14 @@ class FineTuner:
 
     def restore(self, bundle: Bundle) -> None:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""
-        self._resume(bundle, unpack(bundle, self.agent, optimisers=True))
+        state = unpack(bundle, self.agent, optimisers=True)
+        self._resume(bundle, state)
+        if 'random' in state:  # younger than the format: without it the run draws from its start
+            random = state['random']
+            self._rng.bit_generator.state = random['batches']
+            self.agent.set_rng_state(random['agent'])
+            torch.set_rng_state(torch.frombuffer(bytearray.fromhex(random['torch']),
+                                                 dtype=torch.uint8))
 
     def _resume(self, bundle: Bundle, state: dict[str, Any]) -> None:
         unpack(bundle, self.agent, optimisers=True)
