@@ -28,14 +28,18 @@ import zipfile
 import numpy as np
 import pytest
 
+from spaars_ros.config import Box
 from spaars_ros.config import ConfigError
 from spaars_ros.config import Constraint
 from spaars_ros.config import Control
+from spaars_ros.config import Cylinder
 from spaars_ros.config import Limits
 from spaars_ros.config import load_robot
 from spaars_ros.config import Robot
 from spaars_ros.config import share_directory
+from spaars_ros.config import Sphere
 from spaars_ros.config import TaskSettings
+from spaars_ros.config import Workspace
 from spaars_ros.sim.arm import Arm
 from spaars_ros.training_file import Training
 
@@ -194,6 +198,10 @@ def file_page():
     for title, model in (('Training file', Training), ('Task file', TaskSettings),
                          ('Robot file', Robot), ('Robot file: limits', Limits),
                          ('Robot file: control', Control),
+                         ('Robot file: keep_out, shape: sphere', Sphere),
+                         ('Robot file: keep_out, shape: cylinder', Cylinder),
+                         ('Robot file: keep_out, shape: box', Box),
+                         ('Robot file: workspace', Workspace),
                          ('Robot file: constraints', Constraint)):
         text += ['', f'## {title}', '', '| key | default | range | meaning |', '|---|---|---|---|']
         for name, field in model.model_fields.items():

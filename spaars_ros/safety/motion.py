@@ -116,8 +116,8 @@ class MotionWatch:
                 self._still[joint] += 1
                 if 0 < self._frozen <= self._still[joint]:
                     found = Stop('FROZEN', self._still[joint], self._frozen,
-                                 f'states with the same position of {self._joints[joint]} while '
-                                 f'it is commanded to move')
+                                 f'control periods with the same position of '
+                                 f'{self._joints[joint]} while it is commanded to move')
             else:
                 self._still[joint] = 0
             error = abs(moved - 0.5 * (velocities[joint] + speeds[joint]) * dt)
