@@ -76,8 +76,7 @@ class Training(Strict):
     utd: float = Field(2.0, ge=0, description='updates an environment step')
     weight_average: float = Field(0.0, ge=0, lt=1, description='what acts on the robot, and '
                                   'what `spaars train` evaluates, is the mean of the weights over '
-                                  '1 / (1 - this) updates, more or less, while they are few over '
-                                  'a tenth of them; 0: the newest')
+                                  '1 / (1 - this) updates, more or less; 0: the newest')
     warmup_steps: int = Field(500, ge=0, description='environment steps without updates')
     critic_steps: int = Field(500, ge=0, description='environment steps after warm-up in which '
                               'only the critic learns')

@@ -28,10 +28,7 @@ class AveragedWeights:
     Polyak-Ruppert average w' <- decay w' + (1 - decay) w of a module's parameters.
 
     A policy that climbs a critic that learns swings about what it converges to, and the robot acts
-    with whichever bundle was pushed last; the average stays near the middle. A young mean is of
-    fewer updates, about a tenth of those so far: decay' = min(decay, (1 + n) / (10 + n)) after n
-    of them (as TensorFlow's ExponentialMovingAverage with num_updates), or the first weights
-    would act on while the policy learns fastest.
+    with whichever bundle was pushed last; the average stays near the middle.
 
     :param decay: 0 to 1; 1 / (1 - decay) updates count. With 0 there is no mean: what acts is the
         newest, and nothing is copied
@@ -41,21 +38,17 @@ class AveragedWeights:
         self._own: list[Tensor] = list(module.parameters())
         self._decay = decay
         self._mean = [parameter.detach().clone() for parameter in self._own]
-        self._updates = 0
 
     @torch.no_grad()
     def begin(self) -> None:
         """Begin with the present weights."""
-        self._updates = 0
         torch._foreach_copy_(self._mean, self._own)
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights after an update in."""
         if self._decay:
-            decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
-            torch._foreach_lerp_(self._mean, self._own, 1.0 - decay)
-            self._updates += 1
+            torch._foreach_lerp_(self._mean, self._own, 1.0 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -75,18 +68,14 @@ class AveragedWeights:
     def to_bytes(self) -> bytes:
         """Return the mean as an npz file."""
         buffer = io.BytesIO()
-        np.savez(buffer, *[mean.numpy() for mean in self._mean],
-                 updates=np.asarray(self._updates))
+        np.savez(buffer, *[mean.numpy() for mean in self._mean])
         return buffer.getvalue()
 
     def load(self, data: bytes) -> None:
         """Take `to_bytes()` back; raises ValueError for tensors of another module."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            arrays = [archive[name] for name in archive.files if name != 'updates']
-            # A file from before young means were shorter: it goes on as it was.
-            updates = int(archive['updates']) if 'updates' in archive.files else 10**9
+            arrays = [archive[name] for name in archive.files]
         if [array.shape for array in arrays] != [tuple(mean.shape) for mean in self._mean]:
             raise ValueError('averaged weights of other shapes')
         for mean, array in zip(self._mean, arrays):
             mean.copy_(torch.from_numpy(array))
-        self._updates = updates
