@@ -51,7 +51,7 @@ def python_of(peer: str, folder: Path) -> Path | None:
 
 def how_to_make(peer: str, folder: Path) -> str:
     """Return the line that tells how to make a missing environment."""
-    return (f'{peer} is not compared: no environment in {folder.expanduser() / peer}; '
+    return (f'{peer}: no environment in {folder.expanduser() / peer}; '
             f'make it with: spaars bench peers --peers {folder} (about 1 GB each)')
 
 
