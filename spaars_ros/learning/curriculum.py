@@ -219,7 +219,9 @@ class Curriculum:
                 'trust': agent.trust, 'explore_raw': agent.explore_raw,
                 'plateau': self.plateau.state(), 'novelty': self.novelty,
                 'raw_share': self.raw_share, 'shut': self.shut, 'grown': self.grown,
-                'grown_at': self._grown_at,
+                'grown_at': self._grown_at, 'watched': [
+                    value if np.isfinite(value) else None
+                    for value in (self.td_raw, self.td_latent, self.promised)],
                 'trials': None if self.trials is None else self.trials.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -232,5 +234,9 @@ class Curriculum:
         self.plateau.restore(state['plateau'])
         self.novelty = float(state['novelty'])
         self.raw_share = float(state['raw_share'])
+        # A checkpoint from before has none; the next episode measures them anew.
+        self.td_raw, self.td_latent, self.promised = (
+            float('nan') if value is None else float(value)
+            for value in state.get('watched', [None] * 3))
         if self.trials is not None:
             self.trials.restore(state['trials'])
