@@ -138,10 +138,9 @@ def command(
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
                     public_key=resolved(public_key), params_file=resolved(params_file)))
-            view = LiveView(LiveState(), plain=not show)
             if folder.options.sim:
-                # Without the domain no other terminal could find the nodes.
-                view.say(f'ROS_DOMAIN_ID={job.stay_on_this_machine()}, on this machine only')
+                job.stay_on_this_machine()
+            view = LiveView(LiveState(), plain=not show)
             summary = job.finetune(folder, view, interrupts, resume=resume,
                                    settings_changes={'log_level': log_level})
             write_json(json, summary)

@@ -72,14 +72,13 @@ def free_domain() -> int:
     return 1 + first
 
 
-def stay_on_this_machine() -> str:
+def stay_on_this_machine() -> None:
     """Choose discovery range and domain for this process and its children, unless set."""
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     if os.environ.get('ROS_DISTRO') == 'humble':  # it does not know the other
         os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
     if not os.environ.get('ROS_DOMAIN_ID'):
         os.environ['ROS_DOMAIN_ID'] = str(free_domain())
-    return os.environ['ROS_DOMAIN_ID']
 
 
 def pretrained(folder: RunFolder, view: LiveView) -> Path:
@@ -201,6 +200,9 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     graph = describe(settings)
     from_newest_bundle(graph, folder)
     processes = Processes(settings, graph) if launch else None
+    if processes:
+        # Of the job's own choice where nobody gave one: no other terminal could find the nodes.
+        view.say(f'starting the nodes with ROS_DOMAIN_ID={os.environ.get("ROS_DOMAIN_ID", "0")}')
     pushed_before = load_bundle(folder.newest_bundle()).manifest.version
     starting = time.monotonic()
     with interrupts.deferred():
