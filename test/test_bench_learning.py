@@ -295,9 +295,9 @@ def test_data_that_are_missing_fail_before_anything_runs(tmp_path):
 
 def test_a_seed_or_method_that_is_there_twice_is_refused(tmp_path):
     options = {'tasks': {'reach': ''}, 'steps': 10, 'jobs': 2, 'out': tmp_path}
-    with pytest.raises(ValueError, match='seed 1 is there twice'):
+    with pytest.raises(ValueError, match=r'seeds \[0, 1, 1\]: one is there twice'):
         learning.run(methods=['bc'], seeds=[0, 1, 1], **options)
-    with pytest.raises(ValueError, match='method bc is there twice'):
+    with pytest.raises(ValueError, match=r"methods \['bc', 'bc'\], .* twice"):
         learning.run(methods=['bc', 'bc'], seeds=[0], **options)
     with pytest.raises(ValueError, match='--seeds 0,3,0: 0 is there twice'):
         seeds_of('0,3,0')

@@ -118,10 +118,8 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
 
     Raises ValueError for an unknown method, and when a run failed, after the others are done.
     """
-    for name, values in (('method', methods), ('seed', seeds)):
-        twice = [value for number, value in enumerate(values) if value in values[:number]]  # type: ignore
-        if twice:
-            raise ValueError(f'{name} {twice[0]} is there twice')
+    if len(set(methods)) < len(methods) or len(set(seeds)) < len(seeds):
+        raise ValueError(f'methods {methods}, seeds {seeds}: one is there twice')
     out.mkdir(parents=True, exist_ok=True)
     wanted = [
         Job(task=task, data=data, method=method, seed=seed, steps=steps,

@@ -252,7 +252,7 @@ class FineTuner:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""
         state = unpack(bundle, self.agent, optimisers=True)
         self._resume(bundle, state)
-        if 'random' in state:  # younger than the format: without it the run draws from its start
+        if 'random' in state:  # not in older checkpoints, whose runs draw as from their start
             random = state['random']
             self._rng.bit_generator.state = random['batches']
             self.agent.set_rng_state(random['agent'])

@@ -64,12 +64,12 @@ PARAMETERS = ParameterTable(
           unit='ticks', low=1, high=1000),
     Param('spike', 2.0, 'a position that is further away than this multiple of the velocity '
           'limit allows stops the robot; 0 is off', low=0.0, high=100.0),
-    Param('frozen', 10, 'running, in which a joint that is commanded to move has exactly the same '
-          'position, stop the robot; 0 is off', unit='control periods', low=0, high=1000),
+    Param('frozen', 10, 'so many running in which a joint that is commanded to move has exactly '
+          'the same position stop the robot; 0 is off', unit='control periods', low=0, high=1000),
     Param('velocity_mismatch', 0.5, 'difference between measured velocity and change of '
           'position, as a share of the velocity limit, that is odd; 0 is off', low=0.0,
           high=100.0),
-    Param('mismatch_ticks', 10, 'running with such a difference stop the robot',
+    Param('mismatch_ticks', 10, 'so many running with such a difference stop the robot',
           unit='control periods', low=1, high=1000),
     Param('cost_monitor', 'warn', 'what follows when the cost monitor is silent: nothing, a '
           'warning in the diagnostics, or a stop', choices=('off', 'warn', 'stop')),
