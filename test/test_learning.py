@@ -508,9 +508,13 @@ def test_a_checkpoint_resumes_with_nothing_lost(
         tuner.add(row)
     while tuner.updates_owed:
         tuner.update()
+    torch.rand(1)  # what algorithms with a stochastic policy draw of it
     tuner.save(tmp_path / 'half.spaars')
+    drawn = torch.get_rng_state()
     again = tuner_of(pretrained, robot, task, training, dataset)
+    assert not torch.equal(torch.get_rng_state(), drawn)
     again.restore(load_bundle(tmp_path / 'half.spaars'))
+    assert torch.equal(torch.get_rng_state(), drawn)
     for row in rows[:100]:
         again.add(row)
     assert (again.steps, again.updates, again.received) == (97, tuner.updates, 100)
@@ -522,7 +526,6 @@ def test_a_checkpoint_resumes_with_nothing_lost(
         again.add(row)
     assert again.steps == tuner.steps == 200
     assert again.updates_owed == tuner.updates_owed > 0
-    drawn = torch.get_rng_state()
     for one in (tuner, again):
         torch.set_rng_state(drawn)
         one.update()

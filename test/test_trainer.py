@@ -138,16 +138,18 @@ def test_evaluating_offline_shows_the_way_there_and_changes_nothing(tmp_path, wh
 
 def test_what_is_evaluated_is_the_mean_of_the_weights_and_what_explores_the_newest(tmp_path):
     curves, episodes, trainers = {}, {}, {}
-    for decay in (0.0, 0.9):
+    for decay in (0.0, 0.9, 0.9999999):
         out = tmp_path / str(decay)
         trainer = trainer_of(out, algorithm='iql', steps=400, weight_average=decay, **FEW)
         curves[decay] = [row['return_mean'] for row in trainer.run()['curve']]
         episodes[decay] = (out / 'episodes.jsonl').read_text()
         trainers[decay] = trainer
-    assert episodes[0.0] == episodes[0.9]
-    assert curves[0.0][0] == curves[0.9][0]  # the mean is of online updates
-    for mean, newest in zip(curves[0.9][1:], curves[0.0][1:], strict=True):
-        assert mean != newest and abs(newest - curves[0.0][0]) > 0.5
+    assert episodes[0.0] == episodes[0.9] == episodes[0.9999999]
+    first, *later = curves[0.0]
+    assert curves[0.9][0] == curves[0.9999999][0] == first  # the mean is of online updates
+    assert curves[0.9999999][1:] == pytest.approx([first] * len(later), abs=0.05)
+    for mean, newest in zip(curves[0.9][1:], later, strict=True):
+        assert mean != newest and abs(newest - first) > 0.5
 
     def evaluated(trainer):
         return evaluate(Point(), trainer.boxes, trainer.algorithm, 5)['return_mean']

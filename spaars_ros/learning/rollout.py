@@ -100,12 +100,13 @@ class Rollout:
         choice = algorithm.choose(self.observations[-1], rng, True)
         observation, reward, terminated, truncated, info = self._env.step(
             self._boxes.physical(choice.action))
-        check_step(observation, reward, costs_of(info), len(self.actions))
+        costs = costs_of(info)
+        check_step(observation, reward, costs, len(self.actions))
         self.observations.append(np.asarray(observation, np.float64))
         self.actions.append(info.get('executed', choice.action))
         self.modes.append(choice.mode)
         self.rewards.append(float(reward))
-        self.costs.append(costs_of(info))
+        self.costs.append(costs)
         self.terminated = bool(terminated)
         self.done = self.terminated or bool(truncated)
         if not self.done and len(self.actions) - self._stored < SEGMENT:
@@ -143,10 +144,11 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
             choice = algorithm.choose(np.asarray(observation, np.float64), rng, False)
             observation, reward, terminated, truncated, info = env.step(
                 boxes.physical(choice.action))
-            check_step(observation, reward, costs_of(info), steps)
+            spent = costs_of(info)
+            check_step(observation, reward, spent, steps)
             steps += 1
             total += float(reward)
-            cost += float(costs_of(info)[:1].sum())  # none, where nothing is limited
+            cost += float(spent[:1].sum())  # none, where nothing is limited
             raw.append(choice.mode == Mode.RAW)
             done = terminated or truncated
         returns.append(total)
