@@ -37,6 +37,7 @@ from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
 from spaars_ros.learning.training_data import REACH
+from spaars_ros.learning.trials import LOOK
 from spaars_ros.learning.trials import Trials
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.training_file import load_training
@@ -476,34 +477,73 @@ def test_the_watch_finds_latent_actions_where_raw_ones_have_taken_over():
 # Control episodes
 
 
-def tried(gated, latent, episodes=20, trials=None):
-    """Return trials after episodes of ten steps that earn what is given, and a little noise."""
+def tried(gated, latent, episodes=20, trials=None, steps=LOOK):
+    """Return trials after episodes that earn what is given, and a little noise."""
     trials, rng = trials or Trials(0.25), np.random.default_rng(0)
     for _ in range(episodes):
         earned = latent if trials.control else gated
-        trials.take(earned + 0.1 * rng.standard_normal(), 10)
+        trials.take(earned + 0.1 * rng.standard_normal(), steps)
     return trials
 
 
 @pytest.mark.parametrize(('gated', 'latent', 'pays'), [(2.0, 1.0, True), (1.0, 2.0, False)])
-def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays):
-    assert tried(gated, latent).gate_pays == pays
+@pytest.mark.parametrize('steps', [LOOK, 10 * LOOK, LOOK // 3])
+def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays, steps):
+    assert tried(gated, latent, episodes=60, steps=steps).gate_pays == pays
 
 
 def test_a_gate_that_got_worse_is_no_longer_used():
     trials = tried(2.0, 1.0)
     assert trials.gate_pays
-    assert not tried(0.0, 1.0, episodes=8, trials=trials).gate_pays
+    assert not tried(0.0, 1.0, episodes=10, trials=trials).gate_pays
+
+
+def test_a_gate_that_is_worse_by_less_than_two_standard_errors_stays_in_use():
+    trials = tried(2.0, 1.0)
+    trials.with_gate[:], trials.without[:] = [1.0, 3.0] * 3, [1.0 + 1.2, 3.0 + 1.2] * 3
+    trials._weigh()
+    assert trials.gate_pays  # 1.2 worse, the standard error is 0.63: 1.9 of them
+    trials.without[:] = [value + 0.1 for value in trials.without]
+    trials._weigh()
+    assert not trials.gate_pays  # 2.06 of them
 
 
 @pytest.mark.parametrize('paid', [True, False])
 def test_one_episode_that_failed_early_does_not_change_what_is_used(paid):
     trials = tried(*((2.0, 1.0) if paid else (1.0, 2.0)))
     while trials.control != (not paid):
-        trials.take(1.0 if trials.control == paid else 2.0, 10)
+        trials.take(1.0 if trials.control == paid else 2.0, LOOK)
     assert trials.gate_pays == paid
     trials.take(-2.0, 1)
     assert trials.gate_pays == paid
+
+
+def test_a_spell_of_early_falls_is_one_look_and_leaves_the_gate_in_use():
+    """Eight falls in 96 steps took it away on Hopper, from weights whose mean did not fall."""
+    spell, looks = tried(2.0, 1.0), tried(2.0, 1.0)
+    for trials, steps in ((spell, LOOK // 8), (looks, LOOK)):
+        falls = 0
+        while falls < 8:
+            falls += not trials.control
+            trials.take(1.0 if trials.control else -2.0, steps)
+    assert spell.gate_pays
+    assert not looks.gate_pays
+
+
+def test_an_unfinished_look_goes_on_after_a_resume():
+    whole, resumed = tried(2.0, 1.0, steps=LOOK // 3), Trials(0.25)
+    resumed.restore(json.loads(json.dumps(whole.state())))
+    for trials in (whole, resumed):
+        for total in range(12):
+            trials.take(float(total), LOOK // 3)
+    assert resumed.state() == whole.state()
+
+
+def test_a_checkpoint_without_unfinished_looks_is_taken():
+    state, trials = tried(2.0, 1.0).state(), Trials(0.25)
+    del state['unfinished']
+    trials.restore(state)
+    assert trials.gate_pays
 
 
 def test_the_gate_stays_shut_in_use_until_there_is_something_to_compare():

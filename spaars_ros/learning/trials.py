@@ -19,10 +19,14 @@ from typing import Any
 
 import numpy as np
 
-WINDOW = 4
-"""Newest episodes of a kind that count: both policies learn, and old returns are of old ones."""
+LOOK = 100
+"""Steps that one look at a policy takes at least, in one episode or in several."""
+WINDOW = 6
+"""Newest looks of a kind that count: both policies learn, and old returns are of old ones."""
 LEAST = 2
-"""Episodes of each kind without which the gate stays shut in use."""
+"""Looks of each kind without which the gate stays shut in use."""
+WORSE = 2.0
+"""Standard errors by which the gate has to earn less to go out of use again."""
 
 
 class Trials:
@@ -32,9 +36,11 @@ class Trials:
     The gate asks the critic about one action at a time, and the critic is least reliable where
     raw actions lead. Returns of whole episodes are slower to come by, but right (ours,
     docs/method.md). Some training episodes are controls, with the gate shut. The gate comes into
-    use when the newest returns with it are above those without by more than the standard error
-    of the difference, and goes out of use when they are as far below: one episode that failed
-    early decides nothing.
+    use when the newest looks with it earn more than those without by more than the standard error
+    of the difference, and goes out of use when they earn less by `WORSE` of them.
+
+    A look is an episode, or as many as make `LOOK` steps: a spell of early falls is one look at
+    weights that a few updates change, and what is used is the mean of the weights of many.
 
     :param share: of the environment steps that control episodes take
     """
@@ -44,9 +50,13 @@ class Trials:
         self.control = False
         """Whether the present training episode is one."""
         self.with_gate: list[float] = []
+        """Mean return of each of the newest looks with the gate ..."""
         self.without: list[float] = []
+        """... and without."""
         self.gate_pays = False
         """Whether the gate is to be used."""
+        self._unfinished: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
+        """Return and steps of the episodes of the present look, of controls and others."""
         self._steps = self._spent = 0
 
     def _weigh(self) -> None:
@@ -55,22 +65,29 @@ class Trials:
         gain = np.mean(self.with_gate) - np.mean(self.without)
         error = np.sqrt(sum(np.var(returns, ddof=1) / len(returns)
                             for returns in (self.with_gate, self.without)))
-        if abs(gain) > error:
-            self.gate_pays = bool(gain > 0.0)
+        if gain > error:
+            self.gate_pays = True
+        elif gain < -WORSE * error:
+            self.gate_pays = False
 
     def take(self, total: float, steps: int) -> None:
         """Take return and length of an episode, and say whether the next one is a control."""
         self._steps += steps
         self._spent += self.control * steps
-        returns = self.without if self.control else self.with_gate
-        returns[:] = [*returns, total][-WINDOW:]
-        self._weigh()
+        look = self._unfinished[self.control]
+        look.append((total, steps))
+        if sum(length for _, length in look) >= LOOK:
+            looks = self.without if self.control else self.with_gate
+            looks[:] = [*looks, float(np.mean([earned for earned, _ in look]))][-WINDOW:]
+            look.clear()
+            self._weigh()
         # By steps, since good episodes are long and would leave few for the others.
         self.control = self._spent < self.share * self._steps
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
         return {'control': self.control, 'with_gate': self.with_gate, 'without': self.without,
+                'unfinished': [self._unfinished[False], self._unfinished[True]],
                 'gate_pays': self.gate_pays, 'steps': [self._steps, self._spent]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -78,5 +95,9 @@ class Trials:
         self.control = bool(state['control'])
         self.with_gate = [float(value) for value in state['with_gate']]
         self.without = [float(value) for value in state['without']]
+        # A checkpoint from before has only whole looks.
+        for control, episodes in enumerate(state.get('unfinished', ([], []))):
+            self._unfinished[bool(control)] = [(float(total), int(steps))
+                                               for total, steps in episodes]
         self.gate_pays = bool(state['gate_pays'])
         self._steps, self._spent = state['steps']
