@@ -489,13 +489,14 @@ def tried(gated, latent, episodes=20, trials=None, steps=LOOK):
 @pytest.mark.parametrize(('gated', 'latent', 'pays'), [(2.0, 1.0, True), (1.0, 2.0, False)])
 @pytest.mark.parametrize('steps', [LOOK, 10 * LOOK, LOOK // 3])
 def test_the_gate_is_used_where_episodes_with_it_earn_more(gated, latent, pays, steps):
-    assert tried(gated, latent, episodes=60, steps=steps).gate_pays == pays
+    a_look = -(-LOOK // steps)  # episodes
+    assert tried(gated, latent, episodes=20 * a_look, steps=steps).gate_pays == pays
 
 
 def test_a_gate_that_got_worse_is_no_longer_used():
     trials = tried(2.0, 1.0)
     assert trials.gate_pays
-    assert not tried(0.0, 1.0, episodes=10, trials=trials).gate_pays
+    assert not tried(0.0, 1.0, episodes=8, trials=trials).gate_pays
 
 
 def test_a_gate_that_is_worse_by_less_than_two_standard_errors_stays_in_use():
@@ -509,12 +510,13 @@ def test_a_gate_that_is_worse_by_less_than_two_standard_errors_stays_in_use():
 
 
 @pytest.mark.parametrize('paid', [True, False])
-def test_one_episode_that_failed_early_does_not_change_what_is_used(paid):
+@pytest.mark.parametrize('steps', [1, LOOK])
+def test_one_episode_that_failed_early_does_not_change_what_is_used(paid, steps):
     trials = tried(*((2.0, 1.0) if paid else (1.0, 2.0)))
     while trials.control != (not paid):
         trials.take(1.0 if trials.control == paid else 2.0, LOOK)
     assert trials.gate_pays == paid
-    trials.take(-2.0, 1)
+    trials.take(-2.0, steps)
     assert trials.gate_pays == paid
 
 
