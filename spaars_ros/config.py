@@ -140,7 +140,7 @@ class Constraint(Strict):
     terms: list[Literal['zone_margin', 'tip_speed', 'torque', 'intervention']] = Field(
         description='each adds 1 to the cost of a step in which it is violated; intervention: '
                     'in which the safety filter changed the action')
-    limit: float = Field(ge=0, description='cost an episode, or as kind says')
+    limit: float = Field(ge=0, description='cost per episode, or as kind says')
     kind: Literal['episode', 'step', 'discounted'] = Field(
         'episode', description='what the limit is about: the sum over an episode, the mean cost '
                                'a step, or the sum discounted from the start of the episode')
@@ -225,7 +225,7 @@ class TaskSettings(Strict):
     target_low: tuple[float, float, float] = Field(description='m, base frame')
     target_high: tuple[float, float, float] = Field(description='m, base frame')
     start_noise: float = Field(0.05, ge=0, description='rad, uniform, about the home position')
-    horizon: int = Field(100, ge=2, description='control ticks an episode')
+    horizon: int = Field(100, ge=2, description='control ticks per episode')
     tolerance: float = Field(0.010, gt=0, description='m, tip error that counts as reached')
     hold: int = Field(10, ge=1, description='ticks at the end of the episode within tolerance')
 

@@ -254,7 +254,7 @@ class RunFolder:
         return len(lost)
 
     def episodes(self) -> list[dict[str, Any]]:
-        """Return one scored dict an episode of the recording."""
+        """Return one scored dict per episode of the recording."""
         schema, rows = self.recorded()
         if schema is None:
             return []

@@ -73,7 +73,7 @@ class Training(Strict):
     align_steps: int = Field(3000, ge=0, description='value pre-alignment, offline but for '
                              '`align_share`: the critic evaluates the pretrained policy')
 
-    utd: float = Field(2.0, ge=0, description='updates an environment step')
+    utd: float = Field(2.0, ge=0, description='updates per environment step')
     weight_average: float = Field(0.0, ge=0, lt=1, description='what acts on the robot, and '
                                   'what `spaars train` evaluates, is the mean of the weights over '
                                   '1 / (1 - this) updates, more or less; 0: the newest')
@@ -152,9 +152,9 @@ class Training(Strict):
 
     start: str = Field('', description='marvel: .npz of offline tensors to start from, instead of '
                        'the offline phase')
-    cost_limit: float = Field(20.0, ge=0, description='cpq, marvel: cost an episode, of which '
+    cost_limit: float = Field(20.0, ge=0, description='cpq, marvel: cost per episode, of which '
                               "thresholds are made; left out: the run's limit")
-    episode_steps: int = Field(200, ge=1, description='cpq: steps an episode, for its thresholds')
+    episode_steps: int = Field(200, ge=1, description='cpq: steps per episode, for its thresholds')
     clone_weight: float = Field(1.0, ge=0, description='cpq: weight that holds the policy to the '
                                 'safe actions of the data, as in TD3+BC; 0: as published')
     cost_weight: float = Field(1.0, gt=0, description='sac-lagrangian and its kin: factor on '

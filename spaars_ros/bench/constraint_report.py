@@ -91,7 +91,7 @@ def plot(rows: list[Row], task: str, path: Path) -> None:
                        color=SOFT, fontsize=8, ha='right', va='bottom',
                        xycoords=('axes fraction', 'data'))
     above.set(ylabel='return, evaluated', title=task)
-    below.set(ylabel=f'cost an episode in training, mean of {WINDOW}', xlabel='online updates')
+    below.set(ylabel=f'cost per episode in training, mean of {WINDOW}', xlabel='online updates')
     below.set_ylim(bottom=0.0)
     figure.legend(loc='outside lower center', frameon=False, fontsize=8, ncols=4)
     for axes in (above, below):

@@ -64,7 +64,7 @@ class ConstraintTask:
     steps: int
     """An episode."""
     limit: float
-    """Cost an episode."""
+    """Cost per episode."""
     make_env: Callable[[], 'gymnasium.Env[Any, Any]']
     settings: dict[str, Any] = field(default_factory=dict)
     """Over the training file."""

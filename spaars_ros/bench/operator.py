@@ -178,7 +178,7 @@ def plot(result: dict[str, Any]) -> bytes:
     top.plot(x, plots.moving_mean(curve['cost'], WINDOW), color=plots.BLUE, linewidth=2.0,
              label=f'mean of {WINDOW}')
     top.step(x, curve['limit'], where='mid', color=plots.RED, linestyle='--', label='limit')
-    top.set_ylabel('cost an episode')
+    top.set_ylabel('cost per episode')
     top.set_ylim(0.0, 1.05 * max(*curve['cost'], result['limit_before'], 1.0))
     top.legend(frameon=False, loc='upper right', ncols=3)
     below.plot(x, curve['multiplier'], color=plots.VIOLET, linewidth=1.6)

@@ -104,7 +104,7 @@ def command(
         help='ROS 2 parameter file whose values win.')] = '',
     log_level: Annotated[str, typer.Option(help='Log level of the nodes.')] = 'info',
     show: Annotated[bool, typer.Option(
-        '--live/--plain', help='Live panel, or one line an episode.')] = True,
+        '--live/--plain', help='Live panel, or one line per episode.')] = True,
     json: Annotated[Optional[Path], typer.Option(help='Also write the summary here.')] = None,
 ) -> None:
     """Fine-tune a policy over ROS 2: pretrain, evaluate, run, evaluate, report."""

@@ -65,7 +65,7 @@ def _episodes(schema: StepSchema, rows: Array) -> Iterator[tuple[int, Array]]:
 def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
                         multipliers: Mapping[int, float] | None = None) -> list[dict[str, Any]]:
     """
-    Return one dict an episode, scored from its records (m, width) alone.
+    Return one dict per episode, scored from its records (m, width) alone.
 
     Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
     `multipliers`, which records do not hold; else nan), raw_share, tip_error (m, at the end),

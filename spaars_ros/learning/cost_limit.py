@@ -25,7 +25,7 @@ THRESHOLDS = ('cpq', 'marvel')
 def agreed_limits(training: Training, task: Any, given: float | None, steps: int | None = None
                   ) -> tuple[Training, list[float]]:
     """
-    Return the training file and the limits (C) of the run, cost an episode; they agree.
+    Return the training file and the limits (C) of the run, cost per episode; they agree.
 
     The limit comes from the robot file where there is an arm; else from `given`; else, for an
     algorithm that makes thresholds of it, from the training file where that names one. Such a
@@ -49,7 +49,7 @@ def agreed_limits(training: Training, task: Any, given: float | None, steps: int
         steps = int(task.horizon)
         kinds = [constraint.kind for constraint in task.robot.constraints]
         if len(limits) > 1 or any(kind != 'episode' for kind in kinds):
-            raise ValueError(f'{training.algorithm} holds one limit on the cost an episode, the '
+            raise ValueError(f'{training.algorithm} holds one limit on the cost per episode, the '
                              f'robot file has {", ".join(kinds)}')
     if steps is not None:
         if 'episode_steps' in training.model_fields_set and training.episode_steps != steps:

@@ -72,7 +72,7 @@ class Trainer:
     :param steps: environment steps of the whole run
     :param evaluate_offline: offline updates between evaluations; 0: only when they are done
     :param make_env: makes the environment instead of `gymnasium.make(env_id)`
-    :param cost_limit: cost an episode that an adaptive PID holds, of `info['cost']`; None: costs
+    :param cost_limit: cost per episode that an adaptive PID holds, of `info['cost']`; None: costs
         are only measured, unless `agreed_limits` finds a limit elsewhere
     """
 

@@ -244,7 +244,7 @@ class CostMonitor(ManagedNode):
                                             'effort', 'intervention', 'stamp')})
 
     def _stop_above(self, cost: StepCost) -> None:
-        """Stop the robot, once an episode, when a constraint breaks its hard limit."""
+        """Stop the robot, once per episode, when a constraint breaks its hard limit."""
         hard = self._values['stop_cost']
         if hard <= 0 or cost.ended or cost.episode in self._stop.done \
                 or not (cost.total > hard).any():

@@ -298,6 +298,6 @@ def closing_lines(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
         f'{summary["online_steps"]} steps in {duration(summary["wall_seconds"])}',
         f'success   {change("success", ".0%")}',
         f'tip error {change("tip_error", ".1f", 1e3)} mm',
-        f'cost      {"-" if cost is None else format(cost, ".2f")} an episode in the last fifth, '
+        f'cost      {"-" if cost is None else format(cost, ".2f")} per episode in the last fifth, '
         f'limit {summary["cost_limit"]}',
         f'report    {folder.path / "report.html"}']

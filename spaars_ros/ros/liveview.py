@@ -61,7 +61,7 @@ class LiveState:
     """Steps of a resumed run that were there before."""
     started: float = field(default_factory=time.monotonic)
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    """One dict an episode, as `data/report.py` takes them."""
+    """One dict per episode, as `data/report.py` takes them."""
     limit: float = 0.0
     multiplier: float = 0.0
     bundle_version: int = 0
@@ -203,7 +203,7 @@ class LiveView:
     """
     Shows a LiveState while its `with` block runs.
 
-    A terminal gets a panel that redraws itself; anything else one line an episode.
+    A terminal gets a panel that redraws itself; anything else one line per episode.
     """
 
     def __init__(self, state: LiveState, console: Console | None = None,

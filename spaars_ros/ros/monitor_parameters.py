@@ -24,8 +24,8 @@ from spaars_ros.safety.multipliers import FORMS
 from spaars_ros.safety.published_pid import ReleasedGains
 
 GAINS, RELEASED = PIDGains(), ReleasedGains()
-UNITS = {'episode': 'cost an episode', 'step': 'mean cost a step',
-         'discounted': 'discounted cost an episode'}
+UNITS = {'episode': 'cost per episode', 'step': 'mean cost per step',
+         'discounted': 'discounted cost per episode'}
 
 
 def limit_parameter(name: str, limit: float, which: str, kind: str = 'episode') -> Param:
@@ -47,7 +47,7 @@ PARAMETERS = ParameterTable(
     limit_parameter('cost_limit', 5.0, "the robot file's first constraint "
                     '(`<constraint>.cost_limit` for the others)'),
     Param('stop_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is off',
-          unit='cost an episode', low=0.0, high=1e9, live=True),
+          unit='cost per episode', low=0.0, high=1e9, live=True),
     _gain('rollback_cost', 0.0, 'a bundle version that costs more than this in an episode is '
           'rolled back; 0 is off', 1e6, 'limits'),
     _gain('rollback_interventions', 0.0, 'a bundle version that the filter had to correct on a '
@@ -57,7 +57,7 @@ PARAMETERS = ParameterTable(
     _gain('kp', GAINS.kp, 'multiplier for a relative excess of 1 (safe form)', 1e3),
     _gain('ki', GAINS.ki, 'multiplier that a relative excess of 1 adds (safe form)', 1e3,
           '1/episode'),
-    _gain('kd', GAINS.kd, 'multiplier for a cost that grows by a limit an episode (safe form)',
+    _gain('kd', GAINS.kd, 'multiplier for a cost that grows by a limit per episode (safe form)',
           1e3, 'episodes'),
     _gain('kp_rate', GAINS.kp_rate, 'greatest relative change of kp; 0 keeps it (safe form)',
           0.1, '1/episode'),
@@ -74,7 +74,7 @@ PARAMETERS = ParameterTable(
           'limit, held instead of the mean cost; 0: that is held at setpoint (safe form)',
           low=0.0, high=0.5, live=True),
     _gain('released_gain', RELEASED.gain, 'kp, ki and kd to begin with (released form)', 1e3),
-    Param('released_calls', RELEASED.calls, 'PID calls an episode (released form)', low=1,
+    Param('released_calls', RELEASED.calls, 'PID calls per episode (released form)', low=1,
           high=1000, live=True),
     _gain('lambda_max', GAINS.lambda_max, 'greatest multiplier', 1e6),
 )

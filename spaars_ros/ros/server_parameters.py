@@ -76,7 +76,7 @@ PARAMETERS = ParameterTable(
     Param('cost_timeout', 2.0, 'a step without its cost for longer means that the cost monitor '
           'is silent', unit='s', low=0.01, high=600.0),
     Param('max_episode_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is '
-          'off', unit='cost an episode', low=0.0, high=1e9, live=True),
+          'off', unit='cost per episode', low=0.0, high=1e9, live=True),
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
     Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, where the '

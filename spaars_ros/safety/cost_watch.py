@@ -48,7 +48,7 @@ class CostWatch:
 
     def heard(self, sequence: int, episode: int, costs: Sequence[float]) -> Stop | None:
         """
-        Take a step's cost; returns a stop, once an episode, when it is grossly too much.
+        Take a step's cost; returns a stop, once per episode, when it is grossly too much.
 
         :param costs: (C,) of the episode until this step
         """

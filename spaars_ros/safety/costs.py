@@ -55,13 +55,13 @@ class StepCost:
     discounted: Array
     """The same with the cost of index i weighted by gamma^(i - 1)."""
     measured: Array
-    """What each constraint's limit is about: total, discounted, or the mean cost a step."""
+    """What each constraint's limit is about: total, discounted, or the mean cost per step."""
     ended: bool
     valid: bool
     """The episode is whole and ended by itself: what it measured may drive a multiplier."""
     at_least: Array
     """What the whole of an episode that was cut short would at least have measured: its sums so
-    far; 0 of a mean cost a step, and of everything where a record is missing."""
+    far; 0 of a mean cost per step, and of everything where a record is missing."""
     gap: bool
     """This record did not follow the one before."""
 
@@ -167,5 +167,5 @@ def transition_costs(task: CostTask, constraints: Sequence[Constraint], schema: 
 
 
 def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:
-    """Return one violation an episode in the unit of each limit (C), for `AdaptivePID`."""
+    """Return one violation per episode in the unit of each limit (C), for `AdaptivePID`."""
     return [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]

@@ -28,7 +28,7 @@ import numpy as np
 @dataclass(frozen=True)
 class PIDGains:
     """
-    Gains on the relative excess e = (C - setpoint d) / max(d, unit), one update an episode.
+    Gains on the relative excess e = (C - setpoint d) / max(d, unit), one update per episode.
 
     With these gains e = 1 brings lambda to about 1.1 in 15 episodes
     (simulated: 0.5 after 6, 2.1 after 30), and a cost of half the limit takes it back.
@@ -37,15 +37,15 @@ class PIDGains:
     kp: float = 0.1
     """Multiplier for a relative excess of 1, at once."""
     ki: float = 0.05
-    """Multiplier that a relative excess of 1 adds an episode."""
+    """Multiplier that a relative excess of 1 adds per episode."""
     kd: float = 0.05
-    """Multiplier for a cost that grows by one limit an episode."""
+    """Multiplier for a cost that grows by one limit per episode."""
     kp_rate: float = 0.05
-    """Greatest relative change of kp an episode, 0 to 0.1; 0 keeps it fixed."""
+    """Greatest relative change of kp per episode, 0 to 0.1; 0 keeps it fixed."""
     ki_rate: float = 0.05
-    """Greatest relative change of ki an episode, 0 to 0.1."""
+    """Greatest relative change of ki per episode, 0 to 0.1."""
     kd_rate: float = 0.05
-    """Greatest relative change of kd an episode, 0 to 0.1."""
+    """Greatest relative change of kd per episode, 0 to 0.1."""
     kb: float = 1.0
     """Share of what lambda lies beyond its cap that is taken back from I, 0 to 1."""
     deadband: float = 0.0
@@ -77,7 +77,7 @@ WINDOW = 10
 SPAN = 10.0
 """A gain stays within this factor of the value that was set."""
 SETTLE = 0.02
-"""Share of its distance to the set value that kd goes back an episode."""
+"""Share of its distance to the set value that kd goes back per episode."""
 
 
 class AdaptivePID:

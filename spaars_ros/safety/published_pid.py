@@ -40,7 +40,7 @@ class ReleasedGains:
     gain: float = 5e-6
     """K0: kp, ki and kd to begin with; tied to rewards and costs scaled by 0.1."""
     calls: int = 4
-    """PID calls an episode: 4 a train(), 5 train() an iteration of 5 episodes."""
+    """PID calls per episode: 4 a train(), 5 train() an iteration of 5 episodes."""
     lambda_max: float = math.inf
     """Cap on lambda; the released code has none (sum_norm switches its penalty_max off)."""
 

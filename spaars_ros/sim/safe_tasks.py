@@ -45,7 +45,7 @@ class SafeTask:
     greatest: float
     """Return of the data set's worst and best episode."""
     limit: float = 20.0
-    """Cost an episode."""
+    """Cost per episode."""
 
     def score(self, ret: float) -> float:
         """Return 100 (R - least) / (greatest - least)."""

@@ -36,7 +36,7 @@ STAGES = ('slider', 'lever', 'button', 'knob')
 DONE_AT = np.array([0.10, 0.75, 0.025, 1.2])
 """m, rad, m, rad: a sub-task is done once its joint is there."""
 HORIZON = 280
-"""Control ticks an episode: 14 s at 20 Hz; Franka Kitchen's number."""
+"""Control ticks per episode: 14 s at 20 Hz; Franka Kitchen's number."""
 START_NOISE = 0.05
 """rad, uniform, about the home position."""
 DETENT = 20.0

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A scripted demonstrator of the task with stages: two sub-tasks an episode, with a shaky hand."""
+"""A scripted demonstrator of the staged task: two sub-tasks per episode, with a shaky hand."""
 
 import mujoco
 import numpy as np
