@@ -29,6 +29,8 @@ from spaars_ros.config import Strict
 
 ROBOT_ALGORITHMS = ('spaars', 'spaars-supe', 'spar')
 """What the four nodes run; `spaars train` runs these and all others."""
+SCRATCH = ('sac', 'sac-lagrangian', 'sac-pid')
+"""What learns from no data."""
 
 
 class Training(Strict):

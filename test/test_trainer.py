@@ -36,10 +36,10 @@ from spaars_ros.learning.rollout import Boxes
 from spaars_ros.learning.rollout import evaluate
 from spaars_ros.learning.trainer import Trainer
 from spaars_ros.learning.training_data import find_data
-from spaars_ros.learning.training_data import REACH
 from spaars_ros.learning.trials import LOOK
 from spaars_ros.learning.trials import Trials
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.environments import REACH
 from spaars_ros.training_file import load_training
 
 SMALL = {

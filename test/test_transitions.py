@@ -16,6 +16,8 @@
 
 from pathlib import Path
 import pickle
+import re
+import subprocess
 import sys
 import warnings
 
@@ -43,6 +45,8 @@ from spaars_ros.learning.replay import replay_of_transitions
 from spaars_ros.sim.collect import OnnxPolicy
 from spaars_ros.sim.collect import roll_out
 from spaars_ros.sim.collect import RolloutError
+from spaars_ros.sim.environments import make_environment
+from spaars_ros.sim.environments import REACH
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -71,12 +75,18 @@ class Walk(gymnasium.Env):
         self.place += action
         over = bool(np.abs(self.place).max() > 3)
         info = {'cost': float(self.place[0] > 0)} if self.cost else {}
+        if self.cost == 'seldom' and not info['cost']:
+            info = {}
         return self.place, float(-np.abs(self.place).sum()), over, False, info
 
 
 gymnasium.register('spaars/Walk-v0', entry_point=f'{__name__}:Walk', max_episode_steps=LIMIT)
 gymnasium.register('spaars/CostWalk-v0', entry_point=f'{__name__}:Walk', max_episode_steps=LIMIT,
                    kwargs={'cost': True})
+
+
+gymnasium.register('spaars/SeldomWalk-v0', entry_point=f'{__name__}:Walk',
+                   max_episode_steps=LIMIT, kwargs={'cost': 'seldom'})
 
 
 @pytest.fixture
@@ -710,10 +720,11 @@ def test_environment_without_reference_has_no_score(env_id):
 # Rollouts of a policy
 
 
-def graph(path, *, n=2, d=2, gain=0.3, bias=0.0, noise=True, output='action', dtype=np.float32):
+def graph(path, *, n=2, d=2, gain=0.3, bias=0.0, noise=True, output='action', dtype=np.float32,
+          span=(0.9, 1.8)):
     """Write action = 0.9 span tanh(observation W + bias + noise) as ONNX."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    span = np.resize(np.array([0.9, 1.8], dtype), d)
+    span = np.resize(np.array(span, dtype), d)
     weights = [numpy_helper.from_array(np.full((n, d), gain, dtype), 'W'),
                numpy_helper.from_array(np.full(d, bias, dtype), 'b'),
                numpy_helper.from_array(span, 'span')]
@@ -764,10 +775,40 @@ def test_environment_that_writes_into_its_observation_is_recorded_right(tmp_path
     np.testing.assert_allclose(data.next_observations - data.observations, data.actions, atol=1e-5)
 
 
-def test_cost_of_the_environment_is_recorded(tmp_path):
-    env = gymnasium.make('spaars/CostWalk-v0')
+@pytest.mark.parametrize('name', ['CostWalk', 'SeldomWalk'])
+def test_cost_of_the_environment_is_recorded(tmp_path, name):
+    """Some environments say what a step cost only where it cost something."""
+    env = gymnasium.make(f'spaars/{name}-v0')
     data = roll_out(env, OnnxPolicy(graph(tmp_path / 'p.onnx'), env), transitions=50, seed=0)
     np.testing.assert_array_equal(data.costs[:, 0], data.next_observations[:, 0] > 0)
+
+
+def test_what_the_arms_filter_let_through_is_recorded(tmp_path):
+    class Told(gymnasium.Wrapper):
+        executed = []
+
+        def step(self, action):
+            result = self.env.step(action)
+            self.executed.append(result[4]['executed'])
+            return result
+    env = Told(make_environment(REACH))
+    policy = OnnxPolicy(graph(tmp_path / 'p.onnx', n=env.observation_space.shape[0], d=7,
+                              span=0.9), env)
+    data = roll_out(env, policy, transitions=1, seed=0)
+    np.testing.assert_allclose(data.actions, env.executed, atol=1e-6)
+    assert data.costs.shape == (len(data), 1)
+
+
+@pytest.mark.parametrize(('name', 'said'), [
+    ('SpaarsReach-v0', 'none.onnx: No such file'), ('SpaarsStaged-v0', 'none.onnx: No such file'),
+    ('SpaarsKitchen-v0', 'none.onnx: No such file|needs the extra kitchen')])
+def test_collect_knows_the_environments_that_train_knows(tmp_path, name, said):
+    done = subprocess.run(
+        [sys.executable, '-m', 'spaars_ros.cli', 'collect', '--env', name, '--policy',
+         str(tmp_path / 'none.onnx'), str(tmp_path / 'o.npz')],
+        capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert re.search(said, done.stderr), done.stderr
 
 
 @pytest.mark.parametrize(('options', 'said'), [

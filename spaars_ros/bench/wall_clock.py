@@ -183,7 +183,7 @@ def _train(job: Job, folder: Path) -> None:
     die_with_parent()
     from spaars_ros.learning.trainer import Trainer
     from spaars_ros.learning.training_data import find_data
-    from spaars_ros.learning.training_data import REACH as REACH_ID
+    from spaars_ros.sim.environments import REACH as REACH_ID
     env_id = REACH_ID if job.task == REACH else job.task
     training = load_training(job.training, **dict(job.overrides))
     Trainer(env_id, find_data(env_id, job.data, training), training=training, seed=job.seed,
@@ -226,7 +226,7 @@ def _data_for(job: Job, out: Path) -> Path:
     """Return the task's offline transitions as the .npz that the peers' scripts read."""
     from spaars_ros.data.dataset import Dataset
     from spaars_ros.learning.training_data import find_data
-    from spaars_ros.learning.training_data import REACH as REACH_ID
+    from spaars_ros.sim.environments import REACH as REACH_ID
     env_id = REACH_ID if job.task == REACH else job.task
     data = find_data(env_id, job.data, load_training(job.training, **dict(job.overrides)))
     assert data is not None

@@ -108,9 +108,9 @@ def _rollouts(out: Path, env_id: str, path: Path, transitions: int, seed: int) -
     from spaars_ros.data.importers import ENDINGS
     from spaars_ros.data.scores import normalised_score
     from spaars_ros.data.transitions import save_transitions
-    from spaars_ros.sim.collect import make_environment
     from spaars_ros.sim.collect import OnnxPolicy
     from spaars_ros.sim.collect import roll_out
+    from spaars_ros.sim.environments import make_environment
     if out.suffix not in ENDINGS:  # before the minutes that recording takes
         raise ValueError(f'{out}: unknown format; expected {", ".join(ENDINGS)}')
     env = make_environment(env_id)

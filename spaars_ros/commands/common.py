@@ -101,7 +101,10 @@ def overrides_of(pairs: list[str]) -> dict[str, Any]:
         name, equals, value = pair.partition('=')
         if not equals:
             raise ValueError(f'--set {pair}: expected NAME=VALUE')
-        overrides[name] = yaml.safe_load(value)
+        try:
+            overrides[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f'--set {pair}: {str(error).splitlines()[0]}') from None
     return overrides
 
 

@@ -57,8 +57,9 @@ def command(
         min=0, help='Offline updates between evaluations; 0: only when they are done.')] = 0,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
     cost_limit: Annotated[Optional[float], typer.Option(
-        min=0.0, help="Hold info['cost'] under this an episode; for cpq and marvel "
-                      "also the training file's cost_limit.")] = None,
+        min=0.0, help="Hold info['cost'] under this per episode; for cpq and marvel also the "
+                      "training file's cost_limit. Baselines other than these and "
+                      'sac-lagrangian, sac-pid and supe hold none.')] = None,
     out: Annotated[Path, typer.Option(
         help='Folder of curve and checkpoint; a run that is there goes on.')] = Path('runs/train'),
     json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,
@@ -67,14 +68,16 @@ def command(
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.learning.trainer import Trainer
         from spaars_ros.learning.training_data import find_data
-        from spaars_ros.learning.training_data import REACH
+        from spaars_ros.sim.environments import REACH
         from spaars_ros.training_file import load_training
+        from spaars_ros.training_file import SCRATCH
         overrides = overrides_of(change or [])
         if algorithm:
             overrides['algorithm'] = algorithm
         settings = load_training(training, **overrides)
-        if settings.algorithm == 'sac' and data:
-            raise ValueError(f'--data {data}: sac learns from scratch; rlpd is sac with data')
+        if settings.algorithm in SCRATCH and data:
+            raise ValueError(f'--data {data}: {settings.algorithm} learns from scratch'
+                             + ('; rlpd is sac with data' if settings.algorithm == 'sac' else ''))
         if fix_truncations and (env == REACH or not data):
             raise ValueError('--fix-truncations: only of --data, and the arm has no such flags')
         trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),

@@ -17,6 +17,7 @@
 from dataclasses import dataclass
 from dataclasses import field
 import os
+import re
 from typing import Any
 import warnings
 
@@ -124,7 +125,8 @@ def _check_finite(arrays: dict[str, Any], where: str) -> None:
 
 def _check_bounds(data: Transitions, space: gymnasium.spaces.Box, where: str) -> None:
     low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    slack = ROUNDING * np.maximum(1.0, np.where(np.isfinite(high - low), high - low, 0.0))
+    size = np.maximum(np.abs(low), np.abs(high))  # bounds far from 0 are rounded more coarsely
+    slack = ROUNDING * np.where(np.isfinite(high - low), np.maximum(size, high - low), 0.0)
     bad = np.argwhere((data.actions < low - slack) | (data.actions > high + slack))
     if len(bad):
         i, j = bad[0]
@@ -154,6 +156,16 @@ def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
             f'{data.lengths[longest]} steps, and the environment ends them after {limit}: without '
             'truncations, episode and next_observations a reset between them is not seen, and '
             'what is learned there is wrong']
+
+
+def _of_another(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
+    """Return a warning where the file names another environment; versions may differ."""
+    recorded, here = data.attributes.get('env', ''), env.spec.id if env.spec is not None else ''
+    names = [re.sub(r'-v\d+$', '', name) for name in (recorded, here)]
+    if not all(names) or names[0] == names[1]:
+        return []
+    return [f'recorded in {recorded}, and this is {here}: widths and bounds agree, what they mean '
+            'may not']
 
 
 def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = None, *,
@@ -288,6 +300,8 @@ def load_transitions(path_or_name: str | os.PathLike[str],
         data.warnings += check_transitions(data, observation_space=env.observation_space,
                                            action_space=env.action_space)
         data.warnings += _too_long(data, env)
+        if flatten is None:  # of an environment's own, which has another name
+            data.warnings += _of_another(data, env)
     suspects, reason = suspicious_terminations(
         data.terminations, data.lengths, data.next_observations, data.observations, env)
     if reason and fix:

@@ -20,6 +20,8 @@ from spaars_ros.training_file import Training
 
 THRESHOLDS = ('cpq', 'marvel')
 """Algorithms that make thresholds of the training file's `cost_limit`."""
+UNCONSTRAINED = ('bc', 'iql', 'rlpd', 'sac', 'plas', 'td3-bc')
+"""Algorithms that have no multiplier: they cannot hold a limit."""
 
 
 def agreed_limits(training: Training, task: Any, given: float | None, steps: int | None = None
@@ -30,8 +32,9 @@ def agreed_limits(training: Training, task: Any, given: float | None, steps: int
     The limit comes from the robot file where there is an arm; else from `given`; else, for an
     algorithm that makes thresholds of it, from the training file where that names one. Such a
     training file gets the limit where it names none, and the steps of an episode. Raises
-    ValueError where two of them differ, and where an arm's limits are not one limit on an
-    episode's sum, which is all that such an algorithm can hold.
+    ValueError where two of them differ, where an arm's limits are not one limit on an episode's
+    sum, which is all that such an algorithm can hold, and where `given` is for one that holds
+    none.
 
     :param task: of an arm, with its `constraint_limits`; None elsewhere
     :param given: what the run is asked to hold
@@ -43,6 +46,9 @@ def agreed_limits(training: Training, task: Any, given: float | None, steps: int
         if given is not None and not (limits and math.isclose(given, limits[0])):
             raise ValueError(f'cost limit {given:g}: the robot file has '
                              f'{f"{limits[0]:g}" if limits else "no constraint"}')
+    if given is not None and training.algorithm in UNCONSTRAINED:
+        raise ValueError(f'cost limit {given:g}: {training.algorithm} holds none; spaars, marvel, '
+                         'cpq and sac-lagrangian do')
     if training.algorithm not in THRESHOLDS:
         return training, limits
     if task is not None:

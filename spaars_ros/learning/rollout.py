@@ -25,6 +25,9 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithm import Algorithm
 from spaars_ros.learning.algorithm import EpisodeLearner
 from spaars_ros.learning.replay import Replay
+from spaars_ros.sim.environments import costs_of
+from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import reports_costs
 
 Array = NDArray[np.float64]
 Env = gymnasium.Env[Any, Any]
@@ -33,6 +36,8 @@ SEGMENT = 50
 """Environment steps after which transitions reach the replay and updates are done; less at an
 episode's end. A return that would reach over the end of a segment bootstraps there."""
 EVALUATION_SEED = 10_000
+ENDLESS = 100_000
+"""Steps after which an episode is taken for one without an end."""
 PROBE = 1000
 """Transitions of random actions that stand for the data set where there is none."""
 
@@ -47,6 +52,8 @@ class Boxes:
     """(d,) of the action space."""
     half: Array
     """(d,) half the width of the action space."""
+    dtype: np.dtype[Any]
+    """Of the environment's actions."""
 
     @classmethod
     def of(cls, env_id: str, env: Env) -> 'Boxes':
@@ -56,6 +63,8 @@ class Boxes:
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
                 raise ValueError(f'{env_id}: {name} space {space} is no Box of one axis')
         box = cast(gymnasium.spaces.Box, actions)
+        if not np.issubdtype(box.dtype, np.floating):
+            raise ValueError(f'{env_id}: actions are {box.dtype}, expected floating-point numbers')
         if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
             raise ValueError(f'{env_id}: the action space has no finite bounds: {box}')
         fixed = np.flatnonzero(~(box.low < box.high))
@@ -64,11 +73,15 @@ class Boxes:
                              f'{box.low[fixed[0]]:g} and {box.high[fixed[0]]:g}')
         return cls(cast(gymnasium.spaces.Box, observations).shape[0], len(box.low),
                    (box.high + box.low).astype(np.float64) / 2.0,
-                   (box.high - box.low).astype(np.float64) / 2.0)
+                   (box.high - box.low).astype(np.float64) / 2.0, np.dtype(box.dtype))
 
-    def physical(self, action: Array) -> Array:
-        """Return the environment's action for one in [-1, 1], (..., d)."""
-        return self.middle + self.half * action
+    def physical(self, action: Array) -> NDArray[Any]:
+        """Return the environment's action for one in [-1, 1], (..., d), as its box has them."""
+        # Box.contains, which environments assert, wants the box's own type; rounding to it may
+        # go over a bound.
+        low, high = self.middle - self.half, self.middle + self.half
+        return np.clip((self.middle + self.half * action).astype(self.dtype),
+                       low.astype(self.dtype), high.astype(self.dtype))
 
     def normalised(self, action: NDArray[Any]) -> NDArray[np.float32]:
         """Return actions of the environment, (..., d), in [-1, 1]."""
@@ -86,13 +99,14 @@ class Rollout:
     def __init__(self, env: Env, boxes: Boxes, replay: Replay, *, seed: int) -> None:
         self._env, self._boxes, self._replay = env, boxes, replay
         observation, _ = env.reset(seed=seed)
-        self.observations = [np.asarray(observation, np.float64)]
+        # Copies: an environment may write its next observation into the same array.
+        self.observations = [np.array(observation, np.float64)]
         """T + 1 of (n,), physical units."""
         self.actions: list[Array] = []
         self.modes: list[int] = []
         self.rewards: list[float] = []
         self.costs: list[Array] = []
-        self.done = self.terminated = False
+        self.done = self.terminated = self.reported_costs = False
         self._stored = 0
 
     def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
@@ -101,14 +115,17 @@ class Rollout:
         observation, reward, terminated, truncated, info = self._env.step(
             self._boxes.physical(choice.action))
         costs = costs_of(info)
+        self.reported_costs |= reports_costs(info)
         check_step(observation, reward, costs, len(self.actions))
-        self.observations.append(np.asarray(observation, np.float64))
-        self.actions.append(info.get('executed', choice.action))
+        self.observations.append(np.array(observation, np.float64))
+        self.actions.append(executed(self._env, choice.action, info))
         self.modes.append(choice.mode)
         self.rewards.append(float(reward))
         self.costs.append(costs)
         self.terminated = bool(terminated)
         self.done = self.terminated or bool(truncated)
+        if not self.done:
+            check_length(len(self.actions))
         if not self.done and len(self.actions) - self._stored < SEGMENT:
             return False
         part = slice(self._stored, len(self.actions))
@@ -131,6 +148,13 @@ def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:
                              f'step {step} of an episode')
 
 
+def check_length(steps: int) -> None:
+    """Raise ValueError where an episode has no end in sight."""
+    if steps >= ENDLESS:
+        raise ValueError(f'an episode has not ended after {steps} steps: give the environment a '
+                         'time limit (max_episode_steps)')
+
+
 def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dict[str, Any]:
     """Return means over episodes without exploration, on the same seeds every time."""
     returns, costs, raw, succeeded = [], [], [], []
@@ -151,6 +175,8 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
             cost += float(spent[:1].sum())  # none, where nothing is limited
             raw.append(choice.mode == Mode.RAW)
             done = terminated or truncated
+            if not done:
+                check_length(steps)
         returns.append(total)
         costs.append(cost)
         succeeded.append(info.get('success', np.nan))
@@ -163,18 +189,11 @@ def random_observations(env: Env, boxes: Boxes, seed: int) -> Array:
     """Return observations of random actions (PROBE + 1, n), to normalise by."""
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
-    seen = [observation]
+    seen = [np.array(observation)]
     for _ in range(PROBE):
         observation, _, terminated, truncated, _ = env.step(
             boxes.physical(rng.uniform(-1.0, 1.0, boxes.action)))
         if terminated or truncated:
             observation, _ = env.reset()
-        seen.append(observation)
+        seen.append(np.array(observation))
     return np.asarray(seen, dtype=np.float64)
-
-
-def costs_of(info: dict[str, Any]) -> Array:
-    """Return the costs of a step, (C,): `info['costs']`, or `info['cost']`, or 0."""
-    if 'costs' in info:
-        return np.asarray(info['costs'], dtype=np.float64)
-    return np.atleast_1d(np.asarray(info.get('cost', 0.0), dtype=np.float64))

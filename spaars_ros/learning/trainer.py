@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 import time
 from typing import Any
+import warnings
 
-import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 import torch
@@ -48,6 +48,8 @@ from spaars_ros.learning.rollout import Rollout
 from spaars_ros.learning.training_data import digest_of
 from spaars_ros.learning.training_folder import TrainingFolder
 from spaars_ros.safety.episode_limits import EpisodeLimits
+from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.environments import make_environment
 from spaars_ros.sim.kitchen import evaluation_id
 from spaars_ros.training_file import Training
 
@@ -88,12 +90,13 @@ class Trainer:
         self.folder = TrainingFolder(out)
         self.total, self.every = steps, evaluate_every
         self.every_offline = evaluate_offline
-        make = make_env or (lambda: gymnasium.make(env_id))
+        make = make_env or (lambda: make_environment(env_id))
         self.env = make()
         # Franka Kitchen counts its reward in another way where it is evaluated.
-        self._test_env = make() if make_env else gymnasium.make(evaluation_id(env_id))
+        self._test_env = make() if make_env else make_environment(evaluation_id(env_id))
         self.boxes = Boxes.of(env_id, self.env)
-        self.task = getattr(self.env.unwrapped, 'task', None)
+        arm = self.env.unwrapped
+        self.task = arm.task if isinstance(arm, ArmEnv) else None
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
         spec = self.env.spec
         self.training, limits = agreed_limits(
@@ -118,9 +121,9 @@ class Trainer:
             episodes=evaluation_episodes, folder=self.folder)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
-        arm = {} if self.task is None else {
+        whole: dict[str, Any] = {} if self.task is None else {
             'constraints': self.task.robot.constraints, 'horizon': self.task.horizon}
-        self._limits = EpisodeLimits(limits, gamma=training.gamma, gains=gains, **arm)
+        self._limits = EpisodeLimits(limits, gamma=training.gamma, gains=gains, **whole)
         self.controllers = self._limits.controllers
         self.cost_limit = limits[0] if len(limits) else None
         self.rng = np.random.default_rng([seed, 7])
@@ -231,6 +234,10 @@ class Trainer:
         self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
                                    self._online)
         total = np.sum(episode.costs, 0)
+        if self.controllers and not self.episode and not episode.reported_costs:
+            warnings.warn(f'cost limit {self.cost_limit:g}: the environment reported no cost in '
+                          "its first episode, neither info['cost'] nor info['costs']; a step "
+                          'without one counts as 0', stacklevel=2)
         if self.controllers:
             self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
         self.episode += 1
@@ -320,7 +327,8 @@ class Trainer:
 
     def _restore(self) -> None:
         state, arrays = self.folder.load(
-            self.env_id, self.seed, self._data, self.training)
+            self.env_id, self.seed, self._data, self.training,
+            [controller.limit for controller in self.controllers])
         self.offline_done, self.steps, self.updates, self.episode = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self._online_begun = state['online_begun']
@@ -331,9 +339,6 @@ class Trainer:
         self.algorithm.load_state(state['algorithm'])
         self._online.load_arrays(_under('replay/', arrays))
         for controller, content in zip(self.controllers, state['controllers']):
-            if content['limit'] != controller.limit:
-                raise ValueError(f'{self.folder.path} is of another run: cost limit '
-                                 f'{content["limit"]:g}, now {controller.limit:g}')
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))

@@ -14,34 +14,22 @@
 """Find the offline data of an environment."""
 
 import hashlib
-from typing import Any
 
-import gymnasium
 import numpy as np
 
 from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.resources import resolve
-from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.environments import make_environment
+from spaars_ros.sim.environments import REACH
+from spaars_ros.sim.environments import reach
 from spaars_ros.sim.kitchen import flat
 from spaars_ros.sim.kitchen import KITCHEN
 from spaars_ros.sim.kitchen import KITCHEN_EVALUATION
-from spaars_ros.sim.staged import STAGED as STAGED  # noqa: PLC0414 - importing registers it
 from spaars_ros.training_file import Training
-
-REACH = 'SpaarsReach-v0'
-
-
-def _reach(**kwargs: Any) -> ArmEnv:
-    return ArmEnv(load_robot(), load_task(), **kwargs)
-
-
-if REACH not in gymnasium.registry:
-    gymnasium.register(REACH, entry_point=_reach)
 
 
 def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
@@ -57,10 +45,10 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
         return None
     if env_id == REACH:
         path = resolve(data or training.demonstrations)
-        return load_dataset(path, load_robot(), _reach().task)
+        return load_dataset(path, load_robot(), reach().task)
     if not data:
         return None
-    return load_transitions(data, gymnasium.make(env_id), fix=fix,
+    return load_transitions(data, make_environment(env_id), fix=fix,
                             flatten=flat if env_id in (KITCHEN, KITCHEN_EVALUATION) else None)
 
 
@@ -70,6 +58,6 @@ def digest_of(data: Transitions | Dataset | None) -> str:
         return 'none'
     sha = hashlib.sha256()
     for name in ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
-                 'truncations'):
+                 'truncations', 'costs'):
         sha.update(np.ascontiguousarray(getattr(data, name, np.zeros(0))).data)
     return f'{len(data.observations)} transitions, SHA-256 {sha.hexdigest()[:12]}'

@@ -18,6 +18,7 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+import zipfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,12 +41,16 @@ class TrainingFolder:
         self.path = Path(path)
 
     def begin(self) -> bool:
-        """Make the folder; returns whether it holds a checkpoint to go on from."""
+        """
+        Make the folder; returns whether it holds a checkpoint to go on from.
+
+        :raises OSError: it cannot be made, or written to
+        """
         self.path.mkdir(parents=True, exist_ok=True)
         if (self.path / CHECKPOINT).exists():
             return True
         for name in LINES:  # of a run that ended before its first checkpoint: it begins anew
-            (self.path / name).unlink(missing_ok=True)
+            (self.path / name).write_text('')  # now, not after hours, if it can't be written to
         return False
 
     def append(self, name: str, row: dict[str, Any]) -> None:
@@ -63,23 +68,24 @@ class TrainingFolder:
         partial.write_bytes(buffer.getbuffer())
         os.replace(partial, self.path / CHECKPOINT)
 
-    def load(self, env_id: str, seed: int, data: str, training: Training
+    def load(self, env_id: str, seed: int, data: str, training: Training, limits: list[float]
              ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """
         Return what `save` was given, and drop the lines written after it.
 
         `state` has to hold `env`, `seed` and `training`; raises ValueError naming those settings
-        which differ from the run's. A key younger than the checkpoint had its default, and of
-        data nothing was known then.
+        which differ from the run's, or where the file is none of `save`. A key younger than the
+        checkpoint had its default, and of data nothing was known then.
 
         :param data: see `training_data.digest_of`
+        :param limits: the cost limits that the run holds
         """
         path = self.path / CHECKPOINT
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        state = json.loads(arrays.pop('state').tobytes())
-        mine = {'env': env_id, 'seed': seed, 'data': data, **training.model_dump()}
+        state, arrays = _content(path)
+        mine = {'env': env_id, 'seed': seed, 'data': data, 'cost limits': limits,
+                **training.model_dump()}
         found = {'env': state['env'], 'seed': state['seed'], 'data': state.get('data', data),
+                 'cost limits': [each['limit'] for each in state.get('controllers', [])],
                  **Training().model_dump(), **state['training']}
         differ = [name for name in mine if found[name] != mine[name]]
         if differ:
@@ -96,3 +102,17 @@ class TrainingFolder:
     def _count(self, name: str) -> int:
         path = self.path / name
         return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Read what `TrainingFolder.save` wrote; raises ValueError where it is something else."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop('state').tobytes())
+    except (AttributeError, EOFError, KeyError, TypeError, ValueError,
+            zipfile.BadZipFile) as error:
+        # Of NumPy's messages one advises to unpickle what was found.
+        raise ValueError(f'{path}: no checkpoint of a training run ({type(error).__name__}); give '
+                         'another folder, or move it away') from None
+    return state, arrays

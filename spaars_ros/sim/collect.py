@@ -29,6 +29,9 @@ import onnxruntime
 
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
+from spaars_ros.sim.environments import costs_of
+from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import reports_costs
 
 Floats = NDArray[np.float32]
 
@@ -136,21 +139,13 @@ def _name(env: 'gymnasium.Env[Any, Any]') -> str:
     return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
 
 
-def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':
-    """Make a registered environment; raises RolloutError when there is none, or a part lacks."""
-    try:
-        return gymnasium.make(env_id)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise RolloutError(f'environment {env_id}: {error}') from None
-
-
 def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions: int, seed: int,
              progress: Callable[[int], None] | None = None) -> Transitions:
     """
     Record whole episodes until there are at least so many transitions; the same for a seed.
 
     Each episode's reset and all of the noise come from one seed sequence. Where the environment
-    reports `cost` in its info, it is recorded.
+    reports `cost` or `costs` in its info, in every step or in some, they are recorded.
 
     :param progress: told the number of transitions after each episode
     :raises RolloutError: the policy or the environment gave something not finite, or an episode
@@ -161,7 +156,7 @@ def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions:
     columns: dict[str, list[Any]] = {name: [] for name in (
         'observations', 'actions', 'rewards', 'next_observations', 'terminations', 'truncations',
         'costs', 'episode')}
-    episodes = 0
+    episodes, reported = 0, False
     while len(columns['rewards']) < transitions:
         observation, _ = env.reset(seed=int(starts.integers(2**31)))
         ended, first = False, len(columns['rewards'])
@@ -171,8 +166,10 @@ def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions:
             # A copy: an environment may write its next observation into the same array.
             before = np.array(observation, np.float32)
             observation, reward, terminated, truncated, info = env.step(action)
-            row = (before, action, reward, np.array(observation, np.float32), terminated,
-                   truncated, info.get('cost', np.nan), episodes)
+            reported |= reports_costs(info)
+            row = (before, executed(env, action, info), reward,
+                   np.array(observation, np.float32), terminated, truncated, costs_of(info),
+                   episodes)
             for column, value in zip(columns.values(), row):
                 column.append(value)
             ended = bool(terminated or truncated)
@@ -183,7 +180,7 @@ def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions:
         if progress is not None:
             progress(len(columns['rewards']))
     fields = {name: np.asarray(column) for name, column in columns.items()}
-    if np.isnan(fields['costs']).all():
+    if not reported:
         del fields['costs']
     data = transitions_from_fields(fields, where=_name(env))
     returns = data.returns

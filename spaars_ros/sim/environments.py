@@ -1,0 +1,68 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The Gymnasium environments of this package by their ids, and how one is made by its id."""
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.config import load_robot
+from spaars_ros.config import load_task
+from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.kitchen import KITCHEN as KITCHEN  # noqa: PLC0414 - importing registers it
+from spaars_ros.sim.staged import StagedEnv
+
+REACH = 'SpaarsReach-v0'
+FILTERED = (ArmEnv, StagedEnv)
+"""Their `info['executed']` is the action that the safety filter let through, in [-1, 1]."""
+
+
+def reach(**kwargs: Any) -> ArmEnv:
+    """Return the arm and the task that ship."""
+    return ArmEnv(load_robot(), load_task(), **kwargs)
+
+
+if REACH not in gymnasium.registry:
+    gymnasium.register(REACH, entry_point=reach)
+
+
+def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':
+    """Make a registered environment; raises ValueError when there is none, or a part lacks."""
+    try:
+        return gymnasium.make(env_id)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ValueError(f'environment {env_id}: {error}') from None
+
+
+def executed(env: 'gymnasium.Env[Any, Any]', action: Any, info: dict[str, Any]) -> Any:
+    """
+    Return the action in [-1, 1], (d,), that a step is to be remembered by.
+
+    Elsewhere than in `FILTERED` a key of that name may mean anything.
+    """
+    return info['executed'] if isinstance(env.unwrapped, FILTERED) else action
+
+
+def costs_of(info: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the costs of a step, (C,): `info['costs']`, or `info['cost']`, or 0."""
+    if 'costs' in info:
+        return np.array(info['costs'], dtype=np.float64)
+    return np.atleast_1d(np.array(info.get('cost', 0.0), dtype=np.float64))
+
+
+def reports_costs(info: dict[str, Any]) -> bool:
+    """Return whether a step says what it cost; some environments do so where it is not 0."""
+    return 'costs' in info or 'cost' in info
