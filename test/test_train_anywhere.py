@@ -79,10 +79,15 @@ def test_actions_are_of_the_type_and_within_the_bounds_that_an_environment_asser
 
 
 @pytest.mark.parametrize('end', [-1.0, 1.0])
-def test_an_action_on_its_bound_is_on_the_boxs(end):
-    env = Walk()
-    boxes = rollout.Boxes.of('Walk', env)
-    assert env.action_space.contains(boxes.physical(np.full(2, end)))
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+def test_an_action_on_its_bound_is_on_the_boxs(end, dtype):
+    rng, env = np.random.default_rng(0), Walk()
+    for _ in range(100):  # of which rounding puts some beyond
+        low = rng.normal(size=2)
+        env.action_space = gymnasium.spaces.Box(
+            low.astype(dtype), (low + rng.uniform(0.01, 3.0, 2)).astype(dtype), dtype=dtype)
+        boxes = rollout.Boxes.of('Walk', env)
+        assert env.action_space.contains(boxes.physical(np.full(2, end)))
 
 
 def test_a_task_of_another_kind_is_not_taken_for_the_arms(tmp_path):

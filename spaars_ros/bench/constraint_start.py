@@ -32,6 +32,8 @@ from spaars_ros.learning.alignment import rank
 from spaars_ros.learning.alignment import Sample
 from spaars_ros.learning.marvel import Marvel
 from spaars_ros.learning.trainer import Trainer
+from spaars_ros.sim.environments import costs_of
+from spaars_ros.sim.environments import executed
 
 Data = Transitions | Dataset
 
@@ -136,9 +138,8 @@ def _roll(task: ConstraintTask, env: Any, marvel: Marvel, lead: Array, rng: np.r
         if arm is not None:
             reward += t.shaping * (t.gamma * float(arm.potential(following))
                                    - float(arm.potential(observation)))
-        costs = np.atleast_1d(info.get('costs', info.get('cost', 0.0)))
         observations.append(following)
-        actions.append(info.get('executed', action))
-        values.append(np.concatenate([[reward], costs]))
+        actions.append(executed(env, action, info))
+        values.append(np.concatenate([[reward], costs_of(info)]))
         observation, done = following, terminated or truncated
     return np.asarray(observations), np.asarray(actions), np.asarray(values)

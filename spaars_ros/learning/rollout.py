@@ -52,8 +52,10 @@ class Boxes:
     """(d,) of the action space."""
     half: Array
     """(d,) half the width of the action space."""
-    dtype: np.dtype[Any]
-    """Of the environment's actions."""
+    low: NDArray[Any]
+    """(d,) of the action space, of its type."""
+    high: NDArray[Any]
+    """(d,) the same."""
 
     @classmethod
     def of(cls, env_id: str, env: Env) -> 'Boxes':
@@ -72,16 +74,15 @@ class Boxes:
             raise ValueError(f'{env_id}: action {fixed[0]} cannot vary: its bounds are '
                              f'{box.low[fixed[0]]:g} and {box.high[fixed[0]]:g}')
         return cls(cast(gymnasium.spaces.Box, observations).shape[0], len(box.low),
-                   (box.high + box.low).astype(np.float64) / 2.0,
-                   (box.high - box.low).astype(np.float64) / 2.0, np.dtype(box.dtype))
+                   (box.high.astype(np.float64) + box.low) / 2.0,
+                   (box.high.astype(np.float64) - box.low) / 2.0, box.low, box.high)
 
     def physical(self, action: Array) -> NDArray[Any]:
         """Return the environment's action for one in [-1, 1], (..., d), as its box has them."""
         # Box.contains, which environments assert, wants the box's own type; rounding to it may
         # go over a bound.
-        low, high = self.middle - self.half, self.middle + self.half
-        return np.clip((self.middle + self.half * action).astype(self.dtype),
-                       low.astype(self.dtype), high.astype(self.dtype))
+        return np.clip((self.middle + self.half * action).astype(self.low.dtype), self.low,
+                       self.high)
 
     def normalised(self, action: NDArray[Any]) -> NDArray[np.float32]:
         """Return actions of the environment, (..., d), in [-1, 1]."""
