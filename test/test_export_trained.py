@@ -95,8 +95,8 @@ def test_the_gate_is_in_the_policy_file(tmp_path, changes, least, most):
         inside = agent.trusted(agent.raw_policy(o), latent)
         advantage = agent.advantage(o, inside, latent, curriculum.kappa(False))
     agent.bc_error.fill_(1.0)
-    # The margin, where that is above zero: in the widest gap about the middle, since a state on the
-    # margin itself is taken either way, by how a processor rounds.
+    # The margin, where that is above zero: in the widest gap about the middle, since a state that
+    # lies on the margin is taken either way, by how a processor rounds.
     middle = advantage.sort().values[120:180]
     widest = middle.diff().argmax()
     agent.lipschitz.copy_(middle[widest:widest + 2].mean())
