@@ -127,7 +127,7 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
         'return': (
             p.curve(episodes, 'return', 'return, sum of rewards', p.BLUE), 'Return', each),
         'cost': (
-            p.curve(episodes, 'cost', 'cost, an episode', p.VIOLET, bottom=0.0, limit=True),
+            p.curve(episodes, 'cost', 'cost per episode', p.VIOLET, bottom=0.0, limit=True),
             'Cost against its limit', f'{each} Dashed: the limit.'),
         'multiplier': (
             p.curve(episodes, 'multiplier', 'λ, no unit', p.VIOLET, digits='.2f', mean=False,
