@@ -470,3 +470,37 @@ def test_a_signal_ends_the_other_nodes_with_exit_code_0(bench: Bench, small: Pat
             if each.poll() is None:
                 each.kill()
             each.wait()
+
+
+INTERRUPTED = """
+import signal, sys
+from spaars_ros.nodes.sim import SimNode
+from spaars_ros.ros.lifecycle import run_node
+
+def again(frame, event, argument):
+    signal.raise_signal(signal.SIGINT)
+    return again
+
+def interrupt():
+    handler = signal.getsignal(signal.SIGTERM)
+    sys.settrace(again)
+    handler(signal.SIGTERM, None)
+    sys.settrace(None)
+
+def make():
+    node = SimNode()
+    node.create_timer(0.1, interrupt)
+    return node
+
+raise SystemExit(run_node(make))
+"""
+
+
+def test_a_signal_on_every_line_of_its_handler_ends_a_node_in_order() -> None:
+    """A dying parent signals more than once, and a handler is interrupted by the next signal."""
+    ended = subprocess.run([sys.executable, '-c', INTERRUPTED], timeout=40.0, text=True,
+                           stderr=subprocess.PIPE,
+                           env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN),
+                                'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'})
+    assert ended.returncode == 0, ended.stderr
+    assert 'Timeout (' not in ended.stderr

@@ -18,7 +18,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import signal
 import sys
-import threading
 import traceback
 from types import FrameType
 from typing import Any
@@ -188,10 +187,12 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     rclpy's own signal handlers end the context before a last message could be sent, so these
     only ask the loop to end; then `finish` leaves the safe command on the wire.
     """
-    asked = threading.Event()
+    asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        asked.set()
+        # No threading.Event: the next signal may interrupt this, and its lock would be taken.
+        nonlocal asked
+        asked = True
 
     for number in ending_signals():
         signal.signal(number, ask)
@@ -207,7 +208,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        while not asked.is_set():
+        while not asked:
             # Python runs signal handlers between waits, so a wait has to end by itself.
             executor.spin_once(timeout_sec=0.1)
     except (KeyboardInterrupt, ExternalShutdownException):
