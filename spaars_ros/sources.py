@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the code is that made a result, so that one of other code is not taken for it."""
+"""Digest of the code that made a result, to detect stale results."""
 
 import ast
 from functools import cache
@@ -29,11 +29,17 @@ def source_digest(*more: str) -> str:
     Return a digest of the package's code in `ROOMS`; comments and docstrings do not count.
 
     :param more: further folders of the package, such as bench
+    :raises FileNotFoundError: naming a folder that is missing or holds no code, since a room that
+        was renamed would otherwise drop out of every digest without a word
     """
     digest = hashlib.sha256()
     root = Path(__file__).parent
     for room in (*ROOMS, *more):
-        for path in sorted((root / room).rglob('*.py')):
+        paths = sorted((root / room).rglob('*.py'))
+        if not paths:
+            raise FileNotFoundError(f'{root / room}: no such room, or no code in it; rename it in '
+                                    'ROOMS of spaars_ros/sources.py as well')
+        for path in paths:
             digest.update(path.relative_to(root).as_posix().encode() + b'\0')
             digest.update(code_of(path.read_text()).encode() + b'\0')
     return digest.hexdigest()
