@@ -38,8 +38,7 @@ setup(
     name=NAME,
     version='0.1.0',
     packages=find_packages(include=[NAME, NAME + '.*']),
-    package_data={NAME: ['py.typed', 'sim/models/*.xml', 'data/demonstrations/*',
-                         'bench/policies/*.onnx']},
+    package_data={NAME: ['py.typed', 'sim/models/*.xml', 'data/demonstrations/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + NAME]),
         (SHARE, ['package.xml']),
@@ -59,11 +58,11 @@ setup(
     entry_points={
         'console_scripts': [
             'spaars = spaars_ros.cli:main',
-            'policy_server = spaars_ros.nodes.policy_server:main',
-            'cost_monitor = spaars_ros.nodes.cost_monitor:main',
-            'learner = spaars_ros.nodes.learner:main',
-            'sim = spaars_ros.nodes.sim:main',
-            'conductor = spaars_ros.ros.conductor:main',
+            'policy_server = spaars_ros.nodes.policy_server.node:main',
+            'cost_monitor = spaars_ros.nodes.cost_monitor.node:main',
+            'learner = spaars_ros.nodes.learner.node:main',
+            'sim = spaars_ros.nodes.sim.node:main',
+            'conductor = spaars_ros.run.conductor:main',
         ],
     },
 )

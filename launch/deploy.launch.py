@@ -16,8 +16,8 @@
 
 from launch import LaunchDescription
 
-from spaars_ros.ros.launch_graph import ARGUMENTS
-from spaars_ros.ros.launch_graph import launch_description
+from spaars_ros.run.launch_graph import ARGUMENTS
+from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:

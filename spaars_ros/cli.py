@@ -14,9 +14,12 @@
 
 """The `spaars` command; each subcommand is a thin module in `commands`."""
 
+from importlib import import_module
+from pathlib import Path
+import sys
+
 import typer
 
-from spaars_ros.commands import bench
 from spaars_ros.commands import collect
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
@@ -35,8 +38,19 @@ app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
-app.add_typer(bench.app, name='bench')
 app.add_typer(keys.app, name='keys')
+
+
+def _add_benchmarks() -> None:
+    """Add `bench` in a checkout: the benchmarks measure the package and are no part of it."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / 'benchmarks' / 'commands').is_dir():
+        if str(checkout) not in sys.path:
+            sys.path.append(str(checkout))
+        app.add_typer(import_module('benchmarks.commands.cli').app, name='bench')
+
+
+_add_benchmarks()
 
 
 def main() -> None:

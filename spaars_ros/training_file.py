@@ -21,11 +21,11 @@ from pydantic import Field
 from pydantic import model_validator
 from pydantic import ValidationError
 
-from spaars_ros.config import ConfigError
-from spaars_ros.config import find_file
-from spaars_ros.config import flatten
-from spaars_ros.config import read_yaml
-from spaars_ros.config import Strict
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import find_file
+from spaars_ros.robot.config import flatten
+from spaars_ros.robot.config import read_yaml
+from spaars_ros.robot.config import Strict
 
 ROBOT_ALGORITHMS = ('spaars', 'spaars-supe', 'spar')
 """What the four nodes run; `spaars train` runs these and all others."""

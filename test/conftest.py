@@ -15,6 +15,8 @@
 """What every test gets: a ROS 2 graph that stays on this machine."""
 
 import os
+from pathlib import Path
+import sys
 
 import pytest
 
@@ -22,5 +24,8 @@ import pytest
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.pop('ROS_DOMAIN_ID', None)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+# The benchmarks lie beside the package.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 pytest.register_assert_rewrite('server_rig', 'finetune_run')

@@ -33,20 +33,20 @@ from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.schema import RobotState
-from spaars_ros.learning.finetuner import untrained_bundle
-from spaars_ros.nodes.policy_server import PolicyServer
+from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 OK = TransitionCallbackReturn.SUCCESS

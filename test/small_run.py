@@ -20,13 +20,13 @@ from typing import Any
 
 import yaml
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.dataset import save_dataset
-from spaars_ros.learning.pretrain import pretrain
+from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.sim.operator import collect
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 TRAINING: dict[str, Any] = {
@@ -62,7 +62,7 @@ def prepare(folder: Path, algorithm: str = 'spaars') -> Path:
 
 def load_task_path() -> str:
     """Return the task file that ships."""
-    from spaars_ros.config import share_directory
+    from spaars_ros.robot.config import share_directory
     return str(share_directory() / 'config' / 'task' / 'reach.yaml')
 
 

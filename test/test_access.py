@@ -35,9 +35,9 @@ from small_run import prepare
 from small_run import until
 
 from spaars_ros.ros.security import ENCLAVES
-from spaars_ros.run_folder import RunError
-from spaars_ros.run_folder import RunFolder
-from spaars_ros.run_folder import RunOptions
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -215,7 +215,7 @@ def test_security_that_is_asked_for_and_cannot_be_had_is_an_error(
                  'governance.p7s', 'permissions.p7s'):
         (keys / name).write_text('not a key')
     done = subprocess.run(
-        [sys.executable, '-m', 'spaars_ros.nodes.sim', '--ros-args', '--enclave',
+        [sys.executable, '-m', 'spaars_ros.nodes.sim.node', '--ros-args', '--enclave',
          f'{ENCLAVES}/sim'], capture_output=True, text=True, timeout=60,
         env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS)), 'ROS_SECURITY_ENABLE': 'true',
              'ROS_SECURITY_STRATEGY': strategy, 'ROS_SECURITY_KEYSTORE': str(tmp_path)})
@@ -226,9 +226,9 @@ def test_security_that_is_asked_for_and_cannot_be_had_is_an_error(
 def test_every_process_gets_its_enclave_when_security_is_on(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its enclave a node would look for the keys of the root enclave."""
-    from spaars_ros.ros.bringup import describe
-    from spaars_ros.ros.bringup import Processes
-    from spaars_ros.ros.bringup import RunSettings
+    from spaars_ros.run.bringup import describe
+    from spaars_ros.run.bringup import Processes
+    from spaars_ros.run.bringup import RunSettings
     started: list[list[str]] = []
 
     class Recorded:
@@ -237,7 +237,7 @@ def test_every_process_gets_its_enclave_when_security_is_on(
         def __init__(self, command: list[str], **more: Any) -> None:
             started.append(command)
 
-    monkeypatch.setattr('spaars_ros.ros.bringup.subprocess.Popen', Recorded)
+    monkeypatch.setattr('spaars_ros.run.bringup.subprocess.Popen', Recorded)
     settings = RunSettings(out=str(tmp_path))
     for enabled, count in (('false', 0), ('true', 1)):
         started.clear()

@@ -25,8 +25,8 @@ from domains import DOMAINS
 import numpy as np
 import pytest
 
-from spaars_ros.bench.control import evaluate
-from spaars_ros.bench.generator import LoadGenerator
+from benchmarks.control import evaluate
+from benchmarks.generator import LoadGenerator
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool

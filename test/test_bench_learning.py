@@ -24,19 +24,19 @@ from rich.console import Console
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from spaars_ros.bench import flops
-from spaars_ros.bench import learner
-from spaars_ros.bench import learning
-from spaars_ros.bench import learning_report
-from spaars_ros.bench import replay as replay_bench
-from spaars_ros.bench import wall_clock
-from spaars_ros.bench.peer_environments import FOLDER
-from spaars_ros.bench.peer_environments import PeerError
-from spaars_ros.bench.peer_environments import python_of
+from benchmarks import flops
+from benchmarks import learner
+from benchmarks import learning
+from benchmarks import learning_report
+from benchmarks import replay as replay_bench
+from benchmarks import wall_clock
+from benchmarks.peer_environments import FOLDER
+from benchmarks.peer_environments import PeerError
+from benchmarks.peer_environments import python_of
 from spaars_ros.commands.common import seeds_of
-from spaars_ros.learning.networks import EnsembleCritic
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.replay import Replay
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
 
 TINY = {'cvae_steps': 20, 'iql_steps': 20, 'align_steps': 10, 'width': 16, 'heads': 2,
         'batch': 16, 'utd': 0.2}

@@ -41,32 +41,32 @@ from std_msgs.msg import UInt8MultiArray
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.learning.finetuner import untrained_bundle
-from spaars_ros.nodes.learner import LearnerNode
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.shadow import Shadow
+from spaars_ros.control.succession import RollbackRefused
+from spaars_ros.control.succession import Succession
+from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.nodes.learner.node import LearnerNode
+from spaars_ros.nodes.policy_server.keeper import RunKeeper
+from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
-from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.policy.shadow import Shadow
 from spaars_ros.policy.signing import generate
 from spaars_ros.policy.signing import KeyFileError
 from spaars_ros.policy.signing import Signer
 from spaars_ros.policy.signing import Verifier
-from spaars_ros.policy.succession import RollbackRefused
-from spaars_ros.policy.succession import Succession
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
-from spaars_ros.ros.run_keeper import RunKeeper
-from spaars_ros.ros.server_memory import ServerMemory
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 pytestmark = pytest.mark.timeout(120)

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spaars_ros.config import ConfigError
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.config import share_directory
-from spaars_ros.sim.kinematics import Kinematics
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.config import share_directory
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.training_file import load_training
 
 

@@ -26,16 +26,17 @@ from xml.etree import ElementTree
 import pytest
 
 import spaars_ros
-from spaars_ros.sources import source_digest
+from spaars_ros.run.sources import source_digest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'spaars_ros'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
            for path in sorted(PACKAGE.rglob('*.py'))}
-SOURCES = [path for folder in ('spaars_ros', 'launch', 'test')
+SOURCES = [path for folder in ('spaars_ros', 'benchmarks', 'launch', 'test')
            for path in sorted((ROOT / folder).rglob('*.py'))] + [ROOT / 'setup.py']
-ROS_FREE = ('policy', 'safety', 'learning', 'data', 'sim')
-TORCH_FREE = ('policy', 'safety')
+ROS_FREE = ('tasks', 'robot', 'policy', 'safety', 'constraints', 'control', 'data', 'sim',
+            'learning')
+TORCH_FREE = ('policy', 'safety', 'control', 'tasks', 'constraints', 'robot')
 
 # What package.xml calls the modules that are imported; those of None are pip-only, named there
 # in a comment.
@@ -102,14 +103,15 @@ def test_a_room_that_is_missing_or_empty_is_an_error():
     with pytest.raises(AssertionError, match="room 'renamed'"):
         modules_in(('policy', 'renamed'))
     with pytest.raises(FileNotFoundError, match='renamed: no such room'):
-        source_digest('renamed')
+        source_digest(PACKAGE / 'renamed')
 
 
 def test_import_chains_are_seen_through_relative_and_nested_imports():
     source = 'from . import a\nfrom ..b import c\ndef f():\n    import rclpy.node\n'
     found = imports_of(source, 'spaars_ros.policy.x')
     assert {'spaars_ros.policy.a', 'spaars_ros.b', 'spaars_ros.b.c', 'rclpy.node'} <= found
-    assert chain_to('spaars_ros.config', 'pydantic') == ['spaars_ros.config', 'pydantic']
+    config = 'spaars_ros.robot.config'
+    assert chain_to(config, 'pydantic') == [config, 'pydantic']
 
 
 @pytest.mark.parametrize('module', modules_in(ROS_FREE))
@@ -125,7 +127,7 @@ def test_control_loop_never_imports_torch(module):
 
 @pytest.mark.parametrize('node', ['policy_server', 'cost_monitor', 'sim'])
 def test_only_the_learner_process_imports_torch(node):
-    assert chain_to(f'spaars_ros.nodes.{node}', 'torch') is None
+    assert chain_to(f'spaars_ros.nodes.{node}.node', 'torch') is None
 
 
 def test_nodes_hold_no_algorithm():

@@ -37,18 +37,18 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 import yaml
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
+from spaars_ros.constraints.published_pid import ReleasedGains
+from spaars_ros.constraints.published_pid import ReleasedPID
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.nodes.cost_monitor import CostMonitor
+from spaars_ros.nodes.cost_monitor.node import CostMonitor
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
-from spaars_ros.safety.published_pid import ReleasedGains
-from spaars_ros.safety.published_pid import ReleasedPID
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -33,9 +33,6 @@ from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.data.completion import complete_recording
 from spaars_ros.data.dataset import concatenate
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
@@ -51,7 +48,10 @@ from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.run.completion import complete_recording
+from spaars_ros.tasks.reach import ReachTask
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from spaars_ros.bench.finetune import fine_tune
+from benchmarks.finetune import fine_tune
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 

@@ -23,12 +23,12 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithms import ALGORITHMS
-from spaars_ros.learning.algorithms import make_algorithm
-from spaars_ros.learning.export_trained import export_trained
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.rollout import Boxes
-from spaars_ros.learning.rollout import EVALUATION_SEED
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.gym.export_trained import export_trained
+from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import EVALUATION_SEED
+from spaars_ros.learning.registry import ALGORITHMS
+from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.collect import OnnxPolicy
 from spaars_ros.training_file import load_training
 

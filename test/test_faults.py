@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spaars_ros.config import ConfigError
-from spaars_ros.config import load_robot
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import load_robot
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.controller import HoldingController
 from spaars_ros.sim.faults import FaultInjector
@@ -336,12 +336,12 @@ def test_an_unknown_fault_or_trigger_is_one_clear_line(given: str, said: str) ->
     ({'transitions_lost': None, 'recovered': None, 'skipped': 'no network namespaces'}, False)])
 def test_a_lost_transition_or_a_run_that_stays_down_fails_stress(
         row: dict[str, Any], fails: bool) -> None:
-    from spaars_ros.bench.stress import failures
+    from spaars_ros.commissioning.stress import failures
     assert failures([{'fault': 'x', 'skipped': '', **row}]) == (['x'] if fails else [])
 
 
 def test_memory_slope_of_a_leak_is_found() -> None:
-    from spaars_ros.bench.soak import memory_use
+    from benchmarks.soak import memory_use
     times = np.arange(0.0, 600.0)
     flat, leaking = np.full(600, 100.0), 100.0 + times / 60.0 * 2.0
     flat[:100] = np.linspace(50.0, 100.0, 100)  # warm-up does not count

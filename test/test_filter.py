@@ -24,22 +24,22 @@ from hypothesis.extra import numpy as arrays
 import numpy as np
 import pytest
 
-from spaars_ros.bench.adversary import crowded
-from spaars_ros.bench.filter import Piqp
-from spaars_ros.config import ConfigError
-from spaars_ros.config import Cylinder
-from spaars_ros.config import load_robot
-from spaars_ros.config import Robot
-from spaars_ros.config import Workspace
+from benchmarks.adversary import crowded
+from benchmarks.filter import Piqp
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import Cylinder
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import Workspace
+from spaars_ros.robot.zones import distance_and_normal
+from spaars_ros.robot.zones import zone_distance
 from spaars_ros.safety.distances import distances
 from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.qp import NearestVelocity
 from spaars_ros.safety.world import World
-from spaars_ros.safety.zones import distance_and_normal
-from spaars_ros.safety.zones import zone_distance
 
 ROBOT = load_robot()
 CROWDED = crowded(ROBOT)

@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spaars_ros.bench.adversary import Adversary
-from spaars_ros.bench.adversary import variant
-from spaars_ros.bench.adversary import VARIANTS
+from benchmarks.adversary import Adversary
+from benchmarks.adversary import variant
+from benchmarks.adversary import VARIANTS
 from spaars_ros.cli import app
-from spaars_ros.config import load_robot
+from spaars_ros.robot.config import load_robot
 
 EPISODES = 250 if os.environ.get('SPAARS_LONG') else 6
 ROUNDING = -1e-9

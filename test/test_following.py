@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spaars_ros.config import load_robot
-from spaars_ros.safety.following import Following
-from spaars_ros.safety.following import LONGEST
-from spaars_ros.safety.following import WINDOW
+from spaars_ros.robot.config import load_robot
+from spaars_ros.safety.monitors.following import Following
+from spaars_ros.safety.monitors.following import LONGEST
+from spaars_ros.safety.monitors.following import WINDOW
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.controller import HoldingController
 

@@ -48,8 +48,6 @@ from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import MultiArrayDimension
 from std_msgs.msg import MultiArrayLayout
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data import cdr
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
@@ -58,7 +56,7 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
-from spaars_ros.learning.finetuner import untrained_bundle
+from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.policy.arrays import ArrayError
 from spaars_ros.policy.arrays import read_arrays
 from spaars_ros.policy.bundle import Bundle
@@ -70,6 +68,8 @@ from spaars_ros.policy.graph import check_graph
 from spaars_ros.policy.graph import GraphError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import OUTPUTS
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import command_stamp
@@ -77,7 +77,7 @@ from spaars_ros.ros.codecs import decode_command
 from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import step_schema
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 LONG = bool(os.environ.get('SPAARS_LONG'))

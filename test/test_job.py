@@ -36,25 +36,25 @@ from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import Interrupts
-from spaars_ros.nodes.learner import LearnerNode
-from spaars_ros.nodes.learner import PROGRESS
-from spaars_ros.ros import job
-from spaars_ros.ros.bringup import describe
-from spaars_ros.ros.bringup import Processes
-from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.nodes.learner.node import LearnerNode
+from spaars_ros.nodes.learner.node import PROGRESS
 from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.conductor import Conductor
-from spaars_ros.ros.conductor import ConductorError
 from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import status
-from spaars_ros.ros.liveview import LiveState
-from spaars_ros.ros.liveview import LiveView
-from spaars_ros.ros.run_observer import RunObserver
-from spaars_ros.run_folder import RunError
-from spaars_ros.run_folder import RunFolder
-from spaars_ros.run_folder import RunOptions
-from spaars_ros.sources import code_of
+from spaars_ros.run import job
+from spaars_ros.run.bringup import describe
+from spaars_ros.run.bringup import Processes
+from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.conductor import Conductor
+from spaars_ros.run.conductor import ConductorError
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.run_observer import RunObserver
+from spaars_ros.run.sources import code_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -261,7 +261,7 @@ def test_the_robots_topics_reach_the_nodes_that_are_at_them(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As remappings on the command line of the process, and of no other node's."""
     commands: list[list[str]] = []
-    monkeypatch.setattr('spaars_ros.ros.bringup.subprocess.Popen',
+    monkeypatch.setattr('spaars_ros.run.bringup.subprocess.Popen',
                         lambda command, **_: commands.append(command))
     settings = RunSettings(out=str(tmp_path), joint_states='/arm/joint_states',
                            command='/controller/commands')
@@ -380,7 +380,7 @@ def test_a_bundle_pretrained_by_other_code_is_not_taken(tmp_path: Path,
     folder = RunFolder(RunOptions(out=str(tmp_path)))
     before = folder.cached_bundle()
     assert folder.cached_bundle() == before
-    monkeypatch.setattr('spaars_ros.run_folder.source_digest', lambda: 'other code')
+    monkeypatch.setattr('spaars_ros.run.folder.source_digest', lambda: 'other code')
     assert folder.cached_bundle() != before
 
 

@@ -21,16 +21,16 @@ import math
 import numpy as np
 import pytest
 
-from spaars_ros.config import Constraint
+from spaars_ros.constraints.costs import EpisodeCosts
+from spaars_ros.constraints.episode_limits import EpisodeLimits
+from spaars_ros.constraints.lagrangian import AdaptivePID
+from spaars_ros.constraints.lagrangian import PIDGains
+from spaars_ros.constraints.published_pid import ReleasedGains
+from spaars_ros.constraints.published_pid import ReleasedPID
+from spaars_ros.constraints.rollback import VersionJudge
+from spaars_ros.constraints.run_watch import RunWatch
 from spaars_ros.data.schema import Flag
-from spaars_ros.safety.costs import EpisodeCosts
-from spaars_ros.safety.episode_limits import EpisodeLimits
-from spaars_ros.safety.lagrangian import AdaptivePID
-from spaars_ros.safety.lagrangian import PIDGains
-from spaars_ros.safety.published_pid import ReleasedGains
-from spaars_ros.safety.published_pid import ReleasedPID
-from spaars_ros.safety.rollback import VersionJudge
-from spaars_ros.safety.run_watch import RunWatch
+from spaars_ros.robot.config import Constraint
 
 CALLS = ReleasedGains(calls=1)
 

@@ -34,23 +34,23 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import yaml
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.ros.bringup import describe
-from spaars_ros.ros.bringup import Processes
-from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import decode_bytes
-from spaars_ros.ros.lifecycle_client import LifecycleClient
-from spaars_ros.ros.lifecycle_client import LifecycleError
 from spaars_ros.ros.qos import QOS
+from spaars_ros.run.bringup import describe
+from spaars_ros.run.bringup import Processes
+from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.lifecycle_client import LifecycleClient
+from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.sim.evaluate import Rollouts
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 pytestmark = pytest.mark.timeout(90)
 

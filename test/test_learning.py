@@ -22,28 +22,28 @@ import pytest
 import torch
 
 from spaars_ros.checkpoint_files import steps_of
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
-from spaars_ros.data.scoring import episodes_from_steps
-from spaars_ros.learning.adam import Adam
-from spaars_ros.learning.agent import SpaarsAgent
-from spaars_ros.learning.averaged import AveragedWeights
-from spaars_ros.learning.checkpoint_store import CheckpointStore
-from spaars_ros.learning.finetuner import FineTuner
-from spaars_ros.learning.finetuner import untrained_bundle
-from spaars_ros.learning.pretrain import pretrain
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.rnd import Plateau
+from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.core.adam import Adam
+from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.rnd import Plateau
+from spaars_ros.learning.online.checkpoint_store import CheckpointStore
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import load_training
 
 SMALL = {'width': 16, 'heads': 2, 'batch': 32, 'cvae_steps': 30, 'iql_steps': 30,
@@ -116,9 +116,9 @@ def test_a_learner_starts_without_the_compiler_of_torch():
     """It takes seconds to import, which a learner that was killed is away for longer."""
     code = """
 import sys
-from spaars_ros.config import load_robot, load_task
-from spaars_ros.learning.finetuner import untrained_bundle
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.robot.config import load_robot, load_task
+from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 robot = load_robot('panda')
 untrained_bundle(robot, ReachTask(robot, load_task()), load_training('spaars', width=16))

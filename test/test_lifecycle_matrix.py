@@ -41,17 +41,17 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 import yaml
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.config import share_directory
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
-from spaars_ros.nodes.cost_monitor import CostMonitor
-from spaars_ros.nodes.learner import LearnerNode
-from spaars_ros.nodes.policy_server import PolicyServer
-from spaars_ros.nodes.sim import SimNode
+from spaars_ros.nodes.cost_monitor.node import CostMonitor
+from spaars_ros.nodes.learner.node import LearnerNode
+from spaars_ros.nodes.policy_server.node import PolicyServer
+from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.config import share_directory
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_command
 from spaars_ros.ros.codecs import encode_state
@@ -60,7 +60,7 @@ from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.evaluate import Rollouts
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -449,7 +449,7 @@ def test_a_signal_ends_the_other_nodes_with_exit_code_0(bench: Bench, small: Pat
         for name in names:
             given = [f'{key}:={value}' for key, value in good(name, small, tmp_path).items()]
             processes[name] = subprocess.Popen(
-                [sys.executable, '-m', f'spaars_ros.nodes.{name}', '--ros-args',
+                [sys.executable, '-m', f'spaars_ros.nodes.{name}.node', '--ros-args',
                  *(part for each in given for part in ('-p', each))],
                 env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN)})
         for name in names:
@@ -474,7 +474,7 @@ def test_a_signal_ends_the_other_nodes_with_exit_code_0(bench: Bench, small: Pat
 
 INTERRUPTED = """
 import signal, sys
-from spaars_ros.nodes.sim import SimNode
+from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.ros.lifecycle import run_node
 
 def again(frame, event, argument):

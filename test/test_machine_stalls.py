@@ -18,9 +18,9 @@ import os
 import signal
 import time
 
-from spaars_ros.bench.machine_stalls import MachineStalls
-from spaars_ros.bench.machine_stalls import Stall
-from spaars_ros.bench.soak import stalls_of
+from benchmarks.machine_stalls import MachineStalls
+from benchmarks.machine_stalls import Stall
+from benchmarks.soak import stalls_of
 
 
 def test_a_core_that_wakes_nothing_for_a_while_is_seen_with_its_length_and_time() -> None:

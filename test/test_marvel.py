@@ -24,27 +24,27 @@ import pytest
 from scipy.stats import spearmanr
 import torch
 
-from spaars_ros.bench.constraint_report import plot
-from spaars_ros.bench.constraint_tasks import find_task
-from spaars_ros.bench.constraint_tasks import offline_data
-from spaars_ros.bench.constraints import _refer
-from spaars_ros.bench.constraints import run
-from spaars_ros.bench.peer_environments import FOLDER
-from spaars_ros.bench.peer_environments import PeerError
-from spaars_ros.bench.peer_environments import python_of
-from spaars_ros.learning.algorithms import make_algorithm
-from spaars_ros.learning.alignment import attainable
-from spaars_ros.learning.alignment import discounted_windows
-from spaars_ros.learning.alignment import soft_targets
-from spaars_ros.learning.cpq import from_floor
-from spaars_ros.learning.cpq import value_threshold
-from spaars_ros.learning.replay import Batch
-from spaars_ros.learning.replay import concatenate
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.trainer import Trainer
-from spaars_ros.sim.safe_drivers import drive
-from spaars_ros.sim.safe_tasks import SafeTaskEnv
-from spaars_ros.sim.safe_tasks import SafeTaskError
+from benchmarks.constraint_report import plot
+from benchmarks.constraint_tasks import find_task
+from benchmarks.constraint_tasks import offline_data
+from benchmarks.constraints import _refer
+from benchmarks.constraints import run
+from benchmarks.peer_environments import FOLDER
+from benchmarks.peer_environments import PeerError
+from benchmarks.peer_environments import python_of
+from benchmarks.safe_drivers import drive
+from benchmarks.safe_tasks import SafeTaskEnv
+from benchmarks.safe_tasks import SafeTaskError
+from spaars_ros.learning.algorithms.constrained.alignment import attainable
+from spaars_ros.learning.algorithms.constrained.alignment import discounted_windows
+from spaars_ros.learning.algorithms.constrained.alignment import soft_targets
+from spaars_ros.learning.algorithms.constrained.cpq import from_floor
+from spaars_ros.learning.algorithms.constrained.cpq import value_threshold
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.gym.trainer import Trainer
+from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.training_file import load_training
 
 N, D, B = 3, 2, 64

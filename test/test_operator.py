@@ -36,8 +36,8 @@ from rclpy.parameter import Parameter
 from small_run import prepare
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.bench.operator import response
-from spaars_ros.bench.operator import run as bench_operator
+from benchmarks.operator import response
+from benchmarks.operator import run as bench_operator
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS

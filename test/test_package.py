@@ -28,18 +28,18 @@ import zipfile
 import numpy as np
 import pytest
 
-from spaars_ros.config import Box
-from spaars_ros.config import ConfigError
-from spaars_ros.config import Constraint
-from spaars_ros.config import Control
-from spaars_ros.config import Cylinder
-from spaars_ros.config import Limits
-from spaars_ros.config import load_robot
-from spaars_ros.config import Robot
-from spaars_ros.config import share_directory
-from spaars_ros.config import Sphere
-from spaars_ros.config import TaskSettings
-from spaars_ros.config import Workspace
+from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import Constraint
+from spaars_ros.robot.config import Control
+from spaars_ros.robot.config import Cylinder
+from spaars_ros.robot.config import Limits
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import share_directory
+from spaars_ros.robot.config import Sphere
+from spaars_ros.robot.config import TaskSettings
+from spaars_ros.robot.config import Workspace
 from spaars_ros.sim.arm import Arm
 from spaars_ros.training_file import Training
 
@@ -178,7 +178,7 @@ def parameter_page():
             "Made from the nodes' declarations; `ros2 param describe` shows the same. Live: "
             '`ros2 param set` takes effect while the node runs; the others are read-only.']
     for name in ('policy_server', 'cost_monitor', 'learner', 'sim'):
-        table = importlib.import_module(f'spaars_ros.nodes.{name}').PARAMETERS
+        table = importlib.import_module(f'spaars_ros.nodes.{name}.node').PARAMETERS
         text += ['', f'## {name}', '', table.markdown()]
     return '\n'.join(text) + '\n'
 
@@ -192,8 +192,9 @@ def test_parameter_page_says_what_the_nodes_declare():
 
 def file_page():
     text = ['# Files', '',
-            'Keys of the files in `config/`, as `spaars_ros/config.py` declares and checks them '
-            '(the training file: `spaars_ros/training_file.py`); an unknown key is an error.', '',
+            'Keys of the files in `config/`, as `spaars_ros/robot/config.py` declares and checks '
+            'them (the training file: `spaars_ros/training_file.py`); an unknown key is an '
+            'error.', '',
             'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
     for title, model in (('Training file', Training), ('Task file', TaskSettings),
                          ('Robot file', Robot), ('Robot file: limits', Limits),

@@ -20,23 +20,23 @@ import time
 import numpy as np
 import pytest
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
+from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.finetuner import untrained_bundle
+from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.nodes.policy_server.intake import BundleIntake
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
-from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.gate import AdvantageGate
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.ros.intake import BundleIntake
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 
@@ -179,10 +179,10 @@ def test_a_bundle_whose_check_fails_does_not_end_the_intake(bundle):
 def test_weights_that_are_not_finite_are_refused(robot, task):
     import torch
 
-    from spaars_ros.learning.checkpoint import make_bundle
-    from spaars_ros.learning.replay import Normaliser
-    from spaars_ros.learning.robot_algorithm import RobotSetup
-    from spaars_ros.learning.robot_spaars import RobotSpaars
+    from spaars_ros.learning.algorithms.spaars.robot_spaars import RobotSpaars
+    from spaars_ros.learning.core.replay import Normaliser
+    from spaars_ros.learning.core.robot_algorithm import RobotSetup
+    from spaars_ros.learning.online.checkpoint import make_bundle
     n = task.observation_dim
     spaars = RobotSpaars(RobotSetup(load_training('spaars', width=16), task, 7,
                                     Normaliser(np.zeros(n), np.ones(n)), seed=0))

@@ -558,7 +558,7 @@ def test_joint_states_from_the_future_stop(start: Callable[..., Rig]) -> None:
 @pytest.mark.parametrize('answer', ['false', 'nothing'])
 def test_a_reset_that_fails_stops(start: Callable[..., Rig], tmp_path: Path, answer: str,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('spaars_ros.ros.arm_reset.RESET_TIMEOUT', 1.0)
+    monkeypatch.setattr('spaars_ros.nodes.policy_server.arm_reset.RESET_TIMEOUT', 1.0)
     task = tmp_path / 'short.yaml'
     text = (Path(__file__).parents[1] / 'config/task/reach.yaml').read_text()
     task.write_text(text.replace('horizon: 100', 'horizon: 8').replace('hold: 10', 'hold: 2'))
@@ -590,7 +590,7 @@ def test_a_signal_leaves_zero_as_the_last_command_and_exit_code_0(
     """Ctrl-C in the middle of a motion must not leave the last velocity on the controller."""
     rig = start(active=False)
     process = subprocess.Popen(
-        [sys.executable, '-m', 'spaars_ros.nodes.policy_server', '--ros-args', '-r',
+        [sys.executable, '-m', 'spaars_ros.nodes.policy_server.node', '--ros-args', '-r',
          '__node:=outside', '-p', f'bundle:={bundle_file}', '-p', f'run_dir:={tmp_path}', '-p',
          'trigger:=joint_states', '-p', 'max_observation_age:=2.0'],
         env={**os.environ, 'ROS_DOMAIN_ID': str(rig.context.get_domain_id())})

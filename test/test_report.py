@@ -24,19 +24,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spaars_ros.config import Box
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.config import Robot
-from spaars_ros.config import Sphere
-from spaars_ros.data.plots import moving_mean
-from spaars_ros.data.report import episodes_from_steps
-from spaars_ros.data.report import paths_from_steps
-from spaars_ros.data.report import write_report
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import Sphere
+from spaars_ros.run.plots import moving_mean
+from spaars_ros.run.report import episodes_from_steps
+from spaars_ros.run.report import paths_from_steps
+from spaars_ros.run.report import write_report
 from spaars_ros.sim.env import ArmEnv
 
 pytestmark = pytest.mark.timeout(120)

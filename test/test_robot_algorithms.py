@@ -25,24 +25,24 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.commands.common import training_of
-from spaars_ros.config import ConfigError
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.learning.finetuner import FineTuner
-from spaars_ros.learning.pretrain import pretrain
-from spaars_ros.learning.robot_algorithms import ROBOT_ALGORITHMS
-from spaars_ros.learning.robot_supe import whole_skills
+from spaars_ros.learning.algorithms.supe.robot_supe import whole_skills
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.learning.online.pretrain import pretrain
+from spaars_ros.learning.online.robot_algorithms import ROBOT_ALGORITHMS
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.run_folder import RunFolder
-from spaars_ros.run_folder import RunOptions
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import ROBOT_ALGORITHMS as NAMES
 from spaars_ros.training_file import Training

@@ -25,7 +25,7 @@ import time
 from domains import DOMAINS
 import pytest
 
-from spaars_ros.config import share_directory
+from spaars_ros.robot.config import share_directory
 
 pytest.importorskip('launch', reason="ROS 2's launch is not installed (it is not on PyPI)")
 pytest.importorskip('launch_ros', reason='launch_ros is not installed (it is not on PyPI)')

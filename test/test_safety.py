@@ -21,19 +21,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spaars_ros.config import load_robot
+from spaars_ros.constraints.costs import EpisodeCosts
+from spaars_ros.constraints.lagrangian import AdaptivePID
+from spaars_ros.constraints.lagrangian import PIDGains
+from spaars_ros.control.retrace import Retrace
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
-from spaars_ros.safety.costs import EpisodeCosts
+from spaars_ros.robot.config import load_robot
 from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
-from spaars_ros.safety.lagrangian import AdaptivePID
-from spaars_ros.safety.lagrangian import PIDGains
-from spaars_ros.safety.retrace import Retrace
+from spaars_ros.safety.monitors.watchdog import Order
+from spaars_ros.safety.monitors.watchdog import Watchdog
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
-from spaars_ros.safety.watchdog import Order
-from spaars_ros.safety.watchdog import Watchdog
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -17,18 +17,18 @@
 import numpy as np
 import pytest
 
-from spaars_ros.config import Box
-from spaars_ros.config import Cylinder
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
-from spaars_ros.config import Sphere
-from spaars_ros.safety.zones import distance
-from spaars_ros.safety.zones import zone_distance
+from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import Cylinder
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.config import Sphere
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.zones import distance
+from spaars_ros.robot.zones import zone_distance
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.env import ArmEnv
-from spaars_ros.sim.kinematics import Kinematics
 from spaars_ros.sim.operator import collect
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 
 @pytest.fixture(scope='module')
@@ -248,7 +248,7 @@ def test_the_same_seed_gives_the_same_demonstrations(robot, settings):
 
 def test_the_demonstrations_that_ship_come_from_the_command_that_they_name(robot, settings, task):
     from spaars_ros.data.dataset import load_dataset
-    from spaars_ros.resources import resolve
+    from spaars_ros.robot.resources import resolve
     from spaars_ros.training_file import load_training
     shipped = load_dataset(resolve(load_training('spaars').demonstrations), robot, task)
     assert shipped.attributes['source'] == (

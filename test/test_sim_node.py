@@ -35,15 +35,15 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
-from spaars_ros.config import load_robot
-from spaars_ros.ros.bringup import NodeDescription
-from spaars_ros.ros.bringup import Processes
-from spaars_ros.ros.bringup import RunSettings
+from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_command
 from spaars_ros.ros.codecs import JointStateReader
-from spaars_ros.ros.lifecycle_client import LifecycleClient
 from spaars_ros.ros.qos import QOS
+from spaars_ros.run.bringup import NodeDescription
+from spaars_ros.run.bringup import Processes
+from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.sim.arm import Arm
 
 pytestmark = pytest.mark.timeout(60)

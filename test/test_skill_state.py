@@ -20,19 +20,19 @@ import pytest
 from small_run import OF_ALGORITHM
 from small_run import TRAINING
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.succession import Succession
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.finetuner import untrained_bundle
+from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
-from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.policy.succession import Succession
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 
 ROBOT = load_robot()
@@ -153,8 +153,8 @@ def test_the_clock_of_a_skill_goes_on_below_raw_actions() -> None:
 def test_a_skill_is_a_draw_of_its_policy_and_its_actions_the_decoders(bundle: Bundle) -> None:
     import torch
 
-    from spaars_ros.learning.checkpoint import unpack
-    from spaars_ros.learning.skill_agent import SkillAgent
+    from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
+    from spaars_ros.learning.online.checkpoint import unpack
     agent = SkillAgent(load_training('spaars-supe', **{**TRAINING, **OF_ALGORITHM['spaars-supe']}),
                        TASK.observation_dim, 7, len(TASK.constraint_names))
     unpack(bundle, agent, optimisers=False)

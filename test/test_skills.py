@@ -22,21 +22,21 @@ from test_trainer import without_times
 import torch
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithm import Episode
-from spaars_ros.learning.chunks import BOUND
-from spaars_ros.learning.chunks import Chunks
-from spaars_ros.learning.chunks import macro_transitions
-from spaars_ros.learning.chunks import squash
-from spaars_ros.learning.opal import opal_loss
-from spaars_ros.learning.replay import Batch
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.replay import Replay
-from spaars_ros.learning.rollout import Boxes
-from spaars_ros.learning.rollout import Rollout
-from spaars_ros.learning.skill_learner import SkillLearner
-from spaars_ros.learning.spaars_supe import SpaarsSupe
-from spaars_ros.learning.supe import Supe
-from spaars_ros.learning.trainer import Trainer
+from spaars_ros.learning.algorithms.supe.chunks import BOUND
+from spaars_ros.learning.algorithms.supe.chunks import Chunks
+from spaars_ros.learning.algorithms.supe.chunks import macro_transitions
+from spaars_ros.learning.algorithms.supe.chunks import squash
+from spaars_ros.learning.algorithms.supe.opal import opal_loss
+from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
+from spaars_ros.learning.algorithms.supe.spaars_supe import SpaarsSupe
+from spaars_ros.learning.algorithms.supe.supe import Supe
+from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import Rollout
+from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.training_file import load_training
 
 SMALL = {

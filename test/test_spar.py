@@ -25,19 +25,19 @@ from test_trainer import SMALL
 from test_trainer import trainer_of
 import torch
 
-from spaars_ros.bench.drift import run as run_drift
+from benchmarks.drift import run as run_drift
+from benchmarks.drift_of import decoder_jacobian
+from benchmarks.drift_of import measure_drift
+from benchmarks.drift_of import normal_share
 from spaars_ros.data.transitions import save_transitions
-from spaars_ros.learning.algorithms import make_algorithm
-from spaars_ros.learning.drift import decoder_jacobian
-from spaars_ros.learning.drift import measure_drift
-from spaars_ros.learning.drift import normal_share
-from spaars_ros.learning.geometry import count_modes
-from spaars_ros.learning.geometry import residual_geometry
-from spaars_ros.learning.replay import Batch
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.self_imitation import candidate_values
-from spaars_ros.learning.self_imitation import candidate_weights
-from spaars_ros.learning.self_imitation import draw_candidates
+from spaars_ros.learning.algorithms.spar.geometry import count_modes
+from spaars_ros.learning.algorithms.spar.geometry import residual_geometry
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.self_imitation import candidate_values
+from spaars_ros.learning.core.self_imitation import candidate_weights
+from spaars_ros.learning.core.self_imitation import draw_candidates
+from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.training_file import load_training
 
 N, D, B = 3, 2, 32

@@ -23,13 +23,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from spaars_ros.bench import skills
+from benchmarks import skills
 from spaars_ros.cli import app
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import DataError
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import save_transitions
-from spaars_ros.learning.training_data import find_data
+from spaars_ros.learning.gym.training_data import find_data
 from spaars_ros.sim import kitchen
 from spaars_ros.sim.staged import DONE_AT
 from spaars_ros.sim.staged import HORIZON

@@ -31,29 +31,29 @@ from server_rig import OK
 from server_rig import Rig
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.config import load_robot
+from spaars_ros.control.control import Tick
+from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
-from spaars_ros.policy.control import Tick
+from spaars_ros.nodes.policy_server.memory import ServerMemory
+from spaars_ros.nodes.policy_server.parameters import PARAMETERS
+from spaars_ros.nodes.policy_server.responder import Responder
+from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
-from spaars_ros.ros.responder import Responder
-from spaars_ros.ros.server_memory import ServerMemory
-from spaars_ros.ros.server_parameters import PARAMETERS
-from spaars_ros.safety.cost_watch import CostWatch
 from spaars_ros.safety.filter import SafetyFilter
-from spaars_ros.safety.motion import MotionWatch
-from spaars_ros.safety.motion import SETTLED
-from spaars_ros.safety.recent import Recent
+from spaars_ros.safety.monitors.cost_watch import CostWatch
+from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.motion import MotionWatch
+from spaars_ros.safety.monitors.motion import SETTLED
+from spaars_ros.safety.monitors.recent import Recent
+from spaars_ros.safety.monitors.timing import TimingWatch
+from spaars_ros.safety.monitors.watchdog import Order
+from spaars_ros.safety.monitors.watchdog import Watchdog
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
-from spaars_ros.safety.supervisor import Supervisor
-from spaars_ros.safety.timing import TimingWatch
-from spaars_ros.safety.watchdog import Order
-from spaars_ros.safety.watchdog import Watchdog
-from spaars_ros.safety.watches import Watches
 
 pytestmark = pytest.mark.timeout(120)
 

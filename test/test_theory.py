@@ -19,10 +19,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from spaars_ros.bench.theory import gaussian_ratios
+from benchmarks import theory_of as theory
+from benchmarks.theory import gaussian_ratios
 from spaars_ros.cli import app
-from spaars_ros.learning import theory
-from spaars_ros.learning.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.training_file import load_training
 
 

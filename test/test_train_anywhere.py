@@ -22,8 +22,8 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.data.transitions import load_transitions
-from spaars_ros.learning import rollout
-from spaars_ros.learning.trainer import Trainer
+from spaars_ros.learning.gym import rollout
+from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.training_file import load_training
 
 SMALL = {'algorithm': 'sac', 'width': 16, 'heads': 2, 'batch': 16, 'warmup_steps': 20, 'n_step': 1}

@@ -39,9 +39,9 @@ from spaars_ros.data.transitions import DataWarning
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import save_transitions
 from spaars_ros.data.transitions import transitions_from_fields
-from spaars_ros.learning.networks import SquashedGaussian
-from spaars_ros.learning.replay import Normaliser
-from spaars_ros.learning.replay import replay_of_transitions
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import replay_of_transitions
 from spaars_ros.sim.collect import OnnxPolicy
 from spaars_ros.sim.collect import roll_out
 from spaars_ros.sim.collect import RolloutError
@@ -861,7 +861,7 @@ def test_collect_writes_what_load_reads(tmp_path, env, name):
     ('Walker2d-v5', 'walker2d-medium', 4592.3), ('HalfCheetah-v5', 'halfcheetah-medium', 12135.0)])
 def test_the_policies_that_ship_are_mediocre(env_id, file, expert):
     """Benchmarks make their sets of them: about a third of expert return (docs/data.md)."""
-    policy = Path(spaars_ros.__file__).parent / 'bench' / 'policies' / f'{file}.onnx'
+    policy = Path(spaars_ros.__file__).parents[1] / 'benchmarks' / 'policies' / f'{file}.onnx'
     env = gymnasium.make(env_id)
     data = roll_out(env, OnnxPolicy(policy, env), transitions=4000, seed=0)
     assert 0.25 * expert < data.returns.mean() < 0.5 * expert

@@ -43,11 +43,11 @@ def command(
 ) -> None:
     """Run a policy on fixed episodes in the simulation and print how it does."""
     with errors_as_one_line():
-        from spaars_ros.config import load_robot
-        from spaars_ros.config import load_task
         from spaars_ros.policy.bundle import load_bundle
+        from spaars_ros.robot.config import load_robot
+        from spaars_ros.robot.config import load_task
         from spaars_ros.sim.evaluate import evaluate
-        from spaars_ros.sim.tasks import ReachTask
+        from spaars_ros.tasks.reach import ReachTask
         arm = load_robot(robot)
         result: dict[str, Any] = evaluate(
             load_bundle(bundle), arm, ReachTask(arm, load_task(task)), episodes=episodes,

@@ -110,13 +110,13 @@ def command(
     """Fine-tune a policy over ROS 2: pretrain, evaluate, run, evaluate, report."""
     with errors_as_one_line():
         from spaars_ros.interrupts import Interrupts
-        from spaars_ros.ros import job  # first: rclpy starts the interpreter again, once
-        from spaars_ros.ros.bringup import new_run_folder
-        from spaars_ros.ros.liveview import LiveState
-        from spaars_ros.ros.liveview import LiveView
-        from spaars_ros.run_folder import RunError
-        from spaars_ros.run_folder import RunFolder
-        from spaars_ros.run_folder import RunOptions
+        from spaars_ros.run import job  # first: rclpy starts the interpreter again, once
+        from spaars_ros.run.bringup import new_run_folder
+        from spaars_ros.run.folder import RunError
+        from spaars_ros.run.folder import RunFolder
+        from spaars_ros.run.folder import RunOptions
+        from spaars_ros.run.liveview import LiveState
+        from spaars_ros.run.liveview import LiveView
         if resume and not out:
             raise RunError('--resume needs --out, the folder of the run')
         if resume:

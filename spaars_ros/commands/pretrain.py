@@ -52,11 +52,11 @@ def command(
     with errors_as_one_line():
         from rich.console import Console
 
-        from spaars_ros.commands.progress import pretraining_shown
-        from spaars_ros.learning.pretrain import pretrain
+        from spaars_ros.learning.online.pretrain import pretrain
         from spaars_ros.policy.bundle import save_bundle
-        from spaars_ros.run_folder import RunFolder
-        from spaars_ros.run_folder import RunOptions
+        from spaars_ros.run.folder import RunFolder
+        from spaars_ros.run.folder import RunOptions
+        from spaars_ros.run.progress import pretraining_shown
         overrides = overrides_of(settings or [])
         if algorithm:
             overrides['algorithm'] = algorithm

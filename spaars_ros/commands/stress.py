@@ -47,8 +47,8 @@ def command(
     zones (m). Exits with 1 when a recorded transition is lost or a run does not come back.
     """
     with errors_as_one_line():
-        from spaars_ros.bench.stress import failures
-        from spaars_ros.bench.stress import run
+        from spaars_ros.commissioning.stress import failures
+        from spaars_ros.commissioning.stress import run
         rows = run(fault or (), say=typer.echo, trigger=trigger)
         write_json(json, rows)
         failed = failures(rows)

@@ -27,7 +27,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Robot
+from spaars_ros.robot.config import Robot
 
 FORMAT = 'spaars_ros/dataset/1'
 STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations': np.float32,

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from spaars_ros.config import Robot
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import Task
@@ -29,6 +28,7 @@ from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.robot.config import Robot
 
 
 def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,

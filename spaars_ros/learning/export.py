@@ -14,11 +14,11 @@
 
 """The policies of the robot's algorithms as ONNX graphs."""
 
-from spaars_ros.learning.agent import SpaarsAgent
-from spaars_ros.learning.networks import SquashedGaussian
-from spaars_ros.learning.policy_graph import PolicyGraph
-from spaars_ros.learning.skill_agent import SkillAgent
-from spaars_ros.learning.spar_agent import SparAgent
+from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
+from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.policy_graph import PolicyGraph
 
 
 def export_policy(agent: SpaarsAgent) -> bytes:

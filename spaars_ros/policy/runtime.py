@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
-from spaars_ros.config import Robot
 from spaars_ros.data.schema import Mode
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.gate import AdvantageGate
 from spaars_ros.policy.graph import check_graph
 from spaars_ros.policy.graph import GraphError
+from spaars_ros.robot.config import Robot
 
 Array = NDArray[np.float64]
 

@@ -19,8 +19,8 @@ import math
 
 import numpy as np
 
-from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import Robot
 from spaars_ros.safety.distances import distances
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.world import World

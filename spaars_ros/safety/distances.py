@@ -20,14 +20,14 @@ from typing import Protocol
 import mujoco
 import numpy as np
 
-from spaars_ros.config import ConfigError
-from spaars_ros.config import Robot
-from spaars_ros.config import Zone
 from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import Zone
+from spaars_ros.robot.zones import distance_and_normal
 from spaars_ros.safety.world import PREFIX
 from spaars_ros.safety.world import World
 from spaars_ros.safety.world import zone_name
-from spaars_ros.safety.zones import distance_and_normal
 
 NUDGES = [(axis, size) for size in (1e-6, -1e-6, 1e-5, -1e-5, 1e-4, -1e-4) for axis in range(3)]
 """Axis and m; see GeomToGeom.measure."""

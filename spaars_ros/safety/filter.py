@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
 from spaars_ros.safety.cartesian import Cartesian
 from spaars_ros.safety.cartesian import Rows
 from spaars_ros.safety.gross import GrossCheck

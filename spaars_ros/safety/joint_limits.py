@@ -16,8 +16,8 @@
 
 import numpy as np
 
-from spaars_ros.config import Robot
 from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import Robot
 
 SAMPLES = 3
 """Of the way to rest, besides its beginning."""

@@ -17,13 +17,13 @@
 import mujoco
 import numpy as np
 
-from spaars_ros.config import Box
-from spaars_ros.config import Cylinder
-from spaars_ros.config import Robot
-from spaars_ros.config import Sphere
-from spaars_ros.config import Zone
 from spaars_ros.data.schema import Array
-from spaars_ros.sim.kinematics import Kinematics
+from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import Cylinder
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import Sphere
+from spaars_ros.robot.config import Zone
+from spaars_ros.robot.kinematics import Kinematics
 
 TURN_ONE, TURN_TWO = [1, 2, 0], [2, 0, 1]
 """Axes of the vector product; np.cross is ten times slower on so few rows."""

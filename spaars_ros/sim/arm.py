@@ -21,9 +21,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Robot
 from spaars_ros.data.schema import RobotState
-from spaars_ros.sim.kinematics import Kinematics
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.kinematics import Kinematics
 
 Array = NDArray[np.float64]
 

@@ -20,12 +20,12 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Robot
-from spaars_ros.config import TaskSettings
-from spaars_ros.safety.costs import intervention_costs
+from spaars_ros.constraints.costs import intervention_costs
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import TaskSettings
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 Array = NDArray[np.float64]
 

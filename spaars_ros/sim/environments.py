@@ -19,8 +19,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import load_task
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.kitchen import KITCHEN as KITCHEN  # noqa: PLC0414 - importing registers it
 from spaars_ros.sim.staged import StagedEnv

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Robot
+from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.data.scoring import episodes_from_steps
-from spaars_ros.data.scoring import paths_from_steps
 from spaars_ros.policy.bundle import Bundle
-from spaars_ros.policy.control import ControlLoop
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.robot.config import Robot
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.scoring import episodes_from_steps
+from spaars_ros.tasks.scoring import paths_from_steps
 
 EVALUATION_SEED = 10_000
 

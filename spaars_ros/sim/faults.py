@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from spaars_ros.config import ConfigError
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import ConfigError
 
 REORDERED = 1.5
 """Control periods that a reordered state comes late: behind the next one, before that after it."""

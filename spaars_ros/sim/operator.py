@@ -17,13 +17,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import Box
-from spaars_ros.config import Robot
-from spaars_ros.config import TaskSettings
 from spaars_ros.data.dataset import Dataset
+from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.config import TaskSettings
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.sim.env import ArmEnv
-from spaars_ros.sim.kinematics import Kinematics
-from spaars_ros.sim.tasks import ReachTask
+from spaars_ros.tasks.reach import ReachTask
 
 Array = NDArray[np.float64]
 

@@ -21,8 +21,8 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.config import load_robot
-from spaars_ros.config import Robot
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import Robot
 from spaars_ros.safety.filter import BARRIERS
 from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
-from spaars_ros.sim.kinematics import Kinematics
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.sim.staged import STAGED
 from spaars_ros.sim.staged import StagedEnv
 from spaars_ros.sim.staged import STAGES

@@ -1,0 +1,90 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars bench`: measurements, printed as JSON."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from benchmarks.commands import constraints as bench_constraints
+from benchmarks.commands import drift as bench_drift
+from benchmarks.commands import filter as bench_filter
+from benchmarks.commands import learner as bench_learner
+from benchmarks.commands import learning as bench_learning
+from benchmarks.commands import operator as bench_operator
+from benchmarks.commands import skills as bench_skills
+from benchmarks.commands import soak as bench_soak
+from benchmarks.commands import theory as bench_theory
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import report
+from spaars_ros.commands.common import seeds_of
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
+                  help='Measure; every benchmark prints JSON.')
+
+app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.command)
+app.command('drift', epilog=bench_drift.EXAMPLES)(bench_drift.command)
+app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
+bench_learner.register(app)
+app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
+app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
+app.command('skills', epilog=bench_skills.EXAMPLES)(bench_skills.command)
+app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)
+app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
+
+Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
+
+
+@app.command('control', epilog="""\b
+Examples:
+  spaars bench control
+  spaars bench control --seconds 600 --json control.json
+""")
+def control(
+    seconds: Annotated[float, typer.Option(min=1.0, help='s of load.')] = 60.0,
+    rate: Annotated[float, typer.Option(min=1.0, help='joint_states a second.')] = 50.0,
+    learner: Annotated[bool, typer.Option(help='Train beside it, pushing bundles.')] = True,
+    bundle: Annotated[str, typer.Option(
+        help='Policy bundle with learner tensors; default: one of the same size.')] = '',
+    json: Json = None,
+) -> None:
+    """Time joint_states in to command out over DDS, against a bare node in the same run."""
+    with errors_as_one_line():
+        from benchmarks.control import run
+        report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
+
+
+@app.command('finetune', epilog="""\b
+Examples:
+  spaars bench finetune --seeds 0,1,2 --json finetune.json
+  spaars bench finetune --modes gated,latent-only,raw-only --seeds 0
+""")
+def finetune(
+    seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0,1,2',
+    modes: Annotated[str, typer.Option(
+        help='Modes, comma-separated.')] = 'gated,latent-only,raw-only',
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
+    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
+    out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
+        'runs/bench_finetune'),
+    json: Json = None,
+) -> None:
+    """Fine-tune with several seeds and modes and tabulate before and after."""
+    with errors_as_one_line():
+        from benchmarks.finetune import run
+        report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs,
+                   out=out, say=lambda line: typer.echo(line, err=True)), json)

@@ -1,0 +1,204 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Return and cost under a limit, against updates: Marvel, its ablations and the baselines."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+import hashlib
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.constraint_start import offline_start
+from benchmarks.constraint_tasks import ConstraintTask
+from benchmarks.constraint_tasks import find_task
+from benchmarks.constraint_tasks import offline_data
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.run.sources import source_digest
+
+Row = dict[str, Any]
+
+WARM = {'marvel': (True, 'adaptive'), 'marvel:no-vpa': (False, 'adaptive'),
+        'marvel:plain-pid': (True, 'plain'), 'marvel:neither': (False, 'plain')}
+"""Method -> whether it is aligned, and the PID of its multiplier."""
+SCRATCH = ('sac-lagrangian', 'sac-pid')
+METHODS = (*WARM, *SCRATCH, 'cpq')
+TASKS = ('BallCircle', 'CarRun', 'reach')
+REFERENCE = 'sac-lagrangian'
+"""Method whose final return within the limit the others are to reach."""
+WARM_UP = 0.2
+"""Share of a run's episodes that count as warm-up."""
+
+
+def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, peers: Path,
+        steps: int = 20_000, episodes: int = 100, jobs: int = 2, evaluate_every: int = 2000,
+        evaluation_episodes: int = 5, rollouts: int = 20,
+        settings: dict[str, Any] | None = None,
+        say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """
+    Return `rows`, one a task, method and seed, and `alignment`, one a task and seed.
+
+    Rows already in `out` are not run again. A row: method, task, seed, score (normalised, null
+    for the arm), return_final, cost_final (evaluation), cost (mean training episode after
+    warm-up), within_limit (share of those episodes), cost_limit, steps, updates,
+    offline_updates, seconds, steps_per_s, curve (evaluations), episodes (return, cost and
+    multiplier of each), reference (mean final return of those from-scratch SAC-Lagrangian runs
+    that end within the limit, or null), and steps_to_reference and updates_to_reference: when an
+    evaluation within the limit first reaches it, online; offline_updates come on top.
+
+    :param steps: environment steps of each online run
+    :param episodes: of the scripted drivers that make the data of bullet-safety-gym's tasks
+    :param settings: over config/training/marvel.yaml
+    :raises ValueError: an unknown task or method, or a setting of the wrong kind
+    :raises PeerError: no environment with bullet-safety-gym is there
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise ValueError(f'method {method!r}: none of {list(METHODS)}')
+    say = say or (lambda line: None)
+    changes = settings or {}
+    out.mkdir(parents=True, exist_ok=True)
+    for name in tasks:
+        task = find_task(name, peers)
+        # A wrong key fails here, not in a worker.
+        task.training('marvel', **{**task.warm, **changes})
+        offline_data(task, peers, out, episodes=episodes)
+    common = (out, peers, episodes, evaluation_episodes, rollouts, changes)
+    pairs = [(name, seed, *common) for name in tasks for seed in seeds]
+    runs = [(name, seed, method, steps, evaluate_every, *common)
+            for name in tasks for seed in seeds for method in methods]
+    rows, starts = [], []
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
+                             initializer=die_with_parent) as pool:
+        if any(method not in SCRATCH for method in methods):
+            for start in pool.map(_start, pairs):
+                starts.append({key: start[key] for key in ('env', 'seed', 'alignment')})
+                say(f'{start["env"]} seed {start["seed"]}: alignment {start["alignment"]}')
+        for row in pool.map(_row, runs):
+            rows.append(row)
+            say(_line(row))
+    _refer(rows)
+    return {'rows': rows, 'alignment': starts}
+
+
+def _line(row: Row) -> str:
+    within = row['within_limit']
+    return (f'{row["task"]:10s} {row["method"]:16s} seed {row["seed"]}: return '
+            f'{row["return_final"]:.1f}, cost {row["cost_final"]:.1f} of {row["cost_limit"]:g}, '
+            + (f'{within:.0%} of episodes within, ' if within is not None else '')
+            + f'{row["seconds"]:.0f} s')
+
+
+def _digest(task: ConstraintTask, *parts: Any) -> str:
+    """Return a name of all settings, so that a row of others is not taken."""
+    content = json.dumps([source_digest(Path(__file__).parent), task.name, task.limit, task.warm,
+                          task.files, task.training('marvel').model_dump(exclude={'start'}),
+                          parts],
+                         sort_keys=True, default=str)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _folder(task: ConstraintTask, seed: int, out: Path, *parts: Any) -> Path:
+    return out / f'start_{task.name}_{seed}_{_digest(task, *parts)}'
+
+
+def _start(wanted: tuple[Any, ...]) -> Row:
+    name, seed, out, peers, episodes, evaluation_episodes, rollouts, changes = wanted
+    task = find_task(name, peers)
+    folder = _folder(task, seed, out, *wanted[4:])
+    return offline_start(task, offline_data(task, peers, out, episodes=episodes), seed, folder,
+                         changes, rollouts=rollouts, evaluation_episodes=evaluation_episodes)
+
+
+def _row(wanted: tuple[Any, ...]) -> Row:
+    from spaars_ros.learning.gym.trainer import Trainer
+    (name, seed, method, steps, evaluate_every, out, peers, episodes, evaluation_episodes,
+     rollouts, changes) = wanted
+    task = find_task(name, peers)
+    start = _folder(task, seed, out, *wanted[7:])
+    if method == 'cpq':
+        return _offline_row(task, seed, json.loads((start / 'offline.json').read_text()))
+    folder = out / (f'{name}_{method.replace(":", "-")}_{seed}_'
+                    f'{_digest(task, *wanted[3:5], *wanted[7:])}')
+    path = folder / 'row.json'
+    if path.exists():
+        row: Row = json.loads(path.read_text())
+        return row
+    # A run from scratch learns from none of it, but sees the world in the same units.
+    data, offline_updates = offline_data(task, peers, out, episodes=episodes), 0
+    own: dict[str, Any] = {}
+    warm: dict[str, Any] = {}
+    if method in WARM:
+        warm, (aligned, multiplier) = task.warm, WARM[method]
+        own = {'start': str(start / 'start.npz'), 'multiplier': multiplier,
+               **({} if aligned else {'align_steps': 0})}
+        offline = json.loads((start / 'offline.json').read_text())
+        offline_updates = offline['updates'] + (offline['align_updates'] if aligned else 0)
+    training = task.training(method.partition(':')[0], **{**warm, **changes, **own})
+    trainer = Trainer(name, data, training=training, seed=seed, out=folder, steps=steps,
+                      evaluate_every=evaluate_every, evaluation_episodes=evaluation_episodes,
+                      make_env=task.make_env, cost_limit=task.limit)
+    summary = trainer.run()
+    trainer.close()
+    lines = [json.loads(line) for line in (folder / 'episodes.jsonl').read_text().splitlines()]
+    row = _make_row(task, method, seed, summary, lines, offline_updates)
+    partial = folder / 'row.part'
+    partial.write_text(json.dumps(row))
+    os.replace(partial, path)
+    return row
+
+
+def _offline_row(task: ConstraintTask, seed: int, summary: Row) -> Row:
+    return _make_row(task, 'cpq', seed, {**summary, 'updates': 0}, [], summary['updates'])
+
+
+def _make_row(task: ConstraintTask, method: str, seed: int, summary: Row, lines: list[Row],
+              offline_updates: int) -> Row:
+    after = [line['cost'] for line in lines[int(WARM_UP * len(lines)):]]
+    seconds = summary['seconds'] - summary['offline_seconds']
+    return {
+        'method': method, 'task': task.name, 'seed': seed,
+        'score': task.score(summary['return_final']), 'return_final': summary['return_final'],
+        'cost_final': summary['cost_final'], 'cost_limit': task.limit,
+        'cost': float(np.mean(after)) if after else None,
+        'within_limit': float(np.mean(np.asarray(after) <= task.limit)) if after else None,
+        'reference': None, 'steps_to_reference': None, 'updates_to_reference': None,
+        'steps': summary['steps'], 'updates': summary['updates'],
+        'offline_updates': offline_updates, 'seconds': summary['seconds'],
+        'steps_per_s': summary['steps'] / seconds if summary['steps'] else None,
+        'curve': summary['curve'],
+        'episodes': {'updates': [line['updates'] for line in lines],
+                     **{key: [line[key] for line in lines]
+                        for key in ('return', 'cost', 'multiplier')}}}
+
+
+def _refer(rows: list[Row]) -> None:
+    """Fill in the reference of each task, where from-scratch SAC-Lagrangian has one."""
+    for task in {row['task'] for row in rows}:
+        of_task = [row for row in rows if row['task'] == task]
+        finals = [row['return_final'] for row in of_task if row['method'] == REFERENCE
+                  and row['cost_final'] <= row['cost_limit']]
+        for row in of_task if finals else []:
+            row['reference'] = float(np.mean(finals))
+            reached = [point for point in row['curve']
+                       if point['return_mean'] >= row['reference']
+                       and point['cost_mean'] <= row['cost_limit']]
+            if reached:
+                row['steps_to_reference'] = reached[0]['steps']
+                row['updates_to_reference'] = reached[0]['updates']

@@ -1,0 +1,174 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Fine-tuning over seeds and modes, in one process a run: the same classes, without ROS."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+import hashlib
+import json
+import multiprocessing
+from pathlib import Path
+import time
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.run.sources import source_digest
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.training_file import load_training
+
+WINDOW = 40
+"""Episodes over which success must not fall below the pretrained policy's."""
+
+
+def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,
+        out: Path = Path('runs/bench_finetune'), evaluation_episodes: int = 50,
+        robot: str = 'panda', task: str = 'reach', training: str = 'spaars',
+        say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """
+    Return a row for each mode and seed; rows already in `out` are not run again.
+
+    `say` takes a line for each row that is done. Keys of a row:
+    method, algorithm, task, seed, success_before, success_explored_before, success_after,
+    tip_error_before, tip_error_after (m), cost_training, cost_first_fifth and cost_last_fifth
+    (an episode), cost_limit, worst_40 (least success over 40 training episodes running),
+    worst_40_tip_error (m, the largest mean over 40), tip_error_explored_before, raw_share,
+    steps, seconds, curve (a dict of lists over episodes).
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = [(mode, seed, episodes, out, evaluation_episodes, robot, task, training)
+              for seed in seeds for mode in modes]
+    for mode in modes:
+        load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
+    rows = []
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
+                             initializer=die_with_parent) as pool:
+        for row in pool.map(_row, wanted):
+            rows.append(row)
+            if say is not None:
+                say(_line(row))
+    return rows
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (f'{row["method"]:11s} seed {row["seed"]}: success {row["success_before"]:.0%} -> '
+            f'{row["success_after"]:.0%}, tip error {1e3 * row["tip_error_before"]:.1f} -> '
+            f'{1e3 * row["tip_error_after"]:.1f} mm, cost {row["cost_training"]:.2f} in training, '
+            f'{row["cost_last_fifth"]:.2f} in its last fifth, {row["seconds"]:.0f} s')
+
+
+def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
+    mode, seed, episodes, out = wanted[:4]
+    path = Path(out) / f'{mode}_{seed}_{episodes}_{_digest(*wanted[4:])}.json'
+    if path.exists():
+        row: dict[str, Any] = json.loads(path.read_text())
+        return row
+    row = fine_tune(*wanted)
+    path.write_text(json.dumps(row))
+    return row
+
+
+def _digest(*settings: Any) -> str:
+    """Return a name for files and code, so that a row of other settings is not taken."""
+    evaluation_episodes, robot, task, training = settings
+    parts = [source_digest(Path(__file__).parent), str(evaluation_episodes),
+             load_robot(robot).model_dump_json(exclude={'source'}),
+             load_task(task).model_dump_json(), load_training(training).model_dump_json()]
+    return hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+
+
+def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episodes: int,
+              robot_name: str, task_name: str, training_name: str) -> dict[str, Any]:
+    """Pretrain, evaluate, fine-tune and evaluate again; one row of `run`."""
+    import torch
+
+    from spaars_ros.constraints.costs import transition_costs
+    from spaars_ros.constraints.episode_limits import EpisodeLimits
+    from spaars_ros.data.dataset import load_dataset
+    from spaars_ros.learning.online.finetuner import FineTuner
+    from spaars_ros.learning.online.pretrain import pretrain
+    from spaars_ros.policy.bundle import Bundle
+    from spaars_ros.policy.bundle import load_bundle
+    from spaars_ros.policy.bundle import save_bundle
+    from spaars_ros.policy.runtime import check_bundle
+    from spaars_ros.policy.runtime import PolicyRuntime
+    from spaars_ros.robot.resources import resolve
+    from spaars_ros.sim.evaluate import evaluate
+    from spaars_ros.sim.evaluate import Rollouts
+    from spaars_ros.tasks.scoring import episodes_from_steps
+
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    robot = load_robot(robot_name)
+    task = ReachTask(robot, load_task(task_name))
+    training = load_training(training_name, mode=mode)
+    dataset = load_dataset(resolve(training.demonstrations), robot, task)
+    digest = _digest(evaluation_episodes, robot_name, task_name, training_name)
+    acts = 'raw' if mode == 'raw-only' else 'latent'
+    start = out / f'pretrained_{acts}_{seed}_{digest}.spaars'
+    if not start.exists():
+        save_bundle(pretrain(robot, task, training, dataset, seed=seed), start)
+    bundle = load_bundle(start)
+    before = evaluate(bundle, robot, task, episodes=evaluation_episodes)
+    noisy = evaluate(bundle, robot, task, episodes=evaluation_episodes, explore=True)
+
+    def runtime(pushed: Bundle) -> PolicyRuntime:
+        return check_bundle(pushed, robot, task=task.settings.name,
+                            observation_dim=task.observation_dim)
+
+    tuner = FineTuner(bundle, robot=robot, task=task, training=training,
+                      demonstrations=dataset, seed=seed)
+    rollouts = Rollouts(runtime(bundle), robot, task, seed=seed, explore=True)
+    limits = EpisodeLimits(task.constraint_limits, robot.constraints,
+                           horizon=task.horizon, gamma=training.gamma)
+    scores: list[dict[str, Any]] = []
+    for _ in range(episodes):
+        rows = rollouts.episode()
+        tuner.multipliers = limits.update(transition_costs(task, robot.constraints, tuner.schema,
+                                                           rows))
+        scores += episodes_from_steps(tuner.schema, rows, task)
+        scores[-1]['multiplier'] = float(tuner.multipliers[0])
+        for row in rows:
+            tuner.add(row)
+        while tuner.updates_owed:
+            tuner.update()
+        if tuner.bundle_due:
+            rollouts.loop.swap(runtime(Bundle.from_bytes(tuner.export().to_bytes())))
+    final = tuner.export()
+    save_bundle(final, out / f'{mode}_{seed}_{episodes}_{digest}.spaars')
+    after = evaluate(final, robot, task, episodes=evaluation_episodes)
+    success = np.asarray([score['success'] for score in scores], dtype=float)
+    windows = [success[i:i + WINDOW].mean() for i in range(max(1, len(success) - WINDOW + 1))]
+    cost = np.asarray([score['cost'] for score in scores])
+    tip = np.asarray([score['tip_error'] for score in scores])
+    worst_tip = max(tip[i:i + WINDOW].mean() for i in range(max(1, len(tip) - WINDOW + 1)))
+    return {
+        'method': mode, 'algorithm': training.algorithm, 'task': task_name, 'seed': seed,
+        'success_before': before['success'], 'success_explored_before': noisy['success'],
+        'success_after': after['success'], 'tip_error_before': before['tip_error_mean'],
+        'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],
+        'cost_after': after['cost_mean'], 'cost_training': float(cost.mean()),
+        'cost_first_fifth': float(cost[:max(1, len(cost) // 5)].mean()),
+        'cost_last_fifth': float(cost[-max(1, len(cost) // 5):].mean()),
+        'tip_error_explored_before': noisy['tip_error_mean'],
+        'worst_40_tip_error': float(worst_tip),
+        'cost_limit': float(task.constraint_limits[0]), 'worst_40': float(min(windows)),
+        'raw_share': after['raw_share'], 'steps': tuner.steps,
+        'seconds': time.monotonic() - began,
+        'curve': {key: [score[key] for score in scores] for key in (
+            'return', 'success', 'cost', 'tip_error', 'raw_share', 'multiplier')}}

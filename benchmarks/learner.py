@@ -1,0 +1,237 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Updates a second of the learner's SAC and IQL against those of two libraries, in one run."""
+
+from collections.abc import Callable
+import json
+from pathlib import Path
+import statistics
+import subprocess
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.flops import iql_update
+from benchmarks.flops import matrix_product_speed
+from benchmarks.flops import sac_update
+from benchmarks.peer_environments import how_to_make
+from benchmarks.peer_environments import PeerError
+from benchmarks.peer_environments import python_of
+from benchmarks.peer_environments import SCRIPTS
+from spaars_ros import __version__
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.registry import make_algorithm
+from spaars_ros.training_file import load_training
+
+PEERS = {'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
+OBSERVATION, ACTION = 11, 3
+"""Hopper's."""
+TRANSITIONS = 20_000
+
+RATIOS = {'ratio': ('sac', tuple(PEERS)), 'sac_ratio': ('sac', ('sb3',)),
+          'iql_ratio': ('iql', ('d3rlpy',))}
+Rates = dict[str, list[float]]
+"""Updates a second by worker and round."""
+Round = Callable[[int], tuple[float, float]]
+"""Does so many updates and returns the seconds that they took, and those of the processor."""
+
+
+class Peer:
+    """A peer's script in its own environment, which does a round when it is told to."""
+
+    def __init__(self, name: str, python: Path, arguments: list[str]) -> None:
+        self.name = name
+        self._process = subprocess.Popen(
+            [str(python), str(SCRIPTS / PEERS[name]), *arguments], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=die_with_parent)
+        try:
+            self.facts = self._answer()
+        except PeerError:
+            self.close()
+            raise
+
+    def __call__(self, updates: int) -> tuple[float, float]:
+        """Do so many updates, see `Round`; raises PeerError when the script failed."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps({'updates': updates}) + '\n')
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            pass  # what it said last tells why
+        answer = self._answer()
+        return float(answer['seconds']), float(answer['cpu_seconds'])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        line = self._process.stdout.readline()
+        if not line:
+            words = self._process.stderr.read().strip().splitlines()[-1:]
+            raise PeerError(f'{self.name}: {" ".join(words) or "ended without a word"}')
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the script."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True) -> Round:
+    """
+    Return rounds of one of our algorithms: sampling and update, as the peers' rounds have it.
+
+    One step of return, a policy update with every critic update, observations normalised.
+
+    :param layer_norm: False leaves LayerNorm out of the critics, which the peers' have not either
+    """
+    training = load_training('spaars', algorithm=name, width=width, batch=batch, heads=heads,
+                             n_step=1, policy_delay=1)
+    rng = np.random.default_rng(0)
+    replay = Replay(TRANSITIONS, None, Normaliser(np.zeros(OBSERVATION), np.ones(OBSERVATION)),
+                    action=ACTION, constraints=0, gamma=0.99, n_step=1, observation=OBSERVATION)
+    for _ in range(TRANSITIONS // 1000):
+        replay.add_episode(rng.standard_normal((1001, OBSERVATION)),
+                           rng.uniform(-1, 1, (1000, ACTION)), False,
+                           rewards=rng.standard_normal(1000))
+    algorithm = make_algorithm(name, training, observation=OBSERVATION, action=ACTION,
+                               constraints=0, normaliser=replay.normaliser, seed=0)
+    assert isinstance(algorithm, nn.Module)
+    for module in algorithm.modules():
+        if isinstance(module, EnsembleCritic):
+            module.normalise = layer_norm
+    if name == 'sac':
+        algorithm.begin_online()
+
+    def work(updates: int) -> tuple[float, float]:
+        began, cpu = time.perf_counter(), time.process_time()
+        for step in range(updates):
+            sampled = replay.sample(batch, rng)
+            if name == 'sac':
+                algorithm.update_online(sampled, sampled)
+            else:
+                algorithm.update_offline(sampled, step)
+        return time.perf_counter() - began, time.process_time() - cpu
+
+    return work
+
+
+def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 256,
+        heads: int = 2, peers: Path, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """
+    Return updates a second of each, measured in turns so that load hits all alike.
+
+    Keys: updates_per_s (our SAC), iql_updates_per_s (our IQL), sb3_updates_per_s,
+    d3rlpy_updates_per_s (None where the peer is missing): medians over rounds. ratio is our SAC
+    to the faster peer, sac_ratio to stable-baselines3's SAC, iql_ratio our IQL to d3rlpy's; each
+    the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
+    sac_layer_norm_per_s and iql_layer_norm_per_s are ours as they learn. matmul_fraction (and
+    iql_matmul_fraction): useful arithmetic of an update over what one thread's matrix products
+    would do in its time. cpu_ratio and its kin count processor seconds, in which a busy machine
+    tells less: for a look at a time when the others cannot be measured.
+    rates: all figures, quartiles and every round. notes: what is missing and how to make it.
+
+    Raises PeerError when a peer's script fails.
+    """
+    torch.set_num_threads(1)
+    sizes: dict[str, Any] = {'width': width, 'batch': batch, 'heads': heads}
+    arguments = [f'--{key}={value}' for key, value in (
+        *sizes.items(), ('observation', OBSERVATION), ('action', ACTION),
+        ('transitions', TRANSITIONS))]
+    workers: dict[str, Round] = {
+        'sac': ours('sac', **sizes, layer_norm=False),
+        'iql': ours('iql', **sizes, layer_norm=False),
+        'sac_layer_norm': ours('sac', **sizes), 'iql_layer_norm': ours('iql', **sizes)}
+    notes, facts, started = [], [], []
+    try:
+        for name in PEERS:
+            python = python_of(name, peers)
+            if python is None:
+                notes.append(how_to_make(name, peers))
+            else:
+                peer = Peer(name, python, arguments)
+                started.append(peer)
+                facts.append(peer.facts)
+                workers[name] = peer
+        for note in notes:
+            if say is not None:
+                say(note)
+        rates, cpu_rates, speeds = _interleaved(workers, updates, rounds, batch, width, say)
+    finally:
+        for peer in started:
+            peer.close()
+    cpu_ratios = {f'cpu_{name}': _against(cpu_rates, *pair) for name, pair in RATIOS.items()}
+    return {**_summary(rates, speeds, sizes), **cpu_ratios, 'updates_a_round': updates, **sizes,
+            'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'version': __version__,
+            'torch': torch.__version__, 'peers': facts, 'notes': notes}
+
+
+def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
+                 say: Callable[[str], None] | None) -> tuple[Rates, Rates, list[float]]:
+    """Return updates a second, and a processor second, and FLOP/s of matrix products."""
+    for work in workers.values():
+        work(5)  # the first ones allocate
+    names = list(workers)
+    rates: Rates = {name: [] for name in names}
+    cpu_rates: Rates = {name: [] for name in names}
+    speeds = []
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            seconds, cpu_seconds = workers[name](updates)
+            rates[name].append(updates / seconds)
+            cpu_rates[name].append(updates / cpu_seconds)
+        speeds.append(matrix_product_speed(batch, width))
+        if say is not None:
+            say(f'round {number + 1} of {rounds}: ' + ', '.join(
+                f'{name} {rates[name][-1]:.0f}/s' for name in names)
+                + f', {speeds[-1] / 1e9:.0f} GFLOP/s')
+    return rates, cpu_rates, speeds
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _against(rates: Rates, mine: str, others: tuple[str, ...]) -> float | None:
+    """Return the median over rounds of our rate to that of the fastest of others."""
+    there = [rates[name] for name in others if name in rates]
+    return _median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
+
+
+def _summary(rates: Rates, speeds: list[float], sizes: dict[str, int]) -> dict[str, Any]:
+    dims = (sizes['batch'], OBSERVATION, ACTION, sizes['width'], sizes['heads'])
+    flop = {'sac': sac_update(*dims), 'iql': iql_update(*dims)}
+    fraction = {name: _median([rate * flop[name] / speed
+                              for rate, speed in zip(rates[name], speeds)]) for name in flop}
+    return {
+        'updates_per_s': _median(rates['sac']), 'iql_updates_per_s': _median(rates['iql']),
+        'sac_layer_norm_per_s': _median(rates['sac_layer_norm']),
+        'iql_layer_norm_per_s': _median(rates['iql_layer_norm']),
+        'sb3_updates_per_s': _median(rates.get('sb3', [])),
+        'd3rlpy_updates_per_s': _median(rates.get('d3rlpy', [])),
+        **{name: _against(rates, *pair) for name, pair in RATIOS.items()},
+        'matmul_fraction': fraction['sac'], 'iql_matmul_fraction': fraction['iql'],
+        'matmul_gflop_per_s': statistics.median(speeds) / 1e9,
+        'flop_per_update': flop,
+        'rates': {name: {'median': _median(values),
+                         'quartiles': np.quantile(values, [0.25, 0.75]).tolist(),
+                         'rounds': values} for name, values in rates.items()}}

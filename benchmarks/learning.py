@@ -1,0 +1,242 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Methods x tasks x seeds through the trainer: one row a run, one table, curves."""
+
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+import hashlib
+import json
+import multiprocessing
+from pathlib import Path
+import shutil
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.run.sources import source_digest
+from spaars_ros.training_file import load_training
+
+REACH, STAGED = 'reach', 'staged'
+"""The arm tasks; at reach every method gets demonstrations, shaping and hindsight goals alike."""
+ENVIRONMENTS = {REACH: 'SpaarsReach-v0', STAGED: 'SpaarsStaged-v0'}
+TRAININGS = {REACH: 'spaars', STAGED: 'staged'}
+METHODS: dict[str, dict[str, Any]] = {
+    'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql'}, 'rlpd': {'algorithm': 'rlpd'},
+    'sac': {'algorithm': 'sac'}, 'plas': {'algorithm': 'plas'}, 'spaars': {},
+    'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
+    'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
+    'spaars:hard-switch': {'mode': 'hard-switch'},
+    'supe': {'algorithm': 'supe'}, 'spaars-supe': {'algorithm': 'spaars-supe'},
+    'spaars-supe:no-gate': {'algorithm': 'spaars-supe', 'mode': 'latent-only'},
+    'spar': {'algorithm': 'spar'}, 'spar:mlp': {'algorithm': 'spar', 'spar_projection': 'mlp'},
+    'spar:proj': {'algorithm': 'spar', 'spar_projection': 'proj'},
+    'td3-bc': {'algorithm': 'td3-bc'}}
+"""Method -> what it changes in the training file; besides them spaars:k=N."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, and everything that its row depends on."""
+
+    task: str
+    data: str
+    method: str
+    seed: int
+    steps: int
+    evaluate_every: int
+    evaluation_episodes: int
+    training: str
+    """A training file or its name."""
+    overrides: tuple[tuple[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        """Return a name for its files: of other settings, data or code it is another."""
+        training = load_training(self.training, **dict(self.overrides))
+        parts = [source_digest(Path(__file__).parent), training.model_dump_json(), str(self.steps),
+                 str(self.evaluate_every), str(self.evaluation_episodes)]
+        if self.task == REACH:
+            parts += [load_robot().model_dump_json(exclude={'source'}),
+                      load_task().model_dump_json()]
+        if self.task == STAGED:
+            parts.append(load_robot('panda_table').model_dump_json(exclude={'source'}))
+        if self.data:
+            path = Path(self.data)
+            # Data sets are large; a changed one has another size or time.
+            parts.append(f'{self.data} {path.stat().st_size} {path.stat().st_mtime_ns}'
+                         if path.is_file() else self.data)
+        digest = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
+        name = f'{self.task}_{self.method}_{self.seed}_{digest}'
+        return name.replace('/', '-').replace(':', '.')
+
+
+def changes_of(method: str) -> dict[str, Any]:
+    """Return what a method changes in the training file; raises ValueError naming it."""
+    if method in METHODS:
+        return {'algorithm': 'spaars', **METHODS[method]}
+    prefix, _, number = method.partition('spaars:k=')
+    if prefix or not number.isdigit() or int(number) < 1:
+        raise ValueError(f'method {method!r}: none of {", ".join(METHODS)}, spaars:k=N')
+    return {'algorithm': 'spaars', 'latent_dim': int(number)}
+
+
+def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: int, jobs: int,
+        out: Path, evaluate_every: int = 5000, evaluation_episodes: int = 10,
+        training: str = '', overrides: dict[str, Any] | None = None,
+        say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """
+    Return a row for each task, method and seed; rows already in `out` are not run again.
+
+    An interrupted run goes on at its last checkpoint. Keys of a row: method, task, seed, score,
+    score_offline (D4RL-normalised where D4RL has a reference, else the mean return: `unit`
+    says which), steps_to_reference (environment steps until the evaluations first reach, and
+    from there on hold in the mean, fine-tuned IQL's mean final score on that task; None if
+    never, or without IQL in the table), reference, cost (an evaluation episode, at the end),
+    cost_limit, within_limit (None without a limit), success (None where a task has none),
+    seconds, offline_seconds, curve (a list of dicts: steps, seconds, score, return_mean, cost).
+
+    :param tasks: `reach`, `staged` or a Gymnasium id -> file of offline transitions, '' for none
+    :param training: a training file; '' takes spaars for `reach`, staged for `staged` and
+        locomotion for others
+
+    Raises ValueError for an unknown method, and when a run failed, after the others are done.
+    """
+    if len(set(methods)) < len(methods) or len(set(seeds)) < len(seeds):
+        raise ValueError(f'methods {methods}, seeds {seeds}: one is there twice')
+    out.mkdir(parents=True, exist_ok=True)
+    wanted = [
+        Job(task=task, data=data, method=method, seed=seed, steps=steps,
+            evaluate_every=evaluate_every, evaluation_episodes=evaluation_episodes,
+            training=training or TRAININGS.get(task, 'locomotion'),
+            overrides=tuple({**(overrides or {}), **changes_of(method)}.items()))
+        for task, data in tasks.items() for seed in seeds for method in methods]
+    for job in wanted:
+        _check(job)
+    rows: dict[Job, dict[str, Any]] = {}
+    failures = []
+    # Runs differ in length; max_tasks_per_child would spare memory but needs Python 3.11.
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
+                             initializer=die_with_parent) as pool:
+        futures = {pool.submit(row_of, job, out): job for job in wanted}
+        for future in as_completed(futures):
+            job = futures[future]
+            try:
+                rows[job] = future.result()
+            except (ValueError, OSError, RuntimeError) as error:
+                failures.append(f'{job.method} on {job.task}, seed {job.seed}: {error}')
+                if say is not None:
+                    say(f'failed: {failures[-1]}')
+                continue
+            if say is not None:
+                row = rows[job]
+                say(f'{len(rows)} of {len(wanted)}: {job.task}, {job.method}, seed {job.seed}: '
+                    f'{_text(row["score_offline"])} -> {_text(row["score"])} ({row["unit"]}), '
+                    f'{row["seconds"]:.0f} s')
+    if failures:
+        raise ValueError('; '.join(failures) + f' (the other rows are in {out})')
+    ordered = [rows[job] for job in wanted]
+    for task in tasks:
+        compare_with([row for row in ordered if row['task'] == task])
+    return ordered
+
+
+def _check(job: Job) -> None:
+    """Fail here rather than in a worker."""
+    training = load_training(job.training, **dict(job.overrides))
+    needs_data = job.task != REACH and training.algorithm != 'sac'
+    if needs_data and not job.data:
+        raise ValueError(f'{job.method} starts from data: give --tasks {job.task}=FILE')
+    if job.data and not job.data.startswith('minari:') and not Path(job.data).is_file():
+        raise ValueError(f'{job.data}: no such file (data of {job.task})')
+
+
+def row_of(job: Job, out: Path) -> dict[str, Any]:
+    """Run a job, or return its row where it was run before."""
+    path = out / f'{job.name}.json'
+    if path.exists():
+        row: dict[str, Any] = json.loads(path.read_text())
+        return row
+    from spaars_ros.learning.gym.trainer import Trainer
+    from spaars_ros.learning.gym.training_data import find_data
+    env_id = ENVIRONMENTS.get(job.task, job.task)
+    training = load_training(job.training, **dict(job.overrides))
+    folder = out / 'runs' / job.name
+    trainer = Trainer(env_id, find_data(env_id, job.data, training), training=training,
+                      seed=job.seed, out=folder, steps=job.steps,
+                      evaluate_every=job.evaluate_every,
+                      evaluation_episodes=job.evaluation_episodes)
+    try:
+        summary = trainer.run()
+    finally:
+        trainer.close()
+    row = _row(job, summary)
+    partial = path.with_suffix('.part')
+    partial.write_text(json.dumps(row))
+    partial.replace(path)
+    shutil.rmtree(folder)  # a checkpoint holds the whole replay
+    return row
+
+
+def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
+    normalised = summary['score_final'] is not None
+    curve = [{'steps': point['steps'], 'seconds': point['seconds'],
+              'score': point['score'] if normalised else point['return_mean'],
+              'return_mean': point['return_mean'], 'cost': point['cost_mean'],
+              'success': point['success'],
+              'raw_share': point.get('raw_share_evaluated')} for point in summary['curve']]
+    limit = summary['cost_limit']
+    return {
+        'method': job.method, 'task': job.task, 'seed': job.seed, 'score': curve[-1]['score'],
+        'score_offline': curve[0]['score'], 'unit': 'normalised' if normalised else 'return',
+        'steps_to_reference': None, 'reference': None, 'cost': summary['cost_final'],
+        'cost_limit': limit,
+        'within_limit': None if limit is None else bool(summary['cost_final'] <= limit),
+        'success': summary['success_final'], 'steps': summary['steps'],
+        'updates': summary['updates'], 'seconds': summary['seconds'],
+        'offline_seconds': summary['offline_seconds'], 'curve': curve}
+
+
+def compare_with(rows: list[dict[str, Any]], method: str = 'iql') -> None:
+    """Fill in reference, the mean final score of a method, and steps_to_reference."""
+    finals = [row['score'] for row in rows if row['method'] == method]
+    if not finals:
+        return
+    reference = float(np.mean(finals))
+    for row in rows:
+        row['reference'] = reference
+        row['steps_to_reference'] = steps_to(row['curve'], reference)
+
+
+def steps_to(curve: list[dict[str, Any]], reference: float) -> int | None:
+    """
+    Return the steps of the first evaluation that reaches the reference and holds it.
+
+    It holds when the mean from that evaluation on is not below the reference either: a single
+    lucky evaluation does not count, a single unlucky one later does not undo it.
+    """
+    scores = [point['score'] for point in curve]
+    for number, score in enumerate(scores):
+        if score >= reference and float(np.mean(scores[number:])) >= reference:
+            return int(curve[number]['steps'])
+    return None
+
+
+def _text(value: float | None) -> str:
+    return '-' if value is None else f'{value:.1f}'

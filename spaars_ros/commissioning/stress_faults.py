@@ -1,0 +1,213 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The faults of `spaars stress`: how each is made, how it ends, what brings the run back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+import os
+from pathlib import Path
+import resource
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from std_srvs.srv import Trigger
+
+from spaars_ros.commissioning.stress_rig import StressRig
+from spaars_ros.interrupts import die_with_parent
+
+FOLLOWED = 6.0
+"""s in which it shows how the arm follows: so many states are compared with their commands."""
+TIMEOUT = 0.2
+"""s, of a controller that has a timeout."""
+
+
+@dataclass(frozen=True)
+class StressFault:
+    """A fault of the matrix."""
+
+    name: str
+    about: str
+    sim: dict[str, float] = field(default_factory=dict)
+    """Parameters of the sim while it lasts."""
+    kill: str = ''
+    """Node that is killed."""
+    begin: Callable[[StressRig], Callable[[], None]] | None = None
+    """What else makes it; returns what ends it."""
+    seconds: float = 3.0
+    """How long it lasts."""
+    remote: str = ''
+    """Node that runs on another host, whose cable is pulled."""
+
+
+def _file_size_limit(rig: StressRig, node: str, file: Path) -> Callable[[], None]:
+    """Let a node's files grow no further than `file`'s size: its disk is full."""
+    pid = rig.processes.pid(node)
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
+
+    def end() -> None:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    return end
+
+
+def _server_disk(rig: StressRig) -> Callable[[], None]:
+    return _file_size_limit(rig, 'policy_server', rig.run.path / 'spool' / 'steps.f64')
+
+
+def _learner_disk(rig: StressRig) -> Callable[[], None]:
+    return _file_size_limit(rig, 'learner', rig.run.recording)
+
+
+def _truncated_bundle(rig: StressRig) -> Callable[[], None]:
+    data = rig.run.newest_bundle().read_bytes()
+    rig.publish_bundle(data[:len(data) // 2])
+    return lambda: None
+
+
+def _overload(rig: StressRig) -> Callable[[], None]:
+    """Keep every core busy twice over, at the same priority as the control loop."""
+    busy = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'],
+                             stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
+            for _ in range(2 * (os.cpu_count() or 1))]
+
+    def end() -> None:
+        for process in busy:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    return end
+
+
+def _wire(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
+    return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
+                       seconds=seconds)
+
+
+MATRIX: tuple[StressFault, ...] = (
+    StressFault('none', 'no fault, to compare with'),
+    _wire('dropped', 'no joint_states at all', drop=1.0),
+    _wire('lossy', 'three of ten joint_states are lost', drop=0.3),
+    _wire('delayed', 'joint_states 0.4 s late', delay=0.4),
+    _wire('duplicated', 'every second joint_states comes twice', duplicate=0.5),
+    StressFault('reordered', 'every second joint_states comes behind the next one',
+                {'fault.reorder': 0.5}, seconds=5.0),
+    _wire('nan', 'a NaN in one of five joint_states', nan=0.2),
+    _wire('spike', 'one joint off by 0.5 rad in one of five joint_states', spike=0.5,
+          spike_share=0.2),
+    _wire('frozen', 'all joints report the same for ever', frozen=64.0),
+    _wire('clock_forward', 'stamps jump 3 s ahead', clock_jump=3.0),
+    _wire('clock_back', 'stamps jump 3 s back', clock_jump=-3.0),
+    _wire('late_controller', 'commands obeyed 0.15 s late', FOLLOWED, command_delay=0.15),
+    _wire('soft_controller', 'commands lag with 0.3 s', FOLLOWED, command_lag=0.3),
+    _wire('payload', '2 kg at the tip that nobody knows of', FOLLOWED, payload=2.0),
+    _wire('friction', '5 N m of dry friction on every joint', FOLLOWED, friction=5.0),
+    StressFault('learner_killed', 'SIGKILL', kill='learner'),
+    StressFault('monitor_killed', 'SIGKILL', kill='cost_monitor', seconds=5.0),
+    StressFault('server_killed', f'SIGKILL; the controller has a timeout of {TIMEOUT} s',
+                {'command_timeout': TIMEOUT}, kill='policy_server'),
+    StressFault('server_killed_no_timeout', 'SIGKILL; the controller keeps the last velocity',
+                kill='policy_server'),
+    StressFault('truncated_bundle', 'half a bundle on learner/policy', begin=_truncated_bundle),
+    StressFault('server_disk_full', "the policy server's files cannot grow", begin=_server_disk,
+                seconds=5.0),
+    StressFault('learner_disk_full', "the learner's files cannot grow", begin=_learner_disk),
+    StressFault('overload', 'two busy processes a core', begin=_overload),
+    StressFault('partition_learner', 'the learner on another host, cable pulled',
+                remote='learner'),
+    StressFault('partition_robot', 'the robot on another host, cable pulled; its controller '
+                'keeps the last velocity', remote='sim'),
+    StressFault('partition_robot_timeout', 'the same; the controller has a timeout of '
+                f'{TIMEOUT} s', {'command_timeout': TIMEOUT}, remote='sim'),
+)
+BY_NAME: dict[str, StressFault] = {fault.name: fault for fault in MATRIX}
+
+
+def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
+    """
+    Make one fault in a running rig, end it, bring the run back; return its row.
+
+    :param more: `cut` and `mend`, what pulls a cable and puts it back
+    :raises StressError: the run did not move before the fault
+    """
+    watch = rig.watch
+    rig.until(lambda: watch.follows, FOLLOWED)
+    rig.wait_until_moving()
+    timeout = {name: value for name, value in fault.sim.items() if name == 'command_timeout'}
+    if timeout:
+        rig.set_sim(timeout)
+    watch.begin()
+    rig.set_sim({name: value for name, value in fault.sim.items() if name not in timeout})
+    ends = [fault.begin(rig)] if fault.begin else []
+    if fault.kill:
+        os.kill(rig.processes.pid(fault.kill), signal.SIGKILL)
+    if fault.remote:
+        more['cut']()
+        ends.append(more['mend'])
+    try:
+        _watch(rig, fault)
+    finally:
+        for end in ends:
+            end()
+    if fault.remote:
+        rig.spin(0.5)  # the cable is in again: what had waited comes
+    detected, by = watch.detected
+    row = {'fault': fault.name, 'about': fault.about, 'detected_s': detected, 'detected_by': by,
+           'stopped_s': watch.stopped, 'stop': watch.code}
+    rig.set_sim({name: 0.0 if name != 'fault.spike_share' else 0.1 for name in fault.sim})
+    row['recovered'] = _bring_back(rig, fault)
+    row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
+    row['transitions_lost'] = rig.transitions_lost()
+    return row
+
+
+def _watch(rig: StressRig, fault: StressFault) -> None:
+    """Listen while the fault lasts."""
+    def look() -> bool:
+        for name in rig.processes.poll(respawn=False):
+            rig.watch.detect(f'its process ended ({name})')
+        return False
+    rig.until(look, fault.seconds)
+
+
+def _margins(watch: Any) -> dict[str, Any]:
+    least = watch.margins()
+    known = {name: value for name, value in least.items() if value is not None}
+    worst = min(known, key=lambda name: known[name], default=None)
+    return {'worst_margin': known.get(worst) if worst else None,
+            'worst_limit': {'joint': 'joint position, rad', 'zone': 'keep-out, m'}.get(
+                worst or '', ''),
+            'joint_margin_rad': least['joint'], 'zone_margin_m': least['zone']}
+
+
+def _bring_back(rig: StressRig, fault: StressFault) -> str:
+    """Bring the run back by the least that is needed; return what that was, or 'no'."""
+    how = []
+    if fault.kill == 'policy_server' and 'command_timeout' not in fault.sim:
+        # It went on for seconds, perhaps into a joint limit: somebody has to bring it back.
+        rig.call(Trigger, 'sim/reset', Trigger.Request())
+        how.append('arm brought back')
+    if fault.kill:
+        if not rig.restart(fault.kill):
+            return 'no'
+        how.append('restart')
+    # A moment for what it does by itself, and for a stop that comes late.
+    rig.spin(1.0)
+    if rig.watch.code:
+        if not rig.reset():
+            return 'no'
+        how.append('reset')
+    return ' + '.join(how) or 'by itself' if rig.steps_go_on(15.0) else 'no'

@@ -1,0 +1,213 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What can be seen of a run from outside while a fault is in it."""
+
+from dataclasses import dataclass
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.zones import distance
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+
+LOST = 3
+"""Lost ticks since the fault began that count as noticed; a busy machine loses one by itself."""
+AT_REST = 0.01
+"""rad/s; below this a joint counts as at rest."""
+RISING = {'out_of_order': 1, 'bundles_refused': 1, 'motion_findings': 1, 'late_ticks': LOST,
+          'overruns': LOST}
+"""Counters in the server's diagnostics, and by how much they rise when something is wrong."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The true state of the arm at a time."""
+
+    time: float
+    """s, system clock."""
+    position: Array
+    velocity: Array
+
+
+def seconds(stamp: Any) -> float:
+    """Return a message's stamp in s."""
+    return float(stamp.sec + 1e-9 * stamp.nanosec)
+
+
+class StressWatch:
+    """
+    Hears the true state, the server's status, everybody's diagnostics, steps and progress.
+
+    Times are those of the messages' stamps, on the system clock: this process may be late.
+
+    :param node: in the namespace of the run
+    """
+
+    def __init__(self, node: Node, robot: Robot) -> None:
+        self.samples: list[Sample] = []
+        self.code = ''
+        """The stop that the server has latched; '' while it has none."""
+        self.phase = ''
+        self.newest = -1
+        """Sequence of the newest step seen."""
+        self.index = -1
+        """Its place in its episode."""
+        self.step_stamp = 0.0
+        """s, system clock, of the state behind it."""
+        self.received = -1
+        self._since = 0.0
+        self._detected: tuple[float, str] | None = None
+        self._stop_seen = False
+        self._counters: dict[str, float] = {}
+        self._counters_before: dict[str, float] = {}
+        self._said: dict[str, str] = {}
+        self._said_before: dict[str, str] = {}
+        self._lost_ticks = self._lost_before = 0.0
+        self._robot = robot
+        self._kinematics = Kinematics(robot)
+        self._low, self._high = np.asarray(robot.limits.position).T
+        subscribe = node.create_subscription
+        subscribe(JointState, 'sim/state', self._on_state, QOS['joint_states'])
+        subscribe(DiagnosticArray, 'policy_server/status', self._on_status,
+                  QOS['policy_server/status'])
+        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, QOS['/diagnostics'])
+        subscribe(Float64MultiArray, 'policy_server/step', self._on_step,
+                  QOS['policy_server/step'])
+        subscribe(Float64MultiArray, 'learner/progress', self._on_progress,
+                  QOS['learner/progress'])
+
+    def begin(self) -> None:
+        """Count from now on: a fault begins."""
+        self.samples.clear()
+        self._since = time.time()
+        self._detected, self._stop_seen = None, False
+        self._lost_before = self._lost_ticks
+        self._said_before, self._counters_before = dict(self._said), dict(self._counters)
+
+    def detect(self, what: str, at: float | None = None, stop: bool = False) -> None:
+        """
+        Note that something noticed the fault; the first does, but a stop goes before all.
+
+        :param at: s on the system clock; None is now
+        """
+        after = (time.time() if at is None else at) - self._since
+        if self._since and after >= 0.0 and not self._stop_seen \
+                and (stop or self._detected is None):
+            self._detected, self._stop_seen = (after, what), stop
+
+    @property
+    def detected(self) -> tuple[float | None, str]:
+        """Return s from the beginning of the fault to its detection, and by what."""
+        return self._detected if self._detected is not None else (None, '')
+
+    @property
+    def follows(self) -> bool:
+        """Return whether nothing was said of how the arm follows: a fault before leaves traces."""
+        return not any('the arm moves' in warning for warning in self._said.values())
+
+    @property
+    def speed(self) -> float:
+        """Return the largest joint speed now, rad/s."""
+        return float(np.abs(self.samples[-1].velocity).max()) if self.samples else 0.0
+
+    @property
+    def stopped(self) -> float | None:
+        """Return s from the beginning of the fault until the arm was at rest, and stayed so."""
+        at = None
+        for sample in self.samples:
+            if np.abs(sample.velocity).max() >= AT_REST:
+                at = None
+            elif at is None:
+                at = sample.time - self._since
+        return at
+
+    def replace_samples(self, rows: Array) -> None:
+        """Take what was logged elsewhere since the fault began: (m, 1 + 2d) of StateLog."""
+        joints = len(self._robot.joints)
+        self.samples = [Sample(float(row[0]), row[1:1 + joints], row[1 + joints:])
+                        for row in rows if row[0] >= self._since]
+
+    def margins(self) -> dict[str, float | None]:
+        """Return the least room to joint limits (rad) and of the tip to keep-out zones (m)."""
+        if not self.samples:
+            return {'joint': None, 'zone': None}
+        positions = np.stack([sample.position for sample in self.samples])
+        room = np.minimum(positions - self._low, self._high - positions)
+        tips = np.stack([self._kinematics.tip(position) for position in positions])
+        clearance = distance(self._robot.keep_out, tips)
+        return {'joint': float(room.min()),
+                'zone': float(clearance.min()) if np.isfinite(clearance).any() else None}
+
+    def _on_state(self, msg: JointState) -> None:
+        self.samples.append(Sample(seconds(msg.header.stamp), np.array(msg.position),
+                                   np.array(msg.velocity)))
+
+    def _on_status(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            values = values_of(status)
+            self.code, self.phase = values.get('code', ''), values.get('phase', '')
+            if self.code:
+                self.detect(f'stop {self.code}', seconds(msg.header.stamp), stop=True)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        at = seconds(msg.header.stamp)
+        for status in msg.status:
+            for name, text in values_of(status).items():
+                if name in RISING:
+                    self._counters[name] = float(text)
+                    risen = float(text) - self._counters_before.get(name, 0.0)
+                    if risen >= RISING[name]:
+                        self.detect(f'diagnostics: {name} {risen:+g}', at)
+            warning = status.message if status.level > b'\x00' else ''
+            self._said[status.name] = warning
+            # What was said before the fault is about something else, and what an episode costs
+            # about none.
+            if warning and not status.name.startswith('cost_monitor') \
+                    and warning != self._said_before.get(status.name):
+                self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}', at)
+
+    def _fields(self, msg: Float64MultiArray) -> dict[str, Any]:
+        try:
+            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
+        except CodecError:
+            return {}
+
+    def _on_step(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg)
+        if not fields or int(fields['sequence'][0]) <= self.newest:
+            return
+        self.newest, self.index = int(fields['sequence'][0]), int(fields['index'][0])
+        self.step_stamp = float(fields['stamp'][0])
+        self._lost_ticks = float(fields['lost_ticks'][0])
+        if self._lost_ticks >= self._lost_before + LOST:
+            self.detect(f'step: lost_ticks {self._lost_ticks - self._lost_before:+g}',
+                        self.step_stamp)
+
+    def _on_progress(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg)
+        if 'received' in fields:
+            self.received = int(fields['received'][0])

@@ -1,0 +1,190 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Two hosts on one machine: network namespaces joined by a cable that can be pulled.
+
+`python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER FILE` is the first host, started by
+`spaars stress` in a network namespace of its own; as a module of a node it is the way onto the
+second host.
+"""
+
+import ctypes
+import dataclasses
+import json
+import os
+from pathlib import Path
+import re
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.commissioning.state_log import FILE
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.run.bringup import NodeDescription
+
+NAMESPACE = 'SPAARS_STRESS_NETWORK'
+CLONE_NEWNET = 0x40000000
+HOSTS = ('10.77.0.1/24', '10.77.0.2/24')
+
+
+def unshare() -> list[str]:
+    """Return the command that starts another in a network of its own."""
+    return ['unshare', '--net'] if os.geteuid() == 0 else ['unshare', '--map-root-user', '--net']
+
+
+def why_not() -> str:
+    """Return why there can be no network namespaces here, '' when there can."""
+    try:
+        subprocess.run([*unshare(), 'ip', 'link', 'add', 'here', 'type', 'veth', 'peer', 'name',
+                        'there'], check=True, capture_output=True, text=True, timeout=10)
+    except OSError as error:
+        return f'{error.filename}: {error.strerror}'
+    except subprocess.CalledProcessError as error:
+        return f'no network namespaces: {error.stderr.strip()}'
+    except subprocess.TimeoutExpired:
+        return 'no network namespaces: no answer'
+    return ''
+
+
+class TwoHosts:
+    """A second host beside this process, which has to be in a network namespace of its own."""
+
+    def __enter__(self) -> 'TwoHosts':
+        """Make the second host and the cable; raises CalledProcessError, OSError."""
+        self._other = subprocess.Popen(['unshare', '--net', 'sleep', 'infinity'],
+                                       preexec_fn=die_with_parent)
+        self.namespace = f'/proc/{self._other.pid}/ns/net'
+        while os.readlink(self.namespace) == os.readlink('/proc/self/ns/net'):
+            time.sleep(0.01)
+        _ip('link', 'add', 'here', 'type', 'veth', 'peer', 'name', 'there')
+        _ip('link', 'set', 'there', 'netns', str(self._other.pid))
+        for name, address, run in (('here', HOSTS[0], _ip), ('there', HOSTS[1], self._there)):
+            run('link', 'set', 'lo', 'up')
+            run('address', 'add', address, 'dev', name)
+            run('link', 'set', name, 'up')
+            run('route', 'add', '224.0.0.0/4', 'dev', name)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        """Let the second host go."""
+        self._other.kill()
+        self._other.wait()
+
+    def cut(self) -> None:
+        """Pull the cable, at the other end: this host keeps its address."""
+        self._there('link', 'set', 'there', 'down')
+
+    def mend(self) -> None:
+        """Put the cable back."""
+        self._there('link', 'set', 'there', 'up')
+        self._there('route', 'add', '224.0.0.0/4', 'dev', 'there')
+
+    def _there(self, *arguments: str) -> None:
+        subprocess.run(['nsenter', '--net=' + self.namespace, 'ip', *arguments], check=True,
+                       capture_output=True, timeout=10)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(['ip', *arguments], check=True, capture_output=True, timeout=10)
+
+
+class RemoteNode(NodeDescription):
+    """A node that runs on the second host; this module takes it there."""
+
+    @property
+    def module(self) -> str:
+        """Return this module."""
+        return 'spaars_ros.commissioning.two_hosts'
+
+
+def run_there() -> None:
+    """Go to the second host's network, then be the node."""
+    with open(os.environ[NAMESPACE]) as namespace:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), 'setns')
+    name = re.findall(r'__node:=(\w+)', ' '.join(sys.argv))[0]
+    module = 'commissioning.state_log' if name == 'state_log' else f'nodes.{name}.node'
+    runpy.run_module(f'spaars_ros.{module}', run_name='__main__', alter_sys=True)
+
+
+def run_here(name: str, trigger: str, out: Path) -> None:
+    """Run one fault with a node on the second host; write its row."""
+    from spaars_ros.commissioning.stress_faults import BY_NAME
+    from spaars_ros.commissioning.stress_faults import inject
+    from spaars_ros.commissioning.stress_rig import prepare
+    from spaars_ros.commissioning.stress_rig import StressRig
+    fault = BY_NAME[name]
+    # Between hosts: nothing is out there but the other end of the cable, and no shared memory,
+    # which would reach through the partition.
+    os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='SUBNET',
+                      FASTDDS_BUILTIN_TRANSPORTS='UDPv4')
+
+    def wrap(node: NodeDescription) -> NodeDescription:
+        return RemoteNode(**{each.name: getattr(node, each.name)
+                             for each in dataclasses.fields(node)}) \
+            if node.name == fault.remote else node
+
+    def mend() -> None:
+        hosts.mend()
+        if fault.remote == 'sim':  # what it did meanwhile could not be heard here
+            rows = np.fromfile(states).reshape(-1, 1 + 2 * len(run.robot.joints))
+            rig.watch.replace_samples(rows)
+    with TwoHosts() as hosts, tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
+        states = Path(folder) / 'states.f64'
+        os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
+        run = prepare(Path(folder))
+        rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
+                        if fault.remote == 'sim' else [], trigger=trigger)
+        try:
+            rig.start()
+            row = inject(rig, fault, cut=hosts.cut, mend=mend)
+        finally:
+            rig.close()
+    out.write_text(json.dumps(row))
+
+
+def stress(name: str, trigger: str, timeout: float = 120.0) -> dict[str, Any]:
+    """
+    Return the row of a fault between two hosts; raises RuntimeError when it could not run.
+
+    :param trigger: as of `spaars_ros.commissioning.stress.run`
+    :param timeout: s for all of it
+    """
+    with tempfile.TemporaryDirectory(prefix='spaars_hosts_') as folder:
+        out = Path(folder) / 'row.json'
+        done = subprocess.run(
+            [*unshare(), sys.executable, '-m', 'spaars_ros.commissioning.two_hosts', name, trigger,
+             str(out)],
+            capture_output=True, text=True, timeout=timeout)
+        if done.returncode or not out.exists():
+            words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
+            raise RuntimeError(f'{name}: the host ended with code {done.returncode}: '
+                               + '; '.join(words))
+        row: dict[str, Any] = json.loads(out.read_text())
+        return row
+
+
+if __name__ == '__main__':
+    if NAMESPACE in os.environ:
+        run_there()
+    else:
+        run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

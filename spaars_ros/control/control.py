@@ -1,0 +1,195 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One control tick from observation to command, free of ROS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+import math
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+from numpy.typing import NDArray
+
+from spaars_ros.control.skill_state import SkillState
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.policy.runtime import Decision
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.stop import Stop
+
+Array = NDArray[np.float64]
+
+
+Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
+"""Observation, decision, the skill that it was made in (None: it began one), the noise."""
+
+
+class Task(Protocol):
+    """What the control loop needs of a task."""
+
+    horizon: int
+    observation_dim: int
+
+    def observation(self, state: RobotState, goal: Array) -> Array:
+        """Return the observation (n,)."""
+
+    def sample_goal(self, rng: np.random.Generator) -> Array:
+        """Return a goal."""
+
+    def terminated(self, observation: Array) -> bool:
+        """Return whether the episode truly ends."""
+
+
+@dataclass
+class Tick:
+    """What one tick decided."""
+
+    command: Array
+    """(d,) rad/s, passed by the filter."""
+    ended: bool
+    stop: Stop | None
+    make_record: Callable[[], Array]
+
+    @cached_property
+    def record(self) -> Array:
+        """
+        Return the step record; it closes the episode when `ended`. Made when asked for: the
+        command goes out first.
+        """
+        return self.make_record()
+
+
+class ControlLoop:
+    """
+    Observation, policy, gate, exploration noise, safety filter and step record of every tick.
+
+    Goals and noise depend on seed, episode and index alone, so a run can be repeated.
+    """
+
+    def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
+                 runtime: PolicyRuntime, seed: int, explore: bool = True,
+                 first_episode: int = 0, first_sequence: int = 0) -> None:
+        self.robot = robot
+        self.task = task
+        self.filter = safety_filter
+        self.runtime = runtime
+        self.seed = seed
+        self.explore = explore
+        self.episode = first_episode - 1
+        self.sequence = first_sequence
+        self.index = 0
+        self.goal = np.zeros(3)
+        self.lost_ticks = 0
+        self.latency = 0.0
+        self.decided: Decided | None = None
+        """The newest tick that made a decision; the reader empties it."""
+        m = runtime.manifest
+        self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
+                                 action=m.action_dim)
+        self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+        self._rng = np.random.default_rng(seed)
+        self._noise = np.zeros(m.latent_dim + m.action_dim)
+        self.skill = SkillState(m)
+
+    def swap(self, runtime: PolicyRuntime) -> None:
+        """Decide with another bundle from the next tick on; see `SkillState.swap`."""
+        self.runtime = runtime
+        self.skill.swap(runtime.manifest)
+
+    def begin(self, state: RobotState) -> None:
+        """Start the next episode from where the arm is."""
+        self.episode += 1
+        self.index = 0
+        self.goal = self.task.sample_goal(np.random.default_rng([self.seed, self.episode, 0]))
+        self._rng = np.random.default_rng([self.seed, self.episode, 1])
+        self.filter.reset(state)
+        self.skill.restart()
+
+    def tick(self, state: RobotState, age: float = 0.0) -> Tick:
+        """
+        Decide for a state; a stop comes back in the tick, with a braking command.
+
+        :param age: s since the state was measured, for the filter
+        """
+        observation = self.task.observation(state, self.goal)
+        if not np.isfinite(observation).all():
+            bad = int(np.argmin(np.isfinite(observation)))
+            stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
+                        f'observation {bad} is {observation[bad]}')
+            return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
+        terminated = self.task.terminated(observation)
+        if terminated or self.index >= self.task.horizon:
+            return self._close(state, observation,
+                               Flag.TERMINATED if terminated else Flag.TRUNCATED, None)
+        m = self.runtime.manifest
+        fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
+        kept = m.exploration.correlation if self.index else 0.0
+        self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
+        noise, held = self._noise if self.explore else None, self.skill.held
+        decision = self.runtime.decide(observation, noise, held)
+        self.decided = observation, decision, held, noise
+        skill_step = self.skill.took(decision.latent)
+        filtered = self.filter.apply(decision.action * self._scale, state, age)
+        record = self._recorded(
+            state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
+            mode=decision.mode, gate=_finite(decision.gate),
+            margin=_finite(decision.margin), intervention=filtered.intervention,
+            latent=_finite(decision.latent), skill_step=skill_step,
+            latent_action=_finite(decision.latent_action),
+            raw_action=_finite(decision.raw_action), asked_action=_finite(decision.action),
+            action=filtered.command / self._scale)
+        self.index += 1
+        if filtered.stop is not None:
+            self.skill.restart()
+        return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
+
+    def abort(self, state: RobotState) -> Array:
+        """Return a record that closes the running episode at once."""
+        self.skill.restart()
+        observation = np.nan_to_num(self.task.observation(state, self.goal))
+        return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
+
+    def _close(self, state: RobotState, observation: Array, flag: Flag,
+               stop: Stop | None) -> Tick:
+        self.skill.restart()
+        record = self._recorded(state, observation, flag=flag, mode=Mode.NONE)
+        return Tick(self.filter.brake().command, True, stop, record)
+
+    def _recorded(self, state: RobotState, observation: Array,
+                  **values: object) -> Callable[[], Array]:
+        """Return what makes a record, which is numbered now."""
+        values.update(
+            sequence=self.sequence, episode=self.episode, index=self.index,
+            stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
+            lost_ticks=self.lost_ticks, latency=self.latency)
+        self.sequence += 1
+        return lambda: self.schema.row(observation=observation,
+                                       effort=np.nan_to_num(state.effort), **values)
+
+
+def _finite(value: ArrayLike) -> Array:
+    """
+    Return a decision's numbers for a record, with 0 where one is not finite.
+
+    Who reads records refuses such a one, and everything after it would wait for it. What was
+    wrong is in the stop, and in the record's intervention.
+    """
+    return np.asarray(np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0))

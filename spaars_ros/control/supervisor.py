@@ -1,0 +1,217 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the policy server does in which phase: episodes, resets, the latched stop. Free of ROS."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.control import Tick
+from spaars_ros.control.retrace import Retrace
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.filter import Filtered
+from spaars_ros.safety.stop import Stop
+from spaars_ros.safety.stop import StopLatch
+
+
+class Phase(Enum):
+    """Where the run stands."""
+
+    WAITING = 'waiting for joint_states'
+    RUNNING = 'running'
+    SETTLING = 'coming to rest'
+    RETRACING = 'going back'
+    RESETTING = 'waiting for the reset'
+    DONE = 'budget done'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to send for a state, and the step record that it made."""
+
+    command: Array | None
+    """(d,) rad/s; None: send nothing, the arm is at rest and about to be reset."""
+    tick: Tick | None = None
+    """The policy's tick, whose step record is made when asked for."""
+
+    @property
+    def record(self) -> Array | None:
+        """Return the step record; None where the policy did not act."""
+        return None if self.tick is None else self.tick.record
+
+
+class Supervisor:
+    """
+    Decide for every new state whether the policy acts, the arm brakes, or it goes back.
+
+    :param loop: the control loop, whose filter every command passes
+    :param latch: holds the stop; a stop latched before keeps the arm still
+    :param episodes: number of the episode after the last one, 0 for no end
+    :param service: whether a service resets the arm; otherwise it retraces its path
+    """
+
+    def __init__(self, robot: Robot, loop: ControlLoop, latch: StopLatch, *, episodes: int,
+                 service: bool) -> None:
+        self.robot = robot
+        self.loop = loop
+        self.latch = latch
+        self.episodes = episodes
+        self.service = service
+        self.phase = Phase.WAITING if not self._budget_done() else Phase.DONE
+        self._state: RobotState | None = None
+        self._path: list[Array] = []
+        self._retrace: Retrace | None = None
+        self._resumed = False
+        self._reset_stamp: int | None = None
+        self._reset_wanted = False
+
+    @property
+    def state(self) -> RobotState | None:
+        """Return the newest state."""
+        return self._state
+
+    def answer(self, state: RobotState, age: float = 0.0) -> Answer:
+        """
+        Return what to send for a state with a new stamp; raises nothing on bad numbers.
+
+        :param age: s since it was measured
+        """
+        first = self._state is None
+        self._state = state
+        if first:
+            self.loop.filter.reset(state)
+        if self.latch.stop is not None or self.phase is Phase.DONE:
+            return Answer(self.brake())
+        if self.phase is Phase.RESETTING:
+            if self._reset_stamp is None or state.stamp_ns < self._reset_stamp:
+                return Answer(None)
+            self._begin(state)
+        elif self.phase is Phase.WAITING:
+            self._begin(state)
+        elif self.phase is Phase.SETTLING:
+            return self._settle()
+        elif self.phase is Phase.RETRACING:
+            return self._go_back(state, age)
+        return self._tick(state, age)
+
+    def brake(self) -> Array:
+        """Return the next command (d,) rad/s on the way to rest."""
+        return self.loop.filter.brake().command
+
+    def hold(self, age: float) -> Filtered:
+        """
+        Return the last command (d,) rad/s again, as far as it is safe without a new state.
+
+        :param age: s that the newest state is old
+        """
+        assert self._state is not None
+        return self.loop.filter.apply(self.loop.filter.last, self._state, age)
+
+    def trip(self, stop: Stop) -> Array | None:
+        """Latch a stop; returns the record that closes the running episode, if one runs."""
+        self.latch.trip(stop)
+        return self.abort()
+
+    def abort(self) -> Array | None:
+        """Close the running episode; returns its record, None when none runs."""
+        if self.phase is not Phase.RUNNING or self._state is None:
+            return None
+        record = self.loop.abort(self._state)
+        self._end()
+        return record
+
+    def take_reset_request(self) -> bool:
+        """Return once, when the arm is at rest, that the reset service is to be called."""
+        wanted, self._reset_wanted = self._reset_wanted, False
+        return wanted
+
+    def reset_done(self, stamp_ns: int) -> None:
+        """Begin the next episode with the first state stamped `stamp_ns` or later."""
+        self._reset_stamp = stamp_ns
+
+    def resume(self, persisting: Stop | None) -> Stop | None:
+        """Clear the latch, unless `persisting`; the arm goes back before the next episode."""
+        cause = self.latch.reset(lambda: persisting)
+        if cause is None and self._state is not None:
+            # From the measured state: the arm may have been moved by hand meanwhile.
+            self.loop.filter.reset(self._state)
+            if self.phase not in (Phase.WAITING, Phase.DONE):
+                self.phase = Phase.SETTLING
+                self._resumed = True
+        return cause
+
+    def _budget_done(self) -> bool:
+        return bool(self.episodes) and self.loop.episode + 1 >= self.episodes
+
+    def _begin(self, state: RobotState) -> None:
+        self.loop.begin(state)
+        self.phase = Phase.RUNNING
+        # The first position of all stays first, or the start would drift from reset to reset.
+        self._path = self._path[:1] or [state.position]
+        self._retrace = None
+        self._resumed = False
+        self._reset_stamp = None
+
+    def _tick(self, state: RobotState, age: float) -> Answer:
+        self._path.append(state.position)
+        tick = self.loop.tick(state, age)
+        if tick.stop is not None:
+            self.latch.trip(tick.stop)
+        if tick.ended:
+            self._end()
+            if tick.stop is None and self.phase is Phase.SETTLING:
+                self._at_rest()
+        return Answer(tick.command, tick)
+
+    def _end(self) -> None:
+        self.phase = Phase.DONE if self._budget_done() else Phase.SETTLING
+
+    def _settle(self) -> Answer:
+        command = self.brake()
+        self._at_rest()
+        return Answer(command)
+
+    def _at_rest(self) -> None:
+        """Go on to the reset once the command is zero."""
+        if not self.loop.filter.at_rest:
+            return
+        if self.service:
+            self.phase = Phase.RESETTING
+            self._reset_stamp = None
+            self._reset_wanted = True
+        else:
+            self.phase = Phase.RETRACING
+            # A way back that a stop broke off goes on from there, not from the episode's end; and
+            # an arm that was moved by hand joins it where it is nearest.
+            path = self._path if self._retrace is None else self._retrace.remaining
+            start = self._state.position if self._resumed and self._state is not None else None
+            self._retrace, self._resumed = Retrace(self.robot, path, start=start), False
+
+    def _go_back(self, state: RobotState, age: float) -> Answer:
+        assert self._retrace is not None
+        wanted = self._retrace.command(state)
+        if wanted is None:
+            command = self.brake()
+            if self.loop.filter.at_rest:
+                self._begin(state)
+                return self._tick(state, age)
+            return Answer(command)
+        filtered = self.loop.filter.apply(wanted, state, age)
+        stop = filtered.stop or self._retrace.stuck()
+        if stop is not None:
+            self.latch.trip(stop)
+        return Answer(filtered.command)

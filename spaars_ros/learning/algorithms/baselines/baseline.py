@@ -1,0 +1,85 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What the baselines have in common; each then reads top to bottom in its own file."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.training_file import Training
+
+
+class Baseline(Learner):
+    """
+    An algorithm with one policy, no phases and no multipliers.
+
+    :param observation: n
+    :param action: d
+    :param constraints: C
+    """
+
+    offline_steps = 0
+    offline_share = 0.0
+    learns_online = True
+
+    def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
+                 normaliser: Normaliser, seed: int) -> None:
+        super().__init__()
+        self.training_file = training
+        self.normaliser = normaliser
+        self.sizes = (observation, action, constraints)
+        self.heads_rng = np.random.default_rng(seed)
+        self.updates = 0
+
+    @property
+    def agent(self) -> Learner:
+        """Return itself: it holds its networks."""
+        return self
+
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Ignore the data set's actions (N, d)."""
+
+    def begin_online(self) -> None:
+        """Take the online learning rate."""
+        self.set_learning_rate(self.training_file.learning_rate)
+
+    def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Take a finished episode: nothing to do."""
+
+    def set_multipliers(self, multipliers: Array) -> None:
+        """Ignore the multipliers: the baselines of `spaars train` know no constraints."""
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return nothing to log."""
+        return {}
+
+    def two_heads(self) -> list[int]:
+        """Return two random heads of the target critic (RLPD; docs/method.md)."""
+        heads = self.training_file.heads
+        return [int(i) for i in self.heads_rng.choice(heads, 2, replace=False)]
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {'updates': self.updates, 'heads': dict(self.heads_rng.bit_generator.state)}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        self.updates = int(state['updates'])
+        self.heads_rng.bit_generator.state = state['heads']

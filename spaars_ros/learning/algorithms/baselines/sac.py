@@ -1,0 +1,120 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Soft actor-critic with an ensemble critic, from scratch, or with offline data as in RLPD."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.algorithm import Choice
+from spaars_ros.learning.core.learner import parameters_of
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.networks import polyak
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.training_file import Training
+
+
+class SAC(Baseline):
+    """
+    SAC (Haarnoja et al. 2018) with LayerNorm heads, two random ones of which make the target.
+
+    Before `warmup_steps` actions are uniform, as usual for it; never to be run on a robot.
+    """
+
+    def __init__(self, training: Training, **sizes: Any) -> None:
+        """See `Baseline`."""
+        super().__init__(training, **sizes)
+        n, d, _ = self.sizes
+        t = training
+        self.policy = SquashedGaussian(n, d, t.width)
+        self.critic = EnsembleCritic(n, d, 1, t.width, t.heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.log_alpha = nn.Parameter(torch.zeros(()))
+        self.target_entropy = -float(d)
+        self.set_learning_rate(t.learning_rate)
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
+                'alpha': [self.log_alpha]}
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Have no offline phase."""
+        raise NotImplementedError('SAC and RLPD have no offline phase')
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update of critic, policy and temperature."""
+        t = self.training_file
+        o, a = batch['observation'], batch['action']
+        alpha = self.log_alpha.detach().exp()
+        with torch.no_grad():
+            action, log_prob = self.policy.sample(batch['next'])
+            values = self.target(batch['next'], action)[..., 0]
+            value = values[self.two_heads()].min(0).values - alpha * log_prob
+            y = batch['reward'] + batch['discount'] * value
+        losses = {'critic': self.step(
+            'critic', (self.critic(o, a)[..., 0] - y).square().mean(1).sum())}
+        polyak(self.target, self.critic, t.tau)
+        self.updates += 1
+        if self.updates % t.policy_delay == 0:
+            action, log_prob = self.policy.sample(o)
+            self.critic.requires_grad_(False)
+            q = self._policy_value(self.critic(o, action)[..., 0])
+            losses['policy'] = self.step('policy', (alpha * log_prob - q).mean())
+            self.critic.requires_grad_(True)
+            entropy = -log_prob.detach().mean()
+            self.step('alpha', self.log_alpha * (entropy - self.target_entropy))
+            losses['alpha'] = math.exp(float(self.log_alpha.detach()))
+        return losses
+
+    @staticmethod
+    def _policy_value(heads: torch.Tensor) -> torch.Tensor:
+        return heads.min(0).values
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """Return the mode, or a sample; uniform before the first update."""
+        if explore and self.updates == 0:
+            return Choice(rng.uniform(-1.0, 1.0, self.sizes[1]))
+        with torch.no_grad():
+            mean, log_std = self.policy(torch.from_numpy(self.normaliser(observation))[None])
+        before = mean[0].numpy().astype(np.float64)
+        if explore:
+            before = before + np.exp(log_std[0].numpy()) * rng.standard_normal(len(before))
+        return Choice(np.tanh(before))
+
+
+class RLPD(SAC):
+    """
+    RLPD (Ball et al. 2023): SAC from scratch with half of every batch from the offline data.
+
+    Target entropy -d/2, and the policy climbs the mean of the heads.
+    """
+
+    offline_share = 0.5
+
+    def __init__(self, training: Training, **sizes: Any) -> None:
+        """See `Baseline`."""
+        super().__init__(training, **sizes)
+        self.target_entropy = -0.5 * self.sizes[1]
+
+    @staticmethod
+    def _policy_value(heads: torch.Tensor) -> torch.Tensor:
+        return heads.mean(0)

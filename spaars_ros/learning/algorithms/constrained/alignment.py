@@ -1,0 +1,133 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Value pre-alignment: the target it shares with the online phase, and how well it ranks."""
+
+from dataclasses import asdict
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+import torch
+from torch import Tensor
+
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+
+Array = NDArray[np.float64]
+
+
+def soft_targets(batch: Batch, pair: Tensor, log_prob: Tensor, *, entropy_reward: Tensor | float,
+                 entropy_cost: float = 0.0, cost_weight: float = 1.0) -> Tensor:
+    """
+    Return what a critic of reward and costs is fitted to, (B, 1 + C).
+
+        y_r = r + gamma [min_i Q_r,i(s', a') - alpha_r log pi(a'|s')]
+        y_c = c + gamma [Q_c(s', a') - alpha_c log pi(a'|s')],     a' ~ pi(.|s')
+
+    docs/marvel.md (reconstructed from the paper's facts and the released code). An uncertain
+    action has a low log pi: alpha_c >= 0 raises its estimated cost. The cost takes the mean of
+    the two heads, the sourced one having a single head: caution is the multiplier's part, which
+    is driven by measured costs.
+
+    :param pair: (2, B, 1 + C) values of two target heads at (s', a')
+    :param log_prob: (B) of a'
+    """
+    discount = batch['discount']
+    reward = pair[..., 0].min(0).values - entropy_reward * log_prob
+    cost = pair[..., 1:].mean(0) - entropy_cost * log_prob[:, None]
+    return torch.cat([(batch['reward'] + discount * reward)[:, None],
+                      cost_weight * batch['cost'] + discount[:, None] * cost], -1)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Spearman's rank correlation of Q with Monte-Carlo returns, in [-1, 1]."""
+
+    reward: float
+    cost: float
+    """Of the first constraint; NaN where the returns or the values are all one."""
+
+    def to_json(self) -> dict[str, float | None]:
+        """Return both, None for NaN."""
+        return {name: value if np.isfinite(value) else None
+                for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """States that a policy came to, what it did there and what followed, for `rank`."""
+
+    observations: Array
+    """(N, n) physical units."""
+    actions: Array
+    """(N, d) in [-1, 1]."""
+    returns: Array
+    """(N, 1 + C) discounted sums of rewards and costs over the same number of steps each."""
+
+
+def discounted_windows(values: Array, gamma: float, window: int) -> Array:
+    """
+    Return sum_{k < window} gamma^k values[t + k] for every t where the window is whole.
+
+    All have one length, so that a state near the time limit does not look cheap for that.
+
+    :param values: (T, ...)
+    :return: (T - window + 1, ...)
+    """
+    starts = len(values) - window + 1
+    if starts < 1:
+        raise ValueError(f'{len(values)} steps, and a window of {window}')
+    powers = gamma ** np.arange(window)
+    return np.stack([np.tensordot(powers, values[t:t + window], 1) for t in range(starts)])
+
+
+def rank(critic: EnsembleCritic, normaliser: Normaliser, sample: Sample) -> Ranking:
+    """Return how well the critic's mean over heads orders a sample's returns."""
+    with torch.no_grad():
+        o = torch.from_numpy(normaliser(sample.observations))
+        values = critic(o, torch.from_numpy(sample.actions.astype(np.float32))).mean(0).numpy()
+    found = [_spearman(values[:, i], sample.returns[:, i]) for i in (0, 1)]
+    return Ranking(*found)
+
+
+def _spearman(values: NDArray[np.floating], returns: Array) -> float:  # type: ignore[type-arg]
+    if np.ptp(values) == 0 or np.ptp(returns) == 0:
+        return float('nan')
+    return float(spearmanr(values, returns).statistic)
+
+
+def attainable(returns: Array) -> float | None:
+    """
+    Return the correlation of a critic without mistakes with returns (N,) of which some are tied.
+
+    It never has two values alike, and so puts an order where there is none; None where all are
+    tied.
+    """
+    if np.ptp(returns) == 0:
+        return None
+    order = np.argsort(np.argsort(returns, kind='stable'), kind='stable')
+    return float(spearmanr(order, returns).statistic)
+
+
+def policy_action(policy: SquashedGaussian, normaliser: Normaliser, observation: Array,
+                  rng: np.random.Generator) -> Array:
+    """Return a sample (d,) of the policy at an observation (n,)."""
+    with torch.no_grad():
+        mean, log_std = policy(torch.from_numpy(normaliser(observation))[None])
+    noise = rng.standard_normal(mean.shape[1])
+    return np.asarray(np.tanh(mean[0].numpy() + np.exp(log_std[0].numpy()) * noise), np.float64)

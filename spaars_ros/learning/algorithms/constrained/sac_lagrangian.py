@@ -1,0 +1,180 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Soft actor-critic with a Lagrangian: from scratch the baseline, warm-started it is Marvel's."""
+
+import copy
+from dataclasses import replace
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from spaars_ros.constraints.lagrangian import PIDGains
+from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.constrained.alignment import policy_action
+from spaars_ros.learning.algorithms.constrained.alignment import soft_targets
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.algorithm import Choice
+from spaars_ros.learning.core.learner import parameters_of
+from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.multipliers import lagrangian
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.networks import polyak
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.training_file import Training
+
+INTEGRAL = PIDGains(kp=0.0, kd=0.0, rate=0.0)
+"""Dual ascent: lambda is the sum of the excesses so far."""
+PLAIN = PIDGains(rate=0.0)
+ADAPTIVE = PIDGains()
+
+
+def gains_of(pid: PIDGains, training: Training) -> PIDGains:
+    """Return a controller's gains with what the training file says is to be held."""
+    return replace(pid, setpoint=training.setpoint, violation_rate=training.violation_rate)
+
+
+class SACLagrangian(Baseline):
+    """
+    SAC on (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
+
+    The division keeps a large lambda from exploding the policy's step (docs/marvel.md). The
+    trainer runs the controller with `gains` and hands lambda in: a multiplier driven by Q_c
+    would follow the critic's error. Trunks are shared by reward and cost values, head by head.
+    A time limit bootstraps, which is in the replay's discounts.
+    """
+
+    PID = INTEGRAL
+
+    def __init__(self, training: Training, **sizes: Any) -> None:
+        """See `Baseline`."""
+        super().__init__(training, **sizes)
+        n, d, constraints = self.sizes
+        t = training
+        self.policy = SquashedGaussian(n, d, t.width)
+        self.critic = EnsembleCritic(n, d, 1 + constraints, t.width, t.heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.log_entropy = nn.Parameter(torch.tensor(math.log(t.entropy) if t.entropy else -2.0))
+        self.target_entropy = -float(d)
+        self.gains = gains_of(self.PID, t)
+        """Of the controller that the trainer runs."""
+        self.multipliers = torch.zeros(constraints)
+        self.explores_uniformly = True
+        self.set_learning_rate(t.learning_rate)
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
+                'entropy': [self.log_entropy]}
+
+    def set_learning_rate(self, rate: float) -> None:
+        """Begin with fresh optimisers; the policy's has `actor_rate` times this rate."""
+        super().set_learning_rate(rate)
+        self.optimisers['policy'].rate = rate * self.training_file.actor_rate
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Have no offline phase."""
+        raise NotImplementedError('SAC-Lagrangian and SAC-PID learn from scratch')
+
+    def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
+        """Fit reward and cost values to the policy as it is; see `soft_targets`."""
+        y = self.targets(batch, entropy_reward=entropy_reward)
+        values = self.critic(batch['observation'], batch['action'])
+        loss = self.step('critic', (values - y).square().mean((1, 2)).sum())
+        polyak(self.target, self.critic, self.training_file.tau)
+        return loss / self.critic.heads
+
+    @torch.no_grad()
+    def targets(self, batch: Batch, *, entropy_reward: float, entropy_cost: float = 0.0
+                ) -> Tensor:
+        """Return `soft_targets` of the policy as it is, (B, 1 + C)."""
+        action, log_prob = self.policy.sample(batch['next'])
+        pair = self.target(batch['next'], action)[self.two_heads()]
+        return soft_targets(batch, pair, log_prob, entropy_reward=entropy_reward,
+                            entropy_cost=entropy_cost,
+                            cost_weight=self.training_file.cost_weight)
+
+    def update_policy(self, batch: Batch) -> dict[str, float]:
+        """Climb the Lagrangian; tune the entropy's weight where the file gives none."""
+        o = batch['observation']
+        action, log_prob = self.policy.sample(o)
+        self.critic.requires_grad_(False)
+        objective = self.lagrangian(self.critic(o, action))
+        entropy = self.log_entropy.detach().exp()
+        loss = (entropy * log_prob - objective).mean() + self.imitation(batch, action, objective)
+        losses = {'policy': self.step('policy', loss)}
+        self.critic.requires_grad_(True)
+        if not self.training_file.entropy:
+            gap = -log_prob.detach().mean() - self.target_entropy
+            self.step('entropy', self.log_entropy * gap)
+        return losses
+
+    def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
+        """Return what the policy's loss has besides: nothing, it starts from no data."""
+        return 0.0
+
+    def lagrangian(self, values: Tensor) -> Tensor:
+        """Return (Q_r - lambda . Q_c) / (1 + sum lambda), (B), of (heads, B, 1 + C) values."""
+        merged = torch.cat([values[..., :1].min(0).values, values[..., 1:].mean(0)], -1)
+        return lagrangian(merged, self.multipliers)
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update of the critic, and from `critic_steps` on of the policy."""
+        t = self.training_file
+        losses = {'critic': self.update_critic(
+            batch, entropy_reward=float(self.log_entropy.detach().exp()))}
+        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
+            losses.update(self.update_policy(batch))
+        self.updates += 1
+        return losses
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """Return the mode, or a sample; from scratch uniform before the first update."""
+        if explore and self.updates == 0 and self.explores_uniformly:
+            return Choice(rng.uniform(-1.0, 1.0, self.sizes[1]))
+        if explore:
+            return Choice(policy_action(self.policy, self.normaliser, observation, rng))
+        with torch.no_grad():
+            mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
+        return Choice(mode[0].numpy().astype(np.float64))
+
+    def set_multipliers(self, multipliers: Array) -> None:
+        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        self.multipliers = torch.from_numpy(
+            checked_multipliers(multipliers, self.multipliers.numel()).copy())
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return lambda of the first constraint and the entropy's weight."""
+        first = float(self.multipliers[0]) if self.multipliers.numel() else 0.0
+        return {'multiplier': first, 'entropy_weight': math.exp(float(self.log_entropy.detach()))}
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {**super().state(), 'multipliers': self.multipliers.tolist()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        super().load_state(state)
+        self.set_multipliers(np.asarray(state['multipliers']))
+
+
+class SACPID(SACLagrangian):
+    """The same with a PID of fixed gains for the multiplier (Stooke et al. 2020)."""
+
+    PID = PLAIN

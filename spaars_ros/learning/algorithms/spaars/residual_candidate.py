@@ -1,0 +1,82 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""SPAR's residual as the raw candidate of the SPAARS gate."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.residual_vae import ResidualVAE
+from spaars_ros.learning.core.self_imitation import candidate_values
+from spaars_ros.learning.core.self_imitation import candidate_weights
+from spaars_ros.learning.core.self_imitation import draw_candidates
+from spaars_ros.training_file import Training
+
+
+class ResidualCandidate(nn.Module):
+    """
+    Residuals about the decoder's action, by which the raw policy improves without climbing Q.
+
+    The base of SPAR is D(s, pi_z(s)) here, so that the raw candidate is D(s, z) + Delta
+    (docs/spar.md, reconstructed). The raw policy stays the plain network that it
+    is, and so does its graph on the robot: it regresses to the weighted mean of
+
+        a_k = trust ball(clip(D(s, z) + g(s, D(s, z), u_k))),  u_k about the present residual's.
+    """
+
+    def __init__(self, training: Training, observation: int, action: int) -> None:
+        super().__init__()
+        if training.mode == 'raw-only':
+            raise ValueError("raw_candidate 'residual': mode 'raw-only' has no decoder whose "
+                             'action it could be a residual of')
+        self.training_file = training
+        self.vae = ResidualVAE(observation, min(training.latent_dim, action), action,
+                               training.width)
+
+    def fit_loss(self, observation: Tensor, decoded: Tensor, action: Tensor) -> Tensor:
+        """Return the residual CVAE's loss for the data's actions about the decoder's (B, d)."""
+        decoded = decoded.detach()
+        self.vae.measure(action - decoded)
+        return self.vae.loss(observation, decoded, action, self.training_file.kl_weight)
+
+    def loss(self, observation: Tensor, raw: Tensor, decoded: Tensor, *, critic: EnsembleCritic,
+             lagrangian: Callable[[Tensor], Tensor], trusted: Callable[[Tensor, Tensor], Tensor],
+             rng: np.random.Generator) -> Tensor:
+        """
+        Return the raw policy's loss by self-imitation, `raw_bc` |raw - D(s, z)|^2 included.
+
+        The critic is asked without a graph.
+
+        :param raw: (B, d) of the policy, which alone is differentiated
+        :param decoded: (B, d) D(s, pi_z(s)), no graph
+        :param trusted: raw and decoded actions to those within the trust ball
+        """
+        t = self.training_file
+        with torch.no_grad():
+            present, _ = self.vae.encode(observation, trusted(raw, decoded) - decoded)
+            centre = t.spar_centre * present.clamp(-t.latent_bound, t.latent_bound)
+            drawn = draw_candidates(
+                self.vae.decoder, observation, decoded, centre, count=t.spar_candidates,
+                sigma=t.spar_sigma, bound=t.latent_bound, rng=rng)
+            action = trusted(decoded + drawn.residual, decoded)
+            heads = lagrangian(candidate_values(critic, observation, action))
+            lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)
+            weight = candidate_weights(lower, t.spar_temperature)
+            best = (weight[..., None] * action).sum(0)
+        off = (raw - best).square() + t.raw_bc * (raw - decoded).square()
+        return off.sum(-1).mean()

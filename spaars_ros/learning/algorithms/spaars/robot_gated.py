@@ -1,0 +1,94 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What SPAARS on the robot shares between its two kinds of latent actions."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
+from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
+from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.robot_algorithm import Array
+from spaars_ros.learning.core.robot_algorithm import RobotAlgorithm
+from spaars_ros.policy.bundle import Exploration
+
+
+class GatedRobotAlgorithm(RobotAlgorithm):
+    """
+    An algorithm with a `GatedAgent` and the `Curriculum` of its phases.
+
+    Online: warm-up, latent phase with concurrent BC, gated phase.
+    """
+
+    agent: GatedAgent
+    curriculum: Curriculum
+
+    def relabels(self, stage: str) -> bool:
+        """Return whether it is value pre-alignment: the others learn from what was done."""
+        return stage == 'align'
+
+    def end_offline(self, sample: Callable[[], Batch]) -> None:
+        """Measure L_Q, which the gate's margin needs."""
+        for _ in range(20):
+            self.agent.measure_lipschitz(sample())
+
+    def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Have the curriculum decide on hand-over, trust ball and gate."""
+        self.curriculum.end_episode(reached, modes, steps, replay)
+
+    @property
+    def multipliers(self) -> Array:
+        """Return lambda (C,) of each constraint."""
+        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
+
+    @multipliers.setter
+    def multipliers(self, values: Array) -> None:
+        self.agent.multipliers.copy_(torch.from_numpy(
+            checked_multipliers(values, self.agent.multipliers.numel())))
+
+    def phase(self, steps: int) -> int:
+        """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
+        return self.curriculum.phase(steps)
+
+    def progress(self) -> dict[str, float]:
+        """Return the numbers of the hand-over and the gate."""
+        error = float(self.agent.bc_error)
+        return {'bc_error': error if np.isfinite(error) else -1.0,
+                'novelty': self.curriculum.novelty, 'margin': self.agent.margin,
+                'gate_share': self.curriculum.raw_share}
+
+    def gate(self, *, explore_latent: float) -> dict[str, Any]:
+        """
+        Return the manifest's entries of gate, trust ball and exploration noise as they are now.
+
+        :param explore_latent: standard deviation of the latent noise
+        """
+        t, agent = self.training, self.agent
+        mode, trust = t.mode, agent.trust
+        if mode == 'raw-only':
+            trust = 2.0
+        elif mode == 'hard-switch':
+            mode = 'raw-only' if agent.gate_open else 'latent-only'
+        return {'mode': mode, 'gate_open': agent.gate_open, 'margin': agent.margin,
+                'kappa': t.kappa, 'trust': trust,
+                'exploration': Exploration(latent=explore_latent, raw=agent.explore_raw,
+                                           correlation=t.explore_correlation)}

@@ -1,0 +1,197 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""SPAARS as the trainer drives it: offline stages, then the curriculum online."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.algorithm import Choice
+from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.training_file import Training
+
+
+class Spaars:
+    """
+    SPAARS (CVAE) and its ablations, by `mode`, `concurrent_bc`, `plateau` and `latent_dim`.
+
+    Offline: `cvae_steps` of the CVAE, `iql_steps` of IQL with both policies, `align_steps` of
+    value pre-alignment. Online: `Curriculum`. The agent is the one that the learner node tunes.
+    """
+
+    offline_share = 0.5
+    learns_online = True
+
+    def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
+                 normaliser: Normaliser, seed: int) -> None:
+        """
+        Make the networks from torch's generator.
+
+        :param observation: n
+        :param action: d
+        :param constraints: C
+        """
+        if training.mode != 'raw-only' and training.latent_dim > action:
+            raise ValueError(f'latent_dim {training.latent_dim}: has to be at most the {action} '
+                             'dimensions of the action, or the variance argument fails')
+        self.training = training
+        self.normaliser = normaliser
+        self.agent = SpaarsAgent(training, observation, action, constraints)
+        self.agent.seed(seed)
+        self.curriculum = Curriculum(self.agent, training)
+        self.offline_steps = training.cvae_steps + training.iql_steps + training.align_steps
+        self.updates = 0
+        self._noise = np.zeros(training.latent_dim + action)
+
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Measure actions (N, d), in whose units errors of actions are counted."""
+        self.agent.action_variance.copy_(
+            torch.from_numpy(actions.var(0).astype(np.float32)).clamp(min=1e-4))
+
+    # Offline
+
+    def stage(self, step: int) -> str:
+        """Return the name of the stage of offline update `step`: cvae, iql or align."""
+        t = self.training
+        if step < t.cvae_steps:
+            return 'cvae'
+        return 'iql' if step < t.cvae_steps + t.iql_steps else 'align'
+
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of value pre-alignment."""
+        return self.stage(step) == 'align'
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do one update of the stage that `step` is in."""
+        t, agent = self.training, self.agent
+        if step == t.cvae_steps:
+            self._freeze_decoder()
+        stage = self.stage(step)
+        if stage == 'cvae':
+            return {'cvae': agent.update_cvae(batch)}
+        if stage == 'iql':
+            losses = agent.update_iql(batch)
+            if step == t.cvae_steps + t.iql_steps - 1:
+                agent.freeze_anchors()
+            return losses
+        # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that
+        # will act; following its gradient at once is what makes a naive start forget.
+        return {'critic': agent.update_critic(batch)}
+
+    def begin_online(self) -> None:
+        """Freeze the decoder and take the online learning rate."""
+        self._freeze_decoder()
+        self.agent.set_learning_rate(self.training.learning_rate)
+
+    def _freeze_decoder(self) -> None:
+        self.agent.encoder.requires_grad_(False)
+        self.agent.decoder.requires_grad_(False)
+
+    # Online
+
+    def begin_episode(self) -> None:
+        """Let the noise start from zero."""
+        self._noise[:] = 0.0
+
+    def take_episode(self, episode: Episode) -> None:
+        """Take what an episode earned; see `Curriculum.take_episode`."""
+        self.curriculum.take_episode(episode)
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """
+        Return what the gate picks: the rule of `policy/runtime.py`.
+
+        Where `explore_kappa` or `trials` say otherwise, it is not the robot's (`Curriculum`).
+        """
+        t, agent = self.training, self.agent
+        fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
+        kept = t.explore_correlation if explore else 0.0
+        self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
+        noise = torch.from_numpy(self._noise.astype(np.float32))
+        k = t.latent_dim
+        with torch.no_grad():
+            o = torch.from_numpy(self.normaliser(observation))[None]
+            raw, latent = agent.raw_policy(o), agent.latent_policy(o)
+            decoded = agent.decoder(o, latent)
+            if self.curriculum.takes_raw(o, raw, decoded, explore):
+                action = agent.trusted(raw, decoded)
+                if explore:
+                    action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
+                return Choice(action[0].numpy().astype(np.float64), Mode.RAW)
+            if explore:
+                moved = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
+                                                                      t.latent_bound)
+                decoded = agent.decoder(o, moved)
+            return Choice(decoded[0].numpy().astype(np.float64), Mode.LATENT)
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update; the policies rest for the first `critic_steps` environment steps."""
+        t, agent = self.training, self.agent
+        losses = {'critic': agent.update_critic(batch)}
+        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
+            losses.update(agent.update_policies(batch))
+        if self.updates % 10 == 0:
+            agent.measure_lipschitz(batch)
+            agent.update_rnd(online['observation'])
+        self.updates += 1
+        return losses
+
+    def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Take a finished episode; see `Curriculum.end_episode`."""
+        self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
+
+    def set_multipliers(self, multipliers: Array) -> None:
+        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        self.agent.multipliers.copy_(torch.from_numpy(
+            checked_multipliers(multipliers, self.agent.multipliers.numel())))
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return what is logged of the phases and the gate."""
+        return self.curriculum.diagnostics(steps)
+
+    # State
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor, optimisers included."""
+        return self.agent.arrays()
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take `arrays()` back."""
+        self.agent.load_arrays(arrays)
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
+                'noise': self._noise.tolist(), 'heads': self.agent.rng_state(),
+                **self.curriculum.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        self.updates = int(state['updates'])
+        self.set_multipliers(np.asarray(state['multipliers']))
+        self._noise = np.asarray(state['noise'])
+        self.agent.set_rng_state(state['heads'])
+        self.curriculum.restore(state)

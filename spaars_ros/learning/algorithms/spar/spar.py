@@ -1,0 +1,201 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""SPAR as the trainer drives it: base, residual CVAE, values with self-imitation."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.spar.geometry import Geometry
+from spaars_ros.learning.algorithms.spar.geometry import residual_geometry
+from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.algorithm import Choice
+from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.training_file import Training
+
+SEEN = 4096
+"""Pairs that the diagnostic looks at."""
+
+
+class Spar:
+    """
+    SPAR (Zhao, Pan, Liang, Lin 2026; docs/spar.md, mostly reconstructed).
+
+    Offline, of as many updates as SPAARS and IQL have: `spar_base_steps` of the base,
+    `cvae_steps` of the residual CVAE, then self-imitation; IQL's values, which depend on nothing
+    of these, learn all along. Online values and self-imitation go on with mixed batches; base and
+    residual CVAE stay frozen. Between the CVAE and self-imitation the geometry of the residuals
+    picks SPAR-MLP or SPAR-PROJ, unless `spar_projection` says which.
+    """
+
+    offline_share = 0.5
+    learns_online = True
+
+    def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
+                 normaliser: Normaliser, seed: int) -> None:
+        """
+        Make the networks from torch's generator.
+
+        :param observation: n
+        :param action: d
+        :param constraints: C
+        """
+        t = training
+        self.offline_steps = t.cvae_steps + t.iql_steps + t.align_steps
+        self.imitates_from = t.spar_base_steps + t.cvae_steps
+        """Offline update at which self-imitation begins."""
+        if self.imitates_from >= self.offline_steps:
+            raise ValueError(f'spar_base_steps {t.spar_base_steps}: has to be less than '
+                             f'iql_steps + align_steps, {t.iql_steps + t.align_steps}')
+        self.training = t
+        self.normaliser = normaliser
+        self.agent = SparAgent(t, observation, action, constraints)
+        self.agent.seed(seed)
+        self.geometry: Geometry | None = None
+        self.updates = 0
+        self._seed = seed
+        self._seen = np.zeros((0, observation + action), np.float32)
+        self._noise = np.zeros(t.latent_dim)
+
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Ignore the data set's actions (N, d): errors are counted in residuals."""
+
+    # Offline
+
+    def stage(self, step: int) -> str:
+        """Return the name of the stage of offline update `step`: base, residual or imitation."""
+        if step < self.training.spar_base_steps:
+            return 'base'
+        return 'residual' if step < self.imitates_from else 'imitation'
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do one update of the stage that `step` is in, and one of the values."""
+        stage = self.stage(step)
+        losses = self.agent.update_values(batch, conservative=stage == 'imitation')
+        if stage == 'base':
+            losses['base'] = self.agent.update_base(batch)
+        elif stage == 'residual':
+            losses['vae'] = self.agent.update_residual(batch)
+        else:
+            losses.update(self._imitate(batch, step))
+        if step < self.imitates_from and (self.imitates_from - step) * len(batch['action']) < SEEN:
+            self._see(batch)
+        if step == self.imitates_from - 1:
+            self._choose_projection()
+        return losses
+
+    def _see(self, batch: Batch) -> None:
+        """Keep pairs for the diagnostic, which comes when this stage is over."""
+        rows = torch.cat([batch['observation'], batch['action']], -1).numpy()
+        self._seen = np.concatenate([self._seen, rows])
+
+    def _choose_projection(self) -> None:
+        """Freeze base and residual CVAE, and let the residuals' geometry pick the policy."""
+        self._freeze()
+        n = self.agent.base.inputs
+        with torch.no_grad():
+            base = self.agent.base(torch.from_numpy(self._seen[:, :n])).numpy()
+        self.geometry = residual_geometry(self._seen[:, :n], self._seen[:, n:] - base, self._seed)
+        self._seen = self._seen[:0]
+        if self.training.spar_projection == 'auto':
+            self.agent.projection = self.geometry.projection
+
+    def begin_online(self) -> None:
+        """Freeze what stays and take the online learning rate."""
+        self._freeze()
+        self.agent.set_learning_rate(self.training.learning_rate)
+
+    def _freeze(self) -> None:
+        self.agent.base.requires_grad_(False)
+        self.agent.vae.requires_grad_(False)
+
+    # Online
+
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+        """Return the policy's action; exploration moves its latent, and so along the data."""
+        t, agent = self.training, self.agent
+        mode = Mode.LATENT if agent.projects else Mode.RAW
+        with torch.no_grad():
+            o = torch.from_numpy(self.normaliser(observation))[None]
+            action = agent.action(o)
+            if explore:
+                kept = t.explore_correlation
+                fresh = rng.standard_normal(self._noise.shape)
+                self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
+                latent = agent.current_latent(o)
+                moved = latent + torch.from_numpy((t.explore_latent * self._noise).astype(
+                    np.float32))
+                moved = agent.decoded(o, moved.clamp(-t.latent_bound, t.latent_bound))
+                # For SPAR-PROJ this is `moved`: its action is its latent's.
+                action = (action + moved - agent.decoded(o, latent)).clamp(-1.0, 1.0)
+        return Choice(action[0].numpy().astype(np.float64), mode)
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update of the values, and as often as `policy_delay` says of the residual."""
+        losses = self.agent.update_values(batch, conservative=True)
+        losses.update(self._imitate(batch, self.updates))
+        self.updates += 1
+        return losses
+
+    def _imitate(self, batch: Batch, step: int) -> dict[str, float]:
+        return self.agent.imitate(batch) if step % self.training.policy_delay == 0 else {}
+
+    def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Take a finished episode: exploration begins anew."""
+        self._noise[:] = 0.0
+
+    def set_multipliers(self, multipliers: Array) -> None:
+        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        self.agent.multipliers.copy_(torch.from_numpy(
+            checked_multipliers(multipliers, self.agent.multipliers.numel())))
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return which residual policy acts (1: PROJ), and the share of fragmented clusters."""
+        fragmented = self.geometry.fragmented if self.geometry is not None else float('nan')
+        return {'projection': float(self.agent.projects), 'fragmented': fragmented}
+
+    # State
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every tensor, optimisers included, and what the diagnostic has seen so far."""
+        return {**self.agent.arrays(), 'seen': self._seen}
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take `arrays()` back."""
+        self._seen = np.array(arrays['seen'])
+        self.agent.load_arrays({name: array for name, array in arrays.items() if name != 'seen'})
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
+                'noise': self._noise.tolist(), 'candidates': self.agent.rng_state(),
+                'components': list(self.geometry.components) if self.geometry else None}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        self.updates = int(state['updates'])
+        self.set_multipliers(np.asarray(state['multipliers']))
+        self._noise = np.asarray(state['noise'])
+        self.agent.set_rng_state(state['candidates'])
+        found = state['components']
+        self.geometry = None if found is None else Geometry(tuple(found))

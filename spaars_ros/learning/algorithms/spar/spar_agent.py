@@ -1,0 +1,256 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The networks of SPAR and one update of each kind."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+
+from spaars_ros.learning.algorithms.spar.geometry import Projection
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.learner import parameters_of
+from spaars_ros.learning.core.networks import BoundedPolicy
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.networks import MLP
+from spaars_ros.learning.core.networks import polyak
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.residual_vae import ResidualDecoder
+from spaars_ros.learning.core.residual_vae import ResidualVAE
+from spaars_ros.learning.core.self_imitation import candidate_values
+from spaars_ros.learning.core.self_imitation import candidate_weights
+from spaars_ros.learning.core.self_imitation import Candidates
+from spaars_ros.learning.core.self_imitation import draw_candidates
+from spaars_ros.training_file import Training
+
+CONSERVATIVE = 4
+"""Actions of the decoder a state whose values are pushed down."""
+
+
+class SparAgent(Learner):
+    """
+    A frozen base policy and a residual that imitates its own best candidates.
+
+    Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
+    those of docs/spar.md: sourced are frozen base, residual regression, conservative values
+    and weighted regression on latent candidates (SPAR's abstract); everything else of it is
+    reconstructed. Both residual policies are functions of s alone: a_b is one, and frozen.
+    """
+
+    projects: Tensor
+    """() whether the policy is SPAR-PROJ."""
+
+    def __init__(self, training: Training, observation: int, action: int,
+                 constraints: int) -> None:
+        super().__init__()
+        t = training
+        if t.latent_dim > action:
+            raise ValueError(f'latent_dim {t.latent_dim}: has to be at most the {action} '
+                             'dimensions of the action, or no direction is normal to the '
+                             "decoder's range")
+        self.training_file = t
+        self.base = BoundedPolicy(observation, action, t.width, 1.0)
+        self.vae = ResidualVAE(observation, t.latent_dim, action, t.width)
+        self.value = MLP(observation, 1 + constraints, t.width)
+        self.critic = EnsembleCritic(observation, action, 1 + constraints, t.width, t.heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.latent_policy = _at_zero(
+            BoundedPolicy(observation, t.latent_dim, t.width, t.latent_bound))
+        self.residual_policy = _at_zero(
+            BoundedPolicy(observation, action, t.width, t.spar_scale))
+        self.register_buffer('projects', torch.tensor(t.spar_projection == 'proj'))
+        self.multipliers = torch.zeros(constraints)
+        self._rng = np.random.default_rng(0)
+        self.set_learning_rate(t.offline_learning_rate)
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'base': parameters_of(self.base), 'vae': parameters_of(self.vae),
+                'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
+                'latent_policy': parameters_of(self.latent_policy),
+                'residual_policy': parameters_of(self.residual_policy)}
+
+    # Acting
+
+    @property
+    def projection(self) -> Projection:
+        """Return which residual policy acts: 'mlp', or 'proj' through the residual decoder."""
+        return 'proj' if bool(self.projects) else 'mlp'
+
+    @projection.setter
+    def projection(self, projection: Projection) -> None:
+        self.projects.fill_(projection == 'proj')
+
+    @property
+    def residual_decoder(self) -> ResidualDecoder:
+        """Return g(s, a_b, z)."""
+        return self.vae.decoder
+
+    def latent_action(self, observation: Tensor) -> Tensor:
+        """Return SPAR-PROJ's action (B, d), clip(a_b + g(s, a_b, h(s)))."""
+        return self.decoded(observation, self.latent_policy(observation))
+
+    def decoded(self, observation: Tensor, latent: Tensor) -> Tensor:
+        """Return the action (B, d) of latents (B, k), clip(a_b + g(s, a_b, z))."""
+        base = self.base(observation)
+        return (base + self.residual_decoder(observation, base, latent)).clamp(-1.0, 1.0)
+
+    def raw_action(self, observation: Tensor) -> Tensor:
+        """Return SPAR-MLP's action (B, d), clip(a_b + phi tanh(.))."""
+        return (self.base(observation) + self.residual_policy(observation)).clamp(-1.0, 1.0)
+
+    def action(self, observation: Tensor) -> Tensor:
+        """Return the acting policy's action (B, d)."""
+        return self.latent_action(observation) if self.projects else self.raw_action(observation)
+
+    def current_latent(self, observation: Tensor) -> Tensor:
+        """Return the latent (B, k) of the present residual: h(s), or the encoder's mean."""
+        if self.projects:
+            return self.latent_policy(observation)
+        bound = self.training_file.latent_bound
+        mean, _ = self.vae.encode(observation, self.residual_policy(observation))
+        return mean.clamp(-bound, bound)
+
+    # Learning
+
+    def update_base(self, batch: Batch) -> float:
+        """Clone the data, min E |a - pi_base(s)|^2, and measure what is left over."""
+        residual = batch['action'] - self.base(batch['observation'])
+        self.vae.measure(residual)
+        return self.step('base', residual.square().sum(-1).mean())
+
+    def update_residual(self, batch: Batch) -> float:
+        """Fit the residual CVAE to what the data does around the frozen base."""
+        o = batch['observation']
+        with torch.no_grad():
+            base = self.base(o)
+        return self.step('vae', self.vae.loss(o, base, batch['action'],
+                                              self.training_file.kl_weight))
+
+    def lagrangian(self, values: Tensor) -> Tensor:
+        """Return (Q_r - lambda . Q_c) / (1 + sum lambda) of (..., 1 + C) values."""
+        weighted = values[..., 0] - values[..., 1:] @ self.multipliers
+        return weighted / (1.0 + self.multipliers.sum())
+
+    def update_values(self, batch: Batch, *, conservative: bool = False) -> dict[str, float]:
+        """
+        Do IQL's V and Q (Kostrikov, Nair, Levine 2021): no action but the batch's is evaluated.
+
+        With `conservative`, which asks for a fitted residual CVAE, and `spar_conservative` above 0
+        what the decoder makes is valued, too, and pushed below the data's actions (ours).
+
+        Costs have values too, weighed as the reward's by the advantage of the Lagrangian: they
+        are those of the same implicit policy.
+        """
+        t = self.training_file
+        o, a = batch['observation'], batch['action']
+        with torch.no_grad():
+            heads = self.target(o, a)
+            q = torch.cat([heads[..., :1].min(0).values, heads[..., 1:].max(0).values], -1)
+        v = self.value(o)
+        better = self.lagrangian((q - v).detach())[:, None] > 0
+        weight = torch.where(better, t.expectile, 1.0 - t.expectile)
+        value = self.step('value', (weight * (q - v).square()).sum(-1).mean())
+        with torch.no_grad():
+            after = batch['discount'][:, None] * self.value(batch['next'])
+            y = torch.cat([batch['reward'][:, None], batch['cost']], -1) + after
+        values = self.critic(o, a)
+        loss = (values - y).square().mean(1).sum(0).mean()
+        if conservative and t.spar_conservative:
+            loss = loss + t.spar_conservative * self._excess(o, values).sum()
+        critic = self.step('critic', loss)
+        polyak(self.target, self.critic, t.tau)
+        return {'value': value, 'critic': critic}
+
+    def _excess(self, observation: Tensor, values: Tensor) -> Tensor:
+        """
+        Return by how much each head values the decoder's actions above the data's, (heads,).
+
+            sigma^2 E[log sum_j exp(L(s, a_j) / sigma) - L(s, a_0) / sigma],  a_0: the data's,
+            a_j = clip(a_b + g(s, a_b, z_j)),  z_j ~ N(0, I),  sigma: std of L(s, a_0)
+
+        That is CQL's regulariser (Kumar et al. 2020, eq. 4) on the actions that self-imitation can
+        propose, with L the Lagrangian, in units of sigma so that one weight fits every reward. It
+        ends where the data's action is the best of all by far. Its gradient is the critic's
+        parameters' alone.
+
+        :param values: of the data's actions, (heads, B, 1 + C), with their graph
+        """
+        t = self.training_file
+        latent = torch.from_numpy(self._rng.standard_normal(
+            (CONSERVATIVE * len(observation), t.latent_dim), dtype=np.float32))
+        o = observation.repeat(CONSERVATIVE, 1)
+        with torch.no_grad():
+            action = self.decoded(o, latent.clamp(-t.latent_bound, t.latent_bound))
+        seen = self.lagrangian(values)
+        sigma = seen.detach().std(1, keepdim=True).clamp(min=1e-6)
+        others = self.lagrangian(self.critic(o, action)).view(len(seen), CONSERVATIVE, -1)
+        high = torch.logsumexp(torch.cat([others, seen[:, None]], 1) / sigma[:, None], 1)
+        return (sigma.square() * (high - seen / sigma)).mean(1)
+
+    def candidates(self, observation: Tensor) -> tuple[Candidates, Tensor]:
+        """
+        Return candidates (K a state) and their weights (K, B); no graph.
+
+        Their mean is `spar_centre` of the present latent. At 1 each round starts from the last
+        one's result, and latents climb to their bound on nothing but noise of the values, whose
+        differences are counted in their own spread; below 1 they settle at a finite distance
+        from the data's, and at 0 the candidates are the data's residuals themselves.
+        """
+        t = self.training_file
+        with torch.no_grad():
+            base = self.base(observation)
+            centre = t.spar_centre * self.current_latent(observation)
+            drawn = draw_candidates(
+                self.residual_decoder, observation, base, centre, count=t.spar_candidates,
+                sigma=t.spar_sigma, bound=t.latent_bound, rng=self._rng)
+            heads = self.lagrangian(candidate_values(self.critic, observation,
+                                                     base + drawn.residual))
+            lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)
+            return drawn, candidate_weights(lower, t.spar_temperature)
+
+    def imitate(self, batch: Batch) -> dict[str, float]:
+        """
+        Regress the residual on its own candidates, weighted by Q_lcb (self-imitation).
+
+            MLP:  |Delta(s) - sum_k w_k Delta_k|^2 + lambda |Delta(s) - g(s, a_b, 0)|^2
+            PROJ: |h(s) - sum_k w_k z_k|^2 + lambda |h(s)|^2
+
+        A weighted sum of squared distances has the gradient of the distance to the weighted
+        mean. The critic gives weights and nothing else.
+        """
+        t = self.training_file
+        o = batch['observation']
+        drawn, weight = self.candidates(o)
+        latent, residual = drawn.mean(weight)
+        if self.projects:
+            h = self.latent_policy(o)
+            off = (h - latent).square() + t.spar_fit * h.square()
+            return {'latent_policy': self.step('latent_policy', off.sum(-1).mean())}
+        with torch.no_grad():
+            start = self.residual_decoder(o, self.base(o), torch.zeros_like(latent))
+        made = self.residual_policy(o)
+        off = (made - residual).square() + t.spar_fit * (made - start).square()
+        error = (off / self.vae.residual_variance).mean()
+        return {'residual_policy': self.step('residual_policy', error)}
+
+
+def _at_zero(policy: BoundedPolicy) -> BoundedPolicy:
+    """Return the policy with its last layer at zero: its output is 0 everywhere."""
+    with torch.no_grad():
+        for parameter in policy.net.layers[-1].parameters():
+            parameter.zero_()
+    return policy

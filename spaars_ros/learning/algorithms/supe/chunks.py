@@ -1,0 +1,180 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Chunks of trajectories: offline windows of H steps, and an executed episode's skills."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Replay
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Encode = Callable[[Floats, Floats], Floats]
+"""Windows (B, H, n) in physical units and actions (B, H, d) -> their mean skills z (B, k)."""
+
+LIMIT = 1.0 - 1e-5
+"""Of u = tanh(z), so that z = artanh(u) is finite; docs/skills.md (SUPE, sourced)."""
+BOUND = float(np.arctanh(LIMIT))
+"""The same of |z|, about 6.1."""
+
+
+def squash(skills: NDArray[Any]) -> Floats:
+    """Return u = tanh(z), clipped to +-`LIMIT`, for skills z (..., k)."""
+    return np.clip(np.tanh(skills), -LIMIT, LIMIT).astype(np.float32)
+
+
+class Chunks:
+    """
+    Every window of H steps inside an episode, of a data set (stride 1; docs/skills.md, sourced).
+
+    A window may end with its episode, it never reaches over an end. Its reward is
+    R = sum_{i<H} gamma^i r_i, shaped and scaled as the replay's own rewards are, and its costs are
+    summed likewise; its discount is 0 after a true termination.
+
+    :param data: all episodes whole, nothing overwritten
+    :param discount: what multiplies the value at s_H
+    :raises ValueError: no window fits; names H and the longest episode
+    """
+
+    def __init__(self, data: Replay, length: int, *, discount: float) -> None:
+        columns = data.arrays()
+        after, before = columns['after'], columns['before']
+        self.length = length
+        self.starts = np.flatnonzero(after >= length - 1)
+        """(M,) rows at which a window begins."""
+        if not len(self.starts):
+            longest = int((after + before).max()) + 1 if len(after) else 0
+            raise ValueError(f'skill_length {length}: no chunk of so many steps fits into the '
+                             f'data; the longest of its episodes has {longest}')
+        self._ahead = np.arange(length)
+        self._observations = data.normaliser(columns['observation'])
+        self._next = data.normaliser(columns['next'])
+        self._actions = columns['action']
+        if data.task is None:
+            step_reward = columns['reward'].astype(np.float64)
+        else:
+            reached = columns['next'].astype(np.float64)
+            step_reward = data.task.reward(reached, columns['action'], reached)
+        last = self.starts + length - 1
+        mask = ~columns['terminated'][last]
+        self._discount = (discount * mask).astype(np.float32)
+        rewards = np.zeros(len(self.starts))
+        costs = np.zeros((len(self.starts), data.constraints))
+        for i in self._ahead:
+            rewards += data.gamma ** i * step_reward[self.starts + i]
+            costs += data.gamma ** i * columns['cost'][self.starts + i]
+        self._costs = (data.scale * costs).astype(np.float32)
+        if data.task is not None and data.shaping:
+            rewards += data.shaping * (
+                self._discount * data.task.potential(columns['next'][last].astype(np.float64))
+                - data.task.potential(columns['observation'][self.starts].astype(np.float64)))
+        self._rewards = (data.scale * rewards).astype(np.float32)
+        self.least = float(self._rewards.min())
+        """The least R, scaled."""
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def windows(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return normalised observations (B, H, n) and actions (B, H, d) of windows (B,)."""
+        rows = self.starts[places][:, None] + self._ahead
+        return torch.from_numpy(self._observations[rows]), torch.from_numpy(self._actions[rows])
+
+    def batch(self, places: NDArray[np.int64], skills: Floats) -> Batch:
+        """Return transitions (s, u, R, costs, discount, s_H) of windows (B,) with u of (M, k)."""
+        first, last = self.starts[places], self.starts[places] + self.length - 1
+        return Batch({
+            'observation': torch.from_numpy(self._observations[first]),
+            'action': torch.from_numpy(skills[places]),
+            'reward': torch.from_numpy(self._rewards[places]),
+            'cost': torch.from_numpy(self._costs[places]),
+            'next': torch.from_numpy(self._next[last]),
+            'discount': torch.from_numpy(self._discount[places])})
+
+
+@dataclass(frozen=True)
+class Macros:
+    """The macro transitions of one executed episode, s_0 -> s_H -> s_2H ..., in order."""
+
+    observations: Array
+    """(M + 1, n) physical units: where each skill began, and where the last one ended."""
+    skills: Array
+    """(M, k) z, as chosen, or encoded again where raw actions were taken."""
+    rewards: Array
+    """(M,) R = sum gamma^i r_i over the steps of the skill."""
+    costs: Array
+    """(M, C) the same of the costs."""
+    lengths: NDArray[np.int64]
+    """(M,) steps; less than H only for the last one."""
+    encoded: NDArray[np.bool_]
+    """(M,) whether the skill is encoded again."""
+    terminated: bool
+    """Whether nothing follows the last one."""
+
+
+def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArray[Any],
+                      costs: NDArray[Any], skills: NDArray[Any], skill_steps: NDArray[Any],
+                      modes: NDArray[Any], terminated: bool, *, length: int, gamma: float,
+                      encode: Encode) -> Macros:
+    """
+    Return an episode's skills as transitions of the high level.
+
+    A skill in which raw actions were taken is not the one that was chosen: it is replaced by
+    the posterior mean of what was done (docs/method.md, SPAARS-SUPE, reconstructed; SUPE does
+    this for interpolated skills). Where the episode ended inside such a skill, the chunk is
+    filled up with its last step. Steps before the first whole beginning of a skill are left out.
+
+    :param observations: (T + 1, n) physical units
+    :param actions: (T, d) executed
+    :param rewards: (T,)
+    :param costs: (T, C)
+    :param skills: (T, k) z in effect
+    :param skill_steps: (T,) 0-based step within the skill
+    :param modes: (T,) of `Mode`
+    :param length: H
+    :param encode: encodes windows
+    :raises ValueError: a skill's steps do not count up, or beyond H - 1; names the index
+    """
+    steps = np.asarray(skill_steps, dtype=np.int64)
+    begins = np.flatnonzero(steps == 0)
+    if not len(begins):
+        return Macros(np.asarray(observations[-1:], np.float64), np.zeros((0, skills.shape[-1])),
+                      np.zeros(0), np.zeros((0, costs.shape[-1])), np.zeros(0, np.int64),
+                      np.zeros(0, bool), terminated)
+    ends = np.append(begins[1:], len(steps))
+    for begin, end in zip(begins, ends):
+        wanted = length if end < len(steps) else min(end - begin, length)
+        if end - begin != wanted or (steps[begin:end] != np.arange(wanted)).any():
+            raise ValueError(f'skill_step {steps[begin:end].tolist()} from step {begin}: expected '
+                             f'0 to {length - 1}, one by one')
+    chosen = np.asarray(skills, dtype=np.float64)[begins]
+    # One column for the reward, then the costs.
+    sums = np.array([gamma ** np.arange(end - begin) @ np.column_stack(
+        [rewards[begin:end], costs[begin:end]]) for begin, end in zip(begins, ends)])
+    encoded = np.array([(modes[begin:end] == Mode.RAW).any() for begin, end in zip(begins, ends)])
+    if encoded.any():
+        rows = np.minimum(begins[encoded][:, None] + np.arange(length),
+                          ends[encoded][:, None] - 1)
+        chosen[encoded] = encode(np.asarray(observations, np.float32)[rows],
+                                 np.asarray(actions, np.float32)[rows])
+    return Macros(np.asarray(observations, np.float64)[np.append(begins, ends[-1])], chosen,
+                  sums[:, 0], sums[:, 1:], ends - begins, encoded, terminated)

@@ -1,0 +1,263 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The high level of SUPE over OPAL's skills: networks and one update of each kind."""
+
+import copy
+import math
+
+import numpy as np
+import torch
+from torch import nn
+from torch import Tensor
+import torch.nn.functional as functional
+
+from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
+from spaars_ros.learning.algorithms.supe.chunks import BOUND
+from spaars_ros.learning.algorithms.supe.opal import ChunkEncoder
+from spaars_ros.learning.algorithms.supe.opal import opal_loss
+from spaars_ros.learning.algorithms.supe.opal import SkillDecoder
+from spaars_ros.learning.algorithms.supe.opal import SkillPrior
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.learner import parameters_of
+from spaars_ros.learning.core.multipliers import lagrangian
+from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.networks import MLP
+from spaars_ros.learning.core.networks import polyak
+from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.rnd import RND
+from spaars_ros.training_file import Training
+
+
+class SkillLearner(Learner):
+    """
+    OPAL, and SAC or IQL on its skills: u = tanh(z) in (-1, 1)^k is held for H steps.
+
+    Batches of the high level are macro transitions: `action` is u, `reward` R over the skill,
+    `next` where it ended, `discount` the factor on the value there. docs/skills.md
+    (sourced) unless a method says otherwise.
+
+    SUPE knows no costs. Ours has a value of each constraint beside the reward's, and the policy
+    climbs (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/method.md).
+
+    :param observation: n
+    :param action: d
+    :param multipliers: lambda (C,), a tensor that its owner writes into; None for no constraint
+    :raises ValueError: more values of a skill than of the actions that it stands for
+    """
+
+    def __init__(self, training: Training, observation: int, action: int,
+                 multipliers: Tensor | None = None) -> None:
+        super().__init__()
+        t = training
+        self.multipliers = torch.zeros(0) if multipliers is None else multipliers
+        k, width, length = t.skill_dim, t.skill_width, t.skill_length
+        if k > length * action:
+            raise ValueError(f'skill_dim {k}: has to be at most the {length * action} values of '
+                             f'skill_length {length} actions, or the variance argument fails')
+        if t.skill_subset > t.skill_heads:
+            raise ValueError(f'skill_subset {t.skill_subset}: more than skill_heads '
+                             f'{t.skill_heads}')
+        self.training_file = t
+        self.encoder = ChunkEncoder(observation, action, k, length, width, t.skill_layers)
+        self.prior = SkillPrior(observation, k, width)
+        self.decoder = SkillDecoder(observation, k, action, width)
+        self.policy = SquashedGaussian(observation, k, width)
+        self.anchor = copy.deepcopy(self.policy).requires_grad_(False)
+        self.critic = EnsembleCritic(observation, k, 1 + self.multipliers.numel(), width,
+                                     t.skill_heads)
+        self.target = copy.deepcopy(self.critic).requires_grad_(False)
+        self.value = MLP(observation, 1, width)
+        self.reward_model = MLP(observation + k, 1, width)
+        self.mask_model = MLP(observation + k, 1, width)
+        self.rnd = RND(observation + k)
+        # In the scaled reward, as the critic is.
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(t.skill_temperature * t.reward_scale)))
+        self.target_entropy = -0.5 * k
+        self._rng = np.random.default_rng(0)
+        self.set_learning_rate(t.offline_learning_rate)
+
+    @property
+    def discount(self) -> float:
+        """
+        Return what multiplies the value after a skill, where nothing has terminated.
+
+        `published`: gamma, although H steps have passed, as SUPE's code has it; `macro`: gamma^H.
+        """
+        t = self.training_file
+        return t.gamma if t.skill_discount == 'published' else t.gamma ** t.skill_length
+
+    def trained(self) -> dict[str, list[nn.Parameter]]:
+        """Return what each optimiser trains."""
+        return {'opal': parameters_of(self.encoder, self.prior, self.decoder),
+                'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
+                'value': parameters_of(self.value), 'alpha': [self.log_alpha],
+                'models': parameters_of(self.reward_model, self.mask_model),
+                'rnd': parameters_of(self.rnd.predictor)}
+
+    # Skills
+
+    def skill(self, observation: Tensor, noise: Tensor | None = None, *,
+              prior: bool = False) -> Tensor:
+        """Return a new skill z (B, k): the policy's mean, or mean + std * noise of (B, k)."""
+        mean, log_std = self.prior(observation) if prior else self.policy(observation)
+        drawn: Tensor = mean if noise is None else mean + log_std.exp() * noise
+        return drawn.clamp(-BOUND, BOUND)
+
+    def action(self, observation: Tensor) -> Tensor:
+        """Return the decoder's mean action (B, d) at the policy's mean skill."""
+        return self.decoder.mean(observation, self.skill(observation))
+
+    def freeze_coder(self) -> None:
+        """End OPAL: encoder, prior and decoder stay as they are."""
+        for module in (self.encoder, self.prior, self.decoder):
+            module.requires_grad_(False)
+
+    def freeze_anchor(self) -> None:
+        """Remember the pretrained policy, to which fine-tuning is held."""
+        self.anchor.load_state_dict(self.policy.state_dict())
+
+    # Offline
+
+    def update_opal(self, observations: Tensor, actions: Tensor) -> dict[str, float]:
+        """Do one update of encoder, prior and decoder on chunks (B, H, n), (B, H, d)."""
+        likelihood, kl = opal_loss(self.encoder, self.prior, self.decoder, observations, actions,
+                                   self.training_file.skill_kl)
+        self.step('opal', likelihood + kl)
+        return {'likelihood': float(likelihood.detach()), 'kl': float(kl.detach())}
+
+    def update_iql(self, batch: Batch) -> dict[str, float]:
+        """
+        Do one update of IQL on macro transitions of the data.
+
+        Sourced: expectile 0.9, weights clipped at 100. Reconstructed: the actor is SAC's, so
+        that it goes on online without a change, and so is the critic with all its heads;
+        advantages are in units of their spread; the learned reward and mask are fitted too, or
+        their first guesses would spoil this critic as soon as chunks are relabelled.
+        """
+        t = self.training_file
+        o, u = batch['observation'], batch['action']
+        self.update_models(batch)
+        with torch.no_grad():
+            q = self.target(o, u)[..., 0].min(0).values
+        advantage = q - self.value(o)[:, 0]
+        weight = torch.where(advantage > 0, t.skill_expectile, 1.0 - t.skill_expectile)
+        losses = {'skill_value': self.step('value', (weight * advantage.square()).mean())}
+        with torch.no_grad():
+            y = batch['reward'] + batch['discount'] * self.value(batch['next'])[:, 0]
+            y = self._with_costs(y, batch)
+        losses['skill_critic'] = self._fit_critic(o, u, y)
+        with torch.no_grad():
+            scale = advantage.std(unbiased=False).clamp(min=1e-6)
+            weight = (t.skill_awr * advantage / scale).clamp(-10.0, LARGEST).exp()
+            weight = weight / weight.mean()
+        losses['skill_policy'] = self.step(
+            'policy', -(weight * self.policy.log_prob(o, u)).mean())
+        return losses
+
+    def _with_costs(self, y: Tensor, batch: Batch) -> Tensor:
+        """Return targets (B, 1 + C): y (B) of the reward, beside them those of the costs."""
+        if not self.multipliers.numel():
+            return y[:, None]
+        after, _ = self.policy.sample(batch['next'])
+        cost = self.target(batch['next'], after)[..., 1:].mean(0)
+        return torch.cat([y[:, None], batch['cost'] + batch['discount'][:, None] * cost], -1)
+
+    def _fit_critic(self, o: Tensor, u: Tensor, y: Tensor) -> float:
+        loss = self.step('critic', (self.critic(o, u) - y).square().mean(1).sum())
+        polyak(self.target, self.critic, self.training_file.tau)
+        return loss / self.critic.heads
+
+    # Online
+
+    def relabelled(self, offline: Batch, least: float) -> Batch:
+        """
+        Return offline macro transitions with the rewards that `skill_relabel` says.
+
+        `pred`: the learned reward; `min`: `least`; in both the mask is the learned one.
+        """
+        kind = self.training_file.skill_relabel
+        if kind == 'none':
+            return offline
+        with torch.no_grad():
+            x = torch.cat([offline['observation'], offline['action']], -1)
+            reward = self.reward_model(x)[:, 0] if kind == 'pred' \
+                else torch.full_like(offline['reward'], least)
+            discount = self.discount * torch.sigmoid(self.mask_model(x)[:, 0])
+        return Batch({**offline, 'reward': reward, 'discount': discount})
+
+    def optimistic(self, online: Batch, offline: Batch, least: float) -> Batch:
+        """Return both as one, the offline ones relabelled, all with the novelty bonus."""
+        batch = concatenate(online, self.relabelled(offline, least))
+        return Batch({**batch, 'reward': batch['reward'] + self.bonus(batch)})
+
+    def bonus(self, batch: Batch) -> Tensor:
+        """Return the novelty bonus (B) of states and skills, scaled as rewards are."""
+        t = self.training_file
+        with torch.no_grad():
+            novelty = self.rnd.novelty(torch.cat([batch['observation'], batch['action']], -1))
+        return t.reward_scale * t.rnd_weight * novelty
+
+    def update_rnd(self, observation: Tensor, skill: Tensor) -> None:
+        """Make one newest macro transition, s (1, n) and u (1, k), familiar."""
+        self.step('rnd', self.rnd.novelty(torch.cat([observation, skill], -1)).mean())
+
+    def update_models(self, batch: Batch) -> None:
+        """Fit the learned reward and mask to macro transitions."""
+        x = torch.cat([batch['observation'], batch['action']], -1)
+        mask = (batch['discount'] > 0).float()
+        error = (self.reward_model(x)[:, 0] - batch['reward']).square().mean()
+        self.step('models', error + functional.binary_cross_entropy_with_logits(
+            self.mask_model(x)[:, 0], mask))
+
+    def update_sac(self, online: Batch, offline: Batch, least: float, *, climb: bool,
+                   anchor: float = 0.0) -> dict[str, float]:
+        """
+        Do one update of SAC: optimistic rewards, target of a random subset of heads, no entropy.
+
+        The actor climbs the mean of the heads. Reconstructed: `anchor`; ours: costs.
+
+        :param offline: macro transitions of the data, with the rewards of the data
+        :param climb: whether policy and temperature learn too
+        :param anchor: weight that holds the policy's mean skill to the pretrained one, in units
+            of the batch's mean |Q|, so that it does not depend on the reward's scale
+        """
+        t = self.training_file
+        self.update_models(online)
+        batch = self.optimistic(online, offline, least)
+        o, u = batch['observation'], batch['action']
+        with torch.no_grad():
+            heads = self._rng.choice(t.skill_heads, t.skill_subset, replace=False)
+            after, _ = self.policy.sample(batch['next'])
+            values = self.target(batch['next'], after)[heads]
+            # Of the chosen heads the least reward and the greatest cost.
+            value = torch.cat([values[..., :1].min(0).values, values[..., 1:].max(0).values], -1)
+            y = torch.cat([batch['reward'][:, None], batch['cost']], -1) \
+                + batch['discount'][:, None] * value
+        losses = {'skill_critic': self._fit_critic(o, u, y)}
+        if climb:
+            alpha = self.log_alpha.detach().exp()
+            drawn, log_prob = self.policy.sample(o)
+            self.critic.requires_grad_(False)
+            q = lagrangian(self.critic(o, drawn), self.multipliers).mean(0)
+            loss = (alpha * log_prob - q).mean()
+            self.critic.requires_grad_(True)
+            if anchor:
+                drift = (self.policy(o)[0] - self.anchor(o)[0]).square().sum(-1).mean()
+                loss = loss + anchor * q.detach().abs().mean() * drift
+            losses['skill_policy'] = self.step('policy', loss)
+            entropy = -log_prob.detach().mean()
+            self.step('alpha', self.log_alpha * (entropy - self.target_entropy))
+        return losses

@@ -1,0 +1,171 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Macro transitions that a high level learns from: the data's chunks and executed skills."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from spaars_ros.learning.algorithms.supe.chunks import Chunks
+from spaars_ros.learning.algorithms.supe.chunks import Floats
+from spaars_ros.learning.algorithms.supe.chunks import macro_transitions
+from spaars_ros.learning.algorithms.supe.chunks import Macros
+from spaars_ros.learning.algorithms.supe.chunks import squash
+from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import GoalTask
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+
+CAPACITY = 250_000
+ENCODED = 4096
+"""Windows encoded at a time."""
+
+
+class SkillMemory:
+    """
+    Chunks of the offline data, encoded once, and the skills of executed episodes.
+
+    Draws come from a generator of its own; `state` and `arrays` hold all of it but the offline
+    data, which `take_offline` brings again.
+
+    :param observation: n
+    """
+
+    def __init__(self, skills: SkillLearner, normaliser: Normaliser, observation: int,
+                 seed: int) -> None:
+        t = skills.training_file
+        self.skills, self.normaliser = skills, normaliser
+        # In the time of the high level one skill is one step, and so is its discount.
+        self.online = Replay(CAPACITY, None, normaliser, action=t.skill_dim,
+                             constraints=skills.multipliers.numel(), gamma=skills.discount,
+                             n_step=1, scale=t.reward_scale, observation=observation)
+        self.chunks: Chunks | None = None
+        self._task: GoalTask | None = None
+        self._shaping = 0.0
+        self._data_skills: Floats | None = None
+        self._rng = np.random.default_rng([seed, 11])
+
+    def take_offline(self, data: Replay) -> None:
+        """Take the offline data; raises ValueError where no chunk fits into it."""
+        t = self.skills.training_file
+        self.chunks = Chunks(data, t.skill_length, discount=self.skills.discount)
+        self._task, self._shaping = data.task, data.shaping
+        self._data_skills = None
+
+    # Draws
+
+    def windows(self, count: int) -> tuple[Tensor, Tensor]:
+        """Return chunks of the data: normalised observations (B, H, n), actions (B, H, d)."""
+        chunks = self._given()
+        return chunks.windows(self._rng.integers(0, len(chunks), count))
+
+    def draw_offline(self, count: int) -> Batch:
+        """Return macro transitions of the data, their skills the posterior means."""
+        chunks = self._given()
+        return chunks.batch(self._rng.integers(0, len(chunks), count), self.encoded())
+
+    def encoded(self) -> Floats:
+        """Return u (M, k) of every chunk; a second or more of work the first time."""
+        if self._data_skills is None:
+            chunks = self._given()
+            every = np.arange(len(chunks))
+            self._data_skills = np.concatenate([
+                squash(self._encode(*chunks.windows(every[i:i + ENCODED])))
+                for i in range(0, len(chunks), ENCODED)])
+        return self._data_skills
+
+    def draw_online(self, count: int) -> Batch:
+        """Return macro transitions of executed episodes."""
+        return self.online.sample(count, self._rng)
+
+    @property
+    def least(self) -> float:
+        """Return the least reward of the data's chunks, scaled."""
+        return self._given().least
+
+    def _given(self) -> Chunks:
+        if self.chunks is None:
+            raise ValueError('skills are learned from a data set, and none was given')
+        return self.chunks
+
+    def forget_skills(self) -> None:
+        """Encode the data again when it is drawn next: the encoder has changed."""
+        self._data_skills = None
+
+    # Executed episodes
+
+    def add(self, observations: NDArray[Any], actions: NDArray[Any], rewards: NDArray[Any],
+            costs: NDArray[Any], skills: NDArray[Any], skill_steps: NDArray[Any],
+            modes: NDArray[Any], terminated: bool) -> Macros:
+        """
+        Store an executed episode, and return what it was stored as.
+
+        Arguments as for `macro_transitions`; rewards and costs as the task gives them, neither
+        scaled nor shaped.
+        """
+        t = self.skills.training_file
+        macros = macro_transitions(observations, actions, rewards,
+                                   costs[:, :self.online.constraints], skills, skill_steps,
+                                   modes, terminated, length=t.skill_length, gamma=t.gamma,
+                                   encode=self._encode_physical)
+        if not len(macros.skills):
+            return macros
+        rewards = macros.rewards
+        if self._task is not None and self._shaping:
+            potential = self._task.potential(macros.observations)
+            after = self.skills.discount * potential[1:]
+            after[-1] *= not macros.terminated
+            rewards = rewards + self._shaping * (after - potential[:-1])
+        self.online.add_episode(macros.observations, squash(macros.skills),
+                                macros.terminated, rewards=rewards, costs=macros.costs)
+        return macros
+
+    def make_familiar(self, macros: Macros) -> None:
+        """Let the novelty's predictor learn each macro transition once, one at a time."""
+        seen = torch.from_numpy(self.normaliser(macros.observations[:-1]))
+        skills = torch.from_numpy(squash(macros.skills))
+        for o, u in zip(seen, skills):
+            self.skills.update_rnd(o[None], u[None])
+
+    def _encode_physical(self, observations: Floats, actions: Floats) -> Floats:
+        return self._encode(torch.from_numpy(self.normaliser(observations)),
+                            torch.from_numpy(actions))
+
+    def _encode(self, observations: Tensor, actions: Tensor) -> Floats:
+        with torch.no_grad():
+            mean: Floats = self.skills.encoder(observations, actions)[0].numpy()
+        return mean
+
+    # State
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the executed macro transitions."""
+        return self.online.arrays()
+
+    def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Take `arrays()` back."""
+        self.online.load_arrays(arrays)
+        self.forget_skills()
+
+    def state(self) -> dict[str, Any]:
+        """Return the generator's state, JSON-able."""
+        return dict(self._rng.bit_generator.state)
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        self._rng.bit_generator.state = state

@@ -1,0 +1,176 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""SPAARS-SUPE: SUPE's skills, a warm start by IQL, and the gate at every primitive step."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import Tensor
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
+from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
+from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
+from spaars_ros.learning.algorithms.supe.supe import Supe
+from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.training_file import Training
+
+
+class SpaarsSupe(Supe):
+    """
+    SPAARS with OPAL's skills (docs/method.md, SPAARS-SUPE, reconstructed).
+
+    Offline: `skill_steps` of OPAL; `skill_iql_steps` of IQL of the high level on the encoded
+    chunks, beside IQL of the shared critic and cloning of the raw policy on single
+    transitions; `align_steps` in which the shared critic evaluates the policy. Online: the high
+    level goes on as in SUPE from the policy and critic that IQL left, the raw policy, its gate
+    and its phases as in SPAARS. At every step the gate compares the raw action with the mean
+    action of the skill in effect; the skill's clock goes on either way, and a skill with raw
+    actions in it is stored as what its chunk encodes to. The mode `latent-only` is the ablation
+    without the gate. Both levels have one lambda.
+    """
+
+    offline_share = 0.5
+
+    agent: SkillAgent
+
+    def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
+                 normaliser: Normaliser, seed: int) -> None:
+        """
+        Make the networks from torch's generator; sizes as for `Supe`.
+
+        :raises ValueError: mode raw-only, in which there are no skills
+        """
+        if training.mode == 'raw-only':
+            raise ValueError('mode raw-only: spaars-supe without its skills is algorithm spaars')
+        super().__init__(training, observation=observation, action=action,
+                         constraints=constraints, normaliser=normaliser, seed=seed)
+        self.curriculum = Curriculum(self.agent, training)
+        self.offline_steps = sum(self.stages().values())
+        self._noise = np.zeros(action)
+
+    def _make(self, observation: int, action: int, constraints: int,
+              seed: int) -> tuple[Learner, SkillLearner]:
+        agent = SkillAgent(self.training, observation, action, constraints)
+        agent.seed(seed)
+        return agent, agent.skills
+
+    def set_action_variance(self, actions: NDArray[np.float32]) -> None:
+        """Measure actions (N, d), in whose units errors of the raw policy are counted."""
+        self.agent.action_variance.copy_(
+            torch.from_numpy(actions.var(0).astype(np.float32)).clamp(min=1e-4))
+
+    # Offline
+
+    def stages(self) -> dict[str, int]:
+        """Return the offline stages in order, with the updates of each."""
+        t = self.training
+        return {'opal': t.skill_steps, 'iql': t.skill_iql_steps, 'align': t.align_steps}
+
+    def aligns(self, step: int) -> bool:
+        """Return whether offline update `step` is of value pre-alignment."""
+        return step >= self.training.skill_steps + self.training.skill_iql_steps
+
+    def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
+        """Do one update of the stage that `step` is in."""
+        t, agent = self.training, self.agent
+        if step < t.skill_steps:
+            return super().update_offline(batch, step)
+        if step == t.skill_steps:
+            self._freeze_skills()
+        if self.aligns(step):
+            return {'critic': agent.update_critic(batch)}
+        losses, _ = agent.update_values(batch)
+        losses['raw_policy'] = agent.update_clone(batch)
+        losses.update(self.skills.update_iql(self.memory.draw_offline(t.batch)))
+        if step == t.skill_steps + t.skill_iql_steps - 1:
+            agent.freeze_anchors()
+        return losses
+
+    # Online
+
+    @property
+    def _tries_prior(self) -> bool:
+        """The warm start is a better guide than the prior."""
+        return False
+
+    def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
+             explore: bool) -> tuple[Tensor, Mode]:
+        t, agent = self.training, self.agent
+        if explore:
+            kept = t.explore_correlation
+            self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) \
+                * rng.standard_normal(self._noise.shape)
+        mean, raw = self.skills.decoder.mean(o, skill), agent.raw_policy(o)
+        if not self.curriculum.takes_raw(o, raw, mean, explore):
+            return self._decoded(mean, rng, explore), Mode.LATENT
+        action = agent.trusted(raw, mean)
+        if explore:
+            noise = torch.from_numpy(self._noise.astype(np.float32))
+            action = (action + agent.explore_raw * noise).clamp(-1.0, 1.0)
+        return action, Mode.RAW
+
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update of both levels; policies rest for the first `critic_steps` steps."""
+        t, agent = self.training, self.agent
+        losses = {'critic': agent.update_critic(batch)}
+        climb = self.updates >= t.utd * t.critic_steps
+        if climb and self.updates % t.policy_delay == 0:
+            losses.update(agent.update_raw(batch))
+        if self.updates % 10 == 0:
+            agent.measure_lipschitz(batch)
+            agent.update_rnd(online['observation'])
+        self.updates += 1
+        high = self.update_skills(climb=climb, anchor=t.anchor)
+        # What the trainer watches for numbers that are not finite.
+        losses['critic'] += high.get('skill_critic', 0.0)
+        return {**losses, **high}
+
+    def take_episode(self, episode: Episode) -> None:
+        """Store the episode's skills, and what it earned."""
+        super().take_episode(episode)
+        self.curriculum.take_episode(episode)
+
+    def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
+                    replay: Replay) -> None:
+        """Take a finished episode; see `Curriculum.end_episode`."""
+        super().end_episode(observations, modes, steps, replay)
+        self._noise[:] = 0.0
+        self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
+
+    def diagnostics(self, steps: int) -> dict[str, float]:
+        """Return what is logged of the skills, the phases and the gate."""
+        return {**super().diagnostics(steps), **self.curriculum.diagnostics(steps)}
+
+    # State
+
+    def state(self) -> dict[str, Any]:
+        """Return what is not a tensor."""
+        return {**super().state(), **self.curriculum.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take `state()` back."""
+        super().load_state(state)
+        self.curriculum.restore(state)
+
+    def _heads(self) -> Any:
+        return self.agent

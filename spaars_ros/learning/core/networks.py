@@ -1,0 +1,157 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Networks of every algorithm; the same classes serve offline and online."""
+
+import math
+
+import torch
+from torch import nn
+from torch import Tensor
+import torch.nn.functional as functional
+
+from spaars_ros.learning.core.ensemble import ensemble_values
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them, (B, inputs) -> (B, outputs)."""
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int = 2,
+                 final_scale: float = 1.0) -> None:
+        super().__init__()
+        sizes = [inputs] + [width] * depth + [outputs]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:]))
+        with torch.no_grad():
+            for parameter in self.layers[-1].parameters():
+                parameter.mul_(final_scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last layer's linear output."""
+        # A slice of a ModuleList is a new ModuleList, which takes longer than the layers.
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = functional.relu(layer(x))
+        output: Tensor = last(x)
+        return output
+
+
+class Encoder(nn.Module):
+    """CVAE encoder E(s, a) -> mean and log standard deviation of the latent action, (B, k)."""
+
+    def __init__(self, observation: int, action: int, latent: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation + action, 2 * latent, width)
+
+    def forward(self, observation: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (mean, log_std), the latter clipped to [-4, 2]."""
+        mean, log_std = self.net(torch.cat([observation, action], -1)).chunk(2, -1)
+        return mean, log_std.clamp(-4.0, 2.0)
+
+
+class Decoder(nn.Module):
+    """CVAE decoder D(s, z) -> normalised action (B, d) in [-1, 1]."""
+
+    def __init__(self, observation: int, latent: int, action: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation + latent, action, width)
+
+    def forward(self, observation: Tensor, latent: Tensor) -> Tensor:
+        """Return the action."""
+        return torch.tanh(self.net(torch.cat([observation, latent], -1)))
+
+
+class BoundedPolicy(nn.Module):
+    """Deterministic policy s -> bound * tanh(.), the mode of a Gaussian of fixed width."""
+
+    def __init__(self, observation: int, outputs: int, width: int, bound: float) -> None:
+        super().__init__()
+        self.inputs, self.outputs, self.bound = observation, outputs, bound
+        self.net = MLP(observation, outputs, width, final_scale=0.1)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Return the mode (B, outputs)."""
+        return self.bound * torch.tanh(self.net(observation))
+
+
+class SquashedGaussian(nn.Module):
+    """Policy tanh(N(mean(s), std(s))) on [-1, 1]^d, as SAC has it."""
+
+    LOG_STD = (-5.0, 2.0)
+
+    def __init__(self, observation: int, action: int, width: int) -> None:
+        super().__init__()
+        self.net = MLP(observation, 2 * action, width)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log standard deviation (B, d) before the squashing."""
+        mean, log_std = self.net(observation).chunk(2, -1)
+        return mean, log_std.clamp(*self.LOG_STD)
+
+    def mode(self, observation: Tensor) -> Tensor:
+        """Return tanh of the mean, (B, d)."""
+        return torch.tanh(self(observation)[0])
+
+    def sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Return an action (B, d), differentiable, and its log-probability (B)."""
+        mean, log_std = self(observation)
+        noise = torch.randn_like(mean)
+        before = mean + log_std.exp() * noise
+        # log(1 - tanh(x)^2) in the form that does not underflow for large |x|.
+        squash = 2.0 * (math.log(2.0) - before - functional.softplus(-2.0 * before))
+        log_prob = -0.5 * noise.square() - log_std - 0.5 * math.log(2.0 * math.pi) - squash
+        return torch.tanh(before), log_prob.sum(-1)
+
+    def log_prob(self, observation: Tensor, action: Tensor) -> Tensor:
+        """
+        Return the log-probability (B) of actions (B, d).
+
+        An action on its bound is the limit of an infinite argument: it is taken as 1 - 1e-4.
+        """
+        mean, log_std = self(observation)
+        inside = action.clamp(-1.0 + 1e-4, 1.0 - 1e-4)
+        before = torch.atanh(inside)
+        off = (before - mean) * (-log_std).exp()
+        density = -0.5 * off.square() - log_std - 0.5 * math.log(2.0 * math.pi)
+        return (density - torch.log1p(-inside.square())).sum(-1)
+
+
+class EnsembleCritic(nn.Module):
+    """
+    Independent heads with LayerNorm, computed as batched matrix products.
+
+    (B, n), (B, d) -> (heads, B, 1 + C): the reward's value, then each constraint's cost value.
+    """
+
+    def __init__(self, observation: int, action: int, values: int, width: int, heads: int,
+                 depth: int = 2) -> None:
+        super().__init__()
+        sizes = [observation + action] + [width] * depth + [values]
+        self.heads, self.values, self.normalise = heads, values, True
+        self.weights = nn.ParameterList()
+        self.biases = nn.ParameterList()
+        for a, b in zip(sizes[:-1], sizes[1:]):
+            limit = 1.0 / math.sqrt(a)
+            self.weights.append(nn.Parameter(torch.empty(heads, a, b).uniform_(-limit, limit)))
+            self.biases.append(nn.Parameter(torch.empty(heads, 1, b).uniform_(-limit, limit)))
+
+    def forward(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Return the values of every head."""
+        return ensemble_values(torch.cat([observation, action], -1), list(self.weights),
+                               list(self.biases), self.normalise)
+
+
+def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
+    """Move the target's parameters towards the source's by `rate`."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)

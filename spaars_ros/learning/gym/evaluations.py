@@ -1,0 +1,83 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The evaluations of a training run: how well acts what would act, from time to time."""
+
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.data.scores import normalised_score
+from spaars_ros.learning.core.algorithm import Algorithm
+from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import Env
+from spaars_ros.learning.gym.rollout import evaluate
+from spaars_ros.learning.gym.training_folder import TrainingFolder
+
+
+class Evaluations:
+    """
+    Evaluates the mean of the weights on the same episodes every time, and keeps the curve.
+
+    :param env: is not the one that is explored in
+    :param episodes: of each evaluation
+    :param folder: gets a line of `curve.jsonl` each
+    """
+
+    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, average: AveragedWeights, *,
+                 env_id: str, episodes: int, folder: TrainingFolder) -> None:
+        self._env, self._boxes, self._algorithm = env, boxes, algorithm
+        self._average = average
+        self._env_id, self._episodes, self._folder = env_id, episodes, folder
+        self.curve: list[dict[str, Any]] = []
+
+    def take(self, steps: int, **counters: float) -> dict[str, Any]:
+        """Evaluate after `steps` environment steps; returns the curve's new row."""
+        with self._average.applied():
+            found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
+        row = {'steps': steps, **counters,
+               'return_mean': found['return_mean'], 'return_std': found['return_std'],
+               'score': normalised_score(self._env_id, found['return_mean']),
+               'cost_mean': found['cost_mean'], 'success': _number(found['success']),
+               'raw_share_evaluated': found['raw_share_evaluated'],
+               **{name: _number(value)
+                  for name, value in self._algorithm.diagnostics(steps).items()}}
+        self.curve.append(row)
+        self._folder.append('curve.jsonl', row)
+        return row
+
+    def summary(self) -> dict[str, Any]:
+        """Return the first evaluation of online learning and the last one, and the curve."""
+        first, last = [row for row in self.curve if not row['steps']][-1], self.curve[-1]
+        return {'score_offline': first['score'], 'score_final': last['score'],
+                'return_offline': first['return_mean'], 'return_final': last['return_mean'],
+                'success_final': last['success'], 'cost_final': last['cost_mean'],
+                'curve': self.curve}
+
+
+def text_of(row: dict[str, Any], cost_limit: float | None) -> str:
+    """Return a row of the curve for a terminal."""
+    parts = [f'return {row["return_mean"]:.1f}']
+    if row['score'] is not None:
+        parts.append(f'score {row["score"]:.1f}')
+    if cost_limit is not None:
+        parts.append(f'cost {row["cost_mean"]:.2f} of {cost_limit:g}')
+    if 'phase' in row:
+        parts.append(f'raw {row["raw_share_evaluated"]:.0%}')
+    return ', '.join(parts)
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON has it: no NaN, no infinity."""
+    return float(value) if np.isfinite(value) else None

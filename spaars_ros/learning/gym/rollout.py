@@ -1,0 +1,200 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Steps of an algorithm in a Gymnasium environment: training episodes and evaluations."""
+
+from dataclasses import dataclass
+from typing import Any
+from typing import cast
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.data.schema import Mode
+from spaars_ros.learning.core.algorithm import Algorithm
+from spaars_ros.learning.core.algorithm import EpisodeLearner
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.sim.environments import costs_of
+from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import reports_costs
+
+Array = NDArray[np.float64]
+Env = gymnasium.Env[Any, Any]
+
+SEGMENT = 50
+"""Environment steps after which transitions reach the replay and updates are done; less at an
+episode's end. A return that would reach over the end of a segment bootstraps there."""
+EVALUATION_SEED = 10_000
+ENDLESS = 100_000
+"""Steps after which an episode is taken for one without an end."""
+PROBE = 1000
+"""Transitions of random actions that stand for the data set where there is none."""
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Widths of an environment's spaces, and its actions to and from [-1, 1]."""
+
+    observation: int
+    action: int
+    middle: Array
+    """(d,) of the action space."""
+    half: Array
+    """(d,) half the width of the action space."""
+    low: NDArray[Any]
+    """(d,) of the action space, of its type."""
+    high: NDArray[Any]
+    """(d,) the same."""
+
+    @classmethod
+    def of(cls, env_id: str, env: Env) -> 'Boxes':
+        """Read the spaces; raises ValueError where one is no Box of one axis and finite bounds."""
+        actions, observations = env.action_space, env.observation_space
+        for name, space in (('action', actions), ('observation', observations)):
+            if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
+                raise ValueError(f'{env_id}: {name} space {space} is no Box of one axis')
+        box = cast(gymnasium.spaces.Box, actions)
+        if not np.issubdtype(box.dtype, np.floating):
+            raise ValueError(f'{env_id}: actions are {box.dtype}, expected floating-point numbers')
+        if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
+            raise ValueError(f'{env_id}: the action space has no finite bounds: {box}')
+        fixed = np.flatnonzero(~(box.low < box.high))
+        if len(fixed):
+            raise ValueError(f'{env_id}: action {fixed[0]} cannot vary: its bounds are '
+                             f'{box.low[fixed[0]]:g} and {box.high[fixed[0]]:g}')
+        return cls(cast(gymnasium.spaces.Box, observations).shape[0], len(box.low),
+                   (box.high.astype(np.float64) + box.low) / 2.0,
+                   (box.high.astype(np.float64) - box.low) / 2.0, box.low, box.high)
+
+    def physical(self, action: Array) -> NDArray[Any]:
+        """Return the environment's action for one in [-1, 1], (..., d), as its box has them."""
+        # Box.contains, which environments assert, wants the box's own type; rounding to it may
+        # go over a bound.
+        return np.clip((self.middle + self.half * action).astype(self.low.dtype), self.low,
+                       self.high)
+
+    def normalised(self, action: NDArray[Any]) -> NDArray[np.float32]:
+        """Return actions of the environment, (..., d), in [-1, 1]."""
+        return ((action - self.middle) / self.half).astype(np.float32)
+
+
+class Rollout:
+    """
+    One training episode; its transitions go to a replay a segment at a time.
+
+    :param seed: of the environment's reset
+    :param replay: takes as many of the costs of a step as it has constraints
+    """
+
+    def __init__(self, env: Env, boxes: Boxes, replay: Replay, *, seed: int) -> None:
+        self._env, self._boxes, self._replay = env, boxes, replay
+        observation, _ = env.reset(seed=seed)
+        # Copies: an environment may write its next observation into the same array.
+        self.observations = [np.array(observation, np.float64)]
+        """T + 1 of (n,), physical units."""
+        self.actions: list[Array] = []
+        self.modes: list[int] = []
+        self.rewards: list[float] = []
+        self.costs: list[Array] = []
+        self.done = self.terminated = self.reported_costs = False
+        self._stored = 0
+
+    def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
+        """Do one exploring step; returns whether the replay has got a segment by it."""
+        choice = algorithm.choose(self.observations[-1], rng, True)
+        observation, reward, terminated, truncated, info = self._env.step(
+            self._boxes.physical(choice.action))
+        costs = costs_of(info)
+        self.reported_costs |= reports_costs(info)
+        check_step(observation, reward, costs, len(self.actions))
+        self.observations.append(np.array(observation, np.float64))
+        self.actions.append(executed(self._env, choice.action, info))
+        self.modes.append(choice.mode)
+        self.rewards.append(float(reward))
+        self.costs.append(costs)
+        self.terminated = bool(terminated)
+        self.done = self.terminated or bool(truncated)
+        if not self.done:
+            check_length(len(self.actions))
+        if not self.done and len(self.actions) - self._stored < SEGMENT:
+            return False
+        part = slice(self._stored, len(self.actions))
+        self._replay.add_episode(
+            np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
+            self.terminated, rewards=np.asarray(self.rewards[part]),
+            costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
+            modes=np.asarray(self.modes[part]))
+        self._stored = len(self.actions)
+        return True
+
+
+def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:
+    """Raise ValueError naming what an environment returned that is not finite, and where."""
+    for name, values in (('observation', observation), ('reward', reward), ('cost', costs)):
+        values = np.atleast_1d(values)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise ValueError(f'the environment returned {name} {bad[0]} = {values[bad[0]]} at '
+                             f'step {step} of an episode')
+
+
+def check_length(steps: int) -> None:
+    """Raise ValueError where an episode has no end in sight."""
+    if steps >= ENDLESS:
+        raise ValueError(f'an episode has not ended after {steps} steps: give the environment a '
+                         'time limit (max_episode_steps)')
+
+
+def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dict[str, Any]:
+    """Return means over episodes without exploration, on the same seeds every time."""
+    returns, costs, raw, succeeded = [], [], [], []
+    rng = np.random.default_rng(0)
+    for number in range(episodes):
+        observation, info = env.reset(seed=EVALUATION_SEED + number)
+        if isinstance(algorithm, EpisodeLearner):
+            algorithm.begin_episode()
+        total, cost, steps, done = 0.0, 0.0, 0, False
+        while not done:
+            choice = algorithm.choose(np.asarray(observation, np.float64), rng, False)
+            observation, reward, terminated, truncated, info = env.step(
+                boxes.physical(choice.action))
+            spent = costs_of(info)
+            check_step(observation, reward, spent, steps)
+            steps += 1
+            total += float(reward)
+            cost += float(spent[:1].sum())  # none, where nothing is limited
+            raw.append(choice.mode == Mode.RAW)
+            done = terminated or truncated
+            if not done:
+                check_length(steps)
+        returns.append(total)
+        costs.append(cost)
+        succeeded.append(info.get('success', np.nan))
+    return {'return_mean': float(np.mean(returns)), 'return_std': float(np.std(returns)),
+            'cost_mean': float(np.mean(costs)), 'success': float(np.mean(succeeded)),
+            'raw_share_evaluated': float(np.mean(raw))}
+
+
+def random_observations(env: Env, boxes: Boxes, seed: int) -> Array:
+    """Return observations of random actions (PROBE + 1, n), to normalise by."""
+    rng = np.random.default_rng(seed)
+    observation, _ = env.reset(seed=seed)
+    seen = [np.array(observation)]
+    for _ in range(PROBE):
+        observation, _, terminated, truncated, _ = env.step(
+            boxes.physical(rng.uniform(-1.0, 1.0, boxes.action)))
+        if terminated or truncated:
+            observation, _ = env.reset()
+        seen.append(np.array(observation))
+    return np.asarray(seen, dtype=np.float64)

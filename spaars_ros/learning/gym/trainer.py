@@ -1,0 +1,352 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
+
+from collections.abc import Callable
+from pathlib import Path
+import time
+from typing import Any
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.constraints.episode_limits import EpisodeLimits
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.transitions import Transitions
+from spaars_ros.learning.core.algorithm import AlignedLearner
+from spaars_ros.learning.core.algorithm import AligningLearner
+from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.algorithm import EpisodeLearner
+from spaars_ros.learning.core.algorithm import OfflineLearner
+from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.gym.cost_limit import agreed_limits
+from spaars_ros.learning.gym.evaluations import Evaluations
+from spaars_ros.learning.gym.evaluations import text_of
+from spaars_ros.learning.gym.export_trained import export_trained
+from spaars_ros.learning.gym.offline_replay import OfflineReplay
+from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import Env
+from spaars_ros.learning.gym.rollout import random_observations
+from spaars_ros.learning.gym.rollout import Rollout
+from spaars_ros.learning.gym.training_data import digest_of
+from spaars_ros.learning.gym.training_folder import TrainingFolder
+from spaars_ros.learning.registry import make_algorithm
+from spaars_ros.sim.env import ArmEnv
+from spaars_ros.sim.environments import make_environment
+from spaars_ros.sim.kitchen import evaluation_id
+from spaars_ros.training_file import Training
+
+Array = NDArray[np.float64]
+
+CAPACITY = 1_000_000
+AVERAGE = 'average'
+
+
+class Trainer:
+    """
+    Offline phase, then online fine-tuning with evaluations; continues by itself from `out`.
+
+    `out` gets `curve.jsonl` (a line an evaluation), `episodes.jsonl` (a line a training episode)
+    and `checkpoint.npz`, from which the next `run` goes on as if it had not been interrupted.
+
+    With `weight_average`, what is evaluated is the mean of the weights, which is what would act on
+    the robot; what explores has the newest.
+
+    :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
+    :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
+    :param steps: environment steps of the whole run
+    :param evaluate_offline: offline updates between evaluations; 0: only when they are done
+    :param make_env: makes the environment instead of `gymnasium.make(env_id)`
+    :param cost_limit: cost per episode that an adaptive PID holds, of `info['cost']`; None: costs
+        are only measured, unless `agreed_limits` finds a limit elsewhere
+    """
+
+    def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
+                 seed: int, out: Path, steps: int, evaluate_every: int = 5000,
+                 evaluation_episodes: int = 10, evaluate_offline: int = 0,
+                 make_env: Callable[[], Env] | None = None,
+                 cost_limit: float | None = None) -> None:
+        """Check data against environment; raises ValueError or DataError naming what differs."""
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        self.env_id, self.seed = env_id, seed
+        self.folder = TrainingFolder(out)
+        self.total, self.every = steps, evaluate_every
+        self.every_offline = evaluate_offline
+        make = make_env or (lambda: make_environment(env_id))
+        self.env = make()
+        # Franka Kitchen counts its reward in another way where it is evaluated.
+        self._test_env = make() if make_env else make_environment(evaluation_id(env_id))
+        self.boxes = Boxes.of(env_id, self.env)
+        arm = self.env.unwrapped
+        self.task = arm.task if isinstance(arm, ArmEnv) else None
+        """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
+        spec = self.env.spec
+        self.training, limits = agreed_limits(
+            training, self.task, cost_limit, spec.max_episode_steps if spec else None)
+        constraints, training = len(limits), self.training
+        self._make_replays(data, constraints)
+        self._data = digest_of(data)
+        self.algorithm = make_algorithm(
+            training.algorithm, training, observation=self.boxes.observation,
+            action=self.boxes.action, constraints=constraints, normaliser=self.normaliser,
+            seed=seed)
+        if data is not None:
+            self.algorithm.set_action_variance(self._offline_actions)
+            if isinstance(self.algorithm, OfflineLearner):
+                assert self._offline is not None
+                self.algorithm.take_offline(self._offline)
+        elif self.algorithm.offline_steps or self.algorithm.offline_share or training.start:
+            raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
+        self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
+        self._evaluations = Evaluations(
+            self._test_env, self.boxes, self.algorithm, self._average, env_id=env_id,
+            episodes=evaluation_episodes, folder=self.folder)
+        # SAC-Lagrangian and its kin differ in nothing else but these gains.
+        gains = getattr(self.algorithm, 'gains', None)
+        whole: dict[str, Any] = {} if self.task is None else {
+            'constraints': self.task.robot.constraints, 'horizon': self.task.horizon}
+        self._limits = EpisodeLimits(limits, gamma=training.gamma, gains=gains, **whole)
+        self.controllers = self._limits.controllers
+        self.cost_limit = limits[0] if len(limits) else None
+        self.rng = np.random.default_rng([seed, 7])
+        self.offline_done = self.steps = self.updates = self.episode = 0
+        self.seconds = self.offline_seconds = 0.0
+        self._online_begun = False
+
+    def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
+        self._offline: Replay | None = None
+        if data is not None:
+            offline = OfflineReplay.of(
+                data, env_id=self.env_id, env=self.env, boxes=self.boxes, task=self.task,
+                training=self.training, constraints=constraints)
+            self._offline, self.normaliser = offline.replay, offline.normaliser
+            self._offline_actions = offline.actions
+        else:
+            # Random actions hardly leave the start: what they vary little in is not clipped there.
+            self.normaliser = Normaliser.of(
+                random_observations(self._test_env, self.boxes, self.seed), least=0.1)
+        t = self.training
+        self._online = Replay(CAPACITY, self.task, self.normaliser, action=self.boxes.action,
+                              constraints=constraints, observation=self.boxes.observation,
+                              gamma=t.gamma, n_step=t.n_step, scale=t.reward_scale,
+                              shaping=t.shaping if self.task is not None else 0.0)
+
+    # Running
+
+    def run(self, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+        """Train to the end and return a summary; see the class for what is left in `out`."""
+        say = say or (lambda line: None)
+        if self.folder.begin():
+            self._restore()
+            say(f'going on at {self.offline_done} offline updates, {self.steps} steps')
+        self._train_offline(say)
+        if not self._online_begun:
+            self._online_begun = True
+            self.algorithm.begin_online()
+            self._average.begin()
+            self._evaluate(say)
+            self.save()
+        while self.algorithm.learns_online and self.steps < self.total:
+            before = self.steps
+            self._run_episode()
+            if self.steps // self.every > before // self.every or self.steps >= self.total:
+                self._evaluate(say)
+            if self.steps // self.training.checkpoint_every \
+                    > before // self.training.checkpoint_every or self.steps >= self.total:
+                self.save()
+        return self.summary()
+
+    def export(self) -> bytes:
+        """Return what is evaluated as an ONNX graph; see `export_trained`, which may refuse."""
+        with self._average.applied():
+            return export_trained(self.algorithm, self.boxes)
+
+    def close(self) -> None:
+        """Close both environments."""
+        self.env.close()
+        self._test_env.close()
+
+    def _train_offline(self, say: Callable[[str], None]) -> None:
+        total, began = self.algorithm.offline_steps, time.monotonic()
+        while self.offline_done < total:
+            assert self._offline is not None
+            # As for the learner node: hindsight goals from value pre-alignment on.
+            aligns = isinstance(self.algorithm, AligningLearner) \
+                and self.algorithm.aligns(self.offline_done)
+            relabel = self.training.relabel if self.task is not None and aligns else 0.0
+            batch = self._offline.sample(self.training.batch, self.rng, relabel)
+            losses = self.algorithm.update_offline(batch, self.offline_done)
+            self.offline_done += 1
+            if not all(np.isfinite(value) for value in losses.values()):
+                raise ValueError(f'offline update {self.offline_done}: {losses}')
+            saves = self.offline_done % 5000 == 0 or self.offline_done == total
+            evaluates = self.every_offline and self.offline_done < total \
+                and self.offline_done % self.every_offline == 0
+            if saves or evaluates:
+                now = time.monotonic()
+                self.offline_seconds += now - began
+                self.seconds += now - began
+                if evaluates:
+                    self._average.begin()  # the mean is of online updates
+                    self._evaluate(say)
+                if saves:
+                    text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
+                    say(f'offline {self.offline_done}/{total}: {text}')
+                    self.save()
+                began = time.monotonic()
+
+    def _run_episode(self) -> None:
+        began = time.monotonic()
+        rng = np.random.default_rng([self.seed, self.episode, 1])
+        episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
+        learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
+        if learner is not None:
+            learner.begin_episode()
+        while not episode.done:
+            stored = episode.step(self.algorithm, rng)
+            self.steps += 1
+            if stored:
+                self._update()
+        modes = np.asarray(episode.modes)
+        if learner is not None:
+            learner.take_episode(Episode(
+                np.asarray(episode.observations), np.asarray(episode.actions),
+                np.asarray(episode.rewards), np.asarray(episode.costs), modes,
+                episode.terminated))
+        self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
+                                   self._online)
+        total = np.sum(episode.costs, 0)
+        if self.controllers and not self.episode and not episode.reported_costs:
+            warnings.warn(f'cost limit {self.cost_limit:g}: the environment reported no cost in '
+                          "its first episode, neither info['cost'] nor info['costs']; a step "
+                          'without one counts as 0', stacklevel=2)
+        if self.controllers:
+            self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
+        self.episode += 1
+        self.seconds += time.monotonic() - began
+        self.folder.append('episodes.jsonl', {
+            'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
+            'return': float(np.sum(episode.rewards)), 'length': len(modes),
+            'cost': float(total[0]) if len(total) else None,
+            'raw_share': float((modes == Mode.RAW).mean()),
+            'multiplier': self.controllers[0].value if self.controllers else None})
+
+    def _align(self) -> None:
+        """Let the values follow the policy that did the warm-up, before it learns."""
+        t = self.training
+        if not isinstance(self.algorithm, AlignedLearner) or self._offline is None:
+            return
+        relabel = t.relabel if self.task is not None else 0.0
+        own, began = min(int(round(t.align_share * t.batch)), t.batch - 1), time.monotonic()
+        while self.algorithm.alignment_owed:
+            loss = self.algorithm.align(
+                self._offline.sample(t.batch - own, self.rng, relabel),
+                self._online.sample(own, self.rng, relabel))
+            if not np.isfinite(loss):
+                raise ValueError(f'critic loss is {loss} in the alignment after '
+                                 f'{self.steps} steps')
+        self.offline_seconds += time.monotonic() - began
+
+    def _update(self) -> None:
+        """Do the updates that the steps so far call for."""
+        t = self.training
+        if self.steps >= t.warmup_steps:
+            self._align()
+        share = self.algorithm.offline_share if self._offline is not None else 0.0
+        while self.updates < int(t.utd * (self.steps - t.warmup_steps)):
+            relabel = t.relabel if self.task is not None else 0.0
+            offline = int(round(share * t.batch))
+            online = self._online.sample(t.batch - offline, self.rng, relabel)
+            batch = online
+            if offline:
+                assert self._offline is not None
+                batch = concatenate(online, self._offline.sample(offline, self.rng, relabel))
+            losses = self.algorithm.update_online(batch, online)
+            self.updates += 1
+            self._average.update()
+            if not np.isfinite(losses.get('critic', 0.0)):
+                raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
+
+    def _env_seed(self, episode: int) -> int:
+        return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
+
+    def _evaluate(self, say: Callable[[str], None]) -> None:
+        row = self._evaluations.take(
+            self.steps, updates=self.updates, episode=self.episode,
+            offline_updates=self.offline_done, seconds=round(self.seconds, 2))
+        done = f'{self.steps} steps' if self._online_begun \
+            else f'offline {self.offline_done}/{self.algorithm.offline_steps}'
+        say(f'{done}, {self.seconds:.0f} s: {text_of(row, self.cost_limit)}')
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a run came to."""
+        t = self.training
+        return {'algorithm': t.algorithm, 'mode': t.mode, 'env': self.env_id, 'seed': self.seed,
+                'steps': self.steps, 'updates': self.updates, 'episodes': self.episode,
+                'seconds': round(self.seconds, 1),
+                'offline_seconds': round(self.offline_seconds, 1),
+                'cost_limit': self.cost_limit, **self._evaluations.summary()}
+
+    # Checkpoints
+
+    def save(self) -> None:
+        """Write everything that `run` needs to go on; the file is either whole or not there."""
+        state = {
+            'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
+            'data': self._data,
+            'counters': [self.offline_done, self.steps, self.updates, self.episode],
+            'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
+            'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
+            'algorithm': self.algorithm.state(),
+            'controllers': [controller.state_dict() for controller in self.controllers]}
+        arrays = {f'{part}/{name}': array for part, of in (
+            ('algorithm', self.algorithm), ('replay', self._online))
+            for name, array in of.arrays().items()}
+        arrays['torch'] = torch.get_rng_state().numpy()
+        if self.training.weight_average:
+            arrays[AVERAGE] = np.frombuffer(self._average.to_bytes(), dtype=np.uint8)
+        self.folder.save(state, arrays)
+
+    def _restore(self) -> None:
+        state, arrays = self.folder.load(
+            self.env_id, self.seed, self._data, self.training,
+            [controller.limit for controller in self.controllers])
+        self.offline_done, self.steps, self.updates, self.episode = state['counters']
+        self.seconds, self.offline_seconds = state['seconds']
+        self._online_begun = state['online_begun']
+        self._evaluations.curve = state['curve']
+        if self._online_begun:
+            self.algorithm.begin_online()
+        self.algorithm.load_arrays(_under('algorithm/', arrays))
+        self.algorithm.load_state(state['algorithm'])
+        self._online.load_arrays(_under('replay/', arrays))
+        for controller, content in zip(self.controllers, state['controllers']):
+            controller.load_state_dict(content)
+        self.rng.bit_generator.state = state['rng']
+        torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
+        if AVERAGE in arrays:
+            self._average.load(arrays[AVERAGE].tobytes())
+
+
+def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Return the arrays whose names begin so, by the rest of their names."""
+    return {name[len(prefix):]: array for name, array in arrays.items()
+            if name.startswith(prefix)}

@@ -1,0 +1,63 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Find the offline data of an environment."""
+
+import hashlib
+
+import numpy as np
+
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.transitions import load_transitions
+from spaars_ros.data.transitions import Transitions
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.resources import resolve
+from spaars_ros.sim.environments import make_environment
+from spaars_ros.sim.environments import REACH
+from spaars_ros.sim.environments import reach
+from spaars_ros.sim.kitchen import flat
+from spaars_ros.sim.kitchen import KITCHEN
+from spaars_ros.sim.kitchen import KITCHEN_EVALUATION
+from spaars_ros.training_file import Training
+
+
+def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
+              ) -> Transitions | Dataset | None:
+    """
+    Return what `data` names; for the arm, without a name, the training file's demonstrations.
+
+    SAC learns from scratch: it gets None. Raises DataError or ConfigError.
+
+    :param fix: take terminations that look like time limits as truncations
+    """
+    if training.algorithm == 'sac':
+        return None
+    if env_id == REACH:
+        path = resolve(data or training.demonstrations)
+        return load_dataset(path, load_robot(), reach().task)
+    if not data:
+        return None
+    return load_transitions(data, make_environment(env_id), fix=fix,
+                            flatten=flat if env_id in (KITCHEN, KITCHEN_EVALUATION) else None)
+
+
+def digest_of(data: Transitions | Dataset | None) -> str:
+    """Return what a run's data are known by: how many transitions, and their SHA-256."""
+    if data is None:
+        return 'none'
+    sha = hashlib.sha256()
+    for name in ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
+                 'truncations', 'costs'):
+        sha.update(np.ascontiguousarray(getattr(data, name, np.zeros(0))).data)
+    return f'{len(data.observations)} transitions, SHA-256 {sha.hexdigest()[:12]}'

@@ -1,0 +1,75 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Bundles from an algorithm, and its tensors inside a bundle."""
+
+from datetime import datetime
+from datetime import timezone
+import io
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.robot_algorithm import RobotAlgorithm
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import Manifest
+from spaars_ros.robot.config import Robot
+
+TENSORS = 'learner.npz'
+STATE = 'learner.json'
+
+
+def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
+                canary_observations: NDArray[Any], *, version: int, parent: int, phase: str,
+                extras: dict[str, bytes] | None = None) -> Bundle:
+    """Return the bundle of an algorithm's present policies, with canaries for (m, n) states."""
+    setup = algorithm.setup
+    task, normaliser = setup.task, setup.normaliser
+    manifest = Manifest(
+        robot=robot.name, task=task.settings.name, joints=robot.joints,
+        observation_dim=task.observation_dim, latent_dim=algorithm.latent_dim,
+        action_dim=len(robot.joints), action_scale=robot.control.action_scale,
+        observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
+        multipliers=algorithm.multipliers.tolist(), algorithm=setup.training.algorithm,
+        phase=phase, version=version, parent_version=parent,
+        created=datetime.now(timezone.utc).isoformat(timespec='seconds'), **algorithm.manifest())
+    canaries = algorithm.canaries(canary_observations)
+    return Bundle(manifest, {'policy': algorithm.graph()}, canaries, extras)
+
+
+def pack(agent: Learner, state: dict[str, Any]) -> dict[str, bytes]:
+    """Return the extras from which `unpack` restores an agent."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **agent.arrays())  # type: ignore[arg-type]
+    return {TENSORS: buffer.getvalue(), STATE: json.dumps(state).encode()}
+
+
+def unpack(bundle: Bundle, agent: Learner, *, optimisers: bool) -> dict[str, Any]:
+    """Load a bundle's learner tensors into an agent, strictly; return the state."""
+    if TENSORS not in bundle.extras or STATE not in bundle.extras:
+        raise BundleError('missing_part', 'this bundle can be run but not fine-tuned: it carries '
+                                          'no learner tensors')
+    with np.load(io.BytesIO(bundle.extras[TENSORS]), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    try:
+        agent.load_arrays(arrays, optimisers)
+    except RuntimeError as error:
+        text = ' '.join(str(error).split())
+        raise BundleError('wrong_shape', f'learner tensors: {text}') from None
+    state: dict[str, Any] = json.loads(bundle.extras[STATE])
+    return state

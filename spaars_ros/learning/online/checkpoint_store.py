@@ -1,0 +1,84 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A folder of checkpoints that a run resumes from."""
+
+from pathlib import Path
+import time
+
+from spaars_ros.checkpoint_files import checkpoints_in
+from spaars_ros.checkpoint_files import steps_of
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import load_bundle
+
+KEEP = 3
+RETRY = 2.0
+"""s of wall time between attempts while the disk refuses."""
+
+
+class CheckpointStore:
+    """
+    Checkpoints `step_<steps>.spaars`, the newest three; one more every `every` steps.
+
+    :param directory: made with the first checkpoint
+    """
+
+    def __init__(self, directory: Path, every: int) -> None:
+        self.directory = directory
+        self.every = every
+        self.error = ''
+        """What the disk last said, '' while writing works."""
+        self.last: Path | None = None
+        self._saved_at = 0
+        self._retry_at = 0.0
+
+    def newest(self) -> Bundle | None:
+        """Return the newest checkpoint that is whole, None when there is none."""
+        for path in reversed(self.paths()):
+            try:
+                bundle = load_bundle(path)
+            except BundleError:
+                continue  # the one before it is whole: saving is atomic
+            self._saved_at, self.last = steps_of(path), path
+            return bundle
+        return None
+
+    def paths(self) -> list[Path]:
+        """Return the checkpoint files, oldest first."""
+        return checkpoints_in(self.directory)
+
+    def due(self, steps: int) -> bool:
+        """Return whether the next checkpoint is due."""
+        return steps - self._saved_at >= self.every
+
+    @property
+    def retry_due(self) -> bool:
+        """Return whether a checkpoint failed and it is time to try again."""
+        return bool(self.error) and time.monotonic() >= self._retry_at
+
+    def save(self, tuner: FineTuner) -> bool:
+        """Write a checkpoint and drop the oldest; returns False, with `error` set, on a fault."""
+        path = self.directory / f'step_{tuner.steps:06d}.spaars'
+        try:
+            tuner.save(path)
+        except OSError as error:
+            self.error = f'{path}: {error.strerror}'
+            self._retry_at = time.monotonic() + RETRY
+            return False
+        self.error, self.last, self._saved_at = '', path, tuner.steps
+        for old in self.paths()[:-KEEP]:
+            old.unlink(missing_ok=True)
+        return True

@@ -1,0 +1,289 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Online fine-tuning from step records; the learner node and the in-process loop drive it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+
+from spaars_ros.constraints.costs import transition_costs
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.robot_algorithm import PHASES
+from spaars_ros.learning.core.robot_algorithm import RobotEpisode
+from spaars_ros.learning.core.robot_algorithm import RobotSetup
+from spaars_ros.learning.online.checkpoint import make_bundle
+from spaars_ros.learning.online.checkpoint import pack
+from spaars_ros.learning.online.checkpoint import unpack
+from spaars_ros.learning.online.pretrain import replay_of
+from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.signing import Signer
+from spaars_ros.robot.config import Robot
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.training_file import Training
+
+Array = NDArray[np.float64]
+
+ONLINE_CAPACITY = 1_000_000
+AVERAGE = 'average.npz'
+"""The averaged weights, in a checkpoint."""
+
+
+class FineTuner:
+    """
+    Fine-tuning online, of the algorithm that the training file names.
+
+    `add` takes every step record in order; `update` does one update and is owed
+    `utd` times an environment step; `export` gives the bundle to push.
+    """
+
+    def __init__(self, bundle: Bundle, *, robot: Robot, task: ReachTask, training: Training,
+                 demonstrations: Dataset, seed: int) -> None:
+        """Continue from a bundle with learner tensors; raises BundleError when it has none."""
+        torch.manual_seed(seed)
+        m = bundle.manifest
+        self.robot, self.task, self.training = robot, task, training
+        if m.algorithm != training.algorithm:
+            raise BundleError('wrong_algorithm', f'a bundle of {m.algorithm!r}, the training '
+                                                 f'file says {training.algorithm!r}')
+        self.normaliser = Normaliser(np.asarray(m.observation_mean),
+                                     np.asarray(m.observation_std))
+        self.algorithm = make_robot_algorithm(
+            RobotSetup(training, task, len(robot.joints), self.normaliser, seed))
+        self.schema = StepSchema(observation=task.observation_dim,
+                                 latent=self.algorithm.latent_dim, action=len(robot.joints))
+        self._canaries = bundle.canaries['observation']
+        self._offline = replay_of(demonstrations, self.normaliser, task, training)
+        self._online = Replay(
+            ONLINE_CAPACITY, task, self.normaliser, action=len(robot.joints),
+            constraints=len(task.constraint_names), gamma=training.gamma,
+            n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
+        self.algorithm.take_offline(demonstrations, self._offline)
+        self._rng = np.random.default_rng([seed, 7])
+        self.received = 0
+        """Sequence number of the next record; everything before it was added."""
+        self.steps = 0
+        self.updates = 0
+        self.version = m.version
+        self.signer: Signer | None = None
+        """Signs the checkpoints."""
+        self._episode: list[Array] = []
+        self._pushed_at = 0
+        self._counted_from = 0
+        state = unpack(bundle, self.agent, optimisers=False)
+        self.algorithm.begin_online()
+        self._average = AveragedWeights(self.agent, training.weight_average)
+        if state:
+            self._resume(bundle, state)
+            # A checkpoint of another run: this run's records count from the first.
+            self._counted_from = 0
+
+    @property
+    def agent(self) -> Learner:
+        """Return the algorithm's networks."""
+        return self.algorithm.agent
+
+    # Records in
+
+    def add(self, row: Array) -> None:
+        """Take the next step record; raises ValueError when it is not the next one."""
+        get = self.schema.get
+        sequence = int(get(row, 'sequence'))
+        if sequence != self.received:
+            raise ValueError(f'step record {sequence} where {self.received} was expected')
+        self.received += 1
+        if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
+            self._finish_episode()  # the server was restarted in the middle of an episode
+        if self._episode:
+            if get(row, 'flag') == Flag.ABORTED \
+                    and get(row, 'stamp') == get(self._episode[-1], 'stamp'):
+                # Closed between two ticks: the record shows no state that was not seen before.
+                self._finish_episode()
+                return
+            if sequence >= self._counted_from:
+                self.steps += 1
+        self._episode.append(np.array(row))
+        if get(row, 'flag') != Flag.RUNNING:
+            self._finish_episode()
+
+    def catch_up(self, rows: Array) -> None:
+        """Take every record of the run (m, width) again, and number bundles on from there."""
+        for row in rows:
+            self.add(row)
+        # The server refuses versions that go backwards, and may be ahead of the checkpoint.
+        newest = int(self.schema.get(rows, 'bundle_version').max())
+        # And what was pushed since the checkpoint may be in no record yet.
+        t = self.training
+        unseen = int(self.updates_owed / max(1.0, t.utd * t.push_every)) + 1
+        self.version = max(self.version + unseen, newest)
+
+    def _finish_episode(self) -> None:
+        rows = np.stack(self._episode)
+        self._episode.clear()
+        if len(rows) < 2:
+            return
+        get = self.schema.get
+        observations = get(rows, 'observation')
+        modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
+        terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
+        costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
+        self._online.add_episode(observations, actions, terminated, costs=costs, modes=modes)
+        skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
+        self.algorithm.add_episode(RobotEpisode(
+            observations, actions, costs, skills, get(rows, 'skill_step')[:-1], modes, terminated))
+        if get(rows[-1], 'sequence') < self._counted_from:
+            return  # replayed from the recording: the checkpoint has counted it
+        self.algorithm.end_episode(self.normaliser(observations[1:]), modes,
+                                   min(self.steps, self.learned_steps + len(modes)), self._online)
+
+    # Updates
+
+    @property
+    def phase(self) -> int:
+        """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
+        return self.algorithm.phase(min(self.steps, self.learned_steps))
+
+    @property
+    def multipliers(self) -> Array:
+        """Return lambda (C,) of each constraint."""
+        return self.algorithm.multipliers
+
+    @multipliers.setter
+    def multipliers(self, values: Array) -> None:
+        self.algorithm.multipliers = values
+
+    @property
+    def learned_steps(self) -> int:
+        """
+        Return the environment steps that updates were done for.
+
+        Phases count these and the newest episode: a learner that lags behind the arm must not
+        hand over, nor let the trust ball grow, on what it has not learned from.
+        """
+        t = self.training
+        return self.steps if not t.utd else t.warmup_steps + int(self.updates / t.utd)
+
+    @property
+    def updates_owed(self) -> int:
+        """Return how many updates the environment steps so far call for."""
+        t = self.training
+        if not self._online.size:
+            return 0  # the first episode is still running
+        return max(0, int(t.utd * (self.steps - t.warmup_steps)) - self.updates)
+
+    def update(self) -> dict[str, float]:
+        """
+        Do one update from half online, half offline transitions.
+
+        Raises ValueError when the critic's loss is not finite: what was learned is worthless then.
+        """
+        t = self.training
+        half = t.batch // 2
+        online = self._online.sample(half, self._rng, t.relabel)
+        batch = concatenate(online, self._offline.sample(t.batch - half, self._rng, t.relabel))
+        losses = self.algorithm.update(batch, online, self.updates)
+        if not np.isfinite(losses['critic']):
+            raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
+        self.updates += 1
+        self._average.update()
+        return losses
+
+    # Bundles out
+
+    @property
+    def bundle_due(self) -> bool:
+        """Return whether enough has been learned since the last export."""
+        t = self.training
+        return self.updates - self._pushed_at >= max(1.0, t.utd * t.push_every)
+
+    def export(self) -> Bundle:
+        """Return the next version's bundle, without the learner's tensors."""
+        self._pushed_at = self.updates
+        self.version += 1
+        return self._bundle()
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
+        state = {
+            # The running episode is taken again after a resume.
+            'received': self.received - len(self._episode),
+            'steps': self.steps - max(0, len(self._episode) - 1),
+            'updates': self.updates, 'multipliers': self.multipliers.tolist(),
+            'pushed_at': self._pushed_at, **self.algorithm.state(),
+            'random': {'batches': dict(self._rng.bit_generator.state),
+                       'agent': self.agent.rng_state(),
+                       'torch': torch.get_rng_state().numpy().tobytes().hex()},
+        }
+        extras = pack(self.agent, state)
+        if self.training.weight_average:
+            extras[AVERAGE] = self._average.to_bytes()
+        save_bundle(self._bundle(extras), path, self.signer)
+
+    def _bundle(self, extras: dict[str, bytes] | None = None) -> Bundle:
+        with self._average.applied():
+            return make_bundle(self.algorithm, self.robot, self._canaries, version=self.version,
+                               parent=self.version - 1, phase=PHASES[self.phase], extras=extras)
+
+    def restore(self, bundle: Bundle) -> None:
+        """Continue from a checkpoint; afterwards `add` every record of the run again."""
+        state = unpack(bundle, self.agent, optimisers=True)
+        self._resume(bundle, state)
+        if 'random' in state:  # not in older checkpoints, whose runs draw as from their start
+            random = state['random']
+            self._rng.bit_generator.state = random['batches']
+            self.agent.set_rng_state(random['agent'])
+            torch.set_rng_state(torch.frombuffer(bytearray.fromhex(random['torch']),
+                                                 dtype=torch.uint8))
+
+    def _resume(self, bundle: Bundle, state: dict[str, Any]) -> None:
+        unpack(bundle, self.agent, optimisers=True)
+        self._average.begin()
+        if AVERAGE in bundle.extras:
+            self._average.load(bundle.extras[AVERAGE])
+        self.version = bundle.manifest.version
+        self._counted_from = int(state['received'])
+        self.steps, self.updates = int(state['steps']), int(state['updates'])
+        self.multipliers = np.asarray(state['multipliers'])
+        self.algorithm.restore(state)
+        self._pushed_at = int(state['pushed_at'])
+
+    def progress(self) -> dict[str, float]:
+        """Return what `learner/progress` publishes."""
+        return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
+                'bundle_version': self.version, 'owed': self.updates_owed,
+                **self.algorithm.progress()}
+
+
+def untrained_bundle(robot: Robot, task: ReachTask, training: Training, seed: int = 0) -> Bundle:
+    """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    n = task.observation_dim
+    algorithm = make_robot_algorithm(RobotSetup(
+        training, task, len(robot.joints), Normaliser(np.zeros(n), np.ones(n)), seed))
+    return make_bundle(algorithm, robot, rng.normal(size=(4, n)), version=0, parent=-1,
+                       phase='offline', extras=pack(algorithm.agent, {}))

@@ -1,0 +1,85 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Offline training from demonstrations, of any algorithm that the robot runs."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.robot_algorithm import RobotSetup
+from spaars_ros.learning.online.checkpoint import make_bundle
+from spaars_ros.learning.online.checkpoint import pack
+from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.robot.config import Robot
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.training_file import Training
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+"""Called with stage, updates done, updates in all, losses."""
+
+CANARIES = 16
+
+
+def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
+              training: Training) -> Replay:
+    """Return a replay of a data set's episodes, scored by the task."""
+    replay = Replay(len(dataset.observations), task, normaliser,
+                    action=dataset.actions.shape[1], constraints=len(task.constraint_names),
+                    gamma=training.gamma, n_step=training.n_step, scale=training.reward_scale,
+                    shaping=training.shaping)
+    starts = np.flatnonzero(np.diff(dataset.episode, prepend=dataset.episode[0] - 1))
+    for start, end in zip(starts, [*starts[1:], len(dataset.actions)]):
+        states = np.concatenate([dataset.observations[start:end],
+                                 dataset.next_observations[end - 1:end]])
+        costs = task.costs(np.asarray(states[1:], np.float64),
+                           np.asarray(dataset.efforts[start:end], np.float64))
+        replay.add_episode(states, dataset.actions[start:end],
+                           bool(dataset.terminations[end - 1]), costs=costs)
+    return replay
+
+
+def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset, *, seed: int,
+             progress: Progress | None = None) -> Bundle:
+    """
+    Return the bundle after the algorithm's offline stages; the same seed gives the same bundle.
+
+    Uses one torch thread: networks of this size gain nothing from a second one, which a busy
+    robot computer does not have, and sums in another order give another policy.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    normaliser = Normaliser.of(dataset.observations)
+    algorithm = make_robot_algorithm(RobotSetup(training, task, len(robot.joints), normaliser,
+                                                seed))
+    replay = replay_of(dataset, normaliser, task, training)
+    algorithm.take_offline(dataset, replay)
+    step = 0
+    for stage, total in algorithm.stages().items():
+        share = training.relabel if algorithm.relabels(stage) else 0.0
+        for done in range(1, total + 1):
+            losses = algorithm.update_offline(replay.sample(training.batch, rng, share), step)
+            step += 1
+            if progress is not None and (done % 100 == 0 or done == total):
+                progress(stage, done, total, losses)
+    algorithm.end_offline(lambda: replay.sample(training.batch, rng))
+    canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
+    return make_bundle(algorithm, robot, canaries, version=0, parent=-1, phase='offline',
+                       extras=pack(algorithm.agent, {}))

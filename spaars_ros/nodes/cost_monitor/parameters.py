@@ -1,0 +1,90 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Parameters of the cost monitor."""
+
+from typing import Any
+from typing import Union
+
+from spaars_ros.constraints.lagrangian import PIDGains
+from spaars_ros.constraints.multipliers import FORMS
+from spaars_ros.constraints.published_pid import ReleasedGains
+from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.parameters import ParameterTable
+
+GAINS, RELEASED = PIDGains(), ReleasedGains()
+UNITS = {'episode': 'cost per episode', 'step': 'mean cost per step',
+         'discounted': 'discounted cost per episode'}
+
+
+def limit_parameter(name: str, limit: float, which: str, kind: str = 'episode') -> Param:
+    """Return the parameter of a constraint's limit, in the unit of its kind."""
+    return Param(name, limit, f"limit of {which}; its default is the robot file's",
+                 unit=UNITS[kind], low=0.0, high=1e9, live=True)
+
+
+def _gain(name: str, default: float, text: str, high: float, unit: str = '') -> Param:
+    return Param(name, default, text, unit=unit, low=0.0, high=high, live=True)
+
+
+PARAMETERS = ParameterTable(
+    Param('robot', 'panda', 'robot file: a path, or the name of one that ships'),
+    Param('task', 'reach', 'task file: a path, or the name of one that ships'),
+    Param('run_dir', '', "run folder that keeps the controllers' state over a restart; '' keeps "
+          'none'),
+    Param('gamma', 0.97, 'discount of the discounted cost', unit='1/tick', low=0.0, high=1.0),
+    limit_parameter('cost_limit', 5.0, "the robot file's first constraint "
+                    '(`<constraint>.cost_limit` for the others)'),
+    Param('stop_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is off',
+          unit='cost per episode', low=0.0, high=1e9, live=True),
+    _gain('rollback_cost', 0.0, 'a bundle version that costs more than this in an episode is '
+          'rolled back; 0 is off', 1e6, 'limits'),
+    _gain('rollback_interventions', 0.0, 'a bundle version that the filter had to correct on a '
+          "larger share of an episode's ticks is rolled back; 0 is off", 1.0),
+    Param('pid_form', 'safe', "safe: on the relative excess; released: Marvel's published code, "
+          'on costs as they are', choices=FORMS),
+    _gain('kp', GAINS.kp, 'multiplier for a relative excess of 1 (safe form)', 1e3),
+    _gain('ki', GAINS.ki, 'multiplier that a relative excess of 1 adds (safe form)', 1e3,
+          '1/episode'),
+    _gain('kd', GAINS.kd, 'multiplier for a cost that grows by a limit per episode (safe form)',
+          1e3, 'episodes'),
+    _gain('kp_rate', GAINS.kp_rate, 'greatest relative change of kp; 0 keeps it (safe form)',
+          0.1, '1/episode'),
+    _gain('ki_rate', GAINS.ki_rate, 'greatest relative change of ki; 0 keeps it (safe form)',
+          0.1, '1/episode'),
+    _gain('kd_rate', GAINS.kd_rate, 'greatest relative change of kd; 0 keeps it (safe form)',
+          0.1, '1/episode'),
+    _gain('kb', GAINS.kb, 'anti-windup: share of what lambda lies beyond lambda_max that I gives '
+          'back (safe form)', 1.0, '1/episode'),
+    _gain('deadband', GAINS.deadband, 'relative excess within which I rests (safe form)', 1.0),
+    Param('setpoint', GAINS.setpoint, 'share of the limit at which the cost is held (safe form)',
+          low=0.05, high=1.0, live=True),
+    Param('violation_rate', GAINS.violation_rate, 'share of the episodes that may be above the '
+          'limit, held instead of the mean cost; 0: that is held at setpoint (safe form)',
+          low=0.0, high=0.5, live=True),
+    _gain('released_gain', RELEASED.gain, 'kp, ki and kd to begin with (released form)', 1e3),
+    Param('released_calls', RELEASED.calls, 'PID calls per episode (released form)', low=1,
+          high=1000, live=True),
+    _gain('lambda_max', GAINS.lambda_max, 'greatest multiplier', 1e6),
+)
+
+
+def gains_of(values: dict[str, Any]) -> Union[PIDGains, ReleasedGains]:
+    """Return the gains of the form that the parameters choose."""
+    if values['pid_form'] == 'released':
+        return ReleasedGains(values['released_gain'], values['released_calls'],
+                             values['lambda_max'])
+    return PIDGains(**{name: values[name] for name in (
+        'kp', 'ki', 'kd', 'kp_rate', 'ki_rate', 'kd_rate', 'kb', 'deadband', 'lambda_max',
+        'setpoint', 'violation_rate')})

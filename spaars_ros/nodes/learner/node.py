@@ -1,0 +1,302 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Stores every step, fine-tunes from it, publishes policy bundles."""
+
+from contextlib import suppress
+import os
+from pathlib import Path
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import UInt8MultiArray
+from std_srvs.srv import Trigger
+import torch
+
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.schema import Array
+from spaars_ros.data.sequencer import Sequencer
+from spaars_ros.learning.online.checkpoint_store import CheckpointStore
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.nodes.learner.parameters import PARAMETERS
+from spaars_ros.nodes.learner.parameters import PROGRESS
+from spaars_ros.nodes.learner.status import learner_status
+from spaars_ros.nodes.learner.step_fetch import EVERYTHING
+from spaars_ros.nodes.learner.step_fetch import StepFetch
+from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.signing import Signer
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.resources import resolve
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import encode_bytes
+from spaars_ros.ros.diagnostics import diagnostic_array
+from spaars_ros.ros.lifecycle import ManagedNode
+from spaars_ros.ros.lifecycle import run_node
+from spaars_ros.ros.qos import QOS
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.training_file import load_training
+
+NICENESS = 5
+BEAT = 0.25
+"""s of wall time between progress reports, and between looks at what is missing."""
+
+
+class LearnerNode(ManagedNode):
+    """
+    The learner: every step durably stored and learned from once, in order.
+
+    One thread: an update runs when no message waits, so nothing needs a lock.
+    """
+
+    def __init__(self, **overrides: Any) -> None:
+        """Declare parameters only."""
+        torch.set_num_threads(1)
+        super().__init__('learner', PARAMETERS, overrides=overrides)
+        self._made: list[tuple[Any, Any]] = []
+        self._recorder: TransitionRecorder | None = None
+
+    def configure(self) -> None:
+        """Load all, recover what the run folder holds; raises naming what is wrong."""
+        values = self.values()
+        robot = load_robot(values['robot'])
+        task = ReachTask(robot, load_task(values['task']))
+        training = load_training(values['training'])
+        self._run_dir = Path(values['run_dir'])
+        demonstrations = load_dataset(
+            resolve(values['demonstrations'] or training.demonstrations), robot, task)
+        self._tuner = FineTuner(load_bundle(Path(values['bundle'])), robot=robot, task=task,
+                                training=training, demonstrations=demonstrations,
+                                seed=values['seed'])
+        self._signer = Signer(Path(values['signing_key'])) if values['signing_key'] else None
+        self._tuner.signer = self._signer
+        self._checkpoints = CheckpointStore(self._run_dir / 'checkpoints',
+                                            every=training.checkpoint_every)
+        self._codec = ArrayCodec(self._tuner.schema)
+        self._progress_codec = ArrayCodec(dict.fromkeys(PROGRESS, 1))
+        self._last_stamp = 0.0
+        self._fault = self._bad_message = ''
+        self._resumed = False
+        self._redone = 0
+        self._recover()
+        self._arrived = False
+        self._flushed = self._beaten = time.monotonic()
+        self._make_interfaces()
+        self._fetching = StepFetch(self._sequencer, lambda first, last: self._fetch.publish(
+            Float64MultiArray(data=[first, last])))
+
+    def _recover(self) -> None:
+        """Continue a run folder: newest checkpoint, then every recorded step again."""
+        path = self._run_dir / 'transitions.mcap'
+        self._recorder = TransitionRecorder(path, self._tuner.schema)
+        self._sequencer = Sequencer(self._recorder.next_sequence)
+        newest = self._checkpoints.newest()
+        if newest is not None:
+            self._tuner.restore(newest)
+            self._resumed = True
+        if not self._recorder.count:
+            return
+        _, rows = read_steps(path)
+        self._tuner.catch_up(rows)
+        self._last_stamp = float(self._tuner.schema.get(rows[-1], 'stamp'))
+        self._resumed = True
+        # Until then it knows less than what acts, which learned from these steps already.
+        self._redone = self._tuner.updates + self._tuner.updates_owed
+        self.get_logger().info(f'recovered {len(rows)} steps from {path}, '
+                               f'{self._tuner.updates_owed} updates owed')
+
+    def _make_interfaces(self) -> None:
+        self._policy, self._progress, self._fetch, self._diagnostics = (
+            self.create_publisher(kind, topic, QOS[topic]) for kind, topic in (
+                (UInt8MultiArray, 'learner/policy'), (Float64MultiArray, 'learner/progress'),
+                (Float64MultiArray, 'learner/fetch'), (DiagnosticArray, '/diagnostics')))
+        steps = self.create_subscription(Float64MultiArray, 'policy_server/step', self._on_step,
+                                         QOS['policy_server/step'])
+        multiplier = self.create_subscription(
+            Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier,
+            QOS['cost_monitor/multiplier'])
+        save = self.create_service(Trigger, 'learner/save', self._on_save)
+        self._made = [
+            *((self.destroy_publisher, made)
+              for made in (self._policy, self._progress, self._fetch, self._diagnostics)),
+            (self.destroy_subscription, steps), (self.destroy_subscription, multiplier),
+            (self.destroy_service, save)]
+
+    def activate(self) -> None:
+        """Begin to learn; a recovered run publishes its policy and asks for what it missed."""
+        self._work_waits = self.create_guard_condition(self._work)
+        # On the wall clock: a simulation that waits for the learner stops /clock.
+        self._timer = self.create_timer(BEAT, self._on_beat,
+                                        clock=Clock(clock_type=ClockType.STEADY_TIME))
+        if self._resumed and self._tuner.updates >= self._redone:
+            self._push()
+        self._fetching.ask(self._sequencer.next, EVERYTHING)
+        self._report()
+        self._work_waits.trigger()
+
+    def deactivate(self) -> None:
+        """Write everything; what was learned so far is in the last checkpoint."""
+        self.destroy_timer(self._timer)
+        self.destroy_guard_condition(self._work_waits)
+        self._save()
+        if self._recorder is not None and not self._recorder.flush():
+            self.get_logger().error(f'not everything is on disk: {self._recorder.error}')
+        self._report()
+
+    def cleanup(self) -> None:
+        """Close the recording and remove what `configure` made."""
+        for destroy, made in self._made:
+            destroy(made)
+        self._made = []
+        if self._recorder is not None and not self._recorder.close():
+            self.get_logger().error(f'transitions.mcap is not complete: {self._recorder.error}')
+        self._recorder = None
+
+    def _on_step(self, msg: Float64MultiArray) -> None:
+        try:
+            row = self._codec.row(msg)
+        except CodecError as error:
+            self._bad_message = f'policy_server/step: {error}'
+            self.get_logger().error(f'step ignored: {error}', throttle_duration_sec=5.0)
+            return
+        self._arrived = True
+        sequence = int(self._codec_value(row, 'sequence'))
+        if sequence < self._sequencer.next and self._codec_value(row, 'stamp') > self._last_stamp:
+            self._bad_message = (f'step {sequence} is new, but {self._sequencer.next} are already '
+                                 'recorded: this run folder belongs to another run')
+        for ready in self._sequencer.put(sequence, row):
+            self._take(ready)
+        self._fetching.fill_gap()
+        if self.is_active:
+            self._work_waits.trigger()
+
+    def _codec_value(self, row: Array, name: str) -> float:
+        return float(self._tuner.schema.get(row, name))
+
+    def _take(self, row: Array) -> None:
+        """Store a record, then learn from it."""
+        assert self._recorder is not None
+        self._recorder.write_step(row)
+        self._tuner.add(row)
+        self._last_stamp = self._codec_value(row, 'stamp')
+        self._fetching.advanced()
+        # Often enough for a simulation that waits for what was received.
+        if self._sequencer.next % 8 == 0 or self._codec_value(row, 'flag'):
+            self._report()
+
+    def _on_multiplier(self, msg: Float64MultiArray) -> None:
+        try:
+            codec = ArrayCodec.of_message(msg)
+            values = codec.decode(msg)
+            self._tuner.multipliers = values['multiplier']
+        except (CodecError, KeyError, ValueError) as error:
+            self._bad_message = f'cost_monitor/multiplier: {error}'
+            self.get_logger().error(f'multiplier ignored: {error}', throttle_duration_sec=5.0)
+            return
+        if self._recorder is not None:
+            self._recorder.write('cost_monitor/multiplier', values,
+                                 round(self._last_stamp * 1e9))
+
+    def _work(self) -> None:
+        """Do one update when one is owed and no message waits."""
+        if not self.is_active or self._fault:
+            return
+        if self._arrived:
+            self._arrived = False
+            self._work_waits.trigger()
+        elif self._tuner.updates_owed:
+            try:
+                self._tuner.update()
+            except (RuntimeError, ValueError) as error:
+                self._fault = f'learning stopped: {error}'
+                self.get_logger().fatal(self._fault)
+                self._report()
+                return
+            if not self._tuner.updates_owed:
+                self._settle()
+            self._work_waits.trigger()
+
+    def _settle(self) -> None:
+        """Hand out what was learned, once all owed updates are done."""
+        if self._tuner.bundle_due and self._tuner.updates >= self._redone:
+            self._push()
+        if self._checkpoints.due(self._tuner.steps):
+            self._save()
+        self._report()
+
+    def _push(self) -> None:
+        bundle = self._tuner.export()
+        self._policy.publish(encode_bytes(bundle.to_bytes(self._signer)))
+
+    def _save(self) -> bool:
+        """Write a checkpoint; a full disk is reported, and tried again."""
+        if self._fault:
+            return False  # what cannot be learned from must not be what the run goes on from
+        saved = self._checkpoints.save(self._tuner)
+        if not saved:
+            self.get_logger().error(f'no checkpoint: {self._checkpoints.error}',
+                                    throttle_duration_sec=10.0)
+        return saved
+
+    def _on_save(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._save()
+        response.message = self._fault or self._checkpoints.error or str(self._checkpoints.last)
+        return response
+
+    def _on_beat(self) -> None:
+        now = time.monotonic()
+        self._fetching.on_beat()
+        if now - self._flushed > 1.0 and self._recorder is not None:
+            self._flushed = now
+            self._recorder.flush()
+            self._diagnostics.publish(diagnostic_array(
+                self.get_clock().now().to_msg(), [learner_status(
+                    self._recorder, self._sequencer, self._tuner.progress(),
+                    error=(self._fault or self._recorder.error or self._checkpoints.error
+                           or self._bad_message),
+                    alone=not self.count_publishers('policy_server/step'))]))
+        if self._checkpoints.retry_due:
+            self._save()
+        if self._tuner.bundle_due and not self._fault:
+            self._settle()
+        if now - self._beaten >= BEAT:
+            self._report()
+        self._work_waits.trigger()
+
+    def _report(self) -> None:
+        assert self._recorder is not None
+        self._beaten = time.monotonic()
+        self._progress.publish(self._progress_codec.encode_fields(
+            **{**self._tuner.progress(), 'received': self._sequencer.next,
+               'stamp': self._last_stamp, 'recorded': self._recorder.count,
+               'owed': 0 if self._fault else self._tuner.updates_owed,
+               'fault': bool(self._fault)}))
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; returns its exit code."""
+    with suppress(OSError):
+        os.nice(NICENESS)  # the control loop beside it goes first
+    return run_node(LearnerNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,81 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Joint velocities as the messages that ros2_control's controllers take."""
+
+from typing import Any
+from typing import Union
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import Robot
+from spaars_ros.ros.codecs import encode_command
+from spaars_ros.ros.codecs import encode_trajectory
+from spaars_ros.ros.qos import QOS
+
+LEAD = 2.0
+"""Periods at full speed that a position command may be ahead of the measured position."""
+
+
+class CommandWriter:
+    """
+    Publish velocity commands through the robot's command interface.
+
+    The position interfaces get the velocity integrated from the measured position.
+
+    :param interface: forward_velocity, forward_position or joint_trajectory
+    """
+
+    def __init__(self, node: Node, robot: Robot, interface: str) -> None:
+        self.robot = robot
+        self.interface = interface
+        kind: type[Union[Float64MultiArray, JointTrajectory]] = (
+            JointTrajectory if interface == 'joint_trajectory' else Float64MultiArray)
+        self.publisher: 'Publisher[Any]' = node.create_publisher(kind, 'command', QOS['command'])
+        self._lower, self._upper = np.asarray(robot.limits.position).T
+        self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity)
+        self._target: Array | None = None
+
+    def start(self) -> None:
+        """Integrate from the next measured position on."""
+        self._target = None
+
+    def send(self, velocity: Array, position: Array | None, stamp_ns: int) -> None:
+        """
+        Publish a velocity (d,) rad/s.
+
+        :param position: measured (d,) rad; None when there is no measurement to start from,
+            and then a position interface sends nothing
+        :param stamp_ns: of the joint_states that it answers
+        """
+        if self.interface == 'forward_velocity':
+            self.publisher.publish(encode_command(velocity, stamp_ns))
+            return
+        if position is None:
+            return
+        if self._target is None:
+            self._target = position
+        ahead = np.clip(self._target + velocity * self.robot.period, position - self._lead,
+                        position + self._lead)
+        self._target = np.clip(ahead, self._lower, self._upper)
+        if self.interface == 'forward_position':
+            self.publisher.publish(encode_command(self._target, stamp_ns))
+        else:
+            self.publisher.publish(encode_trajectory(
+                self.robot.joints, self._target, velocity, self.robot.period, stamp_ns))

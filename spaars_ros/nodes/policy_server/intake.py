@@ -1,0 +1,143 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Policy bundles from the wire to a runtime, checked in a thread of its own."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import threading
+import time
+from typing import TYPE_CHECKING
+from typing import Union
+
+import numpy as np
+
+from spaars_ros.control.shadow import SLOW
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.bundle import MAX_BYTES
+from spaars_ros.policy.runtime import PolicyRuntime
+
+if TYPE_CHECKING:
+    from spaars_ros.policy.signing import Verifier
+
+TRIALS = 10
+
+
+class BundleIntake:
+    """
+    Parse, check and warm up offered bundles; the newest offer wins, versions never go back.
+
+    :param check: returns a runtime for a bundle or raises BundleError
+    :param period: s, the control period
+    :param version: version of the bundle that runs
+    :param verifier: refuses what its key did not sign; None takes unsigned bundles
+    :param taken_back: version that was taken back before, -1 for none: neither it nor an older
+        one is taken
+    """
+
+    def __init__(self, check: Callable[[Bundle], PolicyRuntime], *, period: float,
+                 version: int, verifier: 'Verifier | None' = None, taken_back: int = -1
+                 ) -> None:
+        self._check = check
+        self._taken_back = taken_back
+        self._verifier = verifier
+        self._period = period
+        self._newest = version
+        self._offer: Union[bytes, Sequence[int], None] = None
+        self._ready: PolicyRuntime | None = None
+        self._wake = threading.Event()
+        self._closing = False
+        self.accepted = 0
+        """Bundles that passed the check; each goes on trial or waits for it."""
+        self.refused = 0
+        self.refusals: list[str] = []
+        """Reasons not yet reported, oldest first; the reader empties it."""
+        self.last_refusal = ''
+        self._thread = threading.Thread(target=self._run, name='intake', daemon=True)
+        self._thread.start()
+
+    def offer(self, data: Union[bytes, Sequence[int]]) -> None:
+        """Hand in a bundle's bytes; returns at once."""
+        self._offer = data
+        self._wake.set()
+
+    def take(self) -> PolicyRuntime | None:
+        """Return a runtime that is ready to swap in, once."""
+        if self._ready is None:
+            return None
+        ready, self._ready = self._ready, None
+        return ready
+
+    def refuse(self, reason: str) -> None:
+        """Count and report a refusal."""
+        self.refused += 1
+        self.last_refusal = reason
+        self.refusals.append(reason)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closing = True
+        self._wake.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._wake.clear()
+            if self._closing:
+                return
+            offer, self._offer = self._offer, None
+            if offer is None:
+                continue
+            try:
+                runtime = self._admit(offer)
+            except BundleError as error:
+                self.refuse(str(error))
+                continue
+            except Exception as error:  # the next bundle still needs this thread
+                self.refuse(str(BundleError('check_failed', f'{type(error).__name__}: {error}')))
+                continue
+            if runtime is not None:
+                self._newest = runtime.manifest.version
+                self.accepted += 1
+                self._ready = runtime
+
+    def _admit(self, offer: Union[bytes, Sequence[int]]) -> PolicyRuntime | None:
+        if len(offer) > MAX_BYTES:
+            raise BundleError('too_large', f'{len(offer)} bytes, at most {MAX_BYTES}')
+        data = bytes(offer)
+        bundle = Bundle.from_bytes(data, self._verifier)
+        version = bundle.manifest.version
+        if version == self._newest:
+            return None  # a latched topic delivers the same bundle again
+        if version < self._newest:
+            raise BundleError('old_version', f'{version}, running {self._newest}')
+        if version <= self._taken_back:
+            raise BundleError('taken_back',
+                              f'version {version}: {self._taken_back} was taken back')
+        runtime = self._check(bundle)
+        runtime.data = data
+        # The first runs allocate; better here than in a tick. And a graph too slow for the
+        # period is found before it moves the arm.
+        observation = np.asarray(bundle.canaries['observation'][0], dtype=np.float64)
+        times = []
+        for _ in range(TRIALS):
+            begin = time.perf_counter()
+            runtime.decide(observation)
+            times.append(time.perf_counter() - begin)
+        if min(times) > SLOW * self._period:
+            raise BundleError('too_slow', f'{min(times) * 1e3:.1f} ms a decision, at most '
+                                          f'{SLOW * self._period * 1e3:.1f}')
+        return runtime

@@ -1,0 +1,285 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The policy server: newest observation to safe command, at the control rate."""
+
+from functools import partial
+import gc
+from pathlib import Path
+import time
+import traceback
+from typing import Any
+
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.duration import Duration
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import UInt8MultiArray
+
+from spaars_ros.checkpoint_files import ACTING
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.succession import Succession
+from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import Spool
+from spaars_ros.nodes.policy_server.arm_reset import ArmReset
+from spaars_ros.nodes.policy_server.command_writer import CommandWriter
+from spaars_ros.nodes.policy_server.cost_listener import CostListener
+from spaars_ros.nodes.policy_server.exclusive import ExclusiveCommand
+from spaars_ros.nodes.policy_server.intake import BundleIntake
+from spaars_ros.nodes.policy_server.keeper import RunKeeper
+from spaars_ros.nodes.policy_server.memory import ServerMemory
+from spaars_ros.nodes.policy_server.parameters import PARAMETERS
+from spaars_ros.nodes.policy_server.replayer import StepReplayer
+from spaars_ros.nodes.policy_server.reporter import ServerReporter
+from spaars_ros.nodes.policy_server.responder import Responder
+from spaars_ros.nodes.policy_server.services import ServerServices
+from spaars_ros.nodes.policy_server.step_log import StepLog
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import bundle_bytes
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.runtime import check_bundle
+from spaars_ros.policy.signing import Verifier
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import decode_range
+from spaars_ros.ros.codecs import JointStateReader
+from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.lifecycle import ManagedNode
+from spaars_ros.ros.lifecycle import Refused
+from spaars_ros.ros.lifecycle import run_node
+from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.stop import Stop
+from spaars_ros.safety.stop import StopLatch
+from spaars_ros.tasks.reach import ReachTask
+
+
+class PolicyServer(ManagedNode):
+    """Subscribes joint_states and learner/policy; publishes command, step and status."""
+
+    def __init__(self, **overrides: Any) -> None:
+        super().__init__('policy_server', PARAMETERS, overrides=overrides)
+        self._opened: list[Any] = []
+        self._entities: list[Any] = []
+        # Of the process, not of an activation: a latched stop survives the lifecycle.
+        self._latch = StopLatch()
+        self._memory: ServerMemory | None = None
+        self._exclusive = ExclusiveCommand(self)
+
+    def configure(self) -> None:
+        """Load robot, task, bundle and spool; raises what is wrong with them."""
+        p = self._values = self.values()
+        self.take_priority(p['thread_priority'])
+        self._sim_time = bool(self.get_parameter('use_sim_time').value)
+        if p['trigger'] == 'joint_states' and not self._sim_time:
+            self.get_logger().warning('trigger joint_states is for simulated time: where '
+                                      'joint_states stay away the last command stands until they '
+                                      'are stale')
+        robot = self._robot = load_robot(p['robot'])
+        settings = load_task(p['task'])
+        task = ReachTask(robot, settings)
+        if not p['bundle']:
+            raise Refused('parameter bundle is empty: name a policy bundle file')
+        check = partial(check_bundle, robot=robot, task=settings.name,
+                        observation_dim=task.observation_dim)
+        verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
+        try:
+            # Read once: what is kept as acting is what was checked.
+            data = bundle_bytes(Path(p['bundle']))
+            runtime = check(Bundle.from_bytes(data, verifier))
+            runtime.data = data
+        except BundleError as error:
+            raise Refused(f'bundle {p["bundle"]}: {error}') from None
+        latent = runtime.manifest.latent_dim
+        self._exclusive.refuse(own=0, wait=p['discovery_time'])
+        schema = StepSchema(observation=task.observation_dim, latent=latent,
+                            action=len(robot.joints))
+        self._spool = Spool(Path(p['run_dir']) / 'spool', schema)
+        self._opened.append(self._spool)
+        last = self._spool.last_row()
+        self._loop = ControlLoop(
+            robot=robot, task=task, runtime=runtime, seed=p['seed'], explore=p['explore'],
+            safety_filter=SafetyFilter(robot, gross=p['gross_violation'],
+                                       repeated=p['repeated_violation']),
+            first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
+            first_sequence=self._spool.count)
+        if last is not None:
+            # It counts over the whole run, and a summary takes the greatest.
+            self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
+        keeper = self._keeper = RunKeeper(Path(p['run_dir']))
+        self._opened.append(keeper)
+        memory = self._memory = ServerMemory(Path(p['run_dir']), p, put=keeper.put)
+        version = runtime.manifest.version
+        if version == memory.taken_back:
+            self.get_logger().warning(f'version {version}, which begins, was taken back before')
+        for line in memory.missed():
+            self.get_logger().warning(f'{line}: what was set while running is not kept')
+        self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
+                                    version=version, verifier=verifier,
+                                    taken_back=memory.taken_back)
+        self._opened.append(self._intake)
+        self._succession = Succession(
+            self._loop, take=self._intake.take, refuse=self._intake.refuse,
+            ticks=p['shadow_ticks'], bound=p['shadow_bound'],
+            hold=p['rollback_hold'],
+            acts=lambda runtime: keeper.put(ACTING, runtime.data), takes_back=memory.take_back)
+        # Only a torque cost needs the measured effort.
+        self._reader = JointStateReader(robot.joints, effort=any(
+            'torque' in constraint.terms for constraint in robot.constraints))
+        self._open_topics()
+
+    def _open_topics(self) -> None:
+        p, make = self._values, self._entities.append
+        self._writer = CommandWriter(
+            self, self._robot, p['command_interface'] or self._robot.control.command_interface)
+        self._steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
+                                            QOS['policy_server/step'])
+        self._log = StepLog(self._steps, self._spool, p['max_backlog'])
+        self._reporter = ServerReporter(self, self._loop, self._latch, self._spool, self._intake,
+                                        self._succession)
+        self._replayer = StepReplayer(self._spool, self._log.publish)
+        self._opened.append(self._replayer)
+        for publisher in (self._writer.publisher, self._steps, self._reporter.status,
+                          self._reporter.diagnostics):
+            make(publisher)
+        if p['accept_bundles']:
+            make(self.create_subscription(UInt8MultiArray, 'learner/policy',
+                                          lambda msg: self._intake.offer(msg.data),
+                                          QOS['learner/policy']))
+        make(self.create_subscription(Float64MultiArray, 'learner/fetch', self._on_fetch,
+                                      QOS['learner/fetch']))
+        make(CostListener(self, self._on_cost).subscription)
+        services = ServerServices(self, self._succession, responder=lambda: self._responder,
+                                  cause=self._exclusive.cause)
+        self._entities.extend(services.made)
+        make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
+                                      QOS['joint_states']))
+        self._reset: ArmReset | None = None
+        if p['reset_service']:
+            self._reset = ArmReset(self, p['reset_service'],
+                                   done=lambda stamp: self._responder.on_reset_done(stamp),
+                                   failed=lambda stop: self._responder.trip(stop))
+            make(self._reset.client)
+
+    def activate(self) -> None:
+        """Begin with the next measured state."""
+        self._exclusive.refuse(own=1, wait=0.0)
+        p = self._values
+        self._responder = Responder(
+            robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
+            supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
+                                  service=bool(p['reset_service'])),
+            watches=Watches(self._robot, self.values(), wall=not self._sim_time),
+            now=lambda: self.get_clock().now().nanoseconds, reporter=self._reporter,
+            succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer')
+        # A full collection takes several ms, and what is loaded now stays.
+        gc.collect()
+        gc.freeze()
+        # A system clock set back would hold its timers for as long: no braking, no watch.
+        self._steady = (self.get_clock() if self._sim_time
+                        else Clock(clock_type=ClockType.STEADY_TIME))
+        self._timers_on = [
+            self.create_timer(self._robot.period, self._on_timer, clock=self._steady),
+            self.create_timer(1.0, self._diagnose, clock=self._steady)]
+        self._reporter.announce(self._responder.supervisor.phase)
+
+    def deactivate(self) -> None:
+        """Come to rest; the zero command is the last message on the wire."""
+        try:
+            for timer in self._timers_on:
+                self.destroy_timer(timer)
+            self._responder.close_episode()
+        except Exception:  # a record may be lost, the arm may not go on moving
+            self.get_logger().error(f'no closing record: {traceback.format_exc()}')
+        self._responder.come_to_rest()
+        for publisher in (self._writer.publisher, self._steps):
+            publisher.wait_for_all_acked(Duration(seconds=0.5))
+        self._reporter.announce(self._responder.supervisor.phase, 'not active')
+
+    def changed(self, values: dict[str, Any]) -> None:
+        """Take the cost limit while running."""
+        if self._memory is not None:
+            self._memory.changed(values, self.values())
+        if self.is_active and 'max_episode_cost' in values:
+            self._responder.watches.cost.limit = values['max_episode_cost']
+
+    def cleanup(self) -> None:
+        """Close threads, spool and topics."""
+        self._memory = None
+        while self._opened:
+            self._opened.pop().close()
+        for entity in self._entities:
+            for destroy in (self.destroy_publisher, self.destroy_subscription,
+                            self.destroy_service, self.destroy_client):
+                if destroy(entity):
+                    break
+        self._entities.clear()
+
+    def _on_joint_states(self, msg: JointState) -> None:
+        arrived = time.monotonic()
+        if not self.is_active:
+            return
+        try:
+            state = self._reader.read(msg)
+        except CodecError as error:
+            stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
+            self._responder.on_malformed(Stop(error.code, 0.0, 0.0, error.text), stamp)
+        else:
+            self._responder.on_state(state, arrived)
+
+    def _on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
+        if self.is_active:
+            self._responder.on_cost(sequence, episode, costs)
+
+    def _on_timer(self) -> None:
+        begin = time.monotonic()
+        if self._reset is not None:
+            self._reset.check(begin)
+        self._responder.on_period(begin, self._steady.now().nanoseconds)
+
+    def _diagnose(self) -> None:
+        # Also while running: two that are configured at the same time do not see each other.
+        second = self._exclusive.cause()
+        if second is not None:
+            self._responder.trip(second)
+        self._responder.probe()
+        if self._keeper.error:
+            self.get_logger().warning('what a restart needs is not on disk: '
+                                      f'{self._keeper.error}', throttle_duration_sec=10.0)
+        watches, memory = self._responder.watches, self._memory
+        self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
+                                watches.cost.silence(time.monotonic()),
+                                watches.following.judge(), memory.missed() if memory else [])
+
+    def _on_fetch(self, msg: Float64MultiArray) -> None:
+        try:
+            taken = self._replayer.request(*decode_range(msg))
+        except CodecError as error:
+            self.get_logger().error(f'learner/fetch ignored: {error}', throttle_duration_sec=5.0)
+            return
+        if not taken:
+            self.get_logger().warning('learner/fetch: too many requests wait')
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; returns its exit code."""
+    return run_node(PolicyServer, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,313 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which command answers a joint_states or a period without one, and the record that it makes."""
+
+from collections.abc import Callable
+import time
+from typing import Protocol
+
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.succession import Succession
+from spaars_ros.control.supervisor import Phase
+from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.nodes.policy_server.command_writer import CommandWriter
+from spaars_ros.nodes.policy_server.reporter import ServerReporter
+from spaars_ros.nodes.policy_server.step_log import StepLog
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.watchdog import Order
+from spaars_ros.safety.stop import Stop
+
+EARLY = 0.9  # of a period: joint_states that come sooner make no tick
+LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
+BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
+
+
+class Reset(Protocol):
+    """What puts the arm at its start."""
+
+    def call(self) -> None:
+        """Ask for a reset."""
+
+    def cancel(self) -> None:
+        """Wait for it no longer."""
+
+
+class Responder:
+    """
+    Send the commands of one activation, through the supervisor and its filter.
+
+    :param reset: called when the arm is at rest and the supervisor wants a reset
+    :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
+    :param now: returns ns on the node's clock, which the stamps are compared with
+    """
+
+    def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
+                 watches: Watches, writer: CommandWriter, log: StepLog,
+                 reporter: ServerReporter, succession: Succession, reset: Reset | None,
+                 timed: bool, now: Callable[[], int]) -> None:
+        self.supervisor = supervisor
+        self.watches = watches
+        self._period = robot.period
+        self._loop = loop
+        self._writer = writer
+        self._log = log
+        self._reporter = reporter
+        self._succession = succession
+        self._reset = reset
+        self._timed = timed
+        self._now = now
+        self._last_record: Array | None = None
+        self._malformed: Stop | None = None
+        self._state: RobotState | None = None
+        self._sent: tuple[int, Array | None] = (0, None)
+        self._sent_at = time.monotonic()
+        self._braked_at = 0.0
+        self._first_slot: int | None = None
+        self._slot = 0
+        writer.start()
+
+    def on_state(self, state: RobotState, arrived: float) -> None:
+        """Take a measured state that arrived at `arrived` s on the monotonic clock."""
+        self._malformed = None
+        order = self.watches.stamps.take(state.stamp_ns, arrived)
+        if order is Order.OLD:
+            disorder = self.watches.stamps.cause()
+            if disorder is not None:
+                self.trip(disorder)
+            return
+        jump = self.watches.stamps.take_jump()
+        if jump is not None:
+            self.trip(jump)
+        if order is Order.NEW and not self._believed(state):
+            if not self._timed:
+                self._send(self.supervisor.brake(), state.stamp_ns, arrived)
+            return
+        self._state = state
+        if self._timed:
+            return
+        stamp, command = self._sent
+        if order is Order.SAME and stamp == state.stamp_ns and command is not None:
+            # The answer was lost: the same again, no new record. Not as a new command: one that
+            # a stop left moving has to brake however often its stamp is repeated.
+            self._writer.send(command, state.position, stamp)
+        elif (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._period or command is None \
+                or state.stamp_ns < stamp:
+            self._tick(state, arrived)
+
+    def on_malformed(self, stop: Stop, stamp: int) -> None:
+        """
+        Stop for a message that cannot be read.
+
+        Brakes at most once a period, however many come in one. Where their stamps say nothing
+        about the time, the timer brakes.
+        """
+        self._malformed = stop
+        self.trip(stop)
+        gap = (stamp - self._sent[0]) * 1e-9
+        if not self._timed and (self._sent[1] is None
+                                or EARLY * self._period <= gap <= self.watches.stamps.max_age):
+            self._send(self.supervisor.brake(), stamp)
+
+    def on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
+        """Take the cost (C,) of an episode up to a step, as the cost monitor counts it."""
+        # One that was sent again, to a monitor that is new, says nothing about what moves now. The
+        # cost of an episode's last step comes when the next one has begun.
+        judged = costs if episode >= self._loop.episode - 1 else []
+        stop = self.watches.cost.heard(sequence, episode, judged)
+        if stop is not None:
+            self.trip(stop)
+
+    def on_period(self, begin: float, due: int) -> None:
+        """
+        Do what is due once a period.
+
+        :param begin: s on the monotonic clock
+        :param due: ns on the timer's clock
+        """
+        now = self._now()
+        cause = None
+        if self.watches.stamps.newest_ns is not None:
+            cause = self.watches.stamps.check(now, begin)
+        if self.supervisor.phase is Phase.RUNNING:
+            cause = cause or self.watches.cost.cause(begin)
+        if cause is not None:
+            self.trip(cause)
+        stopped = self.supervisor.latch.stop is not None
+        if self._timed:
+            self._count_slots(due)
+            fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
+            if not fresh or self._state is None:
+                self._keep_on(now, begin)
+            elif stopped:
+                # With the state, or a reset would begin from the one that the stop found.
+                self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns,
+                           begin)
+            else:
+                self._tick(self._state, begin)
+            # Also the braking is answered in time, before a reset is allowed.
+            if stopped:
+                self.watches.timing.add(self.watches.stamps.age(now, begin), 0.0)
+        elif stopped and (begin - self._sent_at > LATE * self._period
+                          or self._sent_at == self._braked_at):
+            # Nobody asks any more, but the arm has to stop; once begun, on every tick.
+            self._send(self.supervisor.brake(), at=begin)
+            self._braked_at = self._sent_at
+
+    def on_reset_done(self, stamp_ns: int) -> None:
+        """Go on with the first state stamped `stamp_ns` or later."""
+        if self.supervisor.phase is not Phase.RESETTING:
+            return
+        self.supervisor.reset_done(stamp_ns)
+        self._writer.start()
+        if not self._timed and self._state is not None and self._state.stamp_ns >= stamp_ns:
+            self._tick(self._state, time.monotonic())
+
+    def trip(self, stop: Stop) -> None:
+        """Latch a stop, close the episode, say so."""
+        self._record(self.supervisor.trip(stop))
+        self.announce()
+
+    def probe(self) -> None:
+        """
+        Publish the last record again while the cost monitor's silence keeps the robot stopped.
+
+        A cost monitor that was started anew never saw the step that is waited for, and no other
+        comes while the robot stands, whatever the stop was for: a reset waits for the answer. Who
+        has the record already ignores it.
+        """
+        if self.supervisor.latch.stop is not None and self._last_record is not None \
+                and self.watches.cost.cause(time.monotonic()) is not None:
+            self._log.publish(self._last_record)
+
+    def resume(self, cause: Stop | None) -> Stop | None:
+        """
+        Clear the latch, unless a cause persists; returns that.
+
+        :param cause: what else speaks against it
+        """
+        cause = self.supervisor.resume(
+            self._malformed or self.watches.cause(self._now(), time.monotonic())
+            or self._log.cause() or cause)
+        if cause is None:
+            self._writer.start()
+            if self._reset is not None:
+                self._reset.cancel()
+        self.announce()
+        return cause
+
+    def announce(self) -> None:
+        """Publish the status if it changed."""
+        self._reporter.announce(self.supervisor.phase)
+
+    def close_episode(self) -> None:
+        """Close the running episode with an aborted record, and wait for no reset."""
+        if self._reset is not None:
+            self._reset.cancel()
+        self._record(self.supervisor.abort())
+
+    def come_to_rest(self) -> None:
+        """Brake along the profile; the last command sent is zero."""
+        end = time.monotonic() + BRAKING_TIME
+        while True:
+            command = self.supervisor.brake()
+            if time.monotonic() > end:
+                command = command * 0.0
+            self._send(command)
+            if not command.any():
+                return
+            time.sleep(self._period)
+
+    def _believed(self, state: RobotState) -> bool:
+        """Return whether a new state may be acted on; trips where it is odd."""
+        if self.supervisor.phase is Phase.RESETTING:
+            self.watches.motion.forget()
+            return True
+        found = self.watches.motion.take(state, self._loop.filter.last)
+        if found is None:
+            return True
+        self.trip(found)
+        return found.code != 'SPIKE'
+
+    def _tick(self, state: RobotState, begin: float) -> None:
+        self._succession.before_tick()
+        if not self._timed and self._sent[0]:
+            missed = max(0, round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period) - 1)
+            self._loop.filter.stood(missed)
+            if self.supervisor.phase is Phase.RUNNING:
+                self._loop.lost_ticks += missed
+        now = self._now()
+        age = max(self.watches.stamps.age(now, begin), 0.0)
+        answer = self.supervisor.answer(state, age)
+        self._send(answer.command, state.stamp_ns, begin)
+        self.watches.following.measured(self.watches.time(now, begin) - age, state.velocity)
+        end = time.monotonic()
+        age = self.watches.stamps.age(self._now(), end)
+        self._loop.latency = end - begin
+        self._reporter.loop_statistics.add(end, end - begin)
+        self._record(answer.record)
+        self._succession.after_tick()
+        if self.supervisor.take_reset_request() and self._reset is not None:
+            self._reset.call()
+        self.announce()
+        slow = self.watches.timing.add(age, time.monotonic() - begin)
+        if slow is not None:
+            self.trip(slow)
+
+    def _keep_on(self, now: int, steady: float) -> None:
+        """Send what a period of the timer needs that has no new joint_states to answer."""
+        stop, phase = self.supervisor.latch.stop, self.supervisor.phase
+        if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
+            return  # nothing is known about the arm yet, or the reset service drives it
+        if stop is not None or phase is not Phase.RUNNING:
+            self._send(self.supervisor.brake(), at=steady)
+        elif self._sent[1] is not None:
+            self._loop.lost_ticks += 1
+            held = self.supervisor.hold(self.watches.stamps.age(now, steady))
+            self._send(held.command, at=steady)
+            if held.stop is not None:
+                self.trip(held.stop)
+
+    def _count_slots(self, due: int) -> None:
+        """Count the periods that the timer missed, by the phase that it keeps."""
+        if self._first_slot is None or due < self._first_slot:
+            self._first_slot, self._slot = due, 0
+        slot = round((due - self._first_slot) * 1e-9 / self._period)
+        missed = max(0, slot - self._slot - 1)
+        self._loop.lost_ticks += missed
+        self._loop.filter.stood(missed)
+        self._slot = slot
+
+    def _send(self, command: Array | None, stamp: int | None = None,
+              at: float | None = None) -> None:
+        stamp = self._sent[0] if stamp is None else stamp
+        self._sent = (stamp, command)
+        self.watches.following.commanded(self.watches.time(
+            self._now(), time.monotonic() if at is None else at), command)
+        if command is not None:
+            state = self.supervisor.state
+            self._writer.send(command, None if state is None else state.position, stamp)
+            self._sent_at = time.monotonic()
+
+    def _record(self, record: Array | None) -> None:
+        if record is None:
+            return
+        self._last_record = record
+        self.watches.cost.stepped(self._loop.sequence - 1, time.monotonic())
+        cause = self._log.add(record)
+        if cause is not None:
+            self.trip(cause)

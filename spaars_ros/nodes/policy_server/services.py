@@ -1,0 +1,75 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The policy server's services: estop, reset, rollback."""
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.service import Service
+from std_srvs.srv import Trigger
+
+from spaars_ros.control.succession import RollbackRefused
+from spaars_ros.control.succession import Succession
+from spaars_ros.nodes.policy_server.responder import Responder
+from spaars_ros.ros.lifecycle import ManagedNode
+from spaars_ros.safety.stop import Stop
+
+
+class ServerServices:
+    """
+    Answer the operator and the cost monitor; everything is refused while inactive.
+
+    :param responder: returns the running activation's
+    :param cause: returns what else speaks against a reset
+    """
+
+    def __init__(self, node: ManagedNode, succession: Succession, *,
+                 responder: Callable[[], Responder], cause: Callable[[], Stop | None]) -> None:
+        self._node = node
+        self._succession = succession
+        self._responder = responder
+        self._cause = cause
+        self.made: list[Service[Any, Any]] = [
+            node.create_service(Trigger, f'policy_server/{name}', self._guarded(answer))
+            for name, answer in (('estop', self._estop), ('reset', self._reset),
+                                 ('rollback', self._rollback))]
+
+    def _guarded(self, answer: Callable[[], tuple[bool, str]]
+                 ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def call(request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = (
+                answer() if self._node.is_active else (False, 'the policy server is not active'))
+            return response
+        return call
+
+    def _estop(self) -> tuple[bool, str]:
+        self._responder().trip(Stop('ESTOP', 1.0, 0.0, 'policy_server/estop was called'))
+        return True, 'stopped'
+
+    def _reset(self) -> tuple[bool, str]:
+        cause = self._responder().resume(self._cause())
+        if cause is not None:
+            return False, f'the cause persists: {cause}'
+        return True, 'running'
+
+    def _rollback(self) -> tuple[bool, str]:
+        try:
+            version = self._succession.rollback()
+        except RollbackRefused as error:
+            return False, str(error)
+        said = f'version {version} was taken back'
+        self._node.get_logger().warning(f'policy_server/rollback: {said}')
+        self._responder().announce()
+        return True, said

@@ -1,0 +1,316 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The simulated arm behind the topics of a robot with ros2_control."""
+
+from array import array
+import gc
+import time
+from typing import Any
+from typing import Union
+
+from builtin_interfaces.msg import Time
+import numpy as np
+from rclpy.clock import Clock
+from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import SetBool
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.nodes.sim.command_reader import CommandReader
+from spaars_ros.nodes.sim.parameters import FAULT
+from spaars_ros.nodes.sim.parameters import PARAMETERS
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import command_stamp
+from spaars_ros.ros.codecs import encode_state
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.lifecycle import ManagedNode
+from spaars_ros.ros.lifecycle import Refused
+from spaars_ros.ros.lifecycle import run_node
+from spaars_ros.ros.qos import QOS
+from spaars_ros.sim.arm import Arm
+from spaars_ros.sim.controller import HoldingController
+from spaars_ros.sim.faults import FaultInjector
+from spaars_ros.sim.faults import FaultScript
+from spaars_ros.sim.pace import LearnerPace
+from spaars_ros.tasks.reach import ReachTask
+
+MOST_AHEAD = 20  # periods
+RESEND = 0.2
+"""s of wall time without an answer after which lockstep publishes the same state again."""
+
+
+class SimNode(ManagedNode):
+    """
+    A MuJoCo arm with joint_states, command, /clock, sim/reset, sim/pause, and faults.
+
+    In lockstep every joint_states waits for the command that carries its stamp, and every such
+    command makes exactly one step; on the wall clock the last command is held, as a robot does,
+    and `sim/state` has the true state, which no fault touches.
+    """
+
+    def __init__(self, **overrides: Any) -> None:
+        """Declare parameters only."""
+        super().__init__('sim', PARAMETERS, overrides=overrides)
+        self._made: list[Any] = []
+        self._wall = Clock(clock_type=ClockType.STEADY_TIME)
+
+    def configure(self) -> None:
+        """Load the arm; raises ConfigError."""
+        values = self._values = self.values()
+        self.take_priority(values['thread_priority'])
+        robot = load_robot(values['robot'])
+        self._task = ReachTask(robot, load_task(values['task']))
+        self._joints = robot.joints
+        self._period = robot.period
+        self._period_ns = round(1e9 * robot.period)
+        self._factor = values['real_time_factor']
+        self._system_stamps = values['stamps'] == 'system'
+        if self._system_stamps and self._factor != 1.0:
+            raise Refused('stamps of the system clock need a real_time_factor of 1')
+        self._arm = Arm(robot)
+        self._arm.stamp_ns = round(values['start_stamp'] * 1e9)
+        self._reader = CommandReader(
+            robot.joints, values['command_interface'] or robot.control.command_interface,
+            robot.period)
+        self._controller = HoldingController(np.asarray(robot.limits.acceleration), robot.period)
+        self._pace = LearnerPace(values['max_lead'], robot.period)
+        self._script = FaultScript(values['faults']) if values['faults'] else None
+        self._faults = FaultInjector(seed=values['seed'], joints=len(robot.joints),
+                                     period=robot.period)
+        self._resets = values['first_reset']
+        self._paused = False
+        self._answer: Array | None = None
+        """Lockstep: the command for the state on the wire, while something holds the step."""
+        self._sent = 0.0
+        self._set_faults()
+        self._open_topics()
+
+    def _open_topics(self) -> None:
+        self._message = encode_state(self._arm.state(), self._joints)
+        self._clock_message = ClockMessage(clock=self._message.header.stamp)
+        self._states = self.create_publisher(JointState, 'joint_states', QOS['joint_states'])
+        self._true_states = self.create_publisher(JointState, 'sim/state', QOS['joint_states'])
+        self._clock_topic = self.create_publisher(ClockMessage, '/clock', QOS['/clock'])
+        self._made = [
+            self._states, self._true_states, self._clock_topic,
+            self.create_subscription(self._reader.kind, 'command', self._on_command,
+                                     QOS['command']),
+            self.create_subscription(Float64MultiArray, 'learner/progress', self._on_progress,
+                                     QOS['learner/progress']),
+            self.create_service(Trigger, 'sim/reset', self._on_reset),
+            self.create_service(SetBool, 'sim/pause', self._on_pause)]
+
+    def activate(self) -> None:
+        """Put the arm at its first start pose and begin to publish."""
+        # A full collection takes several ms, and what is loaded now stays. Not between the first
+        # stamp and the timer: it would make all later ones late.
+        gc.collect()
+        gc.freeze()
+        self._began_ns: int | None = None
+        self._place()
+        wall_period = self._period / self._factor if self._factor else RESEND / 4
+        tick = self._on_wall_tick if self._factor else self._on_resend
+        self._timer = self.create_timer(wall_period, tick, clock=self._wall)
+
+    def deactivate(self) -> None:
+        """Let the arm stand still."""
+        self.destroy_timer(self._timer)
+
+    def cleanup(self) -> None:
+        """Remove what `configure` made."""
+        for made in self._made:
+            for destroy in (self.destroy_publisher, self.destroy_subscription,
+                            self.destroy_service):
+                if destroy(made):
+                    break
+        self._made = []
+
+    def changed(self, values: dict[str, Any]) -> None:
+        """Take faults and the controller's timeout while running."""
+        self._values = self.values()
+        if self._made:
+            self._set_faults()
+
+    def _set_faults(self, scripted: dict[str, float] | None = None) -> None:
+        """Put the faults of the parameters in force, and those of the script above them."""
+        faults = {name.removeprefix(FAULT): value for name, value in self._values.items()
+                  if name.startswith(FAULT)}
+        faults.update(scripted or {})
+        self._scripted = scripted
+        self._faults.set(faults)
+        self._controller.timeout = self._values['command_timeout'] if self._factor else 0.0
+        self._controller.delay = faults['command_delay']
+        self._controller.lag = faults['command_lag']
+        self._arm.disturb(**{name: faults[name] for name in ('payload', 'friction', 'damping')})
+
+    def _place(self) -> int:
+        """Put the arm at rest at the next start pose; return the stamp of its state."""
+        rng = np.random.default_rng([self._values['seed'], self._resets])
+        self._resets += 1
+        self._arm.reset(self._task.sample_start(rng))
+        self._faults.clear()
+        self._answer = None
+        self._publish()
+        self._controller.stop(self._arm.stamp_ns)
+        return self._wire_stamp
+
+    @property
+    def _wire_stamp(self) -> int:
+        """Return the stamp of the newest state as it is published, ns."""
+        return self._arm.stamp_ns + self._faults.offset_ns
+
+    def _publish(self, again: bool = False) -> None:
+        """Publish the state as it is, or as a fault makes it."""
+        if self._system_stamps:
+            # Whole periods apart, as a controller's update loop stamps, however late this is. The
+            # first is the time itself: rounded like the others it could be half a period off,
+            # and then the least lateness of any later one would skip a period.
+            if self._began_ns is None:
+                self._arm.stamp_ns = max(self._arm.stamp_ns, time.time_ns())
+            late = round((time.time_ns() - self._arm.stamp_ns) * 1e-9 / self._period)
+            self._arm.stamp_ns += max(late, 0) * self._period_ns
+        state = self._arm.state()
+        if self._began_ns is None:
+            self._began_ns = state.stamp_ns
+        if self._script is not None:
+            scripted = self._script.at((state.stamp_ns - self._began_ns) * 1e-9)
+            if scripted != self._scripted:
+                self._set_faults(scripted)
+        if not self._system_stamps:
+            self._clock_message.clock = _time(self._wire_stamp)
+            self._clock_topic.publish(self._clock_message)
+        for seen in self._faults.measured(state, again):
+            self._send(self._states, seen)
+        if self._factor:
+            self._send(self._true_states, state)
+        self._sent = time.monotonic()
+
+    def _send(self, publisher: Any, state: RobotState) -> None:
+        """Publish a state; the message is kept, because making it costs more."""
+        msg = self._message
+        msg.header.stamp = _time(state.stamp_ns)
+        msg.position = array('d', state.position.tobytes())
+        msg.velocity = array('d', state.velocity.tobytes())
+        msg.effort = array('d', state.effort.tobytes())
+        publisher.publish(msg)
+
+    def _on_command(self, msg: Union[Float64MultiArray, JointTrajectory]) -> None:
+        if not self.is_active:
+            return
+        try:
+            velocity = self._reader.velocity(msg, self._arm.state().position)
+        except CodecError as error:
+            self.get_logger().error(f'command ignored: {error}', throttle_duration_sec=1.0)
+            return
+        if self._factor:
+            self._controller.take(velocity, self._arm.stamp_ns)
+            return
+        stamp = command_stamp(msg)
+        if stamp is None:
+            self.get_logger().error(
+                'command ignored: in lockstep it has to carry the stamp of the joint_states that '
+                'it answers; set real_time_factor above 0', throttle_duration_sec=5.0)
+        # Any other stamp answers a state that was stepped already, or one before a reset.
+        elif stamp == self._wire_stamp and self._answer is None:
+            self._answer = velocity
+            self._advance()
+
+    def _advance(self) -> None:
+        """Lockstep: take the step that is due, unless a pause or the learner holds it."""
+        if self._answer is None or self._paused or self._too_far():
+            return
+        velocity, self._answer = self._answer, None
+        self._controller.take(velocity, self._arm.stamp_ns)
+        self._arm.step(self._controller.velocity(self._arm.stamp_ns))
+        self._publish()
+
+    def _too_far(self) -> bool:
+        """Return whether the arm has to wait for the learner."""
+        return self._pace.too_far(self._wire_stamp * 1e-9, time.monotonic()) \
+            and self.count_publishers('learner/progress') > 0
+
+    def _on_progress(self, msg: Float64MultiArray) -> None:
+        try:
+            progress = ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
+            said = {name: float(progress[name][0]) for name in ('received', 'owed', 'stamp')}
+        except (CodecError, KeyError) as error:
+            self.get_logger().error(f'learner/progress ignored: {error}',
+                                    throttle_duration_sec=5.0)
+            return
+        self._pace.heard(**said, now=time.monotonic())
+        if self.is_active and not self._factor:
+            self._advance()
+
+    def _on_resend(self) -> None:
+        self._advance()  # a learner that died holds nothing
+        if self._answer is None and not self._paused \
+                and time.monotonic() - self._sent >= RESEND:
+            self._publish(again=True)
+
+    def _on_wall_tick(self) -> None:
+        if self._system_stamps and self._ahead():
+            return
+        if not self._paused:
+            self._arm.step(self._controller.velocity(self._arm.stamp_ns))
+        self._publish()
+
+    def _ahead(self) -> bool:
+        """
+        Return whether the next stamp would be in the future.
+
+        A reset takes a period of its own, between two ticks: without this rest after it, fifty
+        resets are a second ahead of the clock. Further ahead than `MOST_AHEAD` the clock was
+        set back, and the arm goes on.
+        """
+        ahead = (self._arm.stamp_ns + self._period_ns - time.time_ns()) / self._period_ns
+        return 0.5 < ahead < MOST_AHEAD
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response
+                  ) -> Trigger.Response:
+        response.success = self.is_active
+        response.message = str(self._place()) if self.is_active else 'the sim is not active'
+        return response
+
+    def _on_pause(self, request: SetBool.Request, response: SetBool.Response
+                  ) -> SetBool.Response:
+        self._paused = bool(request.data)
+        response.success = True
+        response.message = 'paused' if self._paused else 'running'
+        if self.is_active and not self._factor:
+            self._advance()
+        return response
+
+
+def _time(stamp_ns: int) -> Time:
+    seconds, nanoseconds = divmod(max(stamp_ns, 0), NANO)
+    return Time(sec=seconds, nanosec=nanoseconds)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; returns its exit code."""
+    return run_node(SimNode, args)
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,92 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Forward kinematics of the robot file's MJCF model."""
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import Robot
+
+Array = NDArray[np.float64]
+
+
+class Kinematics:
+    """Tip position, velocity and Jacobian for joint values in the robot file's order."""
+
+    def __init__(self, robot: Robot) -> None:
+        """Load the model; raises ConfigError when it lacks a joint or the tip."""
+        path = robot.model_path
+        try:
+            self.model = mujoco.MjModel.from_xml_path(str(path))
+        except ValueError as error:
+            raise ConfigError(f'{robot.source}: model {path}: {error}') from None
+        self.data = mujoco.MjData(self.model)
+        joints = []
+        for name in robot.joints:
+            index = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
+            if index < 0:
+                raise ConfigError(f'{robot.source}: joints: {path} has no joint {name!r}')
+            joints.append(index)
+        self.qpos = self.model.jnt_qposadr[joints]
+        self.dof = self.model.jnt_dofadr[joints]
+        site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, robot.tip)
+        body = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, robot.tip)
+        if site < 0 and body < 0:
+            raise ConfigError(f'{robot.source}: tip: {path} has no site or body {robot.tip!r}')
+        self._site = site
+        self._body = int(self.model.site_bodyid[site]) if site >= 0 else body
+        self._offset = np.asarray(robot.tip_offset)
+        self._jacobian = np.zeros((3, self.model.nv))
+        # Attributes of MjData make a new array each time; these are views of the same memory.
+        self._positions = self.data.qpos
+        self._frame, self._origin = self._pose(self.data)
+        self._shifted = bool(self._offset.any())
+
+    def _pose(self, data: mujoco.MjData) -> tuple[Array, Array]:
+        """Return views of the rotation (3, 3) and the origin (3,) m of the site or body."""
+        if self._site >= 0:
+            return data.site_xmat[self._site].reshape(3, 3), data.site_xpos[self._site]
+        return data.xmat[self._body].reshape(3, 3), data.xpos[self._body]
+
+    def tip_in_body(self) -> tuple[int, Array]:
+        """Return the body that carries the tip, and the tip (3,) m in that body's frame."""
+        if self._site < 0:
+            return self._body, self._offset
+        frame = np.zeros(9)
+        mujoco.mju_quat2Mat(frame, self.model.site_quat[self._site])
+        return self._body, np.asarray(
+            self.model.site_pos[self._site] + frame.reshape(3, 3) @ self._offset)
+
+    def tip_of(self, data: mujoco.MjData) -> Array:
+        """Return the tip position (3,) m of data whose kinematics are up to date."""
+        frame, origin = self._pose(data)
+        return np.asarray(origin + frame @ self._offset)
+
+    def tip(self, position: Array) -> Array:
+        """Return the tip position (3,) m at joint positions (d,) rad."""
+        self._positions[self.qpos] = position
+        mujoco.mj_kinematics(self.model, self.data)
+        if self._shifted:
+            return np.asarray(self._origin + self._frame @ self._offset)
+        return self._origin.copy()
+
+    def tip_and_jacobian(self, position: Array) -> tuple[Array, Array]:
+        """Return the tip (3,) m and its Jacobian (3, d) m/rad at joint positions (d,) rad."""
+        tip = self.tip(position)
+        mujoco.mj_comPos(self.model, self.data)
+        mujoco.mj_jac(self.model, self.data, self._jacobian, None, tip, self._body)
+        return tip, self._jacobian[:, self.dof]

@@ -1,0 +1,256 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Which nodes run with which parameters, and how to start them without ROS 2's launch."""
+
+from dataclasses import dataclass
+from dataclasses import field
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import yaml
+
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.ros.security import enclave_arguments
+
+LAST_LINES = 3
+"""Lines of a node's log that an error shows."""
+
+
+def new_run_folder() -> str:
+    """Return a run folder named after this moment."""
+    return time.strftime('runs/%Y%m%d-%H%M%S')
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a run is made of; the launch files' and the command line's arguments end up here."""
+
+    out: str = 'runs/latest'
+    """Run folder; everything that the run writes is in it."""
+    robot: str = 'panda'
+    task: str = 'reach'
+    sim: bool = True
+    real_time_factor: float = 0.0
+    """0 is lockstep: as fast as the nodes answer."""
+    command_interface: str = ''
+    """'' takes the robot file's."""
+    seed: int = 0
+    episodes: int = 150
+    """Episodes of the whole run, 0 for no end."""
+    explore: bool = True
+    demonstrations: str = ''
+    """HDF5 file; '' takes the set that ships with the package."""
+    namespace: str = ''
+    params_file: str = ''
+    """ROS 2 parameter file whose values win over the ones here."""
+    use_sim_time: bool | None = None
+    """None: as `sim`."""
+    log_level: str = 'info'
+    bundle: str = ''
+    """Policy bundle that the nodes load; '' is the run folder's `initial.spaars`."""
+    start_stamp: float = 1.0
+    """s; simulated time of the first joint_states, later than the records of a resumed run."""
+    first_reset: int = 0
+    """Start poses already used by a resumed run."""
+    joint_states: str = ''
+    """Topic that the robot publishes its joint states on; '' is joint_states."""
+    command: str = ''
+    """Topic that the controller takes its commands from; '' is command."""
+    signing_key: str = ''
+    """The learner signs bundles and checkpoints with this private key."""
+    public_key: str = ''
+    """The policy server refuses bundles that this key did not sign."""
+
+    @property
+    def training(self) -> str:
+        """Return the training file that the learner reads; the conductor writes it."""
+        return str(Path(self.out) / 'training.yaml')
+
+    @property
+    def initial_bundle(self) -> str:
+        """Return the bundle that the nodes load on configure."""
+        return self.bundle or str(Path(self.out) / 'initial.spaars')
+
+    @property
+    def remappings(self) -> tuple[tuple[str, str], ...]:
+        """Return the remappings of the nodes at the robot's two topics."""
+        return tuple((name, target) for name, target in (
+            ('joint_states', self.joint_states), ('command', self.command)) if target)
+
+    @property
+    def sim_time(self) -> bool:
+        """Return whether the nodes take their time from /clock."""
+        return self.sim if self.use_sim_time is None else self.use_sim_time
+
+
+@dataclass(frozen=True)
+class NodeDescription:
+    """One node of the graph: what to start and the parameters to start it with."""
+
+    name: str
+    executable: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    respawn: bool = False
+
+    @property
+    def module(self) -> str:
+        """Return the Python module behind the executable."""
+        return f'spaars_ros.nodes.{self.executable}.node'
+
+
+def describe(settings: RunSettings, *, learner: bool = True,
+             policy: bool = True) -> list[NodeDescription]:
+    """
+    Return the node graph in the order of activation; the policy server, which moves, is last.
+
+    :param learner: False leaves the policy frozen
+    :param policy: False leaves the simulated arm alone
+    """
+    common = {'robot': settings.robot, 'task': settings.task, 'use_sim_time': settings.sim_time}
+    interface = {'command_interface': settings.command_interface}
+    graph = []
+    if settings.sim:
+        graph.append(NodeDescription('sim', 'sim', {
+            **common, **interface, 'use_sim_time': False, 'seed': settings.seed,
+            'real_time_factor': float(settings.real_time_factor),
+            'start_stamp': float(settings.start_stamp), 'first_reset': settings.first_reset},
+            settings.remappings))
+    if learner:
+        # Its own restart loses nothing: it recovers its store and fetches what it missed.
+        graph.append(NodeDescription('learner', 'learner', {
+            **common, 'training': settings.training, 'bundle': settings.initial_bundle,
+            'run_dir': settings.out, 'seed': settings.seed,
+            'demonstrations': settings.demonstrations, 'signing_key': settings.signing_key},
+            respawn=True))
+    if policy:
+        graph.append(NodeDescription('cost_monitor', 'cost_monitor',
+                                     {**common, 'run_dir': settings.out}))
+        graph.append(NodeDescription('policy_server', 'policy_server', {
+            **common, **interface, 'bundle': settings.initial_bundle, 'run_dir': settings.out,
+            'seed': settings.seed, 'explore': settings.explore, 'episodes': settings.episodes,
+            'public_key': settings.public_key, 'accept_bundles': learner,
+            'trigger': 'joint_states' if settings.sim else 'timer',
+            'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
+    return graph
+
+
+class Processes:
+    """
+    The nodes as child processes, each the leader of its own process group.
+
+    Their output goes to `<out>/log/<node>.log`. A process that respawns is started again after a
+    crash; `poll` does it.
+    """
+
+    def __init__(self, settings: RunSettings, graph: list[NodeDescription]) -> None:
+        """Describe only; `start` starts."""
+        self._settings = settings
+        self._graph = {node.name: node for node in graph}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self.log_directory = Path(settings.out) / 'log'
+
+    def start(self) -> None:
+        """Start every node; raises OSError when the run folder cannot be written."""
+        self.log_directory.mkdir(parents=True, exist_ok=True)
+        for name in self._graph:
+            self.log_path(name).write_bytes(b'')
+            self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        node = self._graph[name]
+        settings = self._settings
+        file = self.log_directory / f'{name}.parameters.yaml'
+        file.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}))
+        command = [sys.executable, '-m', node.module, '--ros-args', '-r', f'__node:={name}',
+                   '--params-file', str(file), '--log-level', settings.log_level,
+                   *enclave_arguments(name)]
+        if settings.namespace:
+            command += ['-r', f'__ns:=/{settings.namespace.strip("/")}']
+        for source, target in node.remappings:
+            command += ['-r', f'{source}:={target}']
+        if settings.params_file:
+            command += ['--params-file', settings.params_file]
+        # One file, appended to, so that a respawn's log follows the crash's.
+        with open(self.log_path(name), 'ab') as log:
+            self._running[name] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                env={**os.environ, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
+                start_new_session=True, preexec_fn=die_with_parent)
+        self._started[name] = time.monotonic()
+
+    def log_path(self, name: str) -> Path:
+        """Return where a node's output goes."""
+        return self.log_directory / f'{name}.log'
+
+    def last_words(self, name: str) -> str:
+        """Return the last lines of a node's log, or '' when it said nothing."""
+        try:
+            lines = self.log_path(name).read_text(errors='replace').strip().splitlines()
+        except OSError:
+            return ''
+        return '\n'.join(lines[-LAST_LINES:])
+
+    def pid(self, name: str) -> int:
+        """Return the process id of a node."""
+        return self._running[name].pid
+
+    def poll(self, respawn: bool = True) -> dict[str, int]:
+        """Return the exit codes of dead nodes; those that respawn are started again."""
+        dead = {}
+        for name, process in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            # A node that dies at once would do it again: report it instead.
+            if respawn and self._graph[name].respawn \
+                    and time.monotonic() - self._started[name] > 5.0:
+                self._spawn(name)
+            else:
+                dead[name] = code
+        return dead
+
+    def stop(self, grace: float = 5.0) -> list[str]:
+        """
+        End every process group: SIGINT, after `grace` s SIGTERM, then SIGKILL.
+
+        :return: names of the nodes that had to be killed
+        """
+        for number, patience in ((signal.SIGINT, grace), (signal.SIGTERM, 2.0)):
+            self._signal(number)
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline and self._alive():
+                time.sleep(0.02)
+        killed = self._alive()
+        self._signal(signal.SIGKILL)
+        for process in self._running.values():
+            process.wait()
+        return killed
+
+    def _alive(self) -> list[str]:
+        return [name for name, process in self._running.items() if process.poll() is None]
+
+    def _signal(self, number: int) -> None:
+        for name in self._alive():
+            try:
+                os.killpg(self._running[name].pid, number)
+            except ProcessLookupError:
+                continue

@@ -1,0 +1,236 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Takes a run through its life: nodes up in order, watched, down again, report written."""
+
+import argparse
+from collections.abc import Sequence
+import sys
+import time
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+
+from spaars_ros.data.dataset import DatasetError
+from spaars_ros.interrupts import Interrupted
+from spaars_ros.interrupts import Interrupts
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.ros.security import enclave_arguments
+from spaars_ros.run.bringup import Processes
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.lifecycle_client import ACTIVE
+from spaars_ros.run.lifecycle_client import INACTIVE
+from spaars_ros.run.lifecycle_client import LifecycleClient
+from spaars_ros.run.lifecycle_client import LifecycleError
+from spaars_ros.run.lifecycle_client import UNCONFIGURED
+from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.run_observer import RunObserver
+from spaars_ros.tasks.reach import ReachTask
+
+BRING_UP = 60.0
+"""s for one node to become active; the learner replays what was recorded."""
+TAKE_DOWN = 20.0
+"""s for one node to deactivate."""
+SILENCE = 2.0
+"""s without progress after which the learner's state is looked at."""
+SETTLE = 0.5
+"""s without a new step before the learner counts as having all of them."""
+REASON = 3.0
+"""s for the diagnostics, published once a second, to say why the learner stopped learning."""
+
+
+class ConductorError(RuntimeError):
+    """The run cannot go on; the message is what the operator reads."""
+
+
+class Conductor:
+    """
+    Drives the nodes of one run.
+
+    :param names: the nodes in the order of activation
+    :param processes: the nodes' processes where this process has started them
+    :param stop_timeout: s that a latched stop may last before the run ends, 0 for no end
+    """
+
+    def __init__(self, names: Sequence[str], *, task: ReachTask, view: LiveView,
+                 interrupts: Interrupts, processes: Processes | None = None,
+                 namespace: str = '', autostart: bool = True, stop_timeout: float = 0.0) -> None:
+        self.names = list(names)
+        self.view = view
+        self.processes = processes
+        self.autostart = autostart
+        self.stop_timeout = stop_timeout
+        self._interrupts = interrupts
+        self._context = rclpy.Context()
+        # Its own handlers: rclpy's would end the context before the nodes are taken down.
+        enclave = enclave_arguments('conductor')
+        rclpy.init(args=['--ros-args', *enclave] if enclave else [], context=self._context,
+                   signal_handler_options=SignalHandlerOptions.NO)
+        self._node = rclpy.create_node('conductor', namespace=namespace, context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.observer = RunObserver(self._node, task, view.state)
+        self._client = LifecycleClient(self._node, self._executor, self._alive)
+        self._patience = 1
+        self._looked = 0.0
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown(timeout_sec=1.0)
+        self._node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def bring_up(self) -> None:
+        """Activate the nodes in order; raises ConductorError naming the one that does not."""
+        for name in self.names:
+            try:
+                if self.autostart:
+                    self._client.bring_up(name, BRING_UP)
+                else:
+                    self._client.wait_until_active(name)
+            except LifecycleError as error:
+                raise ConductorError(self._with_last_words(str(error), name)) from None
+
+    def watch(self) -> str:
+        """Follow the run until its budget is done and learned from; return why it ended."""
+        while True:
+            self._client.spin(0.02)
+            self.view.update()
+            now = time.monotonic()
+            observer = self.observer
+            if self.stop_timeout and observer.stop \
+                    and now - observer.stopped_at > self.stop_timeout:
+                raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}')
+            if observer.learner_fault and (
+                    observer.learner_words or now - observer.faulted_at > REASON):
+                raise ConductorError(
+                    f'learner: {observer.learner_words or "it stopped learning"}')
+            if observer.budget_done and not observer.learner_fault:
+                self.view.state.phase = 'finishing'
+                if 'learner' not in self.names or (
+                        observer.learner_done and now - observer.heard_step > SETTLE):
+                    return 'budget done'
+            if 'learner' in self.names and now - observer.heard_learner > SILENCE \
+                    and now - self._looked > SILENCE:
+                self._revive_learner()
+
+    def hold(self) -> None:
+        """Keep the nodes as they are until the operator ends it."""
+        while True:
+            self._client.spin(0.1)
+            self.view.update()
+
+    def take_down(self) -> None:
+        """Deactivate, then clean up the nodes in reverse order; asked again, leave at once."""
+        self._patience = self._interrupts.requested + 1
+        self.view.state.phase = 'stopping'
+        self.view.update(now=True)
+        # All stand still before the first one lets go of its files; the report reads them.
+        for step in (self._client.take_down, self._client.clean_up):
+            for name in reversed(self.names):
+                try:
+                    step(name, TAKE_DOWN)
+                except (LifecycleError, ConductorError) as error:
+                    self.view.say(f'while stopping: {error}')
+
+    def _revive_learner(self) -> None:
+        """Activate a learner that was started again; the robot went on without it."""
+        self._looked = time.monotonic()
+        state = self._client.state('learner', 0.5)
+        if state == ACTIVE:
+            return
+        self.view.state.message = 'learner gone: the robot goes on with its last bundle'
+        if state in (UNCONFIGURED, INACTIVE) and self.autostart:
+            try:
+                self._client.bring_up('learner', BRING_UP)
+            except LifecycleError as error:
+                raise ConductorError(self._with_last_words(str(error), 'learner')) from None
+            self.view.state.message = ''
+        self._looked = time.monotonic()
+
+    def _alive(self) -> None:
+        """Raise when the operator wants the end or a node has died for good."""
+        # Also while a learner that was killed comes back, which can take as long as a dozen
+        # episodes.
+        self.view.update()
+        self._interrupts.check(self._patience)
+        dead = self.processes.poll() if self.processes else {}
+        for name, code in dead.items():
+            raise ConductorError(self._with_last_words(
+                f'{name}: its process ended with code {code}', name))
+
+    def _with_last_words(self, text: str, name: str) -> str:
+        words = self.processes.last_words(name) if self.processes else ''
+        return f'{text}; it said last:\n{words}' if words else text
+
+
+def _arguments(args: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser('conductor', description=(
+        'Takes the nodes of a launch file through their lifecycle.'))
+    parser.add_argument('job', choices=('finetune', 'hold'))
+    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
+                 'joint-states', 'command', 'command-interface', 'params-file'):
+        parser.add_argument(f'--{name}', default='')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--real-time-factor', type=float, default=0.0)
+    parser.add_argument('--episodes', type=int, default=150)
+    parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
+    parser.add_argument('--resume', action='store_true')
+    for name in ('sim', 'autostart'):
+        parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
+    return parser.parse_args(list(args))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run beside nodes that a launch file has started; returns the exit code."""
+    given = _arguments(remove_ros_args(list(args) if args is not None else sys.argv)[1:])
+    from spaars_ros.run import job  # which imports this module
+    view = LiveView(LiveState(), plain=True)
+    options = RunOptions(
+        out=given.out, robot=given.robot or 'panda', task=given.task or 'reach',
+        training=given.training or 'spaars', bundle=given.bundle, seed=given.seed,
+        demonstrations=given.demonstrations, episodes=given.episodes, sim=given.sim,
+        real_time_factor=given.real_time_factor, joint_states=given.joint_states,
+        command=given.command, command_interface=given.command_interface,
+        params_file=given.params_file, namespace=given.namespace)
+    with Interrupts() as interrupts:
+        try:
+            folder = RunFolder.resume(
+                given.out, episodes=given.episodes, params_file=given.params_file or None,
+                namespace=given.namespace or None,
+                command_interface=given.command_interface or None) \
+                if given.resume else RunFolder(options)
+            if given.job == 'hold':
+                job.hold(folder, given.nodes.split(','), view, interrupts,
+                         namespace=given.namespace, autostart=given.autostart)
+                return 0
+            job.finetune(folder, view, interrupts, resume=given.resume, launch=False,
+                         namespace=given.namespace, autostart=given.autostart)
+            return 0
+        except Interrupted:
+            return 0
+        except (ConfigError, RunError, BundleError, DatasetError, ConductorError,
+                OSError) as error:
+            view.say(f'error: {error}')
+            return 1
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,170 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The node graph of `bringup` as ROS 2 launch actions; imported by the launch files only."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from launch.actions import DeclareLaunchArgument
+from launch.actions import OpaqueFunction
+from launch.actions import Shutdown
+from launch.events.process import ProcessExited
+from launch.launch_context import LaunchContext
+from launch.launch_description import LaunchDescription
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node
+
+from spaars_ros.ros.security import enclave_arguments
+from spaars_ros.run.bringup import describe
+from spaars_ros.run.bringup import new_run_folder
+from spaars_ros.run.bringup import NodeDescription
+from spaars_ros.run.bringup import RunSettings
+
+ARGUMENTS: dict[str, tuple[str, str]] = {
+    'sim': ('true', 'start the simulated arm; false on a robot'),
+    'robot': ('panda', 'robot file: a path, or a name from config/robot'),
+    'task': ('reach', 'task file: a path, or a name from config/task'),
+    'training': ('spaars', 'training file: a path, or a name from config/training'),
+    'params_file': ('', 'ROS 2 parameter file whose values win over the defaults'),
+    'namespace': ('', 'namespace of every node'),
+    'use_sim_time': ('', 'take time from /clock; empty: as sim'),
+    'log_level': ('info', 'debug, info, warn, error or fatal'),
+    'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
+    'out': ('', 'run folder; empty: runs/<date and time>'),
+    'resume': ('false', 'continue the run that is in out, with its own settings'),
+    'episodes': ('', "episodes of the run, 0 for no end; empty: 150, or a resumed run's own"),
+    'seed': ('0', 'seed of goals, start poses, exploration and learning'),
+    'real_time_factor': ('0.0', 'simulated s a second; 0 is as fast as the nodes answer'),
+    'bundle': ('', 'policy bundle to start from'),
+    'demonstrations': ('', 'HDF5 file; empty: those that ship with the package'),
+    'command_interface': ('', "forward_velocity, forward_position or joint_trajectory; empty: "
+                              "the robot file's"),
+    'joint_states': ('', "topic with the robot's joint states; empty: joint_states"),
+    'command': ('', "topic of the robot's controller; empty: command"),
+}
+
+GRAPH_WIDE = ('robot', 'task', 'out', 'params_file', 'log_level', 'bundle', 'demonstrations',
+              'command_interface', 'joint_states', 'command')
+
+
+def _truth(name: str, text: str) -> bool:
+    values = {'true': True, '1': True, 'false': False, '0': False}
+    if text.lower() not in values:
+        raise ValueError(f'launch argument {name}:={text}: expected true or false')
+    return values[text.lower()]
+
+
+def settings_from(values: dict[str, str]) -> RunSettings:
+    """Return the run settings of launch arguments; raises ValueError naming a wrong one."""
+    kept: dict[str, Any] = {name: values[name] for name in GRAPH_WIDE if name in values}
+    for name, kind in (('episodes', int), ('seed', int), ('real_time_factor', float)):
+        if values.get(name):
+            try:
+                kept[name] = kind(values[name])
+            except ValueError:
+                raise ValueError(f'launch argument {name}:={values[name]}: expected '
+                                 f'{kind.__name__}') from None
+    kept['out'] = str(Path(kept.get('out') or new_run_folder()).resolve())
+    for name in ('bundle', 'params_file'):
+        if values.get(name):
+            kept[name] = str(Path(values[name]).resolve())
+    kept['namespace'] = values.get('namespace', '').strip('/')
+    kept['sim'] = _truth('sim', values.get('sim', 'true'))
+    if values.get('use_sim_time'):
+        kept['use_sim_time'] = _truth('use_sim_time', values['use_sim_time'])
+    return RunSettings(**kept)
+
+
+def _end(reason: str) -> Callable[[ProcessExited, LaunchContext], list[Shutdown]]:
+    """Return an on_exit that ends the launch once: launch_ros fails on a second Shutdown."""
+    return lambda event, context: [] if context.is_shutdown else [Shutdown(reason=reason)]
+
+
+def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNode:
+    """Return the launch action of one node."""
+    parameters: list[Any] = [node.parameters]
+    if settings.params_file:
+        parameters.append(settings.params_file)
+    return LifecycleNode(
+        package='spaars_ros', executable=node.executable, name=node.name,
+        namespace=settings.namespace, parameters=parameters,
+        remappings=list(node.remappings), output='screen', emulate_tty=True,
+        respawn=node.respawn, respawn_delay=1.0,
+        # The learner's torch takes longer to import than launch waits after SIGINT.
+        sigterm_timeout='20', on_exit=None if node.respawn else _end(f'{node.name} ended'),
+        arguments=['--ros-args', '--log-level', settings.log_level,
+                   *enclave_arguments(node.name)])
+
+
+def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
+                   names: list[str]) -> Node:
+    """Return the conductor's action; when it exits, the launch shuts down."""
+    arguments = [job, '--nodes', ','.join(names), '--out', settings.out,
+                 '--robot', settings.robot, '--task', settings.task,
+                 '--seed', str(settings.seed), '--episodes', str(settings.episodes),
+                 '--namespace', settings.namespace, '--real-time-factor',
+                 str(settings.real_time_factor), '--joint-states', settings.joint_states,
+                 '--command', settings.command,
+                 '--command-interface', settings.command_interface,
+                 '--params-file', settings.params_file,
+                 '--sim' if settings.sim else '--no-sim',
+                 '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
+    if _truth('resume', values.get('resume', 'false')):
+        arguments.append('--resume')
+    for name in ('training', 'bundle', 'demonstrations'):
+        if values.get(name):
+            arguments += [f'--{name}', values[name]]
+    return Node(package='spaars_ros', executable='conductor', name='conductor',
+                namespace=settings.namespace, arguments=arguments, output='screen',
+                emulate_tty=True, respawn=False,
+                sigterm_timeout='60', on_exit=_end('the conductor ended'))
+
+
+def launch_description(job: str, arguments: list[str], *, learner: bool = True,
+                       policy: bool = True, **defaults: str) -> LaunchDescription:
+    """
+    Return a launch description of the graph.
+
+    :param job: the conductor's: finetune, or hold to activate the nodes and keep them active
+    :param arguments: names from `ARGUMENTS` that the launch file takes
+    :param defaults: default values that differ from those in `ARGUMENTS`
+    """
+    def build(context: LaunchContext) -> list[Any]:
+        values = {name: LaunchConfiguration(name).perform(context) for name in arguments}
+        settings = replace(settings_from(values), explore=learner)
+        if job == 'finetune':
+            # The conductor puts the bundle to start from there before it configures the nodes.
+            settings = replace(settings, bundle='')
+        folder = None
+        if _truth('resume', values.get('resume', 'false')):
+            from spaars_ros.run.job import continued
+            from spaars_ros.run.job import from_newest_bundle
+            from spaars_ros.run.job import launched_again
+            folder = launched_again(
+                values, {name: default for name, (default, _) in ARGUMENTS.items()})
+            settings = continued(settings, folder)
+        graph = describe(settings, learner=learner, policy=policy)
+        if folder is not None:
+            from_newest_bundle(graph, folder)
+        return [*(lifecycle_node(node, settings) for node in graph),
+                conductor_node(job, settings, values, [node.name for node in graph])]
+
+    declared = [DeclareLaunchArgument(name, description=ARGUMENTS[name][1],
+                                      default_value=defaults.get(name, ARGUMENTS[name][0]))
+                for name in arguments]
+    return LaunchDescription([*declared, OpaqueFunction(function=build)])

@@ -1,0 +1,176 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a run's topics say, gathered for the conductor and its live view."""
+
+from collections import deque
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
+from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.ros.codecs import ArrayCodec
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.codecs import step_schema
+from spaars_ros.ros.diagnostics import ERROR
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+from spaars_ros.run.liveview import LiveState
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.scoring import episodes_from_steps
+
+LATENCIES = 400
+"""Ticks over which the loop latency is taken."""
+PROGRESS = {'received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version'}
+PHASES = ('warm-up', 'latent', 'gated')
+
+
+class RunObserver:
+    """
+    Listens to steps, progress, multipliers and status, and keeps a LiveState up to date.
+
+    Nothing depends on its hearing every message: the report is made from the recording.
+    """
+
+    def __init__(self, node: Node, task: ReachTask, state: LiveState) -> None:
+        self.state = state
+        self.stop = ''
+        """The stop that the policy server has latched, '' while it runs."""
+        self.stopped_at = 0.0
+        self.budget_done = False
+        self.next_sequence = 0
+        self.received = 0
+        self.recorded = 0
+        self.pushed = 0
+        """Version of the newest bundle that the learner made."""
+        self.learner_fault = False
+        """Whether the learner said that it stopped learning."""
+        self.learner_words = ''
+        """What its diagnostics have said about that since, '' before they do."""
+        self.faulted_at = 0.0
+        self.heard_learner = 0.0
+        self.heard_step = 0.0
+        self._task = task
+        self._codec: ArrayCodec | None = None
+        self._schema: StepSchema | None = None
+        self._rows: list[Any] = []
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        subscribe = node.create_subscription
+        subscribe(Float64MultiArray, 'policy_server/step', self._on_step,
+                  QOS['policy_server/step'])
+        subscribe(Float64MultiArray, 'learner/progress', self._on_progress,
+                  QOS['learner/progress'])
+        subscribe(Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier,
+                  QOS['cost_monitor/multiplier'])
+        subscribe(DiagnosticArray, 'policy_server/status', self._on_status,
+                  QOS['policy_server/status'])
+        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, QOS['/diagnostics'])
+
+    @property
+    def learner_done(self) -> bool:
+        """Return whether the learner has every step and owes no update."""
+        return self.received >= self.next_sequence and self.state.owed == 0
+
+    def _on_step(self, msg: Float64MultiArray) -> None:
+        try:
+            if self._codec is None or self._schema is None:
+                self._codec = ArrayCodec.of_message(msg)
+                self._schema = step_schema(self._codec)
+            row = self._codec.row(msg)
+        except CodecError as error:
+            self.state.message = f'policy_server/step: {error}'
+            return
+        get, state = self._schema.get, self.state
+        sequence = int(get(row, 'sequence'))
+        if sequence < self.next_sequence:
+            return  # sent again for a learner that missed it
+        self.next_sequence = sequence + 1
+        if not self.heard_step:
+            state.started = time.monotonic()  # bringing the nodes up says nothing about the pace
+        self.heard_step = time.monotonic()
+        if self._rows and get(row, 'episode') != get(self._rows[0], 'episode'):
+            self._rows.clear()
+        self._rows.append(row)
+        self._latencies.append(float(get(row, 'latency')))
+        state.lost_ticks = int(get(row, 'lost_ticks'))
+        state.bundle_version = int(get(row, 'bundle_version'))
+        if get(row, 'flag'):
+            self._close_episode()
+        else:
+            state.step += 1
+
+    def _close_episode(self) -> None:
+        assert self._schema is not None
+        rows = np.stack(self._rows)
+        self._rows.clear()
+        state = self.state
+        for episode in episodes_from_steps(self._schema, rows, self._task):
+            episode['multiplier'] = state.multiplier
+            state.interventions += episode['interventions']
+            state.episodes.append(episode)
+        p50, p99 = np.percentile(self._latencies, (50, 99))
+        state.latency_p50_ms, state.latency_p99_ms = 1e3 * float(p50), 1e3 * float(p99)
+
+    def _fields(self, msg: Float64MultiArray, topic: str) -> dict[str, Any]:
+        try:
+            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
+        except CodecError as error:
+            self.state.message = f'{topic}: {error}'
+            return {}
+
+    def _on_progress(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg, 'learner/progress')
+        if not PROGRESS <= fields.keys():
+            return
+        self.heard_learner = time.monotonic()
+        self.received, self.recorded = int(fields['received'][0]), int(fields['recorded'][0])
+        self.pushed = int(fields['bundle_version'][0])
+        self.state.updates, self.state.owed = int(fields['updates'][0]), int(fields['owed'][0])
+        fault = bool(fields.get('fault', (0.0,))[0])
+        if fault and not self.learner_fault:
+            # Words from before may be about something else.
+            self.faulted_at, self.learner_words = self.heard_learner, ''
+        self.learner_fault = fault
+        if self.state.phase in ('starting', *PHASES):
+            self.state.phase = PHASES[min(max(int(fields['phase'][0]), 0), 2)]
+
+    def _on_multiplier(self, msg: Float64MultiArray) -> None:
+        fields = self._fields(msg, 'cost_monitor/multiplier')
+        if fields.get('multiplier') is not None and len(fields['multiplier']):
+            self.state.multiplier = float(fields['multiplier'][0])
+        if fields.get('limit') is not None and len(fields['limit']):
+            self.state.limit = float(fields['limit'][0])
+
+    def _on_status(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            code = values_of(status).get('code', '')
+            self.budget_done = code == 'BUDGET_DONE'
+            stop = '' if code in ('', 'BUDGET_DONE') else status.message
+            if stop and not self.stop:
+                self.stopped_at = time.monotonic()
+            self.stop = stop
+            self.state.message = f'robot stopped: {stop}' if stop else ''
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if self.learner_fault and status.name == 'learner' and status.level == ERROR:
+                self.learner_words = status.message
+            if not self.stop and status.level > b'\x00' \
+                    and status.name.startswith(('learner', 'cost_monitor', 'policy_server')):
+                self.state.message = f'{status.name}: {status.message}'

@@ -1,0 +1,57 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Digest of the code that made a result, to detect stale results."""
+
+import ast
+from functools import cache
+import hashlib
+from pathlib import Path
+
+ROOMS = ('constraints', 'control', 'data', 'learning', 'policy', 'robot', 'safety', 'sim', 'tasks')
+"""Where what is learned and simulated is decided."""
+
+
+@cache
+def source_digest(*more: Path) -> str:
+    """
+    Return a digest of the package's code in `ROOMS`; comments and docstrings do not count.
+
+    :param more: further folders of code, such as the benchmarks'
+    :raises FileNotFoundError: naming a folder that is missing or holds no code, since a room that
+        was renamed would otherwise drop out of every digest without a word
+    """
+    digest = hashlib.sha256()
+    package = Path(__file__).resolve().parent.parent
+    for room in (*(package / name for name in ROOMS), *more):
+        paths = sorted(room.rglob('*.py'))
+        if not paths:
+            raise FileNotFoundError(f'{room}: no such room, or no code in it; rename it in '
+                                    'ROOMS of spaars_ros/run/sources.py as well')
+        for path in paths:
+            digest.update(path.relative_to(room.parent).as_posix().encode() + b'\0')
+            digest.update(code_of(path.read_text()).encode() + b'\0')
+    return digest.hexdigest()
+
+
+def code_of(text: str) -> str:
+    """Return a Python file's code in a form without comments, docstrings and line breaks."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, 'body', None)
+        if isinstance(body, list):
+            node.body = [  # type: ignore[attr-defined]
+                one for one in body if not (isinstance(one, ast.Expr)
+                                            and isinstance(one.value, ast.Constant))]
+    return ast.dump(tree)

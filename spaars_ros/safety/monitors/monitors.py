@@ -1,0 +1,74 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""All that the policy server watches besides the commands, in one place. Free of ROS."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.monitors.cost_watch import CostWatch
+from spaars_ros.safety.monitors.following import Following
+from spaars_ros.safety.monitors.motion import MotionWatch
+from spaars_ros.safety.monitors.timing import TimingWatch
+from spaars_ros.safety.monitors.watchdog import Watchdog
+from spaars_ros.safety.stop import Stop
+
+
+class Watches:
+    """
+    The watches of one activation.
+
+    :param p: the policy server's parameters
+    :param wall: whether stamps are of a clock that runs as fast as the monotonic one
+    """
+
+    def __init__(self, robot: Robot, p: Mapping[str, Any], *, wall: bool) -> None:
+        self.stamps = Watchdog(p['max_observation_age'], window=p['window'],
+                               out_of_order=p['out_of_order'], wall=wall)
+        # An arm that is late stands still for so long although it is told to move.
+        frozen = p['frozen'] and max(p['frozen'], robot.control.delay + 2)
+        self.motion = MotionWatch(robot, spike=p['spike'], frozen=frozen,
+                                  mismatch=p['velocity_mismatch'], ticks=p['mismatch_ticks'])
+        self.timing = TimingWatch(period=robot.period, deadline=p['deadline'] * robot.period,
+                                  late=p['late'], overruns=p['overruns'], window=p['window'])
+        self.cost = CostWatch(mode=p['cost_monitor'], timeout=p['cost_timeout'],
+                              names=[c.name for c in robot.constraints],
+                              limit=p['max_episode_cost'])
+        self.following = Following(robot)
+        self._wall = wall
+
+    def time(self, now: int, steady: float) -> float:
+        """
+        Return the time that states and commands are compared in, s.
+
+        :param now: ns on the node's clock
+        :param steady: s on the monotonic clock
+        """
+        return steady if self._wall else now * 1e-9
+
+    def cause(self, now: int, steady: float) -> Stop | None:
+        """
+        Return what speaks against going on after a stop.
+
+        :param now: ns on the node's clock
+        :param steady: s on the monotonic clock
+        """
+        return (self.stamps.check(now, steady) or self.stamps.cause() or self.motion.cause()
+                or self.timing.cause() or self.cost.cause(steady))
+
+    def counts(self) -> dict[str, int]:
+        """Return what the diagnostics show."""
+        return {'out_of_order': self.stamps.out_of_order, 'late_ticks': self.timing.late.total,
+                'overruns': self.timing.overruns.total, 'motion_findings': self.motion.findings}

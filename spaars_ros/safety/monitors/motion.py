@@ -1,0 +1,131 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Watches whether the measured motion can be true."""
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.stop import Stop
+
+MOVING = 0.05  # of the velocity limit: a command above it has to show in the position
+SETTLED = 10  # periods without a finding after which the cause is over
+WHOLE = 0.9  # of a control period: states closer together are not compared for motion
+
+
+class MotionWatch:
+    """
+    Compare every joint's position with the last one, its velocity and its command.
+
+    * SPIKE: further from the last believed position than `spike` times the velocity limit allows.
+      Such a state is not believed; what is there to stay is, once the time passed allows for it.
+    * FROZEN: exactly the same position `frozen` periods running, while commanded to move.
+    * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
+      the mean measured velocity times the time, by more than `mismatch` times the velocity limit
+      times the time (at least a period: stamps of a late timer lie close together).
+
+    The latter two compare states at least `WHOLE` periods apart, however many come between; at
+    rates just above the control rate, such are up to two periods apart.
+
+    :param spike: multiple of the velocity limit, 0 for off
+    :param frozen: periods, 0 for off
+    :param mismatch: share of the velocity limit, 0 for off
+    :param ticks: periods
+    """
+
+    def __init__(self, robot: Robot, *, spike: float, frozen: int, mismatch: float,
+                 ticks: int) -> None:
+        self._joints = robot.joints
+        self._limits = [float(limit) for limit in robot.limits.velocity]
+        self._period = robot.period
+        self._spike = spike
+        self._frozen = frozen
+        self._mismatch = mismatch
+        self._ticks = ticks
+        self._found: Stop | None = None
+        self._since = 0
+        self.findings = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Compare the next state with none: the arm may be put somewhere else."""
+        self._last: tuple[int, list[float], list[float]] | None = None
+        self._before: tuple[int, list[float], list[float]] | None = None
+        self._still = [0] * len(self._joints)
+        self._odd = [0] * len(self._joints)
+
+    def cause(self) -> Stop | None:
+        """Return the last finding, until `SETTLED` periods were without one."""
+        return self._found
+
+    def take(self, state: RobotState, command: Array) -> Stop | None:
+        """
+        Judge a state with a new stamp and finite numbers; returns what is wrong with it.
+
+        Plain floats: for seven joints this takes less than numpy's calls would.
+
+        :param command: (d,) rad/s, the last one sent
+        """
+        found = self._judge(state, command)
+        if found is not None:
+            self.findings += 1
+            self._found, self._since = found, 0
+        elif self._found is not None and self._before is self._last:
+            self._since += 1
+            if self._since >= SETTLED:
+                self._found = None
+        return found
+
+    def _judge(self, state: RobotState, command: Array) -> Stop | None:
+        positions, velocities = state.position.tolist(), state.velocity.tolist()
+        if self._last is None or self._before is None:
+            self._last = self._before = state.stamp_ns, positions, velocities
+            return None
+        stamp, before, _ = self._last
+        dt = (state.stamp_ns - stamp) * 1e-9
+        span = dt if dt > self._period else self._period
+        for joint, limit in enumerate(self._limits):
+            moved = positions[joint] - before[joint]
+            if self._spike and abs(moved) > self._spike * limit * span:
+                # Not believed, and the counts of the others wait with it.
+                return Stop('SPIKE', moved, self._spike * limit * span,
+                            f'rad in {dt:g} s, {self._joints[joint]}')
+        self._last = state.stamp_ns, positions, velocities
+        stamp, before, speeds = self._before
+        dt = (state.stamp_ns - stamp) * 1e-9
+        # A robot may publish many states a period: between two of them nothing much moves.
+        if 0.0 <= dt < WHOLE * self._period:
+            return None
+        self._before = self._last
+        span = dt if dt > self._period else self._period
+        found = None
+        for joint, limit in enumerate(self._limits):
+            moved = positions[joint] - before[joint]
+            if moved == 0.0 and abs(command[joint]) > MOVING * limit:
+                self._still[joint] += 1
+                if 0 < self._frozen <= self._still[joint]:
+                    found = Stop('FROZEN', self._still[joint], self._frozen,
+                                 f'control periods with the same position of '
+                                 f'{self._joints[joint]} while it is commanded to move')
+            else:
+                self._still[joint] = 0
+            error = abs(moved - 0.5 * (velocities[joint] + speeds[joint]) * dt)
+            if self._mismatch and error > self._mismatch * limit * span:
+                self._odd[joint] += 1
+                if self._odd[joint] >= self._ticks:
+                    found = Stop('VELOCITY_MISMATCH', error / span, self._mismatch * limit,
+                                 f'rad/s between position and velocity of {self._joints[joint]}')
+            else:
+                self._odd[joint] = 0
+        return found

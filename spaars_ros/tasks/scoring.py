@@ -1,0 +1,107 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Score step records again: an episode's numbers and paths from what the robot did."""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from typing import Any
+from typing import Protocol
+
+import numpy as np
+
+from spaars_ros.constraints.costs import transition_costs
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.robot.config import Robot
+
+
+class Task(Protocol):
+    """What scoring needs of a task."""
+
+    constraint_names: list[str]
+    constraint_limits: Array
+    robot: Robot
+
+    def reward(self, observation: Array, action: Array, next_observation: Array) -> Array: ...
+
+    def costs(self, next_observation: Array, effort: Array) -> Array: ...
+
+    def tip(self, observation: Array) -> Array: ...
+
+    def target(self, observation: Array) -> Array: ...
+
+    def tip_error(self, observation: Array) -> Array: ...
+
+    def succeeded(self, observations: Array) -> bool: ...
+
+
+def _episodes(schema: StepSchema, rows: Array) -> Iterator[tuple[int, Array]]:
+    """Yield (episode, its records in order) for each with a transition."""
+    _, once = np.unique(schema.get(rows, 'sequence'), return_index=True)
+    rows = rows[once]
+    number = schema.get(rows, 'episode')
+    for part in np.split(rows, np.flatnonzero(np.diff(number)) + 1):
+        if len(part) > 1 and schema.get(part[-1], 'flag') == Flag.ABORTED \
+                and schema.get(part[-1], 'stamp') == schema.get(part[-2], 'stamp'):
+            part = part[:-1]  # closed between two ticks: no state that was not seen before
+        if len(part) > 1:
+            yield int(schema.get(part[0], 'episode')), part
+
+
+def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
+                        multipliers: Mapping[int, float] | None = None) -> list[dict[str, Any]]:
+    """
+    Return one dict per episode, scored from its records (m, width) alone.
+
+    Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
+    `multipliers`, which records do not hold; else nan), raw_share, tip_error (m, at the end),
+    interventions (records that the filter changed), bundle_version, ended (a Flag's name).
+    """
+    result = []
+    for episode, part in _episodes(schema, rows):
+        observations = part[:, schema.fields['observation']]
+        actions = part[:-1, schema.fields['action']]
+        rewards = task.reward(observations[:-1], actions, observations[1:])
+        intervened = schema.get(part[:-1], 'intervention')
+        costs = transition_costs(task, task.robot.constraints, schema, part).sum(axis=0)
+        mode = schema.get(part[:-1], 'mode')
+        result.append({
+            'episode': episode,
+            'steps': len(part) - 1,
+            'return': float(np.sum(rewards)),
+            'success': bool(task.succeeded(observations)),
+            'cost': float(costs[0]) if len(costs) else 0.0,
+            'limit': float(task.constraint_limits[0]) if len(costs) else float('inf'),
+            'multiplier': float((multipliers or {}).get(episode, float('nan'))),
+            'raw_share': float(np.mean(mode == Mode.RAW)),
+            'tip_error': float(task.tip_error(observations[-1])),
+            'interventions': int(np.count_nonzero(intervened)),
+            'bundle_version': int(schema.get(part[-2], 'bundle_version')),
+            'ended': Flag(int(schema.get(part[-1], 'flag'))).name.lower(),
+        })
+    return result
+
+
+def paths_from_steps(schema: StepSchema, rows: Array, task: Task) -> list[dict[str, Any]]:
+    """Return for each episode its path: tip (T, 3) m, raw (T,) bool and target (3,) m."""
+    result = []
+    for _, part in _episodes(schema, rows):
+        observations = part[:, schema.fields['observation']]
+        result.append({'tip': task.tip(observations),
+                       'raw': schema.get(part, 'mode') == Mode.RAW,
+                       'target': task.target(observations[0])})
+    return result
