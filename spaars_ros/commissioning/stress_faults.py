@@ -29,6 +29,7 @@ from std_srvs.srv import Trigger
 
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.sim.fault_table import DEFAULTS
 
 FOLLOWED = 6.0
 """s in which it shows how the arm follows: so many states are compared with their commands."""
@@ -167,7 +168,7 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
     detected, by = watch.detected
     row = {'fault': fault.name, 'about': fault.about, 'detected_s': detected, 'detected_by': by,
            'stopped_s': watch.stopped, 'stop': watch.code}
-    rig.set_sim({name: 0.0 if name != 'fault.spike_share' else 0.1 for name in fault.sim})
+    rig.set_sim({name: DEFAULTS.get(name.removeprefix('fault.'), 0.0) for name in fault.sim})
     row['recovered'] = _bring_back(rig, fault)
     row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
     row['transitions_lost'] = rig.transitions_lost()

@@ -15,7 +15,6 @@
 """Faults of a robot, made on purpose: what goes wrong on the way to and from a policy server."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from dataclasses import replace
 import os
 from pathlib import Path
@@ -27,63 +26,11 @@ import yaml
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import ConfigError
+from spaars_ros.sim.fault_table import checked
+from spaars_ros.sim.fault_table import DEFAULTS
 
 REORDERED = 1.5
 """Control periods that a reordered state comes late: behind the next one, before that after it."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that can go wrong; 0 is off."""
-
-    name: str
-    description: str
-    low: float
-    high: float
-    unit: str = ''
-
-
-FAULTS: tuple[Fault, ...] = (
-    Fault('drop', 'share of joint_states that are never published', 0.0, 1.0),
-    Fault('delay', 'joint_states are published this late, rounded up to control periods', 0.0,
-          10.0, 's'),
-    Fault('duplicate', 'share of joint_states that are published twice', 0.0, 1.0),
-    Fault('reorder', 'share of joint_states that are published behind the next one', 0.0, 1.0),
-    Fault('nan', 'share of joint_states with a NaN as the position of one joint', 0.0, 1.0),
-    Fault('spike', 'error of the position of one joint in spike_share of the joint_states', -10.0,
-          10.0, 'rad'),
-    Fault('spike_share', 'share of joint_states that a spike is in', 0.0, 1.0),
-    Fault('frozen', 'joints, from the first on, that report for ever what they reported when the '
-          'fault began, with new stamps', 0.0, 64.0, 'joints'),
-    Fault('clock_jump', 'added to the stamps and to /clock', -1e6, 1e6, 's'),
-    Fault('command_delay', 'commands are obeyed this late, rounded up to control periods', 0.0,
-          10.0, 's'),
-    Fault('command_lag', 'time constant of a first-order lag of the commands', 0.0, 10.0, 's'),
-    Fault('payload', 'mass at the tool tip that the controller does not know of', 0.0, 20.0,
-          'kg'),
-    Fault('friction', 'dry friction of every joint that the controller does not know of', 0.0,
-          100.0, 'N m'),
-    Fault('damping', 'viscous friction of every joint that the controller does not know of', 0.0,
-          1000.0, 'N m s/rad'),
-)
-"""All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
-BY_NAME = {fault.name: fault for fault in FAULTS}
-DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1}
-
-
-def checked(values: Mapping[str, Any], where: str) -> dict[str, float]:
-    """Return values by fault name as floats; raises ConfigError naming what is wrong."""
-    good = {}
-    for name, value in values.items():
-        fault = BY_NAME.get(name)
-        if fault is None:
-            raise ConfigError(f'{where}: unknown fault {name!r}, known are {list(BY_NAME)}')
-        # NaN compares false, so the range is asked for rather than its violation.
-        if type(value) not in (int, float) or not fault.low <= value <= fault.high:
-            raise ConfigError(f'{where}: {name}: {value!r} is not within {fault.low:g} and '
-                              f'{fault.high:g} {fault.unit}'.rstrip())
-        good[name] = float(value)
-    return good
 
 
 class FaultScript:
@@ -195,6 +142,7 @@ class FaultInjector:
                 np.concatenate([getattr(old, name)[:frozen], getattr(state, name)[frozen:]])
                 for name in ('position', 'velocity', 'effort'))
             state = replace(state, position=position, velocity=velocity, effort=effort)
+        state = self._unmeasured(state)
         if nan is None and (spike is None or not self.values['spike']):
             return state
         wrong: Array = state.position.copy()
@@ -203,3 +151,21 @@ class FaultInjector:
         if nan is not None:
             wrong[nan] = np.nan
         return replace(state, position=wrong)
+
+    def _unmeasured(self, state: RobotState) -> RobotState:
+        """Return a state without what the robot does not measure."""
+        velocity = self._missing('velocity')
+        if velocity is not None:
+            state = replace(state, velocity=velocity)
+        effort = self._missing('effort')
+        if effort is not None:
+            state = replace(state, effort=effort)
+        if self.values['velocity_zero']:
+            state = replace(state, velocity=np.zeros(self._joints))
+        return state
+
+    def _missing(self, name: str) -> Array | None:
+        """Return what stands for a measurement that the robot lacks; None where it has it."""
+        if self.values[f'{name}_empty']:
+            return np.zeros(0)
+        return np.full(self._joints, np.nan) if self.values[f'{name}_nan'] else None

@@ -14,13 +14,11 @@
 
 """The simulated arm behind the topics of a robot with ros2_control."""
 
-from array import array
 import gc
 import time
 from typing import Any
 from typing import Union
 
-from builtin_interfaces.msg import Time
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType  # type: ignore[attr-defined]
@@ -32,24 +30,22 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from spaars_ros.data.schema import Array
-from spaars_ros.data.schema import RobotState
 from spaars_ros.nodes.sim.command_reader import CommandReader
 from spaars_ros.nodes.sim.parameters import FAULT
 from spaars_ros.nodes.sim.parameters import PARAMETERS
+from spaars_ros.nodes.sim.state_writer import StateWriter
+from spaars_ros.nodes.sim.state_writer import time_of
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import command_stamp
-from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.codecs import MAY_BE_NONFINITE
-from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
-from spaars_ros.sim.arm import Arm
-from spaars_ros.sim.controller import HoldingController
+from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.sim.faults import FaultInjector
 from spaars_ros.sim.faults import FaultScript
 from spaars_ros.sim.pace import LearnerPace
@@ -88,12 +84,11 @@ class SimNode(ManagedNode):
         self._system_stamps = values['stamps'] == 'system'
         if self._system_stamps and self._factor != 1.0:
             raise Refused('stamps of the system clock need a real_time_factor of 1')
-        self._arm = Arm(robot)
+        self._arm = DrivenArm(robot, seed=values['seed'])
         self._arm.stamp_ns = round(values['start_stamp'] * 1e9)
         self._reader = CommandReader(
             robot.joints, values['command_interface'] or robot.control.command_interface,
             robot.period)
-        self._controller = HoldingController(np.asarray(robot.limits.acceleration), robot.period)
         self._pace = LearnerPace(values['max_lead'], robot.period)
         self._script = FaultScript(values['faults']) if values['faults'] else None
         self._faults = FaultInjector(seed=values['seed'], joints=len(robot.joints),
@@ -103,19 +98,19 @@ class SimNode(ManagedNode):
         self._answer: Array | None = None
         """Lockstep: the command for the state on the wire, while something holds the step."""
         self._sent = 0.0
-        self._set_faults()
         self._open_topics()
+        self._set_faults()
 
     def _open_topics(self) -> None:
-        self._message = encode_state(self._arm.state(), self._joints)
-        self._clock_message = ClockMessage(clock=self._message.header.stamp)
-        self._states = self.create_publisher(JointState, 'joint_states', QOS['joint_states'])
-        self._true_states = self.create_publisher(JointState, 'sim/state', QOS['joint_states'])
+        self._clock_message = ClockMessage()
+        states, true_states = (self.create_publisher(JointState, name, QOS['joint_states'])
+                               for name in ('joint_states', 'sim/state'))
+        self._states = StateWriter(states, self._joints)
+        self._true_states = StateWriter(true_states, self._joints)
         self._clock_topic = self.create_publisher(ClockMessage, '/clock', QOS['/clock'])
+        self._commands: Any = None
         self._made = [
-            self._states, self._true_states, self._clock_topic,
-            self.create_subscription(self._reader.kind, 'command', self._on_command,
-                                     QOS['command']),
+            states, true_states, self._clock_topic,
             self.create_subscription(Float64MultiArray, 'learner/progress', self._on_progress,
                                      QOS['learner/progress']),
             self.create_service(Trigger, 'sim/reset', self._on_reset),
@@ -139,6 +134,7 @@ class SimNode(ManagedNode):
 
     def cleanup(self) -> None:
         """Remove what `configure` made."""
+        self._listen(False)
         for made in self._made:
             for destroy in (self.destroy_publisher, self.destroy_subscription,
                             self.destroy_service):
@@ -159,20 +155,28 @@ class SimNode(ManagedNode):
         faults.update(scripted or {})
         self._scripted = scripted
         self._faults.set(faults)
-        self._controller.timeout = self._values['command_timeout'] if self._factor else 0.0
-        self._controller.delay = faults['command_delay']
-        self._controller.lag = faults['command_lag']
-        self._arm.disturb(**{name: faults[name] for name in ('payload', 'friction', 'damping')})
+        self._arm.set(self._faults.values,
+                      timeout=self._values['command_timeout'] if self._factor else 0.0)
+        self._listen(not faults['unsubscribed'])
+        self._states.split, self._states.gripper = int(faults['split']), bool(faults['gripper'])
+
+    def _listen(self, wanted: bool) -> None:
+        """Subscribe to `command`, or take the subscription away."""
+        if wanted and self._commands is None:
+            self._commands = self.create_subscription(
+                self._reader.kind, 'command', self._on_command, QOS['command'])
+        elif not wanted and self._commands is not None:
+            self.destroy_subscription(self._commands)
+            self._commands = None
 
     def _place(self) -> int:
         """Put the arm at rest at the next start pose; return the stamp of its state."""
         rng = np.random.default_rng([self._values['seed'], self._resets])
         self._resets += 1
-        self._arm.reset(self._task.sample_start(rng))
+        self._arm.place(self._task.sample_start(rng))
         self._faults.clear()
         self._answer = None
         self._publish()
-        self._controller.stop(self._arm.stamp_ns)
         return self._wire_stamp
 
     @property
@@ -198,22 +202,13 @@ class SimNode(ManagedNode):
             if scripted != self._scripted:
                 self._set_faults(scripted)
         if not self._system_stamps:
-            self._clock_message.clock = _time(self._wire_stamp)
+            self._clock_message.clock = time_of(self._wire_stamp)
             self._clock_topic.publish(self._clock_message)
         for seen in self._faults.measured(state, again):
-            self._send(self._states, seen)
+            self._states.send(seen)
         if self._factor:
-            self._send(self._true_states, state)
+            self._true_states.send(state)
         self._sent = time.monotonic()
-
-    def _send(self, publisher: Any, state: RobotState) -> None:
-        """Publish a state; the message is kept, because making it costs more."""
-        msg = self._message
-        msg.header.stamp = _time(state.stamp_ns)
-        msg.position = array('d', state.position.tobytes())
-        msg.velocity = array('d', state.velocity.tobytes())
-        msg.effort = array('d', state.effort.tobytes())
-        publisher.publish(msg)
 
     def _on_command(self, msg: Union[Float64MultiArray, JointTrajectory]) -> None:
         if not self.is_active:
@@ -224,7 +219,7 @@ class SimNode(ManagedNode):
             self.get_logger().error(f'command ignored: {error}', throttle_duration_sec=1.0)
             return
         if self._factor:
-            self._controller.take(velocity, self._arm.stamp_ns)
+            self._arm.obey(velocity)
             return
         stamp = command_stamp(msg)
         if stamp is None:
@@ -241,8 +236,8 @@ class SimNode(ManagedNode):
         if self._answer is None or self._paused or self._too_far():
             return
         velocity, self._answer = self._answer, None
-        self._controller.take(velocity, self._arm.stamp_ns)
-        self._arm.step(self._controller.velocity(self._arm.stamp_ns))
+        self._arm.obey(velocity)
+        self._arm.move()
         self._publish()
 
     def _too_far(self) -> bool:
@@ -272,7 +267,7 @@ class SimNode(ManagedNode):
         if self._system_stamps and self._ahead():
             return
         if not self._paused:
-            self._arm.step(self._controller.velocity(self._arm.stamp_ns))
+            self._arm.move()
         self._publish()
 
     def _ahead(self) -> bool:
@@ -300,11 +295,6 @@ class SimNode(ManagedNode):
         if self.is_active and not self._factor:
             self._advance()
         return response
-
-
-def _time(stamp_ns: int) -> Time:
-    seconds, nanoseconds = divmod(max(stamp_ns, 0), NANO)
-    return Time(sec=seconds, nanosec=nanoseconds)
 
 
 def main(args: list[str] | None = None) -> int:

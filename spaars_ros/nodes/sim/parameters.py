@@ -16,8 +16,8 @@
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
-from spaars_ros.sim.faults import DEFAULTS
-from spaars_ros.sim.faults import FAULTS
+from spaars_ros.sim.fault_table import DEFAULTS
+from spaars_ros.sim.fault_table import FAULTS
 
 FAULT = 'fault.'
 """Prefix of the parameters that make faults."""

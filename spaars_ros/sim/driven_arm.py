@@ -1,0 +1,76 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The arm with its controller and the wires between, as a robot's driver offers them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.sim.arm import Arm
+from spaars_ros.sim.controller import HoldingController
+from spaars_ros.sim.wiring import Wiring
+
+
+class DrivenArm:
+    """Commands in, states out, with the faults of `fault_table.py` that lie between."""
+
+    def __init__(self, robot: Robot, *, seed: int = 0) -> None:
+        """Load the robot's model; raises ConfigError."""
+        self._arm = Arm(robot)
+        self._controller = HoldingController(np.asarray(robot.limits.acceleration), robot.period)
+        self._wiring = Wiring(seed=seed, joints=len(robot.joints))
+
+    @property
+    def stamp_ns(self) -> int:
+        """Return the stamp of the newest state, ns."""
+        return self._arm.stamp_ns
+
+    @stamp_ns.setter
+    def stamp_ns(self, stamp: int) -> None:
+        self._arm.stamp_ns = stamp
+
+    def set(self, faults: Mapping[str, float], *, timeout: float = 0.0) -> None:
+        """
+        Take the values of all faults by name.
+
+        :param timeout: s without a command after which the controller rests; 0 for never
+        """
+        self._controller.timeout = timeout
+        self._controller.delay = faults['command_delay']
+        self._controller.lag = faults['command_lag']
+        self._wiring.set(faults)
+        self._arm.disturb(**{name: faults[name] for name in ('payload', 'friction', 'damping')})
+
+    def state(self) -> RobotState:
+        """Return the true state."""
+        return self._arm.state()
+
+    def place(self, position: Array) -> None:
+        """Put the arm at rest at joint positions (d,) rad; a period goes by."""
+        self._arm.reset(position)
+        self._controller.stop(self._arm.stamp_ns)
+
+    def obey(self, command: Array) -> None:
+        """Take a command (d,) rad/s."""
+        obeyed = self._wiring.obeyed(command)
+        if obeyed is not None:
+            self._controller.take(obeyed, self._arm.stamp_ns)
+
+    def move(self) -> None:
+        """Move for one control period."""
+        self._arm.step(self._wiring.pushed(self._controller.velocity(self._arm.stamp_ns)))

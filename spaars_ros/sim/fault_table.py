@@ -1,0 +1,95 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The faults that the simulation can make, by name, with unit and range."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spaars_ros.robot.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that can go wrong; 0 is off."""
+
+    name: str
+    description: str
+    low: float
+    high: float
+    unit: str = ''
+
+
+FAULTS: tuple[Fault, ...] = (
+    Fault('drop', 'share of joint_states that are never published', 0.0, 1.0),
+    Fault('delay', 'joint_states are published this late, rounded up to control periods', 0.0,
+          10.0, 's'),
+    Fault('duplicate', 'share of joint_states that are published twice', 0.0, 1.0),
+    Fault('reorder', 'share of joint_states that are published behind the next one', 0.0, 1.0),
+    Fault('nan', 'share of joint_states with a NaN as the position of one joint', 0.0, 1.0),
+    Fault('spike', 'error of the position of one joint in spike_share of the joint_states', -10.0,
+          10.0, 'rad'),
+    Fault('spike_share', 'share of joint_states that a spike is in', 0.0, 1.0),
+    Fault('frozen', 'joints, from the first on, that report for ever what they reported when the '
+          'fault began, with new stamps', 0.0, 64.0, 'joints'),
+    Fault('clock_jump', 'added to the stamps and to /clock', -1e6, 1e6, 's'),
+    Fault('command_delay', 'commands are obeyed this late, rounded up to control periods', 0.0,
+          10.0, 's'),
+    Fault('command_lag', 'time constant of a first-order lag of the commands', 0.0, 10.0, 's'),
+    Fault('payload', 'mass at the tool tip that the controller does not know of', 0.0, 20.0,
+          'kg'),
+    Fault('friction', 'dry friction of every joint that the controller does not know of', 0.0,
+          100.0, 'N m'),
+    Fault('damping', 'viscous friction of every joint that the controller does not know of', 0.0,
+          1000.0, 'N m s/rad'),
+    Fault('swap', 'joint, counted from 1, that obeys the command of `swap_with`, which obeys its',
+          0.0, 64.0, 'joint'),
+    Fault('swap_with', 'the other joint of the pair of `swap`', 0.0, 64.0, 'joint'),
+    Fault('flip', 'joint that moves against its command', 0.0, 64.0, 'joint'),
+    Fault('scale', 'factor of the velocity that is obeyed', 0.0, 100.0),
+    Fault('scale_joint', 'joint that `scale` is about; 0 is all of them', 0.0, 64.0, 'joint'),
+    Fault('command_drop', 'share of commands that the controller never gets', 0.0, 1.0),
+    Fault('unsubscribed', '1: nobody subscribes to command', 0.0, 1.0),
+    Fault('push', 'added to the velocity of `push_joint`, as a hand does', -10.0, 10.0, 'rad/s'),
+    Fault('push_joint', 'joint that `push` is about', 1.0, 64.0, 'joint'),
+    Fault('velocity_zero', '1: joint_states with a velocity of 0', 0.0, 1.0),
+    Fault('velocity_empty', '1: joint_states without velocities', 0.0, 1.0),
+    Fault('velocity_nan', '1: joint_states with NaN as velocities, as mock hardware has', 0.0,
+          1.0),
+    Fault('effort_empty', '1: joint_states without efforts', 0.0, 1.0),
+    Fault('effort_nan', '1: joint_states with NaN as efforts', 0.0, 1.0),
+    Fault('split', 'joints, from the first on, that come in a message of their own', 0.0, 64.0,
+          'joints'),
+    Fault('gripper', "1: a gripper's joints come on joint_states in messages of their own", 0.0,
+          1.0),
+)
+"""All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
+BY_NAME = {fault.name: fault for fault in FAULTS}
+DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1, 'scale': 1.0, 'push_joint': 1.0}
+
+
+def checked(values: Mapping[str, Any], where: str) -> dict[str, float]:
+    """Return values by fault name as floats; raises ConfigError naming what is wrong."""
+    good = {}
+    for name, value in values.items():
+        fault = BY_NAME.get(name)
+        if fault is None:
+            raise ConfigError(f'{where}: unknown fault {name!r}, known are {list(BY_NAME)}')
+        # NaN compares false, so the range is asked for rather than its violation.
+        if type(value) not in (int, float) or not fault.low <= value <= fault.high:
+            raise ConfigError(f'{where}: {name}: {value!r} is not within {fault.low:g} and '
+                              f'{fault.high:g} {fault.unit}'.rstrip())
+        good[name] = float(value)
+    return good

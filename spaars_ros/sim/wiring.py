@@ -1,0 +1,63 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A controller that was connected wrongly, and hands on the arm: what is obeyed of a command."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from spaars_ros.data.schema import Array
+from spaars_ros.sim.fault_table import DEFAULTS
+
+
+class Wiring:
+    """
+    Turn commands into what the joints obey; as sent, until faults are set.
+
+    A joint number beyond the arm's joints is no fault.
+
+    :param joints: d
+    """
+
+    def __init__(self, *, seed: int, joints: int) -> None:
+        self._rng = np.random.default_rng([seed, 17])
+        self._joints = joints
+        self.set(DEFAULTS)
+
+    def set(self, values: Mapping[str, float]) -> None:
+        """Take the values of all faults by name, as `checked` returns them."""
+        self._order = np.arange(self._joints)
+        one, other = int(values['swap']), int(values['swap_with'])
+        if 0 < min(one, other) and max(one, other) <= self._joints:
+            self._order[[one - 1, other - 1]] = other - 1, one - 1
+        self._factor = np.ones(self._joints)
+        scaled = int(values['scale_joint'])
+        self._factor[slice(None) if not scaled else slice(scaled - 1, scaled)] = values['scale']
+        flipped = int(values['flip'])
+        self._factor[flipped - 1:flipped] *= -1.0
+        self._push = np.zeros(self._joints)
+        pushed = int(values['push_joint'])
+        self._push[pushed - 1:pushed] = values['push']
+        self._drop = values['command_drop']
+
+    def obeyed(self, command: Array) -> Array | None:
+        """Return what the controller makes of a command (d,) rad/s; None: it never gets it."""
+        if self._drop and self._rng.random() < self._drop:
+            return None
+        return np.asarray(self._factor * command[self._order])
+
+    def pushed(self, velocity: Array) -> Array:
+        """Return how the arm moves, (d,) rad/s, where its controller wants `velocity`."""
+        return np.asarray(velocity + self._push)
