@@ -38,6 +38,11 @@ ROS_FREE = ('tasks', 'robot', 'policy', 'safety', 'constraints', 'control', 'dat
             'learning')
 TORCH_FREE = ('policy', 'safety', 'control', 'tasks', 'constraints', 'robot')
 
+ORDER = ('interrupts', 'checkpoint_files', 'robot', 'data', 'constraints', 'tasks', 'safety',
+         'policy', 'control', 'training_file', 'sim', 'learning', 'ros', 'nodes', 'run',
+         'commissioning', 'commands', 'cli')
+"""Rooms and lone modules, the lower before the higher: a room imports only from lower ones."""
+
 # What package.xml calls the modules that are imported; those of None are pip-only, named there
 # in a comment.
 ROSDEP = {'cryptography': 'python3-cryptography', 'h5py': 'python3-h5py',
@@ -128,6 +133,27 @@ def test_control_loop_never_imports_torch(module):
 @pytest.mark.parametrize('node', ['policy_server', 'cost_monitor', 'sim'])
 def test_only_the_learner_process_imports_torch(node):
     assert chain_to(f'spaars_ros.nodes.{node}.node', 'torch') is None
+
+
+def upward(modules: dict[str, str]) -> list[str]:
+    """Return the imports of `modules` (name: source) that go from a lower room to a higher."""
+    found = []
+    for module, source in modules.items():
+        for name in imports_of(source, module):
+            here, there = room(module), room(name)
+            if name.startswith('spaars_ros.') and there in ORDER \
+                    and ORDER.index(there) > ORDER.index(here):
+                found.append(f'{module} imports {name}')
+    return found
+
+
+def test_no_room_imports_from_a_higher_one():
+    """No arrow up means no circle among rooms either."""
+    assert upward({'spaars_ros.robot.x': 'def f():\n    from spaars_ros.run import job'})
+    rooms = {room(name) for name in MODULES} - {''}
+    assert rooms == set(ORDER), 'a room that ORDER does not name, or names in vain'
+    assert not upward({name: path.read_text() for name, path in MODULES.items()
+                       if room(name)})
 
 
 def test_nodes_hold_no_algorithm():
