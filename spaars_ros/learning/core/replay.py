@@ -220,7 +220,9 @@ class Replay:
             path = columns['next'][steps].astype(np.float64)
             if relabel > 0.0:
                 self._relabel(observation, path, index, places, rng, relabel)
-            reward = self.task.reward(path, columns['action'][steps], path)
+            # Beyond the episode's end the last state repeats: those rewards count for nothing.
+            before = np.concatenate([observation[:, None], path[:, :-1]], axis=1)
+            reward = self.task.reward(before, columns['action'][steps], path)
             reached = path[:, -1]
             returns = (weights * reward).sum(1)
             if self.shaping:

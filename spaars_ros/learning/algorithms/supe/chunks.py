@@ -72,8 +72,8 @@ class Chunks:
         if data.task is None:
             step_reward = columns['reward'].astype(np.float64)
         else:
-            reached = columns['next'].astype(np.float64)
-            step_reward = data.task.reward(reached, columns['action'], reached)
+            step_reward = data.task.reward(columns['observation'].astype(np.float64),
+                                           columns['action'], columns['next'].astype(np.float64))
         last = self.starts + length - 1
         mask = ~columns['terminated'][last]
         self._discount = (discount * mask).astype(np.float32)
