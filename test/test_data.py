@@ -193,7 +193,7 @@ def test_spool_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_spool_refuses_a_record_of_another_width(tmp_path: Path) -> None:
     spool = Spool(tmp_path, SCHEMA)
-    with pytest.raises(ValueError, match='78|77'):
+    with pytest.raises(ValueError, match=f'{SCHEMA.width}|{OTHER.width}'):
         spool.append(np.zeros(OTHER.width))
     spool.close()
 

@@ -198,6 +198,17 @@ class TransitionRecorder:
                                  max(stamp_ns, 0), self.count)
         self._sink.drain()
 
+    def _current(self, data: bytes) -> bytes:
+        """Return a step message of any version in the layout that this run writes."""
+        if self._steps.matches(data):
+            return data
+        fields, values = cdr.decode_array(data)
+        found = step_schema(fields, str(self.path))
+        if found.current != self.schema:
+            raise RecorderError(f'{self.path}: it holds steps of {found.to_json()}, '
+                                f'this run writes {self.schema.to_json()}')
+        return self._steps.encode(found.upgraded(np.asarray(values)))
+
     def _recover(self) -> None:
         """Copy every whole message of the old file, then take its place atomically."""
         for schema, channel, message in read_messages(self.path):
@@ -205,12 +216,11 @@ class TransitionRecorder:
                 raise RecorderError(f'{self.path}: {channel.topic} carries {schema.name}: not '
                                     'a recording of this package')
             if channel.topic == self._step_topic:
-                if not self._steps.matches(message.data):
-                    found = step_schema(cdr.decode_array(message.data)[0], str(self.path))
-                    raise RecorderError(f'{self.path}: it holds steps of {found.to_json()}, '
-                                        f'this run writes {self.schema.to_json()}')
-                self._took(int(self._steps.values(message.data)[0]))
-            self._add(channel.topic, message.data, message.publish_time, message.log_time)
+                data = self._current(message.data)
+                self._took(int(self._steps.values(data)[0]))
+            else:
+                data = message.data
+            self._add(channel.topic, data, message.publish_time, message.log_time)
         self._writer.flush()  # type: ignore[no-untyped-call]
         if not self._sink.drain(now=True):
             raise OSError(f'{self.error}: cannot recover {self.path.name}')

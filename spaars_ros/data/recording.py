@@ -78,16 +78,10 @@ def read_messages(path: str | os.PathLike[str]) -> Iterator[tuple[Schema, Channe
 
 def step_schema(fields: list[tuple[str, int]], where: str) -> StepSchema:
     """Return the schema of a step message's fields; raises RecorderError naming what differs."""
-    widths = dict(fields)
     try:
-        schema = StepSchema(observation=widths['observation'], latent=widths['latent'],
-                            action=widths['action'])
-    except KeyError as error:
-        raise RecorderError(f'{where}: step messages have no field {error}') from None
-    if fields != [(name, part.stop - part.start) for name, part in schema.fields.items()]:
-        raise RecorderError(f'{where}: fields {[name for name, _ in fields]} are not those of '
-                            'this version')
-    return schema
+        return StepSchema.of_fields(dict(fields))
+    except ValueError as error:
+        raise RecorderError(f'{where}: {error}') from None
 
 
 def read_steps(path: str | os.PathLike[str],
@@ -96,7 +90,7 @@ def read_steps(path: str | os.PathLike[str],
     Return the schema and the step records (m, width) of a recording, in file order.
 
     Reads what TransitionRecorder or `ros2 bag record` wrote, in any namespace, and what is whole
-    of a file cut short.
+    of a file cut short. Records of an older version come in the newest layout.
     :raises RecorderError: not an MCAP file, no step in it, or steps of several layouts
     """
     encoder: cdr.ArrayEncoder | None = None
@@ -118,4 +112,4 @@ def read_steps(path: str | os.PathLike[str],
         rows.append(encoder.values(message.data))
     if schema is None:
         raise RecorderError(f'{path}: no {topic} message in it')
-    return schema, np.stack(rows)
+    return schema.current, schema.upgraded(np.stack(rows))

@@ -14,6 +14,7 @@
 
 """The step record: one control tick as one row of float64, named field by field."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 import json
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+VERSION = 2
+"""Of the record's format: 2 adds what is given, who judged and held, and the sources' ages."""
 MAX_WIDTH = 100_000
 """Of one field; beyond it a layout is taken for broken."""
 
@@ -42,20 +45,46 @@ class RobotState:
 
 
 class Flag(IntEnum):
-    """How the episode stands after this record; all but RUNNING close it."""
+    """Why the episode ended with this record; all but RUNNING close it."""
 
     RUNNING = 0
     TERMINATED = 1
+    """By the task: success or failure."""
     TRUNCATED = 2
+    """By the time limit."""
     ABORTED = 3
+    """By a stop."""
+    PERSON = 4
+    """By a person who judged it or took the next one up."""
+
+
+class Outcome(IntEnum):
+    """What an episode came to; apart from why it ended."""
+
+    UNLABELLED = 0
+    RUNNING = 0
+    """Of a state: nothing is decided yet."""
+    SUCCESS = 1
+    FAILURE = 2
 
 
 class Mode(IntEnum):
-    """Which policy decided."""
+    """Who decided: one of the policies, nobody, or a person."""
 
     LATENT = 0
     RAW = 1
     NONE = 2
+    HUMAN = 3
+
+
+class Budget(IntEnum):
+    """How the episode stood to its cost limit."""
+
+    WITHIN = 0
+    WARNED = 1
+    """It has spent its limit, and nothing holds it."""
+    HELD = 2
+    """It has spent its limit, and goes on under the filter or the pretrained policy."""
 
 
 class StepSchema:
@@ -64,20 +93,32 @@ class StepSchema:
 
     :param observation: length of the task's observation
     :param latent: length of the latent action
-    :param action: number of joints
+    :param action: length of the action
+    :param joints: number of joints, None: as many as the action has values
+    :param sources: number of the task's sources
+    :param version: of the format; readers take 1, that of 0.1.0, too, writers write the newest
     """
 
-    def __init__(self, *, observation: int, latent: int, action: int) -> None:
+    def __init__(self, *, observation: int, latent: int, action: int, joints: int | None = None,
+                 sources: int = 0, version: int = VERSION) -> None:
         self.observation = observation
         self.latent = latent
         self.action = action
+        self.joints = action if joints is None else joints
+        self.sources = sources
+        self.version = version
         widths = {
             'sequence': 1, 'episode': 1, 'index': 1, 'stamp': 1, 'flag': 1, 'mode': 1,
             'gate': 1, 'margin': 1, 'intervention': 1, 'bundle_version': 1, 'lost_ticks': 1,
             'latency': 1, 'skill_step': 1, 'observation': observation, 'latent': latent,
             'latent_action': action, 'raw_action': action, 'asked_action': action,
-            'action': action, 'effort': action,
+            'action': action, 'effort': self.joints,
         }
+        if version > 1:
+            # What is given, not computed, comes after the fields of before: `upgraded` appends.
+            widths.update({
+                'reward_given': 1, 'reward': 1, 'outcome': 1, 'budget': 1, 'robot': 1,
+                'external_motion': 1, 'ages': sources})
         self.fields: dict[str, slice] = {}
         offset = 0
         for name, width in widths.items():
@@ -111,25 +152,59 @@ class StepSchema:
         """Return the record as a dict of floats and arrays."""
         return {name: self.get(row, name) for name in self.fields}
 
+    @property
+    def current(self) -> 'StepSchema':
+        """Return the newest version's schema of the same widths."""
+        return self if self.version == VERSION else StepSchema(
+            observation=self.observation, latent=self.latent, action=self.action,
+            joints=self.joints, sources=self.sources)
+
+    def upgraded(self, rows: Array) -> Array:
+        """Return records (..., width) in `current`'s layout: what they did not hold is 0."""
+        more = self.current.width - self.width
+        return rows if not more else np.concatenate(
+            [rows, np.zeros((*rows.shape[:-1], more))], axis=-1)
+
     def to_json(self) -> str:
         """Return what `from_json` needs to build the same schema elsewhere."""
-        return json.dumps({'observation': self.observation, 'latent': self.latent,
-                           'action': self.action, 'width': self.width})
+        return json.dumps({'version': self.version, 'observation': self.observation,
+                           'latent': self.latent, 'action': self.action, 'joints': self.joints,
+                           'sources': self.sources, 'width': self.width})
+
+    @classmethod
+    def of_fields(cls, fields: Mapping[str, int]) -> 'StepSchema':
+        """Return the schema, of any version, that has these fields; raises ValueError."""
+        missing = [name for name in ('observation', 'latent', 'action', 'effort')
+                   if name not in fields]
+        if missing:
+            raise ValueError(f'step messages have no field {missing[0]!r}')
+        for version in range(VERSION, 0, -1):
+            schema = cls(observation=fields['observation'], latent=fields['latent'],
+                         action=fields['action'], joints=fields['effort'],
+                         sources=fields.get('ages', 0), version=version)
+            if list(fields.items()) == [(name, place.stop - place.start)
+                                        for name, place in schema.fields.items()]:
+                return schema
+        raise ValueError(f'fields {list(fields)} are not those of this version')
 
     @classmethod
     def from_json(cls, text: str) -> 'StepSchema':
         """Build a schema from `to_json`'s text; raises ValueError on all else."""
         try:
             content = json.loads(text)
-            observation, latent, action = (
-                content[name] for name in ('observation', 'latent', 'action'))
-            width = content['width']
-        except (KeyError, TypeError, RecursionError) as error:
+            widths = {name: content[name] for name in ('observation', 'latent', 'action')}
+            widths.update(joints=content.get('joints', widths['action']),
+                          sources=content.get('sources', 0))
+            width, version = content['width'], content.get('version', 1)
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f'not a record layout: {error!r}') from None
-        for name, value in (('observation', observation), ('latent', latent), ('action', action)):
+        for name, value in widths.items():
             if type(value) is not int or not 0 <= value <= MAX_WIDTH:
                 raise ValueError(f'not a record layout: {name} is {str(value)[:50]}')
-        schema = cls(observation=observation, latent=latent, action=action)
+        if type(version) is not int or not 1 <= version <= VERSION:
+            raise ValueError(f'record layout of version {str(version)[:50]}, this reads 1 to '
+                             f'{VERSION}')
+        schema = cls(**widths, version=version)
         if schema.width != width:
             raise ValueError(f'record width {str(width)[:50]}, expected {schema.width}: '
                              'written by another version')
@@ -139,4 +214,4 @@ class StepSchema:
         return isinstance(other, StepSchema) and self.fields == other.fields
 
     def __hash__(self) -> int:
-        return hash((self.observation, self.latent, self.action))
+        return hash((self.observation, self.latent, self.action, self.version))

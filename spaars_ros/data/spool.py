@@ -54,7 +54,38 @@ def read_spool(directory: str | os.PathLike[str]) -> tuple[StepSchema, Array]:
         raise SpoolError(f'{directory}: no readable spool: {error}') from None
     whole = len(data) // (8 * schema.width)
     rows = np.frombuffer(data, dtype='<f8', count=whole * schema.width)
-    return schema, rows.reshape(whole, schema.width)
+    return schema.current, schema.upgraded(rows.reshape(whole, schema.width))
+
+
+def upgrade_spool(directory: Path) -> None:
+    """
+    Bring a spool of an older version into the newest layout, the records first.
+
+    A crash in between leaves the new layout beside the old one: it is put in place next time.
+    :raises SpoolError: the layout is not readable
+    :raises OSError: a file cannot be written; the old ones stay
+    """
+    layout, steps = directory / 'layout.json', directory / 'steps.f64'
+    fresh_layout, fresh_steps = directory / '.layout.json', directory / '.steps.f64'
+    if fresh_layout.exists() and not fresh_steps.exists():
+        os.replace(fresh_layout, layout)  # its records were in place already
+    for left in (fresh_layout, fresh_steps):
+        left.unlink(missing_ok=True)
+    try:
+        found = StepSchema.from_json(layout.read_text())
+    except ValueError as error:
+        raise SpoolError(f'{layout}: not a spool layout: {error}') from None
+    if found.current == found:
+        return
+    schema, rows = read_spool(directory)
+    for path, data in ((fresh_steps, rows.astype('<f8').tobytes()),
+                       (fresh_layout, schema.to_json().encode() + b'\n')):
+        with open(path, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    os.replace(fresh_steps, steps)
+    os.replace(fresh_layout, layout)
 
 
 class Spool:
@@ -86,7 +117,7 @@ class Spool:
         self._wake = threading.Event()
         self._closing = False
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self.directory / 'steps.f64', os.O_RDWR | os.O_CREAT, 0o644)
+        self._fd = self._open()
         try:
             self._claim()
             self._written = self._whole_records()
@@ -178,12 +209,27 @@ class Spool:
             os.close(self._fd)
         return done
 
-    def _claim(self) -> None:
-        """Lock the file and check, or write, the layout."""
+    def _open(self) -> int:
+        """Open and lock the file, in the newest layout."""
+        path = self.directory / 'steps.f64'
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if (self.directory / 'layout.json').exists():
+                upgrade_spool(self.directory)
+            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                return fd
         except BlockingIOError:
+            os.close(fd)
             raise SpoolError(f'{self.directory}: spool in use by another process') from None
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # it was upgraded: the file by this name is another one now
+        return self._open()
+
+    def _claim(self) -> None:
+        """Check, or write, the layout."""
         layout = self.directory / 'layout.json'
         if layout.exists():
             try:

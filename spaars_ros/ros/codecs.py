@@ -40,7 +40,8 @@ MOST = 2.0**53
 LATEST = 9.2e9
 """s; stamps beyond it do not fit into 64 bits as ns."""
 COUNTS = ('sequence', 'episode', 'index', 'flag', 'mode', 'intervention', 'bundle_version',
-          'lost_ticks', 'skill_step', 'received', 'updates', 'recorded', 'phase', 'owed')
+          'lost_ticks', 'skill_step', 'received', 'updates', 'recorded', 'phase', 'owed',
+          'reward_given', 'outcome', 'budget', 'robot', 'external_motion')
 """Fields that are whole numbers from -1 on: readers make integers of them."""
 STAMPS = ('stamp',)
 MAX_STAMP_DIGITS = 19
@@ -168,13 +169,9 @@ class ArrayCodec:
 def step_schema(codec: ArrayCodec) -> StepSchema:
     """Return the step schema of a message's codec; raises CodecError when it is another layout."""
     try:
-        schema = StepSchema(**{name: codec.widths[name]
-                               for name in ('observation', 'latent', 'action')})
-    except KeyError as error:
-        raise CodecError('WRONG_LABELS', f'a step has no field {error}') from None
-    if schema.fields != codec.fields:
-        raise CodecError('WRONG_LABELS', f'{list(codec.fields)} are not the fields of a step')
-    return schema
+        return StepSchema.of_fields(codec.widths)
+    except ValueError as error:
+        raise CodecError('WRONG_LABELS', str(error)) from None
 
 
 class JointStateReader:

@@ -310,8 +310,7 @@ class RunFolder:
         spool = self.path / 'spool' / 'steps.f64'
         if schema is None or not spool.exists():
             return otherwise  # the server runs on another machine
-        values = np.fromfile(spool, dtype='<f8')
-        rows = values[:len(values) // schema.width * schema.width].reshape(-1, schema.width)
+        schema, rows = read_spool(spool.parent)
         same = np.diff(schema.get(rows, 'episode')) == 0
         # An abort closes an episode with the state that it has: no transition leads there.
         moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
