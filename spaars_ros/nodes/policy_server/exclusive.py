@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One policy server to a robot."""
+"""One policy server to a robot, and a controller that listens to it."""
 
 import time
 
@@ -23,7 +23,7 @@ from spaars_ros.safety.stop import Stop
 
 
 class ExclusiveCommand:
-    """Watches that nobody else publishes commands to this robot."""
+    """Watches that nobody else publishes commands to this robot, and that somebody takes them."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -46,9 +46,24 @@ class ExclusiveCommand:
                 return
             time.sleep(0.05)
 
+    def refuse_unheard(self, wait: float) -> None:
+        """
+        Raise Refused when nobody subscribes to the commands.
+
+        :param wait: s for a controller that is just starting
+        """
+        end = time.monotonic() + wait
+        while not self._node.count_subscribers(self._topic):
+            if time.monotonic() >= end:
+                raise Refused(f'nobody subscribes to {self._topic}: start the controller, or '
+                              'remap command to the topic that it listens to')
+            time.sleep(0.02)
+
     def cause(self) -> Stop | None:
-        """Return a stop when somebody else has begun to command this robot."""
+        """Return a stop when somebody else commands this robot, or nobody obeys."""
         count = self._node.count_publishers(self._topic)
-        return None if count <= 1 else Stop(
-            'SECOND_SERVER', count, 1, f'publishers on {self._topic}: a second policy server on '
-            'the same robot')
+        if count > 1:
+            return Stop('SECOND_SERVER', count, 1, f'publishers on {self._topic}: a second '
+                        'policy server on the same robot')
+        return None if self._node.count_subscribers(self._topic) else Stop(
+            'NO_SUBSCRIBER', 0, 1, f'subscribers of {self._topic}: is the controller gone?')

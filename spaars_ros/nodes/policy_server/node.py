@@ -180,6 +180,7 @@ class PolicyServer(ManagedNode):
         """Begin with the next measured state."""
         self._exclusive.refuse(own=1, wait=0.0)
         p = self._values
+        self._exclusive.refuse_unheard(p['controller_time'])
         self._responder = Responder(
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],

@@ -83,5 +83,7 @@ PARAMETERS = ParameterTable(
           'user may have it; 0 is an ordinary process', low=0, high=99),
     Param('discovery_time', 0.5, 'wait for another server on the same topics on configure',
           unit='s', low=0.0, high=60.0),
+    Param('controller_time', 5.0, 'wait on activate for a controller that subscribes to command',
+          unit='s', low=0.0, high=600.0),
 )
 """The policy server's."""

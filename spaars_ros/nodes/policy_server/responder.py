@@ -254,7 +254,7 @@ class Responder:
         age = max(self.watches.stamps.age(now, begin), 0.0)
         answer = self.supervisor.answer(state, age)
         self._send(answer.command, state.stamp_ns, begin)
-        self.watches.following.measured(self.watches.time(now, begin) - age, state.velocity)
+        odd = self.watches.moved(self.watches.time(now, begin) - age, state)
         end = time.monotonic()
         age = self.watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
@@ -264,6 +264,8 @@ class Responder:
         if self.supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
         self.announce()
+        if odd is not None:
+            self.trip(odd)
         slow = self.watches.timing.add(age, time.monotonic() - begin)
         if slow is not None:
             self.trip(slow)
@@ -296,7 +298,7 @@ class Responder:
               at: float | None = None) -> None:
         stamp = self._sent[0] if stamp is None else stamp
         self._sent = (stamp, command)
-        self.watches.following.commanded(self.watches.time(
+        self.watches.commanded(self.watches.time(
             self._now(), time.monotonic() if at is None else at), command)
         if command is not None:
             state = self.supervisor.state

@@ -17,13 +17,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.monitors.cost_watch import CostWatch
 from spaars_ros.safety.monitors.following import Following
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.timing import TimingWatch
 from spaars_ros.safety.monitors.watchdog import Watchdog
+from spaars_ros.safety.monitors.wiring import WiringWatch
 from spaars_ros.safety.stop import Stop
+
+JUDGED = 0.1
+"""s between two judgements of the wiring."""
 
 
 class Watches:
@@ -47,6 +53,9 @@ class Watches:
                               names=[c.name for c in robot.constraints],
                               limit=p['max_episode_cost'])
         self.following = Following(robot)
+        self.wiring = WiringWatch(robot)
+        self._ticks_apart = max(1, round(JUDGED * robot.control.rate))
+        self._ticks = 0
         self._wall = wall
 
     def time(self, now: int, steady: float) -> float:
@@ -57,6 +66,18 @@ class Watches:
         :param steady: s on the monotonic clock
         """
         return steady if self._wall else now * 1e-9
+
+    def commanded(self, time: float, command: Array | None) -> None:
+        """Note that a command (d,) rad/s stands from `time` s on; None: something else moves."""
+        self.following.commanded(time, command)
+        self.wiring.commanded(time, command)
+
+    def moved(self, time: float, state: RobotState) -> Stop | None:
+        """Compare a state, measured at `time` s, with the commands before; for each tick."""
+        self.following.measured(time, state.velocity)
+        self.wiring.measured(time, state.position)
+        self._ticks += 1
+        return None if self._ticks % self._ticks_apart else self.wiring.judge()
 
     def cause(self, now: int, steady: float) -> Stop | None:
         """

@@ -21,6 +21,7 @@ from spaars_ros.safety.stop import Stop
 
 MOVING = 0.05  # of the velocity limit: a command above it has to show in the position
 SETTLED = 10  # periods without a finding after which the cause is over
+CREEPING = 0.005  # of the velocity limit: so fast an arm does not go with a velocity of 0
 WHOLE = 0.9  # of a control period: states closer together are not compared for motion
 
 
@@ -33,7 +34,8 @@ class MotionWatch:
     * FROZEN: exactly the same position `frozen` periods running, while commanded to move.
     * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
       the mean measured velocity times the time, by more than `mismatch` times the velocity limit
-      times the time (at least a period: stamps of a late timer lie close together).
+      times the time (at least a period: stamps of a late timer lie close together). Or all
+      measured velocities are exactly 0 for so long, and a position changes all the same.
 
     The latter two compare states at least `WHOLE` periods apart, however many come between; at
     rates just above the control rate, such are up to two periods apart.
@@ -64,6 +66,8 @@ class MotionWatch:
         self._before: tuple[int, list[float], list[float]] | None = None
         self._still = [0] * len(self._joints)
         self._odd = [0] * len(self._joints)
+        self._unmoved: list[float] | None = None
+        self._zeros = 0
 
     def cause(self) -> Stop | None:
         """Return the last finding, until `SETTLED` periods were without one."""
@@ -128,4 +132,25 @@ class MotionWatch:
                                  f'rad/s between position and velocity of {self._joints[joint]}')
             else:
                 self._odd[joint] = 0
-        return found
+        return found or self._all_zero(positions, velocities)
+
+    def _all_zero(self, positions: list[float], velocities: list[float]) -> Stop | None:
+        """Return a stop where the positions change while every velocity is said to be 0."""
+        if any(velocities) or not self._mismatch:
+            self._unmoved = None
+            return None
+        if self._unmoved is None:
+            self._unmoved, self._zeros = positions, 0
+            return None
+        self._zeros += 1
+        if self._zeros < self._ticks:
+            return None
+        time = self._zeros * self._period
+        speeds = [abs(now - then) / time for now, then in zip(positions, self._unmoved)]
+        shares = [speed / limit for speed, limit in zip(speeds, self._limits)]
+        joint = max(range(len(shares)), key=shares.__getitem__)
+        self._unmoved, self._zeros = positions, 0
+        return None if shares[joint] <= CREEPING else Stop(
+            'VELOCITY_MISMATCH', speeds[joint], CREEPING * self._limits[joint],
+            f'rad/s of {self._joints[joint]}, while joint_states say that no joint moves: where '
+            'the robot measures no velocity, `velocity: derived` in the robot file')

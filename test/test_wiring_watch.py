@@ -1,0 +1,121 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The server knows which joint answers which command, and takes no load for a wrong wire."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import load_robot
+from spaars_ros.safety.monitors.motion import MotionWatch
+from spaars_ros.safety.monitors.wiring import WiringWatch
+from spaars_ros.safety.stop import Stop
+from spaars_ros.sim.driven_arm import DrivenArm
+from spaars_ros.sim.fault_table import DEFAULTS
+
+pytestmark = pytest.mark.timeout(120)
+
+ROBOT = load_robot()
+T = ROBOT.period
+LIMITS = np.asarray(ROBOT.limits.velocity)
+
+
+def driven(seconds: float, *, speed: float = 0.1, steady: float = 0.8, seed: int = 0,
+           **faults: float) -> tuple[float, Stop | None]:
+    """
+    Drive a Panda with random commands; return when, and what, the watch says.
+
+    :param speed: of the velocity limits, root mean square about
+    :param steady: correlation of a command with the next
+    """
+    arm, watch, rng = DrivenArm(ROBOT), WiringWatch(ROBOT), np.random.default_rng(seed)
+    arm.set({**DEFAULTS, **faults})
+    command = np.zeros(7)
+    for tick in range(round(seconds / T)):
+        state = arm.state()
+        watch.measured(tick * T, state.position)
+        wish = rng.normal(size=7) * speed * LIMITS * np.sqrt(1.0 - steady ** 2)
+        home = 0.3 * (1.0 - steady) * (np.asarray(ROBOT.home) - state.position)
+        command = steady * command + wish + home
+        watch.commanded(tick * T, command)
+        arm.obey(command)
+        arm.move()
+        stop = watch.judge() if tick % 2 else None
+        if stop is not None:
+            return tick * T, stop
+    return seconds, None
+
+
+@pytest.mark.parametrize('steady', [0.8, 0.97])
+@pytest.mark.parametrize('faults', [
+    {}, {'speed': 0.01}, {'command_delay': 0.15}, {'command_lag': 0.3}, {'payload': 2.0},
+    {'friction': 5.0}, {'friction': 2.0, 'speed': 0.05}, {'damping': 20.0}, {'push': 0.8}],
+    ids=str)
+def test_a_load_a_lag_or_a_hand_is_no_wrong_wire(faults: dict[str, float], steady: float) -> None:
+    for seed in range(3):
+        assert driven(10.0, seed=seed, steady=steady, **faults)[1] is None
+
+
+@pytest.mark.parametrize(('faults', 'code', 'said'), [
+    ({'swap': 2, 'swap_with': 3}, 'WRONG_WIRING', 'command of panda_joint2 moves panda_joint3'),
+    ({'swap': 1, 'swap_with': 3, 'speed': 0.01}, 'WRONG_WIRING',
+     'command of panda_joint3 moves panda_joint1'),
+    ({'swap': 1, 'swap_with': 7, 'command_delay': 0.15}, 'WRONG_WIRING',
+     'command of panda_joint1 moves panda_joint7'),
+    ({'flip': 4}, 'WRONG_WIRING', 'command of panda_joint4 moves it backwards'),
+    ({'scale': 2.0}, 'WRONG_SCALE', 'times as far as commanded'),
+    ({'scale': 3.0, 'scale_joint': 5}, 'WRONG_SCALE', 'panda_joint5'),
+    ({'scale': 0.4}, 'WRONG_SCALE', 'every joint'),
+    ({'command_drop': 1.0}, 'NO_MOTION', 'no joint moves')], ids=str)
+def test_a_wrong_wire_is_named_soon(faults: dict[str, float], code: str, said: str) -> None:
+    for seed in range(3):
+        when, stop = driven(8.0, seed=seed, **faults)
+        assert stop is not None and stop.code == code and said in stop.text
+        # Joints that happen to move alike cannot be told apart before they differ.
+        assert when < 5.0
+
+
+def test_swapped_joints_are_known_within_a_second_of_motion() -> None:
+    """The accident: an elbow beyond its limit, since the filter looked at another joint."""
+    times = sorted(driven(8.0, seed=seed, swap=1, swap_with=3)[0] for seed in range(15))
+    assert times[7] <= 1.25, 'the half of them, from rest on'
+
+
+def test_an_arm_that_is_slower_to_start_than_it_is_watched_is_not_unmoved() -> None:
+    assert driven(3.0, command_delay=0.5)[1] is None
+
+
+def moving(scale: float, told: float, ticks: int) -> Any:
+    """Return what is found, and when, where joint 1 goes at a share of its limit."""
+    watch = MotionWatch(ROBOT, spike=2.0, frozen=10, mismatch=0.5, ticks=10)
+    speed = np.zeros(7)
+    speed[0] = scale * LIMITS[0]
+    for tick in range(ticks):
+        state = RobotState(10**9 + round(tick * T * 1e9), tick * T * speed, told * speed,
+                           np.zeros(7))
+        found = watch.take(state, speed)
+        if found is not None:
+            return tick, found
+    return None
+
+
+@pytest.mark.parametrize('scale', [0.01, 0.1, 0.9])
+def test_velocities_of_0_while_the_arm_moves_stop_it_within_mismatch_ticks(scale: float) -> None:
+    tick, found = moving(scale, told=0.0, ticks=50)
+    assert found.code == 'VELOCITY_MISMATCH' and tick <= 12
+    assert scale > 0.5 or 'velocity: derived' in found.text
+    assert moving(scale, told=1.0, ticks=50) is None
