@@ -209,7 +209,7 @@ def file_page():
             if name == 'source':
                 continue
             signs = {'ge': '>=', 'gt': '>', 'le': '<=', 'lt': '<'}
-            bounds = [f'{sign} {getattr(item, key):g}' for item in field.metadata
+            bounds = [f'{sign} {getattr(item, key):.10g}' for item in field.metadata
                       for key, sign in signs.items() if hasattr(item, key)]
             default = '' if field.is_required() else f'`{field.default!r}`'
             if hasattr(field.default, 'model_dump'):

@@ -95,16 +95,15 @@ def seeds_of(text: str) -> list[int]:
 
 def overrides_of(pairs: list[str]) -> dict[str, Any]:
     """Return name -> value of NAME=VALUE pairs, values as YAML; raises ValueError."""
-    import yaml
-    overrides = {}
+    from spaars_ros.robot.strict_yaml import read_value
+    overrides: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition('=')
         if not equals:
             raise ValueError(f'--set {pair}: expected NAME=VALUE')
-        try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ValueError(f'--set {pair}: {str(error).splitlines()[0]}') from None
+        if name in overrides:
+            raise ValueError(f'--set {pair}: {name} is there twice')
+        overrides[name] = read_value(value, f'--set {pair}')
     return overrides
 
 

@@ -12,69 +12,73 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Robot and task files: read from YAML, checked field by field."""
+"""Robot and task files: every field with its unit and its range."""
 
 from pathlib import Path
-import sys
 from typing import Annotated
-from typing import Any
 from typing import Literal
 from typing import Optional
 from typing import Union
 
-from pydantic import BaseModel
-from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import model_validator
-from pydantic import ValidationError
-import yaml
 
-PACKAGE = Path(__file__).resolve().parent.parent
+from spaars_ros.robot.files import find_file
+from spaars_ros.robot.files import load_model
+from spaars_ros.robot.files import PACKAGE as PACKAGE
+from spaars_ros.robot.files import share_directory as share_directory
+from spaars_ros.robot.files import Strict
+from spaars_ros.robot.strict_yaml import ConfigError as ConfigError
 
+ACCELERATION_TIME = 0.2
+"""s to a joint's velocity limit, where a robot file gives no acceleration limits."""
+JERK_TIME = 0.002
+"""s to a joint's acceleration limit, where a robot file gives no jerk limits."""
 
-class ConfigError(ValueError):
-    """A configuration file is wrong; the message names the file, the field and the value."""
-
-
-def share_directory() -> Path:
-    """Return the directory that holds `config/` and `launch/`: ament prefix, checkout or wheel."""
-    checkout = PACKAGE.parent
-    if (checkout / 'config' / 'robot').is_dir():
-        return checkout
-    try:
-        from ament_index_python.packages import get_package_share_directory
-        return Path(get_package_share_directory('spaars_ros'))
-    except (ImportError, LookupError, OSError):  # OSError: no AMENT_PREFIX_PATH
-        return Path(sys.prefix) / 'share' / 'spaars_ros'
-
-
-class Strict(BaseModel):
-    """A file section: unknown keys are errors, not silently ignored limits."""
-
-    model_config = ConfigDict(extra='forbid', frozen=True)
+Coordinate = Annotated[float, Field(ge=-100, le=100)]
+Length = Annotated[float, Field(ge=0.001, le=100)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Point = tuple[Coordinate, Coordinate, Coordinate]
 
 
 class Limits(Strict):
-    """Joint limits, one entry a joint, in the order of `joints`."""
+    """Joint limits, one entry a joint, in the order of `joints`; of a slide joint m for rad."""
 
-    position: list[tuple[float, float]] = Field(description='rad, lower and upper')
-    velocity: list[float] = Field(description='rad/s')
-    acceleration: list[float] = Field(description='rad/s^2')
-    jerk: list[float] = Field(description='rad/s^3')
-    torque: list[float] = Field(description='N m')
+    position: list[tuple[Coordinate, Coordinate]] = Field(
+        description='rad, lower and upper, -100 to 100')
+    velocity: list[Annotated[float, Field(ge=0.001, le=100)]] = Field(
+        description='rad/s, 0.001 to 100')
+    acceleration: list[Annotated[float, Field(ge=0.001, le=10_000)]] = Field(
+        [], description='rad/s^2, 0.001 to 10000; left out: what takes a joint to its velocity '
+        f'limit in {ACCELERATION_TIME:g} s')
+    jerk: list[Annotated[float, Field(ge=0.1, le=10_000_000)]] = Field(
+        [], description='rad/s^3, 0.1 to 10000000; left out: what takes a joint to its '
+        f'acceleration limit in {JERK_TIME:g} s')
+    torque: list[Annotated[float, Field(ge=0.001, le=100_000)]] = Field(
+        description='N m, 0.001 to 100000')
     margin: float = Field(
-        0.005, ge=0, description='rad, kept from both ends of `position`: for what a servo '
+        0.005, ge=0, le=1, description='rad, kept from both ends of `position`: for what a servo '
         'overshoots and an encoder errs')
+
+    @model_validator(mode='after')
+    def _has_accelerations(self) -> 'Limits':
+        for name, of, time in (('acceleration', self.velocity, ACCELERATION_TIME),
+                               ('jerk', None, JERK_TIME)):
+            if name not in self.model_fields_set:
+                given = self.acceleration if of is None else of
+                object.__setattr__(self, name, [round(value / time, 9) for value in given])
+        return self
 
 
 class Control(Strict):
     """How the policy server drives the arm."""
 
-    rate: float = Field(20.0, gt=0, le=1000, description='control ticks a second, Hz')
+    rate: float = Field(20.0, ge=1, le=1000, description='control ticks a second, Hz')
     command_interface: Literal['forward_velocity', 'forward_position', 'joint_trajectory'] = \
         'forward_velocity'
     action_scale: float = Field(
-        0.25, gt=0, le=1, description='joint velocity at |action| = 1, as a share of its limit')
+        0.25, ge=0.001, le=1,
+        description='joint velocity at |action| = 1, as a share of its limit')
     delay: int = Field(
         1, ge=0, le=20, description='control ticks, at most, until the arm moves as commanded: '
         'transport and the lag of its servo; the safety filter looks so far ahead')
@@ -92,41 +96,42 @@ class Sphere(Protecting):
     """A ball that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['sphere']
-    name: str
-    centre: tuple[float, float, float] = Field(description='m, base frame')
-    radius: float = Field(gt=0, description='m')
+    name: Name
+    centre: Point = Field(description='m, base frame, -100 to 100')
+    radius: float = Field(ge=0.001, le=100, description='m')
 
 
 class Cylinder(Protecting):
     """An upright cylinder that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['cylinder']
-    name: str
-    centre: tuple[float, float, float] = Field(description='m, base frame, middle of the axis')
-    radius: float = Field(gt=0, description='m')
-    height: float = Field(gt=0, description='m')
+    name: Name
+    centre: Point = Field(description='m, base frame, middle of the axis, -100 to 100')
+    radius: float = Field(ge=0.001, le=100, description='m')
+    height: float = Field(ge=0.001, le=100, description='m')
 
 
 class Box(Protecting):
     """An upright box that the tool tip, or the arm, keeps out of."""
 
     shape: Literal['box']
-    name: str
-    centre: tuple[float, float, float] = Field(description='m, base frame')
-    size: tuple[float, float, float] = Field(description='m, full edge lengths')
+    name: Name
+    centre: Point = Field(description='m, base frame, -100 to 100')
+    size: tuple[Length, Length, Length] = Field(
+        description='m, full edge lengths, 0.001 to 100')
 
 
 class Workspace(Strict):
     """An upright box that the tool tip stays in."""
 
-    low: tuple[float, float, float] = Field(description='m, base frame')
-    high: tuple[float, float, float] = Field(description='m, base frame')
+    low: Point = Field(description='m, base frame, -100 to 100')
+    high: Point = Field(description='m, base frame, -100 to 100')
 
     @model_validator(mode='after')
     def _not_empty(self) -> 'Workspace':
         for axis, low, high in zip('xyz', self.low, self.high):
             if not low < high:
-                raise ValueError(f'workspace {axis}: {low} is not below {high}')
+                raise ValueError(f'{axis}: low {low} is not below high {high}')
         return self
 
 
@@ -136,44 +141,54 @@ Zone = Annotated[Union[Sphere, Cylinder, Box], Field(discriminator='shape')]
 class Constraint(Strict):
     """A cost that the operator limits: the sum of its terms, measured as `kind` says."""
 
-    name: str
+    name: Name
     terms: list[Literal['zone_margin', 'tip_speed', 'torque', 'intervention']] = Field(
-        description='each adds 1 to the cost of a step in which it is violated; intervention: '
-                    'in which the safety filter changed the action')
-    limit: float = Field(ge=0, description='cost per episode, or as kind says')
+        min_length=1, description='each adds 1 to the cost of a step in which it is violated; '
+        'intervention: in which the safety filter changed the action')
+    limit: float = Field(ge=0, le=1_000_000, description='cost per episode, or as kind says')
     kind: Literal['episode', 'step', 'discounted'] = Field(
         'episode', description='what the limit is about: the sum over an episode, the mean cost '
                                'a step, or the sum discounted from the start of the episode')
+
+    @model_validator(mode='after')
+    def _each_term_once(self) -> 'Constraint':
+        if len(set(self.terms)) < len(self.terms):
+            raise ValueError(f'terms of {self.name}: {self.terms} has one twice')
+        return self
 
 
 class Robot(Strict):
     """A robot file: everything about the arm that the software has to know."""
 
-    name: str
-    model: str = Field(description='MJCF file: absolute, relative to this file, or '
+    name: Name
+    model: Name = Field(description='MJCF file: absolute, relative to this file, or '
                                    'package://<python package>/<path>')
-    joints: list[str] = Field(min_length=1)
-    tip: str = Field(description='site or body of the MJCF model that is the tool tip')
-    tip_offset: tuple[float, float, float] = Field(
-        (0.0, 0.0, 0.0), description='m, tip in the frame of the site or body')
-    home: list[float] = Field(description='rad')
+    joints: list[Name] = Field(min_length=1, max_length=64)
+    tip: Name = Field(description='site or body of the MJCF model that is the tool tip')
+    tip_offset: Point = Field(
+        (0.0, 0.0, 0.0), description='m, -100 to 100, tip in the frame of the site or body')
+    home: list[Coordinate] = Field(description='rad, -100 to 100')
     limits: Limits
     control: Control = Control()
-    keep_out: list[Zone] = []
+    keep_out: list[Zone] = Field([], max_length=200)
     workspace: Optional[Workspace] = Field(None, description='none: the tip may go anywhere')
-    tip_speed: Optional[float] = Field(None, gt=0, description='m/s, of the tip; none: no limit')
+    tip_speed: Optional[float] = Field(
+        None, ge=0.001, le=100, description='m/s, of the tip; none: no limit')
     self_collision: bool = Field(
         True, description='keep links that are no neighbours apart, with the geoms of the MJCF '
         'model')
-    collision_ignore: list[tuple[str, str]] = Field(
+    collision_ignore: list[tuple[Name, Name]] = Field(
         [], description='pairs of bodies or geoms of the MJCF model that may come close')
     clearance: float = Field(
-        0.005, gt=0, description='m, that the filter keeps from zones, from the faces of the '
+        0.005, ge=0.0001, le=1,
+        description='m, that the filter keeps from zones, from the faces of the '
         'workspace and between links; half of it is for tracking error')
-    zone_margin: float = Field(0.02, ge=0, description='m, cost inside this distance of a zone')
-    near_zone: float = Field(0.10, ge=0, description='m, tip_speed counts inside this distance')
-    near_speed: float = Field(0.25, gt=0, description='m/s, tip speed allowed there')
-    constraints: list[Constraint] = []
+    zone_margin: float = Field(
+        0.02, ge=0, le=10, description='m, cost inside this distance of a zone')
+    near_zone: float = Field(
+        0.10, ge=0, le=10, description='m, tip_speed counts inside this distance')
+    near_speed: float = Field(0.25, ge=0.001, le=100, description='m/s, tip speed allowed there')
+    constraints: list[Constraint] = Field([], max_length=64)
     source: str = Field('', description='set on loading: the file it came from')
 
     @model_validator(mode='after')
@@ -186,14 +201,22 @@ class Robot(Strict):
         if len(self.home) != n:
             raise ValueError(f'home has {len(self.home)} entries for {n} joints')
         for joint, (low, high), home in zip(self.joints, self.limits.position, self.home):
-            if not low < high:
-                raise ValueError(f'limits.position of {joint}: {low} is not below {high}')
+            if not low + 2 * self.limits.margin < high:
+                raise ValueError(f'limits.position of {joint}: {low} is not below {high} by more '
+                                 f'than twice the margin of {self.limits.margin}')
             if not low <= home <= high:
                 raise ValueError(f'home of {joint}: {home} is outside [{low}, {high}]')
-        for name in ('velocity', 'acceleration', 'jerk', 'torque'):
-            for joint, value in zip(self.joints, getattr(self.limits, name)):
-                if not value > 0:
-                    raise ValueError(f'limits.{name} of {joint}: {value} is not above 0')
+        return self
+
+    @model_validator(mode='after')
+    def _each_name_once(self) -> 'Robot':
+        for field, names in (('joints', self.joints),
+                             ('keep_out', [zone.name for zone in self.keep_out]),
+                             ('constraints', [each.name for each in self.constraints])):
+            twice = [name for number, name in enumerate(names) if name in names[:number]]
+            if twice:
+                raise ValueError(f'{field}: {twice[0]!r} is there twice: each name has to be '
+                                 'another')
         return self
 
     @property
@@ -221,70 +244,33 @@ class Robot(Strict):
 class TaskSettings(Strict):
     """A task file: reach a random target past the keep-out zone and hold there."""
 
-    name: str = 'reach'
-    target_low: tuple[float, float, float] = Field(description='m, base frame')
-    target_high: tuple[float, float, float] = Field(description='m, base frame')
-    start_noise: float = Field(0.05, ge=0, description='rad, uniform, about the home position')
-    horizon: int = Field(100, ge=2, description='control ticks per episode')
-    tolerance: float = Field(0.010, gt=0, description='m, tip error that counts as reached')
-    hold: int = Field(10, ge=1, description='ticks at the end of the episode within tolerance')
+    name: Name = 'reach'
+    target_low: Point = Field(description='m, base frame, -100 to 100')
+    target_high: Point = Field(description='m, base frame, -100 to 100')
+    start_noise: float = Field(
+        0.05, ge=0, le=10, description='rad, uniform, about the home position')
+    horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')
+    tolerance: float = Field(
+        0.010, ge=0.000001, le=100, description='m, tip error that counts as reached')
+    hold: int = Field(
+        10, ge=1, le=1_000_000, description='ticks at the end of the episode within tolerance')
 
-
-def flatten(error: ValidationError) -> str:
-    """Return a validation error as one line that names fields and values."""
-    lines = []
-    for item in error.errors():
-        where = '.'.join(str(part) for part in item['loc']) or 'file'
-        if item['type'] == 'extra_forbidden':
-            lines.append(f'unknown key {where!r} (value {item["input"]!r})')
-        elif item['type'] == 'missing':
-            lines.append(f'missing key {where!r}')
-        elif where == 'file':
-            lines.append(item['msg'].removeprefix('Value error, '))
-        else:
-            lines.append(f'{where}: {item["msg"]} (value {item["input"]!r})')
-    return '; '.join(lines)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping, or raise ConfigError naming the file."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f'{path}: {error.strerror}') from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f'{path}: not YAML: {error}') from None
-    if not isinstance(content, dict):
-        raise ConfigError(f'{path}: expected a mapping, found {type(content).__name__}')
-    return content
-
-
-def find_file(name: str, kind: str) -> Path:
-    """Return a file given by path, or by name among those that ship with the package."""
-    path = Path(name)
-    if path.is_file() or path.suffix in ('.yaml', '.yml') and path.parent != Path('.'):
-        return path
-    shipped = share_directory() / 'config' / kind / (path.stem + '.yaml')
-    if shipped.exists():
-        return shipped
-    known = sorted(p.stem for p in (share_directory() / 'config' / kind).glob('*.yaml'))
-    raise ConfigError(f'{kind} file {name!r}: no such file, nor one of {known}')
+    @model_validator(mode='after')
+    def _has_targets(self) -> 'TaskSettings':
+        for axis, low, high in zip('xyz', self.target_low, self.target_high):
+            if not low <= high:
+                raise ValueError(f'target_low {axis}: {low} is above target_high, {high}')
+        if self.hold > self.horizon:
+            raise ValueError(f'hold: {self.hold} ticks are more than horizon, {self.horizon}')
+        return self
 
 
 def load_robot(name: str = 'panda') -> Robot:
     """Read a robot file by path, or by name from `config/robot/`; raises ConfigError."""
     path = find_file(str(name), 'robot')
-    content = read_yaml(path)
-    try:
-        return Robot(**{**content, 'source': str(path.resolve())})
-    except ValidationError as error:
-        raise ConfigError(f'{path}: {flatten(error)}') from None
+    return load_model(Robot, path, source=str(path.resolve()))
 
 
 def load_task(name: str = 'reach') -> TaskSettings:
     """Read a task file by path, or by name from `config/task/`; raises ConfigError."""
-    path = find_file(str(name), 'task')
-    try:
-        return TaskSettings(**read_yaml(path))
-    except ValidationError as error:
-        raise ConfigError(f'{path}: {flatten(error)}') from None
+    return load_model(TaskSettings, find_file(str(name), 'task'))

@@ -18,6 +18,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.robot.checks import check_robot
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Robot
 
@@ -41,6 +42,8 @@ class Kinematics:
             if index < 0:
                 raise ConfigError(f'{robot.source}: joints: {path} has no joint {name!r}')
             joints.append(index)
+        self.joints = joints
+        """The model's numbers of the robot file's joints."""
         self.qpos = self.model.jnt_qposadr[joints]
         self.dof = self.model.jnt_dofadr[joints]
         site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, robot.tip)
@@ -55,6 +58,7 @@ class Kinematics:
         self._positions = self.data.qpos
         self._frame, self._origin = self._pose(self.data)
         self._shifted = bool(self._offset.any())
+        check_robot(robot, self)
 
     def _pose(self, data: mujoco.MjData) -> tuple[Array, Array]:
         """Return views of the rotation (3, 3) and the origin (3,) m of the site or body."""
@@ -70,6 +74,27 @@ class Kinematics:
         mujoco.mju_quat2Mat(frame, self.model.site_quat[self._site])
         return self._body, np.asarray(
             self.model.site_pos[self._site] + frame.reshape(3, 3) @ self._offset)
+
+    def reach(self, robot: Robot) -> tuple[Array, float]:
+        """
+        Return where the first joint of the tip's chain is, (3,) m, and a bound on its reach, m.
+
+        The length of the chain from there to the tip, at any joint positions within the limits.
+        """
+        body, tip = self.tip_in_body()
+        length, model = float(np.linalg.norm(tip)), self.model
+        self.tip(np.asarray(robot.home))
+        anchor, reach = np.zeros(3), 0.0
+        while body > 0:
+            first = int(model.body_jntadr[body])
+            for joint in range(first, first + int(model.body_jntnum[body])):
+                length += slide_range(model, joint, robot, self.joints)
+                # Once to the joint's axis and back: the body's frame turns about it.
+                length += 2.0 * float(np.linalg.norm(model.jnt_pos[joint]))
+                anchor, reach = self.data.xanchor[joint].copy(), length
+            length += float(np.linalg.norm(model.body_pos[body]))
+            body = int(model.body_parentid[body])
+        return anchor, reach
 
     def tip_of(self, data: mujoco.MjData) -> Array:
         """Return the tip position (3,) m of data whose kinematics are up to date."""
@@ -90,3 +115,20 @@ class Kinematics:
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_jac(self.model, self.data, self._jacobian, None, tip, self._body)
         return tip, self._jacobian[:, self.dof]
+
+
+def slide_range(model: mujoco.MjModel, joint: int, robot: Robot, joints: list[int]) -> float:
+    """
+    Return how far a slide joint moves what it carries at most, m; 0 for a hinge.
+
+    :param joint: its number in the model
+    :param joints: the model's numbers of the robot file's joints, whose limits count with the
+        model's range; a joint that is not listed stands where the model puts it
+    """
+    if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_SLIDE:
+        return 0.0
+    zero = float(model.qpos0[model.jnt_qposadr[joint]])
+    ends = list(robot.limits.position[joints.index(joint)]) if joint in joints else [zero]
+    if model.jnt_limited[joint]:
+        ends += model.jnt_range[joint].tolist()
+    return max(abs(end - zero) for end in ends)

@@ -25,12 +25,12 @@ import time
 from typing import Any
 
 import numpy as np
-import yaml
 
 from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.robot.strict_yaml import read_value
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import Processes
@@ -147,7 +147,7 @@ def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> Ru
         kept = getattr(folder.options, name)
         if name in GIVEN_WINS or (name == 'command_interface' and not kept):
             continue
-        if text and text != defaults[name] and yaml.safe_load(text) != kept:
+        if text and text != defaults[name] and read_value(text, f'{name}:={text}') != kept:
             raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
                            f'{name}:={text} out')
     return folder

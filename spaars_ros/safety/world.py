@@ -24,6 +24,7 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Zone
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.kinematics import slide_range
 
 TURN_ONE, TURN_TWO = [1, 2, 0], [2, 0, 1]
 """Axes of the vector product; np.cross is ten times slower on so few rows."""
@@ -48,6 +49,7 @@ class World:
         self.model = spec.compile()
         self.data = mujoco.MjData(self.model)
         self.qpos, self.dof = kinematics.qpos, kinematics.dof
+        self._robot, self._joints = robot, kinematics.joints
         site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, robot.tip)
         self.tip_body = int(self.model.site_bodyid[site]) if site >= 0 else \
             mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_BODY, robot.tip)
@@ -115,8 +117,7 @@ class World:
                                model.body_jntadr[body] + model.body_jntnum[body]):
                 index = joints.get(int(model.jnt_dofadr[joint]))
                 slides = model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE
-                if slides:
-                    reach += float(np.abs(model.jnt_range[joint]).max())
+                reach += slide_range(model, joint, self._robot, self._joints)
                 if index is not None:
                     levers[index] = 1.0 if slides else \
                         reach + float(np.linalg.norm(model.jnt_pos[joint]))

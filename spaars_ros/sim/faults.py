@@ -21,16 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
-from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.strict_yaml import ConfigError
+from spaars_ros.robot.strict_yaml import read_document
 from spaars_ros.sim.fault_table import checked
 from spaars_ros.sim.fault_table import DEFAULTS
 
 REORDERED = 1.5
 """Control periods that a reordered state comes late: behind the next one, before that after it."""
+
+
+LONGEST = 1e6
+"""s; the latest begin and the longest time of a fault."""
 
 
 class FaultScript:
@@ -43,12 +47,7 @@ class FaultScript:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            content = yaml.safe_load(Path(path).read_text())
-        except OSError as error:
-            raise ConfigError(f'{path}: {error.strerror}') from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f'{path}: not YAML: {error}') from None
+        content = read_document(Path(path)).content
         if not isinstance(content, list):
             raise ConfigError(f'{path}: expected a list of faults')
         self._entries = [self._entry(item, f'{path}: entry {number}')
@@ -59,8 +58,10 @@ class FaultScript:
         if not isinstance(item, dict) or not {'at', 'set'} <= item.keys() <= {'at', 'for', 'set'}:
             raise ConfigError(f'{where}: expected at, set and perhaps for, found {item!r}')
         times = [item['at'], item.get('for', np.inf)]
-        if any(type(time) not in (int, float) or not time >= 0.0 for time in times):
-            raise ConfigError(f'{where}: at and for have to be s, from 0')
+        # Without `for` a fault lasts; one that is written has to be finite.
+        if any(type(item[name]) not in (int, float) or not 0.0 <= item[name] <= LONGEST
+               for name in ('at', 'for') if name in item):
+            raise ConfigError(f'{where}: at and for have to be s, 0 to {LONGEST:g}')
         if not isinstance(item['set'], dict):
             raise ConfigError(f'{where}: set has to map faults to values')
         return float(times[0]), float(times[0]) + float(times[1]), checked(item['set'], where)

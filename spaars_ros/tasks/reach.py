@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.checks import check_task
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.kinematics import Kinematics
@@ -49,11 +50,12 @@ class ReachTask:
     """
 
     def __init__(self, robot: Robot, settings: TaskSettings) -> None:
-        """Load the kinematics; raises ConfigError when the model does not fit the robot file."""
+        """Load the kinematics; raises ConfigError where model, robot file and task do not fit."""
         self.robot = robot
         self.settings = settings
         self.horizon = settings.horizon
         self.kinematics = Kinematics(robot)
+        check_task(robot, settings, self.kinematics)
         d = len(robot.joints)
         self._tip = slice(2 * d, 2 * d + 3)
         self._tip_velocity = slice(2 * d + 3, 2 * d + 6)
