@@ -218,6 +218,7 @@ def main(args: Sequence[str] | None = None) -> int:
                 command_interface=given.command_interface or None) \
                 if given.resume else RunFolder(options)
             if given.job == 'hold':
+                job.check_parameters(folder, given.namespace)
                 job.hold(folder, given.nodes.split(','), view, interrupts,
                          namespace=given.namespace, autostart=given.autostart)
                 return 0

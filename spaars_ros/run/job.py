@@ -42,6 +42,7 @@ from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import duration
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.progress import pretraining_shown
 from spaars_ros.run.report import write_report
 from spaars_ros.sim.evaluate import evaluate
@@ -175,6 +176,13 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
     state.step = state.first_step = sum(int(each['steps']) for each in state.episodes)
 
 
+def check_parameters(folder: RunFolder, namespace: str = '') -> None:
+    """Raise ConfigError when the nodes would ignore, or refuse, a part of the parameter file."""
+    if folder.options.params_file:
+        check_params_file(folder.options.params_file, namespace or folder.options.namespace,
+                          folder.task.constraint_names)
+
+
 def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume: bool,
              launch: bool = True, namespace: str = '', autostart: bool = True,
              settings_changes: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -185,6 +193,7 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     :raises ConductorError: a node did not come up, died, or stayed stopped
     """
     began = time.monotonic()
+    check_parameters(folder, namespace)
     folder.claim(resume)
     # Before any node is configured: the policy server numbers on from its spool.
     completed = folder.complete_spool() if resume else 0

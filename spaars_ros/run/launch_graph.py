@@ -29,11 +29,13 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import LifecycleNode
 from launch_ros.actions import Node
 
+from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import new_run_folder
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.params_file import check_params_file
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
     'sim': ('true', 'start the simulated arm; false on a robot'),
@@ -158,6 +160,9 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
             folder = launched_again(
                 values, {name: default for name, (default, _) in ARGUMENTS.items()})
             settings = continued(settings, folder)
+        if settings.params_file:
+            constraints = [each.name for each in load_robot(settings.robot).constraints]
+            check_params_file(settings.params_file, settings.namespace, constraints)
         graph = describe(settings, learner=learner, policy=policy)
         if folder is not None:
             from_newest_bundle(graph, folder)
