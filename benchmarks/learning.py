@@ -38,7 +38,8 @@ REACH, STAGED = 'reach', 'staged'
 ENVIRONMENTS = {REACH: 'SpaarsReach-v0', STAGED: 'SpaarsStaged-v0'}
 TRAININGS = {REACH: 'spaars', STAGED: 'staged'}
 METHODS: dict[str, dict[str, Any]] = {
-    'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql'}, 'rlpd': {'algorithm': 'rlpd'},
+    'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql'},
+    'rlpd': {'algorithm': 'rlpd', 'heads': 10, 'utd': 4.0},
     'sac': {'algorithm': 'sac'}, 'plas': {'algorithm': 'plas'}, 'spaars': {},
     'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
     'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
@@ -48,7 +49,11 @@ METHODS: dict[str, dict[str, Any]] = {
     'spar': {'algorithm': 'spar'}, 'spar:mlp': {'algorithm': 'spar', 'spar_projection': 'mlp'},
     'spar:proj': {'algorithm': 'spar', 'spar_projection': 'proj'},
     'td3-bc': {'algorithm': 'td3-bc'}}
-"""Method -> what it changes in the training file; besides them spaars:k=N."""
+"""
+Method -> what it changes in the training file; besides them spaars:k=N.
+
+RLPD has its authors' ten heads, and 4 of their 20 updates per step, which is what two cores pay.
+"""
 
 
 @dataclass(frozen=True)

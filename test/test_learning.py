@@ -233,6 +233,22 @@ def test_hindsight_takes_no_overwritten_place_for_the_episodes_own():
     assert batch['observation'][:, 1].unique().tolist() == [8.0]  # clipped 9: the goal as it was
 
 
+@pytest.mark.parametrize('capacity', [16, 7])
+def test_an_episode_that_comes_in_parts_is_as_one_that_comes_whole(capacity):
+    """`spaars train` stores segments: hindsight goals and returns saw only their own."""
+    whole = line_replay(capacity=capacity, steps=(3, 6))
+    parts = line_replay(capacity=capacity, steps=(3,))
+    observations = np.stack([np.arange(7.0), np.full(7, 0.0)], 1)
+    for start, end in ((0, 2), (2, 3), (3, 6)):
+        parts.add_episode(observations[start:end + 1], np.zeros((end - start, 1)), False,
+                          costs=np.ones((end - start, 1)), continues=start)
+    for name in ('before', 'after', 'observation', 'next'):
+        mine, theirs = parts.arrays()[name], whole.arrays()[name]
+        if name in ('observation', 'next'):
+            mine, theirs = mine[:, 0], theirs[:, 0]
+        assert mine.tolist() == theirs.tolist(), name
+
+
 def test_an_episode_longer_than_the_replay_is_refused():
     with pytest.raises(ValueError, match='5 steps, room for 4'):
         line_replay(capacity=4, steps=(5,))

@@ -641,3 +641,13 @@ def test_the_callers_data_set_is_left_as_it_is(tmp_path):
     Trainer('Point', data, training=load_training('locomotion', **SMALL), seed=0, out=tmp_path,
             steps=10, make_env=Point)
     assert np.array_equal(data.actions, before)
+
+
+@pytest.mark.parametrize('algorithm', ['sac', 'rlpd'])
+def test_the_temperature_of_a_baseline_begins_at_1_on_the_tasks_own_rewards(algorithm):
+    from spaars_ros.learning.core.replay import Normaliser
+    from spaars_ros.learning.registry import make_algorithm
+    training = load_training('locomotion', **{**SMALL, 'reward_scale': 0.1}, algorithm=algorithm)
+    made = make_algorithm(algorithm, training, observation=3, action=2, constraints=0, seed=0,
+                          normaliser=Normaliser(np.zeros(3), np.ones(3)))
+    assert float(made.log_alpha.detach().exp()) == pytest.approx(0.1)

@@ -150,24 +150,27 @@ class Replay:
                     terminated: bool, *,
                     rewards: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
                     costs: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
-                    modes: NDArray[Any] | None = None) -> None:
+                    modes: NDArray[Any] | None = None, continues: int = 0) -> None:
         """
-        Append an episode, or a part of one: returns then bootstrap where the part ends.
+        Append an episode, or a part of one: returns bootstrap where what is here of it ends.
 
         :param observations: (T + 1, n) physical units
         :param actions: (T, d) normalised
         :param rewards: (T,), for a replay without a task, which computes them when sampled
         :param costs: (T, C), all that count; may be left out where C is 0
         :param modes: (T,) `Mode` that chose each action
+        :param continues: transitions of the same episode that were appended last; returns and
+            hindsight goals then reach over the seam
         """
         steps = len(actions)
+        continues = min(continues, self.size, self.capacity - steps)
         if steps > self.capacity:
             raise ValueError(f'an episode of {steps} steps, room for {self.capacity}')
         ends = np.zeros(steps, bool)
         ends[-1] = terminated
         columns = {'observation': observations[:-1], 'next': observations[1:],
                    'action': actions, 'terminated': ends,
-                   'before': np.arange(steps), 'after': np.arange(steps)[::-1],
+                   'before': np.arange(steps) + continues, 'after': np.arange(steps)[::-1],
                    'mode': np.full(steps, Mode.NONE) if modes is None else modes}
         columns['cost'] = np.zeros((steps, 0)) if costs is None else np.asarray(costs)
         if columns['cost'].shape != (steps, self.constraints):
@@ -176,6 +179,8 @@ class Replay:
         if self.task is None:
             assert rewards is not None
             columns['reward'] = rewards
+        earlier = (self._head - 1 - np.arange(continues)) % self.capacity
+        self._columns['after'][earlier] += steps
         first = min(steps, self.capacity - self._head)
         for name, values in columns.items():
             column = self._columns[name]

@@ -134,7 +134,7 @@ class Rollout:
             np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
             self.terminated, rewards=np.asarray(self.rewards[part]),
             costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
-            modes=np.asarray(self.modes[part]))
+            modes=np.asarray(self.modes[part]), continues=self._stored)
         self._stored = len(self.actions)
         return True
 

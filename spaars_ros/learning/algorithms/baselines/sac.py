@@ -47,7 +47,8 @@ class SAC(Baseline):
         self.policy = SquashedGaussian(n, d, t.width)
         self.critic = EnsembleCritic(n, d, 1, t.width, t.heads)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        self.log_alpha = nn.Parameter(torch.zeros(()))
+        # Temperature 1 on the task's own rewards, as published: the critic's are scaled.
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(t.reward_scale)))
         self.target_entropy = -float(d)
         self.set_learning_rate(t.learning_rate)
 
