@@ -102,6 +102,8 @@ class Bench(Node):
 
     def __init__(self) -> None:
         super().__init__('bench')
+        # A controller: without one the policy server does not begin.
+        self.create_subscription(Float64MultiArray, 'command', lambda msg: None, QOS['command'])
         self.loop = SingleThreadedExecutor()
         self.loop.add_node(self)
         self.made: list[ManagedNode] = []

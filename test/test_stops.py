@@ -177,7 +177,8 @@ class Wire:
         self.responder = Responder(
             robot=self.robot, loop=self, supervisor=self.supervisor,  # type: ignore[arg-type]
             watches=watches, writer=nothing, log=nothing, reporter=nothing,  # type: ignore
-            succession=nothing, reset=None, timed=timed, now=lambda: self.now)  # type: ignore
+            succession=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
+            external='record')
 
     episode, sequence, lost_ticks, latency = -1, 0, 0, 0.0
 

@@ -20,7 +20,10 @@ import numpy as np
 import pytest
 
 from spaars_ros.data.schema import RobotState
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.unmoved import unmoved_parts
 from spaars_ros.robot.config import load_robot
+from spaars_ros.safety.monitors.external import ExternalMotion
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.wiring import WiringWatch
 from spaars_ros.safety.stop import Stop
@@ -97,6 +100,45 @@ def test_swapped_joints_are_known_within_a_second_of_motion() -> None:
 
 def test_an_arm_that_is_slower_to_start_than_it_is_watched_is_not_unmoved() -> None:
     assert driven(3.0, command_delay=0.5)[1] is None
+
+
+def pushed(seconds: float = 6.0, *, speed: float = 0.1, seed: int = 0, steady: float = 0.8,
+           begin: float = 3.0, push: float = 0.0, **faults: float) -> list[float]:
+    """Drive a Panda, push it from `begin` s on; return when motion from outside was seen."""
+    arm, watch, rng = DrivenArm(ROBOT), ExternalMotion(ROBOT), np.random.default_rng(seed)
+    command, seen = np.zeros(7), []
+    for tick in range(round(seconds / T)):
+        arm.set({**DEFAULTS, **faults, 'push': push if tick * T >= begin else 0.0})
+        if watch.moved(arm.state()) is not None:
+            seen.append(tick * T)
+        wish = rng.normal(size=7) * speed * LIMITS * np.sqrt(1.0 - steady ** 2)
+        command = steady * command + wish
+        watch.commanded(command)
+        arm.obey(command)
+        arm.move()
+    return seen
+
+
+@pytest.mark.parametrize('faults', [{}, {'command_delay': 0.3}, {'command_lag': 0.3},
+                                    {'payload': 2.0}, {'friction': 5.0}, {'steady': 0.97}],
+                         ids=str)
+def test_an_arm_that_follows_badly_is_moved_by_nobody(faults: dict[str, float]) -> None:
+    assert pushed(10.0, **faults) == []
+
+
+@pytest.mark.parametrize('push', [0.8, -0.8, 3.0])
+def test_a_hand_on_the_arm_is_seen_within_three_periods(push: float) -> None:
+    for seed in range(3):
+        seen = pushed(4.0, push=push, seed=seed)
+        assert seen and seen[0] <= 3.0 + 3.1 * T and len(seen) > 0.8 / T
+
+
+def test_transitions_that_a_hand_made_are_left_out() -> None:
+    schema = StepSchema(observation=1, latent=1, action=1)
+    rows = np.stack([schema.row(sequence=k, external_motion=k in (3, 4, 8)) for k in range(9)])
+    assert unmoved_parts(schema, rows) == [slice(0, 2), slice(4, 7)]
+    old = StepSchema(observation=1, latent=1, action=1, version=1)
+    assert unmoved_parts(old, np.zeros((9, old.width))) == [slice(0, 8)]
 
 
 def moving(scale: float, told: float, ticks: int) -> Any:

@@ -27,6 +27,9 @@ from spaars_ros.safety.filter import Filtered
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 
+PAUSE = 1.0
+"""s without motion from outside after which a paused run goes on."""
+
 
 class Phase(Enum):
     """Where the run stands."""
@@ -36,6 +39,7 @@ class Phase(Enum):
     SETTLING = 'coming to rest'
     RETRACING = 'going back'
     RESETTING = 'waiting for the reset'
+    PAUSED = 'waiting until nothing else moves the arm'
     DONE = 'budget done'
 
 
@@ -78,6 +82,7 @@ class Supervisor:
         self._resumed = False
         self._reset_stamp: int | None = None
         self._reset_wanted = False
+        self._paused_until = 0
 
     @property
     def state(self) -> RobotState | None:
@@ -100,6 +105,12 @@ class Supervisor:
             if self._reset_stamp is None or state.stamp_ns < self._reset_stamp:
                 return Answer(None)
             self._begin(state)
+        elif self.phase is Phase.PAUSED:
+            if state.stamp_ns < self._paused_until:
+                return Answer(self.brake())
+            self.loop.filter.reset(state)
+            self.phase, self._resumed = Phase.SETTLING, True
+            return self._settle()
         elif self.phase is Phase.WAITING:
             self._begin(state)
         elif self.phase is Phase.SETTLING:
@@ -132,6 +143,15 @@ class Supervisor:
             return None
         record = self.loop.abort(self._state)
         self._end()
+        return record
+
+    def pause(self) -> Array | None:
+        """Close the running episode, and rest until nothing moves the arm; return its record."""
+        record = self.abort()
+        if self.phase in (Phase.SETTLING, Phase.RETRACING, Phase.PAUSED) \
+                and self._state is not None:
+            self.phase = Phase.PAUSED
+            self._paused_until = self._state.stamp_ns + round(PAUSE * 1e9)
         return record
 
     def take_reset_request(self) -> bool:

@@ -25,6 +25,7 @@ from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.unmoved import unmoved_parts
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import concatenate
@@ -151,10 +152,16 @@ class FineTuner:
         modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
         terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
         costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
-        self._online.add_episode(observations, actions, terminated, costs=costs, modes=modes)
         skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
-        self.algorithm.add_episode(RobotEpisode(
-            observations, actions, costs, skills, get(rows, 'skill_step')[:-1], modes, terminated))
+        steps = get(rows, 'skill_step')[:-1]
+        for part in unmoved_parts(self.schema, rows):
+            seen = slice(part.start, part.stop + 1)
+            ends = terminated and part.stop == len(modes)
+            self._online.add_episode(observations[seen], actions[part], ends, costs=costs[part],
+                                     modes=modes[part])
+            self.algorithm.add_episode(RobotEpisode(
+                observations[seen], actions[part], costs[part], skills[part], steps[part],
+                modes[part], ends))
         if get(rows[-1], 'sequence') < self._counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes,

@@ -187,7 +187,8 @@ class PolicyServer(ManagedNode):
                                   service=bool(p['reset_service'])),
             watches=Watches(self._robot, self.values(), wall=not self._sim_time),
             now=lambda: self.get_clock().now().nanoseconds, reporter=self._reporter,
-            succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer')
+            succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer',
+            external=p['external_motion'])
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()

@@ -71,6 +71,9 @@ PARAMETERS = ParameterTable(
           high=100.0),
     Param('mismatch_ticks', 10, 'so many running with such a difference stop the robot',
           unit='control periods', low=1, high=1000),
+    Param('external_motion', 'record', 'what follows when something else moves the arm than its '
+          'commands: only a mark in the record, which no transition is learned from; a pause '
+          'until it is left alone; or a stop', choices=('record', 'pause', 'stop')),
     Param('cost_monitor', 'warn', 'what follows when the cost monitor is silent: nothing, a '
           'warning in the diagnostics, or a stop', choices=('off', 'warn', 'stop')),
     Param('cost_timeout', 2.0, 'a step without its cost for longer means that the cost monitor '

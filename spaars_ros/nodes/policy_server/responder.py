@@ -53,13 +53,14 @@ class Responder:
 
     :param reset: called when the arm is at rest and the supervisor wants a reset
     :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
+    :param external: what follows when something else moves the arm: record, pause or stop
     :param now: returns ns on the node's clock, which the stamps are compared with
     """
 
     def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
                  watches: Watches, writer: CommandWriter, log: StepLog,
                  reporter: ServerReporter, succession: Succession, reset: Reset | None,
-                 timed: bool, now: Callable[[], int]) -> None:
+                 timed: bool, external: str, now: Callable[[], int]) -> None:
         self.supervisor = supervisor
         self.watches = watches
         self._period = robot.period
@@ -70,6 +71,7 @@ class Responder:
         self._succession = succession
         self._reset = reset
         self._timed = timed
+        self._external = external
         self._now = now
         self._last_record: Array | None = None
         self._malformed: Stop | None = None
@@ -255,20 +257,35 @@ class Responder:
         answer = self.supervisor.answer(state, age)
         self._send(answer.command, state.stamp_ns, begin)
         odd = self.watches.moved(self.watches.time(now, begin) - age, state)
+        moved = self.watches.external.moved(state)
         end = time.monotonic()
         age = self.watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
-        self._record(answer.record)
+        record = answer.record
+        if moved is not None and record is not None:
+            self._loop.schema.set(record, 'external_motion', 1.0)
+        self._record(record)
         self._succession.after_tick()
         if self.supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
         self.announce()
         if odd is not None:
             self.trip(odd)
+        if moved is not None and self.watches.external.confirmed \
+                and self.supervisor.latch.stop is None:
+            self._on_external(moved)
         slow = self.watches.timing.add(age, time.monotonic() - begin)
         if slow is not None:
             self.trip(slow)
+
+    def _on_external(self, moved: Stop) -> None:
+        """Answer something else that moves the arm, as the parameter says."""
+        if self._external == 'stop':
+            self.trip(moved)
+        elif self._external == 'pause':
+            self._record(self.supervisor.pause())
+            self.announce()
 
     def _keep_on(self, now: int, steady: float) -> None:
         """Send what a period of the timer needs that has no new joint_states to answer."""

@@ -21,6 +21,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.monitors.cost_watch import CostWatch
+from spaars_ros.safety.monitors.external import ExternalMotion
 from spaars_ros.safety.monitors.following import Following
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.timing import TimingWatch
@@ -54,6 +55,7 @@ class Watches:
                               limit=p['max_episode_cost'])
         self.following = Following(robot)
         self.wiring = WiringWatch(robot)
+        self.external = ExternalMotion(robot)
         self._ticks_apart = max(1, round(JUDGED * robot.control.rate))
         self._ticks = 0
         self._wall = wall
@@ -71,6 +73,7 @@ class Watches:
         """Note that a command (d,) rad/s stands from `time` s on; None: something else moves."""
         self.following.commanded(time, command)
         self.wiring.commanded(time, command)
+        self.external.commanded(command)
 
     def moved(self, time: float, state: RobotState) -> Stop | None:
         """Compare a state, measured at `time` s, with the commands before; for each tick."""
@@ -92,4 +95,5 @@ class Watches:
     def counts(self) -> dict[str, int]:
         """Return what the diagnostics show."""
         return {'out_of_order': self.stamps.out_of_order, 'late_ticks': self.timing.late.total,
-                'overruns': self.timing.overruns.total, 'motion_findings': self.motion.findings}
+                'overruns': self.timing.overruns.total, 'motion_findings': self.motion.findings,
+                'external_motion': self.external.total}
