@@ -28,9 +28,11 @@ from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.zones import distance
-from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.codecs import CodecError
-from spaars_ros.ros.codecs import MAY_BE_NONFINITE
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import StepReader
+from spaars_ros.ros.borders import TopicReader
+from spaars_ros.ros.codecs import JointStateReader
+from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 
@@ -90,15 +92,18 @@ class StressWatch:
         self._robot = robot
         self._kinematics = Kinematics(robot)
         self._low, self._high = np.asarray(robot.limits.position).T
-        subscribe = node.create_subscription
-        subscribe(JointState, 'sim/state', self._on_state, QOS['joint_states'])
-        subscribe(DiagnosticArray, 'policy_server/status', self._on_status,
-                  QOS['policy_server/status'])
-        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, QOS['/diagnostics'])
-        subscribe(Float64MultiArray, 'policy_server/step', self._on_step,
-                  QOS['policy_server/step'])
-        subscribe(Float64MultiArray, 'learner/progress', self._on_progress,
-                  QOS['learner/progress'])
+        self.border = Border(node.get_logger())
+        self._steps = StepReader(joints=len(robot.joints))
+        self._progress = TopicReader('learner/progress', needs=('received',))
+        self._states = JointStateReader(robot.joints, effort=False)
+        for kind, topic, take, quality in (
+                (JointState, 'sim/state', self._on_state, 'joint_states'),
+                (DiagnosticArray, 'policy_server/status', self._on_status, ''),
+                (DiagnosticArray, '/diagnostics', self._on_diagnostics, ''),
+                (Float64MultiArray, 'policy_server/step', self._on_step, ''),
+                (Float64MultiArray, 'learner/progress', self._on_progress, '')):
+            node.create_subscription(kind, topic, self.border.guarded(topic, take),
+                                     QOS[quality or topic])
 
     def begin(self) -> None:
         """Count from now on: a fault begins."""
@@ -163,8 +168,8 @@ class StressWatch:
                 'zone': float(clearance.min()) if np.isfinite(clearance).any() else None}
 
     def _on_state(self, msg: JointState) -> None:
-        self.samples.append(Sample(seconds(msg.header.stamp), np.array(msg.position),
-                                   np.array(msg.velocity)))
+        state = self._states.read(msg)
+        self.samples.append(Sample(seconds(msg.header.stamp), state.position, state.velocity))
 
     def _on_status(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
@@ -177,37 +182,30 @@ class StressWatch:
         at = seconds(msg.header.stamp)
         for status in msg.status:
             for name, text in values_of(status).items():
-                if name in RISING:
+                if name in RISING and text.isascii() and text.isdigit():
                     self._counters[name] = float(text)
                     risen = float(text) - self._counters_before.get(name, 0.0)
                     if risen >= RISING[name]:
                         self.detect(f'diagnostics: {name} {risen:+g}', at)
-            warning = status.message if status.level > b'\x00' else ''
+            warning = printable(status.message) if status.level > b'\x00' else ''
             self._said[status.name] = warning
             # What was said before the fault is about something else, and what an episode costs
             # about none.
             if warning and not status.name.startswith('cost_monitor') \
                     and warning != self._said_before.get(status.name):
-                self.detect(f'diagnostics of {status.name.split(":")[0]}: {status.message}', at)
-
-    def _fields(self, msg: Float64MultiArray) -> dict[str, Any]:
-        try:
-            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
-        except CodecError:
-            return {}
+                self.detect(f'diagnostics of {status.name.split(":")[0]}: {warning}', at)
 
     def _on_step(self, msg: Float64MultiArray) -> None:
-        fields = self._fields(msg)
-        if not fields or int(fields['sequence'][0]) <= self.newest:
+        schema, row = self._steps.read(msg)
+        fields = schema.view(row)
+        if int(fields['sequence']) <= self.newest:
             return
-        self.newest, self.index = int(fields['sequence'][0]), int(fields['index'][0])
-        self.step_stamp = float(fields['stamp'][0])
-        self._lost_ticks = float(fields['lost_ticks'][0])
+        self.newest, self.index = int(fields['sequence']), int(fields['index'])
+        self.step_stamp = float(fields['stamp'])
+        self._lost_ticks = float(fields['lost_ticks'])
         if self._lost_ticks >= self._lost_before + LOST:
             self.detect(f'step: lost_ticks {self._lost_ticks - self._lost_before:+g}',
                         self.step_stamp)
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
-        fields = self._fields(msg)
-        if 'received' in fields:
-            self.received = int(fields['received'][0])
+        self.received = int(self._progress.read(msg)['received'][0])

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.control.skill_state import SkillState
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
@@ -187,9 +188,10 @@ class ControlLoop:
 
 def _finite(value: ArrayLike) -> Array:
     """
-    Return a decision's numbers for a record, with 0 where one is not finite.
+    Return a decision's numbers for a record, with 0 where one is not finite or beyond MAX_VALUE.
 
     Who reads records refuses such a one, and everything after it would wait for it. What was
     wrong is in the stop, and in the record's intervention.
     """
-    return np.asarray(np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0))
+    given = np.asarray(value, dtype=np.float64)
+    return np.where(np.abs(given) <= MAX_VALUE, given, 0.0)

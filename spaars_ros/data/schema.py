@@ -29,6 +29,8 @@ VERSION = 2
 """Of the record's format: 2 adds what is given, who judged and held, and the sources' ages."""
 MAX_WIDTH = 100_000
 """Of one field; beyond it a layout is taken for broken."""
+MAX_VALUE = 1e6
+"""Of what a record holds of states and actions: larger is no rad, rad/s or N m of any arm."""
 
 
 @dataclass(frozen=True)

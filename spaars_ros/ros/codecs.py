@@ -30,29 +30,29 @@ from trajectory_msgs.msg import JointTrajectory
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.ros.diagnostics import printable
+from spaars_ros.ros.fields import MOST
+from spaars_ros.ros.fields import MOST_FIELDS
+from spaars_ros.ros.fields import MOST_VALUES
+from spaars_ros.ros.fields import Ranges
 
 STAMP = 'stamp:'
 NANO = 1_000_000_000
-MOST = 2.0**53
-"""Greatest whole number that a float64 holds with all below it."""
-LATEST = 9.2e9
-"""s; stamps beyond it do not fit into 64 bits as ns."""
-COUNTS = ('sequence', 'episode', 'index', 'flag', 'mode', 'intervention', 'bundle_version',
-          'lost_ticks', 'skill_step', 'received', 'updates', 'recorded', 'phase', 'owed',
-          'reward_given', 'outcome', 'budget', 'robot', 'external_motion')
-"""Fields that are whole numbers from -1 on: readers make integers of them."""
-STAMPS = ('stamp',)
 MAX_STAMP_DIGITS = 19
-MAY_BE_NONFINITE = ('bc_error', 'novelty', 'margin', 'gate_share')
-"""Fields of `learner/progress` that are measured, and NaN before they can be or when they fail."""
 
 
 class CodecError(ValueError):
-    """A message is malformed; `code` names how, the text names the field and the values."""
+    """
+    A message is malformed; `code` names how, the text names the field and the values.
+
+    The text may quote the message: it is cut, and kept to what a line of a terminal can show.
+    """
 
     def __init__(self, code: str, text: str) -> None:
+        text = printable(text)
         super().__init__(f'{code}: {text}')
         self.code = code
         self.text = text
@@ -82,15 +82,15 @@ class ArrayCodec:
             dims.append(MultiArrayDimension(label=name, size=width, stride=offset))
             offset += width
         self.width = offset
-        self._counts, self._stamps = (
-            np.array([place for name in names if name in self.fields
-                      for place in range(self.width)[self.fields[name]]], dtype=np.intp)
-            for names in (COUNTS, STAMPS))
+        self._ranges = Ranges(self.widths)
         self._layout = MultiArrayLayout(dim=dims, data_offset=0)
 
     @classmethod
     def of_message(cls, msg: Float64MultiArray) -> 'ArrayCodec':
         """Build the codec that a message's own labels describe; raises CodecError."""
+        if len(msg.layout.dim) > MOST_FIELDS or len(msg.data) > MOST_VALUES:
+            raise CodecError('WRONG_SIZE', f'{len(msg.layout.dim)} fields with {len(msg.data)} '
+                             f'values, at most {MOST_FIELDS} with {MOST_VALUES}')
         labels = [dim.label for dim in msg.layout.dim]
         if not labels:
             raise CodecError('NO_LABELS', 'the message has no layout')
@@ -146,18 +146,10 @@ class ArrayCodec:
             for name, place in self.fields.items():
                 if name not in nonfinite and not np.isfinite(values[place]).all():
                     raise CodecError('NON_FINITE', f'{name} is {values[place]}')
-        self._check_ranges(values)
+        bad = self._ranges.name_of_bad(values)
+        if bad is not None:
+            raise CodecError('OUT_OF_RANGE', f'{bad[0]} is {bad[1]:.17g}')
         return values
-
-    def _check_ranges(self, values: Array) -> None:
-        counts, stamps = values[self._counts], values[self._stamps]
-        whole = (counts >= -1) & (counts <= MOST) & (counts == np.floor(counts))
-        timely = np.abs(stamps) <= LATEST
-        if not (whole.all() and timely.all()):
-            bad = [*self._counts[~whole], *self._stamps[~timely]][0]
-            name = next(name for name, place in self.fields.items()
-                        if place.start <= bad < place.stop)
-            raise CodecError('OUT_OF_RANGE', f'{name} is {values[bad]}')
 
     def decode(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()
                ) -> dict[str, Array]:
@@ -222,6 +214,10 @@ class JointStateReader:
                 raise CodecError('NON_FINITE_STATE', f'{field} of {joint} is '
                                                      f'{taken[~finite][0]}')
             taken[~finite] = 0.0
+        if np.abs(taken).max() > MAX_VALUE:
+            worst = int(np.abs(taken).argmax())
+            raise CodecError('IMPLAUSIBLE_STATE', f'{field} of {self.joints[worst]} is '
+                                                  f'{taken[worst]:g}')
         return taken
 
 
@@ -270,7 +266,7 @@ def decode_range(msg: Float64MultiArray) -> tuple[int, int]:
     values = np.array(msg.data, dtype=np.float64)
     if values.size != 2:
         raise CodecError('WRONG_SIZE', f'learner/fetch has {values.size} values, expected 2')
-    if not ((values >= 0) & (values <= MOST)).all():
+    if not ((values >= 0) & (values <= MOST) & (values == np.floor(values))).all():
         raise CodecError('OUT_OF_RANGE', f'learner/fetch asks for {values.tolist()}')
     return int(values[0]), int(values[1])
 

@@ -28,6 +28,23 @@ ERROR = DiagnosticStatus.ERROR
 STALE = DiagnosticStatus.STALE
 
 
+MOST_VALUES = 1000
+MOST_TEXT = 500
+"""Characters of a text of others that is shown."""
+
+
+def printable(text: str, most: int = MOST_TEXT) -> str:
+    """
+    Return a text of others as one line that moves no cursor and sets no colour.
+
+    What is not printable is written out, an escape as backslash, x1b; what is longer is cut.
+    """
+    if len(text) > most:
+        text = text[:most] + ' ...'
+    return text if text.isprintable() else ''.join(
+        c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
+
+
 def _text(value: object) -> str:
     return f'{value:.6g}' if isinstance(value, float) else str(value)
 
@@ -46,8 +63,8 @@ def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> Diagn
 
 
 def values_of(one: DiagnosticStatus) -> dict[str, str]:
-    """Return a status's key-value pairs."""
-    return {pair.key: pair.value for pair in one.values}
+    """Return a status's key-value pairs, as `printable` shows them."""
+    return {printable(pair.key): printable(pair.value) for pair in one.values[:MOST_VALUES]}
 
 
 class LoopStatistics:

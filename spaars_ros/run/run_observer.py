@@ -15,6 +15,7 @@
 """What a run's topics say, gathered for the conductor and its live view."""
 
 from collections import deque
+from collections.abc import Callable
 import time
 from typing import Any
 
@@ -24,11 +25,11 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.codecs import CodecError
-from spaars_ros.ros.codecs import MAY_BE_NONFINITE
-from spaars_ros.ros.codecs import step_schema
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import StepReader
+from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.diagnostics import ERROR
+from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.liveview import LiveState
@@ -37,7 +38,8 @@ from spaars_ros.tasks.scoring import episodes_from_steps
 
 LATENCIES = 400
 """Ticks over which the loop latency is taken."""
-PROGRESS = {'received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version'}
+PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
+MULTIPLIER = ('multiplier', 'limit')
 PHASES = ('warm-up', 'latent', 'gated')
 
 
@@ -67,20 +69,20 @@ class RunObserver:
         self.heard_learner = 0.0
         self.heard_step = 0.0
         self._task = task
-        self._codec: ArrayCodec | None = None
         self._schema: StepSchema | None = None
         self._rows: list[Any] = []
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
-        subscribe = node.create_subscription
-        subscribe(Float64MultiArray, 'policy_server/step', self._on_step,
-                  QOS['policy_server/step'])
-        subscribe(Float64MultiArray, 'learner/progress', self._on_progress,
-                  QOS['learner/progress'])
-        subscribe(Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier,
-                  QOS['cost_monitor/multiplier'])
-        subscribe(DiagnosticArray, 'policy_server/status', self._on_status,
-                  QOS['policy_server/status'])
-        subscribe(DiagnosticArray, '/diagnostics', self._on_diagnostics, QOS['/diagnostics'])
+        self.border = Border()
+        self._steps = StepReader()
+        self._progress = TopicReader('learner/progress', needs=PROGRESS)
+        self._multipliers = TopicReader('cost_monitor/multiplier', needs=MULTIPLIER)
+        for kind, topic, take in (
+                (Float64MultiArray, 'policy_server/step', self._on_step),
+                (Float64MultiArray, 'learner/progress', self._on_progress),
+                (Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier),
+                (DiagnosticArray, 'policy_server/status', self._on_status),
+                (DiagnosticArray, '/diagnostics', self._on_diagnostics)):
+            node.create_subscription(kind, topic, self._guarded(topic, take), QOS[topic])
 
     @property
     def learner_done(self) -> bool:
@@ -88,14 +90,7 @@ class RunObserver:
         return self.received >= self.next_sequence and self.state.owed == 0
 
     def _on_step(self, msg: Float64MultiArray) -> None:
-        try:
-            if self._codec is None or self._schema is None:
-                self._codec = ArrayCodec.of_message(msg)
-                self._schema = step_schema(self._codec)
-            row = self._codec.row(msg)
-        except CodecError as error:
-            self.state.message = f'policy_server/step: {error}'
-            return
+        self._schema, row = self._steps.read(msg)
         get, state = self._schema.get, self.state
         sequence = int(get(row, 'sequence'))
         if sequence < self.next_sequence:
@@ -127,17 +122,19 @@ class RunObserver:
         p50, p99 = np.percentile(self._latencies, (50, 99))
         state.latency_p50_ms, state.latency_p99_ms = 1e3 * float(p50), 1e3 * float(p99)
 
-    def _fields(self, msg: Float64MultiArray, topic: str) -> dict[str, Any]:
-        try:
-            return ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
-        except CodecError as error:
-            self.state.message = f'{topic}: {error}'
-            return {}
+    def _guarded(self, topic: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
+        refused = self.border.refused
+
+        def call(msg: Any) -> None:
+            before = refused[topic]
+            guarded(msg)
+            if refused[topic] > before:
+                self.state.message = self.border.last
+        guarded = self.border.guarded(topic, take)
+        return call
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
-        fields = self._fields(msg, 'learner/progress')
-        if not PROGRESS <= fields.keys():
-            return
+        fields = self._progress.read(msg)
         self.heard_learner = time.monotonic()
         self.received, self.recorded = int(fields['received'][0]), int(fields['recorded'][0])
         self.pushed = int(fields['bundle_version'][0])
@@ -151,17 +148,16 @@ class RunObserver:
             self.state.phase = PHASES[min(max(int(fields['phase'][0]), 0), 2)]
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
-        fields = self._fields(msg, 'cost_monitor/multiplier')
-        if fields.get('multiplier') is not None and len(fields['multiplier']):
+        fields = self._multipliers.read(msg)
+        if len(fields['multiplier']):
             self.state.multiplier = float(fields['multiplier'][0])
-        if fields.get('limit') is not None and len(fields['limit']):
             self.state.limit = float(fields['limit'][0])
 
     def _on_status(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             code = values_of(status).get('code', '')
             self.budget_done = code == 'BUDGET_DONE'
-            stop = '' if code in ('', 'BUDGET_DONE') else status.message
+            stop = '' if code in ('', 'BUDGET_DONE') else printable(status.message)
             if stop and not self.stop:
                 self.stopped_at = time.monotonic()
             self.stop = stop
@@ -170,7 +166,7 @@ class RunObserver:
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             if self.learner_fault and status.name == 'learner' and status.level == ERROR:
-                self.learner_words = status.message
+                self.learner_words = printable(status.message)
             if not self.stop and status.level > b'\x00' \
                     and status.name.startswith(('learner', 'cost_monitor', 'policy_server')):
-                self.state.message = f'{status.name}: {status.message}'
+                self.state.message = printable(f'{status.name}: {status.message}')

@@ -14,6 +14,7 @@
 
 """The cost monitor: what the robot's motion cost, and the multipliers that follow from it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from std_msgs.msg import Float64MultiArray
 from spaars_ros.constraints.costs import EpisodeCosts
 from spaars_ros.constraints.costs import limit_units
 from spaars_ros.constraints.costs import StepCost
-from spaars_ros.constraints.multipliers import COLUMNS
 from spaars_ros.constraints.multipliers import Multipliers
 from spaars_ros.constraints.rollback import VersionJudge
 from spaars_ros.constraints.run_watch import RunWatch
@@ -38,15 +38,19 @@ from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
 from spaars_ros.ros import diagnostics
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import StepReader
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.fields import LAYOUTS
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
 from spaars_ros.tasks.reach import ReachTask
 
-STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'stamp', 'intervention', 'bundle_version')
+STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'intervention', 'bundle_version')
+"""Whole numbers of a step that are read here."""
 
 
 class CostMonitor(ManagedNode):
@@ -80,22 +84,19 @@ class CostMonitor(ManagedNode):
         self._costs = EpisodeCosts(task, robot.constraints, gamma=p['gamma'])
         self._judge = VersionJudge(robot.constraints, task.horizon, gamma=p['gamma'])
         self._watch = RunWatch()
-        self._widths = {'observation': task.observation_dim, 'effort': len(robot.joints),
-                        **dict.fromkeys(STEP_FIELDS, 1)}
+        self._steps = StepReader(task.observation_dim, len(robot.joints))
         self._multipliers = self._make_multipliers(robot.constraints, task.horizon)
         self._judge_by(p)
         self._problem = self._rollback = ''
         self._remember(Path(p['run_dir']) if p['run_dir'] else None)
-        self._cost_codec = ArrayCodec({
-            'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1, 'cost': count,
-            'episode_cost': count, 'discounted_cost': count})
-        self._multiplier_codec = ArrayCodec({
-            'episode': 1, 'cost': count, **dict.fromkeys(COLUMNS, count)})
-        self._step_codec: ArrayCodec | None = None
+        self._cost_codec, self._multiplier_codec = (
+            ArrayCodec(LAYOUTS[topic].sized(count))
+            for topic in ('cost_monitor/cost', 'cost_monitor/multiplier'))
         self._last: StepCost | None = None
         self._finished = -1.0
         self._measured = np.zeros(count)
-        self._skipped = self._malformed = self._runs = 0
+        self._skipped = self._runs = 0
+        self._border = Border(self.get_logger())
         self._version = -1
         self._create()
 
@@ -107,7 +108,7 @@ class CostMonitor(ManagedNode):
             if self._memory.counted:
                 # Records of before are sent again to a learner that missed them.
                 sequence = int(self._memory.counted['sequence'])
-                self._watch.another(sequence, self._memory.counted['stamp'])
+                self._watch.begin_after(sequence, self._memory.counted['stamp'])
                 self._costs.resume(sequence)
         except Exception:
             self._multipliers = None  # or a parameter that is set would write the file anew
@@ -128,7 +129,8 @@ class CostMonitor(ManagedNode):
                                     answered=self._on_rolled_back)
         self._made = [self._cost, self._multiplier, self._diagnostics, self._stop.client,
                       self._back.client, self.create_subscription(
-                          Float64MultiArray, 'policy_server/step', self._on_step,
+                          Float64MultiArray, 'policy_server/step',
+                          self._border.guarded('policy_server/step', self._on_step),
                           QOS['policy_server/step'])]
 
     def activate(self) -> None:
@@ -174,15 +176,21 @@ class CostMonitor(ManagedNode):
     def _on_step(self, msg: Float64MultiArray) -> None:
         if not self.is_active or self._multipliers is None:
             return
+        schema, values = self._steps.read(msg)
+        row = schema.view(values)
+        row.update({name: int(row[name]) for name in STEP_FIELDS},
+                   effort=values[schema.fields['effort']],
+                   observation=values[schema.fields['observation']])
+        for one in self._watch.take(row):
+            self._take(one)
+
+    def _take(self, row: Mapping[str, Any]) -> None:
+        """Count a record, and do what follows from its cost."""
+        assert self._multipliers is not None
         try:
-            row = self._decode(msg)
             cost = self._account(row)
-        except (CodecError, ValueError, KeyError) as error:
-            if isinstance(error, CodecError):
-                self._step_codec = None  # another server's steps may have another layout
-            self._malformed += 1
-            self._say(f'step ignored: {error}', each_step=True)
-            return
+        except ValueError as error:
+            raise CodecError('COST', str(error)) from None
         if cost is None:
             # Sent again by a server that waits for its cost: it may not have heard the answer.
             if self._last is not None and row['sequence'] == self._last.sequence:
@@ -216,22 +224,9 @@ class CostMonitor(ManagedNode):
             sequence=cost.sequence, episode=cost.episode, ended=cost.ended, valid=cost.valid,
             cost=cost.step, episode_cost=cost.total, discounted_cost=cost.discounted))
 
-    def _decode(self, msg: Float64MultiArray) -> dict[str, Any]:
-        """Read a step message; its labels say where the fields are, so no bundle is needed."""
-        if self._step_codec is None:
-            codec = ArrayCodec.of_message(msg)
-            for name, width in self._widths.items():
-                if codec.widths.get(name) != width:
-                    raise CodecError('WRONG_SIZE', f'{name} has {codec.widths.get(name)} values, '
-                                                   f'the task and robot file {width}')
-            self._step_codec = codec
-        row: dict[str, Any] = self._step_codec.decode(msg)
-        row.update({name: int(row[name][0]) for name in STEP_FIELDS if name != 'stamp'},
-                   stamp=float(row['stamp'][0]))
-        return row
-
-    def _account(self, row: dict[str, Any]) -> StepCost | None:
-        if self._watch.another(row['sequence'], row['stamp']):
+    def _account(self, row: Mapping[str, Any]) -> StepCost | None:
+        if self._watch.another:
+            self._watch.another = False
             self._runs += 1
             self._costs.restart()
             # Its episodes have the numbers of those before, and are stopped as they were.
@@ -258,7 +253,7 @@ class CostMonitor(ManagedNode):
         if not success:
             self._say(f'episode {episode} was not stopped: {reason}')
 
-    def _roll_back(self, cost: StepCost, row: dict[str, Any]) -> None:
+    def _roll_back(self, cost: StepCost, row: Mapping[str, Any]) -> None:
         """Ask the server, once a version, to go back when a version breaks a bound."""
         assert self._multipliers is not None
         if row['bundle_version'] != self._version:
@@ -300,7 +295,7 @@ class CostMonitor(ManagedNode):
     def _diagnose(self) -> None:
         assert self._multipliers is not None
         values: dict[str, object] = {
-            'skipped_episodes': self._skipped, 'malformed_steps': self._malformed,
+            'skipped_episodes': self._skipped, **self._border.values(),
             'other_runs': self._runs, 'rollback': self._rollback}
         level, message = diagnostics.OK, 'within limits'
         columns = self._multipliers.columns()
@@ -315,6 +310,9 @@ class CostMonitor(ManagedNode):
         missed = self._memory.missed()
         if missed:
             level, message = diagnostics.WARN, '; '.join(missed)
+        news = self._border.news()
+        if news:
+            level, message = diagnostics.WARN, f'ignored: {news}'
         if self._problem:
             level, message, self._problem = diagnostics.WARN, self._problem, ''
         self._diagnostics.publish(diagnostics.diagnostic_array(

@@ -14,6 +14,7 @@
 
 """The parameters of the learner, and the fields of its progress."""
 
+from spaars_ros.ros.fields import LAYOUTS
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 
@@ -29,5 +30,4 @@ PARAMETERS = ParameterTable(
           "checkpoints; '' leaves them unsigned"),
 )
 
-PROGRESS = ('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty', 'margin',
-            'gate_share', 'bundle_version', 'owed', 'fault')
+PROGRESS = tuple(LAYOUTS['learner/progress'].widths)

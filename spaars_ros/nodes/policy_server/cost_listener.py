@@ -19,8 +19,8 @@ from collections.abc import Callable
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.qos import QOS
 
 
@@ -29,25 +29,20 @@ class CostListener:
     Subscribe cost_monitor/cost.
 
     :param heard: is told sequence, episode and cost (C,) of the episode so far
+    :param border: counts what is refused
     """
 
-    def __init__(self, node: Node, heard: Callable[[int, int, list[float]], None]) -> None:
-        self.malformed = 0
-        self._logger = node.get_logger()
+    def __init__(self, node: Node, heard: Callable[[int, int, list[float]], None],
+                 border: Border) -> None:
+        # What is refused is no answer: where it matters, the silence stops the robot.
         self._heard = heard
-        self._codec: ArrayCodec | None = None
+        self._reader = TopicReader('cost_monitor/cost',
+                                   needs=('sequence', 'episode', 'episode_cost'))
         self.subscription = node.create_subscription(
-            Float64MultiArray, 'cost_monitor/cost', self._on_cost, QOS['cost_monitor/cost'])
+            Float64MultiArray, 'cost_monitor/cost',
+            border.guarded('cost_monitor/cost', self._on_cost), QOS['cost_monitor/cost'])
 
     def _on_cost(self, msg: Float64MultiArray) -> None:
-        try:
-            self._codec = self._codec or ArrayCodec.of_message(msg)
-            row = self._codec.row(msg)
-            places = self._codec.fields
-            sequence, episode = (int(row[places[name]][0]) for name in ('sequence', 'episode'))
-            self._heard(sequence, episode, row[places['episode_cost']].tolist())
-        except (CodecError, KeyError) as error:
-            # Not an answer: where it matters, the silence stops the robot.
-            self.malformed += 1
-            self._codec = None
-            self._logger.error(f'cost_monitor/cost ignored: {error}', throttle_duration_sec=5.0)
+        fields = self._reader.read(msg)
+        self._heard(int(fields['sequence'][0]), int(fields['episode'][0]),
+                    fields['episode_cost'].tolist())

@@ -54,6 +54,7 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
+from spaars_ros.ros.borders import Border
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import JointStateReader
@@ -80,6 +81,7 @@ class PolicyServer(ManagedNode):
         self._latch = StopLatch()
         self._memory: ServerMemory | None = None
         self._exclusive = ExclusiveCommand(self)
+        self._border = Border(self.get_logger())
 
     def configure(self) -> None:
         """Load robot, task, bundle and spool; raises what is wrong with them."""
@@ -161,9 +163,10 @@ class PolicyServer(ManagedNode):
             make(self.create_subscription(UInt8MultiArray, 'learner/policy',
                                           lambda msg: self._intake.offer(msg.data),
                                           QOS['learner/policy']))
-        make(self.create_subscription(Float64MultiArray, 'learner/fetch', self._on_fetch,
-                                      QOS['learner/fetch']))
-        make(CostListener(self, self._on_cost).subscription)
+        make(self.create_subscription(
+            Float64MultiArray, 'learner/fetch',
+            self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
+        make(CostListener(self, self._on_cost, self._border).subscription)
         services = ServerServices(self, self._succession, responder=lambda: self._responder,
                                   cause=self._exclusive.cause)
         self._entities.extend(services.made)
@@ -264,18 +267,15 @@ class PolicyServer(ManagedNode):
             self.get_logger().warning('what a restart needs is not on disk: '
                                       f'{self._keeper.error}', throttle_duration_sec=10.0)
         watches, memory = self._responder.watches, self._memory
-        self._reporter.diagnose(self._responder.supervisor.phase, watches.counts(),
+        self._reporter.diagnose(self._responder.supervisor.phase,
+                                {**watches.counts(), **self._border.values()},
                                 watches.cost.silence(time.monotonic()),
                                 watches.following.judge(), memory.missed() if memory else [])
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
-        try:
-            taken = self._replayer.request(*decode_range(msg))
-        except CodecError as error:
-            self.get_logger().error(f'learner/fetch ignored: {error}', throttle_duration_sec=5.0)
-            return
-        if not taken:
-            self.get_logger().warning('learner/fetch: too many requests wait')
+        if not self._replayer.request(*decode_range(msg)):
+            self.get_logger().warning('learner/fetch: too many requests wait',
+                                      throttle_duration_sec=5.0)
 
 
 def main(args: list[str] | None = None) -> int:

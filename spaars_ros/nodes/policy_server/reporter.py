@@ -80,12 +80,12 @@ class ServerReporter:
         self._send(self.status, diagnostics.status(
             'policy_server', level, message or (str(stop) if stop else phase.value), **values))
 
-    def diagnose(self, phase: Phase, counts: Mapping[str, int], silence: Stop | None,
+    def diagnose(self, phase: Phase, counts: Mapping[str, object], silence: Stop | None,
                  followed: Followed | None, missed: Sequence[str]) -> None:
         """
         Publish rate, latency, bundle, learner, spool, watches and filter counts.
 
-        :param counts: of the watches
+        :param counts: of the watches, and of what was refused
         :param silence: what is to be said of the cost monitor, if anything
         :param followed: how the arm follows its commands, where that is known
         :param missed: bounds that were stricter before a restart

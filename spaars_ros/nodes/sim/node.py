@@ -37,10 +37,9 @@ from spaars_ros.nodes.sim.state_writer import StateWriter
 from spaars_ros.nodes.sim.state_writer import time_of
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
-from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.codecs import command_stamp
-from spaars_ros.ros.codecs import MAY_BE_NONFINITE
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
@@ -52,6 +51,8 @@ from spaars_ros.sim.pace import LearnerPace
 from spaars_ros.tasks.reach import ReachTask
 
 MOST_AHEAD = 20  # periods
+PACE = ('received', 'owed', 'stamp')
+"""Fields of learner/progress that the arm's pace is made of."""
 RESEND = 0.2
 """s of wall time without an answer after which lockstep publishes the same state again."""
 
@@ -69,6 +70,8 @@ class SimNode(ManagedNode):
         """Declare parameters only."""
         super().__init__('sim', PARAMETERS, overrides=overrides)
         self._made: list[Any] = []
+        self._border = Border(self.get_logger())
+        self._progress_reader = TopicReader('learner/progress', needs=PACE)
         self._wall = Clock(clock_type=ClockType.STEADY_TIME)
 
     def configure(self) -> None:
@@ -111,8 +114,10 @@ class SimNode(ManagedNode):
         self._commands: Any = None
         self._made = [
             states, true_states, self._clock_topic,
-            self.create_subscription(Float64MultiArray, 'learner/progress', self._on_progress,
-                                     QOS['learner/progress']),
+            self.create_subscription(
+                Float64MultiArray, 'learner/progress',
+                self._border.guarded('learner/progress', self._on_progress),
+                QOS['learner/progress']),
             self.create_service(Trigger, 'sim/reset', self._on_reset),
             self.create_service(SetBool, 'sim/pause', self._on_pause)]
 
@@ -164,7 +169,8 @@ class SimNode(ManagedNode):
         """Subscribe to `command`, or take the subscription away."""
         if wanted and self._commands is None:
             self._commands = self.create_subscription(
-                self._reader.kind, 'command', self._on_command, QOS['command'])
+                self._reader.kind, 'command',
+                self._border.guarded('command', self._on_command), QOS['command'])
         elif not wanted and self._commands is not None:
             self.destroy_subscription(self._commands)
             self._commands = None
@@ -213,11 +219,7 @@ class SimNode(ManagedNode):
     def _on_command(self, msg: Union[Float64MultiArray, JointTrajectory]) -> None:
         if not self.is_active:
             return
-        try:
-            velocity = self._reader.velocity(msg, self._arm.state().position)
-        except CodecError as error:
-            self.get_logger().error(f'command ignored: {error}', throttle_duration_sec=1.0)
-            return
+        velocity = self._reader.velocity(msg, self._arm.state().position)
         if self._factor:
             self._arm.obey(velocity)
             return
@@ -246,14 +248,9 @@ class SimNode(ManagedNode):
             and self.count_publishers('learner/progress') > 0
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
-        try:
-            progress = ArrayCodec.of_message(msg).decode(msg, nonfinite=MAY_BE_NONFINITE)
-            said = {name: float(progress[name][0]) for name in ('received', 'owed', 'stamp')}
-        except (CodecError, KeyError) as error:
-            self.get_logger().error(f'learner/progress ignored: {error}',
-                                    throttle_duration_sec=5.0)
-            return
-        self._pace.heard(**said, now=time.monotonic())
+        progress = self._progress_reader.read(msg)
+        self._pace.heard(**{name: float(progress[name][0]) for name in PACE},
+                         now=time.monotonic())
         if self.is_active and not self._factor:
             self._advance()
 
