@@ -49,8 +49,8 @@ def joint_state(**changes: Any) -> JointState:
 
 def test_step_record_survives_the_wire_and_its_labels_describe_it() -> None:
     row = np.arange(SCHEMA.width, dtype=float)
-    SCHEMA.set(row, 'flag', 3)
-    SCHEMA.set(row, 'mode', 2)
+    for name in ('flag', 'mode', 'reward_given', 'outcome', 'budget'):
+        SCHEMA.set(row, name, 1)
     msg = ArrayCodec(SCHEMA).encode(row)
     assert np.array_equal(ArrayCodec(SCHEMA).row(msg), row)
     other = ArrayCodec.of_message(msg)

@@ -178,7 +178,7 @@ class CostMonitor(ManagedNode):
             return
         schema, values = self._steps.read(msg)
         row = schema.view(values)
-        row.update({name: int(row[name]) for name in STEP_FIELDS},
+        row.update({name: int(row[name]) for name in STEP_FIELDS}, stamp=float(row['stamp']),
                    effort=values[schema.fields['effort']],
                    observation=values[schema.fields['observation']])
         for one in self._watch.take(row):
