@@ -498,7 +498,7 @@ def test_steps_of_another_robot_are_refused(start: Callable[..., Rig]) -> None:
     rig = start()
     rig.steps.publish(ArrayCodec(StepSchema(observation=12, latent=2, action=3)).encode(
         np.zeros(StepSchema(observation=12, latent=2, action=3).width)))
-    rig.spin_until(lambda: rig.monitor._malformed == 1)
+    rig.spin_until(lambda: rig.monitor._border.refused.total() == 1)
     rig.run_episode(2)
     assert rig.costs[-1]['episode_cost'][0] == 2.0
 
@@ -622,7 +622,7 @@ def test_steps_of_another_layout_are_read_after_one_that_is_refused(start: Calla
     for index in range(4):
         rig.step(index, cost=True)
     rig.spin_until(lambda: len(rig.costs) == costs + 3)  # the first was refused
-    assert rig.monitor._malformed == 1 and rig.costs[-1]['episode_cost'][0] == 3.0
+    assert rig.monitor._border.refused.total() == 1 and rig.costs[-1]['episode_cost'][0] == 3.0
 
 
 def test_a_robot_file_without_constraints_has_a_monitor(start: Callable[..., Rig],

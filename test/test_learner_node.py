@@ -35,6 +35,7 @@ from std_srvs.srv import Trigger
 import yaml
 
 from spaars_ros.data.recording import read_steps
+from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import load_bundle
@@ -173,7 +174,6 @@ def server(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv('OMP_NUM_THREADS', '1')
     rclpy.init()
     manifest = load_bundle(small / 'initial.spaars').manifest
-    from spaars_ros.data.schema import StepSchema
     made = Server(small, tmp_path, StepSchema(
         observation=manifest.observation_dim, latent=manifest.latent_dim,
         action=manifest.action_dim))
@@ -364,8 +364,45 @@ def test_a_malformed_step_is_named_and_ignored(server: Server, rows: np.ndarray)
     server.diagnosis('NON_FINITE: observation')
     server.steps.publish(Float64MultiArray(data=[1.0, 2.0]))
     server.diagnosis('WRONG_LABELS')
+    for field, value in (('flag', 7.0), ('observation', 1e308), ('sequence', 2.0**53),
+                         ('episode', 0.5), ('mode', -1.0)):
+        broken = rows[5].copy()
+        broken[server.codec.fields[field]] = value
+        server.send(np.stack([broken]))
+        server.diagnosis(f'OUT_OF_RANGE: {field}')
+    broken = rows[5].copy()
+    broken[0] = 2.0**40
+    server.send(np.stack([broken]))
+    server.diagnosis('5 is the next one')
     server.send(rows[5:8])
     server.received(8)
+
+
+def test_a_forged_record_is_replaced_by_what_the_server_answers(server: Server, rows: np.ndarray
+                                                               ) -> None:
+    """Whichever came first: learned from or not, the server's own one is recorded."""
+    server.start()
+    server.serve()
+    effort = server.codec.fields['effort']
+    schema = StepSchema.of_fields(server.codec.widths)
+    ends = np.flatnonzero(schema.get(rows, 'flag'))
+    running, learned = int(ends[1]) - 1, int(ends[2]) - 2
+    server.send(rows[:running])
+    for place, after in ((running, running + 1), (learned, int(ends[2]) + 3)):
+        forged = rows[place].copy()
+        forged[effort] = 3.0
+        server.send(np.stack([forged]))
+        server.send(rows[place + 1:after])
+        server.received(after)
+        server.asked.clear()
+        server.send(rows[place:place + 1])
+        server.until(lambda place=place: (place, float(place)) in server.asked)
+        server.send(rows[place:place + 1])  # as the server answers
+        server.diagnosis("the policy server's counts")
+        server.send(rows[after:int(ends[2]) - 2] if place == running else rows[after:])
+    server.received(len(rows))
+    assert server.lifecycle.take_down('learner', 20.0) is None
+    np.testing.assert_array_equal(read_steps(server.out / 'transitions.mcap')[1], rows)
 
 
 def test_a_learner_without_a_server_says_so(server: Server) -> None:

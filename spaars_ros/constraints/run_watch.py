@@ -20,6 +20,8 @@ from typing import Any
 
 KEPT = 1000
 """Stamps remembered at the beginning of a run, and at its end."""
+LOST = 10
+"""Records that may be missing within an episode before one that counts at once."""
 LONGEST = 3600.0
 """s between two records of which the second is taken for the first one's successor."""
 
@@ -31,7 +33,8 @@ class RunWatch:
     """
     Knows a run by the numbers and stamps of its steps.
 
-    A record that follows the newest one counts at once. Any other that is new counts when its
+    A record that follows the newest one counts at once, also when a few between them were lost.
+    Any other that is new counts when its
     own successor has come, or it a second time: a single record with a number out of the blue
     neither ends an episode's count nor makes those that follow look old.
 
@@ -105,12 +108,13 @@ class RunWatch:
 
 
 def _follows(before: Record, after: Record) -> bool:
-    """Return whether a record is of the tick after another, as one server numbers them."""
-    goes_on = after['episode'] == before['episode'] and after['index'] == before['index'] + 1
-    begins = after['index'] == 0 and (after['episode'] == before['episode'] + 1
-                                      or before['episode'] < 0)
-    return bool(after['sequence'] == before['sequence'] + 1 and (goes_on or begins)
-                and 0.0 <= after['stamp'] - before['stamp'] <= LONGEST)
+    """Return whether a record comes after another, as one server numbers them."""
+    ahead = after['sequence'] - before['sequence']
+    goes_on = after['episode'] == before['episode'] \
+        and after['index'] - before['index'] == ahead and 1 <= ahead <= LOST + 1
+    begins = ahead == 1 and after['index'] == 0 and (
+        after['episode'] == before['episode'] + 1 or before['episode'] < 0)
+    return bool((goes_on or begins) and 0.0 <= after['stamp'] - before['stamp'] <= LONGEST)
 
 
 def _same(one: Record, other: Record) -> bool:

@@ -25,6 +25,7 @@ from mcap.writer import Writer
 import numpy as np
 
 from spaars_ros.data import cdr
+from spaars_ros.data.recording import CORRECTED
 from spaars_ros.data.recording import read_messages
 from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.recording import step_schema
@@ -151,6 +152,16 @@ class TransitionRecorder:
         self._add(self._step_topic, self._steps.encode(row), stamp_ns)
         self._took(sequence)
         return True
+
+    def correct_step(self, row: Array) -> None:
+        """
+        Record what takes the place of a recorded step (width,) of the same number.
+
+        Nothing recorded is taken away: readers take the newest.
+        :raises ValueError: wrong width
+        """
+        stamp_ns = round(float(self.schema.get(row, 'stamp')) * 1e9)
+        self._add(self._step_topic + CORRECTED, self._steps.encode(row), stamp_ns)
 
     def write(self, topic: str, values: Mapping[str, Any], stamp_ns: int) -> None:
         """Record named floats or vectors on a topic, one layout.dim a name."""

@@ -35,6 +35,8 @@ from spaars_ros.data.schema import StepSchema
 _log = logging.getLogger(__name__)
 
 STEP_TOPIC = 'policy_server/step'
+CORRECTED = '_corrected'
+"""After the topic: a record that takes the place of the recorded one of its number."""
 MAGIC = b'\x89MCAP0\r\n'
 _TORN = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, EOFError,
          MemoryError)
@@ -96,8 +98,10 @@ def read_steps(path: str | os.PathLike[str],
     encoder: cdr.ArrayEncoder | None = None
     schema: StepSchema | None = None
     rows: list[Array] = []
+    corrections: list[Array] = []
     for _, channel, message in read_messages(path):
-        if channel.topic != topic and not channel.topic.endswith('/' + topic):
+        name = channel.topic.removesuffix(CORRECTED)
+        if name != topic and not name.endswith('/' + topic):
             continue
         if encoder is None:
             try:
@@ -109,7 +113,11 @@ def read_steps(path: str | os.PathLike[str],
         if not encoder.matches(message.data):
             raise RecorderError(f'{path}: message {len(rows)} of {channel.topic} has another '
                                 'layout than those before it')
-        rows.append(encoder.values(message.data))
-    if schema is None:
+        (rows if name == channel.topic else corrections).append(encoder.values(message.data))
+    if schema is None or not rows:
         raise RecorderError(f'{path}: no {topic} message in it')
+    places = {row[0]: place for place, row in enumerate(rows)} if corrections else {}
+    for row in corrections:
+        if row[0] in places:
+            rows[places[row[0]]] = row
     return schema.current, schema.upgraded(np.stack(rows))

@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Puts step records back in order and says which ones are missing."""
+"""Puts numbered records in order, whatever the wire does; knows what came twice and differs."""
+
+from collections.abc import Iterable
+
+import numpy as np
 
 from spaars_ros.data.schema import Array
 
@@ -22,29 +26,59 @@ class Sequencer:
     Releases records strictly by sequence number, each once.
 
     :param next_sequence: the first record wanted
-    :param capacity: records kept that came before their turn; further ones are dropped, because
-        the sender can send them again
+    :param capacity: how far ahead of its turn a record may come, and how many released ones are
+        remembered; one that is further ahead is dropped, because the sender can send it again
     """
 
     def __init__(self, next_sequence: int = 0, capacity: int = 20_000) -> None:
         self.next = next_sequence
         self.capacity = capacity
         self.duplicates = 0
+        self.dropped = 0
+        """Records that came too far ahead of their turn."""
         self._ahead: dict[int, Array] = {}
+        self._released: dict[int, Array] = {}
+
+    def remember(self, rows: Iterable[tuple[int, Array]]) -> None:
+        """Take numbered records for released, as those of a recording are."""
+        for sequence, row in rows:
+            self._release(sequence, row)
 
     def put(self, sequence: int, row: Array) -> list[Array]:
         """Take a record; return those whose turn it is now, in order."""
         if sequence < self.next or sequence in self._ahead:
             self.duplicates += 1
             return []
-        if sequence > self.next and len(self._ahead) >= self.capacity:
+        if sequence >= self.next + self.capacity:
+            self.dropped += 1
             return []
         self._ahead[sequence] = row
         ready = []
         while self.next in self._ahead:
             ready.append(self._ahead.pop(self.next))
+            self._release(self.next, ready[-1])
             self.next += 1
         return ready
+
+    def known(self, sequence: int) -> Array | None:
+        """Return the record that was taken for a number, None where none is remembered."""
+        found = self._ahead.get(sequence)
+        return self._released.get(sequence) if found is None else found
+
+    def differs(self, sequence: int, row: Array) -> bool:
+        """Return whether another record was taken for this number."""
+        known = self.known(sequence)
+        return known is not None and not np.array_equal(known, row)
+
+    def replace(self, sequence: int, row: Array) -> bool:
+        """Take another record for a known number; return whether the one before was released."""
+        released = sequence in self._released
+        (self._released if released else self._ahead)[sequence] = row
+        return released
+
+    def _release(self, sequence: int, row: Array) -> None:
+        self._released[sequence] = row
+        self._released.pop(sequence - self.capacity, None)
 
     @property
     def gap(self) -> tuple[int, int] | None:

@@ -16,6 +16,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.recording import RecorderError
@@ -24,24 +26,30 @@ from spaars_ros.data.spool import read_spool
 
 def complete_recording(spool: Path, recording: Path) -> int:
     """
-    Append the spooled steps that the recording lacks, when the nodes have ended; return how many.
+    Make a recording agree with the server's own spool, while no node runs; return what changed.
 
     A learner that was killed and is still catching up when a run ends has not recorded all that
-    the server did. The spool has it.
+    the server did. And what it heard on the wire need not be what the server wrote.
 
+    :return: records that were missing or differed
     :raises SpoolError: the spool cannot be read
     :raises RecorderError: the recording holds steps of another schema
     :raises OSError: the disk refuses
     """
     schema, rows = read_spool(spool)
     try:
-        known = len(read_steps(recording)[1]) if recording.exists() else 0
+        known = read_steps(recording)[1] if recording.exists() else rows[:0]
     except RecorderError:
-        known = 0  # nothing whole in it
-    if known >= len(rows):
+        known = rows[:0]  # nothing whole in it
+    recorded = {row[0]: row for row in known}
+    other = [row for row in rows if row[0] in recorded
+             and not np.array_equal(recorded[row[0]], row)]
+    if len(known) >= len(rows) and not other:
         return 0
     recorder = TransitionRecorder(recording, schema)
     added = sum(recorder.write_step(row) for row in rows)
+    for row in other:
+        recorder.correct_step(row)
     if not recorder.close():
         raise OSError(f'cannot complete the recording: {recorder.error}')
-    return added
+    return added + len(other)

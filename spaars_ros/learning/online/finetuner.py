@@ -131,6 +131,16 @@ class FineTuner:
         if get(row, 'flag') != Flag.RUNNING:
             self._finish_episode()
 
+    def correct(self, row: Array) -> bool:
+        """Put a record in the place of the one of its number; False once that was learned from."""
+        get = self.schema.get
+        for place, known in enumerate(self._episode):
+            if get(known, 'sequence') == get(row, 'sequence') \
+                    and get(known, 'episode') == get(row, 'episode'):
+                self._episode[place] = np.array(row)
+                return True
+        return False
+
     def catch_up(self, rows: Array) -> None:
         """Take every record of the run (m, width) again, and number bundles on from there."""
         for row in rows:

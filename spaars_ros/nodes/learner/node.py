@@ -28,23 +28,21 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import torch
 
-from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
-from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.nodes.learner.parameters import PARAMETERS
 from spaars_ros.nodes.learner.parameters import PROGRESS
 from spaars_ros.nodes.learner.status import learner_status
 from spaars_ros.nodes.learner.step_fetch import EVERYTHING
 from spaars_ros.nodes.learner.step_fetch import StepFetch
-from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.nodes.learner.step_intake import StepIntake
+from spaars_ros.nodes.learner.tuner import make_tuner
 from spaars_ros.policy.signing import Signer
-from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
-from spaars_ros.robot.resources import resolve
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import encode_bytes
@@ -52,8 +50,6 @@ from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
-from spaars_ros.tasks.reach import ReachTask
-from spaars_ros.training_file import load_training
 
 NICENESS = 5
 BEAT = 0.25
@@ -73,27 +69,22 @@ class LearnerNode(ManagedNode):
         super().__init__('learner', PARAMETERS, overrides=overrides)
         self._made: list[tuple[Any, Any]] = []
         self._recorder: TransitionRecorder | None = None
+        self._border = Border(self.get_logger())
+        self._multipliers = TopicReader('cost_monitor/multiplier', needs=('multiplier',))
 
     def configure(self) -> None:
         """Load all, recover what the run folder holds; raises naming what is wrong."""
         values = self.values()
-        robot = load_robot(values['robot'])
-        task = ReachTask(robot, load_task(values['task']))
-        training = load_training(values['training'])
         self._run_dir = Path(values['run_dir'])
-        demonstrations = load_dataset(
-            resolve(values['demonstrations'] or training.demonstrations), robot, task)
-        self._tuner = FineTuner(load_bundle(Path(values['bundle'])), robot=robot, task=task,
-                                training=training, demonstrations=demonstrations,
-                                seed=values['seed'])
         self._signer = Signer(Path(values['signing_key'])) if values['signing_key'] else None
-        self._tuner.signer = self._signer
+        self._tuner = make_tuner(values, self._signer)
+        training = self._tuner.training
         self._checkpoints = CheckpointStore(self._run_dir / 'checkpoints',
                                             every=training.checkpoint_every)
         self._codec = ArrayCodec(self._tuner.schema)
         self._progress_codec = ArrayCodec(dict.fromkeys(PROGRESS, 1))
         self._last_stamp = 0.0
-        self._fault = self._bad_message = ''
+        self._fault = ''
         self._resumed = False
         self._redone = 0
         self._recover()
@@ -102,37 +93,47 @@ class LearnerNode(ManagedNode):
         self._make_interfaces()
         self._fetching = StepFetch(self._sequencer, lambda first, last: self._fetch.publish(
             Float64MultiArray(data=[first, last])))
+        self._intake = StepIntake(self._tuner.schema, self._sequencer, self._fetching)
 
     def _recover(self) -> None:
         """Continue a run folder: newest checkpoint, then every recorded step again."""
         path = self._run_dir / 'transitions.mcap'
         self._recorder = TransitionRecorder(path, self._tuner.schema)
         self._sequencer = Sequencer(self._recorder.next_sequence)
+        self._learn_again()
+        if self._resumed:
+            self.get_logger().info(f'recovered {self._recorder.count} steps from {path}, '
+                                   f'{self._tuner.updates_owed} updates owed')
+
+    def _learn_again(self) -> None:
+        """Take the newest checkpoint, then every recorded step."""
+        assert self._recorder is not None
         newest = self._checkpoints.newest()
         if newest is not None:
             self._tuner.restore(newest)
             self._resumed = True
         if not self._recorder.count:
             return
-        _, rows = read_steps(path)
+        _, rows = read_steps(self._recorder.path)
         self._tuner.catch_up(rows)
-        self._last_stamp = float(self._tuner.schema.get(rows[-1], 'stamp'))
+        get = self._tuner.schema.get
+        kept = rows[-self._sequencer.capacity:]
+        self._sequencer.remember(zip(get(kept, 'sequence').astype(int).tolist(), kept))
+        self._last_stamp = float(get(rows[-1], 'stamp'))
         self._resumed = True
         # Until then it knows less than what acts, which learned from these steps already.
         self._redone = self._tuner.updates + self._tuner.updates_owed
-        self.get_logger().info(f'recovered {len(rows)} steps from {path}, '
-                               f'{self._tuner.updates_owed} updates owed')
 
     def _make_interfaces(self) -> None:
         self._policy, self._progress, self._fetch, self._diagnostics = (
             self.create_publisher(kind, topic, QOS[topic]) for kind, topic in (
                 (UInt8MultiArray, 'learner/policy'), (Float64MultiArray, 'learner/progress'),
                 (Float64MultiArray, 'learner/fetch'), (DiagnosticArray, '/diagnostics')))
-        steps = self.create_subscription(Float64MultiArray, 'policy_server/step', self._on_step,
-                                         QOS['policy_server/step'])
-        multiplier = self.create_subscription(
-            Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier,
-            QOS['cost_monitor/multiplier'])
+        steps, multiplier = (
+            self.create_subscription(Float64MultiArray, topic, self._border.guarded(topic, take),
+                                     QOS[topic])
+            for topic, take in (('policy_server/step', self._on_step),
+                                ('cost_monitor/multiplier', self._on_multiplier)))
         save = self.create_service(Trigger, 'learner/save', self._on_save)
         self._made = [
             *((self.destroy_publisher, made)
@@ -171,22 +172,30 @@ class LearnerNode(ManagedNode):
         self._recorder = None
 
     def _on_step(self, msg: Float64MultiArray) -> None:
-        try:
-            row = self._codec.row(msg)
-        except CodecError as error:
-            self._bad_message = f'policy_server/step: {error}'
-            self.get_logger().error(f'step ignored: {error}', throttle_duration_sec=5.0)
-            return
+        row = self._codec.row(msg)
         self._arrived = True
-        sequence = int(self._codec_value(row, 'sequence'))
-        if sequence < self._sequencer.next and self._codec_value(row, 'stamp') > self._last_stamp:
-            self._bad_message = (f'step {sequence} is new, but {self._sequencer.next} are already '
-                                 'recorded: this run folder belongs to another run')
-        for ready in self._sequencer.put(sequence, row):
+        for ready in self._intake.put(row):
             self._take(ready)
+        while self._intake.corrected:
+            self._correct(self._intake.corrected.pop(0))
         self._fetching.fill_gap()
         if self.is_active:
             self._work_waits.trigger()
+
+    def _correct(self, row: Array) -> None:
+        """Put the server's own record in the place of another that was taken for it."""
+        assert self._recorder is not None
+        self._recorder.correct_step(row)
+        self.get_logger().error(self._intake.problem)
+        if self._tuner.correct(row):
+            return
+        # It was learned from: as after a restart, without what the other one taught.
+        self._recorder.flush()
+        multipliers, version = self._tuner.multipliers, self._tuner.version
+        self._tuner = make_tuner(self.values(), self._signer)
+        self._learn_again()
+        self._tuner.multipliers = multipliers
+        self._tuner.version = max(self._tuner.version, version)
 
     def _codec_value(self, row: Array, name: str) -> float:
         return float(self._tuner.schema.get(row, name))
@@ -203,14 +212,12 @@ class LearnerNode(ManagedNode):
             self._report()
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
-        try:
-            codec = ArrayCodec.of_message(msg)
-            values = codec.decode(msg)
-            self._tuner.multipliers = values['multiplier']
-        except (CodecError, KeyError, ValueError) as error:
-            self._bad_message = f'cost_monitor/multiplier: {error}'
-            self.get_logger().error(f'multiplier ignored: {error}', throttle_duration_sec=5.0)
-            return
+        values = self._multipliers.read(msg)
+        wanted = len(self._tuner.multipliers)
+        if len(values['multiplier']) != wanted:
+            raise CodecError('WRONG_SIZE', f'{len(values["multiplier"])} multipliers for '
+                                           f'{wanted} constraints')
+        self._tuner.multipliers = values['multiplier']
         if self._recorder is not None:
             self._recorder.write('cost_monitor/multiplier', values,
                                  round(self._last_stamp * 1e9))
@@ -271,7 +278,8 @@ class LearnerNode(ManagedNode):
                 self.get_clock().now().to_msg(), [learner_status(
                     self._recorder, self._sequencer, self._tuner.progress(),
                     error=(self._fault or self._recorder.error or self._checkpoints.error
-                           or self._bad_message),
+                           or self._border.news() or self._intake.problem),
+                    more={**self._border.values(), 'conflicts': self._intake.conflicts},
                     alone=not self.count_publishers('policy_server/step'))]))
         if self._checkpoints.retry_due:
             self._save()

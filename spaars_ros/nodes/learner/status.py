@@ -14,6 +14,7 @@
 
 """What the learner says of itself on /diagnostics."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from spaars_ros.data.recorder import TransitionRecorder
@@ -25,13 +26,15 @@ from spaars_ros.ros.diagnostics import WARN
 
 
 def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
-                   progress: dict[str, float], *, error: str, alone: bool) -> Any:
+                   progress: dict[str, float], *, error: str, alone: bool,
+                   more: Mapping[str, object]) -> Any:
     """
     Return the DiagnosticStatus.
 
     :param progress: of `FineTuner`
     :param error: what stopped learning, recording or saving, '' while all is well
     :param alone: whether nobody publishes steps
+    :param more: what else is to be said, by name
     """
     gap = sequencer.gap
     level, message = OK, 'learning'
@@ -44,4 +47,5 @@ def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
     return status('learner', level, message, steps=sequencer.next, recorded=recorder.count,
                   missing=f'{gap[0]} to {gap[1]}' if gap else '',
                   duplicates=sequencer.duplicates, updates=int(progress['updates']),
-                  owed=int(progress['owed']), bundle_version=int(progress['bundle_version']))
+                  owed=int(progress['owed']), bundle_version=int(progress['bundle_version']),
+                  **more)

@@ -44,6 +44,10 @@ class StepFetch:
         self._asked, self._asked_for = time.monotonic(), (float(first), float(last))
         self._publish(*self._asked_for)
 
+    def again(self, sequence: int) -> None:
+        """Ask for one record that is there already, to compare."""
+        self._publish(float(sequence), float(sequence))
+
     def advanced(self) -> None:
         """Take note that a record came in its turn."""
         self._advanced = time.monotonic()

@@ -1,0 +1,90 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Step records off the wire: in order, once, and what the server itself wrote."""
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.sequencer import Sequencer
+from spaars_ros.nodes.learner.step_fetch import StepFetch
+
+
+class StepIntake:
+    """
+    Decides what is taken for the record of a number.
+
+    Two records of one number that differ cannot both be the server's: it is asked for it again,
+    and what it answers from its spool is the one that counts.
+
+    :param sequencer: puts the records in order
+    :param fetching: asks the server
+    """
+
+    def __init__(self, schema: StepSchema, sequencer: Sequencer, fetching: StepFetch) -> None:
+        self.problem = ''
+        """What was odd about the records so far, '' while nothing was."""
+        self.conflicts = 0
+        """Records that differed from one that was there before."""
+        self.corrected: list[Array] = []
+        """Records to be put in the place of released ones; the reader empties it."""
+        self._schema = schema
+        self._sequencer = sequencer
+        self._fetching = fetching
+        self._disputed: set[int] = set()
+
+    def put(self, row: Array) -> list[Array]:
+        """Take a record (width,); return those whose turn it is now, in order."""
+        sequence, ahead = int(self._value(row, 'sequence')), self._sequencer.next
+        if self._sequencer.differs(sequence, row):
+            self._dispute(sequence, row)
+            return []
+        self._disputed.discard(sequence)
+        newest = self._sequencer.known(ahead - 1)
+        if sequence < ahead and self._sequencer.known(sequence) is None and newest is not None \
+                and self._value(row, 'stamp') > self._value(newest, 'stamp'):
+            self._say_foreign(sequence)
+        dropped = self._sequencer.dropped
+        ready = self._sequencer.put(sequence, row)
+        if self._sequencer.dropped > dropped:
+            self.problem = f'step {sequence} ignored: {ahead} is the next one'
+        return ready
+
+    def _dispute(self, sequence: int, row: Array) -> None:
+        self.conflicts += 1
+        if not self._in_order(sequence, row):
+            self._say_foreign(sequence)
+        elif sequence not in self._disputed:
+            self.problem = (f'step {sequence} came twice and differs: the policy server is asked '
+                            'for its own')
+            self._disputed.add(sequence)
+            self._fetching.again(sequence)
+        else:
+            self.problem = f"step {sequence} came twice and differed: the policy server's counts"
+            self._disputed.discard(sequence)
+            if self._sequencer.replace(sequence, row):
+                self.corrected.append(row)
+
+    def _say_foreign(self, sequence: int) -> None:
+        self.problem = (f'step {sequence} is new, but {self._sequencer.next} are already '
+                        'recorded: this run folder belongs to another run')
+
+    def _in_order(self, sequence: int, row: Array) -> bool:
+        """Return whether the stamp is between those of the records before and after."""
+        before, after = (self._sequencer.known(sequence + step) for step in (-1, 1))
+        stamp = self._value(row, 'stamp')
+        return (before is None or self._value(before, 'stamp') <= stamp) \
+            and (after is None or stamp <= self._value(after, 'stamp'))
+
+    def _value(self, row: Array, name: str) -> float:
+        return float(self._schema.get(row, name))

@@ -1,0 +1,42 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The fine-tuner that the learner's parameters describe."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.signing import Signer
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import load_task
+from spaars_ros.robot.resources import resolve
+from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.training_file import load_training
+
+
+def make_tuner(values: Mapping[str, Any], signer: Signer | None) -> FineTuner:
+    """Return a fine-tuner that has learned nothing yet; raises naming what is wrong."""
+    robot = load_robot(values['robot'])
+    task = ReachTask(robot, load_task(values['task']))
+    training = load_training(values['training'])
+    demonstrations = load_dataset(
+        resolve(values['demonstrations'] or training.demonstrations), robot, task)
+    tuner = FineTuner(load_bundle(Path(values['bundle'])), robot=robot, task=task,
+                      training=training, demonstrations=demonstrations, seed=values['seed'])
+    tuner.signer = signer
+    return tuner
