@@ -16,7 +16,6 @@
 
 from collections import deque
 from dataclasses import dataclass
-from enum import IntFlag
 import math
 from typing import Any
 
@@ -28,40 +27,22 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.safety.cartesian import Cartesian
 from spaars_ros.safety.cartesian import Rows
 from spaars_ros.safety.gross import GrossCheck
+from spaars_ros.safety.intervention import BARRIERS
+from spaars_ros.safety.intervention import BITS
+from spaars_ros.safety.intervention import Intervention
+from spaars_ros.safety.intervention import PATIENCE
 from spaars_ros.safety.joint_limits import JointLimits
+from spaars_ros.safety.last_line import LastLine
 from spaars_ros.safety.qp import NearestVelocity
+from spaars_ros.safety.scaling import scale_into
+from spaars_ros.safety.scaling import TOLERANCE
 from spaars_ros.safety.stop import Stop
-
-TOLERANCE = 1e-9  # rad/s: rounding is no intervention
-MIN_SCALE = 0.25  # below it a joint is clamped alone, or one joint at its end freezes the arm
 
 MEMORY = 1.0
 """s of commands that are remembered: with older states the oldest of them stands for the rest."""
 
 SLOWER = 0.25  # of a command whose way to rest is not free: what is tried before braking
 CUTS = 4  # rows at most that are added for one tip speed
-
-
-class Intervention(IntFlag):
-    """What the filter changed; a bit mask in the step record."""
-
-    NONE = 0
-    POSITION = 1
-    VELOCITY = 2
-    ACCELERATION = 4
-    JERK = 8
-    NON_FINITE = 16
-    BRAKE = 32
-    KEEP_OUT = 64
-    WORKSPACE = 128
-    TIP_SPEED = 256
-    COLLISION = 512
-
-
-BARRIERS = int(Intervention.KEEP_OUT | Intervention.WORKSPACE | Intervention.COLLISION)
-PATIENCE = 5  # a policy that learns leans on a barrier for a while: such ticks count a fifth
-
-BITS = {name: int(bit) for name, bit in Intervention.__members__.items() if bit}
 
 
 @dataclass(frozen=True)
@@ -92,6 +73,8 @@ class SafetyFilter:
     5. what came out is followed to rest on the model. If that is not free, the nearest velocity to
        a quarter of it is tried. If that is not free either, or the programme has no solution in
        time, the arm brakes along the way that was found free one tick before.
+    6. the last line, whatever came before: what is not finite, or not within acceleration,
+       velocity and position limits, is not returned; the arm brakes, and it is a stop.
 
     :param robot: the robot file
     :param gross: multiple of the velocity limits above which a command is a stop
@@ -112,6 +95,7 @@ class SafetyFilter:
         self.cartesian = Cartesian(robot, limits) if (
             robot.keep_out or robot.workspace or robot.tip_speed or robot.self_collision) else None
         self.solver: NearestVelocity | Any = NearestVelocity(len(robot.joints))
+        self._last_line = LastLine(robot.joints, limits)
         self._zero = np.zeros(len(self.joints))
         self._last = self._zero
         self._last_acceleration = self._zero
@@ -197,15 +181,19 @@ class SafetyFilter:
         if velocity is None:
             bits |= Intervention.BRAKE
             velocity = self.limits.brake(self._last, self._last_acceleration)
+        elif not self._last_line.passes(velocity, self._last, state.position):
+            stop = self._last_line.stop(velocity, self._last, state.position)
+            braking = self.brake()
+            return Filtered(braking.command, self._count(bits) | braking.intervention, stop)
         self._take(velocity)
         if not bits:
             self._consecutive = 0.0
-            return Filtered(velocity.copy())
+            return Filtered(self._last.copy())
         self._consecutive += 1.0 if bits & ~BARRIERS else 1.0 / PATIENCE
         if self._consecutive >= self.repeated - TOLERANCE:
             stop = Stop('REPEATED_VIOLATION', self._consecutive, self.repeated,
                         'consecutive ticks with a filter intervention')
-        return Filtered(velocity.copy(), self._count(bits), stop)
+        return Filtered(self._last.copy(), self._count(bits), stop)
 
     def stood(self, periods: int) -> None:
         """Note that the last command was not followed by another for so many periods more."""
@@ -244,7 +232,7 @@ class SafetyFilter:
 
     def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
         """Return the velocity inside that stands for `asked`; None when there is none."""
-        scaled = _scale_into(asked, low, high, rows)
+        scaled = scale_into(asked, low, high, rows)
         if scaled is not None:
             return scaled
         if rows is None:
@@ -292,6 +280,8 @@ class SafetyFilter:
         return motions
 
     def _take(self, velocity: Array) -> None:
+        if not np.abs(velocity).max() < np.inf:
+            velocity = self._zero  # nothing else is left where braking is not a number
         self._last_acceleration = (velocity - self._last) / self.period
         self._last = velocity
         self._flight.appendleft(velocity * self.period)
@@ -301,20 +291,3 @@ class SafetyFilter:
             if bits & bit:
                 self.counts[name] += 1
         return int(bits)
-
-
-def _scale_into(asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
-    """Return `asked` times the largest factor from MIN_SCALE to 1 that fits, or None."""
-    moving = np.abs(asked) > TOLERANCE
-    if not np.all((low[~moving] <= 0.0) & (high[~moving] >= 0.0)):
-        return None
-    one, two = low[moving] / asked[moving], high[moving] / asked[moving]
-    least = float(np.max(np.minimum(one, two), initial=MIN_SCALE))
-    most = float(np.min(np.maximum(one, two), initial=1.0))
-    if rows is not None:
-        along = rows.rows @ asked
-        against = along < 0.0
-        most = float(np.min(rows.least[against] / along[against], initial=most))
-    if least > most:
-        return None
-    return np.asarray(np.minimum(np.maximum(asked * most, low), high))

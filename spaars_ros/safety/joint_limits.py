@@ -67,18 +67,23 @@ class JointLimits:
     falls towards the ends. None of them promises a stop inside the position limits within both
     acceleration and jerk limits.
 
+    **Limits that never bind.** A greater velocity than the whole range in T, acceleration than
+    2 v / T and jerk than 2 A / T change nothing, but in numbers like 1e160 the room left to brake
+    is lost in rounding: from there on those stand instead.
+
     :param robot: the robot file
     """
 
     def __init__(self, robot: Robot) -> None:
         limits = robot.limits
-        self.period = robot.period
-        lower, upper = np.asarray(limits.position, dtype=np.float64).T
-        self.lower, self.upper = lower + limits.margin, upper - limits.margin
-        self.velocity = np.asarray(limits.velocity, dtype=np.float64)
-        self.acceleration = np.asarray(limits.acceleration, dtype=np.float64)
-        self.step = self.acceleration * self.period
-        self.jerk_step = np.asarray(limits.jerk, dtype=np.float64) * self.period
+        self.period = period = robot.period
+        self.ends = np.array(limits.position, dtype=np.float64).T
+        """(2, d) rad, the file's lower and upper limits."""
+        self.lower, self.upper = self.ends + np.array([[limits.margin], [-limits.margin]])
+        self.velocity = np.minimum(limits.velocity, (self.ends[1] - self.ends[0]) / period)
+        self.acceleration = np.minimum(limits.acceleration, 2.0 * self.velocity / period)
+        self.step = self.acceleration * period
+        self.jerk_step = np.minimum(np.asarray(limits.jerk) * period, 2.0 * self.acceleration)
         self.jerk_binds = bool((self.jerk_step < 2.0 * self.acceleration).any())
         """False: any two accelerations within the limit may follow each other."""
         self._decay = np.minimum(1.0, self.jerk_step / self.acceleration) / self.period
