@@ -31,9 +31,9 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
-from spaars_ros.safety.filter import BARRIERS
-from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.intervention import BARRIERS
+from spaars_ros.safety.intervention import Intervention
 from spaars_ros.safety.qp import NearestVelocity
 
 EPISODE = 60

@@ -18,6 +18,8 @@ from pathlib import Path
 
 ACTING = 'acting.spaars'
 """The bundle that acted last."""
+BEFORE_ACTING = 'before_acting.spaars'
+"""The one before it: what a restarted server goes back to when that fails."""
 
 
 def steps_of(path: Path) -> int:

@@ -53,6 +53,7 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.runtime import OBSERVATION_CLIP
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.signing import generate
 from spaars_ros.policy.signing import KeyFileError
@@ -605,3 +606,96 @@ def test_the_learner_signs_what_it_publishes_and_keeps(
     assert Bundle.from_bytes(decode_bytes(heard[0]), verifier).manifest.version == 1
     kept = list((tmp_path / 'run' / 'checkpoints').glob('*.spaars'))
     assert kept and load_bundle(kept[0], verifier).extras
+
+
+# --- a network that fails on what the robot measures
+
+def raising(bundle: Bundle, beyond: float, version: int) -> Bundle:
+    """Return a bundle whose network raises once the first normalised observation is beyond."""
+    changed = with_version(bundle, version)
+    model = onnx.ModelProto.FromString(changed.graphs['policy'])
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ['free_raw' if name == 'raw_action' else name for name in node.output]
+        node.input[:] = ['free_raw' if name == 'raw_action' else name for name in node.input]
+    for name, values in (('begin', np.array([0])), ('end', np.array([1])),
+                         ('axis', np.array([1])), ('beyond', np.float32(beyond)),
+                         ('steep', np.float32(1000.0)), ('ten', np.array(10)),
+                         ('nothing', np.zeros(1, np.float32))):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(values), f'fail_{name}'))
+    for kind, inputs, output in (
+            ('Slice', ['observation', 'fail_begin', 'fail_end', 'fail_axis'], 'fail_x'),
+            ('Sub', ['fail_x', 'fail_beyond'], 'fail_over'),
+            ('Mul', ['fail_over', 'fail_steep'], 'fail_power'),
+            # A power of whole numbers is whole: 0 below, an index that is none above.
+            ('Pow', ['fail_ten', 'fail_power'], 'fail_index'),
+            ('Gather', ['fail_nothing', 'fail_index'], 'fail_add'),
+            ('Add', ['free_raw', 'fail_add'], 'raw_action')):
+        graph.node.append(helper.make_node(kind, inputs, [output]))
+    return Bundle(changed.manifest, {'policy': model.SerializeToString()}, changed.canaries)
+
+
+def test_a_network_that_raises_is_a_stop_and_its_version_is_taken_back(bundle: Bundle) -> None:
+    run = Run(bundle, ticks=0)
+    first = float(run.loop.runtime.normalise(
+        run.loop.task.observation(run.arm.state(), run.loop.goal))[0])
+    taken: list[int] = []
+    run.succession._takes_back = taken.append
+    run.push(raising(bundle, first - 0.1, 1))
+    run.succession.before_tick()
+    tick = run.loop.tick(run.arm.state())
+    assert tick.ended and tick.stop is not None and tick.stop.code == 'INFERENCE'
+    assert 'version 1' in tick.stop.text and '\n' not in tick.stop.text
+    assert np.isfinite(tick.command).all() and np.isfinite(tick.record).all()
+    run.succession.fail()
+    assert taken == [1] and run.loop.runtime.manifest.version == 0
+
+
+def test_a_first_bundle_that_fails_makes_place_for_the_one_before_it(bundle: Bundle) -> None:
+    run = Run(with_version(bundle, 3))
+    acted: list[int] = []
+    run.succession = Succession(
+        run.loop, take=lambda: None, refuse=run.refusals.append, ticks=5, bound=1.0,
+        acts=lambda runtime, parent: acted.append(runtime.manifest.version),
+        spare=PolicyRuntime(with_version(bundle, 2)))
+    run.succession.fail()
+    assert acted == [2] and run.loop.runtime.manifest.version == 2
+
+
+def test_a_running_server_survives_a_network_that_raises_and_so_does_the_next_start(
+        start: Callable[..., Rig], bundle: Bundle) -> None:
+    """Golden outputs and trial passed: it fails only where the arm gets later."""
+    rig = start(shadow_ticks=2, rollback_hold=0, spike=0.0, velocity_mismatch=0.0, frozen=0)
+    shown = PolicyRuntime(bundle).normalise(bundle.canaries['observation'].astype(np.float64))
+    beyond = float(shown[:, 0].max()) + 0.2
+    m = bundle.manifest
+    turned_to = m.observation_mean[0] + m.observation_std[0] * (beyond + 0.1)
+    assert beyond < OBSERVATION_CLIP and abs(turned_to) < ROBOT.limits.position[0][1]
+    rig.policy.publish(encode_bytes(raising(bundle, beyond, 1).to_bytes()))
+    rig.spin_until(lambda: running(rig) == 1)
+    folder = Path(rig.server.values()['run_dir'])
+    rig.spin_until((folder / 'acting.spaars').exists)
+    rig.mutate = lambda msg: turned(msg, turned_to)
+    rig.spin_until(lambda: rig.code == 'INFERENCE')
+    rig.spin_until(lambda: load_bundle(folder / 'acting.spaars').manifest.version == 0)
+    assert rig.statuses[-1]['rolled_back_from'] == '1'
+    rig.spin_until(lambda: rig.standing)
+    rig.mutate = lambda msg: msg
+    rig.spin_for(1.0)
+    assert rig.call('policy_server/reset').success
+
+
+def turned(msg: Any, first: float) -> Any:
+    msg.position[0] = first
+    return msg
+
+
+def test_a_version_far_ahead_is_refused_and_later_ones_are_still_taken(
+        start: Callable[..., Rig], bundle: Bundle) -> None:
+    """Or nothing of the learner's would be newer, for good."""
+    rig = start()
+    rig.policy.publish(encode_bytes(newer(bundle, 2**53)))
+    rig.spin_until(lambda: 'version_jump' in diagnosed(rig, 'refusal'))
+    rig.policy.publish(encode_bytes(newer(bundle, 3)))
+    rig.spin_until(lambda: running(rig) == 3)
+    assert rig.code == ''

@@ -35,8 +35,8 @@ from spaars_ros.robot.config import Workspace
 from spaars_ros.robot.zones import distance_and_normal
 from spaars_ros.robot.zones import zone_distance
 from spaars_ros.safety.distances import distances
-from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.intervention import Intervention
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.qp import NearestVelocity
 from spaars_ros.safety.world import World

@@ -28,8 +28,8 @@ from spaars_ros.control.retrace import Retrace
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import load_robot
-from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.intervention import Intervention
 from spaars_ros.safety.monitors.watchdog import Order
 from spaars_ros.safety.monitors.watchdog import Watchdog
 from spaars_ros.safety.stop import Stop

@@ -710,3 +710,15 @@ def test_the_gross_cost_can_be_set_while_running(start: Callable[..., Rig]) -> N
     result = rig.server.set_parameters([Parameter('max_episode_cost', value=8.0)])
     assert result[0].successful
     rig.spin_until(lambda: rig.code == 'COST')
+
+
+def test_a_cost_of_a_step_that_was_never_published_uses_up_no_stop(start: Callable[..., Rig]
+                                                                   ) -> None:
+    """One forged message must not make every real cost after it count for nothing."""
+    rig = start(max_episode_cost=8.0)
+    responder = rig.server._responder
+    for sequence, episode in ((2**53, 0), (0, 2**53), (2**53, 2**53)):
+        assert not responder.on_cost(sequence, episode, [9.0])
+    assert responder.supervisor.latch.stop is None
+    assert responder.on_cost(0, 0, [1e6])
+    assert responder.supervisor.latch.stop.code == 'COST'

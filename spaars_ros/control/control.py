@@ -38,7 +38,6 @@ from spaars_ros.safety.stop import Stop
 
 Array = NDArray[np.float64]
 
-
 Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
 """Observation, decision, the skill that it was made in (None: it began one), the noise."""
 
@@ -105,6 +104,7 @@ class ControlLoop:
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim)
+        self._latent = (m.latent_dim,)
         self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
         self._rng = np.random.default_rng(seed)
         self._noise = np.zeros(m.latent_dim + m.action_dim)
@@ -145,7 +145,13 @@ class ControlLoop:
         kept = m.exploration.correlation if self.index else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
         noise, held = self._noise if self.explore else None, self.skill.held
-        decision = self.runtime.decide(observation, noise, held)
+        try:
+            decision = self._decide(observation, noise, held)
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime raises several unrelated kinds
+            said = str(error).partition('\n')[0]
+            return self._close(state, observation, Flag.ABORTED, Stop(
+                'INFERENCE', m.version, 0.0, f'bundle version {m.version} cannot decide here: '
+                f'{type(error).__name__}: {said}'))
         self.decided = observation, decision, held, noise
         skill_step = self.skill.took(decision.latent)
         filtered = self.filter.apply(decision.action * self._scale, state, age)
@@ -161,6 +167,17 @@ class ControlLoop:
         if filtered.stop is not None:
             self.skill.restart()
         return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
+
+    def _decide(self, observation: Array, noise: Array | None,
+                held: NDArray[np.float32] | None) -> Decision:
+        """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
+        decision = self.runtime.decide(observation, noise, held)
+        for name in ('action', 'latent_action', 'raw_action'):
+            if getattr(decision, name).shape != self._scale.shape:
+                raise ValueError(f'{name} has shape {getattr(decision, name).shape}')
+        if decision.latent.shape != self._latent:
+            raise ValueError(f'latent has shape {decision.latent.shape}')
+        return decision
 
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""

@@ -48,15 +48,20 @@ class Succession:
     :param ticks: length of a trial in decisions, 0 for none
     :param bound: see `Shadow`, normalised action units
     :param hold: ticks after a rollback in which no bundle is tried, 0 for none
-    :param acts: is told which runtime acts from now on; may not wait
+    :param acts: is told which runtime acts from now on, and which before it when it was
+        promoted; may not wait
     :param takes_back: is told which version was taken back; may not wait
+    :param spare: the bundle before the first one, where that is known: what is gone back to when
+        the first one fails
     """
 
     def __init__(self, loop: ControlLoop, *, take: Callable[[], PolicyRuntime | None],
                  refuse: Callable[[str], None], ticks: int, bound: float,
                  hold: int = 0,
-                 acts: Callable[[PolicyRuntime], None] = lambda runtime: None,
-                 takes_back: Callable[[int], None] = lambda version: None) -> None:
+                 acts: Callable[[PolicyRuntime, PolicyRuntime | None], None] =
+                 lambda runtime, parent: None,
+                 takes_back: Callable[[int], None] = lambda version: None,
+                 spare: PolicyRuntime | None = None) -> None:
         self._loop = loop
         self._acts = acts
         self._takes_back = takes_back
@@ -76,6 +81,7 @@ class Succession:
         """Version of the last bundle that was taken back, -1 for none."""
         self._shadow: Shadow | None = None
         self._parent: PolicyRuntime | None = None
+        self._spare = spare
 
     @property
     def shadow_version(self) -> int:
@@ -136,7 +142,7 @@ class Succession:
         self.rolled_back_from = self._loop.runtime.manifest.version
         self._loop.swap(self._parent)
         self._takes_back(self.rolled_back_from)
-        self._acts(self._parent)
+        self._acts(self._parent, None)
         self._parent = None
         self._acted = 0
         self.held, self._next_hold = self._next_hold, min(2 * self._next_hold,
@@ -149,6 +155,15 @@ class Succession:
             self._shadow = self._trial(self._shadow.candidate)
         return self.rolled_back_from
 
+    def fail(self) -> None:
+        """Take the present version back because it failed; it stays where there is no other."""
+        self._parent = self._parent or self._spare
+        self._spare = None
+        if self._parent is None:
+            self._takes_back(self._loop.runtime.manifest.version)
+        else:
+            self.rollback()
+
     def _trial(self, candidate: PolicyRuntime) -> Shadow:
         return Shadow(candidate, ticks=self.ticks, bound=self.bound,
                       period=self._loop.robot.period)
@@ -156,6 +171,6 @@ class Succession:
     def _promote(self, candidate: PolicyRuntime) -> None:
         self._parent = self._loop.runtime
         self._loop.swap(candidate)
-        self._acts(candidate)
+        self._acts(candidate, self._parent)
         self._acted = 0
         self.promoted += 1

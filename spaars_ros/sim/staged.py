@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
-from spaars_ros.safety.filter import BARRIERS
-from spaars_ros.safety.filter import Intervention
 from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.intervention import BARRIERS
+from spaars_ros.safety.intervention import Intervention
 from spaars_ros.sim.arm import Arm
 
 Array = NDArray[np.float64]

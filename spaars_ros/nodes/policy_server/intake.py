@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 TRIALS = 10
 
+MAX_JUMP = 10_000
+"""Versions that a learner may be ahead: it makes one per some hundred steps."""
+
 
 class BundleIntake:
     """
@@ -124,6 +127,9 @@ class BundleIntake:
             return None  # a latched topic delivers the same bundle again
         if version < self._newest:
             raise BundleError('old_version', f'{version}, running {self._newest}')
+        if version - self._newest > MAX_JUMP:
+            raise BundleError('version_jump', f'{version}, running {self._newest}: at most '
+                              f'{MAX_JUMP} ahead, or no later one would be newer')
         if version <= self._taken_back:
             raise BundleError('taken_back',
                               f'version {version}: {self._taken_back} was taken back')

@@ -14,6 +14,7 @@
 
 """The policy server: newest observation to safe command, at the control rate."""
 
+from collections.abc import Callable
 from functools import partial
 import gc
 from pathlib import Path
@@ -29,6 +30,7 @@ from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
 
 from spaars_ros.checkpoint_files import ACTING
+from spaars_ros.checkpoint_files import BEFORE_ACTING
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Supervisor
@@ -51,6 +53,7 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import bundle_bytes
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle
+from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
@@ -139,11 +142,32 @@ class PolicyServer(ManagedNode):
             self._loop, take=self._intake.take, refuse=self._intake.refuse,
             ticks=p['shadow_ticks'], bound=p['shadow_bound'],
             hold=p['rollback_hold'],
-            acts=lambda runtime: keeper.put(ACTING, runtime.data), takes_back=memory.take_back)
+            acts=self._keep_acting, takes_back=memory.take_back,
+            spare=self._before(runtime, check, verifier))
         # Only a torque cost needs the measured effort.
         self._reader = JointStateReader(robot.joints, effort=any(
             'torque' in constraint.terms for constraint in robot.constraints))
         self._open_topics()
+
+    def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
+        if parent is not None:  # first: a kill between the two leaves one that acted
+            self._keeper.put(BEFORE_ACTING, parent.data)
+        self._keeper.put(ACTING, runtime.data)
+
+    def _before(self, acting: PolicyRuntime, check: Callable[[Bundle], PolicyRuntime],
+                verifier: Verifier | None) -> PolicyRuntime | None:
+        """Return what acted before the bundle that begins, if the run folder has it."""
+        path = Path(self._values['run_dir']) / BEFORE_ACTING
+        if not path.exists():
+            return None
+        try:
+            data = bundle_bytes(path)
+            before = check(Bundle.from_bytes(data, verifier))
+        except BundleError as error:
+            self.get_logger().warning(f'{path} is no bundle to go back to: {error}')
+            return None
+        before.data = data
+        return before if before.manifest.version < acting.manifest.version else None
 
     def _open_topics(self) -> None:
         p, make = self._values, self._entities.append
@@ -248,8 +272,10 @@ class PolicyServer(ManagedNode):
             self._responder.on_state(state, arrived)
 
     def _on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
-        if self.is_active:
-            self._responder.on_cost(sequence, episode, costs)
+        if self.is_active and not self._responder.on_cost(sequence, episode, costs):
+            self.get_logger().error(
+                f'cost_monitor/cost ignored: step {sequence} of episode {episode} was never '
+                'published', throttle_duration_sec=5.0)
 
     def _on_timer(self) -> None:
         begin = time.monotonic()

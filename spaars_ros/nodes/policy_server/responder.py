@@ -125,14 +125,21 @@ class Responder:
                                 or EARLY * self._period <= gap <= self.watches.stamps.max_age):
             self._send(self.supervisor.brake(), stamp)
 
-    def on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
-        """Take the cost (C,) of an episode up to a step, as the cost monitor counts it."""
+    def on_cost(self, sequence: int, episode: int, costs: list[float]) -> bool:
+        """
+        Take the cost (C,) of an episode up to a step, as the cost monitor counts it.
+
+        :return: whether such a step was published; what speaks of another says nothing
+        """
+        if sequence >= self._loop.sequence or episode > self._loop.episode:
+            return False
         # One that was sent again, to a monitor that is new, says nothing about what moves now. The
         # cost of an episode's last step comes when the next one has begun.
         judged = costs if episode >= self._loop.episode - 1 else []
         stop = self.watches.cost.heard(sequence, episode, judged)
         if stop is not None:
             self.trip(stop)
+        return True
 
     def on_period(self, begin: float, due: int) -> None:
         """
@@ -256,6 +263,9 @@ class Responder:
         age = max(self.watches.stamps.age(now, begin), 0.0)
         answer = self.supervisor.answer(state, age)
         self._send(answer.command, state.stamp_ns, begin)
+        stop = None if answer.tick is None else answer.tick.stop
+        if stop is not None and stop.code == 'INFERENCE':
+            self._succession.fail()
         odd = self.watches.moved(self.watches.time(now, begin) - age, state)
         moved = self.watches.external.moved(state)
         end = time.monotonic()
