@@ -129,7 +129,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
 
     def runtime(pushed: Bundle) -> PolicyRuntime:
         return check_bundle(pushed, robot, task=task.settings.name,
-                            observation_dim=task.observation_dim)
+                            observation_dim=task.observation_dim,
+                            observation_names=task.observation_names)
 
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,
                       demonstrations=dataset, seed=seed)

@@ -86,7 +86,8 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
 
     def runtime(pushed: Bundle) -> PolicyRuntime:
         return check_bundle(pushed, arm, task=reach.settings.name,
-                            observation_dim=reach.observation_dim)
+                            observation_dim=reach.observation_dim,
+                            observation_names=reach.observation_names)
 
     tuner = FineTuner(start, robot=arm, task=reach, training=settings, demonstrations=dataset,
                       seed=seed)

@@ -26,8 +26,12 @@ from typing import Protocol
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import action_differences
+from spaars_ros.robot.contract import Contract
+from spaars_ros.robot.contract import contract_of
 
 FORMAT = 'spaars_ros/dataset/1'
 STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations': np.float32,
@@ -67,7 +71,10 @@ class Dataset:
     episode: NDArray[np.int64]
     """(N,), counts up by one from episode to episode."""
     attributes: dict[str, Any] = field(default_factory=dict)
-    """robot, joints, task, observation_names, action_scale, source (the command that made it)."""
+    """
+    robot, joints, task, observation_names, action_scale, contract (JSON: what an action and a
+    tick mean, of `robot/contract.py`), source (the command that made it).
+    """
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -121,6 +128,22 @@ def _check_robot(data: Dataset, robot: Robot, where: str) -> None:
     if scale is not None and not np.isclose(float(scale), robot.control.action_scale):
         raise DatasetError(f'{where}: action_scale {float(scale):g}, robot {robot.name} has '
                            f'{robot.control.action_scale:g}: its actions mean other velocities')
+    _check_contract(data, robot, where)
+
+
+def _check_contract(data: Dataset, robot: Robot, where: str) -> None:
+    text = data.attributes.get('contract')
+    if text is None:
+        return  # of 0.1.0
+    try:
+        made = Contract.model_validate_json(text)
+    except (ValidationError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise DatasetError(f'{where}: attribute contract: {first}') from None
+    differ = action_differences(made, contract_of(robot, made.observation_names))
+    if differ:
+        raise DatasetError(f'{where}: its actions mean something else on robot {robot.name}: '
+                           f'{differ}: restore that, or record demonstrations for this file')
 
 
 def _check_task(data: Dataset, task: Task, where: str) -> None:

@@ -29,6 +29,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import contract_of
 
 
 def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
@@ -62,6 +63,8 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
                           action_scale=robot.control.action_scale)
     if task is not None:
         attributes['observation_names'] = list(task.observation_names)
+        if robot is not None:
+            attributes['contract'] = contract_of(robot, task.observation_names).model_dump_json()
         settings = getattr(task, 'settings', None)
         attributes['task'] = str(getattr(settings, 'name', type(task).__name__))
     dataset = Dataset(

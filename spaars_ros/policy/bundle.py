@@ -31,6 +31,7 @@ from pathlib import Path
 import tempfile
 from typing import Annotated
 from typing import Any
+from typing import Optional
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,7 @@ from pydantic import ValidationError
 
 from spaars_ros.policy.arrays import ArrayError
 from spaars_ros.policy.arrays import read_arrays
+from spaars_ros.robot.contract import Contract
 
 if TYPE_CHECKING:
     from spaars_ros.policy.signing import Signer
@@ -120,6 +122,8 @@ class Manifest(BaseModel):
     version: int = Field(0, ge=0, le=MAX_VERSION)
     parent_version: int = Field(-1, ge=-1, le=MAX_VERSION)
     created: str = ''
+    contract: Optional[Contract] = Field(None, description='what its actions and ticks mean; '
+                                         'bundles of 0.1.0 have none')
 
 
 class Part(BaseModel):

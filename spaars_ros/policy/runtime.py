@@ -14,6 +14,7 @@
 
 """The policy as the control loop runs it: ONNX Runtime on one thread, checked before use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -28,6 +29,8 @@ from spaars_ros.policy.gate import AdvantageGate
 from spaars_ros.policy.graph import check_graph
 from spaars_ros.policy.graph import GraphError
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import contract_of
+from spaars_ros.robot.contract import policy_differences
 
 Array = NDArray[np.float64]
 
@@ -167,12 +170,13 @@ class PolicyRuntime:
 
 
 def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
-                 latent_dim: int | None = None) -> PolicyRuntime:
+                 latent_dim: int | None = None,
+                 observation_names: Sequence[str] = ()) -> PolicyRuntime:
     """
     Return a runtime for a bundle that fits this robot and reproduces its canaries.
 
-    Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_task,
-    wrong_shape, not_finite, bad_graph or canary_mismatch.
+    Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_contract,
+    wrong_task, wrong_shape, not_finite, bad_graph or canary_mismatch.
     """
     m = bundle.manifest
     d = len(robot.joints)
@@ -186,6 +190,11 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     if abs(m.action_scale - robot.control.action_scale) > 1e-9:
         raise BundleError('wrong_scale', f'action_scale {m.action_scale}, the robot file has '
                                          f'{robot.control.action_scale}')
+    if m.contract is not None:
+        differ = policy_differences(m.contract, contract_of(robot, observation_names))
+        if differ:
+            raise BundleError('wrong_contract', f'made for another robot file: {differ}: restore '
+                                                'that, or pretrain for this one')
     if m.task != task:
         raise BundleError('wrong_task', f'made for {m.task!r}, this is {task!r}')
     for name, expected in (('observation_mean', observation_dim),

@@ -74,7 +74,8 @@ def evaluate(bundle: Bundle, robot: Robot, task: ReachTask, *, episodes: int = 5
     Raises BundleError when the bundle does not fit the robot.
     """
     runtime = check_bundle(bundle, robot, task=task.settings.name,
-                           observation_dim=task.observation_dim)
+                           observation_dim=task.observation_dim,
+                           observation_names=task.observation_names)
     rollouts = Rollouts(runtime, robot, task, seed=seed, explore=explore)
     rows = np.concatenate([rollouts.episode() for _ in range(episodes)])
     scores = episodes_from_steps(rollouts.schema, rows, task)

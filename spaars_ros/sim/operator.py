@@ -21,6 +21,7 @@ from spaars_ros.data.dataset import Dataset
 from spaars_ros.robot.config import Box
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import TaskSettings
+from spaars_ros.robot.contract import contract_of
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.tasks.reach import ReachTask
@@ -142,4 +143,5 @@ def collect(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int) -
         'robot': robot.name, 'joints': list(robot.joints), 'task': settings.name,
         'observation_names': env.task.observation_names,
         'action_scale': robot.control.action_scale,
+        'contract': contract_of(robot, env.task.observation_names).model_dump_json(),
         'source': f'spaars collect --episodes {episodes} --seed {seed}'})

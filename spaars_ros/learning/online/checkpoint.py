@@ -29,6 +29,7 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import Manifest
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import contract_of
 
 TENSORS = 'learner.npz'
 STATE = 'learner.json'
@@ -47,6 +48,7 @@ def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
         multipliers=algorithm.multipliers.tolist(), algorithm=setup.training.algorithm,
         phase=phase, version=version, parent_version=parent,
+        contract=contract_of(robot, task.observation_names),
         created=datetime.now(timezone.utc).isoformat(timespec='seconds'), **algorithm.manifest())
     canaries = algorithm.canaries(canary_observations)
     return Bundle(manifest, {'policy': algorithm.graph()}, canaries, extras)

@@ -101,7 +101,8 @@ class PolicyServer(ManagedNode):
         if not p['bundle']:
             raise Refused('parameter bundle is empty: name a policy bundle file')
         check = partial(check_bundle, robot=robot, task=settings.name,
-                        observation_dim=task.observation_dim)
+                        observation_dim=task.observation_dim,
+                        observation_names=task.observation_names)
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
         try:
             # Read once: what is kept as acting is what was checked.
