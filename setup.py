@@ -58,11 +58,11 @@ setup(
     entry_points={
         'console_scripts': [
             'spaars = spaars_ros.cli:main',
-            'policy_server = spaars_ros.nodes.policy_server.node:main',
-            'cost_monitor = spaars_ros.nodes.cost_monitor.node:main',
-            'learner = spaars_ros.nodes.learner.node:main',
-            'sim = spaars_ros.nodes.sim.node:main',
-            'conductor = spaars_ros.run.conductor:main',
+            'policy_server = spaars_ros.nodes.start:policy_server',
+            'cost_monitor = spaars_ros.nodes.start:cost_monitor',
+            'learner = spaars_ros.nodes.start:learner',
+            'sim = spaars_ros.nodes.start:sim',
+            'conductor = spaars_ros.run.conductor_main:main',
         ],
     },
 )

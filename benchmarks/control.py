@@ -22,6 +22,7 @@ beside it and pushing bundles. The same run times a node that only subscribes an
 import dataclasses
 import os
 from pathlib import Path
+import sys
 import tempfile
 import time
 from typing import Any
@@ -229,3 +230,8 @@ class _Bench(NodeDescription):
     @property
     def module(self) -> str:
         return f'benchmarks.{self.executable}'
+
+    @property
+    def command(self) -> list[str]:
+        """Return the command that runs it: from the checkout, which is on no path."""
+        return [sys.executable, '-m', self.module]

@@ -20,10 +20,12 @@ import sys
 
 import typer
 
+from spaars_ros.commands import check
 from spaars_ros.commands import collect
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
 from spaars_ros.commands import keys
+from spaars_ros.commands import operator
 from spaars_ros.commands import pretrain
 from spaars_ros.commands import stress
 from spaars_ros.commands import train
@@ -38,6 +40,9 @@ app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
+app.command('check', epilog=check.EXAMPLES)(check.command)
+for name in ('stop', 'reset', 'rollback', 'status'):
+    app.command(name, epilog=operator.EXAMPLES)(getattr(operator, name))
 app.add_typer(keys.app, name='keys')
 
 

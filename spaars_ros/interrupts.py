@@ -27,11 +27,25 @@ from types import FrameType
 from types import TracebackType
 from typing import Any
 
+PARENT = os.getppid()
+"""Process that started this one, as of the import of this module."""
+
 
 def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends, also by SIGKILL."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+def begin_as_child() -> None:
+    """
+    Prepare a child process before its program is loaded.
+
+    It ends with its parent, and takes no signal before it says how it ends: until then they wait.
+    """
+    die_with_parent()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (
+        signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT))
 
 
 END_TIMEOUT = 15.0
@@ -91,7 +105,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.requested = 0
-        """How often the end was asked for."""
+        """How often the end was asked for; a launch's SIGTERM after a SIGINT is the same wish."""
+        self._counts: dict[int, int] = {}
         self._deferred = 0
         self._before: dict[int, Any] = {}
 
@@ -108,7 +123,8 @@ class Interrupts:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self.requested += 1
+        self._counts[number] = self._counts.get(number, 0) + 1
+        self.requested = max(self._counts.values())
         if not self._deferred:
             raise Interrupted
 

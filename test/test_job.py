@@ -42,6 +42,7 @@ from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import status
+from spaars_ros.run import continuation
 from spaars_ros.run import job
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import Processes
@@ -106,6 +107,7 @@ def resumed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Any:
     def start(*_: Any) -> None:
         raise Reached
     monkeypatch.setattr(job, 'evaluated', lambda *_: {})
+    monkeypatch.setattr(job, 'refuse_others', lambda *_: None)
     monkeypatch.setattr(job, 'load_bundle',
                         lambda _: SimpleNamespace(manifest=SimpleNamespace(version=0)))
     monkeypatch.setattr(job, '_run', start)
@@ -174,7 +176,7 @@ def watched(made: RunObserver) -> str:
     conductor: Any = SimpleNamespace(
         observer=made, _client=SimpleNamespace(spin=lambda _: None), stop_timeout=0.0,
         view=SimpleNamespace(update=lambda: None, state=made.state), names=['learner'],
-        _looked=0.0, _revive_learner=lambda: None)
+        _watch=SimpleNamespace(complaint=''), _looked=0.0, _revive_learner=lambda: None)
     return Conductor.watch(conductor)
 
 
@@ -272,7 +274,8 @@ def test_the_robots_topics_reach_the_nodes_that_are_at_them(
         assert (remapped & set(command)) == (
             remapped if node.name in ('sim', 'policy_server') else set()), node.name
     kept = made_run(tmp_path / 'run', command='/controller/commands')
-    assert job.continued(RunSettings(), kept).remappings == (('command', '/controller/commands'),)
+    assert continuation.continued(RunSettings(), kept).remappings == (
+        ('command', '/controller/commands'),)
 
 
 DEFAULTS = {'sim': 'true', 'robot': 'panda', 'task': 'reach', 'training': 'spaars', 'seed': '0',
@@ -287,25 +290,26 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     newest = tmp_path / 'checkpoints' / 'step_000030.spaars'
     newest.parent.mkdir()
     newest.write_bytes(b'stands for a bundle')
-    folder = job.launched_again({**DEFAULTS, 'out': str(tmp_path), 'seed': '5'}, DEFAULTS)
-    settings = job.continued(RunSettings(namespace='left'), folder)
+    folder = continuation.launched_again({**DEFAULTS, 'out': str(tmp_path), 'seed': '5'}, DEFAULTS)
+    settings = continuation.continued(RunSettings(namespace='left'), folder)
     assert (settings.seed, settings.episodes, settings.sim) == (5, 300, False)
     assert (settings.joint_states, settings.namespace) == ('/arm/joint_states', 'left')
     assert settings.start_stamp == pytest.approx(1.0 + 0.05 * (STEPS - 1) + 1.0)
     assert settings.first_reset == 3
     graph = describe(settings)
-    job.from_newest_bundle(graph, folder)
+    continuation.from_newest_bundle(graph, folder)
     bundles = {node.name: node.parameters.get('bundle') for node in graph}
     assert bundles['policy_server'] == str(newest)
     assert bundles['learner'] == str(tmp_path / 'initial.spaars')
     # What acted last was on trial; the newest checkpoint may descend from what was taken back.
     acting = tmp_path / 'acting.spaars'
     acting.write_bytes(b'stands for a bundle')
-    job.from_newest_bundle(graph, folder)
+    continuation.from_newest_bundle(graph, folder)
     bundles = {node.name: node.parameters.get('bundle') for node in graph}
     assert bundles['policy_server'] == str(acting)
     assert bundles['learner'] == str(tmp_path / 'initial.spaars')
-    more = job.launched_again({**DEFAULTS, 'out': str(tmp_path), 'episodes': '400'}, DEFAULTS)
+    more = continuation.launched_again(
+        {**DEFAULTS, 'out': str(tmp_path), 'episodes': '400'}, DEFAULTS)
     assert more.options.episodes == 400
 
 
@@ -316,7 +320,7 @@ def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
     """Silently ignored, it would look as if it had been taken."""
     made_run(tmp_path, seed=5)
     with pytest.raises(RunError, match=message):
-        job.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
+        continuation.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
 
 
 def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tmp_path: Path
@@ -324,19 +328,20 @@ def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tm
     """Velocities for a position controller, or no stop_cost and no key, would move an arm."""
     made_run(tmp_path, command_interface='forward_position', params_file='/x/safe.yaml',
              namespace='left')
-    folder = job.launched_again({**DEFAULTS, 'out': str(tmp_path)}, DEFAULTS)
-    settings = job.continued(RunSettings(), folder)
+    folder = continuation.launched_again({**DEFAULTS, 'out': str(tmp_path)}, DEFAULTS)
+    settings = continuation.continued(RunSettings(), folder)
     assert (settings.command_interface, settings.params_file, settings.namespace) == (
         'forward_position', '/x/safe.yaml', 'left')
     server = {node.name: node for node in describe(settings)}['policy_server']
     assert server.parameters['command_interface'] == 'forward_position'
     older = RunFolder(RunOptions(out=str(tmp_path)))  # of before it was kept
-    assert job.continued(RunSettings(command_interface='forward_position'),
-                         older).command_interface == 'forward_position'
-    other = job.continued(RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
+    assert continuation.continued(RunSettings(command_interface='forward_position'),
+                                  older).command_interface == 'forward_position'
+    other = continuation.continued(
+        RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
     assert (other.params_file, other.namespace) == ('/x/other.yaml', 'right')
     with pytest.raises(RunError, match='takes command_interface from the run'):
-        job.launched_again({**DEFAULTS, 'out': str(tmp_path),
+        continuation.launched_again({**DEFAULTS, 'out': str(tmp_path),
                             'command_interface': 'forward_velocity'}, DEFAULTS)
 
 

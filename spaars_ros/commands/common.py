@@ -16,9 +16,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 import json
 import math
+import os
 from pathlib import Path
+import re
 from typing import Any
 import warnings
 
@@ -71,6 +74,37 @@ def write_json(path: Path | None, content: Any) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain(content), indent=2) + '\n')
+
+
+def check_json(path: Path | None) -> None:
+    """Raise ValueError where a JSON file could not be written, before the work is done."""
+    if path is None:
+        return
+    place = path if path.exists() else next(
+        parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not os.access(place, os.W_OK) or not (path.exists() or place.is_dir()):
+        raise ValueError(f'--json {path}: no file can be written there')
+
+
+def check_rendering() -> None:
+    """Raise ValueError when MUJOCO_GL names what this machine does not have."""
+    backend = os.environ.get('MUJOCO_GL', '')
+    try:
+        import_module('mujoco')
+    except Exception as error:  # which class depends on the backend and on what of it is missing
+        if not backend:
+            raise
+        raise ValueError(f'MUJOCO_GL={backend}: this machine cannot load it '
+                         f'({str(error).splitlines()[0]}); unset it, or try egl') from None
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return a namespace without its slashes at the ends; raises ValueError."""
+    name = namespace.strip('/')
+    if name and not re.fullmatch(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', name, re.ASCII):
+        raise ValueError(f'--namespace {namespace}: expected letters, digits and _, parts '
+                         'separated by /, none of them beginning with a digit')
+    return name
 
 
 def report(result: Any, path: Path | None) -> None:

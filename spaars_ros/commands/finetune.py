@@ -14,6 +14,7 @@
 
 """`spaars finetune`: the main job."""
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 from typing import Any
@@ -21,6 +22,9 @@ from typing import Optional
 
 import typer
 
+from spaars_ros.commands.common import check_json
+from spaars_ros.commands.common import check_rendering
+from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import training_of
@@ -39,7 +43,19 @@ Examples:
 
 Text = Optional[str]
 
-WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'log_level', 'show', 'json')
+
+class LogLevel(str, Enum):
+    """Log levels of rclpy."""
+
+    debug = 'debug'
+    info = 'info'
+    warn = 'warn'
+    error = 'error'
+    fatal = 'fatal'
+
+
+WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'namespace', 'log_level', 'show',
+               'json')
 """What may be said anew of a run that goes on; all else is the run's own."""
 
 
@@ -102,7 +118,9 @@ def command(
         help='Public key; the policy server refuses what it did not sign.')] = '',
     params_file: Annotated[str, typer.Option(
         help='ROS 2 parameter file whose values win.')] = '',
-    log_level: Annotated[str, typer.Option(help='Log level of the nodes.')] = 'info',
+    namespace: Annotated[str, typer.Option(
+        help='Namespace of every node; two runs in one domain need two.')] = '',
+    log_level: Annotated[LogLevel, typer.Option(help='Log level of the nodes.')] = LogLevel.info,
     show: Annotated[bool, typer.Option(
         '--live/--plain', help='Live panel, or one line per episode.')] = True,
     json: Annotated[Optional[Path], typer.Option(help='Also write the summary here.')] = None,
@@ -121,10 +139,14 @@ def command(
             raise RunError('--resume needs --out, the folder of the run')
         if resume:
             refuse_with_resume(context)
+        namespace = checked_namespace(namespace)
+        check_json(json)
+        check_rendering()
         with Interrupts() as interrupts:
             if resume:
                 folder = RunFolder.resume(out, episodes=episodes,
-                                          params_file=resolved(params_file) or None)
+                                          params_file=resolved(params_file) or None,
+                                          namespace=namespace or None)
             else:
                 overrides: dict[str, Any] = overrides_of(settings or [])
                 overrides.update({name: value for name, value in
@@ -137,12 +159,13 @@ def command(
                     real_time_factor=real_time_factor, cache=cache,
                     evaluation_episodes=evaluation_episodes, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
-                    public_key=resolved(public_key), params_file=resolved(params_file)))
+                    public_key=resolved(public_key), params_file=resolved(params_file),
+                    namespace=namespace))
             if folder.options.sim:
                 job.stay_on_this_machine()
             view = LiveView(LiveState(), plain=not show)
             summary = job.finetune(folder, view, interrupts, resume=resume,
-                                   settings_changes={'log_level': log_level})
+                                   settings_changes={'log_level': log_level.value})
             write_json(json, summary)
             for line in job.closing_lines(folder, summary):
                 view.say(line)

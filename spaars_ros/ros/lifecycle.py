@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import os
 import signal
 import sys
 import traceback
@@ -33,8 +34,10 @@ from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
+from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import end_in_time
 from spaars_ros.interrupts import ending_signals
+from spaars_ros.interrupts import PARENT
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.thread_priority import ThreadPriority
@@ -205,6 +208,10 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
         get_logger('spaars_ros').fatal(str(error))
         rclpy.try_shutdown()
         return 2
+    if node.has_parameter('run') and node.get_parameter('run').value:
+        # Also of ros2 launch, which may be killed: an arm is not left to nodes without anybody.
+        die_with_parent()
+        asked = asked or os.getppid() != PARENT
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

@@ -96,6 +96,12 @@ class Param:
         return made
 
 
+RUN = Param('run', '', 'token of the run that started this node; set by launch and command line: '
+            'a conductor touches only nodes that carry its own, and such a node ends with the '
+            "process that started it. '' for none")
+"""Every node's."""
+
+
 class ParameterTable:
     """The parameters of one node."""
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from dataclasses import field
 import os
 from pathlib import Path
+import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -26,16 +28,25 @@ from typing import Any
 
 import yaml
 
+from spaars_ros.interrupts import begin_as_child
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.ros.security import enclave_arguments
 
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
+START = Path(__file__).resolve().parent.parent / 'nodes' / 'start.py'
+"""What runs a node without the working folder on its path."""
 
 
 def new_run_folder() -> str:
     """Return a run folder named after this moment."""
     return time.strftime('runs/%Y%m%d-%H%M%S')
+
+
+def new_run_token(out: str) -> str:
+    """Return a name for one start of a run in `out`: says who started it; never used twice."""
+    return (f'{Path(out).resolve()}, started by process {os.getpid()} on {socket.gethostname()}, '
+            f'{secrets.token_hex(4)}')
 
 
 @dataclass(frozen=True)
@@ -77,6 +88,8 @@ class RunSettings:
     """The learner signs bundles and checkpoints with this private key."""
     public_key: str = ''
     """The policy server refuses bundles that this key did not sign."""
+    run: str = ''
+    """Token of this start (`new_run_token`); the conductor touches only nodes that carry it."""
 
     @property
     def training(self) -> str:
@@ -115,6 +128,11 @@ class NodeDescription:
         """Return the Python module behind the executable."""
         return f'spaars_ros.nodes.{self.executable}.node'
 
+    @property
+    def command(self) -> list[str]:
+        """Return the command that runs the executable, without its arguments."""
+        return [sys.executable, str(START), self.module]
+
 
 def describe(settings: RunSettings, *, learner: bool = True,
              policy: bool = True) -> list[NodeDescription]:
@@ -124,7 +142,8 @@ def describe(settings: RunSettings, *, learner: bool = True,
     :param learner: False leaves the policy frozen
     :param policy: False leaves the simulated arm alone
     """
-    common = {'robot': settings.robot, 'task': settings.task, 'use_sim_time': settings.sim_time}
+    common = {'robot': settings.robot, 'task': settings.task, 'use_sim_time': settings.sim_time,
+              'run': settings.run}
     interface = {'command_interface': settings.command_interface}
     graph = []
     if settings.sim:
@@ -180,7 +199,7 @@ class Processes:
         settings = self._settings
         file = self.log_directory / f'{name}.parameters.yaml'
         file.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}))
-        command = [sys.executable, '-m', node.module, '--ros-args', '-r', f'__node:={name}',
+        command = [*node.command, '--ros-args', '-r', f'__node:={name}',
                    '--params-file', str(file), '--log-level', settings.log_level,
                    *enclave_arguments(name)]
         if settings.namespace:
@@ -189,12 +208,13 @@ class Processes:
             command += ['-r', f'{source}:={target}']
         if settings.params_file:
             command += ['--params-file', settings.params_file]
+        own = str(START) in command  # which says itself when signals may come
         # One file, appended to, so that a respawn's log follows the crash's.
         with open(self.log_path(name), 'ab') as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 env={**os.environ, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
-                start_new_session=True, preexec_fn=die_with_parent)
+                start_new_session=True, preexec_fn=begin_as_child if own else die_with_parent)
         self._started[name] = time.monotonic()
 
     def log_path(self, name: str) -> Path:

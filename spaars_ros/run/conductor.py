@@ -14,33 +14,25 @@
 
 """Takes a run through its life: nodes up in order, watched, down again, report written."""
 
-import argparse
 from collections.abc import Sequence
-import sys
 import time
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 
-from spaars_ros.data.dataset import DatasetError
-from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
-from spaars_ros.policy.bundle import BundleError
-from spaars_ros.robot.config import ConfigError
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.bringup import Processes
-from spaars_ros.run.folder import RunError
-from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import INACTIVE
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.run.lifecycle_client import UNCONFIGURED
-from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.lifecycle_watch import LifecycleWatch
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.neighbours import NeighbourError
+from spaars_ros.run.neighbours import Neighbours
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.tasks.reach import ReachTask
 
@@ -67,11 +59,13 @@ class Conductor:
     :param names: the nodes in the order of activation
     :param processes: the nodes' processes where this process has started them
     :param stop_timeout: s that a latched stop may last before the run ends, 0 for no end
+    :param run: token that the run's nodes carry; no other node is touched
     """
 
     def __init__(self, names: Sequence[str], *, task: ReachTask, view: LiveView,
                  interrupts: Interrupts, processes: Processes | None = None,
-                 namespace: str = '', autostart: bool = True, stop_timeout: float = 0.0) -> None:
+                 namespace: str = '', autostart: bool = True, stop_timeout: float = 0.0,
+                 run: str = '') -> None:
         self.names = list(names)
         self.view = view
         self.processes = processes
@@ -87,7 +81,9 @@ class Conductor:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.observer = RunObserver(self._node, task, view.state)
-        self._client = LifecycleClient(self._node, self._executor, self._alive)
+        self._client = LifecycleClient(self._node, self._executor, self._alive, run)
+        self._watch = LifecycleWatch(self._node, self.names)
+        self._neighbours = Neighbours(self._node, run, self._client.spin)
         self._patience = 1
         self._looked = 0.0
 
@@ -96,6 +92,13 @@ class Conductor:
         self._executor.shutdown(timeout_sec=1.0)
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
+
+    def refuse_others(self) -> None:
+        """Raise ConductorError when nodes of these names are another run's; touches none."""
+        try:
+            self._neighbours.refuse(self.names)
+        except NeighbourError as error:
+            raise ConductorError(str(error)) from None
 
     def bring_up(self) -> None:
         """Activate the nodes in order; raises ConductorError naming the one that does not."""
@@ -115,6 +118,8 @@ class Conductor:
             self.view.update()
             now = time.monotonic()
             observer = self.observer
+            if self._watch.complaint:
+                raise ConductorError(self._watch.complaint)
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}')
@@ -135,6 +140,8 @@ class Conductor:
         """Keep the nodes as they are until the operator ends it."""
         while True:
             self._client.spin(0.1)
+            if self._watch.complaint:
+                raise ConductorError(self._watch.complaint)
             self.view.update()
 
     def take_down(self) -> None:
@@ -179,59 +186,3 @@ class Conductor:
     def _with_last_words(self, text: str, name: str) -> str:
         words = self.processes.last_words(name) if self.processes else ''
         return f'{text}; it said last:\n{words}' if words else text
-
-
-def _arguments(args: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser('conductor', description=(
-        'Takes the nodes of a launch file through their lifecycle.'))
-    parser.add_argument('job', choices=('finetune', 'hold'))
-    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
-                 'joint-states', 'command', 'command-interface', 'params-file'):
-        parser.add_argument(f'--{name}', default='')
-    parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument('--real-time-factor', type=float, default=0.0)
-    parser.add_argument('--episodes', type=int, default=150)
-    parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
-    parser.add_argument('--resume', action='store_true')
-    for name in ('sim', 'autostart'):
-        parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
-    return parser.parse_args(list(args))
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run beside nodes that a launch file has started; returns the exit code."""
-    given = _arguments(remove_ros_args(list(args) if args is not None else sys.argv)[1:])
-    from spaars_ros.run import job  # which imports this module
-    view = LiveView(LiveState(), plain=True)
-    options = RunOptions(
-        out=given.out, robot=given.robot or 'panda', task=given.task or 'reach',
-        training=given.training or 'spaars', bundle=given.bundle, seed=given.seed,
-        demonstrations=given.demonstrations, episodes=given.episodes, sim=given.sim,
-        real_time_factor=given.real_time_factor, joint_states=given.joint_states,
-        command=given.command, command_interface=given.command_interface,
-        params_file=given.params_file, namespace=given.namespace)
-    with Interrupts() as interrupts:
-        try:
-            folder = RunFolder.resume(
-                given.out, episodes=given.episodes, params_file=given.params_file or None,
-                namespace=given.namespace or None,
-                command_interface=given.command_interface or None) \
-                if given.resume else RunFolder(options)
-            if given.job == 'hold':
-                job.check_parameters(folder, given.namespace)
-                job.hold(folder, given.nodes.split(','), view, interrupts,
-                         namespace=given.namespace, autostart=given.autostart)
-                return 0
-            job.finetune(folder, view, interrupts, resume=given.resume, launch=False,
-                         namespace=given.namespace, autostart=given.autostart)
-            return 0
-        except Interrupted:
-            return 0
-        except (ConfigError, RunError, BundleError, DatasetError, ConductorError,
-                OSError) as error:
-            view.say(f'error: {error}')
-            return 1
-
-
-if __name__ == '__main__':
-    raise SystemExit(main())

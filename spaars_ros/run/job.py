@@ -14,7 +14,6 @@
 
 """The main job: pretrain, evaluate, fine-tune over ROS 2, evaluate again, report."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 import json
@@ -30,17 +29,18 @@ from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
-from spaars_ros.robot.strict_yaml import read_value
 from spaars_ros.run.bringup import describe
-from spaars_ros.run.bringup import NodeDescription
+from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.completion import complete_recording
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
-from spaars_ros.run.folder import RunError
+from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import from_newest_bundle
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import duration
+from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.progress import pretraining_shown
@@ -52,11 +52,6 @@ STOP_TIMEOUT = 60.0
 """s that a latched stop of the simulated arm may last; on a robot the operator has no limit."""
 FIRST_PORT = 7410
 PORTS_A_DOMAIN = 250
-KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
-        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key')
-"""Settings of the nodes that a resumed run takes from its folder ..."""
-GIVEN_WINS = ('params_file', 'namespace')
-"""... unless another one is given."""
 
 
 def free_domain() -> int:
@@ -119,48 +114,6 @@ def _paths(result: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [{name: np.asarray(value) for name, value in path.items()} for path in paths]
 
 
-def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
-    """Return settings with what the run's folder says: its options, and where it has got to."""
-    schema, rows = folder.recorded()
-    newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
-    kept = {name: getattr(folder.options, name) for name in KEPT}
-    kept.update({name: getattr(settings, name) or kept[name]
-                 for name in (*GIVEN_WINS, 'command_interface')})
-    return replace(
-        settings, out=str(folder.path.resolve()), start_stamp=newest + 1.0,
-        first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0,
-        **kept)
-
-
-def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> RunFolder:
-    """
-    Return the run that launch arguments with resume:=true continue.
-
-    :raises RunError: no such run, or an argument that contradicts it; one at its default does
-        not, because launch cannot tell it from one that was not given
-    """
-    if not values['out']:
-        raise RunError('resume:=true needs out:=, the folder of the run')
-    episodes = values.get('episodes', '')
-    folder = RunFolder.resume(values['out'], episodes=int(episodes) if episodes else None)
-    for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
-        text = values.get(name, '')
-        kept = getattr(folder.options, name)
-        if name in GIVEN_WINS or (name == 'command_interface' and not kept):
-            continue
-        if text and text != defaults[name] and read_value(text, f'{name}:={text}') != kept:
-            raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
-                           f'{name}:={text} out')
-    return folder
-
-
-def from_newest_bundle(graph: Sequence[NodeDescription], folder: RunFolder) -> None:
-    """Have a resumed run move with what moved it last, not with what it began with."""
-    for node in graph:
-        if node.name == 'policy_server':
-            node.parameters['bundle'] = str(folder.acting_bundle().resolve())
-
-
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
     """Fill the live view, after earlier episodes."""
     options, state = folder.options, view.state
@@ -184,16 +137,20 @@ def check_parameters(folder: RunFolder, namespace: str = '') -> None:
 
 
 def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume: bool,
-             launch: bool = True, namespace: str = '', autostart: bool = True,
+             launch: bool = True, namespace: str = '', autostart: bool = True, run: str = '',
              settings_changes: dict[str, Any] | None = None) -> dict[str, Any]:
     """
     Run the job and return its summary.
 
     :param launch: start the nodes; False where a launch file has
-    :raises ConductorError: a node did not come up, died, or stayed stopped
+    :param run: token of the nodes that a launch file has started; '' makes one
+    :raises ConductorError: a node did not come up, died, stayed stopped, is another run's, or the
+        run has fewer episodes than asked
     """
     began = time.monotonic()
     check_parameters(folder, namespace)
+    run = run or new_run_token(folder.options.out)
+    refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
     folder.claim(resume)
     # Before any node is configured: the policy server numbers on from its spool.
     completed = folder.complete_spool() if resume else 0
@@ -204,7 +161,7 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
                             else pretrained(folder, view))
     before = evaluated(folder, folder.initial_bundle, view, 'before')
     _prepare_state(folder, view, before)
-    settings = replace(continued(RunSettings(namespace=namespace), folder),
+    settings = replace(continued(RunSettings(namespace=namespace), folder), run=run,
                        **(settings_changes or {}))
     graph = describe(settings)
     from_newest_bundle(graph, folder)
@@ -216,19 +173,24 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     starting = time.monotonic()
     with interrupts.deferred():
         reason, pushed, failure = _run(folder, view, interrupts, processes,
-                                       [node.name for node in graph], settings.namespace,
-                                       autostart)
+                                       [node.name for node in graph], settings, autostart)
     trained = time.monotonic() - starting
     if processes and (folder.path / 'spool' / 'steps.f64').exists():
         behind = complete_recording(folder.path / 'spool', folder.recording)
         if behind:
             view.say(f'{behind} steps that the learner had not taken yet were added to '
                      f'{folder.recording.name}')
+    episodes = folder.episodes()
+    schema, rows = folder.recorded()
+    missing = folder.options.episodes - (
+        len(np.unique(schema.get(rows, 'episode'))) if schema else 0)
+    if reason == 'budget done' and missing > 0:
+        reason, failure = 'failed', ConductorError(
+            f'{missing} of {folder.options.episodes} episodes are not in {folder.recording}, '
+            'although the policy server said that its budget is done; --resume goes on')
     after = None
     if reason == 'budget done' and folder.options.evaluation_episodes:
         after = evaluated(folder, folder.newest_bundle(), view, 'after')
-    episodes = folder.episodes()
-    schema, rows = folder.recorded()
     summary = folder.summary(
         before, after, episodes, bundles_pushed=max(pushed - pushed_before, 0),
         lost_ticks=int(schema.get(rows, 'lost_ticks').max()) if schema else 0, ended=reason,
@@ -243,15 +205,30 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     return summary
 
 
+def refuse_others(folder: RunFolder, interrupts: Interrupts, namespace: str, run: str) -> None:
+    """Raise ConductorError when another run's nodes have this one's names; touches nothing."""
+    with interrupts.deferred():
+        names = [node.name for node in describe(RunSettings(sim=folder.options.sim))]
+        conductor = Conductor(names, task=folder.task, view=LiveView(LiveState(), plain=True),
+                              interrupts=interrupts, namespace=namespace, run=run)
+        try:
+            conductor.refuse_others()
+        finally:
+            conductor.close()
+
+
 def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: Processes | None,
-         names: Sequence[str], namespace: str, autostart: bool
+         names: Sequence[str], settings: RunSettings, autostart: bool
          ) -> tuple[str, int, ConductorError | None]:
     """Bring the nodes up, watch, take them down; return why it ended and the last version."""
     reason, failure = 'interrupted', None
     conductor = Conductor(names, task=folder.task, view=view, interrupts=interrupts,
-                          processes=processes, namespace=namespace, autostart=autostart,
+                          processes=processes, namespace=settings.namespace,
+                          autostart=autostart, run=settings.run,
                           stop_timeout=STOP_TIMEOUT if folder.options.sim else 0.0)
     try:
+        # Once more: what came up while this run pretrained and evaluated.
+        conductor.refuse_others()
         if processes:
             processes.start()
         with view:
@@ -277,12 +254,13 @@ def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: P
 
 
 def hold(folder: RunFolder, names: Sequence[str], view: LiveView, interrupts: Interrupts, *,
-         namespace: str = '', autostart: bool = True) -> None:
+         namespace: str = '', autostart: bool = True, run: str = '') -> None:
     """Activate nodes that a launch file has started and keep them active until the end."""
     with interrupts.deferred():
         conductor = Conductor(names, task=folder.task, view=view, interrupts=interrupts,
-                              namespace=namespace, autostart=autostart)
+                              namespace=namespace, autostart=autostart, run=run)
         try:
+            conductor.refuse_others()
             conductor.bring_up()
             view.say(f'active: {", ".join(names)}')
             conductor.hold()

@@ -33,6 +33,7 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import new_run_folder
+from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.params_file import check_params_file
@@ -107,8 +108,10 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         namespace=settings.namespace, parameters=parameters,
         remappings=list(node.remappings), output='screen', emulate_tty=True,
         respawn=node.respawn, respawn_delay=1.0,
-        # The learner's torch takes longer to import than launch waits after SIGINT.
-        sigterm_timeout='20', on_exit=None if node.respawn else _end(f'{node.name} ended'),
+        # A SIGINT to launch alone reaches no node: launch takes it for a terminal's, which all
+        # get. SIGTERM does, and a node that is ending already takes it for the same wish.
+        sigterm_timeout='1', sigkill_timeout='20',
+        on_exit=None if node.respawn else _end(f'{node.name} ended'),
         arguments=['--ros-args', '--log-level', settings.log_level,
                    *enclave_arguments(node.name)])
 
@@ -123,7 +126,7 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  str(settings.real_time_factor), '--joint-states', settings.joint_states,
                  '--command', settings.command,
                  '--command-interface', settings.command_interface,
-                 '--params-file', settings.params_file,
+                 '--params-file', settings.params_file, '--run', settings.run,
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if _truth('resume', values.get('resume', 'false')):
@@ -134,7 +137,7 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=settings.namespace, arguments=arguments, output='screen',
                 emulate_tty=True, respawn=False,
-                sigterm_timeout='60', on_exit=_end('the conductor ended'))
+                sigterm_timeout='1', sigkill_timeout='60', on_exit=_end('the conductor ended'))
 
 
 def launch_description(job: str, arguments: list[str], *, learner: bool = True,
@@ -148,15 +151,16 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
     """
     def build(context: LaunchContext) -> list[Any]:
         values = {name: LaunchConfiguration(name).perform(context) for name in arguments}
-        settings = replace(settings_from(values), explore=learner)
+        settings = settings_from(values)
+        settings = replace(settings, explore=learner, run=new_run_token(settings.out))
         if job == 'finetune':
             # The conductor puts the bundle to start from there before it configures the nodes.
             settings = replace(settings, bundle='')
         folder = None
         if _truth('resume', values.get('resume', 'false')):
-            from spaars_ros.run.job import continued
-            from spaars_ros.run.job import from_newest_bundle
-            from spaars_ros.run.job import launched_again
+            from spaars_ros.run.continuation import continued
+            from spaars_ros.run.continuation import from_newest_bundle
+            from spaars_ros.run.continuation import launched_again
             folder = launched_again(
                 values, {name: default for name, (default, _) in ARGUMENTS.items()})
             settings = continued(settings, folder)

@@ -27,6 +27,9 @@ from rclpy.executors import Executor
 from rclpy.node import Node
 from rclpy.task import Future
 
+from spaars_ros.run.neighbours import NeighbourError
+from spaars_ros.run.neighbours import Neighbours
+
 UNKNOWN = State.PRIMARY_STATE_UNKNOWN
 UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
 INACTIVE = State.PRIMARY_STATE_INACTIVE
@@ -55,13 +58,15 @@ class LifecycleClient:
     :param node: the node that asks; only the caller of these methods may spin it
     :param executor: what spins it
     :param alive: called between waits; raises when waiting further makes no sense
+    :param run: token that a node has to carry before its state is changed; '' for any
     """
 
     def __init__(self, node: Node, executor: Executor,
-                 alive: Callable[[], None] = lambda: None) -> None:
+                 alive: Callable[[], None] = lambda: None, run: str = '') -> None:
         self._node = node
         self._executor = executor
         self._alive = alive
+        self._neighbours = Neighbours(node, run, self.spin) if run else None
         self._clients: dict[tuple[str, str], 'Client[Any, Any]'] = {}
 
     def state(self, name: str, timeout: float = 2.0) -> int:
@@ -94,13 +99,13 @@ class LifecycleClient:
 
     def take_down(self, name: str, timeout: float) -> None:
         """Deactivate a node if it is active; raises LifecycleError."""
-        if self.state(name) == ACTIVE:
+        if self._is_there(name) and self.state(name) == ACTIVE:
             self._change(name, ACTIVE, Transition.TRANSITION_DEACTIVATE, 'deactivate',
                          time.monotonic() + timeout)
 
     def clean_up(self, name: str, timeout: float) -> None:
         """Let an inactive node close its files; raises LifecycleError."""
-        if self.state(name) == INACTIVE:
+        if self._is_there(name) and self.state(name) == INACTIVE:
             self._change(name, INACTIVE, Transition.TRANSITION_CLEANUP, 'clean up',
                          time.monotonic() + timeout)
 
@@ -108,6 +113,10 @@ class LifecycleClient:
         """Handle callbacks for a while, then check that waiting makes sense."""
         self._executor.spin_once(timeout_sec=seconds)
         self._alive()
+
+    def _is_there(self, name: str) -> bool:
+        """Return whether the graph has the node; one that was killed stays for a while."""
+        return (name, self._node.get_namespace()) in self._node.get_node_names_and_namespaces()
 
     def _known_state(self, name: str, deadline: float) -> int:
         """Return the state of a node as soon as it answers; raises LifecycleError."""
@@ -120,12 +129,19 @@ class LifecycleClient:
 
     def _change(self, name: str, start: int, transition: int, verb: str, deadline: float) -> None:
         """Make a transition from a state; raises LifecycleError."""
+        if self._neighbours is not None:
+            try:
+                self._neighbours.require_own(name)
+            except NeighbourError as error:
+                raise LifecycleError(name, str(error)) from None
         request = ChangeState.Request(transition=Transition(id=transition))
         client = self._client(name, 'change_state')
         future = client.call_async(request)
         asked = time.monotonic()
         while not future.done():
             now = time.monotonic()
+            if start == ACTIVE and not self._is_there(name):
+                return  # it ended by itself, and so stands still
             if now > deadline:
                 raise LifecycleError(name, f'did not {verb} in time')
             if now - asked > RESEND:

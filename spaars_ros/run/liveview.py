@@ -17,6 +17,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+import os
+import re
+import sys
 import time
 from types import TracebackType
 from typing import Any
@@ -34,6 +37,8 @@ WINDOW = 20
 REFRESH = 0.25
 """s between redraws; each takes about 3 ms of the conductor's time."""
 BARS = '▁▂▃▄▅▆▇█'
+STOPPED = 'robot stopped: '
+"""How the message of a stop begins."""
 TREND = 24
 """Columns of a trend line."""
 
@@ -215,7 +220,8 @@ class LiveView:
         self._live = None if self.plain else Live(
             console=self.console, auto_refresh=False, transient=False)
         self._lines = 0
-        self._said = ''
+        self._shown = ''
+        self._said: set[str] = set()
         self._drawn = 0.0
 
     def __enter__(self) -> 'LiveView':
@@ -232,19 +238,38 @@ class LiveView:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a line above the panel."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        """Print a line above the panel; a reader that has gone away does not end the run."""
+        try:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        except (OSError, SystemExit):  # rich makes the second of a broken pipe
+            self._go_silent()
+
+    def _go_silent(self) -> None:
+        """Write to nowhere from here on: the terminal or the pipe is closed."""
+        self.console.quiet = True
+        self._live, self.plain = None, True
+        # Python flushes stdout once more when it ends, and would end with code 120.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
     def update(self, now: bool = False) -> None:
         """Redraw when it is time; plain: print what is new."""
         if self._live:
             if now or time.monotonic() - self._drawn > REFRESH:
                 self._drawn = time.monotonic()
-                self._live.update(panel(self.state), refresh=True)
+                try:
+                    self._live.update(panel(self.state), refresh=True)
+                except (OSError, SystemExit):
+                    self._go_silent()
             return
-        if self.state.message and self.state.message != self._said:
-            self.say(self.state.message)
-        self._said = self.state.message
+        if self.state.message != self._shown:
+            self._shown = self.state.message
+            # With other numbers it is the same news: a cost above its limit, once per episode.
+            kind = re.sub(r'[-\d.]+', '#', self._shown)
+            if self._shown and (kind not in self._said or self._shown.startswith(STOPPED)):
+                self.say(self._shown)
+            self._said.add(kind)
         if len(self.state.episodes) > self._lines:
             self._lines = len(self.state.episodes)
             self.say(plain_line(self.state))

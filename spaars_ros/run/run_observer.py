@@ -33,6 +33,7 @@ from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.liveview import STOPPED
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.scoring import episodes_from_steps
 
@@ -40,6 +41,8 @@ LATENCIES = 400
 """Ticks over which the loop latency is taken."""
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
 MULTIPLIER = ('multiplier', 'limit')
+REMEDY = 'go on with: spaars reset'
+"""What an operator does about a stop, once its cause is gone."""
 PHASES = ('warm-up', 'latent', 'gated')
 
 
@@ -161,7 +164,7 @@ class RunObserver:
             if stop and not self.stop:
                 self.stopped_at = time.monotonic()
             self.stop = stop
-            self.state.message = f'robot stopped: {stop}' if stop else ''
+            self.state.message = f'{STOPPED}{stop}; {REMEDY}' if stop else ''
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:

@@ -51,6 +51,7 @@ class Arm:
         self.substeps = math.ceil(robot.period / MAX_TIMESTEP - 1e-9)
         self.model.opt.timestep = robot.period / self.substeps
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_ACTUATION
+        self._friction = self.model.dof_frictionloss[self.kinematics.dof].copy()
         self._torque_limit = np.asarray(robot.limits.torque)
         self._acceleration = np.zeros(self.model.nv)
         self._torque = np.zeros(self.model.nv)
@@ -105,6 +106,8 @@ class Arm:
             model, known = (self.model, data) if self._known is None else self._as_known()
             mujoco.mj_mulM(model, known, self._torque, self._acceleration)
             effort = self._torque[dof] + known.qfrc_bias[dof] - known.qfrc_passive[dof]
+            # What the model itself says of dry friction, its controller knows.
+            effort += self._friction * np.sign(velocity)
             effort = np.clip(effort, -self._torque_limit, self._torque_limit)
             data.qfrc_applied[dof] = effort
             mujoco.mj_step(self.model, data)

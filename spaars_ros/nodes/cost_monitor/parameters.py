@@ -22,6 +22,7 @@ from spaars_ros.constraints.multipliers import FORMS
 from spaars_ros.constraints.published_pid import ReleasedGains
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
 
 GAINS, RELEASED = PIDGains(), ReleasedGains()
 UNITS = {'episode': 'cost per episode', 'step': 'mean cost per step',
@@ -39,6 +40,7 @@ def _gain(name: str, default: float, text: str, high: float, unit: str = '') -> 
 
 
 PARAMETERS = ParameterTable(
+    RUN,
     Param('robot', 'panda', 'robot file: a path, or the name of one that ships'),
     Param('task', 'reach', 'task file: a path, or the name of one that ships'),
     Param('run_dir', '', "run folder that keeps the controllers' state over a restart; '' keeps "

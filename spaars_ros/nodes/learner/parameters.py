@@ -17,8 +17,10 @@
 from spaars_ros.ros.fields import LAYOUTS
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
 
 PARAMETERS = ParameterTable(
+    RUN,
     Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
     Param('task', 'reach', 'task file: a path, or a name from config/task'),
     Param('training', 'spaars', 'training file: a path, or a name from config/training'),

@@ -16,8 +16,10 @@
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
 
 PARAMETERS = ParameterTable(
+    RUN,
     Param('robot', 'panda', 'robot file: a path, or the name of one that ships'),
     Param('task', 'reach', 'task file: a path, or the name of one that ships'),
     Param('bundle', '', 'policy bundle to start with: a file'),

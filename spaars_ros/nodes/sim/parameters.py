@@ -16,6 +16,7 @@
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
 from spaars_ros.sim.fault_table import DEFAULTS
 from spaars_ros.sim.fault_table import FAULTS
 
@@ -23,6 +24,7 @@ FAULT = 'fault.'
 """Prefix of the parameters that make faults."""
 
 PARAMETERS = ParameterTable(
+    RUN,
     Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
     Param('task', 'reach', 'task file: a path, or a name from config/task'),
     Param('seed', 0, 'seed of the start poses and of the faults', low=0, high=2**31),

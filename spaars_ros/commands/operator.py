@@ -1,0 +1,66 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars stop`, `reset`, `rollback` and `status`: what an operator asks, without ros2 tools."""
+
+from collections.abc import Callable
+import os
+from typing import Annotated
+
+import typer
+
+from spaars_ros.commands.common import checked_namespace
+from spaars_ros.commands.common import errors_as_one_line
+
+Namespace = Annotated[str, typer.Option(help='Namespace of the run.')]
+Domain = Annotated[int, typer.Option(
+    min=-1, max=232, help='ROS_DOMAIN_ID of the run; -1: that of the environment.')]
+EXAMPLES = """\b
+Examples:
+  spaars stop
+  spaars reset --domain 37
+  spaars status --namespace left
+"""
+
+
+def prepare(namespace: str, domain: int) -> str:
+    """Choose the domain, and return the checked namespace; raises ValueError."""
+    if domain >= 0:
+        os.environ['ROS_DOMAIN_ID'] = str(domain)
+    return checked_namespace(namespace)
+
+
+def trigger(service: str, summary: str) -> Callable[[str, int], None]:
+    """Return the command that calls one of the policy server's services."""
+    def command(namespace: Namespace = '', domain: Domain = -1) -> None:
+        with errors_as_one_line():
+            place = prepare(namespace, domain)
+            from spaars_ros.run.operator import call
+            typer.echo(call(service, place))
+    command.__doc__ = summary
+    return command
+
+
+stop = trigger('estop', 'Brake the arm and latch a stop; not a certified emergency stop.')
+reset = trigger('reset', 'Clear a latched stop once its cause is gone; the arm moves again.')
+rollback = trigger('rollback', 'Take the acting policy back to the one before.')
+
+
+def status(namespace: Namespace = '', domain: Domain = -1) -> None:
+    """Show what the policy server says: phase, stop, and how to go on."""
+    with errors_as_one_line():
+        place = prepare(namespace, domain)
+        from spaars_ros.run.operator import status as told
+        for line in told(place):
+            typer.echo(line)

@@ -1,0 +1,162 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The wiring check over topics: listen to the arm, and drive it through `WiringCheck`."""
+
+from datetime import datetime
+from datetime import timezone
+import math
+import time
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import JointState
+
+from spaars_ros.commissioning.wiring import WiringCheck
+from spaars_ros.nodes.policy_server.command_writer import CommandWriter
+from spaars_ros.robot.config import Robot
+from spaars_ros.ros.qos import QOS
+from spaars_ros.run.check_record import robot_digest
+
+FIRST_STATE = 5.0
+"""s for all joints to be heard, and for a controller to subscribe."""
+SILENT = 0.5
+"""s without joint_states that end the check."""
+
+
+class WiringNode:
+    """
+    A node that only the check has: joint_states in, command out.
+
+    :param remappings: pairs of topic names
+    :param interface: '' takes the robot file's
+    """
+
+    def __init__(self, robot: Robot, *, namespace: str = '', interface: str = '',
+                 remappings: tuple[tuple[str, str], ...] = ()) -> None:
+        self.robot = robot
+        self.interface = interface or robot.control.command_interface
+        self._context = rclpy.Context()
+        renamed = [part for source, target in remappings for part in ('-r', f'{source}:={target}')]
+        rclpy.init(args=['--ros-args', *renamed] if renamed else [], context=self._context,
+                   signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node('wiring_check', namespace=namespace, context=self._context)
+        self.executor = SingleThreadedExecutor(context=self._context)
+        self.executor.add_node(self.node)
+        size = len(robot.joints)
+        self._place = {name: number for number, name in enumerate(robot.joints)}
+        self._position, self._velocity, self._effort = (np.full(size, np.nan) for _ in range(3))
+        self._stamp, self._heard = 0, np.full(size, -math.inf)
+        self.node.create_subscription(JointState, 'joint_states', self._on_state,
+                                      QOS['joint_states'])
+        self._writer: CommandWriter | None = None
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self.executor.shutdown(timeout_sec=1.0)
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    def run(self) -> dict[str, Any]:
+        """Check, and return the record of it; the last command sent is zero."""
+        check, faults = WiringCheck(self.robot), self._before_motion()
+        if not faults:
+            try:
+                faults = self._drive(check)
+            finally:
+                self._rest()
+        effort = bool(np.isfinite(self._effort).all())
+        if not faults and not effort and any(
+                'torque' in constraint.terms for constraint in self.robot.constraints):
+            faults = ['joint_states has no effort for every joint, and a constraint of the robot '
+                      'file has the term torque']
+        joints = [each.as_dict() for each in check.results]
+        faults += check.faults
+        faults += [f'{each.joint} {text}' for each in check.results for text in each.faults]
+        return {'robot': self.robot.name, 'digest': robot_digest(self.robot),
+                'when': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                'passed': check.done and not faults, 'faults': faults, 'joints': joints,
+                'timeout': check.timeout, 'effort_reported': effort, 'interface': self.interface}
+
+    def _before_motion(self) -> list[str]:
+        """Return what is wrong as long as nothing has been commanded."""
+        states, command = (self.node.resolve_topic_name(name)
+                           for name in ('joint_states', 'command'))
+        self._spin_until(lambda: bool(np.isfinite(self._heard).all()))
+        missing = [name for name, number in self._place.items()
+                   if not math.isfinite(self._heard[number])]
+        if missing:
+            count = self.node.count_publishers(states)
+            return [f'no joint_states of {", ".join(missing)} within {FIRST_STATE:.0f} s on '
+                    f'{states} (best effort, volatile), which {count} node(s) publish']
+        odd = [name for name, number in self._place.items()
+               if not math.isfinite(self._position[number])]
+        if odd:
+            return [f'the position of {", ".join(odd)} on {states} is not a finite number']
+        if self.node.count_publishers(command):
+            return [f'{self.node.count_publishers(command)} other node(s) publish on {command}: '
+                    'end them first']
+        self._writer = CommandWriter(self.node, self.robot, self.interface)
+        self._writer.start()
+        if not self._spin_until(lambda: self.node.count_subscribers(command) > 0):
+            return [f'nobody subscribes to {command}: is the controller active, and is this its '
+                    'topic?']
+        return []
+
+    def _drive(self, check: WiringCheck) -> list[str]:
+        assert self._writer is not None
+        period, due, ticks = self.robot.period, time.monotonic(), 0
+        while True:
+            due = max(due + period, time.monotonic())
+            while (left := due - time.monotonic()) > 0.0:
+                self.executor.spin_once(timeout_sec=left)
+            now, ticks = time.monotonic(), ticks + 1
+            if now - self._heard.min() > SILENT:
+                return [f'joint_states stayed away for {SILENT} s']
+            if not np.isfinite(self._position).all():
+                return ['a position on joint_states is not a finite number']
+            # A position command goes on by nominal periods, however long they last.
+            clock = now if self.interface == 'forward_velocity' else ticks * period
+            command = check.tick(self._position.copy(), self._velocity.copy(), clock)
+            if command is not None:
+                self._writer.send(command, self._position, self._stamp)
+            if check.done:
+                return []
+
+    def _rest(self) -> None:
+        if self._writer is not None and np.isfinite(self._position).all():
+            for _ in range(3):
+                self._writer.send(np.zeros(len(self._place)), self._position, self._stamp)
+                time.sleep(self.robot.period)
+
+    def _spin_until(self, true: Any) -> bool:
+        end = time.monotonic() + FIRST_STATE
+        while not true() and time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.05)
+        return bool(true())
+
+    def _on_state(self, msg: JointState) -> None:
+        self._stamp = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+        now = time.monotonic()
+        for index, name in enumerate(msg.name):
+            place = self._place.get(name)
+            if place is None or index >= len(msg.position):
+                continue
+            self._position[place], self._heard[place] = msg.position[index], now
+            self._velocity[place] = (msg.velocity[index] if index < len(msg.velocity)
+                                     else math.nan)
+            self._effort[place] = msg.effort[index] if index < len(msg.effort) else math.nan

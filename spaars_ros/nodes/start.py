@@ -1,0 +1,85 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+Start one node so that a signal ends it in order at any moment, also while it imports.
+
+As a file (`python .../nodes/start.py spaars_ros.nodes.learner.node --ros-args ...`) or as
+a console script.
+Not with `python -m`, which puts the working folder first on the path: a `random.py` there would
+run inside the node.
+"""
+
+import sys
+
+if __name__ == '__main__':
+    # This file's own folder; the package itself is found where it is installed.
+    del sys.path[0]
+
+from importlib import import_module
+import os
+import runpy
+import signal
+from types import FrameType
+
+from spaars_ros.interrupts import PARENT as PARENT  # read before anything slow is imported
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """End at once: nothing has been opened yet, and nothing moves."""
+    os._exit(0)
+
+
+def await_signals() -> None:
+    """Let a signal end this process with code 0 until the node says how it ends."""
+    # rclpy's wheels start the interpreter again, which forgets handlers and keeps the mask.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    import_module('rclpy')
+    for number in ENDING:
+        if signal.getsignal(number) != signal.SIG_IGN or number in ENDING[:2]:
+            signal.signal(number, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+
+
+def start(name: str) -> int:
+    """Import the node `name` and run it; returns its exit code."""
+    await_signals()
+    return int(import_module(f'spaars_ros.nodes.{name}.node').main())
+
+
+def policy_server() -> int:
+    """Run the policy server; returns its exit code."""
+    return start('policy_server')
+
+
+def cost_monitor() -> int:
+    """Run the cost monitor; returns its exit code."""
+    return start('cost_monitor')
+
+
+def learner() -> int:
+    """Run the learner; returns its exit code."""
+    return start('learner')
+
+
+def sim() -> int:
+    """Run the simulated arm; returns its exit code."""
+    return start('sim')
+
+
+if __name__ == '__main__':
+    await_signals()
+    runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)

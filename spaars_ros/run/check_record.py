@@ -1,0 +1,72 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a check of the wiring leaves behind, and what a run on a robot asks for."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from spaars_ros.robot.config import Robot
+
+FOLDER = Path('runs/checks')
+"""Where results are kept, one file per robot file."""
+
+
+class CheckMissing(ValueError):
+    """The wiring of this robot has not been checked, or the check failed; says what to do."""
+
+
+def robot_digest(robot: Robot) -> str:
+    """Return a digest of everything that a robot file and its model say."""
+    digest = hashlib.sha256(robot.model_dump_json(exclude={'source'}).encode())
+    if robot.model_path.is_file():
+        digest.update(robot.model_path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def record_path(robot: Robot, folder: Path = FOLDER) -> Path:
+    """Return where the result of this robot file's check is, or will be."""
+    return folder / f'{robot.name}-{robot_digest(robot)}.json'
+
+
+def save_record(record: dict[str, Any], path: Path) -> None:
+    """Write a result as a whole; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    part.write_text(json.dumps(record, indent=2) + '\n')
+    os.replace(part, path)
+
+
+def require_passed(robot: Robot, folder: Path = FOLDER) -> dict[str, Any]:
+    """Return the result of a check that passed on the robot itself; raises CheckMissing."""
+    path = record_path(robot, folder)
+    how = f'spaars check --no-sim --robot {robot.source or robot.name}'
+    try:
+        record: dict[str, Any] = json.loads(path.read_text())
+        passed, simulated = bool(record['passed']), bool(record['simulated'])
+    except OSError:
+        raise CheckMissing(f'the wiring of {robot.name} has not been checked with this robot file '
+                           f'({path} is not there): {how}') from None
+    except (ValueError, KeyError, TypeError):
+        raise CheckMissing(f'{path} is damaged: {how}') from None
+    if simulated:
+        raise CheckMissing(f'{path} is of the simulated arm: {how}')
+    if not passed:
+        faults = record.get('faults') or ['no reason kept']
+        raise CheckMissing(f'the check of the wiring failed ({faults[0]}; {path}): mend it, then '
+                           f'{how}')
+    return record

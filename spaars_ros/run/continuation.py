@@ -1,0 +1,73 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a run that goes on takes from its folder."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
+
+from spaars_ros.robot.strict_yaml import read_value
+from spaars_ros.run.bringup import NodeDescription
+from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.folder import RunFolder
+
+KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
+        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key')
+"""Settings of the nodes that a resumed run takes from its folder ..."""
+GIVEN_WINS = ('params_file', 'namespace')
+"""... unless another one is given."""
+
+
+def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
+    """Return settings with what the run's folder says: its options, and where it has got to."""
+    schema, rows = folder.recorded()
+    newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
+    kept = {name: getattr(folder.options, name) for name in KEPT}
+    kept.update({name: getattr(settings, name) or kept[name]
+                 for name in (*GIVEN_WINS, 'command_interface')})
+    return replace(
+        settings, out=str(folder.path.resolve()), start_stamp=newest + 1.0,
+        first_reset=int(schema.get(rows, 'episode').max()) + 1 if schema else 0,
+        **kept)
+
+
+def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> RunFolder:
+    """
+    Return the run that launch arguments with resume:=true continue.
+
+    :raises RunError: no such run, or an argument that contradicts it; one at its default does
+        not, because launch cannot tell it from one that was not given
+    """
+    if not values['out']:
+        raise RunError('resume:=true needs out:=, the folder of the run')
+    episodes = values.get('episodes', '')
+    folder = RunFolder.resume(values['out'], episodes=int(episodes) if episodes else None)
+    for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
+        text = values.get(name, '')
+        kept = getattr(folder.options, name)
+        if name in GIVEN_WINS or (name == 'command_interface' and not kept):
+            continue
+        if text and text != defaults[name] and read_value(text, f'{name}:={text}') != kept:
+            raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
+                           f'{name}:={text} out')
+    return folder
+
+
+def from_newest_bundle(graph: Sequence[NodeDescription], folder: RunFolder) -> None:
+    """Have a resumed run move with what moved it last, not with what it began with."""
+    for node in graph:
+        if node.name == 'policy_server':
+            node.parameters['bundle'] = str(folder.acting_bundle().resolve())

@@ -1,0 +1,55 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Notices that somebody else takes a node of the run out of its active state."""
+
+from collections.abc import Sequence
+
+from lifecycle_msgs.msg import TransitionEvent
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+
+class LifecycleWatch:
+    """
+    Listen to the transitions of the run's nodes.
+
+    :param names: the nodes
+    """
+
+    def __init__(self, node: Node, names: Sequence[str]) -> None:
+        self._inactive: dict[str, str] = {}
+        for name in names:
+            node.create_subscription(
+                TransitionEvent, f'{name}/transition_event',
+                lambda msg, name=name: self._on_event(name, msg), QoSProfile(depth=10))
+
+    @property
+    def complaint(self) -> str:
+        """Return which node is no longer active, or ''."""
+        for name, state in self._inactive.items():
+            return (f'{name} is no longer active ({state}): somebody changed its lifecycle state '
+                    'while the run went on; continue with --resume')
+        return ''
+
+    def _on_event(self, name: str, msg: TransitionEvent) -> None:
+        start, goal = msg.start_state.label, msg.goal_state.label
+        if goal == 'active':
+            self._inactive.pop(name, None)
+        elif start == 'active':
+            # A learner's process that ends is started again; the robot goes on without it.
+            if name != 'learner' or 'shut' not in goal and goal != 'finalized':
+                self._inactive[name] = goal
+        elif name in self._inactive:
+            self._inactive[name] = goal

@@ -1,0 +1,100 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What an operator asks of a running policy server, by its services and its latched status."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.qos import QOS
+
+PATIENCE = 5.0
+"""s for discovery and an answer."""
+
+
+class OperatorError(RuntimeError):
+    """The policy server does not answer, or refuses; the message is what the operator reads."""
+
+
+@contextmanager
+def _listening(namespace: str) -> Iterator[tuple[Node, Callable[[Callable[[], Any]], bool]]]:
+    """Yield a node, and a function that spins until a condition holds or patience ends."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context)
+    node = rclpy.create_node(f'operator_{os.getpid()}', namespace=namespace, context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def until(condition: Callable[[], Any]) -> bool:
+        end = time.monotonic() + PATIENCE
+        while not condition() and time.monotonic() < end:
+            executor.spin_once(timeout_sec=0.05)
+        return bool(condition())
+    try:
+        yield node, until
+    finally:
+        executor.shutdown(timeout_sec=1.0)
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def _nobody(namespace: str) -> OperatorError:
+    place = f'/{namespace}/policy_server' if namespace else '/policy_server'
+    return OperatorError(
+        f'{place} does not answer in ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}: give '
+        '--domain (a simulated run says its own when it starts) or --namespace')
+
+
+def call(service: str, namespace: str = '') -> str:
+    """Call a service of the policy server and return its answer; raises OperatorError."""
+    with _listening(namespace) as (node, until):
+        client: Any = node.create_client(Trigger, f'policy_server/{service}')
+        if not until(client.service_is_ready):
+            raise _nobody(namespace)
+        future = client.call_async(Trigger.Request())
+        answer = future.result() if until(future.done) else None
+        if answer is None:
+            raise _nobody(namespace)
+        if not answer.success:
+            raise OperatorError(answer.message)
+        return str(answer.message)
+
+
+def status(namespace: str = '') -> list[str]:
+    """Return what the policy server's latched status says, in lines; raises OperatorError."""
+    heard: list[DiagnosticArray] = []
+    with _listening(namespace) as (node, until):
+        node.create_subscription(DiagnosticArray, 'policy_server/status', heard.append,
+                                 QOS['policy_server/status'])
+        if not until(lambda: heard):
+            raise _nobody(namespace)
+    lines = []
+    for each in heard[-1].status:
+        values = values_of(each)
+        lines.append(f'{each.name}: {each.message}')
+        lines += [f'  {key} {value}' for key, value in values.items() if value]
+        if values.get('code', '') not in ('', 'BUDGET_DONE'):
+            lines.append('the arm is stopped: spaars reset goes on once the cause is gone')
+    return [''.join(sign for sign in line if sign.isprintable()) for line in lines]
