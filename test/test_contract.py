@@ -14,6 +14,7 @@
 
 """Policies and demonstrations say what an action and a tick mean: a difference is refused."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
+from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.continuation import continued
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
@@ -133,3 +139,103 @@ def test_collected_demonstrations_say_what_they_are_and_those_of_0_1_0_are_taken
         save_dataset(data, tmp_path / 'wrong.h5')
         with pytest.raises(DatasetError, match='attribute contract'):
             load_dataset(tmp_path / 'wrong.h5', ROBOT, TASK)
+
+
+# A run goes on with the files that it began with
+
+@pytest.fixture
+def begun(tmp_path, monkeypatch):
+    """Return the folder of a run of `arm.yaml`, which ships as panda, and a parameter file."""
+    monkeypatch.chdir(tmp_path)
+    Path('arm.yaml').write_text(Path(ROBOT.source).read_text())
+    Path('own.yaml').write_text(Path(load_training_path()).read_text())
+    Path('params.yaml').write_text('cost_monitor: {ros__parameters: {stop_cost: 5.0}}')
+    folder = RunFolder(RunOptions(
+        out=str(tmp_path / 'run'), robot='arm.yaml', training='own.yaml',
+        overrides={'utd': 1.5}, params_file=str(tmp_path / 'params.yaml')))
+    claimed(folder)
+    return tmp_path / 'run'
+
+
+def claimed(folder, resume=False):
+    folder.claim(resume)
+    return folder
+
+
+def load_training_path():
+    return Path(ROBOT.source).parents[1] / 'training' / 'spaars.yaml'
+
+
+def test_a_run_goes_on_from_elsewhere_with_its_own_copies(begun, tmp_path, monkeypatch):
+    for name in ('arm.yaml', 'own.yaml', 'params.yaml'):
+        Path(name).unlink()
+    (tmp_path / 'elsewhere').mkdir()
+    monkeypatch.chdir(tmp_path / 'elsewhere')
+    Path('arm.yaml').write_text('name: of another arm')
+    folder = claimed(RunFolder.resume(str(begun)), resume=True)
+    assert folder.robot.model_dump(exclude={'source'}) == ROBOT.model_dump(exclude={'source'})
+    assert folder.training.utd == 1.5
+    settings = continued(RunSettings(), folder)
+    assert settings.robot == str(begun / 'robot.yaml')
+    assert settings.task == str(begun / 'task.yaml')
+    assert 'stop_cost' in Path(settings.params_file).read_text()
+    assert RunFolder.resume(str(begun)).options.robot == str(tmp_path / 'arm.yaml')
+
+
+@pytest.mark.parametrize('said', [*ACTIONS, *OTHERS])
+@pytest.mark.parametrize('name', ['arm.yaml', 'run/robot.yaml'])
+def test_a_robot_file_that_was_changed_since_is_named_on_resume(begun, name, said):
+    content = yaml.safe_load(Path(name).read_text())
+    {**ACTIONS, **OTHERS}[said](content)
+    Path(name).write_text(yaml.safe_dump(content))
+    with pytest.raises(RunError, match=r'has changed since the run began.*restore it') as caught:
+        RunFolder.resume(str(begun))
+    # A zone is one of a list in the file, and may be said as a whole.
+    assert said in str(caught.value) or 'keep_out' in str(caught.value)
+
+
+def test_the_other_files_that_were_changed_since_are_named_on_resume(begun):
+    task = yaml.safe_load((begun / 'task.yaml').read_text())
+    (begun / 'task.yaml').write_text(yaml.safe_dump({**task, 'horizon': 50}))
+    with pytest.raises(RunError, match='horizon was 100, here it is 50'):
+        RunFolder.resume(str(begun))
+    (begun / 'task.yaml').write_text(yaml.safe_dump(task))
+    own = Path('own.yaml').read_text()
+    Path('own.yaml').write_text(own + '\ngamma: 0.5\n' if 'gamma' not in own else '')
+    with pytest.raises(RunError, match=r'own\.yaml has changed.*gamma was'):
+        RunFolder.resume(str(begun))
+    Path('own.yaml').write_text(own)
+    Path('params.yaml').write_text('cost_monitor: {ros__parameters: {stop_cost: 50.0}}')
+    with pytest.raises(RunError, match=r'params\.yaml has changed.*name it again'):
+        RunFolder.resume(str(begun))
+    given = str(Path('params.yaml').resolve())
+    folder = claimed(RunFolder.resume(str(begun), params_file=given), resume=True)
+    assert '50.0' in Path(folder.files['params_file']).read_text()
+
+
+def test_a_model_that_was_changed_since_is_named_on_resume(begun, tmp_path):
+    model = tmp_path / 'arm.xml'
+    model.write_text(ROBOT.model_path.read_text())
+    content = yaml.safe_load(Path('arm.yaml').read_text())
+    Path('arm.yaml').write_text(yaml.safe_dump({**content, 'model': 'arm.xml'}))
+    claimed(RunFolder(RunOptions(out='other', robot='arm.yaml')))
+    RunFolder.resume('other')
+    model.write_text(model.read_text() + '\n')
+    with pytest.raises(RunError, match='the model has changed since the run began'):
+        RunFolder.resume('other')
+
+
+def test_a_run_of_0_1_0_goes_on_unless_its_robot_file_was_changed(begun):
+    """It kept no copies, but config.json has what the files said."""
+    for name in ('robot.yaml', 'task.yaml'):
+        (begun / name).unlink()
+    config = json.loads((begun / 'config.json').read_text())
+    del config['model_digest']
+    config['options']['robot'] = 'arm.yaml'
+    (begun / 'config.json').write_text(json.dumps(config))
+    claimed(RunFolder.resume(str(begun)), resume=True)
+    assert (begun / 'robot.yaml').exists()
+    (begun / 'robot.yaml').unlink()
+    Path('arm.yaml').write_text(Path('arm.yaml').read_text().replace('rate: 20.0', 'rate: 50.0'))
+    with pytest.raises(RunError, match=r'control\.rate was 20\.0, here it is 50\.0'):
+        RunFolder.resume(str(begun))

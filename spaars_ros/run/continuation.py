@@ -23,6 +23,7 @@ from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.kept_files import anchored
 
 KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
         'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key')
@@ -35,7 +36,7 @@ def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
     """Return settings with what the run's folder says: its options, and where it has got to."""
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
-    kept = {name: getattr(folder.options, name) for name in KEPT}
+    kept = {name: folder.files.get(name, getattr(folder.options, name)) for name in KEPT}
     kept.update({name: getattr(settings, name) or kept[name]
                  for name in (*GIVEN_WINS, 'command_interface')})
     return replace(
@@ -60,7 +61,8 @@ def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> Ru
         kept = getattr(folder.options, name)
         if name in GIVEN_WINS or (name == 'command_interface' and not kept):
             continue
-        if text and text != defaults[name] and read_value(text, f'{name}:={text}') != kept:
+        if text and text != defaults[name] and anchored(text) != kept \
+                and read_value(text, f'{name}:={text}') != kept:
             raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
                            f'{name}:={text} out')
     return folder

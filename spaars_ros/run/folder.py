@@ -17,6 +17,7 @@
 from dataclasses import asdict
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import hashlib
 import json
 import os
@@ -44,6 +45,12 @@ from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
+from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.kept_files import files_to_go_on_with
+from spaars_ros.run.kept_files import keep
+from spaars_ros.run.kept_files import KeptFileError
+from spaars_ros.run.kept_files import KINDS
+from spaars_ros.run.kept_files import model_digest
 from spaars_ros.run.sources import source_digest
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.scoring import episodes_from_steps
@@ -92,27 +99,41 @@ class RunOptions:
 class RunFolder:
     """One run's files, and the objects that its options name."""
 
-    def __init__(self, options: RunOptions) -> None:
-        """Read robot, task and training; raises ConfigError."""
-        self.options = options
+    def __init__(self, options: RunOptions, files: dict[str, str] | None = None) -> None:
+        """
+        Read robot, task and training; raises ConfigError.
+
+        :param files: of `kept_files`, which a run that goes on reads instead
+        """
+        self.options = replace(options, robot=anchored(options.robot),
+                               task=anchored(options.task), training=anchored(options.training))
         self.path = Path(options.out)
-        self.robot = load_robot(options.robot)
-        self.settings = load_task(options.task)
+        self.files = {**{kind: getattr(self.options, kind) for kind in KINDS},
+                      'params_file': options.params_file, **(files or {})}
+        """Kind -> the file that is used, for the nodes too."""
+        self.robot = load_robot(self.files['robot'])
+        self.settings = load_task(self.files['task'])
         self.task = ReachTask(self.robot, self.settings)
-        self.training = load_training(options.training, **options.overrides)
+        self.training = load_training(self.files['training'], **options.overrides)
         check_robot_runs(self.training)
 
     @classmethod
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':
         """Return the run that is in a folder; raises RunError when there is none."""
         try:
-            kept = json.loads((Path(out) / 'config.json').read_text())['options']
+            config = json.loads((Path(out) / 'config.json').read_text())
+            kept = dict(config['options'])
         except OSError:
             raise RunError(f'{out}: no run to resume (no config.json)') from None
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f'{out}/config.json: not a run: {error!r}') from None
         given = {name: value for name, value in changes.items() if value is not None}
-        return cls(RunOptions(**{**kept, **given, 'out': out}))
+        options = RunOptions(**{**kept, **given, 'out': out})
+        try:
+            files = files_to_go_on_with(Path(out), config, given.get('params_file', ''))
+        except KeptFileError as error:
+            raise RunError(str(error)) from None
+        return cls(options, files)
 
     @property
     def recording(self) -> Path:
@@ -137,10 +158,13 @@ class RunFolder:
         (self.path / 'training.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
         kept = json.dumps({'options': asdict(self.options), 'training': settings,
                            'robot': self.robot.model_dump(mode='json'),
+                           'model_digest': model_digest(self.robot),
                            'task': self.settings.model_dump(mode='json')}, indent=2)
         part = self.path / '.config.json'
         part.write_text(kept + '\n')
         os.replace(part, self.path / 'config.json')
+        self.files = {**self.files, **keep(self.path, self.robot, self.settings,
+                                           self.files['params_file'])}
 
     def _make(self) -> None:
         """Make the folder, readable by user and group; raises RunError, OSError."""

@@ -131,8 +131,8 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
 
 def check_parameters(folder: RunFolder, namespace: str = '') -> None:
     """Raise ConfigError when the nodes would ignore, or refuse, a part of the parameter file."""
-    if folder.options.params_file:
-        check_params_file(folder.options.params_file, namespace or folder.options.namespace,
+    if folder.files['params_file']:
+        check_params_file(folder.files['params_file'], namespace or folder.options.namespace,
                           folder.task.constraint_names)
 
 
