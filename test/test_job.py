@@ -52,8 +52,12 @@ from spaars_ros.run.conductor import ConductorError
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.lifecycle_client import ACTIVE
+from spaars_ros.run.lifecycle_client import INACTIVE
+from spaars_ros.run.lifecycle_client import UNKNOWN
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.loss_watch import LossWatch
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.run.sources import code_of
 
@@ -170,13 +174,14 @@ def test_progress_with_numbers_that_are_not_finite_is_heard() -> None:
     assert made.heard_learner > 0.0
 
 
-def watched(made: RunObserver) -> str:
+def watched(made: RunObserver, *others: str) -> str:
     """Return why a conductor ends a run whose budget is done."""
     made.budget_done, made.heard_learner = True, time.monotonic()
     conductor: Any = SimpleNamespace(
         observer=made, _client=SimpleNamespace(spin=lambda _: None), stop_timeout=0.0,
         view=SimpleNamespace(update=lambda: None, state=made.state), names=['learner'],
-        _watch=SimpleNamespace(complaint=''), _looked=0.0, _revive_learner=lambda: None)
+        _watch=SimpleNamespace(complaint=''), _looked=0.0, _revive_learner=lambda: None,
+        _losses=LossWatch(['learner', *others], lambda _: UNKNOWN))
     return Conductor.watch(conductor)
 
 
@@ -190,6 +195,40 @@ def test_a_learner_that_stopped_learning_fails_the_run_with_its_reason() -> None
         status('learner', ERROR, 'learning stopped: bc_loss is nan')]))
     with pytest.raises(ConductorError, match='learner: learning stopped: bc_loss is nan'):
         watched(made)
+
+
+def test_a_run_whose_cost_monitor_was_lost_ends_as_failed() -> None:
+    """Nobody held its limits, whatever the budget says."""
+    made = observer()
+    made._on_progress(progress(received=7))
+    with pytest.raises(ConductorError, match='cost_monitor was lost'):
+        watched(made, 'cost_monitor')
+
+
+def test_a_node_is_lost_when_it_is_silent_and_not_active_for_long() -> None:
+    """A paused simulation keeps its nodes silent, and a learner that died comes back."""
+    states = {'cost_monitor': ACTIVE, 'learner': UNKNOWN}
+    losses = LossWatch(['sim', *states], lambda name: states[name])
+    heard = {'cost_monitor': 100.0, 'learner': 100.0}
+    said = [losses.complaint(heard, 100.0 + second) for second in range(40)]
+    assert not any(said)
+    states['cost_monitor'] = INACTIVE
+    said = [losses.complaint(heard, 140.0 + second) for second in range(20)]
+    assert not any(said[:10]) and any('cost_monitor was lost (inactive)' in each for each in said)
+    states['cost_monitor'] = ACTIVE
+    said = [losses.complaint(heard, 160.0 + second) for second in range(10)]
+    assert any('learner was lost (unknown)' in each for each in said)
+
+
+def test_one_step_out_of_the_blue_does_not_make_a_run_wait_for_it() -> None:
+    """The learner never gets the rest, and the run would never end."""
+    made = observer()
+    schema = StepSchema(observation=3, latent=2, action=2)
+    codec = ArrayCodec(schema)
+    for sequence in (0, 1, 2**40, 2, 3):
+        made._on_step(codec.encode(schema.row(sequence=sequence, index=sequence % 2**40,
+                                              stamp=0.1)))
+    assert made.next_sequence == 4
 
 
 def test_an_update_that_fails_is_reported_and_neither_saved_nor_pushed() -> None:

@@ -31,6 +31,7 @@ from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.run.lifecycle_client import UNCONFIGURED
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.loss_watch import LossWatch
 from spaars_ros.run.neighbours import NeighbourError
 from spaars_ros.run.neighbours import Neighbours
 from spaars_ros.run.run_observer import RunObserver
@@ -84,6 +85,7 @@ class Conductor:
         self._client = LifecycleClient(self._node, self._executor, self._alive, run)
         self._watch = LifecycleWatch(self._node, self.names)
         self._neighbours = Neighbours(self._node, run, self._client.spin)
+        self._losses = LossWatch(self.names, lambda name: self._client.state(name, 1.0))
         self._patience = 1
         self._looked = 0.0
 
@@ -127,10 +129,16 @@ class Conductor:
                     observer.learner_words or now - observer.faulted_at > REASON):
                 raise ConductorError(
                     f'learner: {observer.learner_words or "it stopped learning"}')
+            lost = self._losses.complaint(observer.heard, now)
+            if lost:
+                raise ConductorError(lost)
             if observer.budget_done and not observer.learner_fault:
                 self.view.state.phase = 'finishing'
                 if 'learner' not in self.names or (
                         observer.learner_done and now - observer.heard_step > SETTLE):
+                    lost = self._losses.at_the_end()
+                    if lost:
+                        raise ConductorError(lost)
                     return 'budget done'
             if 'learner' in self.names and now - observer.heard_learner > SILENCE \
                     and now - self._looked > SILENCE:

@@ -194,6 +194,7 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     summary = folder.summary(
         before, after, episodes, bundles_pushed=max(pushed - pushed_before, 0),
         lost_ticks=int(schema.get(rows, 'lost_ticks').max()) if schema else 0, ended=reason,
+        failure='' if failure is None else str(failure),
         train_seconds=trained, wall_seconds=time.monotonic() - began)
     paths_after = _paths(after)
     if after is None and schema is not None:

@@ -24,6 +24,7 @@ import numpy as np
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
+from spaars_ros.constraints.run_watch import RunWatch
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
@@ -40,6 +41,7 @@ from spaars_ros.tasks.scoring import episodes_from_steps
 LATENCIES = 400
 """Ticks over which the loop latency is taken."""
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
+ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
 REMEDY = 'go on with: spaars reset'
 """What an operator does about a stop, once its cause is gone."""
@@ -60,6 +62,8 @@ class RunObserver:
         self.stopped_at = 0.0
         self.budget_done = False
         self.next_sequence = 0
+        self.steps: int | None = None
+        """How many records the server says that it made, None before it has said so."""
         self.received = 0
         self.recorded = 0
         self.pushed = 0
@@ -70,6 +74,8 @@ class RunObserver:
         """What its diagnostics have said about that since, '' before they do."""
         self.faulted_at = 0.0
         self.heard_learner = 0.0
+        self.heard: dict[str, float] = {}
+        """When a node said something last, by its name, s on the monotonic clock."""
         self.heard_step = 0.0
         self._task = task
         self._schema: StepSchema | None = None
@@ -77,6 +83,7 @@ class RunObserver:
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self.border = Border()
         self._steps = StepReader()
+        self._order = RunWatch()
         self._progress = TopicReader('learner/progress', needs=PROGRESS)
         self._multipliers = TopicReader('cost_monitor/multiplier', needs=MULTIPLIER)
         for kind, topic, take in (
@@ -90,14 +97,16 @@ class RunObserver:
     @property
     def learner_done(self) -> bool:
         """Return whether the learner has every step and owes no update."""
-        return self.received >= self.next_sequence and self.state.owed == 0
+        return self.received >= (self.next_sequence if self.steps is None else self.steps) \
+            and self.state.owed == 0
 
     def _on_step(self, msg: Float64MultiArray) -> None:
         self._schema, row = self._steps.read(msg)
         get, state = self._schema.get, self.state
         sequence = int(get(row, 'sequence'))
-        if sequence < self.next_sequence:
-            return  # sent again for a learner that missed it
+        if sequence < self.next_sequence or not self._order.take(
+                {name: float(get(row, name)) for name in ORDER}):
+            return  # sent again for a learner that missed it, or a number out of the blue
         self.next_sequence = sequence + 1
         if not self.heard_step:
             state.started = time.monotonic()  # bringing the nodes up says nothing about the pace
@@ -138,7 +147,7 @@ class RunObserver:
 
     def _on_progress(self, msg: Float64MultiArray) -> None:
         fields = self._progress.read(msg)
-        self.heard_learner = time.monotonic()
+        self.heard_learner = self.heard['learner'] = time.monotonic()
         self.received, self.recorded = int(fields['received'][0]), int(fields['recorded'][0])
         self.pushed = int(fields['bundle_version'][0])
         self.state.updates, self.state.owed = int(fields['updates'][0]), int(fields['owed'][0])
@@ -158,7 +167,9 @@ class RunObserver:
 
     def _on_status(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            code = values_of(status).get('code', '')
+            values = values_of(status)
+            code, steps = values.get('code', ''), values.get('steps', '')
+            self.steps = int(steps) if steps.isascii() and steps.isdigit() else None
             self.budget_done = code == 'BUDGET_DONE'
             stop = '' if code in ('', 'BUDGET_DONE') else printable(status.message)
             if stop and not self.stop:
@@ -168,6 +179,7 @@ class RunObserver:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
+            self.heard[status.name.split(':')[0].split('/')[-1]] = time.monotonic()
             if self.learner_fault and status.name == 'learner' and status.level == ERROR:
                 self.learner_words = printable(status.message)
             if not self.stop and status.level > b'\x00' \

@@ -71,7 +71,8 @@ class ServerReporter:
         self._reported = now
         code = stop.code if stop else 'BUDGET_DONE' if phase is Phase.DONE else ''
         values: dict[str, object] = {'code': code, 'phase': phase.name,
-                                     'episode': self._loop.episode, 'bundle_version': version}
+                                     'episode': self._loop.episode, 'bundle_version': version,
+                                     'steps': self._loop.sequence}
         if taken_back >= 0:
             values['rolled_back_from'] = taken_back
         if stop:
