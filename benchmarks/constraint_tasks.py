@@ -36,11 +36,11 @@ from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import save_transitions
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.sources import source_digest
 from spaars_ros.sim.env import ArmEnv
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import Training
 
@@ -89,7 +89,7 @@ def find_task(name: str, peers: Path) -> ConstraintTask:
     if name == 'reach':
         robot, settings = load_robot(), load_task('reach')
         return ConstraintTask(
-            name, settings.horizon, ReachTask(robot, settings).constraint_limits[0],
+            name, settings.horizon, make_task(robot, settings).constraint_limits[0],
             lambda: ArmEnv(robot, settings), REACH, REACH_WARM,
             [robot.model_dump_json(), settings.model_dump_json(), hashlib.sha256(
                 Path(resolve(load_training('marvel').demonstrations)).read_bytes()).hexdigest()])
@@ -112,7 +112,7 @@ def offline_data(task: ConstraintTask, peers: Path, folder: Path, *, episodes: i
     """
     if task.name == 'reach':
         robot, settings = load_robot(), load_task('reach')
-        arm = ReachTask(robot, settings)
+        arm = make_task(robot, settings)
         return load_dataset(resolve(task.training('marvel').demonstrations), robot, arm)
     path = folder / f'data_{task.name}_{episodes}_{source_digest()}.npz'
     if not path.exists():

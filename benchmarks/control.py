@@ -43,16 +43,16 @@ from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 SETTLE = 1.0  # s after the start that are not counted
@@ -70,7 +70,7 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
     changed['control']['rate'] = rate
     changed['model'] = base.model if base.model.startswith('package://') \
         else str(base.model_path.resolve())
-    horizon = max(round(settings.horizon * rate / base.control.rate), settings.hold + 1)
+    horizon = max(round(settings.horizon * rate / base.control.rate), 11)
     (folder / 'robot.yaml').write_text(yaml.safe_dump(changed))
     (folder / 'task.yaml').write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json'), 'horizon': horizon}))
@@ -81,7 +81,7 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
     # What follows needs torch: memory that stays, but no time of what is measured later.
     from spaars_ros.learning.online.pretrain import pretrain
     from spaars_ros.sim.operator import collect
-    reach = ReachTask(base, settings)
+    reach = make_task(base, settings)
     if demonstrations.exists():
         dataset = load_dataset(demonstrations, base, reach)
     else:
@@ -117,7 +117,7 @@ def _percentile(values: Array, share: float) -> float:
 
 def compute(robot: Robot, settings: TaskSettings, bundle: Path, ticks: int = 3000) -> Array:
     """Return the times (ticks,) in s of observation, inference, gate and filter in process."""
-    task, arm = ReachTask(robot, settings), Arm(robot)
+    task, arm = make_task(robot, settings), Arm(robot)
     loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
                        runtime=PolicyRuntime(load_bundle(bundle)), seed=0)
     loop.begin(arm.state())
@@ -212,7 +212,7 @@ def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: 
     with beside(settings, [*graph, _Bench(bare)], 'load') as here:
         # Where too much else runs the server stops, as it has to: told, and gone on from.
         log = StopLog(here.node, go_on=True)
-        load = LoadGenerator(here.node, robot, ReachTask(robot, limits), slots)
+        load = LoadGenerator(here.node, robot, make_task(robot, limits), slots)
         here.bring_up(graph)
         while not here.node.count_publishers('bare/command'):
             here.client.spin(0.1)

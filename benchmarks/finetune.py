@@ -27,9 +27,9 @@ import numpy as np
 
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.run.sources import source_digest
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 40
@@ -115,7 +115,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     torch.set_num_threads(1)
     began = time.monotonic()
     robot = load_robot(robot_name)
-    task = ReachTask(robot, load_task(task_name))
+    task = make_task(robot, load_task(task_name))
     training = load_training(training_name, mode=mode)
     dataset = load_dataset(resolve(training.demonstrations), robot, task)
     digest = _digest(evaluation_episodes, robot_name, task_name, training_name)
@@ -128,9 +128,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     noisy = evaluate(bundle, robot, task, episodes=evaluation_episodes, explore=True)
 
     def runtime(pushed: Bundle) -> PolicyRuntime:
-        return check_bundle(pushed, robot, task=task.settings.name,
-                            observation_dim=task.observation_dim,
-                            observation_names=task.observation_names)
+        return check_bundle(pushed, robot, task=task.name,
+                            observation_dim=task.observation_dim, spec=task.spec)
 
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,
                       demonstrations=dataset, seed=seed)

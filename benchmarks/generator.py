@@ -28,11 +28,12 @@ from std_srvs.srv import Trigger
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.start_pose import sample_start
 from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 
 
 class LoadGenerator:
@@ -46,7 +47,7 @@ class LoadGenerator:
     :param node: in the namespace of the nodes under test
     """
 
-    def __init__(self, node: Node, robot: Robot, task: ReachTask, slots: int) -> None:
+    def __init__(self, node: Node, robot: Robot, task: Task, slots: int) -> None:
         self.period = robot.period
         self.joints = robot.joints
         self.hops = np.full(slots, np.nan)
@@ -140,7 +141,7 @@ class LoadGenerator:
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
         """Put the arm at a start pose; its first state is the next slot."""
-        self._arm.reset(self._task.sample_start(self._rng))
+        self._arm.reset(sample_start(self._task.robot, self._task.settings.start_noise, self._rng))
         self._command = np.zeros_like(self._command)
         self.resets += 1
         self.excused[max(self._next - 1, 0):self._next + 1] = True

@@ -29,8 +29,8 @@ import numpy as np
 
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.run.sources import source_digest
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 REACH, STAGED = 'reach', 'staged'

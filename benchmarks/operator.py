@@ -24,8 +24,8 @@ import numpy as np
 
 from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 10
@@ -76,7 +76,7 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     torch.set_num_threads(1)
     began = time.monotonic()
     arm = load_robot(robot)
-    reach = ReachTask(arm, load_task(task))
+    reach = make_task(arm, load_task(task))
     if not len(reach.constraint_limits):
         raise ValueError(f'robot file {robot!r} has no constraint whose limit could change')
     settings = load_training(training)
@@ -85,9 +85,8 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
                                                               seed=seed)
 
     def runtime(pushed: Bundle) -> PolicyRuntime:
-        return check_bundle(pushed, arm, task=reach.settings.name,
-                            observation_dim=reach.observation_dim,
-                            observation_names=reach.observation_names)
+        return check_bundle(pushed, arm, task=reach.name,
+                            observation_dim=reach.observation_dim, spec=reach.spec)
 
     tuner = FineTuner(start, robot=arm, task=reach, training=settings, demonstrations=dataset,
                       seed=seed)

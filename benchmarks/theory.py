@@ -92,15 +92,15 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
     from spaars_ros.policy.bundle import Bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.robot.config import load_robot
-    from spaars_ros.robot.config import load_task
     from spaars_ros.robot.resources import resolve
     from spaars_ros.sim.evaluate import EVALUATION_SEED
     from spaars_ros.sim.evaluate import Rollouts
-    from spaars_ros.tasks.reach import ReachTask
+    from spaars_ros.tasks.registry import load_task
+    from spaars_ros.tasks.registry import make_task
     from spaars_ros.training_file import load_training
 
     robot, training = load_robot(), load_training(training_name)
-    task = ReachTask(robot, load_task())
+    task = make_task(robot, load_task())
     dataset = load_dataset(resolve(training.demonstrations), robot, task)
     bundle = pretrain(robot, task, training, dataset, seed=seed)
     tuner = FineTuner(bundle, robot=robot, task=task, training=training,

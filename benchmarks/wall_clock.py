@@ -232,9 +232,9 @@ def _data_for(job: Job, out: Path) -> Path:
     assert data is not None
     if isinstance(data, Dataset):
         from spaars_ros.robot.config import load_robot
-        from spaars_ros.robot.config import load_task
-        from spaars_ros.tasks.reach import ReachTask
-        rewards = ReachTask(load_robot(), load_task()).reward(
+        from spaars_ros.tasks.registry import load_task
+        from spaars_ros.tasks.registry import make_task
+        rewards = make_task(load_robot(), load_task()).reward(
             *(np.asarray(values, np.float64)
               for values in (data.observations, data.actions, data.next_observations)))
     else:

@@ -39,7 +39,6 @@ from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.codecs import NANO
@@ -47,6 +46,7 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 OK = TransitionCallbackReturn.SUCCESS

@@ -24,9 +24,9 @@ from spaars_ros.data.dataset import save_dataset
 from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 TRAINING: dict[str, Any] = {

@@ -60,7 +60,6 @@ from spaars_ros.policy.signing import KeyFileError
 from spaars_ros.policy.signing import Signer
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import values_of
@@ -68,6 +67,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 pytestmark = pytest.mark.timeout(120)

@@ -21,9 +21,9 @@ import yaml
 
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import share_directory
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 

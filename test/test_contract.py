@@ -28,7 +28,6 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.continuation import continued
@@ -37,6 +36,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 ROBOT = load_robot()

@@ -44,11 +44,13 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.nodes.cost_monitor.node import CostMonitor
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
+from spaars_ros.tasks.base import World
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -67,7 +69,7 @@ class Rig(Node):
         self.schema = StepSchema(observation=task.observation_dim, latent=5, action=7)
         self.codec = ArrayCodec(self.schema)
         state = RobotState(0, np.array(robot.home), np.zeros(7), np.zeros(7))
-        self.observation = task.observation(state, np.array([0.6, 0.0, 0.3]))
+        self.observation = task.observe(World(state, Kinematics(robot)), np.array([0.6, 0.0, 0.3]))
         self.over = 2.0 * np.array(robot.limits.torque)
         self.sequence = self.episode = 0
         self.costs: list[dict[str, Any]] = []

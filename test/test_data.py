@@ -49,9 +49,9 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.run.completion import complete_recording
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -69,7 +69,6 @@ from spaars_ros.policy.graph import GraphError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import OUTPUTS
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import command_stamp
@@ -78,6 +77,7 @@ from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import step_schema
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 LONG = bool(os.environ.get('SPAARS_LONG'))

@@ -211,7 +211,8 @@ def test_a_step_limit_is_driven_in_its_own_unit() -> None:
 class OneCost:
     constraint_names = ['near', 'corrections']
 
-    def costs(self, observation: np.ndarray, effort: np.ndarray) -> np.ndarray:
+    def constraint_costs(self, observation: np.ndarray, action: np.ndarray,
+                         effort: np.ndarray) -> np.ndarray:
         return np.array([observation[0], 0.0])
 
 
@@ -235,7 +236,7 @@ def test_an_episode_measured_at_once_is_what_its_records_measure() -> None:
              for kind in ('episode', 'discounted', 'step')]
     task = OneCost()
     task.constraint_names = ['a', 'b', 'c']
-    task.costs = lambda observation, effort: np.repeat(observation, 3)
+    task.constraint_costs = lambda observation, action, effort: np.repeat(observation, 3)
     costs = EpisodeCosts(task, kinds, gamma=0.9)
     spent = [9.0, 1.0, 0.0, 2.0, 3.0]  # the first record is of no transition
     *_, (last, _, _) = steps(costs, spent, [0] * 5, [0] * 5)

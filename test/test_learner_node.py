@@ -41,7 +41,6 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import decode_bytes
 from spaars_ros.ros.qos import QOS
@@ -52,6 +51,7 @@ from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 
 pytestmark = pytest.mark.timeout(90)
 

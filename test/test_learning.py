@@ -39,10 +39,10 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import load_training
 
@@ -116,7 +116,8 @@ def test_a_learner_starts_without_the_compiler_of_torch():
     """It takes seconds to import, which a learner that was killed is away for longer."""
     code = """
 import sys
-from spaars_ros.robot.config import load_robot, load_task
+from spaars_ros.robot.config import load_robot
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
@@ -157,8 +158,8 @@ class Line:
     def reward(self, observation, action, next_observation):
         return (next_observation[..., 0] >= next_observation[..., 1]).astype(float)
 
-    def costs(self, next_observation, effort):
-        return np.ones((len(next_observation), 1))
+    def sample_goal(self, rng):
+        return np.zeros(1)
 
     def potential(self, observation):
         return observation[..., 0]

@@ -50,7 +50,6 @@ from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import share_directory
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_command
@@ -61,6 +60,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 
 pytestmark = pytest.mark.timeout(120)
 

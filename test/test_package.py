@@ -38,9 +38,10 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import share_directory
 from spaars_ros.robot.config import Sphere
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.config import Workspace
 from spaars_ros.sim.arm import Arm
+from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.reach import ReachSettings
 from spaars_ros.training_file import Training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -193,10 +194,12 @@ def test_parameter_page_says_what_the_nodes_declare():
 def file_page():
     text = ['# Files', '',
             'Keys of the files in `config/`, as `spaars_ros/robot/config.py` declares and checks '
-            'them (the training file: `spaars_ros/training_file.py`); an unknown key is an '
-            'error.', '',
+            'them (the training file: `spaars_ros/training_file.py`; a task file: its class); an '
+            'unknown key is an error.', '',
             'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
-    for title, model in (('Training file', Training), ('Task file', TaskSettings),
+    for title, model in (('Training file', Training),
+                         ('Task file: every task', TaskSettings),
+                         ('Task file: reach', ReachSettings),
                          ('Robot file', Robot), ('Robot file: limits', Limits),
                          ('Robot file: control', Control),
                          ('Robot file: keep_out, shape: sphere', Sphere),

@@ -30,7 +30,6 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.robot.config import Box
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import Sphere
 from spaars_ros.run.plots import moving_mean
@@ -38,11 +37,20 @@ from spaars_ros.run.report import episodes_from_steps
 from spaars_ros.run.report import paths_from_steps
 from spaars_ros.run.report import write_report
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.base import World
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 
 pytestmark = pytest.mark.timeout(120)
 
 PLOTS = {'success', 'tip_error', 'return', 'cost', 'multiplier', 'gate', 'paths_before',
          'paths_after'}
+
+
+def reach(robot: Robot | None = None) -> Task:
+    """Return the task that ships, for a robot."""
+    return make_task(robot or load_robot('panda'), load_task())
 
 
 def driven(episodes: int, horizon: int) -> tuple[ArmEnv, StepSchema, Array, list[dict[str, Any]]]:
@@ -55,8 +63,8 @@ def driven(episodes: int, horizon: int) -> tuple[ArmEnv, StepSchema, Array, list
     for episode in range(episodes):
         observation, info = env.reset(seed=episode)
         if episode == 1:  # straight at the target: this one succeeds
-            env.goal = env.task.kinematics.tip_and_jacobian(env.arm.state().position)[0] + 0.004
-            observation = env.task.observation(env.arm.state(), env.goal)
+            env.goal = env.arm.kinematics.tip_and_jacobian(env.arm.state().position)[0] + 0.004
+            observation = env.task.observe(World(env.arm.state(), env.arm.kinematics), env.goal)
             env._observations = [observation]
         total = {'return': 0.0, 'cost': 0.0, 'raw': 0}
         common = {'episode': episode, 'bundle_version': 7 + episode}
@@ -174,11 +182,10 @@ def test_report_of_a_run_shows_every_plot_and_number(tmp_path: Path) -> None:
     episodes = episodes_from_steps(schema, rows, env.task, {i: 0.1 * i for i in range(4)})
     paths = paths_from_steps(schema, rows, env.task)
     summary = {'algorithm': 'spaars', 'seed': 3, 'success_before': 0.25, 'success_after': 0.94,
-               'tip_error_before': 0.0217, 'tip_error_after': np.float32(0.0064),
+               'metrics': {'tip_error': {'before': 0.0217, 'after': np.float32(0.0064)}},
                'cost_last_fifth': 6.5, 'cost_limit': 5.0, 'online_steps': np.int64(15000),
                'lost_ticks': 0, 'wall_seconds': 500.0, 'nothing': float('nan')}
-    page_path = write_report(tmp_path / 'run', summary, episodes, paths[:2], paths[2:],
-                             env.robot, env.task)
+    page_path = write_report(tmp_path / 'run', summary, episodes, paths[:2], paths[2:], env.task)
     assert page_path == tmp_path / 'run' / 'report.html'
     assert pngs(tmp_path / 'run') == PLOTS
     back = json.loads((tmp_path / 'run' / 'summary.json').read_text())
@@ -192,7 +199,7 @@ def test_report_of_a_run_shows_every_plot_and_number(tmp_path: Path) -> None:
 
 
 def test_report_of_a_run_without_a_finished_episode_is_whole(tmp_path: Path) -> None:
-    write_report(tmp_path, {'algorithm': 'spaars'}, [], [], [], load_robot('panda'))
+    write_report(tmp_path, {'algorithm': 'spaars'}, [], [], [], reach())
     assert pngs(tmp_path) == PLOTS
     _, page = page_of(tmp_path)
     assert 'no finished episode' in page.text and 'no path recorded' in page.text
@@ -201,8 +208,8 @@ def test_report_of_a_run_without_a_finished_episode_is_whole(tmp_path: Path) -> 
 def test_report_of_one_episode_without_known_values_is_whole(tmp_path: Path) -> None:
     episode = {'episode': 0, 'return': float('nan'), 'success': None, 'cost': 0.0,
                'limit': float('inf'), 'multiplier': None, 'raw_share': 0.0,
-               'tip_error': float('nan')}
-    write_report(tmp_path, {}, [episode], [], [], load_robot('panda'))
+               'metrics': {'tip_error': float('nan')}}
+    write_report(tmp_path, {}, [episode], [], [], reach())
     assert pngs(tmp_path) == PLOTS
     page_of(tmp_path)
 
@@ -211,14 +218,14 @@ def test_report_draws_every_kind_of_zone(tmp_path: Path) -> None:
     robot: Robot = load_robot('panda').model_copy(update={'keep_out': [
         Sphere(shape='sphere', name='ball', centre=(0.4, 0.1, 0.4), radius=0.1),
         Box(shape='box', name='crate', centre=(0.6, 0.0, 0.1), size=(0.2, 0.3, 0.2))]})
-    write_report(tmp_path, {}, [], [], [], robot)
+    write_report(tmp_path, {}, [], [], [], reach(robot))
     _, page = page_of(tmp_path)
     assert 'ball' in page.text and 'crate' in page.text
 
 
 def test_a_name_from_a_file_cannot_inject_markup(tmp_path: Path) -> None:
     robot = load_robot('panda').model_copy(update={'name': '<script>alert(1)</script>'})
-    write_report(tmp_path, {'algorithm': '<img src=x>'}, [], [], [], robot)
+    write_report(tmp_path, {'algorithm': '<img src=x>'}, [], [], [], reach(robot))
     text, _ = page_of(tmp_path)
     assert '&lt;script&gt;' in text
 
@@ -226,7 +233,7 @@ def test_a_name_from_a_file_cannot_inject_markup(tmp_path: Path) -> None:
 def test_an_interrupted_write_leaves_the_old_report(tmp_path: Path,
                                                     monkeypatch: pytest.MonkeyPatch) -> None:
     robot = load_robot('panda')
-    write_report(tmp_path, {'seed': 1}, [], [], [], robot)
+    write_report(tmp_path, {'seed': 1}, [], [], [], reach(robot))
     before = (tmp_path / 'report.html').read_bytes()
 
     def full(self: Path, data: bytes) -> int:
@@ -235,7 +242,7 @@ def test_an_interrupted_write_leaves_the_old_report(tmp_path: Path,
         raise OSError(28, 'No space left on device')
     monkeypatch.setattr(Path, 'write_bytes', full)
     with pytest.raises(OSError, match='No space'):
-        write_report(tmp_path, {'seed': 2}, [], [], [], robot)
+        write_report(tmp_path, {'seed': 2}, [], [], [], reach(robot))
     monkeypatch.undo()
     assert (tmp_path / 'report.html').read_bytes() == before
     assert json.loads((tmp_path / 'summary.json').read_text())['seed'] == 1

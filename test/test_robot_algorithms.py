@@ -37,12 +37,12 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import ROBOT_ALGORITHMS as NAMES
 from spaars_ros.training_file import Training

@@ -268,7 +268,8 @@ def test_retrace_that_does_not_arrive_is_a_stop() -> None:
 class TwoCosts:
     constraint_names = ['near', 'torque']
 
-    def costs(self, observation: np.ndarray, effort: np.ndarray) -> np.ndarray:
+    def constraint_costs(self, observation: np.ndarray, action: np.ndarray,
+                         effort: np.ndarray) -> np.ndarray:
         return np.array([observation[0], effort[0]])
 
 

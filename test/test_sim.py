@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 from spaars_ros.robot.config import Box
+from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import Cylinder
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.zones import distance
@@ -28,7 +28,10 @@ from spaars_ros.robot.zones import zone_distance
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.operator import collect
+from spaars_ros.tasks.base import constraint_costs
+from spaars_ros.tasks.base import World
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 
 
 @pytest.fixture(scope='module')
@@ -148,8 +151,11 @@ def test_each_cost_term_counts_its_violation_and_no_other(task):
     near, inside = (0.46, 0.06 + 0.05, 0.4), (0.46, 0.06 + 0.015, 0.4)
 
     def terms(tip, velocity=(0.0, 0.0, 0.0), effort=quiet):
-        return {name: float(value) for name, value in task.cost_terms(
-            observation_at(task, tip, velocity), effort).items()}
+        after = observation_at(task, tip, velocity)
+        found = {name: float(value) for name, value in task.costs(after, quiet).items()}
+        torque = Constraint(name='t', terms=['torque'], limit=1.0)
+        return {**found, 'torque': float(constraint_costs(task, [torque], after, quiet,
+                                                          effort)[0])}
     nothing = {'zone_margin': 0.0, 'tip_speed': 0.0, 'torque': 0.0}
     assert terms(clear, (1.0, 0.0, 0.0)) == nothing
     assert terms(near, (0.2, 0.0, 0.0)) == nothing
@@ -179,8 +185,9 @@ def test_relabelled_observations_are_those_of_the_other_target(robot, task):
     arm = Arm(robot)
     state = arm.state()
     one, other = np.array([0.6, 0.1, 0.3]), arm.tip() + np.array([0.01, -0.02, 0.2])
-    np.testing.assert_allclose(task.relabel(task.observation(state, one), other),
-                               task.observation(state, other), atol=1e-12)
+    world = World(state, Kinematics(task.robot))
+    np.testing.assert_allclose(task.relabel(task.observe(world, one), other),
+                               task.observe(world, other), atol=1e-12)
 
 
 # Environment
@@ -236,7 +243,7 @@ def test_the_operator_uses_both_sides_stops_short_and_costs_now_and_then(robot, 
     side = [np.sign(tips[(data.episode == i) & (np.abs(tips[:, 0] - 0.46) < 0.02), 1].mean())
             for i in range(30)]
     assert 5 <= np.sum(np.asarray(side) > 0) <= 25
-    cost = task.costs(data.next_observations, data.efforts)[:, 0]
+    cost = task.constraint_costs(data.next_observations, data.actions, data.efforts)[:, 0]
     over = np.bincount(data.episode, weights=cost) > robot.constraints[0].limit
     assert 0 < over.sum() < 15
 

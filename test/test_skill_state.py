@@ -29,10 +29,10 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 ROBOT = load_robot()

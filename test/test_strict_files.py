@@ -30,11 +30,9 @@ from spaars_ros.robot.config import Control
 from spaars_ros.robot.config import JERK_TIME
 from spaars_ros.robot.config import Limits
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import share_directory
 from spaars_ros.robot.config import Sphere
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.files import ConfigWarning
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.strict_yaml import ConfigError
@@ -43,7 +41,9 @@ from spaars_ros.robot.strict_yaml import parse
 from spaars_ros.robot.zones import zone_distance
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.faults import FaultScript
+from spaars_ros.tasks.reach import ReachSettings
 from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import Training
 
@@ -158,7 +158,7 @@ def test_a_fault_script_is_read_as_every_other_file(tmp_path):
 
 # Ranges
 
-MODELS = (Training, TaskSettings, Robot, Limits, Control, Sphere, Constraint)
+MODELS = (Training, ReachSettings, Robot, Limits, Control, Sphere, Constraint)
 
 
 @pytest.mark.parametrize(('model', 'name'), [

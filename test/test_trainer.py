@@ -37,9 +37,9 @@ from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.learning.gym.training_data import find_data
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.environments import REACH
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 SMALL = {

@@ -49,8 +49,8 @@ def make(env: str) -> Any:
     if env != 'reach':
         return gymnasium.make(env)
     from spaars_ros.robot.config import load_robot
-    from spaars_ros.robot.config import load_task
     from spaars_ros.sim.env import ArmEnv
+    from spaars_ros.tasks.registry import load_task
     return ArmEnv(load_robot(), load_task())
 
 

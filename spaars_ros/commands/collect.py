@@ -95,8 +95,8 @@ def _demonstrator(out: Path, episodes: int, seed: int) -> None:
 def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> None:
     from spaars_ros.data.dataset import save_dataset
     from spaars_ros.robot.config import load_robot
-    from spaars_ros.robot.config import load_task
     from spaars_ros.sim.operator import collect
+    from spaars_ros.tasks.registry import load_task
     dataset = collect(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
     dataset.attributes['source'] = (f'spaars collect {out.name} --episodes {episodes} '
                                     f'--seed {seed} --robot {robot} --task {task}')

@@ -45,18 +45,20 @@ def command(
     with errors_as_one_line():
         from spaars_ros.policy.bundle import load_bundle
         from spaars_ros.robot.config import load_robot
-        from spaars_ros.robot.config import load_task
+        from spaars_ros.run.metrics import mean_of
         from spaars_ros.sim.evaluate import evaluate
-        from spaars_ros.tasks.reach import ReachTask
+        from spaars_ros.tasks.registry import load_task
+        from spaars_ros.tasks.registry import make_task
         arm = load_robot(robot)
-        result: dict[str, Any] = evaluate(
-            load_bundle(bundle), arm, ReachTask(arm, load_task(task)), episodes=episodes,
-            seed=seed, explore=explore)
+        made = make_task(arm, load_task(task))
+        result: dict[str, Any] = evaluate(load_bundle(bundle), arm, made, episodes=episodes,
+                                          seed=seed, explore=explore)
         result.pop('paths', None)
         write_json(json, {**result, 'bundle': str(bundle), 'seed': seed,
                           'count': episodes})
         typer.echo(f'success     {result["success"]:.0%}\n'
                    f'return      {result["return_mean"]:.2f}\n'
                    f'cost        {result["cost_mean"]:.2f}\n'
-                   f'tip error   {1e3 * result["tip_error_mean"]:.1f} mm\n'
-                   f'raw actions {result["raw_share"]:.0%}')
+                   + ''.join(f'{spec.label:11s} {spec.text(mean_of(spec, result))}\n'
+                             for spec in made.spec.metrics)
+                   +                   f'raw actions {result["raw_share"]:.0%}')

@@ -68,7 +68,7 @@ def command(
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.learning.gym.trainer import Trainer
         from spaars_ros.learning.gym.training_data import find_data
-        from spaars_ros.sim.environments import REACH
+        from spaars_ros.sim.environments import is_arm
         from spaars_ros.training_file import load_training
         from spaars_ros.training_file import SCRATCH
         overrides = overrides_of(change or [])
@@ -78,7 +78,7 @@ def command(
         if settings.algorithm in SCRATCH and data:
             raise ValueError(f'--data {data}: {settings.algorithm} learns from scratch'
                              + ('; rlpd is sac with data' if settings.algorithm == 'sac' else ''))
-        if fix_truncations and (env == REACH or not data):
+        if fix_truncations and (is_arm(env) or not data):
             raise ValueError('--fix-truncations: only of --data, and the arm has no such flags')
         trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),
                           training=settings, seed=seed, out=out,

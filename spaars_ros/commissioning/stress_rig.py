@@ -40,7 +40,6 @@ from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.policy.bundle import save_bundle
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
@@ -50,6 +49,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import LifecycleClient
+from spaars_ros.tasks.registry import load_task
 
 BRING_UP = 60.0
 """s for one node to become active."""
@@ -77,7 +77,7 @@ def prepare(folder: Path) -> RunFolder:
     folder.mkdir(parents=True, exist_ok=True)
     task = folder / 'task.yaml'
     task.write_text(yaml.safe_dump(
-        {**load_task('reach').model_dump(mode='json'), 'horizon': HORIZON}))
+        {**load_task().model_dump(mode='json'), 'horizon': HORIZON}))
     start = folder / 'pretrained.spaars'
     run = RunFolder(RunOptions(
         out=str(folder / 'run'), task=str(task), training='smoke', bundle=str(start),

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.robot.config import Constraint
 
@@ -34,9 +35,11 @@ KINDS = ('episode', 'discounted', 'step')
 class CostTask(Protocol):
     """What the accounting needs of a task."""
 
-    constraint_names: list[str]
+    @property
+    def constraint_names(self) -> list[str]:
+        """Return the names of the C constraints."""
 
-    def costs(self, next_observation: Array, effort: Array) -> Array:
+    def constraint_costs(self, after: Array, action: Array, effort: Array) -> Array:
         """Return the cost (..., C) of the state reached."""
 
 
@@ -85,8 +88,9 @@ class EpisodeCosts:
         count = len(task.constraint_names)
         kinds = [c.kind for c in constraints] or ['episode'] * count
         self._kinds = np.asarray([KINDS.index(kind) for kind in kinds], int)
-        self._intervention = np.asarray(
-            [float('intervention' in c.terms) for c in constraints] or np.zeros(count))
+        self._intervention, self._takeover = (np.asarray(
+            [float(term in c.terms) for c in constraints] or np.zeros(count))
+            for term in ('intervention', 'takeover'))
         self.restart()
 
     def restart(self) -> None:
@@ -96,7 +100,8 @@ class EpisodeCosts:
         self._index = -1
         self._total = np.zeros(len(self._task.constraint_names))
         self._discounted = np.zeros_like(self._total)
-        self._intervened = False
+        self._intervened = self._taken_over = False
+        self._action: Array | None = None
         self._stamp: float | None = None
         self._whole = False
 
@@ -105,10 +110,10 @@ class EpisodeCosts:
         self._sequence = sequence
 
     def add(self, *, sequence: int, episode: int, index: int, flag: int, observation: Array,
-            effort: Array, intervention: int = 0, stamp: float | None = None
-            ) -> StepCost | None:
+            effort: Array, action: Array | None = None, intervention: int = 0, mode: int = 0,
+            stamp: float | None = None) -> StepCost | None:
         """
-        Count one record: observation (n,) and effort (d,) as recorded; None for a duplicate.
+        Count one record: fields as recorded; returns None for a duplicate.
 
         Raises ValueError when the task's cost is not finite: a NaN would switch a limit off.
         """
@@ -122,17 +127,20 @@ class EpisodeCosts:
             self._total = np.zeros_like(self._total)
             self._discounted = np.zeros_like(self._total)
             self._whole = index == 0  # joined in the middle, or lost its beginning
-            self._intervened = False
+            self._intervened = self._taken_over = False
         elif gap:
-            self._whole = self._intervened = False
+            self._whole = self._intervened = self._taken_over = False
         # An episode that is closed between two ticks shows its last state a second time.
         again = flag == Flag.ABORTED and stamp is not None and stamp == self._stamp
         self._stamp = stamp
         cost = np.zeros_like(self._total)
         if index > 0 and not again:
-            cost = np.asarray(self._task.costs(observation, effort), dtype=np.float64) \
-                + self._intervened * self._intervention
-        self._intervened = intervention != 0
+            cost = np.asarray(self._task.constraint_costs(
+                observation, np.zeros_like(effort) if self._action is None else self._action,
+                effort), dtype=np.float64) + self._intervened * self._intervention \
+                + self._taken_over * self._takeover
+        self._intervened, self._taken_over = intervention != 0, mode == Mode.HUMAN
+        self._action = action
         if not np.isfinite(cost).all():
             self._whole = False
             raise ValueError(f'cost of step {sequence} is {cost}')
@@ -149,21 +157,28 @@ class EpisodeCosts:
 
 
 def intervention_costs(constraints: Sequence[Constraint],
-                       interventions: NDArray[Any]) -> Array:
+                       interventions: NDArray[Any],
+                       takeovers: NDArray[Any] | None = None) -> Array:
     """
-    Return the cost (..., C) that the filter's interventions add to transitions.
+    Return the cost (..., C) that the filter's interventions and persons add to transitions.
 
     :param interventions: (...) the field of the records that hold the transitions' actions
+    :param takeovers: (...) whether a person chose them; None: never
     """
-    counts = np.asarray([float('intervention' in c.terms) for c in constraints])
-    return np.asarray((np.asarray(interventions) != 0)[..., None] * counts)
+    filtered, taken = (np.asarray([float(term in c.terms) for c in constraints])
+                       for term in ('intervention', 'takeover'))
+    costs = np.asarray((np.asarray(interventions) != 0)[..., None] * filtered)
+    return costs if takeovers is None else costs + np.asarray(takeovers)[..., None] * taken
 
 
 def transition_costs(task: CostTask, constraints: Sequence[Constraint], schema: StepSchema,
                      rows: Array) -> Array:
     """Return all costs (T - 1, C) of the transitions of an episode's step records (T, width)."""
-    return task.costs(schema.get(rows, 'observation')[1:], schema.get(rows, 'effort')[1:]) \
-        + intervention_costs(constraints, schema.get(rows, 'intervention')[:-1])
+    part = schema.fields
+    return task.constraint_costs(rows[1:, part['observation']], rows[:-1, part['action']],
+                                 rows[1:, part['effort']]) \
+        + intervention_costs(constraints, schema.get(rows, 'intervention')[:-1],
+                             schema.get(rows, 'mode')[:-1] == Mode.HUMAN)
 
 
 def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:

@@ -15,10 +15,10 @@
 """One control tick from observation to command, free of ROS."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 import math
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,34 +28,25 @@ from spaars_ros.control.skill_state import SkillState
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.policy.runtime import Decision
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.stop import Stop
+from spaars_ros.tasks.base import NOTHING
+from spaars_ros.tasks.base import Sample
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.base import World
+from spaars_ros.tasks.protocols import goal_of
 
 Array = NDArray[np.float64]
 
 Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
 """Observation, decision, the skill that it was made in (None: it began one), the noise."""
-
-
-class Task(Protocol):
-    """What the control loop needs of a task."""
-
-    horizon: int
-    observation_dim: int
-
-    def observation(self, state: RobotState, goal: Array) -> Array:
-        """Return the observation (n,)."""
-
-    def sample_goal(self, rng: np.random.Generator) -> Array:
-        """Return a goal."""
-
-    def terminated(self, observation: Array) -> bool:
-        """Return whether the episode truly ends."""
 
 
 @dataclass
@@ -96,14 +87,18 @@ class ControlLoop:
         self.episode = first_episode - 1
         self.sequence = first_sequence
         self.index = 0
-        self.goal = np.zeros(3)
+        self.kinematics = Kinematics(robot)
+        self.goal: Array | None = None
+        self.sources: Mapping[str, Sample] = NOTHING
+        """Newest sample of each of the task's sources; whoever reads them puts it here."""
         self.lost_ticks = 0
         self.latency = 0.0
         self.decided: Decided | None = None
         """The newest tick that made a decision; the reader empties it."""
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
-                                 action=m.action_dim)
+                                 action=m.action_dim, joints=len(robot.joints),
+                                 sources=len(task.spec.sources))
         self._latent = (m.latent_dim,)
         self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
         self._rng = np.random.default_rng(seed)
@@ -119,7 +114,7 @@ class ControlLoop:
         """Start the next episode from where the arm is."""
         self.episode += 1
         self.index = 0
-        self.goal = self.task.sample_goal(np.random.default_rng([self.seed, self.episode, 0]))
+        self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
         self.skill.restart()
@@ -130,16 +125,17 @@ class ControlLoop:
 
         :param age: s since the state was measured, for the filter
         """
-        observation = self.task.observation(state, self.goal)
+        world = World(state, self.kinematics, self.sources)
+        observation = self.task.observe(world, self.goal)
         if not np.isfinite(observation).all():
             bad = int(np.argmin(np.isfinite(observation)))
             stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
                         f'observation {bad} is {observation[bad]}')
             return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
-        terminated = self.task.terminated(observation)
-        if terminated or self.index >= self.task.horizon:
+        outcome = self.task.outcome(observation, world)
+        if outcome or self.index >= self.task.horizon:
             return self._close(state, observation,
-                               Flag.TERMINATED if terminated else Flag.TRUNCATED, None)
+                               Flag.TERMINATED if outcome else Flag.TRUNCATED, None, outcome)
         m = self.runtime.manifest
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
         kept = m.exploration.correlation if self.index else 0.0
@@ -182,13 +178,14 @@ class ControlLoop:
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
         self.skill.restart()
-        observation = np.nan_to_num(self.task.observation(state, self.goal))
+        observation = np.nan_to_num(self.task.observe(
+            World(state, self.kinematics, self.sources), self.goal))
         return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
 
     def _close(self, state: RobotState, observation: Array, flag: Flag,
-               stop: Stop | None) -> Tick:
+               stop: Stop | None, outcome: Outcome = Outcome.UNLABELLED) -> Tick:
         self.skill.restart()
-        record = self._recorded(state, observation, flag=flag, mode=Mode.NONE)
+        record = self._recorded(state, observation, flag=flag, mode=Mode.NONE, outcome=outcome)
         return Tick(self.filter.brake().command, True, stop, record)
 
     def _recorded(self, state: RobotState, observation: Array,
@@ -197,7 +194,8 @@ class ControlLoop:
         values.update(
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
-            lost_ticks=self.lost_ticks, latency=self.latency)
+            lost_ticks=self.lost_ticks, latency=self.latency,
+            ages=[self.sources[name].age for name in self.task.spec.sources])
         self.sequence += 1
         return lambda: self.schema.row(observation=observation,
                                        effort=np.nan_to_num(state.effort), **values)

@@ -14,6 +14,7 @@
 
 """Offline data: transitions in HDF5, checked field by field before anyone learns from them."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -49,7 +50,16 @@ class DatasetError(ValueError):
 class Task(Protocol):
     """What a dataset has to know of the task."""
 
-    observation_names: list[str]
+    @property
+    def observation_names(self) -> list[str]:
+        """Return a name for each value of an observation."""
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Return what a data set keeps of the task: task, terms, term_widths, action."""
+
+    def differences(self, widths: Mapping[str, int], action: str) -> list[str]:
+        """Return each way in which terms and action differ from the task's, in words."""
 
 
 @dataclass
@@ -147,6 +157,13 @@ def _check_contract(data: Dataset, robot: Robot, where: str) -> None:
 
 
 def _check_task(data: Dataset, task: Task, where: str) -> None:
+    kept = data.attributes
+    if 'terms' in kept:  # not in those of 0.1.0
+        differs = task.differences(dict(zip(kept['terms'], map(int, kept['term_widths']))),
+                                   str(kept.get('action', '')))
+        if differs:
+            raise DatasetError(f'{where}: made for other observations or actions: '
+                               + '; '.join(differs))
     wanted = list(task.observation_names)
     if data.observations.shape[1] != len(wanted):
         raise DatasetError(f'{where}: observations has {data.observations.shape[1]} values a '

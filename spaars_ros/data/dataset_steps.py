@@ -65,8 +65,7 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
         attributes['observation_names'] = list(task.observation_names)
         if robot is not None:
             attributes['contract'] = contract_of(robot, task.observation_names).model_dump_json()
-        settings = getattr(task, 'settings', None)
-        attributes['task'] = str(getattr(settings, 'name', type(task).__name__))
+        attributes.update(task.attributes)
     dataset = Dataset(
         observations=now[:, schema.fields['observation']],
         actions=now[:, schema.fields['action']],

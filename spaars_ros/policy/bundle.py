@@ -102,6 +102,10 @@ class Manifest(BaseModel):
     observation_dim: int = Field(gt=0, le=MAX_DIMENSION)
     latent_dim: int = Field(gt=0, le=MAX_DIMENSION)
     action_dim: int = Field(gt=0, le=MAX_DIMENSION)
+    observation_terms: dict[str, int] = Field(
+        {}, max_length=1000, description='width of each term of the observation, in order; '
+        'none in bundles of 0.1.0')
+    action: str = Field('', max_length=1000, description='what the action means, in words')
     action_scale: float = Field(gt=0, le=1, description='joint velocity share at |action| = 1')
     observation_mean: list[float]
     observation_std: list[float]

@@ -31,6 +31,8 @@ from spaars_ros.policy.graph import GraphError
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import contract_of
 from spaars_ros.robot.contract import policy_differences
+from spaars_ros.tasks.spec import differing
+from spaars_ros.tasks.spec import TaskSpec
 
 Array = NDArray[np.float64]
 
@@ -170,26 +172,31 @@ class PolicyRuntime:
 
 
 def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
-                 latent_dim: int | None = None,
-                 observation_names: Sequence[str] = ()) -> PolicyRuntime:
+                 latent_dim: int | None = None, observation_names: Sequence[str] = (),
+                 spec: TaskSpec | None = None) -> PolicyRuntime:
     """
     Return a runtime for a bundle that fits this robot and reproduces its canaries.
 
     Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_contract,
-    wrong_task, wrong_shape, not_finite, bad_graph or canary_mismatch.
+    wrong_task, wrong_terms, wrong_shape, not_finite, bad_graph or canary_mismatch.
     """
     m = bundle.manifest
-    d = len(robot.joints)
+    d = len(robot.joints) if spec is None else spec.action_dim
     if m.robot != robot.name:
         raise BundleError('wrong_robot', f'made for {m.robot!r}, this is {robot.name!r}')
     if m.joints != robot.joints:
         raise BundleError('wrong_joints', f'made for {m.joints}, the robot file has '
                                           f'{robot.joints}')
     if m.action_dim != d:
-        raise BundleError('wrong_shape', f'action_dim {m.action_dim} for {d} joints')
+        raise BundleError('wrong_shape', f'action_dim {m.action_dim}, robot and task have {d}')
     if abs(m.action_scale - robot.control.action_scale) > 1e-9:
         raise BundleError('wrong_scale', f'action_scale {m.action_scale}, the robot file has '
                                          f'{robot.control.action_scale}')
+    if spec is not None and m.observation_terms:
+        differs = differing(spec, m.observation_terms, m.action)
+        if differs:
+            raise BundleError('wrong_terms', '; '.join(differs))
+    observation_names = observation_names if spec is None else spec.observation_names
     if m.contract is not None:
         differ = policy_differences(m.contract, contract_of(robot, observation_names))
         if differ:

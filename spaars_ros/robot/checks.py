@@ -12,8 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether robot file, model and task fit together: said on loading, before anything moves."""
+"""Whether robot file, model and targets fit together: said on loading, before anything moves."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 import warnings
 
@@ -22,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.files import ConfigWarning
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.zones import zone_distance
@@ -60,10 +60,15 @@ def check_robot(robot: Robot, kinematics: 'Kinematics') -> None:
                           'zone')
 
 
-def check_task(robot: Robot, settings: TaskSettings, kinematics: 'Kinematics') -> None:
-    """Raise ConfigError where no target of the task can be reached, naming what is in the way."""
-    axes = [np.linspace(low, high, GRID)
-            for low, high in zip(settings.target_low, settings.target_high)]
+def check_targets(robot: Robot, low: Sequence[float], high: Sequence[float],
+                  kinematics: 'Kinematics', task: str) -> None:
+    """
+    Raise ConfigError where no target of a box can be reached, naming what is in the way.
+
+    :param low: (3,) m, base frame, of the task's field target_low
+    :param high: likewise
+    """
+    axes = [np.linspace(*ends, GRID) for ends in zip(low, high)]
     targets = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3)
     reasons = _blocked(robot, targets)
     centre, reach = kinematics.reach(robot)
@@ -72,7 +77,7 @@ def check_task(robot: Robot, settings: TaskSettings, kinematics: 'Kinematics') -
                           f'{reach:.2f} m)' if far > reach else '')
                for reason, far in zip(reasons, away)]
     if all(reasons):
-        raise ConfigError(f'task {settings.name}: target_low, target_high: no target can be '
+        raise ConfigError(f'task {task}: target_low, target_high: no target can be '
                           f'reached by robot {robot.name}: {reasons[len(reasons) // 2]}')
 
 

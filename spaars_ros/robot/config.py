@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Robot and task files: every field with its unit and its range."""
+"""Robot files: every field with its unit and its range."""
 
 from pathlib import Path
 from typing import Annotated
@@ -142,9 +142,10 @@ class Constraint(Strict):
     """A cost that the operator limits: the sum of its terms, measured as `kind` says."""
 
     name: Name
-    terms: list[Literal['zone_margin', 'tip_speed', 'torque', 'intervention']] = Field(
-        min_length=1, description='each adds 1 to the cost of a step in which it is violated; '
-        'intervention: in which the safety filter changed the action')
+    terms: list[str] = Field(
+        min_length=1, description='each adds 1 to the cost of a step in which it is violated: '
+        'those that the task offers (zone_margin, tip_speed), torque, takeover (a person acts) '
+        'and intervention (the safety filter changed the action)')
     limit: float = Field(ge=0, le=1_000_000, description='cost per episode, or as kind says')
     kind: Literal['episode', 'step', 'discounted'] = Field(
         'episode', description='what the limit is about: the sum over an episode, the mean cost '
@@ -241,36 +242,9 @@ class Robot(Strict):
         return path if path.is_absolute() else Path(self.source).parent / path
 
 
-class TaskSettings(Strict):
-    """A task file: reach a random target past the keep-out zone and hold there."""
-
-    name: Name = 'reach'
-    target_low: Point = Field(description='m, base frame, -100 to 100')
-    target_high: Point = Field(description='m, base frame, -100 to 100')
-    start_noise: float = Field(
-        0.05, ge=0, le=10, description='rad, uniform, about the home position')
-    horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')
-    tolerance: float = Field(
-        0.010, ge=0.000001, le=100, description='m, tip error that counts as reached')
-    hold: int = Field(
-        10, ge=1, le=1_000_000, description='ticks at the end of the episode within tolerance')
-
-    @model_validator(mode='after')
-    def _has_targets(self) -> 'TaskSettings':
-        for axis, low, high in zip('xyz', self.target_low, self.target_high):
-            if not low <= high:
-                raise ValueError(f'target_low {axis}: {low} is above target_high, {high}')
-        if self.hold > self.horizon:
-            raise ValueError(f'hold: {self.hold} ticks are more than horizon, {self.horizon}')
-        return self
 
 
 def load_robot(name: str = 'panda') -> Robot:
     """Read a robot file by path, or by name from `config/robot/`; raises ConfigError."""
     path = find_file(str(name), 'robot')
     return load_model(Robot, path, source=str(path.resolve()))
-
-
-def load_task(name: str = 'reach') -> TaskSettings:
-    """Read a task file by path, or by name from `config/task/`; raises ConfigError."""
-    return load_model(TaskSettings, find_file(str(name), 'task'))

@@ -109,6 +109,22 @@ class Kinematics:
             return np.asarray(self._origin + self._frame @ self._offset)
         return self._origin.copy()
 
+    def frame(self, name: str, position: Array) -> tuple[Array, Array]:
+        """
+        Return position (3,) m and rotation (3, 3) of a site or body at joint positions (d,) rad.
+
+        :raises ConfigError: the model has none of that name
+        """
+        self._positions[self.qpos] = position
+        mujoco.mj_kinematics(self.model, self.data)
+        for kind, places, turns in (
+                (mujoco.mjtObj.mjOBJ_SITE, self.data.site_xpos, self.data.site_xmat),
+                (mujoco.mjtObj.mjOBJ_BODY, self.data.xpos, self.data.xmat)):
+            index = mujoco.mj_name2id(self.model, kind, name)
+            if index >= 0:
+                return places[index].copy(), turns[index].reshape(3, 3).copy()
+        raise ConfigError(f'the model has no site or body {name!r}')
+
     def tip_and_jacobian(self, position: Array) -> tuple[Array, Array]:
         """Return the tip (3,) m and its Jacobian (3, d) m/rad at joint positions (d,) rad."""
         tip = self.tip(position)

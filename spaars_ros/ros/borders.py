@@ -124,10 +124,12 @@ class StepReader:
 
     :param observation: width that the record's has to have, None for any
     :param joints: number of joints, None for any
+    :param action: width of the action, None for any
     """
 
-    def __init__(self, observation: int | None = None, joints: int | None = None) -> None:
-        self._wanted = {'observation': observation, 'effort': joints}
+    def __init__(self, observation: int | None = None, joints: int | None = None,
+                 action: int | None = None) -> None:
+        self._wanted = {'observation': observation, 'effort': joints, 'action': action}
         self._codec: ArrayCodec | None = None
         self._schema: StepSchema | None = None
 

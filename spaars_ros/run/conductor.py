@@ -35,7 +35,7 @@ from spaars_ros.run.loss_watch import LossWatch
 from spaars_ros.run.neighbours import NeighbourError
 from spaars_ros.run.neighbours import Neighbours
 from spaars_ros.run.run_observer import RunObserver
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 
 BRING_UP = 60.0
 """s for one node to become active; the learner replays what was recorded."""
@@ -63,7 +63,7 @@ class Conductor:
     :param run: token that the run's nodes carry; no other node is touched
     """
 
-    def __init__(self, names: Sequence[str], *, task: ReachTask, view: LiveView,
+    def __init__(self, names: Sequence[str], *, task: Task, view: LiveView,
                  interrupts: Interrupts, processes: Processes | None = None,
                  namespace: str = '', autostart: bool = True, stop_timeout: float = 0.0,
                  run: str = '') -> None:

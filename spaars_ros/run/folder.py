@@ -43,7 +43,6 @@ from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.kept_files import anchored
 from spaars_ros.run.kept_files import files_to_go_on_with
@@ -51,8 +50,10 @@ from spaars_ros.run.kept_files import keep
 from spaars_ros.run.kept_files import KeptFileError
 from spaars_ros.run.kept_files import KINDS
 from spaars_ros.run.kept_files import model_digest
+from spaars_ros.run.metrics import metrics_summary
 from spaars_ros.run.sources import source_digest
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import load_training
@@ -113,7 +114,7 @@ class RunFolder:
         """Kind -> the file that is used, for the nodes too."""
         self.robot = load_robot(self.files['robot'])
         self.settings = load_task(self.files['task'])
-        self.task = ReachTask(self.robot, self.settings)
+        self.task = make_task(self.robot, self.settings)
         self.training = load_training(self.files['training'], **options.overrides)
         check_robot_runs(self.training)
 
@@ -313,11 +314,10 @@ class RunFolder:
         limits = self.task.constraint_limits
         return {
             'algorithm': self.training.algorithm, 'mode': self.training.mode,
-            'seed': self.options.seed, 'robot': self.robot.name, 'task': self.settings.name,
+            'seed': self.options.seed, 'robot': self.robot.name, 'task': self.task.name,
             'success_before': before.get('success'),
             'success_after': after['success'] if after else None,
-            'tip_error_before': before.get('tip_error_mean'),
-            'tip_error_after': after['tip_error_mean'] if after else None,
+            **metrics_summary(self.task.spec.metrics, before, after),
             'return_before': before.get('return_mean'),
             'return_after': after['return_mean'] if after else None,
             'cost_before': before.get('cost_mean'),

@@ -42,6 +42,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import duration
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.metrics import mean_of
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.progress import pretraining_shown
 from spaars_ros.run.report import write_report
@@ -103,8 +104,9 @@ def evaluated(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dic
     count = folder.options.evaluation_episodes
     view.say(f'evaluating the policy {when} fine-tuning on {count} fixed episodes')
     result = evaluate(load_bundle(bundle), folder.robot, folder.task, episodes=count)
-    view.say(f'{when}: success {result["success"]:.0%}, tip error '
-             f'{1e3 * result["tip_error_mean"]:.1f} mm, cost {result["cost_mean"]:.2f}')
+    metrics = ''.join(f', {spec.label} {spec.text(mean_of(spec, result))}'
+                      for spec in folder.task.spec.metrics)
+    view.say(f'{when}: success {result["success"]:.0%}{metrics}, cost {result["cost_mean"]:.2f}')
     keep.write_text(json.dumps(result, default=lambda value: np.asarray(value).tolist()))
     return result
 
@@ -120,11 +122,12 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
     state.title = 'finetune'
     training = folder.training
     runs = training.mode if training.algorithm == 'spaars' else training.algorithm
-    state.subtitle = f'{folder.robot.name}, {folder.settings.name}, {runs}, seed {options.seed}'
+    state.subtitle = f'{folder.robot.name}, {folder.task.name}, {runs}, seed {options.seed}'
     state.episodes_total, state.horizon = options.episodes, folder.task.horizon
     limits = folder.task.constraint_limits
     state.limit = float(limits[0]) if len(limits) else float('inf')
     state.success_before = before.get('success')
+    state.metrics = folder.task.spec.metrics
     state.episodes = folder.episodes()
     state.step = state.first_step = sum(int(each['steps']) for each in state.episodes)
 
@@ -199,8 +202,7 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     paths_after = _paths(after)
     if after is None and schema is not None:
         paths_after = paths_from_steps(schema, rows, folder.task)[-20:]
-    write_report(folder.path, summary, episodes, _paths(before), paths_after, folder.robot,
-                 folder.task)
+    write_report(folder.path, summary, episodes, _paths(before), paths_after, folder.task)
     if failure is not None:
         raise failure
     return summary
@@ -285,7 +287,8 @@ def closing_lines(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
         f'ended: {summary["ended"]}, {summary["episodes"]} episodes, '
         f'{summary["online_steps"]} steps in {duration(summary["wall_seconds"])}',
         f'success   {change("success", ".0%")}',
-        f'tip error {change("tip_error", ".1f", 1e3)} mm',
+        *(f'{spec.label:9s} {spec.change(summary["metrics"][spec.name])}'
+          for spec in folder.task.spec.metrics),
         f'cost      {"-" if cost is None else format(cost, ".2f")} per episode in the last fifth, '
         f'limit {summary["cost_limit"]}',
         f'report    {folder.path / "report.html"}']

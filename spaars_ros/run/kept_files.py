@@ -24,11 +24,12 @@ from pydantic import ValidationError
 import yaml
 
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.contract import differences
 from spaars_ros.robot.files import is_bare
+from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import settings_of
 from spaars_ros.training_file import load_training
 from spaars_ros.training_file import Training
 
@@ -138,7 +139,7 @@ def _began(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
         if kind == 'robot':
             return without_source(Robot(**content))
         if kind == 'task':
-            return TaskSettings(**content).model_dump(mode='json')
+            return settings_of(content).model_dump(mode='json')
         return Training(**content).model_dump(mode='json')
     except ValidationError as error:
         first = error.errors()[0]

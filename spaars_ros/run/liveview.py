@@ -32,6 +32,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from spaars_ros.run.metrics import value_of
+from spaars_ros.tasks.spec import MetricSpec
+
 WINDOW = 20
 """Episodes of the moving averages."""
 REFRESH = 0.25
@@ -77,6 +80,8 @@ class LiveState:
     updates: int = 0
     owed: int = 0
     success_before: float | None = None
+    metrics: Sequence[MetricSpec] = ()
+    """That the task reports."""
     message: str = ''
     """The last thing that needs attention."""
 
@@ -128,10 +133,12 @@ def plain_line(state: LiveState) -> str:
     """Return the last episode as one line."""
     episode = state.episodes[-1]
     total = f'/{state.episodes_total}' if state.episodes_total else ''
+    metrics = ''.join(f'{spec.label} {spec.text(value_of(spec, episode))}  '
+                      for spec in state.metrics)
     return (f'episode {episode["episode"] + 1}{total}  return {episode["return"]:.1f}  '
             f'success {mean(state.recent("success")):.0%}  '
-            f'tip error {1e3 * episode["tip_error"]:.1f} mm  '
-            f'cost {episode["cost"]:.1f} of {state.limit:g}  lambda {state.multiplier:.3f}  '
+            f'{metrics}cost {episode["cost"]:.1f} of {state.limit:g}  '
+            f'lambda {state.multiplier:.3f}  '
             f'raw {episode["raw_share"]:.0%}  filter {episode["interventions"]:.0f}  '
             f'latency {state.latency_p50_ms:.1f} ms  bundle {state.bundle_version}  '
             f'{state.phase}  left {duration(state.seconds_left())}')
@@ -172,9 +179,12 @@ def panel(state: LiveState) -> Panel:
         else f'pretrained: {state.success_before:.0%}'
     body.add_row('success', f'{mean(state.recent("success")):.0%}' if rows else '-',
                  series('success', 0, 1), before)
-    body.add_row('tip error', value('tip_error', '.1f', 1e3) + ' mm',
-                 series('tip_error', 0.0), f'last {WINDOW}: '
-                                           f'{1e3 * mean(state.recent("tip_error")):.1f} mm')
+    for spec in state.metrics:
+        values = [value_of(spec, row) for row in rows]
+        known = [each for each in values[-WINDOW:] if each == each]
+        body.add_row(spec.label, spec.text(values[-1]) if values else '-',
+                     trend([each for each in values if each == each]),
+                     f'last {WINDOW}: {spec.text(mean(known))}' if known else '')
     cost = mean(state.recent('cost'))
     over = cost > state.limit and bool(rows)
     body.add_row('cost', Text(value('cost', '.1f'), style='bold red' if over else 'bold'),

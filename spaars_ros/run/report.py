@@ -28,9 +28,12 @@ import numpy as np
 
 from spaars_ros.robot.config import Robot
 from spaars_ros.run import plots
+from spaars_ros.run.metrics import value_of
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.protocols import TopView
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.tasks.scoring import paths_from_steps
-from spaars_ros.tasks.scoring import Task
+from spaars_ros.tasks.spec import MetricSpec
 
 __all__ = ['episodes_from_steps', 'paths_from_steps', 'write_report', 'write_summary']
 
@@ -107,9 +110,18 @@ def _number(summary: Mapping[str, Any], key: str) -> float:
     return float(value) if isinstance(value, (int, float, np.number)) else math.nan
 
 
+def _of_metric(episodes: Sequence[dict[str, Any]], spec: MetricSpec) -> list[dict[str, Any]]:
+    return [{**each, spec.name: value_of(spec, each)} for each in episodes]
+
+
+def _metric(summary: Mapping[str, Any], spec: MetricSpec, when: str) -> float:
+    return _number(summary.get('metrics', {}).get(spec.name, {}), when)
+
+
 def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
              before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]],
-             robot: Robot) -> dict[str, tuple[Figure, str, str]]:
+             robot: Robot, metrics: Sequence[MetricSpec], paths: bool
+             ) -> dict[str, tuple[Figure, str, str]]:
     """Return name -> (figure, title, caption)."""
     both = [*before, *after]
     p, each = plots, f'Each episode faint, mean of the last {plots.WINDOW} bold.'
@@ -120,10 +132,12 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
                     level=(100.0 * _number(summary, 'success_before'), 'pretrained')),
             'Success', f'{each} With exploration noise; the pretrained policy was measured '
                        'without.'),
-        'tip_error': (
-            p.curve(episodes, 'tip_error', 'tip error, mm', p.TEAL, scale=1000.0, bottom=0.0,
-                    level=(1000.0 * _number(summary, 'tip_error_before'), 'pretrained')),
-            'Tip error at the end of the episode', each),
+        **{spec.name: (
+            p.curve(_of_metric(episodes, spec), spec.name,
+                    f'{spec.label}, {spec.shown_unit}' if spec.shown_unit else spec.label, p.TEAL,
+                    scale=spec.scale,
+                    level=(spec.scale * _metric(summary, spec, 'before'), 'pretrained')),
+            f'{spec.label[:1].upper()}{spec.label[1:]}', each) for spec in metrics},
         'return': (
             p.curve(episodes, 'return', 'return, sum of rewards', p.BLUE), 'Return', each),
         'cost': (
@@ -138,10 +152,11 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
             p.curve(episodes, 'raw_share', 'raw actions, % of ticks', p.ORANGE, scale=100.0,
                     digits='.0f', bottom=-3.0, top=103.0),
             'Share of raw actions', f'{each} 0 % is the latent phase.'),
-        'paths_before': (
+        **({'paths_before': (
             p.top_view(before, robot, both), 'Paths before', _path_caption(before, robot)),
-        'paths_after': (
-            p.top_view(after, robot, both), 'Paths after', _path_caption(after, robot)),
+            'paths_after': (
+            p.top_view(after, robot, both), 'Paths after', _path_caption(after, robot))}
+           if paths else {}),
     }
 
 
@@ -163,7 +178,7 @@ def _change(before: float, after: float, scale: float, unit: str, digits: str) -
     return f'<i>{text(before)} →</i> {text(after)} {unit}'
 
 
-def _tiles(summary: Mapping[str, Any]) -> str:
+def _tiles(summary: Mapping[str, Any], metrics: Sequence[MetricSpec]) -> str:
     cost, limit = _number(summary, 'cost_last_fifth'), _number(summary, 'cost_limit')
     seconds = _number(summary, 'wall_seconds')
     wall = f'{int(seconds // 60)} min {int(seconds % 60)} s' if math.isfinite(seconds) else '–'
@@ -174,8 +189,9 @@ def _tiles(summary: Mapping[str, Any]) -> str:
     tiles = [
         _tile(_change(_number(summary, 'success_before'), _number(summary, 'success_after'),
                       100.0, '%', '.0f'), 'success, before and after'),
-        _tile(_change(_number(summary, 'tip_error_before'), _number(summary, 'tip_error_after'),
-                      1000.0, 'mm', '.1f'), 'tip error, before and after'),
+        *(_tile(_change(_metric(summary, spec, 'before'), _metric(summary, spec, 'after'),
+                        spec.scale, spec.shown_unit, '.1f'), f'{spec.label}, before and after')
+          for spec in metrics),
         _tile(f'{cost:.2f} <i>of {limit:g}</i>' if math.isfinite(cost) else '–',
               'mean episode cost, last fifth', over=cost > limit),
         _tile(count('online_steps'), 'online steps'),
@@ -197,8 +213,8 @@ def _table(summary: Mapping[str, Any]) -> str:
 
 
 def _page(summary: Mapping[str, Any], figures: Mapping[str, tuple[Figure, str, str]],
-          robot: Robot, task_name: str, count: int) -> str:
-    title = f'{robot.name}, {task_name}: {summary.get("algorithm", "spaars")} fine-tuning'
+          robot: Robot, task: Task, count: int) -> str:
+    title = f'{robot.name}, {task.name}: {summary.get("algorithm", "spaars")} fine-tuning'
     blocks = {
         name: f'<figure>{plots.to_svg(figure, name)}<figcaption><strong>{escape(head)}.</strong> '
               f'{escape(caption)}</figcaption></figure>'
@@ -211,32 +227,32 @@ def _page(summary: Mapping[str, Any], figures: Mapping[str, tuple[Figure, str, s
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<title>{escape(title)}</title><style>{_CSS}</style></head><body><main>'
         f'<h1>{escape(title)}</h1><p class="soft">{count} episodes{escape(str(seed))}</p>'
-        f'{_tiles(summary)}<h2>Over the run</h2><div class="plots">{curves}</div>'
-        f'<h2>Seen from above</h2><div class="plots">{views}</div>'
+        f'{_tiles(summary, task.spec.metrics)}<h2>Over the run</h2>'
+        f'<div class="plots">{curves}</div>'
+        + (f'<h2>Seen from above</h2><div class="plots">{views}</div>' if views else '') +
         f'<h2>Summary</h2><figure>{_table(summary)}</figure></main></body></html>\n')
 
 
 def write_report(run_dir: str | os.PathLike[str], summary: Mapping[str, Any],
                  episodes: Sequence[dict[str, Any]], paths_before: Sequence[dict[str, Any]],
-                 paths_after: Sequence[dict[str, Any]], robot: Robot,
-                 task: Task | None = None) -> Path:
+                 paths_after: Sequence[dict[str, Any]], task: Task) -> Path:
     """
     Write `summary.json`, `plots/*.png` and `report.html` into the run folder.
 
-    :param summary: what summary.json holds; success as a share, tip errors in m
+    :param summary: what summary.json holds; success as a share, metrics in their units
     :param episodes: dicts as `episodes_from_steps` gives them; may be empty
     :param paths_before: dicts of tip (T, 3) m, raw (T,) bool, target (3,) m; may be empty
     :param paths_after: likewise
     :return: the page's path
     :raises OSError: a file cannot be written; each is replaced as a whole or not at all
     """
-    folder = Path(run_dir)
+    folder, robot = Path(run_dir), task.robot
     (folder / 'plots').mkdir(parents=True, exist_ok=True)
     write_summary(folder, summary)
-    figures = _figures(summary, episodes, paths_before, paths_after, robot)
+    figures = _figures(summary, episodes, paths_before, paths_after, robot, task.spec.metrics,
+                       isinstance(task, TopView))
     for name, (figure, _, _) in figures.items():
         _write(folder / 'plots' / f'{name}.png', plots.to_png(figure))
-    task_name = str(getattr(getattr(task, 'settings', None), 'name', 'task'))
     page = folder / 'report.html'
-    _write(page, _page(summary, figures, robot, task_name, len(episodes)).encode())
+    _write(page, _page(summary, figures, robot, task, len(episodes)).encode())
     return page

@@ -35,7 +35,7 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import STOPPED
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 LATENCIES = 400
@@ -55,7 +55,7 @@ class RunObserver:
     Nothing depends on its hearing every message: the report is made from the recording.
     """
 
-    def __init__(self, node: Node, task: ReachTask, state: LiveState) -> None:
+    def __init__(self, node: Node, task: Task, state: LiveState) -> None:
         self.state = state
         self.stop = ''
         """The stop that the policy server has latched, '' while it runs."""

@@ -20,23 +20,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.kitchen import KITCHEN as KITCHEN  # noqa: PLC0414 - importing registers it
 from spaars_ros.sim.staged import StagedEnv
+from spaars_ros.tasks.registry import known_tasks
+from spaars_ros.tasks.registry import load_task
 
 REACH = 'SpaarsReach-v0'
+"""Id that 0.1.0 knew reach by."""
 FILTERED = (ArmEnv, StagedEnv)
 """Their `info['executed']` is the action that the safety filter let through, in [-1, 1]."""
 
 
-def reach(**kwargs: Any) -> ArmEnv:
-    """Return the arm and the task that ship."""
-    return ArmEnv(load_robot(), load_task(), **kwargs)
+def arm_environment(task: str = 'reach', robot: str = 'panda', **kwargs: Any) -> ArmEnv:
+    """Return the environment of a task file and a robot file, each by name or path."""
+    return ArmEnv(load_robot(robot), load_task(task), **kwargs)
 
 
-if REACH not in gymnasium.registry:
-    gymnasium.register(REACH, entry_point=reach)
+def register_tasks() -> None:
+    """Register `spaars_ros/<task>-v0` of every task that is installed, and 0.1.0's own id."""
+    for env_id, task in ((REACH, 'reach'),
+                         *((f'spaars_ros/{name}-v0', name) for name in known_tasks())):
+        if env_id not in gymnasium.registry:
+            gymnasium.register(env_id, entry_point=arm_environment, kwargs={'task': task})
+
+
+register_tasks()
+
+
+def is_arm(env_id: str) -> bool:
+    """Return whether an id is one of a task on the arm."""
+    return env_id == REACH or env_id.startswith('spaars_ros/')
 
 
 def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':

@@ -25,9 +25,11 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.start_pose import sample_start
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import average_metrics
+from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.tasks.scoring import paths_from_steps
 
@@ -37,7 +39,7 @@ EVALUATION_SEED = 10_000
 class Rollouts:
     """The control loop on the simulated arm, without ROS; whole episodes at a time."""
 
-    def __init__(self, runtime: PolicyRuntime, robot: Robot, task: ReachTask, *, seed: int,
+    def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
                  explore: bool) -> None:
         self.arm = Arm(robot)
         self.task = task
@@ -53,7 +55,7 @@ class Rollouts:
     def episode(self) -> NDArray[np.float64]:
         """Run the next episode and return its step records (T + 1, width)."""
         start = np.random.default_rng([self.seed, self.loop.episode + 1, 2])
-        self.arm.reset(self.task.sample_start(start))
+        self.arm.reset(sample_start(self.task.robot, self.task.settings.start_noise, start))
         self.loop.begin(self.arm.state())
         rows = []
         while True:
@@ -64,23 +66,26 @@ class Rollouts:
             self.arm.step(tick.command)
 
 
-def evaluate(bundle: Bundle, robot: Robot, task: ReachTask, *, episodes: int = 50,
+def evaluate(bundle: Bundle, robot: Robot, task: Task, *, episodes: int = 50,
              seed: int = EVALUATION_SEED, explore: bool = False) -> dict[str, Any]:
     """
     Return how a bundle does on `episodes` fixed episodes: the seed alone decides them.
 
-    Keys: success (share), return_mean, cost_mean (first constraint), tip_error_mean (m),
-    raw_share, episodes (of `episodes_from_steps`), paths (of `paths_from_steps`).
+    Keys: success (share), return_mean, cost_mean (first constraint), metrics (name -> mean),
+    <name>_mean of those that the task's spec calls flat, raw_share, episodes (of
+    `episodes_from_steps`), paths (of `paths_from_steps`).
     Raises BundleError when the bundle does not fit the robot.
     """
-    runtime = check_bundle(bundle, robot, task=task.settings.name,
-                           observation_dim=task.observation_dim,
-                           observation_names=task.observation_names)
+    runtime = check_bundle(bundle, robot, task=task.name,
+                           observation_dim=task.observation_dim, spec=task.spec)
     rollouts = Rollouts(runtime, robot, task, seed=seed, explore=explore)
     rows = np.concatenate([rollouts.episode() for _ in range(episodes)])
     scores = episodes_from_steps(rollouts.schema, rows, task)
     mean = {key: float(np.mean([score[key] for score in scores]))
-            for key in ('success', 'return', 'cost', 'tip_error', 'raw_share')}
+            for key in ('success', 'return', 'cost', 'raw_share')}
+    metrics = average_metrics(task.spec.metrics, scores)
     return {'success': mean['success'], 'return_mean': mean['return'], 'cost_mean': mean['cost'],
-            'tip_error_mean': mean['tip_error'], 'raw_share': mean['raw_share'],
+            'metrics': metrics,
+            **{f'{spec.name}_mean': metrics[spec.name] for spec in task.spec.metrics if spec.flat},
+            'raw_share': mean['raw_share'],
             'episodes': scores, 'paths': paths_from_steps(rollouts.schema, rows, task)}

@@ -12,19 +12,33 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The task: what is observed, rewarded and costs; shared by every node, free of ROS."""
+"""Bring the tool tip to a target past the keep-out zones and hold it there."""
+
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import Field
+from pydantic import model_validator
 
-from spaars_ros.data.schema import RobotState
-from spaars_ros.robot.checks import check_task
+from spaars_ros.data.schema import Outcome
+from spaars_ros.robot.checks import check_targets
+from spaars_ros.robot.config import Name
+from spaars_ros.robot.config import Point
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.config import TaskSettings
 from spaars_ros.robot.kinematics import Kinematics
-from spaars_ros.robot.zones import distance
-
-Array = NDArray[np.float64]
+from spaars_ros.tasks.base import Array
+from spaars_ros.tasks.base import Episode
+from spaars_ros.tasks.base import Metric
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.base import World
+from spaars_ros.tasks.protocols import Operator
+from spaars_ros.tasks.spec import ActionSpace
+from spaars_ros.tasks.spec import MetricSpec
+from spaars_ros.tasks.spec import TaskSpec
+from spaars_ros.tasks.spec import Term
+from spaars_ros.tasks.zone_costs import zone_costs
+from spaars_ros.tasks.zone_costs import ZONE_TERMS
 
 FINE = 0.05
 """m; beyond this the fine view of the error saturates."""
@@ -39,41 +53,64 @@ REWARD_RANGE = 0.5
 """m; tip error at which the reward is -1."""
 
 
-class ReachTask:
-    """
-    Bring the tool tip to a target past the keep-out zones and hold it there.
+class ReachSettings(TaskSettings):
+    """A task file: reach a random target past the keep-out zone and hold there."""
 
-    The observation holds everything that reward and cost need, in physical units, so that a
-    recorded run can be scored again:
-    joint positions (d) rad, joint velocities (d) rad/s, tip (3) m, tip velocity (3) m/s,
-    target - tip (3) m, and the same clipped to +-5 cm (3) m for the last centimetres.
+    name: Name = 'reach'
+    target_low: Point = Field(description='m, base frame, -100 to 100')
+    target_high: Point = Field(description='m, base frame, -100 to 100')
+    tolerance: float = Field(
+        0.010, ge=0.000001, le=100, description='m, tip error that counts as reached')
+    hold: int = Field(
+        10, ge=1, le=1_000_000, description='ticks at the end of the episode within tolerance')
+
+    @model_validator(mode='after')
+    def _has_targets(self) -> 'ReachSettings':
+        for axis, low, high in zip('xyz', self.target_low, self.target_high):
+            if not low <= high:
+                raise ValueError(f'target_low {axis}: {low} is above target_high, {high}')
+        if self.hold > self.horizon:
+            raise ValueError(f'hold: {self.hold} ticks are more than horizon, {self.horizon}')
+        return self
+
+
+class ReachTask(Task):
+    """
+    Reach a target with the tool tip, past the keep-out zones, and hold it.
+
+    Observation: joint positions (d) rad, joint velocities (d) rad/s, tip (3) m, tip velocity (3)
+    m/s, target - tip (3) m, and the same clipped to +-5 cm (3) m for the last centimetres.
     """
 
-    def __init__(self, robot: Robot, settings: TaskSettings) -> None:
-        """Load the kinematics; raises ConfigError where model, robot file and task do not fit."""
-        self.robot = robot
-        self.settings = settings
-        self.horizon = settings.horizon
-        self.kinematics = Kinematics(robot)
-        check_task(robot, settings, self.kinematics)
+    Settings = ReachSettings
+    settings: ReachSettings
+
+    def __init__(self, robot: Robot, settings: ReachSettings) -> None:
+        """Raise ConfigError where no target can be reached."""
+        super().__init__(robot, settings)
+        check_targets(robot, settings.target_low, settings.target_high, Kinematics(robot),
+                      settings.name)
         d = len(robot.joints)
-        self._tip = slice(2 * d, 2 * d + 3)
-        self._tip_velocity = slice(2 * d + 3, 2 * d + 6)
-        self._error = slice(2 * d + 6, 2 * d + 9)
-        self._torque_limit = np.asarray(robot.limits.torque)
-        axes = 'xyz'
-        self.observation_names = (
-            [f'{joint}.position' for joint in robot.joints]
-            + [f'{joint}.velocity' for joint in robot.joints]
-            + [f'tip.{a}' for a in axes] + [f'tip_velocity.{a}' for a in axes]
-            + [f'error.{a}' for a in axes] + [f'fine_error.{a}' for a in axes])
-        self.observation_dim = len(self.observation_names)
-        self.constraint_names = [c.name for c in robot.constraints]
-        self.constraint_limits = np.asarray([c.limit for c in robot.constraints], dtype=float)
 
-    def observation(self, state: RobotState, goal: Array) -> Array:
-        """Return the observation (n,) of a robot state with the target at goal (3,) m."""
-        tip, jacobian = self.kinematics.tip_and_jacobian(state.position)
+        def vector(name: str, unit: str, low: float = -np.inf, high: float = np.inf) -> Term:
+            return Term(name, 3, unit, low, high, tuple(f'{name}.{axis}' for axis in 'xyz'))
+        self.spec = TaskSpec(
+            name=settings.name, action=ActionSpace(joints=d), horizon=settings.horizon,
+            terms=(Term('position', d, 'rad', names=tuple(f'{j}.position' for j in robot.joints)),
+                   Term('velocity', d, 'rad/s',
+                        names=tuple(f'{j}.velocity' for j in robot.joints)),
+                   vector('tip', 'm'), vector('tip_velocity', 'm/s'), vector('error', 'm'),
+                   vector('fine_error', 'm', -FINE, FINE)),
+            costs=ZONE_TERMS,
+            metrics=(MetricSpec('tip_error', 'm', 'lower', shown='mm', flat=True),))
+        self._tip, self._tip_velocity, self._error, self._fine = (
+            self.spec.slices[name] for name in ('tip', 'tip_velocity', 'error', 'fine_error'))
+
+    def observe(self, world: World, goal: Array | None) -> Array:
+        """Return the observation (n,) with the target at goal (3,) m."""
+        assert goal is not None
+        state = world.joints
+        tip, jacobian = world.tip_and_jacobian()
         error = goal - tip
         # Every tick runs this on cold caches, where np.clip costs more than the rest.
         fine = np.minimum(np.maximum(error, -FINE), FINE)
@@ -83,12 +120,6 @@ class ReachTask:
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Return a target (3,) m, uniform in the task's box."""
         return rng.uniform(self.settings.target_low, self.settings.target_high)
-
-    def sample_start(self, rng: np.random.Generator) -> Array:
-        """Return a start (d,) rad, uniform about home, inside the position limits."""
-        low, high = np.asarray(self.robot.limits.position).T
-        noise = rng.uniform(-1.0, 1.0, len(self.robot.joints)) * self.settings.start_noise
-        return np.clip(np.asarray(self.robot.home) + noise, low, high)
 
     def tip(self, observation: Array) -> Array:
         """Return the tip (..., 3) m of observations."""
@@ -102,7 +133,7 @@ class ReachTask:
         """Return the distance of tip and target, (...) m."""
         return np.asarray(np.linalg.norm(observation[..., self._error], axis=-1))
 
-    def reward(self, observation: Array, action: Array, next_observation: Array) -> Array:
+    def reward(self, before: Array, action: Array, after: Array) -> Array:
         """
         Return the reward (...) of transitions, in [-1.05, 0].
 
@@ -110,7 +141,7 @@ class ReachTask:
         less 0.01 of the mean squared action.
         """
         effort = 0.01 * np.mean(np.square(action), axis=-1)
-        return np.asarray(self.potential(next_observation) - effort)
+        return np.asarray(self.potential(after) - effort)
 
     def potential(self, observation: Array) -> Array:
         """
@@ -122,30 +153,9 @@ class ReachTask:
         error = self.tip_error(observation)
         return np.asarray(-np.log1p(error / REWARD_SCALE) / np.log1p(REWARD_RANGE / REWARD_SCALE))
 
-    def cost_terms(self, next_observation: Array, effort: Array) -> dict[str, Array]:
-        """Return each cost term (...) of the state reached, 1 where it is violated, else 0."""
-        clearance = distance(self.robot.keep_out, self.tip(next_observation))
-        speed = np.linalg.norm(next_observation[..., self._tip_velocity], axis=-1)
-        near = clearance < self.robot.near_zone
-        return {
-            'zone_margin': (clearance < self.robot.zone_margin).astype(float),
-            'tip_speed': (near & (speed > self.robot.near_speed)).astype(float),
-            'torque': (np.abs(effort) >= self._torque_limit).any(axis=-1).astype(float),
-        }
-
-    def costs(self, next_observation: Array, effort: Array) -> Array:
-        """
-        Return the cost (..., C) of the state reached, one column a constraint.
-
-        What the filter did is not in the state: `intervention_costs` of safety/costs.py adds it.
-        """
-        terms = self.cost_terms(next_observation, effort)
-        none = np.zeros(next_observation.shape[:-1])
-        columns = [sum((terms[name] for name in c.terms if name in terms), none)
-                   for c in self.robot.constraints]
-        if not columns:
-            return np.zeros((*next_observation.shape[:-1], 0))
-        return np.stack([np.asarray(column) for column in columns], axis=-1)
+    def costs(self, after: Array, action: Array) -> Mapping[str, Array]:
+        """Return what the zones cost, see `zone_costs`."""
+        return zone_costs(self.robot, self.tip(after), after[..., self._tip_velocity])
 
     def hindsight(self, observation: Array, achieved: Array,
                   rng: np.random.Generator) -> Array:
@@ -165,7 +175,7 @@ class ReachTask:
         relabelled = np.array(observation, dtype=np.float64)
         error = goal - self.tip(relabelled)
         relabelled[..., self._error] = error
-        relabelled[..., self._error.stop:self._error.stop + 3] = np.clip(error, -FINE, FINE)
+        relabelled[..., self._fine] = np.clip(error, -FINE, FINE)
         return relabelled
 
     def succeeded(self, observations: Array) -> bool:
@@ -175,6 +185,17 @@ class ReachTask:
         held = self.tip_error(observations[-self.settings.hold:])
         return bool((held < self.settings.tolerance).all())
 
-    def terminated(self, observation: Array) -> bool:
-        """Return whether the episode truly ends here; reaching is held, so it never does."""
-        return False
+    def judge(self, episode: Episode) -> Outcome:
+        """Return SUCCESS where the target is held at the end of a whole episode."""
+        if episode.outcome is not Outcome.UNLABELLED:
+            return episode.outcome
+        return Outcome.SUCCESS if self.succeeded(episode.observations) else Outcome.FAILURE
+
+    def metrics(self, episode: Episode) -> Mapping[str, Metric]:
+        """Return the tip error at the end, m."""
+        return {'tip_error': Metric(float(self.tip_error(episode.observations[-1])), 'm')}
+
+    def demonstrator(self, rng: np.random.Generator) -> Operator:
+        """Return a scripted operator, who uses both sides, shakes and stops short."""
+        from spaars_ros.tasks.reach_operator import ScriptedOperator
+        return ScriptedOperator(self.robot, self, rng)

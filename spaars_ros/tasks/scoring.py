@@ -17,7 +17,6 @@
 from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
-from typing import Protocol
 
 import numpy as np
 
@@ -25,28 +24,11 @@ from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.robot.config import Robot
-
-
-class Task(Protocol):
-    """What scoring needs of a task."""
-
-    constraint_names: list[str]
-    constraint_limits: Array
-    robot: Robot
-
-    def reward(self, observation: Array, action: Array, next_observation: Array) -> Array: ...
-
-    def costs(self, next_observation: Array, effort: Array) -> Array: ...
-
-    def tip(self, observation: Array) -> Array: ...
-
-    def target(self, observation: Array) -> Array: ...
-
-    def tip_error(self, observation: Array) -> Array: ...
-
-    def succeeded(self, observations: Array) -> bool: ...
+from spaars_ros.tasks.base import Episode
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.protocols import TopView
 
 
 def _episodes(schema: StepSchema, rows: Array) -> Iterator[tuple[int, Array]]:
@@ -68,8 +50,9 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
     Return one dict per episode, scored from its records (m, width) alone.
 
     Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
-    `multipliers`, which records do not hold; else nan), raw_share, tip_error (m, at the end),
-    interventions (records that the filter changed), bundle_version, ended (a Flag's name).
+    `multipliers`, which records do not hold; else nan), raw_share, interventions (records that
+    the filter changed), bundle_version, ended (a Flag's name), outcome (an Outcome's name),
+    metrics (name -> value), and those of them again that the task's spec calls flat.
     """
     result = []
     for episode, part in _episodes(schema, rows):
@@ -79,25 +62,38 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
         intervened = schema.get(part[:-1], 'intervention')
         costs = transition_costs(task, task.robot.constraints, schema, part).sum(axis=0)
         mode = schema.get(part[:-1], 'mode')
+        given = schema.get(part[1:], 'reward_given') > 0
+        rewards = np.where(given, schema.get(part[1:], 'reward'), rewards)
+        flag = Flag(int(schema.get(part[-1], 'flag')))
+        whole = Episode(observations, actions, flag,
+                        Outcome(int(schema.get(part[-1], 'outcome'))))
+        outcome = task.judge(whole)
+        metrics = {name: float(metric.value) for name, metric in task.metrics(whole).items()}
         result.append({
             'episode': episode,
             'steps': len(part) - 1,
             'return': float(np.sum(rewards)),
-            'success': bool(task.succeeded(observations)),
+            'success': outcome is Outcome.SUCCESS,
             'cost': float(costs[0]) if len(costs) else 0.0,
             'limit': float(task.constraint_limits[0]) if len(costs) else float('inf'),
             'multiplier': float((multipliers or {}).get(episode, float('nan'))),
             'raw_share': float(np.mean(mode == Mode.RAW)),
-            'tip_error': float(task.tip_error(observations[-1])),
             'interventions': int(np.count_nonzero(intervened)),
             'bundle_version': int(schema.get(part[-2], 'bundle_version')),
-            'ended': Flag(int(schema.get(part[-1], 'flag'))).name.lower(),
+            'ended': flag.name.lower(), 'outcome': outcome.name.lower(), 'metrics': metrics,
+            **{spec.name: metrics[spec.name] for spec in task.spec.metrics if spec.flat},
         })
     return result
 
 
 def paths_from_steps(schema: StepSchema, rows: Array, task: Task) -> list[dict[str, Any]]:
-    """Return for each episode its path: tip (T, 3) m, raw (T,) bool and target (3,) m."""
+    """
+    Return for each episode its path: tip (T, 3) m, raw (T,) bool and target (3,) m.
+
+    Empty for a task that offers no `TopView`.
+    """
+    if not isinstance(task, TopView):
+        return []
     result = []
     for _, part in _episodes(schema, rows):
         observations = part[:, schema.fields['observation']]

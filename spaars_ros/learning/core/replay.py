@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.tasks.protocols import Goals
+from spaars_ros.tasks.protocols import Potential
 
 if TYPE_CHECKING:
     from spaars_ros.data.transitions import Transitions
@@ -32,26 +34,15 @@ Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 
-class GoalTask(Protocol):
+class RewardTask(Protocol):
     """What the replay needs of a task."""
 
-    observation_dim: int
+    @property
+    def observation_dim(self) -> int:
+        """Return n."""
 
-    def reward(self, observation: Array, action: Array, next_observation: Array) -> Array:
+    def reward(self, before: Array, action: Array, after: Array) -> Array:
         """Return rewards (...)."""
-
-    def costs(self, next_observation: Array, effort: Array) -> Array:
-        """Return costs (..., C)."""
-
-    def potential(self, observation: Array) -> Array:
-        """Return the shaping potential (...)."""
-
-    def hindsight(self, observation: Array, achieved: Array,
-                  rng: np.random.Generator) -> Array:
-        """Return goals (B, 3) that the achieved observations would serve, NaN for none."""
-
-    def relabel(self, observation: Array, goal: Array) -> Array:
-        """Return observations with other goals."""
 
 
 class Normaliser:
@@ -106,7 +97,7 @@ class Replay:
     :param shaping: weight of the potential
     """
 
-    def __init__(self, capacity: int, task: GoalTask | None, normaliser: Normaliser, *,
+    def __init__(self, capacity: int, task: RewardTask | None, normaliser: Normaliser, *,
                  action: int, constraints: int, gamma: float, n_step: int, scale: float = 1.0,
                  shaping: float = 0.0, observation: int | None = None) -> None:
         if capacity < 1:
@@ -116,7 +107,10 @@ class Replay:
         self.gamma = gamma
         self.n_step = n_step
         self.scale = scale
-        self.shaping = shaping
+        # Both are for tasks that offer them.
+        self.goals = task if isinstance(task, Goals) else None
+        self.potential = task.potential if isinstance(task, Potential) else None
+        self.shaping = shaping if task is None or self.potential else 0.0
         self.capacity = capacity
         self.constraints = constraints
         self.size = 0
@@ -223,16 +217,16 @@ class Replay:
         else:
             observation = columns['observation'][index].astype(np.float64)
             path = columns['next'][steps].astype(np.float64)
-            if relabel > 0.0:
+            if relabel > 0.0 and self.goals is not None:
                 self._relabel(observation, path, index, places, rng, relabel)
             # Beyond the episode's end the last state repeats: those rewards count for nothing.
             before = np.concatenate([observation[:, None], path[:, :-1]], axis=1)
             reward = self.task.reward(before, columns['action'][steps], path)
             reached = path[:, -1]
             returns = (weights * reward).sum(1)
-            if self.shaping:
-                returns += self.shaping * (discount * self.task.potential(reached)
-                                           - self.task.potential(observation))
+            if self.shaping and self.potential is not None:
+                returns += self.shaping * (discount * self.potential(reached)
+                                           - self.potential(observation))
         costs = (weights[..., None] * columns['cost'][steps]).sum(1)
         return Batch({
             'observation': torch.from_numpy(self.normaliser(observation)),
@@ -245,17 +239,17 @@ class Replay:
     def _relabel(self, observation: Array, path: Array, index: NDArray[np.int64],
                  places: NDArray[np.int64], rng: np.random.Generator, share: float) -> None:
         """Give a share of the sample, in place, a goal that its own episode came to."""
-        assert self.task is not None
+        assert self.goals is not None
         chosen = np.flatnonzero(rng.random(len(index)) < share)
         # What the ring has overwritten is no place of this episode any more.
         before = np.minimum(self._columns['before'][index[chosen]], places[chosen])
         after = self._columns['after'][index[chosen]]
         other = (index[chosen] + rng.integers(-before, after + 1)) % self.capacity
-        goals = self.task.hindsight(observation[chosen], self._columns['next'][other], rng)
+        goals = self.goals.hindsight(observation[chosen], self._columns['next'][other], rng)
         found = np.isfinite(goals).all(-1)
         chosen, goals = chosen[found], goals[found]
-        observation[chosen] = self.task.relabel(observation[chosen], goals)
-        path[chosen] = self.task.relabel(path[chosen], goals[:, None, :])
+        observation[chosen] = self.goals.relabel(observation[chosen], goals)
+        path[chosen] = self.goals.relabel(path[chosen], goals[:, None, :])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the transitions that are kept, oldest first, for `load_arrays`."""

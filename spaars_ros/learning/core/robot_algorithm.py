@@ -27,7 +27,7 @@ from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
@@ -60,7 +60,7 @@ class RobotSetup:
     """What every algorithm for the robot is made from."""
 
     training: Training
-    task: ReachTask
+    task: Task
     action_dim: int
     """d"""
     normaliser: Normaliser

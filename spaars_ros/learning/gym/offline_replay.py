@@ -28,7 +28,7 @@ from spaars_ros.learning.core.replay import replay_of_transitions
 from spaars_ros.learning.gym.rollout import Boxes
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.online.pretrain import replay_of
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 
@@ -42,7 +42,7 @@ class OfflineReplay:
 
     @classmethod
     def of(cls, data: Transitions | Dataset, *, env_id: str, env: Env, boxes: Boxes,
-           task: ReachTask | None, training: Training, constraints: int) -> 'OfflineReplay':
+           task: Task | None, training: Training, constraints: int) -> 'OfflineReplay':
         """
         Check data against environment, and leave the caller's as they are.
 

@@ -14,6 +14,7 @@
 """Find the offline data of an environment."""
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -21,11 +22,9 @@ from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import Transitions
-from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
+from spaars_ros.sim.environments import is_arm
 from spaars_ros.sim.environments import make_environment
-from spaars_ros.sim.environments import REACH
-from spaars_ros.sim.environments import reach
 from spaars_ros.sim.kitchen import flat
 from spaars_ros.sim.kitchen import KITCHEN
 from spaars_ros.sim.kitchen import KITCHEN_EVALUATION
@@ -43,9 +42,10 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
     """
     if training.algorithm == 'sac':
         return None
-    if env_id == REACH:
+    if is_arm(env_id):
         path = resolve(data or training.demonstrations)
-        return load_dataset(path, load_robot(), reach().task)
+        arm: Any = make_environment(env_id).unwrapped
+        return load_dataset(path, arm.robot, arm.task)
     if not data:
         return None
     return load_transitions(data, make_environment(env_id), fix=fix,

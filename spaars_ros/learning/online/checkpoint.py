@@ -42,9 +42,10 @@ def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
     setup = algorithm.setup
     task, normaliser = setup.task, setup.normaliser
     manifest = Manifest(
-        robot=robot.name, task=task.settings.name, joints=robot.joints,
+        robot=robot.name, task=task.name, joints=robot.joints,
         observation_dim=task.observation_dim, latent_dim=algorithm.latent_dim,
-        action_dim=len(robot.joints), action_scale=robot.control.action_scale,
+        action_dim=task.spec.action_dim, observation_terms=task.spec.widths,
+        action=task.spec.action_text, action_scale=robot.control.action_scale,
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
         multipliers=algorithm.multipliers.tolist(), algorithm=setup.training.algorithm,
         phase=phase, version=version, parent_version=parent,

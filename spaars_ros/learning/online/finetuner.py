@@ -44,7 +44,7 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import Robot
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
@@ -62,7 +62,7 @@ class FineTuner:
     `utd` times an environment step; `export` gives the bundle to push.
     """
 
-    def __init__(self, bundle: Bundle, *, robot: Robot, task: ReachTask, training: Training,
+    def __init__(self, bundle: Bundle, *, robot: Robot, task: Task, training: Training,
                  demonstrations: Dataset, seed: int) -> None:
         """Continue from a bundle with learner tensors; raises BundleError when it has none."""
         torch.manual_seed(seed)
@@ -74,13 +74,15 @@ class FineTuner:
         self.normaliser = Normaliser(np.asarray(m.observation_mean),
                                      np.asarray(m.observation_std))
         self.algorithm = make_robot_algorithm(
-            RobotSetup(training, task, len(robot.joints), self.normaliser, seed))
+            RobotSetup(training, task, task.spec.action_dim, self.normaliser, seed))
         self.schema = StepSchema(observation=task.observation_dim,
-                                 latent=self.algorithm.latent_dim, action=len(robot.joints))
+                                 latent=self.algorithm.latent_dim,
+                                 action=task.spec.action_dim, joints=len(robot.joints),
+                                 sources=len(task.spec.sources))
         self._canaries = bundle.canaries['observation']
         self._offline = replay_of(demonstrations, self.normaliser, task, training)
         self._online = Replay(
-            ONLINE_CAPACITY, task, self.normaliser, action=len(robot.joints),
+            ONLINE_CAPACITY, task, self.normaliser, action=task.spec.action_dim,
             constraints=len(task.constraint_names), gamma=training.gamma,
             n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
         self.algorithm.take_offline(demonstrations, self._offline)
@@ -295,12 +297,12 @@ class FineTuner:
                 **self.algorithm.progress()}
 
 
-def untrained_bundle(robot: Robot, task: ReachTask, training: Training, seed: int = 0) -> Bundle:
+def untrained_bundle(robot: Robot, task: Task, training: Training, seed: int = 0) -> Bundle:
     """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     n = task.observation_dim
     algorithm = make_robot_algorithm(RobotSetup(
-        training, task, len(robot.joints), Normaliser(np.zeros(n), np.ones(n)), seed))
+        training, task, task.spec.action_dim, Normaliser(np.zeros(n), np.ones(n)), seed))
     return make_bundle(algorithm, robot, rng.normal(size=(4, n)), version=0, parent=-1,
                        phase='offline', extras=pack(algorithm.agent, {}))

@@ -28,7 +28,7 @@ from spaars_ros.learning.online.checkpoint import pack
 from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.robot.config import Robot
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 CANARIES = 16
 
 
-def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
+def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
               training: Training) -> Replay:
     """Return a replay of a data set's episodes, scored by the task."""
     replay = Replay(len(dataset.observations), task, normaliser,
@@ -48,14 +48,15 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: ReachTask,
     for start, end in zip(starts, [*starts[1:], len(dataset.actions)]):
         states = np.concatenate([dataset.observations[start:end],
                                  dataset.next_observations[end - 1:end]])
-        costs = task.costs(np.asarray(states[1:], np.float64),
-                           np.asarray(dataset.efforts[start:end], np.float64))
+        costs = task.constraint_costs(np.asarray(states[1:], np.float64),
+                                      np.asarray(dataset.actions[start:end], np.float64),
+                                      np.asarray(dataset.efforts[start:end], np.float64))
         replay.add_episode(states, dataset.actions[start:end],
                            bool(dataset.terminations[end - 1]), costs=costs)
     return replay
 
 
-def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset, *, seed: int,
+def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, seed: int,
              progress: Progress | None = None) -> Bundle:
     """
     Return the bundle after the algorithm's offline stages; the same seed gives the same bundle.
@@ -67,7 +68,7 @@ def pretrain(robot: Robot, task: ReachTask, training: Training, dataset: Dataset
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     normaliser = Normaliser.of(dataset.observations)
-    algorithm = make_robot_algorithm(RobotSetup(training, task, len(robot.joints), normaliser,
+    algorithm = make_robot_algorithm(RobotSetup(training, task, task.spec.action_dim, normaliser,
                                                 seed))
     replay = replay_of(dataset, normaliser, task, training)
     algorithm.take_offline(dataset, replay)

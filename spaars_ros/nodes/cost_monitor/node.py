@@ -36,7 +36,6 @@ from spaars_ros.nodes.cost_monitor.patient_trigger import PatientTrigger
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros import diagnostics
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
@@ -47,9 +46,10 @@ from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 
-STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'intervention', 'bundle_version')
+STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'intervention', 'bundle_version', 'mode')
 """Whole numbers of a step that are read here."""
 
 
@@ -78,13 +78,13 @@ class CostMonitor(ManagedNode):
         """Load robot and task; raises what is wrong with them."""
         p = self._values = self.values()
         robot = load_robot(p['robot'])
-        task = ReachTask(robot, load_task(p['task']))
+        task = make_task(robot, load_task(p['task']))
         self._names = task.constraint_names
         count = len(self._names)
         self._costs = EpisodeCosts(task, robot.constraints, gamma=p['gamma'])
         self._judge = VersionJudge(robot.constraints, task.horizon, gamma=p['gamma'])
         self._watch = RunWatch()
-        self._steps = StepReader(task.observation_dim, len(robot.joints))
+        self._steps = StepReader(task.observation_dim, len(robot.joints), task.spec.action_dim)
         self._multipliers = self._make_multipliers(robot.constraints, task.horizon)
         self._judge_by(p)
         self._problem = self._rollback = ''
@@ -180,6 +180,7 @@ class CostMonitor(ManagedNode):
         row = schema.view(values)
         row.update({name: int(row[name]) for name in STEP_FIELDS}, stamp=float(row['stamp']),
                    effort=values[schema.fields['effort']],
+                   action=values[schema.fields['action']],
                    observation=values[schema.fields['observation']])
         for one in self._watch.take(row):
             self._take(one)
@@ -236,7 +237,8 @@ class CostMonitor(ManagedNode):
                       'the multipliers stay as they are')
         return self._costs.add(
             **{name: row[name] for name in ('sequence', 'episode', 'index', 'flag', 'observation',
-                                            'effort', 'intervention', 'stamp')})
+                                            'effort', 'action', 'intervention', 'mode',
+                                            'stamp')})
 
     def _stop_above(self, cost: StepCost) -> None:
         """Stop the robot, once per episode, when a constraint breaks its hard limit."""

@@ -23,16 +23,16 @@ from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.robot.resources import resolve
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 
 def make_tuner(values: Mapping[str, Any], signer: Signer | None) -> FineTuner:
     """Return a fine-tuner that has learned nothing yet; raises naming what is wrong."""
     robot = load_robot(values['robot'])
-    task = ReachTask(robot, load_task(values['task']))
+    task = make_task(robot, load_task(values['task']))
     training = load_training(values['training'])
     demonstrations = load_dataset(
         resolve(values['demonstrations'] or training.demonstrations), robot, task)

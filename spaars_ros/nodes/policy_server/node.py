@@ -56,7 +56,6 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.signing import Verifier
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
@@ -70,7 +69,8 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 
 
 class PolicyServer(ManagedNode):
@@ -96,13 +96,11 @@ class PolicyServer(ManagedNode):
                                       'joint_states stay away the last command stands until they '
                                       'are stale')
         robot = self._robot = load_robot(p['robot'])
-        settings = load_task(p['task'])
-        task = ReachTask(robot, settings)
+        task = make_task(robot, load_task(p['task']))
         if not p['bundle']:
             raise Refused('parameter bundle is empty: name a policy bundle file')
-        check = partial(check_bundle, robot=robot, task=settings.name,
-                        observation_dim=task.observation_dim,
-                        observation_names=task.observation_names)
+        check = partial(check_bundle, robot=robot, task=task.name,
+                        observation_dim=task.observation_dim, spec=task.spec)
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
         try:
             # Read once: what is kept as acting is what was checked.
@@ -114,7 +112,8 @@ class PolicyServer(ManagedNode):
         latent = runtime.manifest.latent_dim
         self._exclusive.refuse(own=0, wait=p['discovery_time'])
         schema = StepSchema(observation=task.observation_dim, latent=latent,
-                            action=len(robot.joints))
+                            action=task.spec.action_dim, joints=len(robot.joints),
+                            sources=len(task.spec.sources))
         self._spool = Spool(Path(p['run_dir']) / 'spool', schema)
         self._opened.append(self._spool)
         last = self._spool.last_row()

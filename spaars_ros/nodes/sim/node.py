@@ -36,7 +36,7 @@ from spaars_ros.nodes.sim.parameters import PARAMETERS
 from spaars_ros.nodes.sim.state_writer import StateWriter
 from spaars_ros.nodes.sim.state_writer import time_of
 from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.config import load_task
+from spaars_ros.robot.start_pose import sample_start
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.codecs import command_stamp
@@ -48,7 +48,8 @@ from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.sim.faults import FaultInjector
 from spaars_ros.sim.faults import FaultScript
 from spaars_ros.sim.pace import LearnerPace
-from spaars_ros.tasks.reach import ReachTask
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
 
 MOST_AHEAD = 20  # periods
 PACE = ('received', 'owed', 'stamp')
@@ -79,7 +80,7 @@ class SimNode(ManagedNode):
         values = self._values = self.values()
         self.take_priority(values['thread_priority'])
         robot = load_robot(values['robot'])
-        self._task = ReachTask(robot, load_task(values['task']))
+        self._task = make_task(robot, load_task(values['task']))
         self._joints = robot.joints
         self._period = robot.period
         self._period_ns = round(1e9 * robot.period)
@@ -179,7 +180,7 @@ class SimNode(ManagedNode):
         """Put the arm at rest at the next start pose; return the stamp of its state."""
         rng = np.random.default_rng([self._values['seed'], self._resets])
         self._resets += 1
-        self._arm.place(self._task.sample_start(rng))
+        self._arm.place(sample_start(self._task.robot, self._task.settings.start_noise, rng))
         self._faults.clear()
         self._answer = None
         self._publish()

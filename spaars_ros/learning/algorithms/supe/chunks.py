@@ -83,10 +83,10 @@ class Chunks:
             rewards += data.gamma ** i * step_reward[self.starts + i]
             costs += data.gamma ** i * columns['cost'][self.starts + i]
         self._costs = (data.scale * costs).astype(np.float32)
-        if data.task is not None and data.shaping:
+        if data.potential is not None and data.shaping:
             rewards += data.shaping * (
-                self._discount * data.task.potential(columns['next'][last].astype(np.float64))
-                - data.task.potential(columns['observation'][self.starts].astype(np.float64)))
+                self._discount * data.potential(columns['next'][last].astype(np.float64))
+                - data.potential(columns['observation'][self.starts].astype(np.float64)))
         self._rewards = (data.scale * rewards).astype(np.float32)
         self.least = float(self._rewards.min())
         """The least R, scaled."""

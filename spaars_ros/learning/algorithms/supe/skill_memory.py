@@ -13,6 +13,7 @@
 # limitations under the License.
 """Macro transitions that a high level learns from: the data's chunks and executed skills."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from spaars_ros.learning.algorithms.supe.chunks import Array
 from spaars_ros.learning.algorithms.supe.chunks import Chunks
 from spaars_ros.learning.algorithms.supe.chunks import Floats
 from spaars_ros.learning.algorithms.supe.chunks import macro_transitions
@@ -27,7 +29,6 @@ from spaars_ros.learning.algorithms.supe.chunks import Macros
 from spaars_ros.learning.algorithms.supe.chunks import squash
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.core.replay import Batch
-from spaars_ros.learning.core.replay import GoalTask
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 
@@ -55,7 +56,7 @@ class SkillMemory:
                              constraints=skills.multipliers.numel(), gamma=skills.discount,
                              n_step=1, scale=t.reward_scale, observation=observation)
         self.chunks: Chunks | None = None
-        self._task: GoalTask | None = None
+        self._potential: Callable[[Array], Array] | None = None
         self._shaping = 0.0
         self._data_skills: Floats | None = None
         self._rng = np.random.default_rng([seed, 11])
@@ -64,7 +65,7 @@ class SkillMemory:
         """Take the offline data; raises ValueError where no chunk fits into it."""
         t = self.skills.training_file
         self.chunks = Chunks(data, t.skill_length, discount=self.skills.discount)
-        self._task, self._shaping = data.task, data.shaping
+        self._potential, self._shaping = data.potential, data.shaping
         self._data_skills = None
 
     # Draws
@@ -126,8 +127,8 @@ class SkillMemory:
         if not len(macros.skills):
             return macros
         rewards = macros.rewards
-        if self._task is not None and self._shaping:
-            potential = self._task.potential(macros.observations)
+        if self._potential is not None and self._shaping:
+            potential = self._potential(macros.observations)
             after = self.skills.discount * potential[1:]
             after[-1] *= not macros.terminated
             rewards = rewards + self._shaping * (after - potential[:-1])

@@ -1,0 +1,237 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The task: what is observed, rewarded, costs and counts as done; the user's, free of ROS and torch.
+
+Everything else of the package knows a task by this module alone. A task is one class and one YAML
+file; `registry` finds it, `testing.check_task` tells whether it keeps what is said here.
+"""
+
+from abc import ABC
+from abc import abstractmethod
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Outcome as Outcome  # noqa: PLC0414 - part of this interface
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Constraint
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.files import Strict
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.tasks.spec import differing
+from spaars_ros.tasks.spec import MetricSpec
+from spaars_ros.tasks.spec import TaskSpec
+
+Array = NDArray[np.float64]
+
+MEASURED = ('torque', 'intervention', 'takeover')
+"""Cost terms that records hold for every task: effort at its limit, the filter, a person."""
+
+
+class TaskSettings(Strict):
+    """What every task file has; a task's own `Settings` adds to it."""
+
+    task: str = Field('reach', max_length=200, description='entry point of the group '
+                      'spaars_ros.tasks, or module:Class')
+    name: str = Field('', max_length=200, description="what bundles and data are of; '': the "
+                      "task's own name")
+    start_noise: float = Field(
+        0.05, ge=0, le=10, description='rad, uniform, about the home position')
+    horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The newest values of a source."""
+
+    values: Array
+    """As the task's source declares them."""
+    age: float
+    """s, since they were measured."""
+
+
+NOTHING: Mapping[str, Sample] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class World:
+    """One tick's measurement; frames are computed from the robot's model when asked for."""
+
+    joints: RobotState
+    kinematics: Kinematics
+    sources: Mapping[str, Sample] = field(default_factory=lambda: NOTHING)
+    """Source -> its newest sample."""
+
+    def tip(self) -> Array:
+        """Return the tool tip (3,) m, base frame."""
+        return self.kinematics.tip(self.joints.position)
+
+    def tip_and_jacobian(self) -> tuple[Array, Array]:
+        """Return the tool tip (3,) m and its Jacobian (3, d) m/rad, base frame."""
+        return self.kinematics.tip_and_jacobian(self.joints.position)
+
+    def frame(self, name: str) -> tuple[Array, Array]:
+        """Return position (3,) m and rotation (3, 3) of a site or body; raises ConfigError."""
+        return self.kinematics.frame(name, self.joints.position)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A finished episode's records, or what there is of it."""
+
+    observations: Array
+    """(T + 1, n) physical units."""
+    actions: Array
+    """(T, d), as the filter let them pass."""
+    ended: Flag = Flag.TRUNCATED
+    """Why it ended."""
+    outcome: Outcome = Outcome.UNLABELLED
+    """What its records say; a task may know more, see `Task.judge`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number that says how an episode went."""
+
+    value: float
+    unit: str
+    better: str = 'lower'
+    """lower or higher."""
+
+
+class Task(ABC):
+    """
+    Abstract base class of tasks.
+
+    Made from a robot file and the task file's settings. Sets `spec` in `__init__`, after that of
+    this class. Observations are in physical units and hold all that reward and costs need, so that
+    a recorded run can be scored again.
+    """
+
+    Settings: ClassVar[type[TaskSettings]] = TaskSettings
+    """Of the task file."""
+    spec: TaskSpec
+
+    def __init__(self, robot: Robot, settings: TaskSettings) -> None:
+        self.robot = robot
+        self.settings = settings
+
+    @abstractmethod
+    def observe(self, world: World, goal: Array | None) -> Array:
+        """Return the observation (n,); `goal` is of `Goals.sample_goal`, or None."""
+
+    @abstractmethod
+    def reward(self, before: Array, action: Array, after: Array) -> Array:
+        """Return rewards (...): observations (..., n) before and after actions (..., d)."""
+
+    def costs(self, after: Array, action: Array) -> Mapping[str, Array]:
+        """Return cost term -> (...) for each of `spec.costs`, of the states (..., n) reached."""
+        return {}
+
+    def outcome(self, after: Array, world: World) -> Outcome:
+        """Return whether the state (n,) ends the episode, and as what; RUNNING: it does not."""
+        return Outcome.RUNNING
+
+    def judge(self, episode: Episode) -> Outcome:
+        """Return what a finished episode came to, from its records alone."""
+        return episode.outcome
+
+    def metrics(self, episode: Episode) -> Mapping[str, Metric]:
+        """Return metric -> its value for each of `spec.metrics`."""
+        return {}
+
+    # What the house asks; not for a task to change
+
+    @property
+    def name(self) -> str:
+        """Return what bundles and data are of."""
+        return self.spec.name
+
+    @property
+    def horizon(self) -> int:
+        """Return the control ticks per episode."""
+        return self.spec.horizon
+
+    @property
+    def observation_dim(self) -> int:
+        """Return n."""
+        return self.spec.observation_dim
+
+    @property
+    def observation_names(self) -> list[str]:
+        """Return a name for each of the n values."""
+        return self.spec.observation_names
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """Return what data sets keep of the task: task, terms, term_widths, action."""
+        return {'task': self.name, 'terms': list(self.spec.widths),
+                'term_widths': list(self.spec.widths.values()), 'action': self.spec.action_text}
+
+    def differences(self, widths: Mapping[str, int], action: str) -> list[str]:
+        """Return each way in which kept terms and action differ from the task's, in words."""
+        return differing(self.spec, widths, action)
+
+    @cached_property
+    def constraint_names(self) -> list[str]:
+        """Return the robot file's constraints, C of them."""
+        return [c.name for c in self.robot.constraints]
+
+    @cached_property
+    def constraint_limits(self) -> Array:
+        """Return their limits, (C,)."""
+        return np.asarray([c.limit for c in self.robot.constraints], dtype=float)
+
+    def constraint_costs(self, after: Array, action: Array, effort: Array) -> Array:
+        """
+        Return the cost (..., C) of states reached, one column a constraint of the robot file.
+
+        What the filter and persons did is not in the state: `intervention_costs` adds it.
+        """
+        return constraint_costs(self, self.robot.constraints, after, action, effort)
+
+
+def constraint_costs(task: Task, constraints: Sequence[Constraint], after: Array, action: Array,
+                     effort: Array) -> Array:
+    """Return `Task.constraint_costs` of some constraints."""
+    none = np.zeros(after.shape[:-1])
+    if not constraints:
+        return np.zeros((*after.shape[:-1], 0))
+    terms: dict[str, Any] = {**task.costs(after, action), 'torque': (
+        np.abs(effort) >= np.asarray(task.robot.limits.torque)).any(axis=-1).astype(float)}
+    return np.stack([np.asarray(sum((terms[name] for name in c.terms if name in terms), none))
+                     for c in constraints], axis=-1)
+
+
+def average_metrics(specs: Sequence[MetricSpec], episodes: Sequence[Mapping[str, Any]]
+                    ) -> dict[str, float]:
+    """Return metric -> mean over episodes' `metrics`; not-a-number where there is none."""
+    means = {}
+    for spec in specs:
+        values = [each['metrics'][spec.name] for each in episodes
+                  if spec.name in each.get('metrics', {})]
+        means[spec.name] = float(np.mean(values)) if values else float('nan')
+    return means
