@@ -22,10 +22,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spaars_ros.commissioning.home import HomeMotion
+from spaars_ros.commissioning.ready import misplaced
+from spaars_ros.commissioning.ready import NotReady
 from spaars_ros.commissioning.wiring import WiringCheck
 from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import Sphere
 from spaars_ros.run.check_record import CheckMissing
 from spaars_ros.run.check_record import record_path
 from spaars_ros.run.check_record import require_passed
@@ -158,3 +162,40 @@ def test_a_run_on_a_robot_asks_for_a_check_of_this_very_robot_file(tmp_path: Pat
     path.write_text('{')
     with pytest.raises(CheckMissing, match='damaged'):
         require_passed(robot, tmp_path)
+
+
+@pytest.mark.parametrize('start', [{1: 0.9}, {0: -1.2, 3: -1.5}])
+def test_the_way_home_is_slow_and_ends_there(start: dict[int, float]) -> None:
+    robot = load_robot('panda')
+    arm = Arm(robot)
+    position = np.asarray(robot.home, dtype=float).copy()
+    for joint, value in start.items():
+        position[joint] = value
+    arm.reset(position)
+    motion, fastest = HomeMotion(robot), 0.0
+    for number in range(1000):
+        state = arm.state()
+        command = motion.tick(state.position, state.velocity, number * robot.period)
+        if motion.done:
+            break
+        arm.step(command)
+        fastest = max(fastest, float(np.abs(arm.state().velocity).max()))
+    assert motion.done
+    assert motion.blocked or np.abs(arm.state().position - robot.home).max() < 0.02
+    assert fastest < 0.3
+
+
+def test_an_arm_far_from_home_or_in_a_zone_is_named_before_motion() -> None:
+    """The accident: the first command of a run, 1.5 rad from where the policy learned."""
+    robot = load_robot('panda')
+    home = np.asarray(robot.home, dtype=float)
+    assert misplaced(robot, home, 0.05) == ''
+    away = home.copy()
+    away[0] += 1.5
+    assert 'panda_joint1 is 1.50 rad from home' in misplaced(robot, away, 0.05)
+    arm = Arm(robot)
+    arm.reset(away)
+    tip = arm.tip()
+    ball = Sphere(shape='sphere', name='ball', centre=tuple(float(x) for x in tip), radius=0.05)
+    with pytest.raises(NotReady, match='inside the zone ball'):
+        misplaced(robot.model_copy(update={'keep_out': [ball]}), away, 0.05)

@@ -15,9 +15,7 @@
 """`spaars check`: the wiring of an arm, before its first run."""
 
 from pathlib import Path
-import tempfile
 from typing import Annotated
-from typing import Any
 from typing import Optional
 
 import typer
@@ -33,55 +31,6 @@ Examples:
   spaars check --robot ur5e --fault swap=2 --fault swap_with=4
   spaars check --no-sim --robot my_arm.yaml --command /velocity_controller/commands
 """
-QUESTION = ('Each joint of {name} will move by 0.05 rad and back, one after the other, at no more '
-            'than 0.1 rad/s.\nIs its surrounding free, and are you at the emergency stop?')
-
-
-def lines_of(record: dict[str, Any]) -> list[str]:
-    """Return a record as a table for people."""
-    lines = [f'{"joint":24} {"scale":>7} {"delay":>7}  result']
-    for each in record['joints']:
-        scale, delay = ('-' if each[key] is None else f'{each[key]:.2f}{unit}'
-                        for key, unit in (('scale', ''), ('delay', ' s')))
-        state = '; '.join(each['faults']) or ('right' if each['scale'] is not None
-                                              else 'not tried')
-        lines.append(f'{each["joint"]:24} {scale:>7} {delay:>7}  {state}')
-    timeout = record['timeout']
-    lines.append('without commands: ' + (
-        'keeps moving, or not tried' if timeout is None
-        else f'at rest after {timeout:.2f} s'))
-    listed = {f'{each["joint"]} {text}' for each in record['joints'] for text in each['faults']}
-    lines += [f'fault: {text}' for text in record['faults'] if text not in listed]
-    return [*lines, 'passed' if record['passed'] else 'FAILED: the arm is not to be run like this']
-
-
-def check_robot(robot: Any, *, sim: bool, timeout_needed: bool = True, faults: Any = None,
-                **node: Any) -> dict[str, Any]:
-    """Run the check, on the simulated arm or on the robot that is there; return its record."""
-    from spaars_ros.commissioning.check import WiringNode
-    from spaars_ros.commissioning.simulated import simulated_arm
-    if sim:
-        with tempfile.TemporaryDirectory(prefix='spaars_check_') as folder:
-            checker = WiringNode(robot, **node)
-            try:
-                with simulated_arm(checker, Path(folder), faults or {}):
-                    record = checker.run()
-            finally:
-                checker.close()
-    else:
-        checker = WiringNode(robot, **node)
-        try:
-            record = checker.run()
-        finally:
-            checker.close()
-    tried = any(each['scale'] is not None and not each['faults'] for each in record['joints'])
-    if timeout_needed and tried and record['timeout'] is None:
-        record['faults'].append(
-            'the controller goes on without commands: give it a timeout of a few control periods '
-            '(docs/safety.md), or accept it with --accept-no-timeout')
-        record['passed'] = False
-    record['simulated'] = sim
-    return record
 
 
 def faults_of(pairs: list[str]) -> dict[str, float]:
@@ -119,6 +68,9 @@ def command(
 ) -> None:
     """Move each joint a little and name what is wired wrongly: order, sign, scale, delay."""
     with errors_as_one_line():
+        from spaars_ros.commissioning.check import check_wiring
+        from spaars_ros.commissioning.check import lines_of
+        from spaars_ros.commissioning.check import QUESTION
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.robot.config import load_robot
         from spaars_ros.run import job  # first: rclpy starts the interpreter again, once
@@ -134,7 +86,7 @@ def command(
         elif not yes and not typer.confirm(QUESTION.format(name=loaded.name)):
             raise ValueError('not checked: nothing was moved')
         with Interrupts():
-            record = check_robot(
+            record = check_wiring(
                 loaded, sim=sim, timeout_needed=not accept_no_timeout, faults=faults,
                 namespace=space, interface=command_interface, remappings=tuple(
                     (name, target) for name, target in (

@@ -16,6 +16,7 @@
 
 from enum import Enum
 from pathlib import Path
+import sys
 from typing import Annotated
 from typing import Any
 from typing import Optional
@@ -54,7 +55,7 @@ class LogLevel(str, Enum):
     fatal = 'fatal'
 
 
-WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'namespace', 'log_level', 'show',
+WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'namespace', 'yes', 'log_level', 'show',
                'json')
 """What may be said anew of a run that goes on; all else is the run's own."""
 
@@ -120,6 +121,9 @@ def command(
         help='ROS 2 parameter file whose values win.')] = '',
     namespace: Annotated[str, typer.Option(
         help='Namespace of every node; two runs in one domain need two.')] = '',
+    yes: Annotated[bool, typer.Option(
+        '--yes', help='With --no-sim: check the wiring where it has not been, and move the arm '
+                      'home, without asking.')] = False,
     log_level: Annotated[LogLevel, typer.Option(help='Log level of the nodes.')] = LogLevel.info,
     show: Annotated[bool, typer.Option(
         '--live/--plain', help='Live panel, or one line per episode.')] = True,
@@ -163,6 +167,16 @@ def command(
                     namespace=namespace))
             if folder.options.sim:
                 job.stay_on_this_machine()
+            else:
+                from spaars_ros.commissioning.ready import make_ready
+                options = folder.options
+                make_ready(folder.robot, folder.settings.start_noise, say=typer.echo,
+                           confirm=lambda text: yes or (
+                               sys.stdin.isatty() and typer.confirm(text)),
+                           namespace=options.namespace, interface=options.command_interface,
+                           remappings=tuple((name, target) for name, target in (
+                               ('joint_states', options.joint_states),
+                               ('command', options.command)) if target))
             view = LiveView(LiveState(), plain=not show)
             summary = job.finetune(folder, view, interrupts, resume=resume,
                                    settings_changes={'log_level': log_level.value})

@@ -17,8 +17,11 @@
 from datetime import datetime
 from datetime import timezone
 import math
+from pathlib import Path
+import tempfile
 import time
 from typing import Any
+from typing import Protocol
 
 import numpy as np
 import rclpy
@@ -27,6 +30,7 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 
 from spaars_ros.commissioning.wiring import WiringCheck
+from spaars_ros.data.schema import Array
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.robot.config import Robot
 from spaars_ros.ros.qos import QOS
@@ -36,6 +40,18 @@ FIRST_STATE = 5.0
 """s for all joints to be heard, and for a controller to subscribe."""
 SILENT = 0.5
 """s without joint_states that end the check."""
+
+QUESTION = ('Each joint of {name} will move by 0.05 rad and back, one after the other, at no more '
+            'than 0.1 rad/s.\nIs its surrounding free, and are you at the emergency stop?')
+
+
+class Motion(Protocol):
+    """What drives an arm, one command per measurement."""
+
+    done: bool
+
+    def tick(self, position: Array, velocity: Array, now: float) -> Array | None:
+        """Return the command (d,) rad/s that follows a measurement; None sends nothing."""
 
 
 class WiringNode:
@@ -73,12 +89,8 @@ class WiringNode:
 
     def run(self) -> dict[str, Any]:
         """Check, and return the record of it; the last command sent is zero."""
-        check, faults = WiringCheck(self.robot), self._before_motion()
-        if not faults:
-            try:
-                faults = self._drive(check)
-            finally:
-                self._rest()
+        check = WiringCheck(self.robot)
+        faults = self.move(check)
         effort = bool(np.isfinite(self._effort).all())
         if not faults and not effort and any(
                 'torque' in constraint.terms for constraint in self.robot.constraints):
@@ -92,10 +104,24 @@ class WiringNode:
                 'passed': check.done and not faults, 'faults': faults, 'joints': joints,
                 'timeout': check.timeout, 'effort_reported': effort, 'interface': self.interface}
 
-    def _before_motion(self) -> list[str]:
-        """Return what is wrong as long as nothing has been commanded."""
-        states, command = (self.node.resolve_topic_name(name)
-                           for name in ('joint_states', 'command'))
+    @property
+    def position(self) -> Array:
+        """Return the newest measured position (d,) rad."""
+        return self._position.copy()
+
+    def move(self, motion: Motion) -> list[str]:
+        """Drive the arm by a motion until that is done; return what was wrong around it."""
+        faults = self.wait_for_states() or self._before_motion()
+        if faults:
+            return faults
+        try:
+            return self._drive(motion)
+        finally:
+            self._rest()
+
+    def wait_for_states(self) -> list[str]:
+        """Return what is wrong with joint_states, once every joint was heard or time is up."""
+        states = self.node.resolve_topic_name('joint_states')
         self._spin_until(lambda: bool(np.isfinite(self._heard).all()))
         missing = [name for name, number in self._place.items()
                    if not math.isfinite(self._heard[number])]
@@ -105,9 +131,13 @@ class WiringNode:
                     f'{states} (best effort, volatile), which {count} node(s) publish']
         odd = [name for name, number in self._place.items()
                if not math.isfinite(self._position[number])]
-        if odd:
-            return [f'the position of {", ".join(odd)} on {states} is not a finite number']
-        if self.node.count_publishers(command):
+        return [f'the position of {", ".join(odd)} on {states} is not a finite number'] \
+            if odd else []
+
+    def _before_motion(self) -> list[str]:
+        """Return what is wrong as long as nothing has been commanded."""
+        command = self.node.resolve_topic_name('command')
+        if not self._spin_until(lambda: not self.node.count_publishers(command)):
             return [f'{self.node.count_publishers(command)} other node(s) publish on {command}: '
                     'end them first']
         self._writer = CommandWriter(self.node, self.robot, self.interface)
@@ -117,7 +147,7 @@ class WiringNode:
                     'topic?']
         return []
 
-    def _drive(self, check: WiringCheck) -> list[str]:
+    def _drive(self, motion: Motion) -> list[str]:
         assert self._writer is not None
         period, due, ticks = self.robot.period, time.monotonic(), 0
         while True:
@@ -131,10 +161,10 @@ class WiringNode:
                 return ['a position on joint_states is not a finite number']
             # A position command goes on by nominal periods, however long they last.
             clock = now if self.interface == 'forward_velocity' else ticks * period
-            command = check.tick(self._position.copy(), self._velocity.copy(), clock)
+            command = motion.tick(self._position.copy(), self._velocity.copy(), clock)
             if command is not None:
                 self._writer.send(command, self._position, self._stamp)
-            if check.done:
+            if motion.done:
                 return []
 
     def _rest(self) -> None:
@@ -160,3 +190,49 @@ class WiringNode:
             self._velocity[place] = (msg.velocity[index] if index < len(msg.velocity)
                                      else math.nan)
             self._effort[place] = msg.effort[index] if index < len(msg.effort) else math.nan
+
+
+def check_wiring(robot: Robot, *, sim: bool, timeout_needed: bool = True, faults: Any = None,
+                **node: Any) -> dict[str, Any]:
+    """Run the check, on the simulated arm or on the robot that is there; return its record."""
+    from spaars_ros.commissioning.simulated import simulated_arm
+    if sim:
+        with tempfile.TemporaryDirectory(prefix='spaars_check_') as folder:
+            checker = WiringNode(robot, **node)
+            try:
+                with simulated_arm(checker, Path(folder), faults or {}):
+                    record = checker.run()
+            finally:
+                checker.close()
+    else:
+        checker = WiringNode(robot, **node)
+        try:
+            record = checker.run()
+        finally:
+            checker.close()
+    tried = any(each['scale'] is not None and not each['faults'] for each in record['joints'])
+    if timeout_needed and tried and record['timeout'] is None:
+        record['faults'].append(
+            'the controller goes on without commands: give it a timeout of a few control periods '
+            '(docs/safety.md), or accept it with --accept-no-timeout')
+        record['passed'] = False
+    record['simulated'] = sim
+    return record
+
+
+def lines_of(record: dict[str, Any]) -> list[str]:
+    """Return a record as a table for people."""
+    lines = [f'{"joint":24} {"scale":>7} {"delay":>7}  result']
+    for each in record['joints']:
+        scale, delay = ('-' if each[key] is None else f'{each[key]:.2f}{unit}'
+                        for key, unit in (('scale', ''), ('delay', ' s')))
+        state = '; '.join(each['faults']) or ('right' if each['scale'] is not None
+                                              else 'not tried')
+        lines.append(f'{each["joint"]:24} {scale:>7} {delay:>7}  {state}')
+    timeout = record['timeout']
+    lines.append('without commands: ' + (
+        'keeps moving, or not tried' if timeout is None
+        else f'at rest after {timeout:.2f} s'))
+    listed = {f'{each["joint"]} {text}' for each in record['joints'] for text in each['faults']}
+    lines += [f'fault: {text}' for text in record['faults'] if text not in listed]
+    return [*lines, 'passed' if record['passed'] else 'FAILED: the arm is not to be run like this']

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import shutil
 from typing import Any
 
 from spaars_ros.robot.config import Robot
@@ -70,3 +71,10 @@ def require_passed(robot: Robot, folder: Path = FOLDER) -> dict[str, Any]:
         raise CheckMissing(f'the check of the wiring failed ({faults[0]}; {path}): mend it, then '
                            f'{how}')
     return record
+
+
+def keep_record(robot: Robot, folder: Path) -> None:
+    """Copy the result that a run relies on into its folder, where there is one."""
+    path = record_path(robot)
+    if path.is_file():
+        shutil.copyfile(path, folder / 'check.json')

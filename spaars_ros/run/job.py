@@ -33,6 +33,7 @@ from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.check_record import keep_record
 from spaars_ros.run.completion import complete_recording
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
@@ -155,6 +156,8 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     run = run or new_run_token(folder.options.out)
     refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
     folder.claim(resume)
+    if not folder.options.sim:
+        keep_record(folder.robot, folder.path)
     # Before any node is configured: the policy server numbers on from its spool.
     completed = folder.complete_spool() if resume else 0
     if completed:
