@@ -52,7 +52,7 @@ def check(name: str, *, wiring: Callable[[Array], Array] = lambda command: comma
     try:
         arm = Arm(robot)
     except ConfigError as error:
-        pytest.skip(f'{error}: see docs/robots.md')
+        pytest.skip(f'{error}: pip install --no-deps it')
     if start is not None:
         arm.reset(start)
     made = WiringCheck(robot)

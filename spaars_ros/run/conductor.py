@@ -45,6 +45,8 @@ SILENCE = 2.0
 """s without progress after which the learner's state is looked at."""
 SETTLE = 0.5
 """s without a new step before the learner counts as having all of them."""
+FIRST_STEP = 60.0
+"""s for the first step of the policy server; a robot that says nothing ends the run."""
 REASON = 3.0
 """s for the diagnostics, published once a second, to say why the learner stopped learning."""
 
@@ -115,6 +117,7 @@ class Conductor:
 
     def watch(self) -> str:
         """Follow the run until its budget is done and learned from; return why it ended."""
+        began = time.monotonic()
         while True:
             self._client.spin(0.02)
             self.view.update()
@@ -125,6 +128,10 @@ class Conductor:
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}')
+            if not observer.heard_step and not observer.budget_done and now - began > FIRST_STEP:
+                raise ConductorError(
+                    f'no step of the policy server within {FIRST_STEP:.0f} s: '
+                    f'{observer.stop or self.view.state.message or "are there joint_states?"}')
             if observer.learner_fault and (
                     observer.learner_words or now - observer.faulted_at > REASON):
                 raise ConductorError(

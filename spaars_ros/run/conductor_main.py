@@ -26,6 +26,8 @@ from spaars_ros.interrupts import Interrupts
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.run import job
+from spaars_ros.run.check_record import CheckMissing
+from spaars_ros.run.check_record import require_passed
 from spaars_ros.run.conductor import ConductorError
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
@@ -46,7 +48,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--episodes', type=int, default=150)
     parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
     parser.add_argument('--resume', action='store_true')
-    for name in ('sim', 'autostart'):
+    for name in ('sim', 'autostart', 'check'):
         parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args(list(args))
 
@@ -69,6 +71,8 @@ def main(args: Sequence[str] | None = None) -> int:
                 namespace=given.namespace or None,
                 command_interface=given.command_interface or None) \
                 if given.resume else RunFolder(options)
+            if given.check and not folder.options.sim:
+                require_passed(folder.robot)
             if given.job == 'hold':
                 job.check_parameters(folder, given.namespace)
                 job.hold(folder, given.nodes.split(','), view, interrupts,
@@ -79,7 +83,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 0
         except Interrupted:
             return 0
-        except (ConfigError, RunError, BundleError, DatasetError, ConductorError,
+        except (ConfigError, RunError, BundleError, DatasetError, CheckMissing, ConductorError,
                 OSError) as error:
             view.say(f'error: {error}')
             return 1

@@ -48,6 +48,7 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'use_sim_time': ('', 'take time from /clock; empty: as sim'),
     'log_level': ('info', 'debug, info, warn, error or fatal'),
     'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
+    'check': ('true', 'with sim:=false, refuse an arm whose wiring spaars check has not passed'),
     'out': ('', 'run folder; empty: runs/<date and time>'),
     'resume': ('false', 'continue the run that is in out, with its own settings'),
     'episodes': ('', "episodes of the run, 0 for no end; empty: 150, or a resumed run's own"),
@@ -129,6 +130,8 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--params-file', settings.params_file, '--run', settings.run,
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
+    if not _truth('check', values.get('check', 'true')):
+        arguments.append('--no-check')
     if _truth('resume', values.get('resume', 'false')):
         arguments.append('--resume')
     for name in ('training', 'bundle', 'demonstrations'):

@@ -1,0 +1,123 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Two runs in one domain, and who changes the lifecycle of a run's nodes."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+from domains import DOMAINS
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+
+from spaars_ros.interrupts import begin_as_child
+from spaars_ros.ros.lifecycle import ManagedNode
+from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
+from spaars_ros.run.bringup import START
+from spaars_ros.run.lifecycle_client import LifecycleClient
+from spaars_ros.run.lifecycle_client import LifecycleError
+from spaars_ros.run.lifecycle_watch import LifecycleWatch
+from spaars_ros.run.neighbours import NeighbourError
+from spaars_ros.run.neighbours import Neighbours
+
+pytestmark = pytest.mark.timeout(90)
+
+
+class Graph:
+    """A node `one` of the run `mine`, and a node that asks; both spun by `spin`."""
+
+    def __init__(self) -> None:
+        os.environ['ROS_DOMAIN_ID'] = str(next(DOMAINS))
+        os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+        rclpy.init(args=[])
+        self.one = ManagedNode('one', ParameterTable(RUN), overrides={'run': 'mine'})
+        self.asks: Any = rclpy.create_node('asks')
+        self.executor = SingleThreadedExecutor()
+        for node in (self.one, self.asks):
+            self.executor.add_node(node)
+
+    def spin(self, seconds: float) -> None:
+        self.executor.spin_once(timeout_sec=seconds)
+
+    def until(self, true: Callable[[], Any]) -> None:
+        end = time.monotonic() + 30.0
+        while not true():
+            assert time.monotonic() < end
+            self.spin(0.05)
+
+    def close(self) -> None:
+        self.executor.shutdown()
+        for node in (self.one, self.asks):
+            node.destroy_node()
+        rclpy.shutdown()
+
+
+@pytest.fixture
+def graph() -> Iterator[Graph]:
+    made = Graph()
+    yield made
+    made.close()
+
+
+def test_the_nodes_of_another_run_are_refused_and_not_touched(graph: Graph) -> None:
+    """The accident: the second run of a domain takes the first one's cost control down."""
+    mine = LifecycleClient(graph.asks, graph.executor, run='mine')
+    mine.bring_up('one', 30.0)
+    with pytest.raises(NeighbourError, match=r'/one is there already .*\(mine\)'):
+        Neighbours(graph.asks, 'other', graph.spin).refuse(['one', 'two'])
+    other = LifecycleClient(graph.asks, graph.executor, run='other')
+    with pytest.raises(LifecycleError, match='belongs to another run'):
+        other.take_down('one', 5.0)
+    assert graph.one.is_active
+    Neighbours(graph.asks, 'mine', graph.spin).refuse(['one', 'two'])
+    mine.take_down('one', 30.0)
+    assert not graph.one.is_active
+
+
+def test_who_is_no_longer_active_is_named(graph: Graph) -> None:
+    """The accident: a run that waits for ever for a policy server that somebody cleaned up."""
+    watch = LifecycleWatch(graph.asks, ['one'])
+    client = LifecycleClient(graph.asks, graph.executor)
+    client.bring_up('one', 30.0)
+    graph.until(lambda: graph.asks.count_publishers('one/transition_event'))
+    assert watch.complaint == ''
+    client.take_down('one', 30.0)
+    graph.until(lambda: watch.complaint)
+    assert watch.complaint.startswith('one is no longer active')
+    assert graph.one.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    graph.until(lambda: not watch.complaint)
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_node_that_is_still_importing_ends_in_order(tmp_path: Path, number: int) -> None:
+    """And what lies in the working folder does not run inside it."""
+    (tmp_path / 'random.py').write_text('raise SystemExit("my own script ran")\n')
+    process = subprocess.Popen(
+        [sys.executable, str(START), 'spaars_ros.nodes.learner.node'], cwd=tmp_path,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=begin_as_child)
+    time.sleep(0.4)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60.0)
+    assert process.returncode == 0
+    assert output == b''
