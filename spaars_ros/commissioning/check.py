@@ -170,6 +170,9 @@ class WiringNode:
     def _rest(self) -> None:
         if self._writer is not None and np.isfinite(self._position).all():
             for _ in range(3):
+                # A position command goes on from where the arm is, not from where it should be.
+                self._writer.start()
+                self.executor.spin_once(timeout_sec=0.0)
                 self._writer.send(np.zeros(len(self._place)), self._position, self._stamp)
                 time.sleep(self.robot.period)
 
