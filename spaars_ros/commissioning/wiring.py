@@ -123,8 +123,8 @@ class WiringCheck:
         for result, far in zip(self.results, drift):
             if far > MOVED:
                 result.faults.append(
-                    f'moves by {far:.3f} rad without a command: something else drives it, or, under '
-                    'position control, its sign or the order of the joints is wrong')
+                    f'moves by {far:.3f} rad without a command: something else drives it, or, '
+                    'under position control, its sign or the order of the joints is wrong')
         if (drift > MOVED).any():
             return  # whatever moves it, motions cannot be told apart
         for joint in range(len(self.robot.joints)):
