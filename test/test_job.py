@@ -276,6 +276,7 @@ def test_a_resumed_run_on_a_robot_is_not_confined_to_this_machine(
     def start(*_: Any, **__: Any) -> None:
         raise RuntimeError('reached')
     monkeypatch.setattr(job, 'finetune', start)
+    monkeypatch.setattr('spaars_ros.commissioning.ready.make_ready', lambda *_, **__: None)
     result = CliRunner().invoke(app, ['finetune', '--resume', '--out', str(tmp_path)])
     assert 'error: reached' in result.output
     assert confined == ([True] if sim else [])
