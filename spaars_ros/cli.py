@@ -17,6 +17,7 @@
 from importlib import import_module
 from pathlib import Path
 import sys
+import warnings
 
 import typer
 
@@ -60,6 +61,8 @@ _add_benchmarks()
 
 def main() -> None:
     """Run the command line."""
+    # A line each, without the place in the source.
+    warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
     app()
 
 

@@ -22,6 +22,7 @@ import sys
 import traceback
 from types import FrameType
 from typing import Any
+import warnings
 
 from lifecycle_msgs.msg import State
 import rclpy
@@ -183,6 +184,10 @@ class ManagedNode(LifecycleNode):
             self.changed(values)
 
 
+def _log_warning(message: Warning | str, *where: Any, **line: Any) -> None:
+    get_logger('spaars_ros').warning(str(message))
+
+
 def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """
     Run one node until a signal asks for its end (`ending_signals`); the exit code is then 0.
@@ -202,6 +207,8 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     end_in_time()
     rclpy.init(args=list(sys.argv if args is None else args),
                signal_handler_options=SignalHandlerOptions.NO)
+    # Such as of a robot file that says what is perhaps not meant.
+    warnings.showwarning = _log_warning
     try:
         node = factory()
     except ParameterError as error:
