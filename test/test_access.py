@@ -202,6 +202,7 @@ def test_a_run_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> Non
     assert not (out / 'config.json').exists()
     out.chmod(0o755)
     folder.claim(resume=False)
+    folder.begin()
     assert (out / 'config.json').exists()
 
 

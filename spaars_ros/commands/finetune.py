@@ -29,6 +29,7 @@ from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import training_of
+from spaars_ros.commands.common import writable
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -43,6 +44,7 @@ Examples:
 """
 
 Text = Optional[str]
+LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 
 class LogLevel(str, Enum):
@@ -81,7 +83,8 @@ def resolved(path: str) -> str:
 def command(
     context: typer.Context,
     out: Annotated[str, typer.Option(help='Run folder; default runs/<date and time>.')] = '',
-    seed: Annotated[int, typer.Option(min=0, help='Seed of everything random.')] = 0,
+    seed: Annotated[int, typer.Option(
+        min=0, max=2**63 - 1, help='Seed of everything random.')] = 0,
     episodes: Annotated[Optional[int], typer.Option(
         min=0, help='Episodes of the whole run, 0 for no end; default 150.')] = None,
     algorithm: Annotated[Text, typer.Option(
@@ -139,6 +142,9 @@ def command(
         from spaars_ros.run.folder import RunOptions
         from spaars_ros.run.liveview import LiveState
         from spaars_ros.run.liveview import LiveView
+        writable(json)
+        if log_level not in LOG_LEVELS:
+            raise RunError(f'--log-level {log_level}: expected one of {", ".join(LOG_LEVELS)}')
         if resume and not out:
             raise RunError('--resume needs --out, the folder of the run')
         if resume:

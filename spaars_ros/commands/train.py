@@ -66,6 +66,7 @@ def command(
 ) -> None:
     """Train offline, fine-tune online and evaluate; the same classes that the learner uses."""
     with errors_as_one_line(), warnings_as_one_line():
+        from spaars_ros.data.files import write_whole
         from spaars_ros.learning.gym.trainer import Trainer
         from spaars_ros.learning.gym.training_data import find_data
         from spaars_ros.sim.environments import is_arm
@@ -90,9 +91,7 @@ def command(
         write_json(json, summary)
         files = 'curve.jsonl, episodes.jsonl, summary.json, checkpoint.npz'
         try:
-            partial = out / f'{POLICY}.part'
-            partial.write_bytes(trainer.export())
-            partial.replace(out / POLICY)
+            write_whole(out / POLICY, trainer.export())
             files += f', {POLICY}'
         except ValueError as error:
             typer.echo(f'no {POLICY}: {error}')

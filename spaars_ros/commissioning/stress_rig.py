@@ -35,6 +35,7 @@ import yaml
 
 from spaars_ros.commissioning.stress_watch import StressWatch
 from spaars_ros.data import recording
+from spaars_ros.data.reconcile import complete_spool
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
@@ -86,6 +87,7 @@ def prepare(folder: Path) -> RunFolder:
     from spaars_ros.learning.online.pretrain import pretrain
     save_bundle(pretrain(run.robot, run.task, run.training, run.demonstrations(), seed=0), start)
     run.claim(resume=False)
+    run.begin()
     run.place_bundle(start)
     return run
 
@@ -208,7 +210,7 @@ class StressRig:
         """Start a node that died again and activate it; return whether it is active."""
         if name == 'policy_server':
             # It numbers on from its spool, which may lack what it had published last.
-            self.run.complete_spool()
+            complete_spool(self.run.path)
         deadline = time.monotonic() + BRING_UP
         while name in self.processes.poll():
             if time.monotonic() > deadline:

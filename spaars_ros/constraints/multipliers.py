@@ -16,7 +16,6 @@
 
 from collections.abc import Sequence
 import json
-import os
 from pathlib import Path
 from typing import Any
 from typing import Union
@@ -25,6 +24,7 @@ from spaars_ros.constraints.lagrangian import AdaptivePID
 from spaars_ros.constraints.lagrangian import PIDGains
 from spaars_ros.constraints.published_pid import ReleasedGains
 from spaars_ros.constraints.published_pid import ReleasedPID
+from spaars_ros.data.files import write_whole
 from spaars_ros.data.schema import Array
 
 FORMS = ('safe', 'released')
@@ -96,14 +96,9 @@ class Multipliers:
 
         :param kept: what else is to come back as `kept` from `load`
         """
-        fresh = path.with_suffix('.tmp')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(fresh, 'w') as file:
-            json.dump({'controllers': {name: controller.state_dict() for name, controller
-                                       in zip(self.names, self.controllers)}, **kept}, file)
-            file.flush()
-            os.fsync(file.fileno())  # or a power loss may leave an empty file of that name
-        fresh.replace(path)
+        write_whole(path, json.dumps({
+            'controllers': {name: controller.state_dict() for name, controller
+                            in zip(self.names, self.controllers)}, **kept}).encode())
 
     def load(self, path: Path) -> list[str]:
         """

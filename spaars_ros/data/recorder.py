@@ -15,6 +15,7 @@
 """Every transition of a run in one MCAP file that ROS 2 tools read."""
 
 from collections.abc import Mapping
+import errno
 import logging
 import os
 from pathlib import Path
@@ -25,6 +26,11 @@ from mcap.writer import Writer
 import numpy as np
 
 from spaars_ros.data import cdr
+from spaars_ros.data.files import lost
+from spaars_ros.data.files import name_aside
+from spaars_ros.data.files import open_inside
+from spaars_ros.data.files import sync_folder
+from spaars_ros.data.mcap_records import Damage
 from spaars_ros.data.recording import CORRECTED
 from spaars_ros.data.recording import read_messages
 from spaars_ros.data.recording import RecorderError
@@ -47,7 +53,8 @@ class _Sink:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.error: str | None = None
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        self.lost = ''
+        self._fd = open_inside(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._pending = bytearray()
         self._written = 0
         self._retry_at = 0.0
@@ -67,6 +74,10 @@ class _Sink:
         if self._pending and self.error and not now and time.monotonic() < self._retry_at:
             return False
         try:
+            if self._pending and not self.lost:
+                self.lost = lost(self._fd, self.path, self._written)
+            if self.lost:
+                raise OSError(errno.ESTALE, self.lost)
             while self._pending:
                 count = os.pwrite(self._fd, self._pending, self._written)
                 self._written += count
@@ -94,7 +105,8 @@ class TransitionRecorder:
     it from one thread. Messages reach the file a chunk at a time, or on `flush`; what the disk
     refuses stays in memory, in order, and is written once there is room again, so that the file
     is at any moment the beginning of a valid MCAP file. Opening an existing file keeps every
-    whole message in it and continues.
+    whole message in it and continues; a file that is damaged stays beside it under another name.
+    One that is removed, replaced or cut short while it is written is written to no more (`lost`).
 
     Log times never run backwards, so that a run resumed on a clock that starts again at 0 plays
     back in order; publish times are the stamps themselves.
@@ -109,7 +121,10 @@ class TransitionRecorder:
         self.count = 0
         """Step records in the file or on their way to it."""
         self.next_sequence = 0
-        """One above the highest sequence recorded: where to go on after a restart."""
+        """The first sequence that is not recorded: where to go on after a restart."""
+        self.damage: list[str] = []
+        """What could not be read of an old file, and where it is kept, a line each."""
+        self._ahead: set[int] = set()
         self._steps = cdr.ArrayEncoder(
             [(name, part.stop - part.start) for name, part in schema.fields.items()])
         self._step_topic = '/' + STEP_TOPIC
@@ -119,6 +134,9 @@ class TransitionRecorder:
         self._shift = 0
         self._closed = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.is_symlink():
+            raise OSError(errno.ELOOP, 'a symbolic link, where a file is written: move it away',
+                          str(self.path))
         old = self.path.exists() and self.path.stat().st_size > 0
         self._sink = _Sink(self.path.with_suffix('.recovering') if old else self.path)
         try:
@@ -139,6 +157,11 @@ class TransitionRecorder:
         """Return what the disk last said, None while writing works."""
         return self._sink.error
 
+    @property
+    def lost(self) -> str:
+        """Return what became of a file that another program took away, '' while it is there."""
+        return self._sink.lost
+
     def write_step(self, row: Array) -> bool:
         """
         Record one step (width,); return False, and record nothing, when it is there already.
@@ -146,7 +169,7 @@ class TransitionRecorder:
         :raises ValueError: wrong width
         """
         sequence = int(row[0])
-        if sequence < self.next_sequence:
+        if sequence < self.next_sequence or sequence in self._ahead:
             return False
         stamp_ns = round(float(self.schema.get(row, 'stamp')) * 1e9)
         self._add(self._step_topic, self._steps.encode(row), stamp_ns)
@@ -193,7 +216,10 @@ class TransitionRecorder:
 
     def _took(self, sequence: int) -> None:
         self.count += 1
-        self.next_sequence = max(self.next_sequence, sequence + 1)
+        self._ahead.add(sequence)
+        while self.next_sequence in self._ahead:
+            self._ahead.remove(self.next_sequence)
+            self.next_sequence += 1
 
     def _add(self, topic: str, data: bytes, stamp_ns: int, log_time: int | None = None) -> None:
         if topic not in self._channels:
@@ -221,14 +247,22 @@ class TransitionRecorder:
         return self._steps.encode(found.upgraded(np.asarray(values)))
 
     def _recover(self) -> None:
-        """Copy every whole message of the old file, then take its place atomically."""
-        for schema, channel, message in read_messages(self.path):
+        """
+        Copy every whole message of the old file, then take its place atomically.
+
+        The old one is kept under another name where anything of it could not be read.
+        """
+        damage: list[Damage] = []
+        for schema, channel, message in read_messages(self.path, damage):
             if schema.name != cdr.TYPE:
                 raise RecorderError(f'{self.path}: {channel.topic} carries {schema.name}: not '
                                     'a recording of this package')
             if channel.topic == self._step_topic:
                 data = self._current(message.data)
-                self._took(int(self._steps.values(data)[0]))
+                sequence = int(self._steps.values(data)[0])
+                if sequence < self.next_sequence or sequence in self._ahead:
+                    continue
+                self._took(sequence)
             else:
                 data = message.data
             self._add(channel.topic, data, message.publish_time, message.log_time)
@@ -236,5 +270,17 @@ class TransitionRecorder:
         if not self._sink.drain(now=True):
             raise OSError(f'{self.error}: cannot recover {self.path.name}')
         self._sink.sync()
+        if damage:
+            aside = name_aside(self.path)
+            try:
+                os.link(self.path, aside)
+            except OSError:  # no hard links there
+                os.rename(self.path, aside)
+            self.damage = [f'{self.path}: {found}' for found in damage]
+            self.damage.append(f'{self.path}: what could be read goes on; the damaged file is '
+                               f'kept as {aside.name}')
         os.replace(self._sink.path, self.path)
+        sync_folder(self.path.parent)
         self._sink.path = self.path
+        for line in self.damage:
+            _log.warning('%s', line)

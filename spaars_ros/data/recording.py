@@ -12,23 +12,24 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Recordings are read: MCAP of this package or of ros2 bag, also where they are cut short."""
+"""Recordings are read: MCAP of this package or of ros2 bag, also where they are damaged."""
 
 from collections.abc import Iterator
 import logging
 import os
-import struct
+from pathlib import Path
+import re
 
-from mcap.exceptions import McapError
 from mcap.records import Channel
 from mcap.records import Message
 from mcap.records import Schema
-from mcap.stream_reader import CRCValidationError
-from mcap.stream_reader import StreamReader
 import numpy as np
-import zstandard
 
 from spaars_ros.data import cdr
+from spaars_ros.data.mcap_records import Damage
+from spaars_ros.data.mcap_records import MAGIC
+from spaars_ros.data.mcap_records import read_records
+from spaars_ros.data.runs import split_runs
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
 
@@ -37,45 +38,90 @@ _log = logging.getLogger(__name__)
 STEP_TOPIC = 'policy_server/step'
 CORRECTED = '_corrected'
 """After the topic: a record that takes the place of the recorded one of its number."""
-MAGIC = b'\x89MCAP0\r\n'
-_TORN = (McapError, CRCValidationError, zstandard.ZstdError, struct.error, ValueError, EOFError,
-         MemoryError)
+UNKNOWN = Channel(id=0, message_encoding='cdr', metadata={}, schema_id=0, topic='/' + STEP_TOPIC)
+"""Of a step whose channel's description was in a chunk that is lost."""
 
 
 class RecorderError(ValueError):
     """A recording cannot be read or continued; the message names the file and says why."""
 
 
-def read_messages(path: str | os.PathLike[str]) -> Iterator[tuple[Schema, Channel, Message]]:
-    """
-    Yield every whole message of an MCAP file in file order.
+class NoStepError(RecorderError):
+    """There is no step in a recording: it ended before its first whole chunk."""
 
-    A file cut short (power loss, SIGKILL, full disk) yields what is whole; the rest is logged.
+
+def recording_files(path: str | os.PathLike[str]) -> list[Path]:
+    """
+    Return the MCAP files of a recording, in order: itself, or those of a rosbag2 folder.
+
+    :raises RecorderError: a folder without any
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob('*.mcap'), key=lambda file: [
+        int(part) if part.isdigit() else part for part in re.split(r'(\d+)', file.name)])
+    if not files:
+        other = sorted(file.name for file in path.iterdir())[:5]
+        raise RecorderError(f'{path}: no .mcap file in this folder, found {other}; record with '
+                            '`ros2 bag record --storage mcap`')
+    return files
+
+
+def read_messages(path: str | os.PathLike[str], damage: list[Damage] | None = None
+                  ) -> Iterator[tuple[Schema, Channel, Message]]:
+    """
+    Yield every whole message of an MCAP file, or of a rosbag2 folder's, in file order.
+
+    What is damaged or cut short (a flipped bit, power loss, SIGKILL, full disk) is passed over
+    up to the next whole chunk, and logged.
+
+    :param damage: is given what could not be read
     :raises RecorderError: not an MCAP file
     :raises OSError: the file cannot be read
     """
+    for file in recording_files(path):
+        yield from _of_file(file, damage if damage is not None else [])
+
+
+def _of_file(path: Path, damage: list[Damage]) -> Iterator[tuple[Schema, Channel, Message]]:
+    known = len(damage)
     with open(path, 'rb') as file:
         start = file.read(len(MAGIC))
         if not MAGIC.startswith(start):
             raise RecorderError(f'{path}: not an MCAP file')
-        file.seek(0)
         schemas: dict[int, Schema] = {}
         channels: dict[int, Channel] = {}
-        try:
-            # No record is longer than the file, whatever a damaged length says.
-            size = os.fstat(file.fileno()).st_size
-            for record in StreamReader(file, validate_crcs=True, record_size_limit=size).records:
-                if isinstance(record, Schema):
-                    schemas[record.id] = record
-                elif isinstance(record, Channel):
-                    channels[record.id] = record
-                elif isinstance(record, Message) and record.channel_id in channels:
-                    channel = channels[record.channel_id]
-                    if channel.schema_id in schemas:
-                        yield schemas[channel.schema_id], channel, record
-        except _TORN as error:
-            _log.warning('%s: cut short after byte %d (%s): kept every whole message', path,
-                         file.tell(), type(error).__name__)
+        unknown = 0
+        for record in read_records(file, damage):
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                channels[record.id] = record
+            elif isinstance(record, Message):
+                channel = channels.get(record.channel_id)
+                if channel is None and _is_step(record.data):
+                    channel = UNKNOWN
+                if channel is UNKNOWN:
+                    yield Schema(0, b'', 'ros2msg', cdr.TYPE), UNKNOWN, record
+                elif channel is not None and channel.schema_id in schemas:
+                    yield schemas[channel.schema_id], channel, record
+                else:
+                    unknown += 1
+        for found in damage[known:]:
+            _log.warning('%s: %s', path, found)
+        if unknown:
+            damage.append(Damage(0, 0, f'{unknown} messages of channels whose description is '
+                                       'lost'))
+
+
+def _is_step(data: bytes) -> bool:
+    """Return whether a message has the fields of a step record."""
+    try:
+        step_schema(cdr.decode_array(data)[0], '')
+    except ValueError:
+        return False
+    return True
 
 
 def step_schema(fields: list[tuple[str, int]], where: str) -> StepSchema:
@@ -86,23 +132,32 @@ def step_schema(fields: list[tuple[str, int]], where: str) -> StepSchema:
         raise RecorderError(f'{where}: {error}') from None
 
 
-def read_steps(path: str | os.PathLike[str],
-               topic: str = STEP_TOPIC) -> tuple[StepSchema, Array]:
+def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
+              damage: list[Damage] | None = None) -> tuple[StepSchema, list[Array]]:
     """
-    Return the schema and the step records (m, width) of a recording, in file order.
+    Return the schema and the step records of each run in a recording, each (m, width).
 
-    Reads what TransitionRecorder or `ros2 bag record` wrote, in any namespace, and what is whole
-    of a file cut short. Records of an older version come in the newest layout.
-    :raises RecorderError: not an MCAP file, no step in it, or steps of several layouts
+    Within a run records come by sequence, each once. Reads what TransitionRecorder or
+    `ros2 bag record` wrote, in any namespace, and what is whole of a damaged file.
+    Records of an older version come in the newest layout.
+
+    :param topic: of the steps, in full, or without the namespace where there is one robot only
+    :raises RecorderError: not an MCAP file, no step in it, steps of several robots or layouts
     """
     encoder: cdr.ArrayEncoder | None = None
     schema: StepSchema | None = None
     rows: list[Array] = []
     corrections: list[Array] = []
-    for _, channel, message in read_messages(path):
+    topics: list[str] = []
+    for _, channel, message in read_messages(path, damage):
         name = channel.topic.removesuffix(CORRECTED)
         if name != topic and not name.endswith('/' + topic):
             continue
+        if name not in topics:
+            topics.append(name)
+            if len(topics) > 1:
+                raise RecorderError(f'{path}: steps of several robots: {", ".join(topics)}: take '
+                                    'one at a time, by its topic')
         if encoder is None:
             try:
                 fields, _ = cdr.decode_array(message.data)
@@ -115,9 +170,26 @@ def read_steps(path: str | os.PathLike[str],
                                 'layout than those before it')
         (rows if name == channel.topic else corrections).append(encoder.values(message.data))
     if schema is None or not rows:
-        raise RecorderError(f'{path}: no {topic} message in it')
+        raise NoStepError(f'{path}: no {topic} message in it')
     places = {row[0]: place for place, row in enumerate(rows)} if corrections else {}
     for row in corrections:
         if row[0] in places:
             rows[places[row[0]]] = row
-    return schema.current, schema.upgraded(np.stack(rows))
+    return schema.current, split_runs(schema.current, schema.upgraded(np.stack(rows)))
+
+
+def read_steps(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
+               damage: list[Damage] | None = None) -> tuple[StepSchema, Array]:
+    """
+    Return the schema and the step records (m, width) of a recording of one run, by sequence.
+
+    :param topic: see `read_runs`
+    :param damage: is given what could not be read
+    :raises RecorderError: as `read_runs`, and where several runs are in it
+    """
+    schema, runs = read_runs(path, topic, damage)
+    if len(runs) > 1:
+        raise RecorderError(f'{path}: steps of {len(runs)} runs of a policy server, of '
+                            f'{", ".join(str(len(run)) for run in runs)} steps: their numbers '
+                            'mean other steps in each')
+    return schema, runs[0]

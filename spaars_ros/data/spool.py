@@ -26,8 +26,21 @@ import time
 
 import numpy as np
 
+from spaars_ros.data.files import lost
+from spaars_ros.data.files import open_inside
+from spaars_ros.data.files import write_whole
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool_format import LAYOUT
+from spaars_ros.data.spool_format import Layout
+from spaars_ros.data.spool_format import read_spool
+from spaars_ros.data.spool_format import refuse_damage
+from spaars_ros.data.spool_format import renew_spool
+from spaars_ros.data.spool_format import sound
+from spaars_ros.data.spool_format import SpoolError
+from spaars_ros.data.spool_format import STEPS
+
+__all__ = ['Spool', 'SpoolError', 'read_spool']
 
 _log = logging.getLogger(__name__)
 
@@ -37,70 +50,23 @@ RETRY = 0.25
 """s between attempts while the disk refuses."""
 
 
-class SpoolError(ValueError):
-    """A spool directory cannot be continued; the message names it and says why."""
-
-
-def read_spool(directory: str | os.PathLike[str]) -> tuple[StepSchema, Array]:
-    """
-    Return schema and whole records (m, width) of a spool, also of one that is being written.
-
-    :raises SpoolError: no spool, or one of another version
-    """
-    try:
-        schema = StepSchema.from_json((Path(directory) / 'layout.json').read_text())
-        data = (Path(directory) / 'steps.f64').read_bytes()
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SpoolError(f'{directory}: no readable spool: {error}') from None
-    whole = len(data) // (8 * schema.width)
-    rows = np.frombuffer(data, dtype='<f8', count=whole * schema.width)
-    return schema.current, schema.upgraded(rows.reshape(whole, schema.width))
-
-
-def upgrade_spool(directory: Path) -> None:
-    """
-    Bring a spool of an older version into the newest layout, the records first.
-
-    A crash in between leaves the new layout beside the old one: it is put in place next time.
-    :raises SpoolError: the layout is not readable
-    :raises OSError: a file cannot be written; the old ones stay
-    """
-    layout, steps = directory / 'layout.json', directory / 'steps.f64'
-    fresh_layout, fresh_steps = directory / '.layout.json', directory / '.steps.f64'
-    if fresh_layout.exists() and not fresh_steps.exists():
-        os.replace(fresh_layout, layout)  # its records were in place already
-    for left in (fresh_layout, fresh_steps):
-        left.unlink(missing_ok=True)
-    try:
-        found = StepSchema.from_json(layout.read_text())
-    except ValueError as error:
-        raise SpoolError(f'{layout}: not a spool layout: {error}') from None
-    if found.current == found:
-        return
-    schema, rows = read_spool(directory)
-    for path, data in ((fresh_steps, rows.astype('<f8').tobytes()),
-                       (fresh_layout, schema.to_json().encode() + b'\n')):
-        with open(path, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(fresh_steps, steps)
-    os.replace(fresh_layout, layout)
-
-
 class Spool:
     """
-    Fixed-size float64 records in `directory`: `layout.json` (the schema) and `steps.f64`.
+    Fixed-size records in `directory`: `layout.json` (the schema) and `steps.f64`.
+
+    Each record carries a checksum (`spool_format.Layout`). A spool of 0.1.0, which has none and
+    older records, is rewritten when it is opened.
 
     A background thread writes; `append` only queues. Each batch is handed to the operating system
     at once and is not fsynced: records survive a kill of the process from about 10 ms after
     `append`, and a power loss from `close` on or when the system has written them back.
-    Reopening continues after the last whole record; a torn tail is cut and logged.
+    Reopening continues after the last whole record; a torn tail is cut and logged. A file that is
+    removed, replaced or cut short while it is written is named in `lost`, and written to no more.
 
     :param directory: made when missing; one process at a time may hold it
     :param schema: layout of the records
     :param max_backlog: records kept in memory while the disk refuses
-    :raises SpoolError: other schema, unreadable layout, or held by another process
+    :raises SpoolError: other schema, unreadable layout, damaged record, or held by another process
     :raises OSError: the directory or its files cannot be made
     """
 
@@ -111,12 +77,16 @@ class Spool:
         self.max_backlog = max_backlog
         self.error: str | None = None
         """What the disk last said, None while writing works."""
-        self._size = schema.width * 8
+        self.lost = ''
+        """What became of the file that another program took away, '' while it is there."""
+        self._layout = Layout(schema)
+        self._size = self._layout.stride
         self._queue: deque[Array] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
         self.directory.mkdir(parents=True, exist_ok=True)
+        self._path = self.directory / STEPS
         self._fd = self._open()
         try:
             self._claim()
@@ -138,7 +108,7 @@ class Spool:
         """
         if row.shape != (self.schema.width,):
             raise ValueError(f'a record has {self.schema.width} values, not {row.shape}')
-        row = row.astype('<f8')
+        row = row.astype(np.float64)
         with self._lock:
             if len(self._queue) >= self.max_backlog or self._closing:
                 return False
@@ -210,14 +180,13 @@ class Spool:
         return done
 
     def _open(self) -> int:
-        """Open and lock the file, in the newest layout."""
-        path = self.directory / 'steps.f64'
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Open and lock the file, in the newest layout; raises SpoolError, OSError."""
+        fd = open_inside(self._path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if (self.directory / 'layout.json').exists():
-                upgrade_spool(self.directory)
-            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+            if (self.directory / LAYOUT).exists():
+                renew_spool(self.directory)
+            if not lost(fd, self._path, 0):
                 return fd
         except BlockingIOError:
             os.close(fd)
@@ -225,29 +194,21 @@ class Spool:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # it was upgraded: the file by this name is another one now
+        os.close(fd)  # it was rewritten: the file by this name is another one now
         return self._open()
 
     def _claim(self) -> None:
         """Check, or write, the layout."""
-        layout = self.directory / 'layout.json'
-        if layout.exists():
-            try:
-                found = StepSchema.from_json(layout.read_text())
-            except (ValueError, KeyError, TypeError) as error:
-                raise SpoolError(f'{layout}: not a spool layout: {error}') from None
+        path = self.directory / LAYOUT
+        if path.exists():
+            found = Layout.read(self.directory).schema
             if found != self.schema:
-                raise SpoolError(f'{layout}: the spool holds records of {found.to_json()}, '
+                raise SpoolError(f'{path}: the spool holds records of {found.to_json()}, '
                                  f'this run writes {self.schema.to_json()}')
         elif os.fstat(self._fd).st_size:
-            raise SpoolError(f'{self.directory}: steps.f64 without layout.json')
+            raise SpoolError(f'{self.directory}: {STEPS} without {LAYOUT}')
         else:
-            fresh = layout.with_suffix('.tmp')
-            with open(fresh, 'w') as file:
-                file.write(self.schema.to_json() + '\n')
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(fresh, layout)
+            write_whole(path, self._layout.to_json().encode() + b'\n')
 
     def _whole_records(self) -> int:
         """Cut a torn last record and return how many whole ones there are."""
@@ -257,6 +218,8 @@ class Spool:
             _log.warning('%s: cut %d bytes of a torn record after record %d', self.directory,
                          torn, whole - 1)
             os.ftruncate(self._fd, whole * self._size)
+        rows, good = self._layout.decode(self._path.read_bytes())
+        refuse_damage(self.directory, sound(self.schema, rows, good))
         return whole
 
     def _from_disk(self, first: int, last: int) -> Array:
@@ -267,7 +230,11 @@ class Spool:
             if not more:
                 raise OSError(f'{self.directory}: steps.f64 ends before record {last}')
             data += more
-        return np.frombuffer(data, dtype='<f8').reshape(-1, self.schema.width).copy()
+        rows, good = self._layout.decode(data)
+        bad = np.flatnonzero(~sound(self.schema, rows, good, first))
+        if len(bad):
+            raise OSError(f'{self.directory}: record {first + bad[0]} is damaged')
+        return rows
 
     def _run(self) -> None:
         """Write batches until closed and empty, or closed and the disk refuses."""
@@ -289,8 +256,11 @@ class Spool:
         with self._lock:
             batch = list(islice(self._queue, 1000))
             place = self._written * self._size
-        data = b''.join(row.tobytes() for row in batch)
+        data = b''.join(map(self._layout.encode, batch))
         try:
+            self.lost = self.lost or lost(self._fd, self._path, place)
+            if self.lost:
+                raise OSError(errno.ESTALE, f'{STEPS} {self.lost}')
             # pwrite at the place of the record: a short write is simply written over.
             whole = os.pwrite(self._fd, data, place) // self._size
             if not whole:

@@ -26,9 +26,7 @@ read as before, unless the reader was given a public key.
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
-import tempfile
 from typing import Annotated
 from typing import Any
 from typing import Optional
@@ -41,6 +39,7 @@ from pydantic import ConfigDict
 from pydantic import Field
 from pydantic import ValidationError
 
+from spaars_ros.data.files import write_whole
 from spaars_ros.policy.arrays import ArrayError
 from spaars_ros.policy.arrays import read_arrays
 from spaars_ros.robot.contract import Contract
@@ -258,16 +257,7 @@ def _split(data: bytes, offset: int, end: int, table: list[Part]) -> dict[str, b
 def save_bundle(bundle: Bundle, path: Path, signer: 'Signer | None' = None) -> None:
     """Write a bundle, signed where there is a signer; the file is either whole or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(bundle.to_bytes(signer))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, bundle.to_bytes(signer), 0o600)
 
 
 def bundle_bytes(path: Path) -> bytes:
@@ -280,5 +270,9 @@ def bundle_bytes(path: Path) -> bytes:
 
 
 def load_bundle(path: Path, verifier: 'Verifier | None' = None) -> Bundle:
-    """Read a bundle file; raises BundleError."""
-    return Bundle.from_bytes(bundle_bytes(path), verifier)
+    """Read a bundle file; raises BundleError naming it."""
+    data = bundle_bytes(path)
+    try:
+        return Bundle.from_bytes(data, verifier)
+    except BundleError as error:
+        raise BundleError(error.reason, f'{path}: {error.detail}') from None

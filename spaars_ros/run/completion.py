@@ -18,38 +18,50 @@ from pathlib import Path
 
 import numpy as np
 
+from spaars_ros.data.mcap_records import Damage
 from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import NoStepError
 from spaars_ros.data.recording import read_steps
-from spaars_ros.data.recording import RecorderError
-from spaars_ros.data.spool import read_spool
+from spaars_ros.data.spool_format import scan_spool
 
 
-def complete_recording(spool: Path, recording: Path) -> int:
+def complete_recording(spool: Path, recording: Path) -> tuple[int, list[str]]:
     """
-    Make a recording agree with the server's own spool, while no node runs; return what changed.
+    Make a recording agree with the server's own spool, while no node runs.
 
     A learner that was killed and is still catching up when a run ends has not recorded all that
     the server did. And what it heard on the wire need not be what the server wrote.
 
-    :return: records that were missing or differed
+    :return: records that were missing or differed, and a line for each thing that is lost or was
+        set aside
     :raises SpoolError: the spool cannot be read
     :raises RecorderError: the recording holds steps of another schema
     :raises OSError: the disk refuses
     """
-    schema, rows = read_spool(spool)
+    spooled = scan_spool(spool)
+    rows = spooled.rows[spooled.sound]
+    damage: list[Damage] = []
+    known = rows[:0]
     try:
-        known = read_steps(recording)[1] if recording.exists() else rows[:0]
-    except RecorderError:
-        known = rows[:0]  # nothing whole in it
+        if recording.exists():
+            known = read_steps(recording, damage=damage)[1]
+    except NoStepError:
+        pass
     recorded = {row[0]: row for row in known}
     other = [row for row in rows if row[0] in recorded
              and not np.array_equal(recorded[row[0]], row)]
-    if len(known) >= len(rows) and not other:
-        return 0
-    recorder = TransitionRecorder(recording, schema)
+    if not damage and not other and recording.exists() \
+            and all(row[0] in recorded for row in rows):
+        return 0, []
+    recorder = TransitionRecorder(recording, spooled.schema)
     added = sum(recorder.write_step(row) for row in rows)
     for row in other:
         recorder.correct_step(row)
+    next_sequence, count = recorder.next_sequence, recorder.count
     if not recorder.close():
         raise OSError(f'cannot complete the recording: {recorder.error}')
-    return added + len(other)
+    lines = list(recorder.damage)
+    if count > next_sequence:
+        lines.append(f'step {next_sequence} is damaged in the spool and not in {recording.name}: '
+                     'it is lost')
+    return added + len(other), lines

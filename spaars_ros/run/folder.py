@@ -22,8 +22,6 @@ import hashlib
 import json
 import os
 from pathlib import Path
-import shutil
-import stat
 from typing import Any
 
 import numpy as np
@@ -32,15 +30,19 @@ import yaml
 from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import checkpoints_in
 from spaars_ros.data.dataset import load_dataset
-from spaars_ros.data.recording import read_messages
+from spaars_ros.data.files import write_whole
+from spaars_ros.data.folder_lock import FolderError
+from spaars_ros.data.folder_lock import FolderLock
+from spaars_ros.data.reconcile import RECORDING
+from spaars_ros.data.reconcile import SPOOL
+from spaars_ros.data.recording import NoStepError
 from spaars_ros.data.recording import read_steps
-from spaars_ros.data.recording import RecorderError
-from spaars_ros.data.schema import Flag
-from spaars_ros.data.spool import read_spool
-from spaars_ros.data.spool import Spool
-from spaars_ros.data.spool import SpoolError
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import bundle_bytes
+from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
-from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.newest import newest_whole
+from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
@@ -51,6 +53,8 @@ from spaars_ros.run.kept_files import KeptFileError
 from spaars_ros.run.kept_files import KINDS
 from spaars_ros.run.kept_files import model_digest
 from spaars_ros.run.metrics import metrics_summary
+from spaars_ros.run.recorded import final_multipliers
+from spaars_ros.run.recorded import server_transitions
 from spaars_ros.run.sources import source_digest
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
@@ -58,6 +62,7 @@ from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import load_training
 
+CONFIG = 'config.json'
 OTHERS_WRITE = 0o022
 """Permissions that files of a run never have."""
 
@@ -117,6 +122,8 @@ class RunFolder:
         self.task = make_task(self.robot, self.settings)
         self.training = load_training(self.files['training'], **options.overrides)
         check_robot_runs(self.training)
+        self.said: list[str] = []
+        """What the operator has to know of the folder's files, a line each."""
 
     @classmethod
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':
@@ -139,42 +146,46 @@ class RunFolder:
     @property
     def recording(self) -> Path:
         """Return the file with every transition."""
-        return self.path / 'transitions.mcap'
+        return self.path / RECORDING
 
-    def claim(self, resume: bool) -> None:
+    def claim(self, resume: bool) -> FolderLock:
         """
-        Make the folder and write what the nodes read; raises RunError, OSError.
+        Take the folder for this process before anything in it is read or written.
 
-        What this process and those that it starts write from here on is writable by its user
-        only: who can change a policy bundle moves the arm.
+        Nothing but the lock is written yet: `begin` does it, when all is known to be right. What
+        this process and those that it starts write from here on is writable by its user only: who
+        can change a policy bundle moves the arm.
+        :raises RunError: another run has it, or it is no folder for a run
+        :raises OSError: it cannot be made
         """
         os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
-        if not resume and (self.path / 'config.json').exists():
+        try:
+            lock = FolderLock(self.path, (CONFIG,), resume=resume)
+        except FolderError as error:
+            raise RunError(str(error)) from None
+        if lock.holds_run and not resume:
+            lock.release()
             raise RunError(f'{self.path} holds a run already: --resume continues it, another '
                            '--out starts a new one')
-        self._make()
-        settings = {**self.training.model_dump(mode='json')}
-        if self.options.demonstrations:
-            settings['demonstrations'] = str(Path(self.options.demonstrations).resolve())
-        (self.path / 'training.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
-        kept = json.dumps({'options': asdict(self.options), 'training': settings,
+        return lock
+
+    def begin(self) -> None:
+        """Write what the nodes read, and the settings that a resume goes on with."""
+        write_whole(self.path / 'training.yaml',
+                    yaml.safe_dump(self._nodes_training(), sort_keys=False).encode())
+        kept = json.dumps({'options': asdict(self.options), 'training': self._nodes_training(),
                            'robot': self.robot.model_dump(mode='json'),
                            'model_digest': model_digest(self.robot),
                            'task': self.settings.model_dump(mode='json')}, indent=2)
-        part = self.path / '.config.json'
-        part.write_text(kept + '\n')
-        os.replace(part, self.path / 'config.json')
+        write_whole(self.path / CONFIG, kept.encode() + b'\n')
         self.files = {**self.files, **keep(self.path, self.robot, self.settings,
                                            self.files['params_file'])}
 
-    def _make(self) -> None:
-        """Make the folder, readable by user and group; raises RunError, OSError."""
-        if not self.path.exists():
-            self.path.mkdir(parents=True)
-            self.path.chmod(self.path.stat().st_mode & 0o750)
-        elif self.path.stat().st_mode & stat.S_IWOTH:
-            raise RunError(f'{self.path} is writable by everybody, and whoever changes the policy '
-                           'in it moves the arm: chmod o-w, or choose another --out')
+    def _nodes_training(self) -> dict[str, Any]:
+        settings = {**self.training.model_dump(mode='json')}
+        if self.options.demonstrations:
+            settings['demonstrations'] = str(Path(self.options.demonstrations).resolve())
+        return settings
 
     # The bundle to start from
 
@@ -188,8 +199,8 @@ class RunFolder:
         return checkpoints_in(self.path / 'checkpoints')
 
     def newest_bundle(self) -> Path:
-        """Return the newest checkpoint, or the bundle that the run began with."""
-        return (self.checkpoints() or [self.initial_bundle])[-1]
+        """Return the newest whole checkpoint of this run, or the bundle that it began with."""
+        return self._newest([self.initial_bundle, *self.checkpoints()])
 
     def acting_bundle(self) -> Path:
         """
@@ -199,7 +210,25 @@ class RunFolder:
         back; the server tries what the learner goes on to push.
         """
         acting = self.path / ACTING
-        return acting if acting.exists() else self.newest_bundle()
+        found = [acting] if acting.exists() else []
+        return self._newest([self.initial_bundle, *self.checkpoints(), *found])
+
+    def _newest(self, paths: list[Path]) -> Path:
+        """Return the last whole one; what was passed over goes to `said`. Raises RunError."""
+        found = newest_whole(paths, self.check_bundle)
+        self.said += [line for line in found.skipped if line not in self.said]
+        if found.path is None:
+            raise RunError(f'{self.path}: no whole bundle of this run in it: '
+                           + '; '.join(found.skipped))
+        return found.path
+
+    def check_bundle(self, bundle: Bundle) -> None:
+        """Raise BundleError for one of another run, or one that does not compute what it says."""
+        found, wanted = bundle.manifest.algorithm, self.training.algorithm
+        if found != wanted:
+            raise BundleError('wrong_algorithm', f'{found!r}, the training file says {wanted!r}')
+        check_bundle(bundle, self.robot, task=self.settings.name,
+                     observation_dim=self.task.observation_dim)
 
     def place_bundle(self, source: Path) -> None:
         """
@@ -207,13 +236,10 @@ class RunFolder:
 
         :raises BundleError, KeyFileError: the bundle or the key cannot be used
         """
-        bundle = load_bundle(source)
-        part = self.path / '.initial.spaars'
+        data = bundle_bytes(source)
         if self.options.signing_key:
-            save_bundle(bundle, part, Signer(Path(self.options.signing_key)))
-        else:
-            shutil.copyfile(source, part)
-        os.replace(part, self.initial_bundle)
+            data = load_bundle(source).to_bytes(Signer(Path(self.options.signing_key)))
+        write_whole(self.initial_bundle, data)
 
     def cached_bundle(self) -> Path:
         """Return where the bundle pretrained with these settings by this code is, or will be."""
@@ -242,69 +268,16 @@ class RunFolder:
             return None, None
         try:
             return read_steps(self.recording)
-        except RecorderError:
+        except NoStepError:
             return None, None  # nothing whole in it: the run stopped before its first chunk
-
-    def complete_spool(self) -> int:
-        """
-        Append the recorded steps that the policy server's spool lacks; return how many.
-
-        A step is published before it is on disk, so a server that was killed may have lost what
-        the learner holds. It numbers on from its spool: two steps would get one number.
-        :raises RunError: the spool cannot be continued, or a step between is lost on both sides
-        """
-        schema, rows = self.recorded()
-        directory = self.path / 'spool'
-        if schema is None or not directory.exists():
-            return 0  # the server runs on another machine
-        try:
-            count = len(read_spool(directory)[1]) if (directory / 'layout.json').exists() else 0
-            sequences = schema.get(rows, 'sequence')
-            lost = rows[sequences >= count]
-            if not len(lost):
-                return 0
-            if (schema.get(lost, 'sequence') != count + np.arange(len(lost))).any():
-                raise RunError(f'{self.path}: the spool ends before step {count}, and the '
-                               'recording does not go on from there')
-            spool = Spool(directory, schema)
-        except SpoolError as error:
-            raise RunError(f'cannot complete the spool: {error}') from None
-        try:
-            for row in lost:
-                spool.append(row)
-        finally:
-            done = spool.close()
-        if not done:
-            raise RunError(f'cannot complete the spool: {spool.error}')
-        return len(lost)
 
     def episodes(self) -> list[dict[str, Any]]:
         """Return one scored dict per episode of the recording."""
         schema, rows = self.recorded()
         if schema is None:
             return []
-        return episodes_from_steps(schema, rows, self.task, self._multipliers(schema, rows))
-
-    def _multipliers(self, schema: Any, rows: Any) -> dict[int, float]:
-        """Return the first constraint's lambda in force at the end of each episode."""
-        from spaars_ros.data import cdr
-        times, values = [], []
-        for _, channel, message in read_messages(self.recording):
-            if channel.topic.endswith('cost_monitor/multiplier'):
-                fields, data = cdr.decode_array(message.data)
-                place = 0
-                for name, width in fields:
-                    if name == 'multiplier' and width:
-                        times.append(message.publish_time * 1e-9)
-                        values.append(float(data[place]))
-                    place += width
-        if not times:
-            return {}
-        ends = rows[schema.get(rows, 'flag') > 0]
-        # The monitor answers an episode's last step, so the next stamp is the one to look at.
-        found = np.searchsorted(np.asarray(times), schema.get(ends, 'stamp'), side='right') - 1
-        return {int(episode): values[index] if index >= 0 else 0.0
-                for episode, index in zip(schema.get(ends, 'episode'), found)}
+        return episodes_from_steps(schema, rows, self.task,
+                                   final_multipliers(self.recording, schema, rows))
 
     def summary(self, before: dict[str, Any], after: dict[str, Any] | None,
                 episodes: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -325,18 +298,5 @@ class RunFolder:
             'cost_last_fifth': float(np.mean([episode['cost'] for episode in fifth]))
             if fifth else None,
             'cost_limit': float(limits[0]) if len(limits) else None,
-            'online_steps': self._server_transitions(recorded), 'episodes': len(episodes),
-            'transitions_recorded': recorded, **more}
-
-    def _server_transitions(self, otherwise: int) -> int:
-        """Return how many transitions the policy server made, by its own spool."""
-        schema, _ = self.recorded()
-        spool = self.path / 'spool' / 'steps.f64'
-        if schema is None or not spool.exists():
-            return otherwise  # the server runs on another machine
-        schema, rows = read_spool(spool.parent)
-        same = np.diff(schema.get(rows, 'episode')) == 0
-        # An abort closes an episode with the state that it has: no transition leads there.
-        moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
-            | (schema.get(rows, 'flag')[1:] != Flag.ABORTED)
-        return int(np.count_nonzero(same & moved))
+            'online_steps': server_transitions(self.path / SPOOL, recorded),
+            'episodes': len(episodes), 'transitions_recorded': recorded, **more}

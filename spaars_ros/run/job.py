@@ -16,19 +16,18 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-import json
 import os
-from pathlib import Path
 import socket
 import time
 from typing import Any
 
 import numpy as np
 
+from spaars_ros.data.folder_lock import FolderError
+from spaars_ros.data.folder_lock import FolderLock
 from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.policy.bundle import load_bundle
-from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import Processes
@@ -39,15 +38,16 @@ from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
 from spaars_ros.run.continuation import continued
 from spaars_ros.run.continuation import from_newest_bundle
+from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import duration
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
-from spaars_ros.run.metrics import mean_of
 from spaars_ros.run.params_file import check_params_file
-from spaars_ros.run.progress import pretraining_shown
+from spaars_ros.run.preparation import evaluated
+from spaars_ros.run.preparation import paths_of
+from spaars_ros.run.preparation import prepare
 from spaars_ros.run.report import write_report
-from spaars_ros.sim.evaluate import evaluate
 from spaars_ros.tasks.scoring import paths_from_steps
 
 STOP_TIMEOUT = 60.0
@@ -79,42 +79,6 @@ def stay_on_this_machine() -> None:
         os.environ['ROS_DOMAIN_ID'] = str(free_domain())
 
 
-def pretrained(folder: RunFolder, view: LiveView) -> Path:
-    """Return the bundle pretrained with the run's settings; made when it is not in the cache."""
-    path = folder.cached_bundle()
-    if path.exists():
-        view.say(f'pretrained bundle: {path}')
-        return path
-    dataset = folder.demonstrations()
-    from spaars_ros.learning.online.pretrain import pretrain
-    view.say(f'pretraining from {len(dataset.observations)} transitions')
-    with pretraining_shown(view.console, view.plain) as progress:
-        bundle = pretrain(folder.robot, folder.task, folder.training, dataset,
-                          seed=folder.options.seed, progress=progress)
-    save_bundle(bundle, path)
-    view.say(f'pretrained bundle: {path}')
-    return path
-
-
-def evaluated(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dict[str, Any]:
-    """Return the evaluation of a bundle, kept in the run folder as evaluation_<when>.json."""
-    keep = folder.path / f'evaluation_{when}.json'
-    if when == 'before' and keep.exists():
-        kept: dict[str, Any] = json.loads(keep.read_text())
-        return kept
-    count = folder.options.evaluation_episodes
-    view.say(f'evaluating the policy {when} fine-tuning on {count} fixed episodes')
-    result = evaluate(load_bundle(bundle), folder.robot, folder.task, episodes=count)
-    metrics = ''.join(f', {spec.label} {spec.text(mean_of(spec, result))}'
-                      for spec in folder.task.spec.metrics)
-    view.say(f'{when}: success {result["success"]:.0%}{metrics}, cost {result["cost_mean"]:.2f}')
-    keep.write_text(json.dumps(result, default=lambda value: np.asarray(value).tolist()))
-    return result
-
-
-def _paths(result: dict[str, Any] | None) -> list[dict[str, Any]]:
-    paths = (result or {}).get('paths', [])
-    return [{name: np.asarray(value) for name, value in path.items()} for path in paths]
 
 
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
@@ -151,24 +115,42 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     :raises ConductorError: a node did not come up, died, stayed stopped, is another run's, or the
         run has fewer episodes than asked
     """
-    began = time.monotonic()
     check_parameters(folder, namespace)
     run = run or new_run_token(folder.options.out)
-    refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
-    folder.claim(resume)
-    if not folder.options.sim:
-        keep_record(folder.robot, folder.path)
-    # Before any node is configured: the policy server numbers on from its spool.
-    completed = folder.complete_spool() if resume else 0
-    if completed:
-        view.say(f'{completed} steps were recorded but not in the spool: added')
-    if not resume or not folder.initial_bundle.exists():
-        folder.place_bundle(Path(folder.options.bundle) if folder.options.bundle
-                            else pretrained(folder, view))
+    lock = folder.claim(resume)
+    try:
+        refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
+        start = prepare(folder, view, resume)
+        # From here on there is a run: whatever ends it, --resume goes on.
+        if start is not None:
+            folder.place_bundle(start)
+        if not folder.options.sim:
+            keep_record(folder.robot, folder.path)
+        if not resume:
+            folder.begin()
+    except BaseException:
+        lock.abandon()
+        raise
+    try:
+        return _finetune(folder, view, interrupts, lock, resume=resume, launch=launch,
+                         namespace=namespace, autostart=autostart, run=run,
+                         settings_changes=settings_changes or {})
+    finally:
+        lock.release()
+
+
+def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: FolderLock, *,
+              resume: bool, launch: bool, namespace: str, autostart: bool, run: str,
+              settings_changes: dict[str, Any]) -> dict[str, Any]:
+    """Run the job in a folder that is ours; see `finetune`."""
+    began = time.monotonic()
+    # rclpy's own logs go where the run is: the home may not be writable.
+    (folder.path / 'log').mkdir(exist_ok=True)
+    os.environ.setdefault('ROS_LOG_DIR', str((folder.path / 'log').resolve()))
     before = evaluated(folder, folder.initial_bundle, view, 'before')
     _prepare_state(folder, view, before)
     settings = replace(continued(RunSettings(namespace=namespace), folder), run=run,
-                       **(settings_changes or {}))
+                       **settings_changes)
     graph = describe(settings)
     from_newest_bundle(graph, folder)
     processes = Processes(settings, graph) if launch else None
@@ -177,12 +159,21 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
         view.say(f'starting the nodes with ROS_DOMAIN_ID={os.environ.get("ROS_DOMAIN_ID", "0")}')
     pushed_before = load_bundle(folder.newest_bundle()).manifest.version
     starting = time.monotonic()
+    lock.note(domain=os.environ.get('ROS_DOMAIN_ID', '0'), namespace=settings.namespace)
+    if resume:
+        folder.begin()
     with interrupts.deferred():
         reason, pushed, failure = _run(folder, view, interrupts, processes,
                                        [node.name for node in graph], settings, autostart)
     trained = time.monotonic() - starting
+    try:
+        lock.check()
+    except FolderError as error:
+        raise RunError(str(error)) from None
     if processes and (folder.path / 'spool' / 'steps.f64').exists():
-        behind = complete_recording(folder.path / 'spool', folder.recording)
+        behind, lines = complete_recording(folder.path / 'spool', folder.recording)
+        for line in lines:
+            view.say(line)
         if behind:
             view.say(f'{behind} steps that the learner had not taken yet were added to '
                      f'{folder.recording.name}')
@@ -202,10 +193,10 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
         lost_ticks=int(schema.get(rows, 'lost_ticks').max()) if schema else 0, ended=reason,
         failure='' if failure is None else str(failure),
         train_seconds=trained, wall_seconds=time.monotonic() - began)
-    paths_after = _paths(after)
+    paths_after = paths_of(after)
     if after is None and schema is not None:
         paths_after = paths_from_steps(schema, rows, folder.task)[-20:]
-    write_report(folder.path, summary, episodes, _paths(before), paths_after, folder.task)
+    write_report(folder.path, summary, episodes, paths_of(before), paths_after, folder.task)
     if failure is not None:
         raise failure
     return summary

@@ -16,13 +16,13 @@
 
 from collections.abc import Callable
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 import yaml
 
+from spaars_ros.data.files import write_whole
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import differences
@@ -55,11 +55,11 @@ def keep(folder: Path, robot: Robot, settings: TaskSettings, params_file: str) -
     """
     content = {'robot': without_source(robot), 'task': settings.model_dump(mode='json')}
     for kind, values in content.items():
-        _write(folder / f'{kind}.yaml', yaml.safe_dump(
+        write_whole(folder / f'{kind}.yaml', yaml.safe_dump(
             values, sort_keys=False, allow_unicode=True).encode())
     parameters = folder / PARAMETERS
     if params_file and Path(params_file).is_file() and not _same(Path(params_file), parameters):
-        _write(parameters, Path(params_file).read_bytes())
+        write_whole(parameters, Path(params_file).read_bytes())
     return kept_files(folder)
 
 
@@ -157,9 +157,3 @@ def _check_parameters(folder: Path, given: str) -> None:
 
 def _same(one: Path, other: Path) -> bool:
     return other.is_file() and one.read_bytes() == other.read_bytes()
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f'.{path.name}')
-    part.write_bytes(data)
-    os.replace(part, path)

@@ -26,6 +26,7 @@ from typing import Any
 from matplotlib.figure import Figure
 import numpy as np
 
+from spaars_ros.data.files import write_whole
 from spaars_ros.robot.config import Robot
 from spaars_ros.run import plots
 from spaars_ros.run.metrics import value_of
@@ -90,19 +91,10 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _write(path: Path, data: bytes) -> None:
-    fresh = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        fresh.write_bytes(data)
-        os.replace(fresh, path)
-    finally:
-        fresh.unlink(missing_ok=True)
-
-
 def write_summary(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
     """Write `summary.json`, atomically; not-a-number becomes null. Raises OSError."""
     text = json.dumps(_plain(summary), indent=2, allow_nan=False)
-    _write(Path(run_dir) / 'summary.json', text.encode() + b'\n')
+    write_whole(Path(run_dir) / 'summary.json', text.encode() + b'\n')
 
 
 def _number(summary: Mapping[str, Any], key: str) -> float:
@@ -247,12 +239,13 @@ def write_report(run_dir: str | os.PathLike[str], summary: Mapping[str, Any],
     :raises OSError: a file cannot be written; each is replaced as a whole or not at all
     """
     folder, robot = Path(run_dir), task.robot
-    (folder / 'plots').mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'plots').mkdir(exist_ok=True)
     write_summary(folder, summary)
     figures = _figures(summary, episodes, paths_before, paths_after, robot, task.spec.metrics,
                        isinstance(task, TopView))
     for name, (figure, _, _) in figures.items():
-        _write(folder / 'plots' / f'{name}.png', plots.to_png(figure))
+        write_whole(folder / 'plots' / f'{name}.png', plots.to_png(figure))
     page = folder / 'report.html'
-    _write(page, _page(summary, figures, robot, task, len(episodes)).encode())
+    write_whole(page, _page(summary, figures, robot, task, len(episodes)).encode())
     return page

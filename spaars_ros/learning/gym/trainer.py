@@ -154,9 +154,16 @@ class Trainer:
     def run(self, say: Callable[[str], None] | None = None) -> dict[str, Any]:
         """Train to the end and return a summary; see the class for what is left in `out`."""
         say = say or (lambda line: None)
-        if self.folder.begin():
-            self._restore()
-            say(f'going on at {self.offline_done} offline updates, {self.steps} steps')
+        goes_on = self.folder.begin()
+        try:
+            if goes_on:
+                self._restore()
+                say(f'going on at {self.offline_done} offline updates, {self.steps} steps')
+            return self._train(say)
+        finally:
+            self.folder.close()
+
+    def _train(self, say: Callable[[str], None]) -> dict[str, Any]:
         self._train_offline(say)
         if not self._online_begun:
             self._online_begun = True

@@ -15,7 +15,6 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 import zipfile
@@ -23,6 +22,8 @@ import zipfile
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.data.files import write_whole
+from spaars_ros.data.folder_lock import FolderLock
 from spaars_ros.training_file import Training
 
 LINES = ('curve.jsonl', 'episodes.jsonl')
@@ -39,19 +40,26 @@ class TrainingFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self._lock: FolderLock | None = None
 
     def begin(self) -> bool:
         """
-        Make the folder; returns whether it holds a checkpoint to go on from.
+        Take the folder, or make it; returns whether it holds a checkpoint to go on from.
 
+        :raises FolderError: another training has it, or it is the folder of something else
         :raises OSError: it cannot be made, or written to
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(self.path, (CHECKPOINT, *LINES))
         if (self.path / CHECKPOINT).exists():
             return True
         for name in LINES:  # of a run that ended before its first checkpoint: it begins anew
-            (self.path / name).write_text('')  # now, not after hours, if it can't be written to
+            write_whole(self.path / name, b'')  # now, not after hours, if it can't be written to
         return False
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        if self._lock is not None:
+            self._lock.release()
 
     def append(self, name: str, row: dict[str, Any]) -> None:
         """Write a line to one of `LINES`."""
@@ -64,9 +72,7 @@ class TrainingFolder:
         arrays = {**arrays, 'state': np.frombuffer(json.dumps(state).encode(), np.uint8)}
         buffer = io.BytesIO()
         np.savez(buffer, **arrays)  # type: ignore[arg-type]
-        partial = self.path / 'checkpoint.part'
-        partial.write_bytes(buffer.getbuffer())
-        os.replace(partial, self.path / CHECKPOINT)
+        write_whole(self.path / CHECKPOINT, buffer.getvalue())
 
     def load(self, env_id: str, seed: int, data: str, training: Training, limits: list[float]
              ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
@@ -96,7 +102,7 @@ class TrainingFolder:
             file = self.path / name
             if file.exists():
                 kept = file.read_text().splitlines(keepends=True)[:count]
-                file.write_text(''.join(kept))
+                write_whole(file, ''.join(kept).encode())
         return state, arrays
 
     def _count(self, name: str) -> int:

@@ -22,9 +22,12 @@ from spaars_ros.checkpoint_files import steps_of
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
-from spaars_ros.policy.bundle import load_bundle
+from spaars_ros.policy.bundle import Manifest
+from spaars_ros.policy.newest import newest_whole
 
 KEEP = 3
+SAME = ('robot', 'task', 'joints', 'algorithm', 'observation_dim', 'latent_dim', 'action_dim')
+"""Of every checkpoint's manifest in a run."""
 RETRY = 2.0
 """s of wall time between attempts while the disk refuses."""
 
@@ -41,20 +44,28 @@ class CheckpointStore:
         self.every = every
         self.error = ''
         """What the disk last said, '' while writing works."""
+        self.skipped: list[str] = []
+        """What `newest` passed over, a line each."""
         self.last: Path | None = None
         self._saved_at = 0
         self._retry_at = 0.0
 
-    def newest(self) -> Bundle | None:
-        """Return the newest checkpoint that is whole, None when there is none."""
-        for path in reversed(self.paths()):
-            try:
-                bundle = load_bundle(path)
-            except BundleError:
-                continue  # the one before it is whole: saving is atomic
-            self._saved_at, self.last = steps_of(path), path
-            return bundle
-        return None
+    def newest(self, like: Manifest) -> Bundle | None:
+        """
+        Return the newest checkpoint that is whole, None when there is none.
+
+        :param like: of the bundle that the run began with; others are not the run's
+        """
+        def fits(bundle: Bundle) -> None:
+            for name in SAME:
+                mine, found = getattr(like, name), getattr(bundle.manifest, name)
+                if found != mine:
+                    raise BundleError('of_another_run', f'{name} {found!r}, the run has {mine!r}')
+        found = newest_whole(self.paths(), fits)
+        self.skipped = found.skipped
+        if found.path is not None:
+            self._saved_at, self.last = steps_of(found.path), found.path
+        return found.bundle
 
     def paths(self) -> list[Path]:
         """Return the checkpoint files, oldest first."""
@@ -73,6 +84,8 @@ class CheckpointStore:
         """Write a checkpoint and drop the oldest; returns False, with `error` set, on a fault."""
         path = self.directory / f'step_{tuner.steps:06d}.spaars'
         try:
+            # Not with its parents: where the run folder has gone, nobody wants a new one.
+            self.directory.mkdir(exist_ok=True)
             tuner.save(path)
         except OSError as error:
             self.error = f'{path}: {error.strerror}'

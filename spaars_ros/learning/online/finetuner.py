@@ -66,7 +66,7 @@ class FineTuner:
                  demonstrations: Dataset, seed: int) -> None:
         """Continue from a bundle with learner tensors; raises BundleError when it has none."""
         torch.manual_seed(seed)
-        m = bundle.manifest
+        m = self.manifest = bundle.manifest
         self.robot, self.task, self.training = robot, task, training
         if m.algorithm != training.algorithm:
             raise BundleError('wrong_algorithm', f'a bundle of {m.algorithm!r}, the training '

@@ -44,6 +44,8 @@ class MonitorMemory:
         self._multipliers, self._values = multipliers, values
         self._limits: list[str] = []
         kept: dict[str, Any] = {}
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         if self.file is not None and self.file.exists():
             self._limits = multipliers.load(self.file)
             kept = multipliers.kept

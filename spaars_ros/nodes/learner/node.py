@@ -101,6 +101,8 @@ class LearnerNode(ManagedNode):
         self._recorder = TransitionRecorder(path, self._tuner.schema)
         self._sequencer = Sequencer(self._recorder.next_sequence)
         self._learn_again()
+        for line in (*self._recorder.damage, *self._checkpoints.skipped):
+            self.get_logger().warning(line)
         if self._resumed:
             self.get_logger().info(f'recovered {self._recorder.count} steps from {path}, '
                                    f'{self._tuner.updates_owed} updates owed')
@@ -108,13 +110,17 @@ class LearnerNode(ManagedNode):
     def _learn_again(self) -> None:
         """Take the newest checkpoint, then every recorded step."""
         assert self._recorder is not None
-        newest = self._checkpoints.newest()
+        newest = self._checkpoints.newest(self._tuner.manifest)
         if newest is not None:
             self._tuner.restore(newest)
             self._resumed = True
         if not self._recorder.count:
             return
         _, rows = read_steps(self._recorder.path)
+        # What lies behind a gap is taken again when the server has sent what is missing.
+        rows = rows[:self._recorder.next_sequence]
+        if not len(rows):
+            return
         self._tuner.catch_up(rows)
         get = self._tuner.schema.get
         kept = rows[-self._sequencer.capacity:]
@@ -271,6 +277,7 @@ class LearnerNode(ManagedNode):
     def _on_beat(self) -> None:
         now = time.monotonic()
         self._fetching.on_beat()
+        self._look_for_loss()
         if now - self._flushed > 1.0 and self._recorder is not None:
             self._flushed = now
             self._recorder.flush()
@@ -288,6 +295,15 @@ class LearnerNode(ManagedNode):
         if now - self._beaten >= BEAT:
             self._report()
         self._work_waits.trigger()
+
+    def _look_for_loss(self) -> None:
+        """End the run where steps can no longer be stored, or one can no longer be had."""
+        lost = self._recorder.lost if self._recorder is not None else ''
+        why = f'transitions.mcap {lost}' if lost else self._fetching.given_up
+        if why and not self._fault:
+            self._fault = why
+            self.get_logger().fatal(why)
+            self._report()
 
     def _report(self) -> None:
         assert self._recorder is not None

@@ -21,6 +21,8 @@ from spaars_ros.data.sequencer import Sequencer
 
 ASK_AGAIN = 1.0
 """s of wall time before missing records are asked for again."""
+GIVE_UP = 30
+"""Times that a record before others is asked for, a second apart."""
 EVERYTHING = 2.0**53
 """Last record to ask for when the newest is not known."""
 
@@ -38,6 +40,9 @@ class StepFetch:
         self._publish = publish
         self._asked = self._advanced = time.monotonic()
         self._asked_for = (0.0, -1.0)
+        self._missing, self._times = -1, 0
+        self.given_up = ''
+        """Which step cannot be had, though later ones came; '' while all can."""
 
     def ask(self, first: float, last: float) -> None:
         """Ask the server to publish records again."""
@@ -77,5 +82,14 @@ class StepFetch:
         """Ask again when nothing has come for a while."""
         if time.monotonic() - max(self._asked, self._advanced) > ASK_AGAIN:
             # Also without a gap: the records that the server wrote last may be the lost ones.
-            first, last = self._sequencer.gap or (self._sequencer.next, EVERYTHING)
-            self.ask(first, last)
+            gap = self._sequencer.gap
+            self._count(gap[0] if gap else -1)
+            self.ask(*(gap or (self._sequencer.next, EVERYTHING)))
+
+    def _count(self, missing: int) -> None:
+        if missing != self._missing:
+            self._missing, self._times = missing, 0
+        self._times += 1
+        if missing >= 0 and self._times > GIVE_UP:
+            self.given_up = (f'step {missing} was asked for {GIVE_UP} times and did not come, '
+                             'though later ones did: it is damaged in the spool')

@@ -14,9 +14,10 @@
 
 """Files that a restarted policy server needs, written beside the control thread."""
 
-import os
 from pathlib import Path
 import threading
+
+from spaars_ros.data.files import write_whole
 
 
 class RunKeeper:
@@ -68,13 +69,8 @@ class RunKeeper:
                 self._write(self._folder / name, data)
 
     def _write(self, path: Path, data: bytes) -> None:
-        part = path.with_suffix('.part')
         try:
-            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 'wb') as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            write_whole(path, data, 0o600)
             self._errors = {name: said for name, said in self._errors.items()
                             if name != path.name}
         except OSError as error:

@@ -44,13 +44,17 @@ class StepLog:
     def add(self, record: Array) -> Stop | None:
         """Publish and spool a new record (width,); returns a stop when the disk falls behind."""
         self.publish(record)
-        if not self._spool.append(record) or self._spool.backlog > self._max_backlog:
+        if not self._spool.append(record) or self._spool.lost \
+                or self._spool.backlog > self._max_backlog:
             return self.cause()
         return None
 
     def cause(self) -> Stop | None:
-        """Return a stop while more records wait for the disk than may."""
+        """Return a stop while more records wait for the disk than may, or their file is gone."""
         backlog = self._spool.backlog
+        if self._spool.lost:
+            return Stop('SPOOL', backlog, self._max_backlog,
+                        f'{self._spool.directory}: steps.f64 {self._spool.lost}')
         return None if backlog <= self._max_backlog else Stop(
             'SPOOL', backlog, self._max_backlog,
             f'records wait for the disk: {self._spool.error}')

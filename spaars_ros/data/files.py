@@ -1,0 +1,106 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Files that are either whole or not there, and that go where they seem to go."""
+
+import errno
+import os
+from pathlib import Path
+import secrets
+
+MODE = 0o644
+"""Of new files, less the umask."""
+
+
+def open_inside(path: str | os.PathLike[str], flags: int, mode: int = MODE) -> int:
+    """
+    Return a descriptor of a file, never of what a symbolic link of that name points at.
+
+    :raises OSError: it cannot be opened, or is a symbolic link
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, 'a symbolic link, where a file is written: move it away',
+                          str(path)) from None
+        raise
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes, mode: int = MODE) -> None:
+    """
+    Write a file beside its place, sync it, and put it there in one step.
+
+    A symbolic link of that name is replaced, not followed. The folder is not made: where it has
+    gone, nobody wants a new one.
+    :raises OSError: the file cannot be written; an old one stays
+    """
+    path = Path(path)
+    fresh = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.part')
+    fd = open_inside(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(fd, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on disk, where its file system can."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        os.fsync(fd)
+    except OSError:
+        return  # the file itself is synced; some network file systems refuse folders
+    finally:
+        os.close(fd)
+
+
+def name_aside(path: Path) -> Path:
+    """Return the first free name `<name>.damaged-<n>` beside a file or folder."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f'{path.name}.damaged-{number}')):
+        number += 1
+    return aside
+
+
+def set_aside(path: Path) -> Path:
+    """Move what cannot be read whole to a name that says so; return it. Raises OSError."""
+    aside = name_aside(path)
+    os.rename(path, aside)
+    return aside
+
+
+def lost(fd: int, path: str | os.PathLike[str], size: int) -> str:
+    """
+    Return what has happened to a file that is being written, '' while it is as it was left.
+
+    :param size: bytes that were written to it
+    """
+    mine = os.fstat(fd)
+    try:
+        there = os.stat(path, follow_symlinks=False)
+    except OSError:
+        return 'was removed or moved away while it was written'
+    if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+        return 'was replaced by another file while it was written'
+    return 'was cut short while it was written' if mine.st_size < size else ''

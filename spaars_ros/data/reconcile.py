@@ -1,0 +1,228 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The spool and the recording of a run brought to hold the same steps, before it goes on."""
+
+from dataclasses import dataclass
+from dataclasses import field
+import fcntl
+import os
+from pathlib import Path
+
+import numpy as np
+
+from spaars_ros.data.files import open_inside
+from spaars_ros.data.files import set_aside
+from spaars_ros.data.mcap_records import Damage
+from spaars_ros.data.recorder import TransitionRecorder
+from spaars_ros.data.recording import NoStepError
+from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import RecorderError
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import Spool
+from spaars_ros.data.spool import SpoolError
+from spaars_ros.data.spool_format import LAYOUT
+from spaars_ros.data.spool_format import scan_spool
+from spaars_ros.data.spool_format import Spooled
+from spaars_ros.data.spool_format import STEPS
+from spaars_ros.data.spool_format import write_spool
+
+SPOOL = 'spool'
+RECORDING = 'transitions.mcap'
+
+
+class ReconcileError(ValueError):
+    """A run cannot go on from what is left of its steps; the message names them."""
+
+
+@dataclass
+class _Steps:
+    """The steps of both, by sequence."""
+
+    schema: StepSchema
+    rows: Array
+    damage: list[Damage] = field(default_factory=list)
+    recorded: int = 0
+    spooled: Spooled | None = None
+    spool_error: str = ''
+    differ: int = 0
+    corrections: list[int] = field(default_factory=list)
+    given_up: list[int] = field(default_factory=list)
+
+
+def reconcile(folder: Path) -> list[str]:
+    """
+    Bring a run's spool and recording to the newest of both; return a line for each change.
+
+    A step is published before it is on disk, so that each may hold steps that the other lacks.
+    The policy server numbers on from the spool: two steps would get one number. A step that both
+    hold in different form is as the server wrote it, by the checksum of its record; in a spool of
+    0.1.0, which has none, it is taken from the recording, whose chunks have one. What was damaged
+    is kept under another name.
+
+    :raises ReconcileError: a step between is in neither, or the files are of two runs
+    :raises OSError: a file cannot be read or written
+    """
+    steps = _collect(folder)
+    if steps is None:
+        return []
+    try:
+        return [*_mend_spool(folder / SPOOL, steps), *_mend_recording(folder / RECORDING, steps)]
+    except (SpoolError, RecorderError) as error:
+        raise ReconcileError(str(error)) from None
+
+
+def complete_spool(folder: Path) -> list[str]:
+    """
+    Bring a run's spool to the newest of both, while its recording is being written.
+
+    :raises ReconcileError, OSError: as `reconcile`
+    """
+    steps = _collect(folder)
+    try:
+        return [] if steps is None else _mend_spool(folder / SPOOL, steps)
+    except SpoolError as error:
+        raise ReconcileError(str(error)) from None
+
+
+def _collect(folder: Path) -> _Steps | None:
+    damage: list[Damage] = []
+    schema, rows = _recorded(folder / RECORDING, damage)
+    spooled, said = _spooled(folder / SPOOL)
+    if schema is None and spooled is None:
+        if said:
+            raise ReconcileError(f'{said}, and no step is recorded: move {folder / SPOOL} away to '
+                                 'begin anew')
+        return None
+    known = schema if schema is not None else spooled.schema  # type: ignore[union-attr]
+    if schema is not None and spooled is not None and spooled.schema != schema:
+        raise ReconcileError(f'{folder}: the spool holds records of {spooled.schema.to_json()}, '
+                             f'the recording of {schema.to_json()}')
+    merged: dict[int, Array] = {}
+    if spooled is not None:
+        merged = {int(number): spooled.rows[number]
+                  for number in np.flatnonzero(spooled.sound)}
+    steps = _Steps(known, np.zeros((0, known.width)), damage, len(rows), spooled, said)
+    for row in rows:
+        number = int(row[0])
+        if number not in merged:
+            merged[number] = row
+        elif not np.array_equal(merged[number], row):
+            if spooled is not None and spooled.checked:
+                steps.corrections.append(number)
+            else:
+                steps.differ += 1
+                merged[number] = row
+    count = max(merged, default=-1) + 1
+    missing = [number for number in range(count) if number not in merged]
+    if missing:
+        raise ReconcileError(
+            f'{folder}: step {missing[0]}' + (f' and {len(missing) - 1} more, up to {missing[-1]},'
+                                              if len(missing) > 1 else '')
+            + f' of {count} are neither in the spool nor in the recording, so the run cannot go '
+            'on; all that is left stays as it is. Its newest checkpoint starts another run: '
+            '--bundle')
+    if spooled is not None:
+        steps.given_up = [number for number in spooled.damaged if number >= count]
+    steps.rows = np.stack([merged[number] for number in range(count)]) if count else steps.rows
+    return steps
+
+
+def _recorded(path: Path, damage: list[Damage]) -> tuple[StepSchema | None, Array]:
+    if not path.exists() or not path.stat().st_size:
+        return None, np.zeros((0, 0))
+    try:
+        return read_steps(path, damage=damage)
+    except NoStepError:
+        return None, np.zeros((0, 0))  # nothing whole in it: it stopped before its first chunk
+    except RecorderError as error:
+        raise ReconcileError(str(error)) from None
+
+
+def _spooled(directory: Path) -> tuple[Spooled | None, str]:
+    """Return a spool's records, or None and why they cannot be read; '' where there is none."""
+    if not directory.exists() or not os.listdir(directory):
+        return None, ''
+    try:
+        return scan_spool(directory), ''
+    except SpoolError as error:
+        return None, str(error)
+
+
+def _refuse_use(directory: Path) -> None:
+    if not (directory / STEPS).exists():
+        return
+    with open(open_inside(directory / STEPS, os.O_RDONLY), 'rb') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise SpoolError(f'{directory}: spool in use by another process') from None
+
+
+def _mend_spool(directory: Path, steps: _Steps) -> list[str]:
+    spooled, count = steps.spooled, len(steps.rows)
+    damaged = spooled is not None and bool(spooled.damaged or steps.differ)
+    if spooled is not None and not damaged:
+        lacking = count - len(spooled.rows)
+        if not lacking:
+            return []
+        _append(directory, steps, len(spooled.rows))
+        return [f'{lacking} steps were recorded but not in the spool: added']
+    if directory.exists() and os.listdir(directory):
+        _refuse_use(directory)
+        why = steps.spool_error or (
+            f'{directory}: {len(spooled.damaged) if spooled else 0} damaged records, '
+            f'{steps.differ} that are not as recorded')
+        aside = set_aside(directory)
+        lines = [f'{why}: rebuilt from the recording, the old one is kept as {aside.name}']
+        if steps.given_up:
+            lines.append(f'step {steps.given_up[0]}'
+                         + (f' to {steps.given_up[-1]}' if len(steps.given_up) > 1 else '')
+                         + ' is damaged in the spool and in no recording: given up')
+    else:
+        if directory.exists():
+            directory.rmdir()
+        lines = [f'{directory}: missing; rebuilt from the {count} recorded steps']
+    assert (directory.parent / RECORDING).exists() or spooled is not None
+    write_spool(directory, steps.schema, steps.rows)
+    return lines
+
+
+def _append(directory: Path, steps: _Steps, first: int) -> None:
+    if not (directory / LAYOUT).exists():
+        raise SpoolError(f'{directory}: {STEPS} without {LAYOUT}')
+    spool = Spool(directory, steps.schema)
+    try:
+        for row in steps.rows[first:]:
+            spool.append(row)
+    finally:
+        done = spool.close()
+    if not done:
+        raise SpoolError(f'cannot complete the spool: {spool.error}')
+
+
+def _mend_recording(path: Path, steps: _Steps) -> list[str]:
+    if steps.recorded == len(steps.rows) and not steps.damage and not steps.corrections:
+        return []
+    recorder = TransitionRecorder(path, steps.schema)
+    added = sum(recorder.write_step(row) for row in steps.rows)
+    for number in steps.corrections:
+        recorder.correct_step(steps.rows[number])
+    if not recorder.close():
+        raise OSError(f'cannot complete the recording: {recorder.error}')
+    return [*recorder.damage,
+            *([f'{len(steps.corrections)} recorded steps were not as the server wrote them: '
+               'corrected'] if steps.corrections else []),
+            *([f'{added} steps of the spool were not in {path.name}: added'] if added else [])]

@@ -1,0 +1,62 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a run's report takes from its recording and its spool besides the steps."""
+
+from pathlib import Path
+
+import numpy as np
+
+from spaars_ros.data import cdr
+from spaars_ros.data.recording import read_messages
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import SpoolError
+from spaars_ros.data.spool_format import scan_spool
+
+
+def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[int, float]:
+    """Return the first constraint's lambda in force at the end of each episode."""
+    times, values = [], []
+    for _, channel, message in read_messages(recording):
+        if channel.topic.endswith('cost_monitor/multiplier'):
+            fields, data = cdr.decode_array(message.data)
+            place = 0
+            for name, width in fields:
+                if name == 'multiplier' and width:
+                    times.append(message.publish_time * 1e-9)
+                    values.append(float(data[place]))
+                place += width
+    if not times:
+        return {}
+    ends = rows[schema.get(rows, 'flag') > 0]
+    # The monitor answers an episode's last step, so the next stamp is the one to look at.
+    found = np.searchsorted(np.asarray(times), schema.get(ends, 'stamp'), side='right') - 1
+    return {int(episode): values[index] if index >= 0 else 0.0
+            for episode, index in zip(schema.get(ends, 'episode'), found)}
+
+
+def server_transitions(spool: Path, otherwise: int) -> int:
+    """Return how many transitions the policy server made, by its own spool where it is here."""
+    try:
+        spooled = scan_spool(spool)
+    except SpoolError:
+        return otherwise  # the server runs on another machine
+    schema, rows = spooled.schema, spooled.rows[spooled.sound]
+    same = np.diff(schema.get(rows, 'episode')) == 0
+    # An abort closes an episode with the state that it has: no transition leads there.
+    moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
+        | (schema.get(rows, 'flag')[1:] != Flag.ABORTED)
+    return int(np.count_nonzero(same & moved))
