@@ -21,6 +21,8 @@ import subprocess
 import sys
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticStatus
+from diagnostic_msgs.msg import KeyValue
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
@@ -33,9 +35,12 @@ from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.diagnostics import LoopStatistics
+from spaars_ros.ros.diagnostics import printable
+from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
+from spaars_ros.run.liveview import clean
 
 SCHEMA = StepSchema(observation=4, latent=2, action=3)
 JOINTS = ['a', 'b', 'c']
@@ -176,6 +181,18 @@ def test_stop_state_and_policy_reach_those_who_come_late() -> None:
     for topic in ('policy_server/status', 'cost_monitor/multiplier', 'learner/policy'):
         assert QOS[topic].durability.name == 'TRANSIENT_LOCAL'
         assert QOS[topic].reliability.name == 'RELIABLE'
+
+
+@pytest.mark.parametrize('text', [
+    '\x1b[2J\x1b[1;32mended: all safe', 'a\nended: all safe', '\u202e', '\0', '\ud800',
+    'x' * 10**6])
+def test_texts_of_others_are_one_line_that_moves_no_cursor(text: str) -> None:
+    """On the terminal, in the live view, in errors: who can send diagnostics forges no output."""
+    assert printable(text).isprintable() and len(printable(text)) < 4000
+    said = values_of(DiagnosticStatus(values=[KeyValue(key='k', value=text)]))['k'] \
+        if '\ud800' not in text else printable(text)
+    assert said == printable(text)
+    assert clean(f'one\ntwo {text[:9]}').replace('\n', '').isprintable()
 
 
 def test_loop_statistics() -> None:
