@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
+from spaars_ros.control.actuation import Actuation
 from spaars_ros.control.skill_state import SkillState
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import MAX_VALUE
@@ -58,6 +59,8 @@ class Tick:
     ended: bool
     stop: Stop | None
     make_record: Callable[[], Array]
+    channels: Array
+    """(c,) values of the task's channels."""
 
     @cached_property
     def record(self) -> Array:
@@ -99,8 +102,8 @@ class ControlLoop:
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim, joints=len(robot.joints),
                                  sources=len(task.spec.sources))
-        self._latent = (m.latent_dim,)
-        self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+        self._latent, self._wide = (m.latent_dim,), (task.spec.action_dim,)
+        self.actuation = Actuation(robot, task.spec, safety_filter, self.kinematics)
         self._rng = np.random.default_rng(seed)
         self._noise = np.zeros(m.latent_dim + m.action_dim)
         self.skill = SkillState(m)
@@ -117,6 +120,7 @@ class ControlLoop:
         self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
+        self.actuation.channels.reset()
         self.skill.restart()
 
     def tick(self, state: RobotState, age: float = 0.0) -> Tick:
@@ -150,7 +154,8 @@ class ControlLoop:
                 f'{type(error).__name__}: {said}'))
         self.decided = observation, decision, held, noise
         skill_step = self.skill.took(decision.latent)
-        filtered = self.filter.apply(decision.action * self._scale, state, age)
+        acted = self.actuation.apply(decision.action, state, age)
+        filtered = acted.filtered
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
             mode=decision.mode, gate=_finite(decision.gate),
@@ -158,18 +163,19 @@ class ControlLoop:
             latent=_finite(decision.latent), skill_step=skill_step,
             latent_action=_finite(decision.latent_action),
             raw_action=_finite(decision.raw_action), asked_action=_finite(decision.action),
-            action=filtered.command / self._scale)
+            action=acted.action)
         self.index += 1
         if filtered.stop is not None:
             self.skill.restart()
-        return Tick(filtered.command, filtered.stop is not None, filtered.stop, record)
+        return Tick(filtered.command, filtered.stop is not None, filtered.stop, record,
+                    acted.channels)
 
     def _decide(self, observation: Array, noise: Array | None,
                 held: NDArray[np.float32] | None) -> Decision:
         """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
         decision = self.runtime.decide(observation, noise, held)
         for name in ('action', 'latent_action', 'raw_action'):
-            if getattr(decision, name).shape != self._scale.shape:
+            if getattr(decision, name).shape != self._wide:
                 raise ValueError(f'{name} has shape {getattr(decision, name).shape}')
         if decision.latent.shape != self._latent:
             raise ValueError(f'latent has shape {decision.latent.shape}')
@@ -186,7 +192,9 @@ class ControlLoop:
                stop: Stop | None, outcome: Outcome = Outcome.UNLABELLED) -> Tick:
         self.skill.restart()
         record = self._recorded(state, observation, flag=flag, mode=Mode.NONE, outcome=outcome)
-        return Tick(self.filter.brake().command, True, stop, record)
+        channels = self.actuation.channels
+        return Tick(self.filter.brake().command, True, stop, record,
+                    channels.values if stop is None else channels.stop())
 
     def _recorded(self, state: RobotState, observation: Array,
                   **values: object) -> Callable[[], Array]:

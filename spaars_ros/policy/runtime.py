@@ -187,15 +187,15 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     if m.joints != robot.joints:
         raise BundleError('wrong_joints', f'made for {m.joints}, the robot file has '
                                           f'{robot.joints}')
+    if spec is not None and m.observation_terms and m.task == task:
+        differs = differing(spec, m.observation_terms, m.action)
+        if differs:
+            raise BundleError('wrong_terms', '; '.join(differs))
     if m.action_dim != d:
         raise BundleError('wrong_shape', f'action_dim {m.action_dim}, robot and task have {d}')
     if abs(m.action_scale - robot.control.action_scale) > 1e-9:
         raise BundleError('wrong_scale', f'action_scale {m.action_scale}, the robot file has '
                                          f'{robot.control.action_scale}')
-    if spec is not None and m.observation_terms:
-        differs = differing(spec, m.observation_terms, m.action)
-        if differs:
-            raise BundleError('wrong_terms', '; '.join(differs))
     observation_names = observation_names if spec is None else spec.observation_names
     if m.contract is not None:
         differ = policy_differences(m.contract, contract_of(robot, observation_names))

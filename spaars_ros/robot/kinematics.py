@@ -14,6 +14,8 @@
 
 """Forward kinematics of the robot file's MJCF model."""
 
+from collections.abc import Callable
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +30,21 @@ Array = NDArray[np.float64]
 class Kinematics:
     """Tip position, velocity and Jacobian for joint values in the robot file's order."""
 
-    def __init__(self, robot: Robot) -> None:
-        """Load the model; raises ConfigError when it lacks a joint or the tip."""
+    def __init__(self, robot: Robot,
+                 build: Callable[[mujoco.MjSpec], None] | None = None) -> None:
+        """
+        Load the model; raises ConfigError when it lacks a joint or the tip.
+
+        :param build: adds to the model before it is compiled
+        """
         path = robot.model_path
         try:
-            self.model = mujoco.MjModel.from_xml_path(str(path))
+            if build is None:
+                self.model = mujoco.MjModel.from_xml_path(str(path))
+            else:
+                spec = mujoco.MjSpec.from_file(str(path))
+                build(spec)
+                self.model = spec.compile()
         except ValueError as error:
             raise ConfigError(f'{robot.source}: model {path}: {error}') from None
         self.data = mujoco.MjData(self.model)
@@ -124,6 +136,18 @@ class Kinematics:
             if index >= 0:
                 return places[index].copy(), turns[index].reshape(3, 3).copy()
         raise ConfigError(f'the model has no site or body {name!r}')
+
+    def turn_and_jacobian(self, position: Array) -> tuple[Array, Array]:
+        """
+        Return the tip's rotation (3, 3) and its Jacobian (6, d) at joint positions (d,) rad.
+
+        Rows: linear velocity (3) m/rad, angular velocity (3) rad/rad, base frame.
+        """
+        tip = self.tip(position)
+        mujoco.mj_comPos(self.model, self.data)
+        both = np.zeros((6, self.model.nv))
+        mujoco.mj_jac(self.model, self.data, both[:3], both[3:], tip, self._body)
+        return self._frame.copy(), both[:, self.dof]
 
     def tip_and_jacobian(self, position: Array) -> tuple[Array, Array]:
         """Return the tip (3,) m and its Jacobian (3, d) m/rad at joint positions (d,) rad."""

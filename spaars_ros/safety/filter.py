@@ -34,6 +34,7 @@ from spaars_ros.safety.intervention import PATIENCE
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.last_line import LastLine
 from spaars_ros.safety.qp import NearestVelocity
+from spaars_ros.safety.qp import Objective
 from spaars_ros.safety.scaling import scale_into
 from spaars_ros.safety.scaling import TOLERANCE
 from spaars_ros.safety.stop import Stop
@@ -67,19 +68,18 @@ class SafetyFilter:
        a joint (`JointLimits`);
     3. keep-out zones, workspace, tip speed, self-collision: half-spaces of velocities
        (`Cartesian`);
-    4. a command outside is multiplied by one factor, so that its direction is kept; where no
-       factor of at least `MIN_SCALE` does it, the nearest velocity inside is taken: joint by joint
-       without half-spaces, by a quadratic programme with them (`NearestVelocity`);
-    5. what came out is followed to rest on the model. If that is not free, the nearest velocity to
-       a quarter of it is tried. If that is not free either, or the programme has no solution in
-       time, the arm brakes along the way that was found free one tick before.
+    4. a command outside is multiplied by one factor of at least `MIN_SCALE`: its direction is
+       kept; else the nearest velocity inside is taken, joint by joint or by a quadratic
+       programme (`NearestVelocity`), which finds the least of an objective, such as a twist's;
+    5. what came out is followed to rest on the model. If that is not free, nor what is nearest to a
+       quarter of it, or there is no solution in time, the arm brakes along the last free way.
     6. the last line, whatever came before: what is not finite, or not within acceleration,
        velocity and position limits, is not returned; the arm brakes, and it is a stop.
 
     :param robot: the robot file
     :param gross: multiple of the velocity limits above which a command is a stop
-    :param repeated: s of uninterrupted intervention after which the stop is latched; `PATIENCE`
-        times as long where only zones, workspace or links were in the way
+    :param repeated: s of intervention after which the stop is latched; `PATIENCE` times as long
+        where only zones, workspace or links were in the way
     :raises ConfigError: the model lacks what the robot file names, or links touch at home
     """
 
@@ -97,6 +97,7 @@ class SafetyFilter:
         self.solver: NearestVelocity | Any = NearestVelocity(len(robot.joints))
         self._last_line = LastLine(robot.joints, limits)
         self._zero = np.zeros(len(self.joints))
+        self._no_rows = Rows(np.zeros((0, len(self.joints))), np.zeros(0), ())
         self._last = self._zero
         self._last_acceleration = self._zero
         self._delay = robot.control.delay
@@ -137,7 +138,8 @@ class SafetyFilter:
             back, ahead = np.minimum(back, motion), np.maximum(ahead, motion)
         return self.limits.position_bounds(position, back, ahead, self._last)
 
-    def apply(self, velocity_command: Array, state: RobotState, age: float = 0.0) -> Filtered:
+    def apply(self, velocity_command: Array, state: RobotState, age: float = 0.0,
+              objective: Objective | None = None) -> Filtered:
         """
         Return what may be sent instead of `velocity_command` (d,) rad/s; raises nothing.
 
@@ -145,6 +147,7 @@ class SafetyFilter:
         the first command of the braking profile.
 
         :param age: s since the state was measured, in which the arm went on as commanded
+        :param objective: what `velocity_command` is the least of: so is what stands for it
         """
         asked = np.asarray(velocity_command, dtype=np.float64)
         stop = self.gross.stop(asked, state)
@@ -169,12 +172,12 @@ class SafetyFilter:
                     bits |= BITS[rows.kinds[place]]
         velocity: Array | None = asked.copy()
         if bits:
-            velocity = self._correct(asked, low, high, rows)
+            velocity = self._correct(asked, low, high, rows, objective)
         if velocity is not None and self.cartesian is not None:
             blocked = self.cartesian.blocked(state.position, flight, velocity, self._last)
             if blocked:
                 bits |= BITS[blocked]
-                velocity = self._slower(candidate, low, high, rows)
+                velocity = self._inside(SLOWER * candidate, low, high, rows)
                 if velocity is not None and self.cartesian.blocked(
                         state.position, flight, velocity, self._last):
                     velocity = None
@@ -230,34 +233,34 @@ class SafetyFilter:
         bottom, top = self.limits.interval(low, high, self._last, self._last_acceleration)
         return bottom, top, int(bits)
 
-    def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
+    def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None,
+                 objective: Objective | None) -> Array | None:
         """Return the velocity inside that stands for `asked`; None when there is none."""
+        if objective is not None:
+            return self._programme(asked, low, high, rows, objective)
         scaled = scale_into(asked, low, high, rows)
         if scaled is not None:
             return scaled
+        return self._inside(asked, low, high, rows)
+
+    def _inside(self, asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
         if rows is None:
             return np.asarray(np.minimum(np.maximum(asked, low), high))
         return self._programme(asked, low, high, rows)
 
-    def _slower(self, candidate: Array, low: Array, high: Array, rows: Rows | None) -> \
-            Array | None:
-        """Return the velocity inside nearest to a share of what was too much at full speed."""
-        less = SLOWER * candidate
-        if rows is None:
-            return np.asarray(np.minimum(np.maximum(less, low), high))
-        return self._programme(less, low, high, rows)
-
-    def _programme(self, asked: Array, low: Array, high: Array, rows: Rows) -> Array | None:
-        """Return the nearest velocity inside, by the solver; None when there is none in time."""
-        velocity: Array | None = self.solver.solve(asked, low, high, rows.rows, rows.least)
+    def _programme(self, asked: Array, low: Array, high: Array, rows: Rows | None,
+                   objective: Objective | None = None) -> Array | None:
+        """Return the best velocity inside, by the solver; None when there is none in time."""
+        rows, solve = self._no_rows if rows is None else rows, self.solver.solve
+        velocity: Array | None = solve(asked, low, high, rows.rows, rows.least, objective)
         for _ in range(CUTS):
             # The tip's speed is round, a row flat: where the answer bulges out, another is cut.
-            more = rows if velocity is None or self.cartesian is None else \
-                self.cartesian.with_speed(rows, velocity)
+            more = rows if velocity is None or self.cartesian is None \
+                or rows is self._no_rows else self.cartesian.with_speed(rows, velocity)
             if more is None or more is rows:
                 break
             rows = more
-            velocity = self.solver.solve(asked, low, high, rows.rows, rows.least)
+            velocity = solve(asked, low, high, rows.rows, rows.least, objective)
         return velocity
 
     def _in_flight(self, age: float) -> list[Array]:

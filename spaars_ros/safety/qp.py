@@ -14,6 +14,8 @@
 
 """The velocity nearest to the one asked for within bounds and half-spaces."""
 
+from dataclasses import dataclass
+
 import daqp
 import numpy as np
 
@@ -30,9 +32,19 @@ SLACK = 1e-7
 """rad/s; bounds closer than this are one point, moved apart for the solver."""
 
 
+@dataclass(frozen=True)
+class Objective:
+    """What a velocity v (d,) is chosen by where |v - asked|^2 is not it: least v'Hv / 2 - g'v."""
+
+    hessian: Array
+    """(d, d), positive definite."""
+    gradient: Array
+    """(d,)"""
+
+
 class NearestVelocity:
     """
-    min |v - asked|^2 subject to low <= v <= high and rows @ v >= least, by daqp.
+    min |v - asked|^2, or an objective, subject to low <= v <= high and rows @ v >= least (daqp).
 
     :param joints: d
     """
@@ -40,8 +52,8 @@ class NearestVelocity:
     def __init__(self, joints: int) -> None:
         self._identity = np.eye(joints)
 
-    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
-            Array | None:
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
+              objective: Objective | None = None) -> Array | None:
         """
         Return the nearest v (d,) rad/s, or None: infeasible, or out of iterations or time.
 
@@ -51,7 +63,9 @@ class NearestVelocity:
         upper = np.concatenate((np.maximum(high, low + SLACK), np.full(len(least), 1e30)))
         lower = np.concatenate((low, least))
         solution, _, flag, _ = daqp.solve(
-            self._identity, -asked, np.ascontiguousarray(rows), upper, lower,
+            self._identity if objective is None else objective.hessian,
+            -asked if objective is None else -objective.gradient,
+            np.ascontiguousarray(rows), upper, lower,
             np.zeros(len(upper), dtype=np.int32), iter_limit=ITERATIONS, time_limit=TIME_LIMIT)
         if flag != SOLVED or not np.isfinite(solution).all():
             return None

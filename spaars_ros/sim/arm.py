@@ -14,6 +14,7 @@
 
 """The MuJoCo arm with a joint-velocity servo, as a robot with ros2_control offers it."""
 
+from collections.abc import Mapping
 import copy
 import math
 
@@ -24,14 +25,23 @@ from numpy.typing import NDArray
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.tasks.base import Sample
+from spaars_ros.tasks.protocols import Scene
 
 Array = NDArray[np.float64]
 
 MAX_TIMESTEP = 0.005
 """s; the physics step is the largest that divides the control period and is not above this."""
 
+PENETRATION = 0.002
+"""m; so deep inside each other two bodies may be at reset."""
+
 SERVO_TIME = 0.02
 """s; time constant of the joint-velocity servo."""
+
+
+class SceneError(ValueError):
+    """A task's scene cannot be simulated; the message names the bodies."""
 
 
 class Arm:
@@ -42,10 +52,17 @@ class Arm:
     file's torque limits; the model's own actuators are switched off.
     """
 
-    def __init__(self, robot: Robot) -> None:
-        """Load the robot's model; raises ConfigError as Kinematics does."""
+    def __init__(self, robot: Robot, scene: Scene | None = None) -> None:
+        """
+        Load the robot's model; raises ConfigError as Kinematics does.
+
+        :param scene: what stands around the arm
+        """
         self.robot = robot
-        self.kinematics = Kinematics(robot)
+        self.scene = scene
+        self.channels: Mapping[str, float] = {}
+        """Channel -> value, that the scene's actuators go to."""
+        self.kinematics = Kinematics(robot, scene.build if scene is not None else None)
         self.model = self.kinematics.model
         self.data = mujoco.MjData(self.model)
         self.substeps = math.ceil(robot.period / MAX_TIMESTEP - 1e-9)
@@ -89,13 +106,38 @@ class Arm:
         if not disturbed:
             self._known = None
 
-    def reset(self, position: Array) -> None:
-        """Put the arm at rest at joint positions (d,) rad; time goes on by one period."""
+    def reset(self, position: Array, rng: np.random.Generator | None = None) -> None:
+        """
+        Put the arm at rest at joint positions (d,) rad; time goes on by one period.
+
+        :param rng: the scene is reset with it
+        :raises SceneError: bodies are inside each other then
+        """
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[self.kinematics.qpos] = position
         mujoco.mj_forward(self.model, self.data)
+        if self.scene is not None:
+            self.scene.reset(self.model, self.data, rng or np.random.default_rng(0))
+            mujoco.mj_forward(self.model, self.data)
+            self._check_contacts()
         self._effort = self.data.qfrc_bias[self.kinematics.dof].copy()
         self.stamp_ns += self._period_ns
+
+    def _check_contacts(self) -> None:
+        for contact in self.data.contact:
+            if contact.dist < -PENETRATION:
+                one, other = (mujoco.mj_id2name(self.model, mujoco.mjtObj.mjOBJ_GEOM, geom)
+                              or f'geom {geom}' for geom in (contact.geom1, contact.geom2))
+                raise SceneError(
+                    f'scene: {one} and {other} are {-1000 * contact.dist:.1f} mm inside each '
+                    'other at reset: place them apart in Scene.reset, or change the start pose')
+
+    def sources(self) -> dict[str, Sample]:
+        """Return source -> what its sensor reads now."""
+        if self.scene is None:
+            return {}
+        return {name: Sample(np.asarray(values, dtype=np.float64), 0.0)
+                for name, values in self.scene.measure(self.model, self.data).items()}
 
     def step(self, velocity: Array) -> None:
         """Follow joint velocities (d,) rad/s for one control period."""
@@ -110,6 +152,8 @@ class Arm:
             effort += self._friction * np.sign(velocity)
             effort = np.clip(effort, -self._torque_limit, self._torque_limit)
             data.qfrc_applied[dof] = effort
+            if self.scene is not None:
+                self.scene.actuate(self.model, data, self.channels)
             mujoco.mj_step(self.model, data)
         self._effort = effort
         self.stamp_ns += self._period_ns

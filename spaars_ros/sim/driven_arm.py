@@ -24,14 +24,16 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.sim.arm import Arm
 from spaars_ros.sim.controller import HoldingController
 from spaars_ros.sim.wiring import Wiring
+from spaars_ros.tasks.base import Sample
+from spaars_ros.tasks.protocols import Scene
 
 
 class DrivenArm:
     """Commands in, states out, with the faults of `fault_table.py` that lie between."""
 
-    def __init__(self, robot: Robot, *, seed: int = 0) -> None:
-        """Load the robot's model; raises ConfigError."""
-        self._arm = Arm(robot)
+    def __init__(self, robot: Robot, *, seed: int = 0, scene: Scene | None = None) -> None:
+        """Load the robot's model, with a scene where there is one; raises ConfigError."""
+        self._arm = Arm(robot, scene)
         self._controller = HoldingController(np.asarray(robot.limits.acceleration), robot.period)
         self._wiring = Wiring(seed=seed, joints=len(robot.joints))
 
@@ -60,9 +62,17 @@ class DrivenArm:
         """Return the true state."""
         return self._arm.state()
 
-    def place(self, position: Array) -> None:
+    def sources(self) -> dict[str, Sample]:
+        """Return source -> what its sensor in the scene reads now."""
+        return self._arm.sources()
+
+    def send(self, channels: Mapping[str, float]) -> None:
+        """Take channel -> value for the scene's actuators."""
+        self._arm.channels = dict(channels)
+
+    def place(self, position: Array, rng: np.random.Generator | None = None) -> None:
         """Put the arm at rest at joint positions (d,) rad; a period goes by."""
-        self._arm.reset(position)
+        self._arm.reset(position, rng)
         self._controller.stop(self._arm.stamp_ns)
 
     def obey(self, command: Array) -> None:

@@ -15,15 +15,20 @@
 """The arm and its task as a Gymnasium environment, with the safety filter in the loop."""
 
 from typing import Any
+import warnings
 
 import gymnasium
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.constraints.costs import intervention_costs
+from spaars_ros.control.actuation import Actuation
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
+from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.start_pose import sample_start
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
@@ -31,6 +36,7 @@ from spaars_ros.tasks.base import Episode
 from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.base import World
 from spaars_ros.tasks.protocols import goal_of
+from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.registry import make_task
 
 Array = NDArray[np.float64]
@@ -38,25 +44,34 @@ Array = NDArray[np.float64]
 
 class ArmEnv(gymnasium.Env[Array, Array]):
     """
-    A task on `Arm`: actions are normalised joint velocities (d,) in [-1, 1].
+    A task on `Arm`: actions (a,) in [-1, 1], as the task's spec says.
 
     `info` holds `costs` (C,), `success` at the end of an episode, `executed` (d,) the action
     after the filter, `effort` (d,) N m.
     """
 
-    metadata = {'render_modes': []}
+    metadata = {'render_modes': ['rgb_array'], 'render_fps': 20}
 
-    def __init__(self, robot: Robot, settings: TaskSettings) -> None:
+    def __init__(self, robot: Robot, settings: TaskSettings, *,
+                 render_mode: str | None = None) -> None:
+        """Make arm, scene and filter; raises ConfigError where something does not fit."""
+        if render_mode not in (None, *self.metadata['render_modes']):
+            raise ValueError(f'render_mode {render_mode!r}: None or rgb_array')
+        self.render_mode = render_mode
+        self._renderer: mujoco.Renderer | None = None
         self.robot = robot
         self.task = make_task(robot, settings)
-        self.arm = Arm(robot)
+        scene = scene_of(self.task)
+        self.arm = Arm(robot, scene)
+        # What a robot knows of itself, without the objects of the scene.
+        self.kinematics = self.arm.kinematics if scene is None else Kinematics(robot)
         self.filter = SafetyFilter(robot)
+        self.actuation = Actuation(robot, self.task.spec, self.filter, self.kinematics)
         self.goal: Array | None = None
-        self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
         self._observations: list[Array] = []
         self._actions: list[Array] = []
-        d = len(robot.joints)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (d,), np.float64)
+        self._wide = (self.task.spec.action_dim,)
+        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, self._wide, np.float64)
         self.observation_space = gymnasium.spaces.Box(
             -np.inf, np.inf, (self.task.observation_dim,), np.float64)
 
@@ -65,26 +80,28 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         """Begin an episode with a random start and target."""
         super().reset(seed=seed)
         self.arm.reset(sample_start(self.robot, self.task.settings.start_noise,
-                                    self.np_random))
+                                    self.np_random), self.np_random)
+        self._send(self.actuation.channels.reset())
         self.goal = goal_of(self.task, self.np_random)
         state = self.arm.state()
         self.filter.reset(state)
-        observation = self.task.observe(World(state, self.arm.kinematics), self.goal)
+        observation = self.task.observe(self._world(state), self.goal)
         self._observations, self._actions = [observation], []
         return observation, {'effort': state.effort}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Advance one control tick; raises ValueError on a wrong or non-finite action."""
         action = np.asarray(action, dtype=np.float64)
-        if action.shape != self._scale.shape:
-            raise ValueError(f'action has shape {action.shape}, expected {self._scale.shape}')
+        if action.shape != self._wide:
+            raise ValueError(f'action has shape {action.shape}, expected {self._wide}')
         if not np.isfinite(action).all():
             raise ValueError(f'action[{int(np.argmin(np.isfinite(action)))}] is not finite')
-        filtered = self.filter.apply(np.clip(action, -1.0, 1.0) * self._scale, self.arm.state())
-        executed = filtered.command / self._scale
+        acted = self.actuation.apply(np.clip(action, -1.0, 1.0), self.arm.state())
+        filtered, executed = acted.filtered, acted.action
+        self._send(acted.channels)
         self.arm.step(filtered.command)
         state = self.arm.state()
-        world = World(state, self.arm.kinematics)
+        world = self._world(state)
         observation = self.task.observe(world, self.goal)
         reward = float(self.task.reward(self._observations[-1], executed, observation))
         self._observations.append(observation)
@@ -102,3 +119,29 @@ class ArmEnv(gymnasium.Env[Array, Array]):
                 np.asarray(self._observations), np.asarray(self._actions),
                 Flag.TERMINATED if terminated else Flag.TRUNCATED, outcome)) is Outcome.SUCCESS
         return observation, reward, terminated, truncated, info
+
+    def _world(self, state: RobotState) -> World:
+        return World(state, self.kinematics, self.arm.sources())
+
+    def _send(self, values: Array) -> None:
+        names = (channel.name for channel in self.task.spec.channels)
+        self.arm.channels = dict(zip(names, values.tolist()))
+
+    def render(self) -> NDArray[np.uint8]:
+        """Return an image (h, w, 3); raises RuntimeError where no OpenGL is there."""
+        if self._renderer is None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter('ignore')  # of glfw, before the error that counts
+                    self._renderer = mujoco.Renderer(self.arm.model)
+            except Exception as error:
+                raise RuntimeError('rendering needs OpenGL without a screen: set MUJOCO_GL to egl '
+                                   f'or osmesa ({type(error).__name__}: {error})') from None
+        self._renderer.update_scene(self.arm.data)
+        return self._renderer.render()
+
+    def close(self) -> None:
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

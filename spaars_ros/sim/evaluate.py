@@ -30,6 +30,7 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.base import average_metrics
 from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.tasks.scoring import paths_from_steps
 
@@ -41,7 +42,7 @@ class Rollouts:
 
     def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
                  explore: bool) -> None:
-        self.arm = Arm(robot)
+        self.arm = Arm(robot, scene_of(task))
         self.task = task
         self.seed = seed
         self.loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
@@ -55,11 +56,15 @@ class Rollouts:
     def episode(self) -> NDArray[np.float64]:
         """Run the next episode and return its step records (T + 1, width)."""
         start = np.random.default_rng([self.seed, self.loop.episode + 1, 2])
-        self.arm.reset(sample_start(self.task.robot, self.task.settings.start_noise, start))
+        self.arm.reset(sample_start(self.task.robot, self.task.settings.start_noise, start), start)
+        self.arm.channels = {}
         self.loop.begin(self.arm.state())
+        names = [channel.name for channel in self.task.spec.channels]
         rows = []
         while True:
+            self.loop.sources = self.arm.sources()
             tick = self.loop.tick(self.arm.state())
+            self.arm.channels = dict(zip(names, tick.channels.tolist()))
             rows.append(tick.record)
             if tick.ended:
                 return np.stack(rows)

@@ -14,6 +14,7 @@
 
 """What a task may offer besides; found by `isinstance`, never required."""
 
+from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
 from typing import runtime_checkable
@@ -59,19 +60,31 @@ class TopView(Protocol):
 
 @runtime_checkable
 class Scene(Protocol):
-    """The simulated side of a task: what stands around the arm."""
+    """The simulated side of a task: what stands around the arm, as MuJoCo has it."""
 
     def build(self, spec: Any) -> None:
-        """Add bodies, sensors and cameras to the robot's model, a `mujoco.MjSpec`."""
+        """
+        Add bodies, sensors and cameras to the robot's model, a `mujoco.MjSpec`.
+
+        Geoms take the model's defaults: set contype and conaffinity where something is to touch.
+        """
 
     def reset(self, model: Any, data: Any, rng: np.random.Generator) -> None:
-        """Place the objects: write into `mujoco.MjData` before the first step."""
+        """Place the objects, in `mujoco.MjData`; the arm is at its start already."""
 
-    def measure(self, model: Any, data: Any) -> dict[str, Array]:
-        """Return source -> the values that its sensor reads now."""
+    def measure(self, model: Any, data: Any) -> Mapping[str, Array]:
+        """Return source -> the values that its sensor reads now, once a control tick."""
 
-    def actuate(self, model: Any, data: Any, channels: dict[str, float]) -> None:
-        """Apply the channels' values for the next physics steps."""
+    def actuate(self, model: Any, data: Any, channels: Mapping[str, float]) -> None:
+        """Apply the channels' values, once a physics step; the model's actuators are off."""
+
+
+@runtime_checkable
+class HasScene(Protocol):
+    """A task with a simulated side."""
+
+    def scene(self) -> Scene:
+        """Return a new scene."""
 
 
 class Operator(Protocol):
@@ -101,5 +114,10 @@ def goal_of(task: Any, rng: np.random.Generator) -> Array | None:
     return task.sample_goal(rng) if isinstance(task, Goals) else None
 
 
-__all__ = ['Demonstrator', 'Goals', 'Operator', 'Potential', 'Scene', 'TopView',
-           'goal_of']
+def scene_of(task: Any) -> Scene | None:
+    """Return a new scene of a task, None where it has none."""
+    return task.scene() if isinstance(task, HasScene) else None
+
+
+__all__ = ['Demonstrator', 'Goals', 'HasScene', 'Operator', 'Potential', 'Scene', 'TopView',
+           'goal_of', 'scene_of']

@@ -69,12 +69,20 @@ class ActionSpace:
     frame: Literal['base', 'tool'] = 'base'
     """Of a twist."""
     axes: tuple[str, ...] = AXES
-    """Of a twist, those that are commanded; the filter leaves the others at rest."""
+    """Of a twist, those that are commanded; the others are to rest."""
+    linear: float = 0.1
+    """m/s of a twist at action 1."""
+    angular: float = 0.5
+    """rad/s of a twist at action 1."""
 
     def __post_init__(self) -> None:
         if self.space == 'twist' and (not self.axes or set(self.axes) - set(AXES)
                                       or len(set(self.axes)) != len(self.axes)):
             raise SpecError(f'twist axes {list(self.axes)}: expected some of {list(AXES)}')
+
+        if not (self.linear > 0 and self.angular > 0):
+            raise SpecError(f'twist of {self.linear} m/s and {self.angular} rad/s at action 1: '
+                            'both have to be above 0')
 
     @property
     def width(self) -> int:
@@ -221,7 +229,8 @@ class TaskSpec:
         """Return the action in words that are equal only where actions mean the same."""
         arm = self.action
         text = f'{arm.space} of {arm.joints} joints' if arm.space == 'joint_velocity' \
-            else f'twist {",".join(arm.axes)} in the {arm.frame} frame'
+            else f'twist {",".join(arm.axes)} in the {arm.frame} frame, {arm.linear:g} m/s, ' \
+            f'{arm.angular:g} rad/s'
         return ' + '.join([text, *(f'{c.name} ({c.kind}, {c.low:g} to {c.high:g})'
                                    for c in self.channels)])
 

@@ -48,6 +48,7 @@ from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.sim.faults import FaultInjector
 from spaars_ros.sim.faults import FaultScript
 from spaars_ros.sim.pace import LearnerPace
+from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 
@@ -88,7 +89,7 @@ class SimNode(ManagedNode):
         self._system_stamps = values['stamps'] == 'system'
         if self._system_stamps and self._factor != 1.0:
             raise Refused('stamps of the system clock need a real_time_factor of 1')
-        self._arm = DrivenArm(robot, seed=values['seed'])
+        self._arm = DrivenArm(robot, seed=values['seed'], scene=scene_of(self._task))
         self._arm.stamp_ns = round(values['start_stamp'] * 1e9)
         self._reader = CommandReader(
             robot.joints, values['command_interface'] or robot.control.command_interface,
@@ -180,7 +181,8 @@ class SimNode(ManagedNode):
         """Put the arm at rest at the next start pose; return the stamp of its state."""
         rng = np.random.default_rng([self._values['seed'], self._resets])
         self._resets += 1
-        self._arm.place(sample_start(self._task.robot, self._task.settings.start_noise, rng))
+        self._arm.place(
+            sample_start(self._task.robot, self._task.settings.start_noise, rng), rng)
         self._faults.clear()
         self._answer = None
         self._publish()

@@ -1,0 +1,119 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a task's action asks of joints and channels, and what it was once the filter had it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spaars_ros.control.channels import Channels
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.safety.filter import Filtered
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.safety.qp import Objective
+from spaars_ros.tasks.spec import AXES
+from spaars_ros.tasks.spec import TaskSpec
+
+DAMPING = 1e-4
+"""Weight of joint velocities against the twist: bounds them near a singularity."""
+REST = 0.3
+"""Weight of an axis that is not commanded, and is to rest, against one that is."""
+LEVER = 0.3
+"""m; by so much an angular velocity counts as a linear one."""
+HOMING = 0.5
+"""1/s; the joints that a twist leaves free return to home at this rate."""
+
+
+@dataclass(frozen=True)
+class Acted:
+    """One tick's action after the filter."""
+
+    filtered: Filtered
+    action: Array
+    """(a,) what was executed, normalised as the action was."""
+    channels: Array
+    """(c,) values to publish."""
+
+
+class Actuation:
+    """
+    Turn actions (a,) in [-1, 1] into joint velocities through the filter, and channels' values.
+
+    :raises ConfigError: as Kinematics does
+    """
+
+    def __init__(self, robot: Robot, spec: TaskSpec, safety_filter: SafetyFilter,
+                 kinematics: Kinematics) -> None:
+        self.width = spec.action_dim
+        self.channels = Channels(spec.channels, robot.period)
+        self._arm = spec.action
+        self._filter, self._kinematics = safety_filter, kinematics
+        if spec.action.space == 'joint_velocity':
+            self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+        else:
+            speeds = dict(zip(AXES, [spec.action.linear] * 3 + [spec.action.angular] * 3))
+            self._axes = np.asarray([AXES.index(axis) for axis in spec.action.axes])
+            self._scale = np.asarray([speeds[axis] for axis in spec.action.axes])
+            self._home = np.asarray(robot.home)
+            self._velocity = np.asarray(robot.limits.velocity)
+            self._weights = np.full(6, REST)
+            self._weights[self._axes] = 1.0
+            self._weights[3:] *= LEVER
+            self._damping = DAMPING * np.eye(len(robot.joints))
+
+    def apply(self, action: Array, state: RobotState, age: float = 0.0) -> Acted:
+        """Pass an action (a,) through the filter; raises nothing, like the filter."""
+        count = len(self._scale)
+        if self._arm.space == 'joint_velocity':
+            filtered = self._filter.apply(action[:count] * self._scale, state, age)
+            done = filtered.command / self._scale
+        else:
+            jacobian = self._jacobian(state.position)
+            asked, objective = self._nearest(action[:count] * self._scale, jacobian, state)
+            filtered = self._filter.apply(asked, state, age, objective)
+            done = np.clip(jacobian[self._axes] @ filtered.command / self._scale, -1.0, 1.0)
+        if not self.channels:
+            return Acted(filtered, done, self.channels.values)
+        if filtered.stop is not None:
+            values = self.channels.stop()
+        else:
+            values = self.channels.take(action[count:])
+        return Acted(filtered, np.concatenate((done, np.clip(action[count:], -1.0, 1.0))), values)
+
+    def _jacobian(self, position: Array) -> Array:
+        """Return the tip's Jacobian (6, d): linear m, angular rad, in the frame of the twist."""
+        turn, jacobian = self._kinematics.turn_and_jacobian(position)
+        if self._arm.frame == 'tool':
+            return np.concatenate((turn.T @ jacobian[:3], turn.T @ jacobian[3:]))
+        return jacobian
+
+    def _nearest(self, twist: Array, jacobian: Array, state: RobotState
+                 ) -> tuple[Array, Objective]:
+        """Return joint velocities (d,) that do a twist best, and what better means."""
+        wanted = np.zeros(6)
+        wanted[self._axes] = twist
+        weighted = self._weights[:, None] * jacobian
+        hessian = weighted.T @ weighted + self._damping
+        gradient = weighted.T @ (self._weights * wanted) \
+            + self._damping @ (HOMING * (self._home - state.position))
+        asked = np.linalg.solve(hessian, gradient)
+        # Not the policy's asking: near a singularity no twist is a gross violation.
+        fastest = float(np.max(np.abs(asked) / self._velocity))
+        if fastest > 1.0:
+            asked = asked / fastest
+        return asked, Objective(hessian, gradient)
