@@ -71,8 +71,8 @@ class SafetyFilter:
     4. a command outside is multiplied by one factor of at least `MIN_SCALE`: its direction is
        kept; else the nearest velocity inside is taken, joint by joint or by a quadratic
        programme (`NearestVelocity`), which finds the least of an objective, such as a twist's;
-    5. what came out is followed to rest on the model. If that is not free, nor what is nearest to a
-       quarter of it, or there is no solution in time, the arm brakes along the last free way.
+    5. what came out is followed to rest on the model. If that is not free, nor what is nearest to
+       a quarter of it, or there is no solution in time, the arm brakes along the last free way.
     6. the last line, whatever came before: what is not finite, or not within acceleration,
        velocity and position limits, is not returned; the arm brakes, and it is a stop.
 
