@@ -202,7 +202,8 @@ class CostMonitor(ManagedNode):
                       'is not known, and neither stop_cost nor max_episode_cost counts it')
         if cost.gap:
             self.get_logger().warning(f'steps missing before {cost.sequence}: episode '
-                                      f'{cost.episode} will not change the multipliers')
+                                      f'{cost.episode} will not change the multipliers',
+                                      throttle_duration_sec=1.0)
         self._last = cost
         self._publish_cost(cost)
         self._stop_above(cost)
