@@ -28,15 +28,16 @@ import pytest
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from spaars_ros.data.derived_velocity import DerivedVelocity
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros import codecs
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import CodecError
-from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.diagnostics import LoopStatistics
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.qos import QOS
@@ -102,12 +103,12 @@ def test_joint_states_are_put_into_the_robot_files_order() -> None:
 
 
 @pytest.mark.parametrize(('changes', 'code', 'named'), [
-    ({'name': ['c', 'gripper', 'a', 'x']}, 'MISSING_JOINT', "'b'"),
     ({'name': ['c', 'a', 'a', 'b']}, 'DUPLICATE_JOINT', "'a'"),
     ({'position': [1.0]}, 'WRONG_LENGTH', 'position'),
-    ({'velocity': []}, 'WRONG_LENGTH', 'velocity'),
-    ({'effort': []}, 'WRONG_LENGTH', 'effort'),
-    ({'velocity': [0.0, 0.0, 0.0, math.nan]}, 'NON_FINITE_STATE', 'velocity of b'),
+    ({'velocity': []}, 'WRONG_LENGTH', 'velocity.*`velocity: derived`'),
+    ({'effort': []}, 'WRONG_LENGTH', 'effort.*`effort: none`'),
+    ({'velocity': [0.0, 0.0, 0.0, math.nan]}, 'NON_FINITE_STATE',
+     'velocity of b.*`velocity: derived`'),
     ({'position': [math.inf, 0.0, 0.0, 0.0]}, 'NON_FINITE_STATE', 'position of c')])
 def test_malformed_joint_states_name_what_is_wrong(changes: dict[str, Any], code: str,
                                                    named: str) -> None:
@@ -116,6 +117,57 @@ def test_malformed_joint_states_name_what_is_wrong(changes: dict[str, Any], code
     with pytest.raises(CodecError, match=named) as error:
         reader.read(joint_state(**changes))
     assert error.value.code == code
+
+
+def part(names: str, sec: int, value: float) -> JointState:
+    """Return the message of some joints, all at one value."""
+    msg = JointState(name=list(names), position=[value] * len(names),
+                     velocity=[value] * len(names), effort=[value] * len(names))
+    msg.header.stamp.sec = sec
+    return msg
+
+
+def test_parts_make_one_state_with_the_oldest_parts_stamp() -> None:
+    """A gripper's driver, or half an arm's, publishes its joints in messages of its own."""
+    reader = JointStateReader(['a', 'b', 'c'])
+    assert reader.read(part('xy', 1, 9.0)) is None, 'none of ours'
+    assert reader.read(part('ac', 1, 1.0)) is None and reader.behind == ['b']
+    state = reader.read(part('xb', 2, 2.0))
+    assert state is not None and state.stamp_ns == 10**9
+    assert state.position.tolist() == [1.0, 2.0, 1.0] == state.effort.tolist()
+    state = reader.read(part('ac', 3, 3.0))
+    assert state is not None and state.stamp_ns == 2 * 10**9 and reader.behind == ['b']
+    assert reader.read(part('ac', 4, 4.0)) is None, 'the other part is as old as before'
+    kept = state.position
+    reader.read(part('b', 5, 5.0))
+    assert kept.tolist() == [3.0, 2.0, 3.0], 'a state that was given does not change'
+
+
+def test_a_state_in_parts_that_comes_again_is_given_again() -> None:
+    reader = JointStateReader(['a', 'b'])
+    reader.read(part('a', 1, 1.0))
+    assert reader.read(part('b', 1, 1.0)) is not None
+    assert reader.read(part('a', 1, 1.0)) is not None
+
+
+def test_a_robot_without_velocities_has_them_from_its_positions() -> None:
+    reader = JointStateReader(['a'], derived=DerivedVelocity(0.05))
+    rng, speeds = np.random.default_rng(0), []
+    for k in range(200):
+        msg = JointState(name=['a'], position=[0.3 * k * 0.05 + rng.normal() * 1e-4], effort=[0.0],
+                         velocity=[] if k % 2 else [math.nan])
+        msg.header.stamp.nanosec = k * 50_000_000 % 10**9
+        msg.header.stamp.sec = k * 50_000_000 // 10**9
+        state = reader.read(msg)
+        assert state is not None
+        speeds.append(state.velocity[0])
+    assert speeds[0] == 0.0
+    np.testing.assert_allclose(speeds[2:], 0.3, atol=0.01)
+    reader.forget()
+    msg.position = [-2.0]
+    msg.header.stamp.sec += 1
+    again = reader.read(msg)
+    assert again is not None and again.velocity[0] == 0.0, 'the arm was put somewhere else'
 
 
 def test_nan_of_a_joint_that_is_not_ours_is_ignored() -> None:

@@ -38,7 +38,7 @@ from std_srvs.srv import Trigger
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.codecs import encode_command
-from spaars_ros.ros.codecs import JointStateReader
+from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import Processes

@@ -190,6 +190,12 @@ class Robot(Strict):
         0.10, ge=0, le=10, description='m, tip_speed counts inside this distance')
     near_speed: float = Field(0.25, ge=0.001, le=100, description='m/s, tip speed allowed there')
     constraints: list[Constraint] = Field([], max_length=64)
+    velocity: Literal['measured', 'derived'] = Field(
+        'measured', description='derived: from the positions, for a robot that reports no '
+        'velocities, or wrong ones')
+    effort: Literal['measured', 'none'] = Field(
+        'measured', description='none: for a robot that reports no efforts; a constraint on '
+        'torque is refused then')
     source: str = Field('', description='set on loading: the file it came from')
 
     @model_validator(mode='after')
@@ -207,6 +213,14 @@ class Robot(Strict):
                                  f'than twice the margin of {self.limits.margin}')
             if not low <= home <= high:
                 raise ValueError(f'home of {joint}: {home} is outside [{low}, {high}]')
+        return self
+
+    @model_validator(mode='after')
+    def _torque_is_measured(self) -> 'Robot':
+        for constraint in self.constraints:
+            if self.effort == 'none' and 'torque' in constraint.terms:
+                raise ValueError(f'constraints: {constraint.name!r} has the term torque, which '
+                                 'nothing measures with effort: none; take the term out')
         return self
 
     @model_validator(mode='after')

@@ -30,7 +30,6 @@ from trajectory_msgs.msg import JointTrajectory
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from spaars_ros.data.schema import Array
-from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros.diagnostics import printable
@@ -164,61 +163,6 @@ def step_schema(codec: ArrayCodec) -> StepSchema:
         return StepSchema.of_fields(codec.widths)
     except ValueError as error:
         raise CodecError('WRONG_LABELS', str(error)) from None
-
-
-class JointStateReader:
-    """
-    JointState to RobotState in the robot file's joint order.
-
-    :param joints: the robot file's joints; further joints in a message are ignored
-    :param effort: whether effort is needed; otherwise a missing one reads as 0
-    """
-
-    def __init__(self, joints: Sequence[str], *, effort: bool = True) -> None:
-        self.joints = list(joints)
-        self.effort = effort
-        self._names: list[str] | None = None
-        self._order: list[int] = []
-
-    def read(self, msg: JointState) -> RobotState:
-        """Return the state; raises CodecError naming the joint or the field that is wrong."""
-        if msg.name != self._names:
-            self._order = self._find(list(msg.name))
-            self._names = list(msg.name)
-        stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
-        return RobotState(stamp, self._take('position', msg.position),
-                          self._take('velocity', msg.velocity),
-                          self._take('effort', msg.effort, self.effort))
-
-    def _find(self, names: list[str]) -> list[int]:
-        for joint in self.joints:
-            if joint not in names:
-                raise CodecError('MISSING_JOINT', f'{joint!r} is not in joint_states {names}')
-            if names.count(joint) > 1:
-                raise CodecError('DUPLICATE_JOINT',
-                                 f'{joint!r} is {names.count(joint)} times in joint_states')
-        return [names.index(joint) for joint in self.joints]
-
-    def _take(self, field: str, values: Sequence[float], needed: bool = True) -> Array:
-        if not needed and len(values) == 0:
-            return np.zeros(len(self.joints))
-        names = self._names or []
-        if len(values) != len(names):
-            raise CodecError('WRONG_LENGTH', f'{field} has {len(values)} values for '
-                                             f'{len(names)} joints')
-        taken = np.array(values, dtype=np.float64)[self._order]
-        finite = np.isfinite(taken)
-        if not finite.all():
-            if needed:
-                joint = self.joints[int(np.argmin(finite))]
-                raise CodecError('NON_FINITE_STATE', f'{field} of {joint} is '
-                                                     f'{taken[~finite][0]}')
-            taken[~finite] = 0.0
-        if np.abs(taken).max() > MAX_VALUE:
-            worst = int(np.abs(taken).argmax())
-            raise CodecError('IMPLAUSIBLE_STATE', f'{field} of {self.joints[worst]} is '
-                                                  f'{taken[worst]:g}')
-        return taken
 
 
 def encode_state(state: RobotState, joints: Sequence[str]) -> JointState:

@@ -28,7 +28,8 @@ def _profile(*, reliable: bool, depth: int, latched: bool = False) -> QoSProfile
 
 
 QOS: dict[str, QoSProfile] = {
-    'joint_states': _profile(reliable=False, depth=1),
+    # Several: some robots publish their joints in parts.
+    'joint_states': _profile(reliable=False, depth=8),
     'command': _profile(reliable=True, depth=1),
     'policy_server/step': _profile(reliable=True, depth=1000),
     # Latched: a driver that restarts must still see a stop that was made before it came up.

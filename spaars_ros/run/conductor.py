@@ -132,6 +132,8 @@ class Conductor:
                 raise ConductorError(
                     f'no step of the policy server within {FIRST_STEP:.0f} s: '
                     f'{observer.stop or self.view.state.message or "are there joint_states?"}')
+            if 'NO_JOINT_STATES' in observer.stop:  # nobody has moved: there is nothing to resume
+                raise ConductorError(f'the robot never spoke: {observer.stop}')
             if observer.learner_fault and (
                     observer.learner_words or now - observer.faulted_at > REASON):
                 raise ConductorError(

@@ -23,24 +23,28 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from spaars_ros.ros.codecs import MAX_STAMP_DIGITS
 from spaars_ros.safety.stop import Stop
-
-RESET_TIMEOUT = 10.0  # s of wall time for the reset service to answer
 
 
 class ArmReset:
     """
     Call the reset service and wait for its answer without blocking.
 
+    Any success counts. Where its message is a number, as that of `sim/reset`, it is the stamp of
+    the first state after the reset; otherwise the next state is that.
+
     :param name: service name
-    :param done: is told the stamp (ns) of the first joint_states after the reset
+    :param timeout: s of wall time for its answer
+    :param done: is told the stamp (ns) of the first joint_states after the reset; None: the next
     :param failed: is told why there was no reset
     """
 
-    def __init__(self, node: Node, name: str, *, done: Callable[[int], None],
-                 failed: Callable[[Stop], None]) -> None:
+    def __init__(self, node: Node, name: str, *, timeout: float,
+                 done: Callable[[int | None], None], failed: Callable[[Stop], None]) -> None:
         self.client: 'Client[Any, Any]' = node.create_client(Trigger, name)
         self._name = name
+        self._timeout = timeout
         self._done = done
         self._failed = failed
         self._deadline: float | None = None
@@ -48,7 +52,7 @@ class ArmReset:
 
     def call(self) -> None:
         """Ask for a reset."""
-        self._deadline = time.monotonic() + RESET_TIMEOUT
+        self._deadline = time.monotonic() + self._timeout
         self._asked = self.client.call_async(Trigger.Request())
         self._asked.add_done_callback(self._on_answer)
 
@@ -60,16 +64,18 @@ class ArmReset:
         """Fail when the answer is overdue at `now` s on the monotonic clock."""
         if self._deadline is not None and now > self._deadline:
             self.cancel()
-            self._failed(Stop('RESET_FAILED', RESET_TIMEOUT, RESET_TIMEOUT,
-                              f's without an answer of {self._name}'))
+            self._failed(Stop('RESET_FAILED', self._timeout, self._timeout,
+                              f's (reset_time) without an answer of {self._name}'))
 
     def _on_answer(self, future: 'Future[Any]') -> None:
         answer = future.result()
         if future is not self._asked or answer is None:
             return
         self.cancel()
-        if answer.success and answer.message.isdecimal():
-            self._done(int(answer.message))
+        if answer.success:
+            number = answer.message
+            stamped = number.isascii() and number.isdecimal() and len(number) <= MAX_STAMP_DIGITS
+            self._done(int(number) if stamped else None)
         else:
             self._failed(Stop('RESET_FAILED', 0.0, 1.0, f'{self._name} answered '
                               f'{answer.message!r}'))

@@ -33,7 +33,9 @@ from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import BEFORE_ACTING
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.succession import Succession
+from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.derived_velocity import DerivedVelocity
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
 from spaars_ros.nodes.policy_server.arm_reset import ArmReset
@@ -48,6 +50,7 @@ from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.nodes.policy_server.services import ServerServices
+from spaars_ros.nodes.policy_server.state_silence import StateSilence
 from spaars_ros.nodes.policy_server.step_log import StepLog
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import bundle_bytes
@@ -59,8 +62,8 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
-from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
@@ -145,8 +148,9 @@ class PolicyServer(ManagedNode):
             acts=self._keep_acting, takes_back=memory.take_back,
             spare=self._before(runtime, check, verifier))
         # Only a torque cost needs the measured effort.
-        self._reader = JointStateReader(robot.joints, effort=any(
-            'torque' in constraint.terms for constraint in robot.constraints))
+        self._reader = JointStateReader(
+            robot.joints, effort=any('torque' in each.terms for each in robot.constraints),
+            derived=DerivedVelocity(robot.period) if robot.velocity == 'derived' else None)
         self._open_topics()
 
     def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
@@ -192,13 +196,13 @@ class PolicyServer(ManagedNode):
             self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
         make(CostListener(self, self._on_cost, self._border).subscription)
         services = ServerServices(self, self._succession, responder=lambda: self._responder,
-                                  cause=self._exclusive.cause)
+                                  cause=lambda: self._exclusive.cause() or self._no_states())
         self._entities.extend(services.made)
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
         self._reset: ArmReset | None = None
         if p['reset_service']:
-            self._reset = ArmReset(self, p['reset_service'],
+            self._reset = ArmReset(self, p['reset_service'], timeout=p['reset_time'],
                                    done=lambda stamp: self._responder.on_reset_done(stamp),
                                    failed=lambda stop: self._responder.trip(stop))
             make(self._reset.client)
@@ -225,6 +229,7 @@ class PolicyServer(ManagedNode):
         self._timers_on = [
             self.create_timer(self._robot.period, self._on_timer, clock=self._steady),
             self.create_timer(1.0, self._diagnose, clock=self._steady)]
+        self._silence = StateSilence(self, self._reader, p['joint_states_time'])
         self._reporter.announce(self._responder.supervisor.phase)
 
     def deactivate(self) -> None:
@@ -269,6 +274,11 @@ class PolicyServer(ManagedNode):
             stamp = msg.header.stamp.sec * NANO + msg.header.stamp.nanosec
             self._responder.on_malformed(Stop(error.code, 0.0, 0.0, error.text), stamp)
         else:
+            if state is None:
+                self._responder.watches.stamps.behind = ', '.join(self._reader.behind)
+                return
+            if self._responder.supervisor.phase is Phase.RESETTING:
+                self._reader.forget()
             self._responder.on_state(state, arrived)
 
     def _on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
@@ -289,6 +299,7 @@ class PolicyServer(ManagedNode):
         if second is not None:
             self._responder.trip(second)
         self._responder.probe()
+        silent = self._say_silence()
         if self._keeper.error:
             self.get_logger().warning('what a restart needs is not on disk: '
                                       f'{self._keeper.error}', throttle_duration_sec=10.0)
@@ -296,7 +307,23 @@ class PolicyServer(ManagedNode):
         self._reporter.diagnose(self._responder.supervisor.phase,
                                 {**watches.counts(), **self._border.values()},
                                 watches.cost.silence(time.monotonic()),
-                                watches.following.judge(), memory.missed() if memory else [])
+                                watches.following.judge(),
+                                [silent] if silent else memory.missed() if memory else [])
+
+    def _no_states(self) -> Stop | None:
+        return self._silence.cause() if self._responder.watches.stamps.newest_ns is None else None
+
+    def _say_silence(self) -> str:
+        """Say why no joint_states have come yet, and stop after a while; return it."""
+        if self._responder.watches.stamps.newest_ns is not None:
+            return ''
+        cause, text = self._silence.cause(), self._silence.text()
+        if cause is not None:
+            self._responder.trip(cause)
+        elif text:
+            self.get_logger().warning(text, throttle_duration_sec=5.0)
+            self._reporter.announce(self._responder.supervisor.phase, text)
+        return text
 
     def _on_fetch(self, msg: Float64MultiArray) -> None:
         if not self._replayer.request(*decode_range(msg)):

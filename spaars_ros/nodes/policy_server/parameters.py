@@ -36,6 +36,10 @@ PARAMETERS = ParameterTable(
           'end', low=0, high=2**31),
     Param('reset_service', '', "service that puts the arm at its start; '' goes back along the "
           "episode's path"),
+    Param('reset_time', 30.0, 'wait for the answer of reset_service, which may move the arm '
+          'meanwhile', unit='s', low=0.1, high=3600.0),
+    Param('joint_states_time', 60.0, 'wait for the first joint_states on activate; then it is a '
+          'stop, and the run ends; 0 for no end', unit='s', low=0.0, high=86400.0),
     Param('explore', True, 'whether the policy adds its exploration noise'),
     Param('gross_violation', 2.0, 'a command above this multiple of the velocity limit stops '
           'the robot', low=1.0, high=100.0),

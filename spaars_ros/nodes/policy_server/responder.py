@@ -34,6 +34,7 @@ from spaars_ros.safety.stop import Stop
 
 EARLY = 0.9  # of a period: joint_states that come sooner make no tick
 LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
+NEAR = 5_000_000_000  # ns: a number that a reset answers may be so far from the newest stamp
 BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
 
 
@@ -177,10 +178,13 @@ class Responder:
             self._send(self.supervisor.brake(), at=begin)
             self._braked_at = self._sent_at
 
-    def on_reset_done(self, stamp_ns: int) -> None:
-        """Go on with the first state stamped `stamp_ns` or later."""
+    def on_reset_done(self, stamp_ns: int | None) -> None:
+        """Go on with the first state stamped `stamp_ns` or later; None: with the next one."""
         if self.supervisor.phase is not Phase.RESETTING:
             return
+        newest = self.watches.stamps.newest_ns or 0
+        if stamp_ns is None or abs(stamp_ns - newest) > NEAR:  # then it is no stamp
+            stamp_ns = newest + 1
         self.supervisor.reset_done(stamp_ns)
         self._writer.start()
         if not self._timed and self._state is not None and self._state.stamp_ns >= stamp_ns:

@@ -49,6 +49,8 @@ class Watchdog:
         self._newest: int | None = None
         self._arrived = 0.0
         self._jump: Stop | None = None
+        self.behind = ''
+        """Joints whose part of the joint_states is the oldest, where it comes in parts."""
 
     @property
     def newest_ns(self) -> int | None:
@@ -122,7 +124,8 @@ class Watchdog:
         """Return a stop when the newest observation is stale or ahead of the clock."""
         age = self.age(now_ns, steady)
         if age > self.max_age:
-            return Stop('STALE', age, self.max_age, 's, age of the newest joint_states')
+            part = f' of {self.behind}' if self.behind else ''
+            return Stop('STALE', age, self.max_age, f's, age of the newest joint_states{part}')
         ahead = 0.0 if self._newest is None else (self._newest - now_ns) * 1e-9
         if ahead > AHEAD:
             return Stop('CLOCK_AHEAD', ahead, AHEAD, 's, joint_states ahead of the node clock')
