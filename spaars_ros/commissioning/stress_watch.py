@@ -31,9 +31,9 @@ from spaars_ros.robot.zones import distance
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
 from spaars_ros.ros.borders import TopicReader
-from spaars_ros.ros.codecs import JointStateReader
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
+from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.qos import QOS
 
 LOST = 3
@@ -169,7 +169,8 @@ class StressWatch:
 
     def _on_state(self, msg: JointState) -> None:
         state = self._states.read(msg)
-        self.samples.append(Sample(seconds(msg.header.stamp), state.position, state.velocity))
+        if state is not None:
+            self.samples.append(Sample(seconds(msg.header.stamp), state.position, state.velocity))
 
     def _on_status(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
