@@ -196,6 +196,13 @@ def file_page():
             'Keys of the files in `config/`, as `spaars_ros/robot/config.py` declares and checks '
             'them (the training file: `spaars_ros/training_file.py`; a task file: its class); an '
             'unknown key is an error.', '',
+            'Every YAML file, the ROS 2 parameter file too, goes through `robot/strict_yaml.py`: '
+            'no key twice, no tags or merge keys, numbers and booleans of YAML 1.2 (`yes`, `020`, '
+            '`1:20` are text), UTF-8, bounded size, depth and aliases. An error names file, line, '
+            'field and value.', '',
+            '`--robot panda` (a bare name) is the file that ships; what has a folder or a suffix '
+            'in it is a path. A run copies its files into its folder and goes on with the copies; '
+            'where a file was changed since, `--resume` names the fields and ends.', '',
             'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
     for title, model in (('Training file', Training),
                          ('Task file: every task', TaskSettings),

@@ -390,3 +390,12 @@ def test_a_bare_name_is_the_file_that_ships_and_says_what_it_is_not(tmp_path, mo
     Path('mine').write_text(PANDA)
     with pytest.raises(ConfigError, match=r'there is \./mine: write \./ before it'):
         load_robot('mine')
+
+
+@pytest.mark.parametrize('text', ['', '<mujoco><worldbody><body><joint/>', '<mujoco/>', '\x00',
+                                  '<mujoco><worldbody><geom size="1"/></worldbody></mujoco>'])
+def test_a_model_that_cannot_be_used_is_one_line_with_both_files(tmp_path, text):
+    (tmp_path / 'arm.xml').write_text(text)
+    with pytest.raises(ConfigError, match=r'arm\.yaml: .*arm\.xml') as caught:
+        Kinematics(load_robot(robot_with(tmp_path, model='arm.xml')))
+    assert str(caught.value).isprintable()

@@ -45,8 +45,9 @@ class Kinematics:
                 spec = mujoco.MjSpec.from_file(str(path))
                 build(spec)
                 self.model = spec.compile()
-        except ValueError as error:
-            raise ConfigError(f'{robot.source}: model {path}: {error}') from None
+        except (ValueError, OSError) as error:
+            text = ' '.join(str(error).split())
+            raise ConfigError(f'{robot.source}: model {path}: {text}') from None
         self.data = mujoco.MjData(self.model)
         joints = []
         for name in robot.joints:
