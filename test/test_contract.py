@@ -158,7 +158,9 @@ def begun(tmp_path, monkeypatch):
 
 
 def claimed(folder, resume=False):
-    folder.claim(resume)
+    lock = folder.claim(resume)
+    folder.begin()
+    lock.release()
     return folder
 
 

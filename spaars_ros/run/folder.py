@@ -177,9 +177,10 @@ class RunFolder:
                            'robot': self.robot.model_dump(mode='json'),
                            'model_digest': model_digest(self.robot),
                            'task': self.settings.model_dump(mode='json')}, indent=2)
-        write_whole(self.path / CONFIG, kept.encode() + b'\n')
+        # The copies first: what has a config.json is a run, and goes on with them.
         self.files = {**self.files, **keep(self.path, self.robot, self.settings,
                                            self.files['params_file'])}
+        write_whole(self.path / CONFIG, kept.encode() + b'\n')
 
     def _nodes_training(self) -> dict[str, Any]:
         settings = {**self.training.model_dump(mode='json')}
