@@ -15,11 +15,13 @@
 """The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
 
 from functools import cache
+import io
 import os
 from pathlib import Path
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +29,7 @@ from typing import Any
 from builtin_interfaces.msg import Time
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
@@ -62,6 +65,7 @@ from spaars_ros.run.lifecycle_client import UNKNOWN
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.loss_watch import LossWatch
+from spaars_ros.run.run_observer import reset_command
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.run.sources import code_of
 
@@ -168,7 +172,7 @@ def test_a_spool_of_a_run_that_still_runs_is_refused(tmp_path: Path) -> None:
 
 def observer() -> RunObserver:
     """Return an observer whose topics the test plays."""
-    node: Any = SimpleNamespace(create_subscription=lambda *_: None)
+    node: Any = SimpleNamespace(create_subscription=lambda *_: None, get_namespace=lambda: '/')
     task: Any = None
     return RunObserver(node, task, LiveState())
 
@@ -466,3 +470,48 @@ def test_a_process_that_hangs_after_its_signal_ends(hang: str, code: int) -> Non
     assert process.returncode == code
     if code == 1:  # and says where it stood
         assert 'Timeout (' in text and 'line' in text
+
+
+def test_the_last_words_of_a_stop_say_how_to_go_on_from_any_terminal(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', '37')
+    assert reset_command('/left') == 'go on with: spaars reset --domain 37 --namespace left'
+    assert reset_command('/') == 'go on with: spaars reset --domain 37'
+
+
+@pytest.mark.parametrize(('given', 'words'), [
+    (['--namespace', '1left'], '--namespace 1left'), (['--json', '/'], '--json'),
+    (['--log-level', 'loud'], 'loud')], ids=lambda given: str(given))
+def test_an_option_that_cannot_be_is_refused_before_work_begins(
+        tmp_path: Path, given: list[str], words: str) -> None:
+    out = tmp_path / 'run'
+    result = CliRunner().invoke(app, ['finetune', '--out', str(out), *given])
+    assert result.exit_code != 0
+    assert words in result.output
+    assert not out.exists()
+
+
+def test_a_reader_that_goes_away_does_not_end_the_run() -> None:
+    """`finetune --plain | head -4`: the robot goes on."""
+    code = ('from spaars_ros.run.liveview import LiveState, LiveView\n'
+            'view = LiveView(LiveState(), plain=True)\n'
+            'for number in range(100000):\n    view.say(f"line {number}")\n'
+            'open("done", "w").close()\n')
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            ['bash', '-c', f'{sys.executable} -c "$0" | head -1; exit ${{PIPESTATUS[0]}}', code],
+            cwd=folder, capture_output=True, text=True, timeout=50.0)
+        assert (done.returncode, done.stdout, done.stderr) == (0, 'line 0\n', '')
+        assert (Path(folder) / 'done').exists()
+
+
+def test_news_with_other_numbers_is_said_once() -> None:
+    """A cost above its limit, in each of a run's episodes."""
+    console = Console(file=io.StringIO(), width=100)
+    view = LiveView(LiveState(), console, plain=True)
+    for text in ('cost 58 above 5', '', 'cost 61.5 above 5', '', 'robot stopped: ESTOP', '',
+                 'robot stopped: ESTOP'):
+        view.state.message = text
+        view.update()
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        'cost 58 above 5', 'robot stopped: ESTOP', 'robot stopped: ESTOP']

@@ -127,7 +127,8 @@ class Conductor:
                 raise ConductorError(self._watch.complaint)
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
-                raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}')
+                raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}; '
+                                     'once its cause is gone, --resume goes on')
             if not observer.heard_step and not observer.budget_done and now - began > FIRST_STEP:
                 raise ConductorError(
                     f'no step of the policy server within {FIRST_STEP:.0f} s: '

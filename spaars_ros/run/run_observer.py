@@ -16,6 +16,7 @@
 
 from collections import deque
 from collections.abc import Callable
+import os
 import time
 from typing import Any
 
@@ -43,9 +44,14 @@ LATENCIES = 400
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
 ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
-REMEDY = 'go on with: spaars reset'
-"""What an operator does about a stop, once its cause is gone."""
 PHASES = ('warm-up', 'latent', 'gated')
+
+
+def reset_command(namespace: str) -> str:
+    """Return the line that clears a stop of this run from any terminal."""
+    place = namespace.strip('/')
+    return (f'go on with: spaars reset --domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
+            + (f' --namespace {place}' if place else ''))
 
 
 class RunObserver:
@@ -78,6 +84,8 @@ class RunObserver:
         """When a node said something last, by its name, s on the monotonic clock."""
         self.heard_step = 0.0
         self._task = task
+        self._remedy = reset_command(node.get_namespace())
+        """What an operator does about a stop, once its cause is gone."""
         self._schema: StepSchema | None = None
         self._rows: list[Any] = []
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -175,7 +183,7 @@ class RunObserver:
             if stop and not self.stop:
                 self.stopped_at = time.monotonic()
             self.stop = stop
-            self.state.message = f'{STOPPED}{stop}; {REMEDY}' if stop else ''
+            self.state.message = f'{STOPPED}{stop}; {self._remedy}' if stop else ''
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
