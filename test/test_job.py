@@ -480,7 +480,7 @@ def test_the_last_words_of_a_stop_say_how_to_go_on_from_any_terminal(
 
 
 @pytest.mark.parametrize(('given', 'words'), [
-    (['--namespace', '1left'], '--namespace 1left'), (['--json', '/'], '--json'),
+    (['--namespace', '1left'], '--namespace 1left'), (['--json', '/'], '/ is a folder'),
     (['--log-level', 'loud'], 'loud')], ids=lambda given: str(given))
 def test_an_option_that_cannot_be_is_refused_before_work_begins(
         tmp_path: Path, given: list[str], words: str) -> None:
