@@ -23,6 +23,7 @@ import typer
 
 from spaars_ros.commands import check
 from spaars_ros.commands import collect
+from spaars_ros.commands import doctor
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
 from spaars_ros.commands import keys
@@ -42,6 +43,7 @@ app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)
+app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)
 for name in ('stop', 'reset', 'rollback', 'status'):
     app.command(name, epilog=operator.EXAMPLES)(getattr(operator, name))
 app.add_typer(keys.app, name='keys')
@@ -63,6 +65,8 @@ def main() -> None:
     """Run the command line."""
     # A line each, without the place in the source.
     warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
+    from spaars_ros.terminal import steady_streams
+    steady_streams()
     app()
 
 

@@ -42,8 +42,12 @@ from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.data.spool_format import scan_spool
 from spaars_ros.learning.gym.training_folder import TrainingFolder
+from spaars_ros.learning.online.pretrain import DivergedError
+from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.nodes.learner.step_fetch import GIVE_UP
 from spaars_ros.nodes.learner.step_fetch import StepFetch
+from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.folder import RunOptions
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -324,3 +328,12 @@ def test_writers_notice_that_their_file_is_taken_away(tmp_path: Path, harm: str)
     if harm == 'cut':
         assert (tmp_path / 'spool' / 'steps.f64').stat().st_size == 100
     assert not spool.close(0.2) and not recorder.close()
+
+
+@pytest.mark.parametrize('rate', [1e6])
+def test_a_pretraining_that_diverges_makes_no_bundle(rate: float) -> None:
+    """NaN weights were saved, with exit code 0."""
+    folder = RunFolder(RunOptions(out='', training='smoke', overrides={
+        'offline_learning_rate': rate}))
+    with pytest.raises(DivergedError, match='pretraining diverged: .*lower offline_learning_rate'):
+        pretrain(folder.robot, folder.task, folder.training, folder.demonstrations(), seed=0)

@@ -32,6 +32,7 @@ import typer
 def errors_as_one_line() -> Iterator[None]:
     """Turn what the package raises into a line on stderr and exit code 1."""
     try:
+        _check_gl()
         yield
     except KeyboardInterrupt:
         typer.echo('ended, as asked for', err=True)
@@ -44,6 +45,17 @@ def errors_as_one_line() -> Iterator[None]:
             if isinstance(error, OSError) and error.filename else str(error)
         typer.echo(f'error: {text}', err=True)
         raise typer.Exit(1) from None
+
+
+def _check_gl() -> None:
+    """Raise ValueError where MUJOCO_GL names what MuJoCo cannot load: each node would die."""
+    wanted = os.environ.get('MUJOCO_GL')
+    if wanted:
+        try:
+            import_module('mujoco')
+        except Exception as error:  # an AttributeError where the library is missing
+            raise ValueError(f'MUJOCO_GL={wanted}: MuJoCo cannot use it here ({error}): unset it, '
+                             'or install the library') from None
 
 
 @contextmanager

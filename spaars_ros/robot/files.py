@@ -34,6 +34,7 @@ from spaars_ros.robot.strict_yaml import Place
 from spaars_ros.robot.strict_yaml import read_yaml
 from spaars_ros.robot.strict_yaml import shown
 
+SHARE = Path('share', 'spaars_ros')
 PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = ('.yaml', '.yml')
 SHOWN = 5
@@ -55,14 +56,16 @@ Model = TypeVar('Model', bound=Strict)
 
 def share_directory() -> Path:
     """Return the directory that holds `config/` and `launch/`: ament prefix, checkout or wheel."""
-    checkout = PACKAGE.parent
-    if (checkout / 'config' / 'robot').is_dir():
-        return checkout
+    # A checkout; pip's --target; a prefix or --user, with the package in lib/python*/*-packages.
+    for place in (PACKAGE.parent, PACKAGE.parent / SHARE, *(
+            parent / SHARE for parent in PACKAGE.parents[3:4])):
+        if (place / 'config' / 'robot').is_dir():
+            return place
     try:
         from ament_index_python.packages import get_package_share_directory
         return Path(get_package_share_directory('spaars_ros'))
     except (ImportError, LookupError, OSError):  # OSError: no AMENT_PREFIX_PATH
-        return Path(sys.prefix) / 'share' / 'spaars_ros'
+        return Path(sys.prefix) / SHARE
 
 
 def is_bare(name: str) -> bool:

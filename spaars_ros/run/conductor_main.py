@@ -34,6 +34,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.terminal import steady_streams
 
 
 def _arguments(args: Sequence[str]) -> argparse.Namespace:
@@ -55,6 +56,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run beside nodes that a launch file has started; returns the exit code."""
+    steady_streams()
     given = _arguments(remove_ros_args(list(args) if args is not None else sys.argv)[1:])
     view = LiveView(LiveState(), plain=True)
     options = RunOptions(

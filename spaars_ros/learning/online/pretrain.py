@@ -35,6 +35,12 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with stage, updates done, updates in all, losses."""
 
 CANARIES = 16
+LOOK = 100
+"""Updates between reports of progress, and looks at the losses."""
+
+
+class DivergedError(ValueError):
+    """What was learned is no number any more; nothing is made of it."""
 
 
 def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
@@ -54,6 +60,20 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
         replay.add_episode(states, dataset.actions[start:end],
                            bool(dataset.terminations[end - 1]), costs=costs)
     return replay
+
+
+def _check_losses(losses: dict[str, float], stage: str, done: int) -> None:
+    for name, value in losses.items():
+        if not np.isfinite(float(value)):
+            raise DivergedError(f'pretraining diverged: {name} loss is {float(value)} at update '
+                                f'{done} of stage {stage}: lower offline_learning_rate')
+
+
+def _check_weights(agent: torch.nn.Module) -> None:
+    for name, weights in agent.named_parameters():
+        if not bool(torch.isfinite(weights).all()):
+            raise DivergedError(f'pretraining diverged: {name} is not finite: lower '
+                                'offline_learning_rate')
 
 
 def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, seed: int,
@@ -78,9 +98,12 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
         for done in range(1, total + 1):
             losses = algorithm.update_offline(replay.sample(training.batch, rng, share), step)
             step += 1
-            if progress is not None and (done % 100 == 0 or done == total):
-                progress(stage, done, total, losses)
+            if done % LOOK == 0 or done == total:
+                _check_losses(losses, stage, done)
+                if progress is not None:
+                    progress(stage, done, total, losses)
     algorithm.end_offline(lambda: replay.sample(training.batch, rng))
+    _check_weights(algorithm.agent)
     canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
     return make_bundle(algorithm, robot, canaries, version=0, parent=-1, phase='offline',
                        extras=pack(algorithm.agent, {}))
