@@ -65,7 +65,7 @@ def main() -> None:
     """Run the command line."""
     # A line each, without the place in the source.
     warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
-    from spaars_ros.terminal import steady_streams
+    from spaars_ros.run.terminal import steady_streams
     steady_streams()
     app()
 

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import panel
-from spaars_ros.terminal import SteadyStream
+from spaars_ros.run.terminal import SteadyStream
 
 
 @pytest.mark.parametrize('encoding', ['ascii', 'latin-1', 'utf-8'])
@@ -45,7 +45,7 @@ def test_the_live_view_is_shown_in_any_encoding(encoding: str) -> None:
 
 def test_a_closed_pipe_ends_nothing() -> None:
     """`finetune --plain | head -4` ended the robot's run, without a report."""
-    code = ('import sys\nfrom spaars_ros.terminal import steady_streams\nsteady_streams()\n'
+    code = ('import sys\nfrom spaars_ros.run.terminal import steady_streams\nsteady_streams()\n'
             'from rich.console import Console\nconsole = Console()\n'
             'for i in range(20000):\n    console.print(i); print(i)\n'
             'sys.stderr.write("went on")\n')

@@ -27,7 +27,7 @@ Examples:
 def command() -> None:
     """Try every import and file that a run needs; the exit code is 1 when one is missing."""
     with errors_as_one_line():
-        from spaars_ros.installation import findings
+        from spaars_ros.run.installation import findings
         bad = 0
         for finding in findings():
             bad += not finding.ok

@@ -34,7 +34,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
-from spaars_ros.terminal import steady_streams
+from spaars_ros.run.terminal import steady_streams
 
 
 def _arguments(args: Sequence[str]) -> argparse.Namespace:
