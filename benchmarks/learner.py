@@ -12,10 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Updates a second of the learner's SAC and IQL against those of two libraries, in one run."""
+"""Updates a second of our SAC and IQL against those of three libraries, in one run."""
 
 from collections.abc import Callable
 import json
+import os
 from pathlib import Path
 import statistics
 import subprocess
@@ -35,19 +36,22 @@ from benchmarks.peer_environments import python_of
 from benchmarks.peer_environments import SCRIPTS
 from spaars_ros import __version__
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.training_file import load_training
 
-PEERS = {'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
+PEERS = {'sbx': 'update_sbx.py', 'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
 OBSERVATION, ACTION = 11, 3
 """Hopper's."""
 TRANSITIONS = 20_000
 
-RATIOS = {'ratio': ('sac', tuple(PEERS)), 'sac_ratio': ('sac', ('sb3',)),
-          'iql_ratio': ('iql', ('d3rlpy',))}
+RATIOS = {'ratio': ('sac', ('sb3', 'd3rlpy')), 'sbx_ratio': ('sac', ('sbx',)),
+          'eager_sbx_ratio': ('sac_eager', ('sbx',)),
+          'sac_ratio': ('sac', ('sb3',)), 'iql_ratio': ('iql', ('d3rlpy',))}
 Rates = dict[str, list[float]]
 """Updates a second by worker and round."""
 Round = Callable[[int], tuple[float, float]]
@@ -95,13 +99,15 @@ class Peer:
         self._process.communicate()
 
 
-def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True) -> Round:
+def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True,
+         compiled: bool = False) -> Round:
     """
     Return rounds of one of our algorithms: sampling and update, as the peers' rounds have it.
 
     One step of return, a policy update with every critic update, observations normalised.
 
     :param layer_norm: False leaves LayerNorm out of the critics, which the peers' have not either
+    :param compiled: as a long run has it, where the machine can; compiled before the first round
     """
     training = load_training('spaars', algorithm=name, width=width, batch=batch, heads=heads,
                              n_step=1, policy_delay=1)
@@ -118,6 +124,9 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     for module in algorithm.modules():
         if isinstance(module, EnsembleCritic):
             module.normalise = layer_norm
+    assert isinstance(algorithm, Learner)
+    if algorithm.recipe is not None:
+        algorithm.recipe['layer_norm'] = layer_norm
     if name == 'sac':
         algorithm.begin_online()
 
@@ -131,18 +140,36 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
                 algorithm.update_offline(sampled, step)
         return time.perf_counter() - began, time.process_time() - cpu
 
+    if compiled:
+        work(1)
+        compile_all(algorithm)
     return work
 
 
+def compile_all(agent: Learner) -> None:
+    """Wait until what the agent has done so far is compiled; raises PeerError where it fails."""
+    compiler = Compiler(agent)
+    compiler.look()
+    while compiler.busy:
+        time.sleep(0.2)
+        compiler.look()
+    if agent.called:
+        raise PeerError(f'updates: {compiler.status}')
+
+
 def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 256,
-        heads: int = 2, peers: Path, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+        heads: int = 2, peers: Path, compiled: bool = True,
+        say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
     Return updates a second of each, measured in turns so that load hits all alike.
 
-    Keys: updates_per_s (our SAC), iql_updates_per_s (our IQL), sb3_updates_per_s,
-    d3rlpy_updates_per_s (None where the peer is missing): medians over rounds. ratio is our SAC
-    to the faster peer, sac_ratio to stable-baselines3's SAC, iql_ratio our IQL to d3rlpy's; each
-    the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
+    This process and the peers are pinned to one core, the same: XLA would take a second one.
+
+    Keys: updates_per_s (our SAC, compiled), eager_updates_per_s (not compiled), iql_updates_per_s
+    (our IQL), sbx_updates_per_s, sb3_updates_per_s, d3rlpy_updates_per_s (None where the peer is
+    missing): medians over rounds. sbx_ratio and eager_sbx_ratio are our SAC to SBX's, ratio that
+    to the faster of the others, sac_ratio to stable-baselines3's, iql_ratio our IQL to d3rlpy's;
+    each the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
     sac_layer_norm_per_s and iql_layer_norm_per_s are ours as they learn. matmul_fraction (and
     iql_matmul_fraction): useful arithmetic of an update over what one thread's matrix products
     would do in its time. cpu_ratio and its kin count processor seconds, in which a busy machine
@@ -152,14 +179,19 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
     Raises PeerError when a peer's script fails.
     """
     torch.set_num_threads(1)
+    cores = os.sched_getaffinity(0)
+    core = max(cores)
     sizes: dict[str, Any] = {'width': width, 'batch': batch, 'heads': heads}
     arguments = [f'--{key}={value}' for key, value in (
         *sizes.items(), ('observation', OBSERVATION), ('action', ACTION),
         ('transitions', TRANSITIONS))]
     workers: dict[str, Round] = {
-        'sac': ours('sac', **sizes, layer_norm=False),
+        'sac': ours('sac', **sizes, layer_norm=False, compiled=compiled),
+        'sac_eager': ours('sac', **sizes, layer_norm=False),
         'iql': ours('iql', **sizes, layer_norm=False),
-        'sac_layer_norm': ours('sac', **sizes), 'iql_layer_norm': ours('iql', **sizes)}
+        'sac_layer_norm': ours('sac', **sizes, compiled=compiled),
+        'iql_layer_norm': ours('iql', **sizes)}
+    os.sched_setaffinity(0, {core})  # inherited by the peers; ours are compiled by now
     notes, facts, started = [], [], []
     try:
         for name in PEERS:
@@ -176,12 +208,14 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
                 say(note)
         rates, cpu_rates, speeds = _interleaved(workers, updates, rounds, batch, width, say)
     finally:
+        os.sched_setaffinity(0, cores)
         for peer in started:
             peer.close()
     cpu_ratios = {f'cpu_{name}': _against(cpu_rates, *pair) for name, pair in RATIOS.items()}
     return {**_summary(rates, speeds, sizes), **cpu_ratios, 'updates_a_round': updates, **sizes,
-            'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'version': __version__,
-            'torch': torch.__version__, 'peers': facts, 'notes': notes}
+            'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'core': core,
+            'compiled': compiled, 'version': __version__, 'torch': torch.__version__,
+            'peers': facts, 'notes': notes}
 
 
 def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
@@ -223,7 +257,9 @@ def _summary(rates: Rates, speeds: list[float], sizes: dict[str, int]) -> dict[s
     fraction = {name: _median([rate * flop[name] / speed
                               for rate, speed in zip(rates[name], speeds)]) for name in flop}
     return {
-        'updates_per_s': _median(rates['sac']), 'iql_updates_per_s': _median(rates['iql']),
+        'updates_per_s': _median(rates['sac']), 'eager_updates_per_s': _median(rates['sac_eager']),
+        'sbx_updates_per_s': _median(rates.get('sbx', [])),
+        'iql_updates_per_s': _median(rates['iql']),
         'sac_layer_norm_per_s': _median(rates['sac_layer_norm']),
         'iql_layer_norm_per_s': _median(rates['iql_layer_norm']),
         'sb3_updates_per_s': _median(rates.get('sb3', [])),

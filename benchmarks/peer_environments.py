@@ -32,6 +32,9 @@ PINS: dict[str, list[list[str]]] = {
                     'onnx==1.23.2', *ARM]],
     'd3rlpy': [TORCH, ['d3rlpy==2.8.1', 'gymnasium[mujoco]==1.0.0', 'mujoco==3.11.0',
                        *ARM]],
+    # JAX: its SAC is the fastest of the peers.
+    'sbx': [TORCH, ['sbx-rl==0.28.0', 'jax==0.10.2', 'gymnasium[mujoco]==1.4.0',
+                    'mujoco==3.11.0', *ARM]],
     # The safe-RL tasks of `spaars bench constraints`.
     'bullet': [['bullet-safety-gym==1.4.0', 'pybullet==3.2.7', 'gymnasium==0.28.1']],
 }

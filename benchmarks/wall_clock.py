@@ -45,7 +45,7 @@ from spaars_ros.training_file import load_training
 
 REFERENCES = {REACH: -40.0, 'Hopper-v5': 2000.0}
 """Mean returns to reach; on the arm about 70 % of the targets are held at -40."""
-SCRIPTS_OF = {'sb3': 'train_to_sb3.py', 'd3rlpy': 'train_to_d3rlpy.py'}
+SCRIPTS_OF = {'sbx': 'train_to_sbx.py', 'sb3': 'train_to_sb3.py', 'd3rlpy': 'train_to_d3rlpy.py'}
 OFFLINE = 25_000
 """Updates of d3rlpy's IQL before it acts; as many as our locomotion training file has."""
 STEPS = 10**7

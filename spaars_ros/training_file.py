@@ -232,6 +232,10 @@ class Training(Strict):
                                'action of a skill while exploring, as published; false: its mean. '
                                'Evaluations and the robot take the mean')
 
+    compile: Literal['auto', 'off', 'on'] = Field(
+        'auto', description='updates online compiled by a process beside the learner (needs g++) '
+        'and kept in ~/.cache/spaars_ros/compiled; auto: in runs of many updates; off: the same '
+        'numbers, bit for bit, on every run')
     push_every: Steps = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: Steps = Field(2500, ge=1, description='environment steps')
 

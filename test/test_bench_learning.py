@@ -146,9 +146,11 @@ def test_replay_bench_measures_every_size():
 
 def test_a_missing_peer_is_none_and_its_note_says_how_to_make_it(tmp_path):
     said = []
-    result = learner.run(updates=2, rounds=2, width=16, batch=16, peers=tmp_path, say=said.append)
+    result = learner.run(compiled=False, updates=2, rounds=2, width=16, batch=16, peers=tmp_path,
+                         say=said.append)
     assert result['updates_per_s'] > 0 and result['iql_updates_per_s'] > 0
-    assert result['sb3_updates_per_s'] is None and result['d3rlpy_updates_per_s'] is None
+    assert all(result[f'{peer}_updates_per_s'] is None for peer in ('sbx', 'sb3', 'd3rlpy'))
+    assert result['sbx_ratio'] is None
     assert result['ratio'] is None and result['cpu_ratio'] is None
     assert 'spaars bench peers' in result['notes'][0] and result['notes'][0] in said
     assert 0 < result['matmul_fraction'] < 1.5
@@ -165,7 +167,7 @@ def fake_environment(folder, name, script):
 def test_a_peer_that_fails_is_named_with_its_last_words(tmp_path):
     fake_environment(tmp_path, 'sb3', 'echo "ImportError: no torch" >&2; exit 1')
     with pytest.raises(PeerError, match='sb3: ImportError: no torch'):
-        learner.run(updates=1, rounds=1, width=16, batch=16, peers=tmp_path)
+        learner.run(compiled=False, updates=1, rounds=1, width=16, batch=16, peers=tmp_path)
 
 
 def test_an_environment_cut_short_while_it_was_made_is_none(tmp_path):
@@ -176,13 +178,13 @@ def test_an_environment_cut_short_while_it_was_made_is_none(tmp_path):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.skipif(python_of('sb3', PEERS) is None or python_of('d3rlpy', PEERS) is None,
+@pytest.mark.skipif(any(python_of(peer, PEERS) is None for peer in learner.PEERS),
                     reason='no peers: spaars bench peers makes them (SPAARS_PEERS: their folder)')
 def test_peers_answer_in_turns():
-    result = learner.run(updates=3, rounds=2, width=32, batch=32, peers=PEERS)
+    result = learner.run(compiled=False, updates=3, rounds=2, width=32, batch=32, peers=PEERS)
     assert result['sb3_updates_per_s'] > 0 and result['d3rlpy_updates_per_s'] > 0
-    assert {facts['peer'] for facts in result['peers']} == {'stable-baselines3', 'd3rlpy'}
-    assert all(facts['threads'] == 1 for facts in result['peers'])
+    assert {facts['peer'] for facts in result['peers']} == {'sbx', 'stable-baselines3', 'd3rlpy'}
+    assert all(facts.get('threads', 1) == 1 for facts in result['peers'])
     assert result['ratio'] > 0 and result['iql_ratio'] > 0
 
 
@@ -194,10 +196,11 @@ def test_our_clock_counts_pretraining_and_stops_at_the_reference(tmp_path):
     options = {'tasks': {'reach': ''}, 'seeds': [0], 'jobs': 1, 'every': 100, 'peers': tmp_path,
                'training': 'smoke', 'budget': 1000.0, 'references': {'reach': -1000.0}}
     result = wall_clock.run(out=tmp_path, **options)
-    ours, sb3, _ = result['rows']
+    ours, sbx, sb3, _ = result['rows']
     # Any policy has this return, so the first evaluation, before any step, makes it.
     assert ours['steps'] == 0 and ours['seconds'] > 0.0 and len(ours['evaluations']) == 1
-    assert sb3['seconds'] is None and 'spaars bench peers' in sb3['note']
+    assert sbx['seconds'] is None and sb3['seconds'] is None
+    assert 'spaars bench peers' in sb3['note']
     assert result['summary'][0]['spaars_seconds'] == ours['seconds']
     assert result['summary'][0]['part_of_sb3'] is None
     again = wall_clock.run(out=tmp_path, **options)

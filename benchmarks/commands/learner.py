@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench learner` and `spaars bench peers`: our learner against two libraries."""
+"""`spaars bench learner` and `spaars bench peers`: our learner against three libraries."""
 
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +39,7 @@ Examples:
 """
 
 Peers = Annotated[Path, typer.Option(
-    help='Folder of the environments of stable-baselines3 and d3rlpy.')]
+    help='Folder of the environments of SBX, stable-baselines3 and d3rlpy.')]
 DEFAULT = Path('~/.cache/spaars_ros/peers')
 
 
@@ -50,7 +50,7 @@ def register(app: typer.Typer) -> None:
 
 
 def make_peers(peers: Peers = DEFAULT) -> None:
-    """Make the environments that bench learner compares with: stable-baselines3 and d3rlpy."""
+    """Make the environments that bench learner compares with: SBX, stable-baselines3, d3rlpy."""
     with errors_as_one_line():
         from benchmarks.peer_environments import make
         report(make(peers, say=_say), None)
@@ -62,6 +62,8 @@ def learner(
     width: Annotated[int, typer.Option(min=8, help='Units of every hidden layer.')] = 256,
     batch: Annotated[int, typer.Option(min=2, help='Transitions an update.')] = 256,
     heads: Annotated[int, typer.Option(min=2, help='Critic heads.')] = 2,
+    compiled: Annotated[bool, typer.Option(
+        help='Our SAC as a long run has it; a minute or two of compiling the first time.')] = True,
     replay: Annotated[bool, typer.Option(
         '--replay', help='The replay at 10,000 to 1,000,000 transitions, too.')] = False,
     wall_clock: Annotated[bool, typer.Option(
@@ -69,7 +71,7 @@ def learner(
     tasks: Annotated[str, typer.Option(
         help='For --wall-clock: reach, and Gymnasium ids as ID=FILE, comma-separated.')] = 'reach',
     methods: Annotated[str, typer.Option(
-        help='For --wall-clock: of these, comma-separated.')] = 'spaars,sb3,d3rlpy',
+        help='For --wall-clock: of these, comma-separated.')] = 'spaars,sbx,sb3,d3rlpy',
     reference: Annotated[str, typer.Option(
         help='For --wall-clock: TASK=RETURN, comma-separated; default: reach=-40 (about 70 % '
              'success), Hopper-v5=2000.')] = '',
@@ -89,7 +91,7 @@ def learner(
     peers: Peers = DEFAULT,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Time updates against stable-baselines3's SAC and d3rlpy's IQL, in one run."""
+    """Time updates against the SAC of SBX and stable-baselines3 and d3rlpy's IQL, in one run."""
     with errors_as_one_line():
         if wall_clock:
             from benchmarks.wall_clock import run as time_to_reference
@@ -106,7 +108,7 @@ def learner(
             return
         from benchmarks import learner as speed
         result = speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,
-                           peers=peers, say=_say)
+                           peers=peers, compiled=compiled, say=_say)
         if replay:
             from benchmarks import replay as memory
             result['replay'] = memory.run()

@@ -102,10 +102,14 @@ class SquashedGaussian(nn.Module):
         """Return tanh of the mean, (B, d)."""
         return torch.tanh(self(observation)[0])
 
-    def sample(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return an action (B, d), differentiable, and its log-probability (B)."""
+    def sample(self, observation: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """
+        Return an action (B, d), differentiable, and its log-probability (B).
+
+        :param noise: (B, d) standard normal; None draws it
+        """
         mean, log_std = self(observation)
-        noise = torch.randn_like(mean)
+        noise = torch.randn_like(mean) if noise is None else noise
         before = mean + log_std.exp() * noise
         # log(1 - tanh(x)^2) in the form that does not underflow for large |x|.
         squash = 2.0 * (math.log(2.0) - before - functional.softplus(-2.0 * before))
@@ -154,4 +158,5 @@ class EnsembleCritic(nn.Module):
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
     """Move the target's parameters towards the source's by `rate`."""
     with torch.no_grad():
-        torch._foreach_lerp_(list(target.parameters()), list(source.parameters()), rate)
+        for mine, other in zip(target.parameters(), source.parameters()):
+            mine.lerp_(other, rate)

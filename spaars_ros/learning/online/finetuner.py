@@ -27,6 +27,7 @@ from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.unmoved import unmoved_parts
 from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import concatenate
 from spaars_ros.learning.core.replay import Normaliser
@@ -99,6 +100,7 @@ class FineTuner:
         self._counted_from = 0
         state = unpack(bundle, self.agent, optimisers=False)
         self.algorithm.begin_online()
+        self.compiler = Compiler(self.agent, training.compile)
         self._average = AveragedWeights(self.agent, training.weight_average)
         if state:
             self._resume(bundle, state)
@@ -229,6 +231,7 @@ class FineTuner:
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
         self.updates += 1
         self._average.update()
+        self.compiler.after_update(self.updates)
         return losses
 
     # Bundles out

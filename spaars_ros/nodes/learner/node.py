@@ -173,6 +173,7 @@ class LearnerNode(ManagedNode):
         for destroy, made in self._made:
             destroy(made)
         self._made = []
+        self._tuner.compiler.close()
         if self._recorder is not None and not self._recorder.close():
             self.get_logger().error(f'transitions.mcap is not complete: {self._recorder.error}')
         self._recorder = None
@@ -286,7 +287,8 @@ class LearnerNode(ManagedNode):
                     self._recorder, self._sequencer, self._tuner.progress(),
                     error=(self._fault or self._recorder.error or self._checkpoints.error
                            or self._border.news() or self._intake.problem),
-                    more={**self._border.values(), 'conflicts': self._intake.conflicts},
+                    more={**self._border.values(), 'conflicts': self._intake.conflicts,
+                          'compiled': self._tuner.compiler.status},
                     alone=not self.count_publishers('policy_server/step'))]))
         if self._checkpoints.retry_due:
             self._save()

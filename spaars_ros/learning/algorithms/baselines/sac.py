@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch import Tensor
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
 from spaars_ros.learning.core.algorithm import Array
@@ -51,6 +52,7 @@ class SAC(Baseline):
         self.log_alpha = nn.Parameter(torch.tensor(math.log(t.reward_scale)))
         self.target_entropy = -float(d)
         self.set_learning_rate(t.learning_rate)
+        self.set_recipe(t, observation=n, action=d, constraints=0, normaliser=None, seed=0)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return what each optimiser trains."""
@@ -63,32 +65,42 @@ class SAC(Baseline):
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update of critic, policy and temperature."""
-        t = self.training_file
-        o, a = batch['observation'], batch['action']
-        alpha = self.log_alpha.detach().exp()
-        with torch.no_grad():
-            action, log_prob = self.policy.sample(batch['next'])
-            values = self.target(batch['next'], action)[..., 0]
-            value = values[self.two_heads()].min(0).values - alpha * log_prob
-            y = batch['reward'] + batch['discount'] * value
-        losses = {'critic': self.step(
-            'critic', (self.critic(o, a)[..., 0] - y).square().mean(1).sum())}
-        polyak(self.target, self.critic, t.tau)
         self.updates += 1
-        if self.updates % t.policy_delay == 0:
-            action, log_prob = self.policy.sample(o)
-            self.critic.requires_grad_(False)
-            q = self._policy_value(self.critic(o, action)[..., 0])
-            losses['policy'] = self.step('policy', (alpha * log_prob - q).mean())
-            self.critic.requires_grad_(True)
-            entropy = -log_prob.detach().mean()
-            self.step('alpha', self.log_alpha * (entropy - self.target_entropy))
-            losses['alpha'] = math.exp(float(self.log_alpha.detach()))
-        return losses
+        climb = self.updates % self.training_file.policy_delay == 0
+        noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
+        losses = self.run(
+            'learn', ('critic', 'policy', 'alpha') if climb else ('critic',),
+            *(batch[name] for name in ('observation', 'action', 'reward', 'next', 'discount')),
+            torch.tensor(self.two_heads()), *noise, climb=climb)
+        return dict(zip(('critic', 'policy', 'alpha'), map(float, losses)))
+
+    def learn(self, o: Tensor, a: Tensor, reward: Tensor, after: Tensor, discount: Tensor,
+              heads: Tensor, *noise: Tensor, climb: bool) -> tuple[Tensor, ...]:
+        """Return the critic's loss, and where the policy climbs its loss and the temperature."""
+        t = self.training_file
+        alpha = self.log_alpha.exp()
+        action, log_prob = self.policy.sample(after, noise[0])
+        value = self.target(after, action)[..., 0][heads].amin(0) - alpha * log_prob
+        y = reward + discount * value
+        critic, _ = self.minimise('critic', lambda: (
+            (self.critic(o, a)[..., 0] - y).square().mean(1).sum(), ()))
+        polyak(self.target, self.critic, t.tau)
+        if not climb:
+            return (critic,)
+
+        def loss() -> tuple[Tensor, Tensor]:
+            drawn, log_prob = self.policy.sample(o, noise[1])
+            q = self._policy_value(self.critic(o, drawn)[..., 0])
+            return (alpha * log_prob - q).mean(), log_prob.detach()
+
+        policy, log_prob = self.minimise('policy', loss)
+        entropy = -log_prob.mean()
+        self.minimise('alpha', lambda: (self.log_alpha * (entropy - self.target_entropy), ()))
+        return critic, policy, self.log_alpha.exp()
 
     @staticmethod
-    def _policy_value(heads: torch.Tensor) -> torch.Tensor:
-        return heads.min(0).values
+    def _policy_value(heads: Tensor) -> Tensor:
+        return heads.amin(0)
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
         """Return the mode, or a sample; uniform before the first update."""
@@ -117,5 +129,5 @@ class RLPD(SAC):
         self.target_entropy = -0.5 * self.sizes[1]
 
     @staticmethod
-    def _policy_value(heads: torch.Tensor) -> torch.Tensor:
+    def _policy_value(heads: Tensor) -> Tensor:
         return heads.mean(0)

@@ -96,23 +96,23 @@ class SpaarsAgent(GatedAgent):
         raw policy imitates the decoder (concurrent BC) until the hand-over and climbs Q
         inside the trust ball afterwards.
         """
+        latent = self.training_file.mode != 'raw-only'
+        moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
+        losses = self.run('fit_policies', moved, batch['observation'], self.limits(),
+                          gated=self.gated)
+        return dict(zip(moved, map(float, losses)))
+
+    def fit_policies(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
+        """Return the losses of `update_policies`: each from both policies as they were."""
         t = self.training_file
-        o = batch['observation']
-        raw = self.raw_policy(o)
-        latent = latent_action = None
-        actions = []
-        if t.mode != 'raw-only':
+        if t.mode == 'raw-only':
+            return self.fit_raw(o, limits, gated=gated)
+        anchor = self.anchor(o)
+
+        def loss() -> tuple[Tensor, tuple[()]]:
             latent = self.latent_policy(o)
-            latent_action = self.decoder(o, latent)
-            actions.append(latent_action)
-        inside = self.raw_inside(raw, latent_action)
-        if inside is not None:
-            actions.append(inside)
-        climbs = self.climbs(o, actions)
-        losses: dict[str, Tensor] = {}
-        if latent is not None:
-            drift = (latent - self.anchor(o)).square().mean()
-            losses['latent_policy'] = t.anchor * drift + climbs[0]
-        losses.update(self.raw_losses(o, raw, latent_action, inside,
-                                      None if inside is None else climbs[-1]))
-        return self.descend(losses)
+            drift = (latent - anchor).square().mean()
+            return t.anchor * drift + self.climb(o, self.decoder(o, latent)), ()
+
+        raw = self.fit_raw(o, limits, gated=gated)
+        return (self.minimise('latent_policy', loss)[0], *raw)

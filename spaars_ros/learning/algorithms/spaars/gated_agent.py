@@ -24,8 +24,8 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.algorithms.spaars.raw_policy_updates import RawPolicyUpdates
 from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import BoundedPolicy
@@ -36,12 +36,13 @@ from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.rnd import RND
 from spaars_ros.training_file import Training
 
+BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 LARGEST = math.log(100.0)
 """Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs
 nothing."""
 
 
-class GatedAgent(Learner):
+class GatedAgent(RawPolicyUpdates):
     """
     What every variant of SPAARS shares: critic on raw actions, raw policy, gate, RND.
 
@@ -84,6 +85,8 @@ class GatedAgent(Learner):
         """Whether the gate is shut again, since the critic is wrong about raw actions."""
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
+        if t.raw_candidate == 'policy':  # residuals draw from numpy's generator in between
+            self.set_recipe(t, observation=observation, action=action, constraints=constraints)
 
     def make_coder(self, observation: int, action: int) -> None:
         """Make the encoder and the decoder of latent actions."""
@@ -138,12 +141,13 @@ class GatedAgent(Learner):
 
     # Online
 
-    def trusted(self, raw: Tensor, latent_action: Tensor) -> Tensor:
-        """Return the raw action inside the trust ball about the decoder's."""
+    def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
+        """Return the raw action inside the trust ball (the present one) about the decoder's."""
         if self.training_file.mode == 'raw-only':
             return raw
-        return torch.minimum(torch.maximum(raw, latent_action - self.trust),
-                             latent_action + self.trust).clamp(-1.0, 1.0)
+        ball = self.trust if trust is None else trust
+        return torch.minimum(torch.maximum(raw, latent_action - ball),
+                             latent_action + ball).clamp(-1.0, 1.0)
 
     def _lagrangian(self, values: Tensor) -> Tensor:
         """Return (Q_r - lambda . Q_c) / (1 + sum lambda) of (..., 1 + C) values."""
@@ -156,21 +160,30 @@ class GatedAgent(Learner):
         return float(self.training_file.reward_scale * (rewards.sum() - spent)
                      / (1.0 + weights.sum()))
 
-    def _next_values(self, o: Tensor) -> Tensor:
-        """Return the target critic's values (heads, B, 1 + C) of the executed policy at o."""
+    def _next_values(self, o: Tensor, limits: Tensor, *, gated: bool) -> Tensor:
+        """
+        Return the target critic's values (heads, B, 1 + C) of the executed policy at o.
+
+        :param limits: (2,) of `limits`
+        :param gated: whether the gate may let raw actions pass
+        """
         mode = self.training_file.mode
         if mode == 'raw-only':
             return self.target(o, self.raw_policy(o))
         latent_action = self.latent_action(o)
-        if not self.gate_open:
+        if not gated:
             return self.target(o, latent_action)
-        raw = self.trusted(self.raw_policy(o), latent_action)
+        raw = self.trusted(self.raw_policy(o), latent_action, limits[0])
         if mode == 'hard-switch':
             return self.target(o, raw)
         values = self.target(torch.cat([o, o]), torch.cat([raw, latent_action]))
         v_raw, v_latent = values.chunk(2, 1)
-        opens = self._bound(v_raw, v_latent) > self.margin
+        opens = self._bound(v_raw, v_latent) > limits[1]
         return torch.where(opens[None, :, None], v_raw, v_latent)
+
+    def limits(self) -> Tensor:
+        """Return trust ball and margin as they are now, (2,)."""
+        return torch.tensor([self.trust, self.margin])
 
     def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
         """Return the gate's lower bound (B) from (heads, B, 1 + C) values, head by head."""
@@ -194,7 +207,8 @@ class GatedAgent(Learner):
     def td_error(self, batch: Batch) -> Tensor:
         """Return the realised error Q(s, a) - y (B) of the ensemble's mean Lagrangian value."""
         with torch.no_grad():
-            after = self._lagrangian(self._next_values(batch['next'])).mean(0)
+            values = self._next_values(batch['next'], self.limits(), gated=self.gate_open)
+            after = self._lagrangian(values).mean(0)
             rewards = torch.cat([batch['reward'][:, None], batch['cost']], -1)
             y = self._lagrangian(rewards) + batch['discount'] * after
             return self._lagrangian(self.critic(batch['observation'],
@@ -209,73 +223,23 @@ class GatedAgent(Learner):
 
     def update_critic(self, batch: Batch) -> float:
         """TD towards the executed policy: two random heads' least reward, greatest cost."""
-        t = self.training_file
-        o, a = batch['observation'], batch['action']
-        with torch.no_grad():
-            values = self._next_values(batch['next'])
-            pair = values[self._rng.choice(t.heads, 2, replace=False)]
-            reward, cost = pair[..., 0].min(0).values, pair[..., 1:].max(0).values
-            discount = batch['discount']
-            y = torch.cat([(batch['reward'] + discount * reward)[:, None],
-                           batch['cost'] + discount[:, None] * cost], -1)
-        loss = self.step('critic', (self.critic(o, a) - y).square().mean((1, 2)).sum())
-        polyak(self.target, self.critic, t.tau)
-        return loss / t.heads
+        heads = self.training_file.heads
+        pair = torch.from_numpy(self._rng.choice(heads, 2, replace=False))
+        loss, = self.run('fit_critic', ('critic',), *(batch[name] for name in BATCH), pair,
+                         self.limits(), gated=self.gate_open)
+        return float(loss) / heads
 
-    def update_raw(self, batch: Batch) -> dict[str, float]:
-        """
-        Do one update of the raw policy alone, by whichever of its losses is due.
-
-        It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
-        trust ball afterwards.
-        """
-        o = batch['observation']
-        with torch.no_grad():
-            latent_action = self.latent_action(o)
-        raw = self.raw_policy(o)
-        inside = self.raw_inside(raw, latent_action)
-        climb = None if inside is None else self.climbs(o, [inside])[0]
-        return self.descend(self.raw_losses(o, raw, latent_action, inside, climb))
-
-    def raw_inside(self, raw: Tensor, latent_action: Tensor | None) -> Tensor | None:
-        """Return where the raw policy (B, d) climbs Q: in the trust ball; None: not yet."""
-        if latent_action is None:
-            return raw
-        # Also while the gate is shut again; a residual candidate never climbs.
-        if not self.gated or self.residual is not None:
-            return None
-        return self.trusted(raw, latent_action.detach())
-
-    def climbs(self, o: Tensor, actions: list[Tensor]) -> Tensor:
-        """Return the mean of -Q / L_Q (len(actions)), differentiable in the actions only."""
-        self.critic.requires_grad_(False)
-        heads = self._lagrangian(self.critic(o.repeat(len(actions), 1), torch.cat(actions)))
-        # The lower bound, as at the gate: where the heads disagree there is nothing to climb.
-        q = heads.mean(0) - self.training_file.actor_kappa * heads.std(0, unbiased=False)
-        self.critic.requires_grad_(True)
-        return (-q / self.lipschitz).view(len(actions), -1).mean(1)
-
-    def raw_losses(self, o: Tensor, raw: Tensor, latent_action: Tensor | None,
-                   inside: Tensor | None, climb: Tensor | None) -> dict[str, Tensor]:
-        """Return the raw policy's loss by name, and measure eps_BC until the hand-over."""
-        t = self.training_file
-        if self.residual is not None and self.gated and latent_action is not None:
-            return {'raw_policy': self.residual.loss(
-                o, raw, latent_action.detach(), critic=self.critic, lagrangian=self._lagrangian,
-                trusted=self.trusted, rng=self._rng)}
-        if inside is not None and climb is not None:
-            near = self.raw_anchor(o) if latent_action is None else latent_action.detach()
-            # Outside the ball Q has no gradient for raw; the distance to the ball has.
-            outside = (raw - inside.detach()).square().sum(-1)
-            return {'raw_policy': climb + (
-                t.raw_bc * (raw - near).square().sum(-1) + outside).mean()}
-        losses: dict[str, Tensor] = {}
-        if t.mode != 'latent-only' and latent_action is not None:
-            error = (raw - latent_action.detach()).square().sum(-1)
-            if t.concurrent_bc:
-                losses['raw_policy'] = error.mean() / self.action_variance.mean()
-            self._average(self.bc_error, error.detach().sqrt().mean())
-        return losses
+    def fit_critic(self, o: Tensor, a: Tensor, reward: Tensor, cost: Tensor, after: Tensor,
+                   discount: Tensor, pair: Tensor, limits: Tensor, *,
+                   gated: bool) -> tuple[Tensor, ...]:
+        """Return the loss of `update_critic`, all of it tensors."""
+        values = self._next_values(after, limits, gated=gated)[pair]
+        worst = torch.cat([values[..., :1].amin(0), values[..., 1:].amax(0)], -1)
+        y = torch.cat([reward[:, None], cost], -1) + discount[:, None] * worst
+        loss, _ = self.minimise('critic', lambda: (
+            (self.critic(o, a) - y).square().mean((1, 2)).sum(), ()))
+        polyak(self.target, self.critic, self.training_file.tau)
+        return (loss,)
 
     def measure_lipschitz(self, batch: Batch) -> None:
         """Track L_Q, the 95th percentile of |grad_a Q| at the batch's actions."""
@@ -287,10 +251,3 @@ class GatedAgent(Learner):
     def update_rnd(self, observation: Tensor) -> None:
         """Make visited states familiar."""
         self.step('rnd', self.rnd.novelty(observation).mean())
-
-    @staticmethod
-    def _average(buffer: Tensor, value: Tensor, first: float = float('inf')) -> None:
-        if float(buffer) == first:
-            buffer.copy_(value)
-        else:
-            buffer.lerp_(value, 0.01)

@@ -1,0 +1,127 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The raw policy's update, which is the same whatever the latent policy is."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.training_file import Training
+
+
+class RawPolicyUpdates(Learner):
+    """How the raw policy of a `GatedAgent`, which has all that is named here, learns online."""
+
+    training_file: Training
+    residual: ResidualCandidate | None
+    gated: bool
+    action_variance: Tensor
+    bc_error: Tensor
+    lipschitz: Tensor
+    raw_policy: Any
+    raw_anchor: Any
+    critic: Any
+
+    def latent_action(self, observation: Tensor) -> Tensor:
+        """Return the decoder's action at the latent policy's mode."""
+        raise NotImplementedError
+
+    def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
+        """Return the raw action inside the trust ball about the decoder's."""
+        raise NotImplementedError
+
+    def limits(self) -> Tensor:
+        """Return trust ball and margin."""
+        raise NotImplementedError
+
+    def _lagrangian(self, values: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def update_raw(self, batch: Batch) -> dict[str, float]:
+        """
+        Do one update of the raw policy alone, by whichever of its losses is due.
+
+        It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
+        trust ball afterwards.
+        """
+        losses = self.run('fit_raw', ('raw_policy',) * self.raw_learns, batch['observation'],
+                          self.limits(), gated=self.gated)
+        return {'raw_policy': float(losses[0])} if self.raw_learns else {}
+
+    @property
+    def raw_learns(self) -> bool:
+        """Return whether the raw policy has a loss in this phase."""
+        t = self.training_file
+        return self.gated or t.mode == 'raw-only' or (t.concurrent_bc and t.mode != 'latent-only')
+
+    def fit_raw(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
+        """Return the raw policy's loss, where it has one, and measure eps_BC until hand-over."""
+        t = self.training_file
+        if t.mode == 'raw-only':
+            return self.minimise('raw_policy', lambda: (
+                self._climb(o, self.raw_policy(o), self.raw_anchor(o), None), ()))[:1]
+        decoded = self.latent_action(o)
+        if self.gated_residual(gated):
+            return self.minimise('raw_policy', lambda: (
+                self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
+        if gated:
+            return self.minimise('raw_policy', lambda: (
+                self._climb(o, self.raw_policy(o), decoded, limits[0]), ()))[:1]
+        if t.mode == 'latent-only':
+            return ()
+        if not t.concurrent_bc:
+            self._average(self.bc_error, (self.raw_policy(o) - decoded).norm(dim=-1).mean())
+            return ()
+
+        def loss() -> tuple[Tensor, Tensor]:
+            error = (self.raw_policy(o) - decoded).square().sum(-1)
+            return error.mean() / self.action_variance.mean(), error.detach()
+
+        imitation, error = self.minimise('raw_policy', loss)
+        self._average(self.bc_error, error.sqrt().mean())
+        return (imitation,)
+
+    def _climb(self, o: Tensor, raw: Tensor, near: Tensor, trust: Tensor | None) -> Tensor:
+        """Return the raw policy's loss where it climbs Q in the trust ball about `near`."""
+        inside = raw if trust is None else self.trusted(raw, near, trust)
+        # Outside the ball Q has no gradient for raw; the distance to the ball has.
+        outside = (raw - inside.detach()).square().sum(-1)
+        held = self.training_file.raw_bc * (raw - near).square().sum(-1)
+        return self.climb(o, inside) + (held + outside).mean()
+
+    def climb(self, o: Tensor, action: Tensor) -> Tensor:
+        """Return the mean of -Q / L_Q."""
+        heads = self._lagrangian(self.critic(o, action))
+        # The lower bound, as at the gate: where the heads disagree there is nothing to climb.
+        q = heads.mean(0) - self.training_file.actor_kappa * heads.std(0, unbiased=False)
+        return (-q / self.lipschitz).mean()
+
+    def gated_residual(self, gated: bool) -> bool:
+        """Return whether the raw policy learns from residuals about the decoder's action."""
+        return self.residual is not None and gated
+
+    def residual_loss(self, o: Tensor, raw: Tensor, decoded: Tensor) -> Tensor:
+        """Return the raw policy's loss by self-imitation of residuals; it never climbs."""
+        assert self.residual is not None
+        return self.residual.loss(o, raw, decoded, critic=self.critic, lagrangian=self._lagrangian,
+                                  trusted=self.trusted, rng=self._rng)
+
+    @staticmethod
+    def _average(buffer: Tensor, value: Tensor, first: float = float('inf')) -> None:
+        buffer.copy_(torch.where(buffer == first, value, torch.lerp(buffer, value, 0.01)))

@@ -1,0 +1,182 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Compiled updates: made by a process beside the learner, kept in the user's cache folder."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from spaars_ros.interrupts import die_with_parent
+from spaars_ros.learning.core.learner import Learner
+from spaars_ros.robot.config import PACKAGE
+
+CACHE = Path('~/.cache/spaars_ros/compiled')
+PAYS = 5000
+"""Updates done after which `auto` compiles: a short run is over before that would have paid."""
+LOOKS = 64
+"""Updates from one look at what is ready to the next."""
+PACKAGE_TO_INSTALL = 'no C++ compiler: sudo apt install g++'
+
+
+class Compiler:
+    """
+    Compiles the updates that an agent does without compilation, one after another.
+
+    The agent goes on without in the meantime. `look` starts, takes up and loads (10 ms); results
+    are the same within rounding.
+
+    :param agent: whose updates; without a `recipe` they stay as they are
+    :param mode: auto (what the cache has at once, the rest after `PAYS` updates), off or on
+    :param folder: of the packages; made when needed
+    """
+
+    def __init__(self, agent: Learner, mode: str = 'on', folder: Path = CACHE) -> None:
+        self.agent = agent
+        self.mode = mode
+        self._folder = folder.expanduser()
+        self._failed: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._compiling: tuple[str, Path] | None = None
+        self._errors: Any = None
+        self.missing = '' if agent.recipe is not None else 'this algorithm cannot be compiled'
+        if not self.missing and shutil.which(os.environ.get('CXX', 'g++')) is None:
+            self.missing = PACKAGE_TO_INSTALL
+
+    @property
+    def busy(self) -> bool:
+        """Return whether something is being compiled."""
+        return self._process is not None
+
+    @property
+    def status(self) -> str:
+        """Return in words how updates run, and what is missing."""
+        agent = self.agent
+        if self.mode == 'off':
+            return 'off'
+        words = [f'{len(agent.compiled)} of {len(agent.compiled) + len(agent.called)} compiled']
+        if self._compiling is not None:
+            words.append(f'compiling {self._compiling[0]}')
+        if self.missing:
+            words.append(self.missing)
+        words += [f'{name}: {error}' for name, error in self._failed.items()]
+        return '; '.join(words)
+
+    def after_update(self, updates: int) -> None:
+        """Look, every `LOOKS` updates; as `mode` says after so many."""
+        if self.mode != 'off' and self.agent.called and updates % LOOKS == 0:
+            self.look(start=self.mode == 'on' or updates >= PAYS)
+
+    def look(self, start: bool = True) -> None:
+        """Take up what is ready, and begin with what is not."""
+        if self._process is not None:
+            self._take_up()
+        if self._process is None and self.agent.recipe is not None:
+            for key, call in list(self.agent.called.items()):
+                if key not in self._failed and self._begin(key, call, start):
+                    return
+
+    def _begin(self, key: str, call: dict[str, Any], start: bool) -> bool:
+        """Load an update that is in the cache, else start to compile it where that can be."""
+        request = {'recipe': self.agent.recipe, **call}
+        path = self._folder / f'{key}-{_digest(request)}.pt2'
+        if path.exists():
+            self._load(key, path)
+            return False
+        if self.missing or not start:
+            return False
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._errors = tempfile.TemporaryFile('w+')
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', 'spaars_ros.learning.core.compile'], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
+                preexec_fn=_behind_everything)
+            assert self._process.stdin is not None
+            with self._process.stdin as pipe:
+                pipe.write(json.dumps({**request, 'path': str(path)}) + '\n')
+        except OSError as error:
+            self._failed[key] = str(error)
+            return False
+        self._compiling = key, path
+        return True
+
+    def _take_up(self) -> None:
+        assert self._process is not None and self._compiling is not None
+        if self._process.poll() is None:
+            return
+        key, path = self._compiling
+        if self._process.returncode == 0:
+            self._load(key, path)
+        else:
+            self._errors.seek(0)
+            words = self._errors.read().strip().splitlines()[-1:]
+            self._failed[key] = ' '.join(words) or f'exit code {self._process.returncode}'
+        self._process = self._compiling = None
+
+    def _load(self, key: str, path: Path) -> None:
+        try:
+            self.agent.compiled[key] = load_update(path)
+            self.agent.called.pop(key, None)
+        except (OSError, RuntimeError, ValueError) as error:
+            path.unlink(missing_ok=True)
+            self._failed[key] = ' '.join(str(error).split())[:200]
+
+    def close(self) -> None:
+        """End the process, if one runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = self._compiling = None
+
+
+def load_update(path: Path) -> Any:
+    """Return the compiled update of a package, as `Learner.compiled` has it."""
+    from torch._C._aoti import AOTIModelPackageLoader
+    taken = json.loads(path.with_suffix('.json').read_text())
+    package = AOTIModelPackageLoader(str(path), 'model', False, 1, -1)
+
+    def update(state: list[Tensor], drawn: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        tensors = [*state, *drawn]
+        return tuple(package.boxed_run([tensors[index] for index in taken]))
+
+    return update
+
+
+def _digest(request: dict[str, Any]) -> str:
+    """Return what tells packages apart: request, code, torch, processor."""
+    digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode())
+    digest.update(torch.__version__.encode())
+    for path in sorted((PACKAGE / 'learning').rglob('*.py')):
+        digest.update(path.read_bytes())
+    processor = Path('/proc/cpuinfo')
+    if processor.exists():
+        lines = processor.read_text().splitlines()
+        digest.update(''.join(each for each in lines if each.startswith('flags'))[:4000].encode())
+    return digest.hexdigest()[:24]
+
+
+def _behind_everything() -> None:
+    """Let the process that compiles have what nobody else wants, and end with its parent."""
+    os.nice(19)
+    die_with_parent()

@@ -1,0 +1,171 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Updates as graphs of tensors: the same results, and what happens around compiling."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from spaars_ros.learning.core import compiler as compiler_module
+from spaars_ros.learning.core.compile import trace
+from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.registry import make_algorithm
+from spaars_ros.training_file import load_training
+
+OBSERVATION, ACTION, CONSTRAINTS, ROWS = 5, 3, 2, 8
+
+
+def make(name='spaars', gated=True, **changes):
+    """Return a tiny algorithm, the policies of which learn from the first update."""
+    torch.manual_seed(0)
+    constraints = CONSTRAINTS if name == 'spaars' else 0
+    algorithm = make_algorithm(
+        name, load_training('spaars', algorithm=name, width=8, batch=ROWS, latent_dim=2,
+                            critic_steps=0, **changes), observation=OBSERVATION, action=ACTION,
+        constraints=constraints, seed=0,
+        normaliser=Normaliser(np.zeros(OBSERVATION), np.ones(OBSERVATION)))
+    if constraints:
+        algorithm.set_multipliers(np.array([0.3, 0.1]))
+    algorithm.begin_online()
+    algorithm.agent.gated = gated
+    return algorithm
+
+
+def work(algorithm, updates=4, constraints=CONSTRAINTS):
+    """Do some updates, of the same batches each time."""
+    rng = np.random.default_rng(1)
+    torch.manual_seed(1)
+    for _ in range(updates):
+        drawn = {name: torch.from_numpy(rng.standard_normal((ROWS, *shape)).astype(np.float32))
+                 for name, shape in (('observation', (OBSERVATION,)), ('action', (ACTION,)),
+                                     ('reward', ()), ('cost', (constraints,)),
+                                     ('next', (OBSERVATION,)))}
+        batch = Batch({**drawn, 'action': drawn['action'].tanh(),
+                       'discount': torch.full((ROWS,), 0.9)})
+        losses = algorithm.update_online(batch, batch)
+    return losses
+
+
+def traced(agent):
+    """Let an agent run the graphs of what it has done, as the compiled ones would run."""
+    for key, call in list(agent.called.items()):
+        drawn = [torch.ones(shape, dtype=getattr(torch, kind)) if kind == 'float32'
+                 else torch.arange(shape[0]) for shape, kind in call['drawn']]
+        kept = [each.clone() for each in agent.state_tensors()]
+        graph, taken = trace(agent, call['update'], drawn, call['choices'])
+        for mine, before in zip(agent.state_tensors(), kept):
+            mine.copy_(before)
+
+        def run(state, given, graph=graph, taken=taken):
+            tensors = [*state, *given]
+            return graph(*(tensors[index] for index in taken))
+
+        agent.compiled[key] = run
+
+
+def assert_alike(one, other):
+    """Compare every tensor of two agents, those of their optimisers too, within rounding."""
+    expected, got = one.arrays(), other.arrays()
+    assert expected.keys() == got.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=2e-4, atol=2e-5, err_msg=name)
+
+
+@pytest.mark.parametrize('name, gated', [('sac', False), ('spaars', False), ('spaars', True)])
+def test_an_update_as_a_graph_does_what_it_does_without(name, gated):
+    constraints = CONSTRAINTS if name == 'spaars' else 0
+    plain, graph = make(name, gated), make(name, gated)
+    work(graph, 1, constraints)
+    other = make(name, gated)
+    other.agent.called = graph.agent.called
+    traced(other.agent)
+    assert work(plain, constraints=constraints) == pytest.approx(
+        work(other, constraints=constraints), rel=1e-4)
+    assert other.agent.compiled
+    assert_alike(plain.agent, other.agent)
+
+
+def test_a_checkpoint_goes_on_after_the_parameters_moved_into_one_vector():
+    first, second = make(), make()
+    work(first)
+    second.load_arrays(first.arrays())
+    second.load_state(first.state())
+    second.agent.gated = True
+    assert work(first) == pytest.approx(work(second))
+    assert_alike(first.agent, second.agent)
+
+
+def test_without_a_compiler_updates_go_on_and_the_status_names_the_package(tmp_path, monkeypatch):
+    monkeypatch.setenv('CXX', 'no-such-compiler')
+    algorithm = make()
+    compiler = Compiler(algorithm.agent, folder=tmp_path / 'cache')
+    work(algorithm)
+    compiler.look()
+    assert 'apt install g++' in compiler.status and not compiler.busy
+    assert not (tmp_path / 'cache').exists()
+
+
+def test_a_short_run_starts_no_compiler_and_off_never_looks(tmp_path, monkeypatch):
+    monkeypatch.setattr(compiler_module.subprocess, 'Popen', None)  # whatever starts would raise
+    algorithm = make()
+    work(algorithm)
+    Compiler(algorithm.agent, 'auto', tmp_path).after_update(compiler_module.LOOKS)
+    off = Compiler(algorithm.agent, 'off', tmp_path)
+    off.after_update(compiler_module.LOOKS * compiler_module.PAYS)
+    assert off.status == 'off'
+
+
+def test_a_package_that_cannot_be_loaded_is_dropped_and_updates_go_on(tmp_path):
+    algorithm = make()
+    work(algorithm)
+    compiler = Compiler(algorithm.agent, 'auto', tmp_path)
+    for key, call in algorithm.agent.called.items():
+        digest = compiler_module._digest({'recipe': algorithm.agent.recipe, **call})
+        (tmp_path / f'{key}-{digest}.pt2').write_bytes(b'cut short')
+        (tmp_path / f'{key}-{digest}.json').write_text(json.dumps([0]))
+    compiler.look(start=False)
+    assert not algorithm.agent.compiled and not list(tmp_path.glob('*.pt2'))
+    assert all(key in compiler.status for key in algorithm.agent.called)
+    work(algorithm)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which('g++') is None, reason='no C++ compiler (apt install g++)')
+def test_compiled_beside_the_learner_and_found_in_the_cache_it_does_the_same(tmp_path):
+    plain, compiled, cached = make('sac'), make('sac'), make('sac')
+    work(compiled, 1, 0)
+    state = compiled.agent.called
+    for algorithm in (compiled, cached):
+        algorithm.agent.load_arrays(plain.agent.arrays())
+        algorithm.load_state(plain.state())
+        algorithm.agent.called = dict(state)
+    compiler = Compiler(compiled.agent, folder=tmp_path)
+    compiler.look()
+    until = time.monotonic() + 600.0
+    while compiler.busy and time.monotonic() < until:
+        time.sleep(0.1)
+        compiler.look()
+    assert compiler.status == '1 of 1 compiled'
+    Compiler(cached.agent, folder=tmp_path).look()
+    work(plain, constraints=0)
+    for algorithm in (compiled, cached):
+        work(algorithm, constraints=0)
+        assert_alike(plain.agent, algorithm.agent)
