@@ -164,6 +164,16 @@ def test_repeated_violations_stop_and_single_ones_do_not() -> None:
     stops = [made.apply(push, state(position)).stop for _ in range(10)]
     assert stops[:9] == [None] * 9
     assert stops[9] is not None and stops[9].code == 'REPEATED_VIOLATION'
+    assert 'position' in stops[9].text and 'panda_joint1' in stops[9].text
+
+
+def test_a_policy_that_asks_for_more_than_a_tick_can_follow_is_scaled_and_not_stopped() -> None:
+    """A policy that learns died of its acceleration at episode 101."""
+    made, ticks = fresh(repeated=0.5), 100
+    for tick in range(ticks):
+        asked = np.array([0.9 if tick % 2 else -0.9, 0, 0, 0, 0, 0, 0])
+        assert made.apply(asked, state(np.array(ROBOT.home))).stop is None
+    assert made.counts['ACCELERATION'] > ticks / 2
 
 
 def test_brake_comes_to_rest_within_the_acceleration_limit_and_holds() -> None:

@@ -31,6 +31,7 @@ from spaars_ros.safety.intervention import BARRIERS
 from spaars_ros.safety.intervention import BITS
 from spaars_ros.safety.intervention import Intervention
 from spaars_ros.safety.intervention import PATIENCE
+from spaars_ros.safety.intervention import RATES
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.last_line import LastLine
 from spaars_ros.safety.qp import NearestVelocity
@@ -192,11 +193,22 @@ class SafetyFilter:
         if not bits:
             self._consecutive = 0.0
             return Filtered(self._last.copy())
-        self._consecutive += 1.0 if bits & ~BARRIERS else 1.0 / PATIENCE
-        if self._consecutive >= self.repeated - TOLERANCE:
-            stop = Stop('REPEATED_VIOLATION', self._consecutive, self.repeated,
-                        'consecutive ticks with a filter intervention')
+        stop = self._repeated(asked, bits)
         return Filtered(self._last.copy(), self._count(bits), stop)
+
+    def _repeated(self, asked: Array, bits: int) -> Stop | None:
+        """Count a tick that was changed; return a stop when it is one too many running."""
+        if not bits & ~RATES:  # scaled to what a tick can follow: routine, no fault
+            self._consecutive = max(0.0, self._consecutive - 1.0)
+            return None
+        self._consecutive += 1.0 if bits & ~(BARRIERS | RATES) else 1.0 / PATIENCE
+        if self._consecutive < self.repeated - TOLERANCE:
+            return None
+        names = ', '.join(name.lower() for name, bit in BITS.items() if bits & bit & ~RATES)
+        joint = self.joints[int(np.argmax(np.abs(asked - self._last) / self.velocity))]
+        return Stop('REPEATED_VIOLATION', self._consecutive, self.repeated,
+                    f'consecutive ticks at a limit ({names}), most at {joint}: move targets, home '
+                    'or the limit, lower control.action_scale, or raise repeated_violation')
 
     def stood(self, periods: int) -> None:
         """Note that the last command was not followed by another for so many periods more."""

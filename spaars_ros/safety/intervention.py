@@ -33,6 +33,7 @@ class Intervention(IntFlag):
     COLLISION = 512
 
 
+RATES = int(Intervention.ACCELERATION | Intervention.JERK)
 BARRIERS = int(Intervention.KEEP_OUT | Intervention.WORKSPACE | Intervention.COLLISION)
 PATIENCE = 5  # a policy that learns leans on a barrier for a while: such ticks count a fifth
 
