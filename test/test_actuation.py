@@ -20,6 +20,7 @@ import pytest
 
 from spaars_ros.control.actuation import Actuation
 from spaars_ros.control.channels import Channels
+from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
 from spaars_ros.learning.online.finetuner import untrained_bundle
@@ -282,3 +283,25 @@ def test_rendering_gives_an_image_or_says_what_is_missing():
         env.close()
     with pytest.raises(ValueError, match='render_mode'):
         ArmEnv(ROBOT, TaskSettings(task=LIFT), render_mode='human')
+
+
+def test_a_task_that_raises_is_a_stop_and_closes_its_episode():
+    """A fault of somebody else's code must not take the server down while the arm moves."""
+    task = make_task(ROBOT, load_task(LIFT))
+    runtime = check_bundle(
+        untrained_bundle(ROBOT, task, load_training('smoke', latent_dim=2)), ROBOT, task='lift',
+        observation_dim=10, spec=task.spec)
+    loop = ControlLoop(robot=ROBOT, task=task, safety_filter=SafetyFilter(ROBOT),
+                       runtime=runtime, seed=0)
+    arm = Arm(ROBOT, task.scene())
+    loop.begin(arm.state())
+    tick = loop.tick(arm.state())
+    assert tick.ended and tick.stop.code == 'TASK'
+    assert "source 'ball' has no sample" in tick.stop.text
+    assert loop.schema.get(tick.record, 'flag') == Flag.ABORTED
+    loop.sources = arm.sources()
+    assert loop.tick(arm.state()).stop is None
+    task.outcome = lambda after, world: 1 / 0
+    tick = loop.tick(arm.state())
+    assert tick.stop.code == 'TASK' and 'ZeroDivisionError' in tick.stop.text
+    assert np.isfinite(loop.abort(arm.state())).all()

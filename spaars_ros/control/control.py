@@ -102,6 +102,7 @@ class ControlLoop:
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim, joints=len(robot.joints),
                                  sources=len(task.spec.sources))
+        self._nothing = np.zeros(m.observation_dim)
         self._latent, self._wide = (m.latent_dim,), (task.spec.action_dim,)
         self.actuation = Actuation(robot, task.spec, safety_filter, self.kinematics)
         self._rng = np.random.default_rng(seed)
@@ -129,14 +130,18 @@ class ControlLoop:
 
         :param age: s since the state was measured, for the filter
         """
-        world = World(state, self.kinematics, self.sources)
-        observation = self.task.observe(world, self.goal)
+        try:
+            observation, outcome = self._observe(state)
+        except Exception as error:  # noqa: BLE001 - the task is somebody else's code
+            said = str(error).partition('\n')[0]
+            stop = Stop('TASK', self.index, 0.0,
+                        f'the task cannot observe: {type(error).__name__}: {said}')
+            return self._close(state, self._nothing, Flag.ABORTED, stop)
         if not np.isfinite(observation).all():
             bad = int(np.argmin(np.isfinite(observation)))
             stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
                         f'observation {bad} is {observation[bad]}')
             return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
-        outcome = self.task.outcome(observation, world)
         if outcome or self.index >= self.task.horizon:
             return self._close(state, observation,
                                Flag.TERMINATED if outcome else Flag.TRUNCATED, None, outcome)
@@ -181,11 +186,25 @@ class ControlLoop:
             raise ValueError(f'latent has shape {decision.latent.shape}')
         return decision
 
+    def _observe(self, state: RobotState) -> tuple[Array, Outcome]:
+        """Return observation (n,) and outcome of a state; raises whatever the task raises."""
+        for name in self.task.spec.sources:
+            if name not in self.sources:
+                raise LookupError(f'source {name!r} has no sample')
+        world = World(state, self.kinematics, self.sources)
+        observation = self.task.observe(world, self.goal)
+        if observation.shape != self._nothing.shape:
+            raise ValueError(f'an observation of shape {observation.shape}, its spec says '
+                             f'{self._nothing.shape}')
+        return observation, self.task.outcome(observation, world)
+
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
         self.skill.restart()
-        observation = np.nan_to_num(self.task.observe(
-            World(state, self.kinematics, self.sources), self.goal))
+        try:
+            observation = np.nan_to_num(self._observe(state)[0])
+        except Exception:  # noqa: BLE001 - the record that closes the episode has to be made
+            observation = self._nothing
         return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
 
     def _close(self, state: RobotState, observation: Array, flag: Flag,
@@ -203,7 +222,8 @@ class ControlLoop:
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
             lost_ticks=self.lost_ticks, latency=self.latency,
-            ages=[self.sources[name].age for name in self.task.spec.sources])
+            ages=[self.sources[name].age if name in self.sources else 0.0
+                  for name in self.task.spec.sources])
         self.sequence += 1
         return lambda: self.schema.row(observation=observation,
                                        effort=np.nan_to_num(state.effort), **values)

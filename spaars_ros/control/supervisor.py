@@ -120,7 +120,9 @@ class Supervisor:
         return self._tick(state, age)
 
     def brake(self) -> Array:
-        """Return the next command (d,) rad/s on the way to rest."""
+        """Return the next command (d,) rad/s on the way to rest; channels do as they declare."""
+        if self.latch.stop is not None:
+            self.loop.actuation.channels.stop()
         return self.loop.filter.brake().command
 
     def hold(self, age: float) -> Filtered:

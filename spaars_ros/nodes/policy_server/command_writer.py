@@ -23,7 +23,9 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
+from spaars_ros.control.channels import Channels
 from spaars_ros.data.schema import Array
+from spaars_ros.nodes.policy_server.channel_writer import ChannelWriter
 from spaars_ros.robot.config import Robot
 from spaars_ros.ros.codecs import encode_command
 from spaars_ros.ros.codecs import encode_trajectory
@@ -40,9 +42,11 @@ class CommandWriter:
     The position interfaces get the velocity integrated from the measured position.
 
     :param interface: forward_velocity, forward_position or joint_trajectory
+    :param channels: of the task, whose values go out beside every command
     """
 
-    def __init__(self, node: Node, robot: Robot, interface: str) -> None:
+    def __init__(self, node: Node, robot: Robot, interface: str,
+                 channels: Channels | None = None) -> None:
         self.robot = robot
         self.interface = interface
         kind: type[Union[Float64MultiArray, JointTrajectory]] = (
@@ -51,6 +55,12 @@ class CommandWriter:
         self._lower, self._upper = np.asarray(robot.limits.position).T
         self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity)
         self._target: Array | None = None
+        self._channels = ChannelWriter(node, channels) if channels else None
+
+    @property
+    def publishers(self) -> 'list[Publisher[Any]]':
+        """Return every publisher that was made."""
+        return [self.publisher, *(self._channels.publishers if self._channels else ())]
 
     def start(self) -> None:
         """Integrate from the next measured position on."""
@@ -64,6 +74,8 @@ class CommandWriter:
             and then a position interface sends nothing
         :param stamp_ns: of the joint_states that it answers
         """
+        if self._channels is not None:
+            self._channels.send()
         if self.interface == 'forward_velocity':
             self.publisher.publish(encode_command(velocity, stamp_ns))
             return

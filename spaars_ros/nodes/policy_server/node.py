@@ -176,7 +176,8 @@ class PolicyServer(ManagedNode):
     def _open_topics(self) -> None:
         p, make = self._values, self._entities.append
         self._writer = CommandWriter(
-            self, self._robot, p['command_interface'] or self._robot.control.command_interface)
+            self, self._robot, p['command_interface'] or self._robot.control.command_interface,
+            self._loop.actuation.channels)
         self._steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                             QOS['policy_server/step'])
         self._log = StepLog(self._steps, self._spool, p['max_backlog'])
@@ -184,7 +185,7 @@ class PolicyServer(ManagedNode):
                                         self._succession)
         self._replayer = StepReplayer(self._spool, self._log.publish)
         self._opened.append(self._replayer)
-        for publisher in (self._writer.publisher, self._steps, self._reporter.status,
+        for publisher in (*self._writer.publishers, self._steps, self._reporter.status,
                           self._reporter.diagnostics):
             make(publisher)
         if p['accept_bundles']:

@@ -30,6 +30,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from spaars_ros.data.schema import Array
+from spaars_ros.nodes.sim.channel_reader import ChannelReader
 from spaars_ros.nodes.sim.command_reader import CommandReader
 from spaars_ros.nodes.sim.parameters import FAULT
 from spaars_ros.nodes.sim.parameters import PARAMETERS
@@ -114,7 +115,10 @@ class SimNode(ManagedNode):
         self._true_states = StateWriter(true_states, self._joints)
         self._clock_topic = self.create_publisher(ClockMessage, '/clock', QOS['/clock'])
         self._commands: Any = None
+        self._channels = ChannelReader(self, self._arm, self._task.spec.channels,
+                                       self._border.guarded)
         self._made = [
+            *self._channels.subscriptions,
             states, true_states, self._clock_topic,
             self.create_subscription(
                 Float64MultiArray, 'learner/progress',

@@ -1,0 +1,50 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The values of a task's channels as messages, beside every command."""
+
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from std_msgs.msg import Float64
+
+from spaars_ros.control.channels import Channels
+from spaars_ros.ros.lifecycle import Refused
+from spaars_ros.ros.qos import QOS
+
+KIND = 'std_msgs/msg/Float64'
+
+
+class ChannelWriter:
+    """
+    Publish each channel's value on its topic.
+
+    :raises Refused: a channel's type is not `KIND`
+    """
+
+    def __init__(self, node: Node, channels: Channels) -> None:
+        self._channels = channels
+        self.publishers: 'list[Publisher[Any]]' = []
+        for spec in channels.specs:
+            if spec.type != KIND:
+                raise Refused(f'channel {spec.name!r} has the type {spec.type!r}: {KIND} is what '
+                              'is published')
+            self.publishers.append(node.create_publisher(
+                Float64, spec.topic or spec.name, QOS['command']))
+
+    def send(self) -> None:
+        """Publish the values that the channels have now."""
+        for publisher, value in zip(self.publishers, self._channels.values.tolist()):
+            publisher.publish(Float64(data=value))
