@@ -55,6 +55,10 @@ class Task(Protocol):
         """Return a name for each value of an observation."""
 
     @property
+    def action_dim(self) -> int:
+        """Return the width of an action."""
+
+    @property
     def attributes(self) -> dict[str, Any]:
         """Return what a data set keeps of the task: task, terms, term_widths, action."""
 
@@ -99,7 +103,8 @@ class Dataset:
         """Raise DatasetError, naming field and index, unless everything fits together."""
         _check_shapes(self, where)
         if robot is not None:
-            _check_robot(self, robot, where)
+            _check_robot(self, robot, len(robot.joints) if task is None else task.action_dim,
+                         where)
         if task is not None:
             _check_task(self, task, where)
         _check_values(self, where)
@@ -117,17 +122,20 @@ def _check_shapes(data: Dataset, where: str) -> None:
                                f'{len(data.observations)}')
     if not len(data):
         raise DatasetError(f'{where}: no transition in it')
-    for name, like in (('next_observations', 'observations'), ('efforts', 'actions')):
+    for name, like in (('next_observations', 'observations'),):
         got, wanted = getattr(data, name).shape[1], getattr(data, like).shape[1]
         if got != wanted:
             raise DatasetError(f'{where}: {name} is {got} wide, {like} {wanted}')
 
 
-def _check_robot(data: Dataset, robot: Robot, where: str) -> None:
+def _check_robot(data: Dataset, robot: Robot, action_dim: int, where: str) -> None:
     d = len(robot.joints)
-    if data.actions.shape[1] != d:
-        raise DatasetError(f'{where}: actions has {data.actions.shape[1]} values a row, robot '
-                           f'{robot.name} has {d} joints')
+    for name, width in (('actions', action_dim), ('efforts', d)):
+        got = getattr(data, name).shape[1]
+        if got != width:
+            what = f'robot {robot.name} has {d} joints' if width == d \
+                else f'the task acts with {width}'
+            raise DatasetError(f'{where}: {name} has {got} values a row, {what}')
     joints = data.attributes.get('joints')
     if joints is not None and list(joints) != list(robot.joints):
         pairs = enumerate(zip(joints, robot.joints, strict=False))

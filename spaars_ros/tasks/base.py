@@ -181,6 +181,11 @@ class Task(ABC):
         return self.spec.observation_dim
 
     @property
+    def action_dim(self) -> int:
+        """Return the width of an action."""
+        return self.spec.action_dim
+
+    @property
     def observation_names(self) -> list[str]:
         """Return a name for each of the n values."""
         return self.spec.observation_names
