@@ -228,8 +228,8 @@ class RunFolder:
         found, wanted = bundle.manifest.algorithm, self.training.algorithm
         if found != wanted:
             raise BundleError('wrong_algorithm', f'{found!r}, the training file says {wanted!r}')
-        check_bundle(bundle, self.robot, task=self.settings.name,
-                     observation_dim=self.task.observation_dim)
+        check_bundle(bundle, self.robot, task=self.task.name,
+                     observation_dim=self.task.observation_dim, spec=self.task.spec)
 
     def place_bundle(self, source: Path) -> None:
         """
