@@ -32,6 +32,7 @@ from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.sequencer import Sequencer
+from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
 from spaars_ros.nodes.learner.parameters import PARAMETERS
 from spaars_ros.nodes.learner.parameters import PROGRESS
@@ -145,7 +146,7 @@ class LearnerNode(ManagedNode):
             *((self.destroy_publisher, made)
               for made in (self._policy, self._progress, self._fetch, self._diagnostics)),
             (self.destroy_subscription, steps), (self.destroy_subscription, multiplier),
-            (self.destroy_service, save)]
+            (self.destroy_service, save), (Compiler.close, self._tuner.compiler)]
 
     def activate(self) -> None:
         """Begin to learn; a recovered run publishes its policy and asks for what it missed."""
@@ -173,7 +174,6 @@ class LearnerNode(ManagedNode):
         for destroy, made in self._made:
             destroy(made)
         self._made = []
-        self._tuner.compiler.close()
         if self._recorder is not None and not self._recorder.close():
             self.get_logger().error(f'transitions.mcap is not complete: {self._recorder.error}')
         self._recorder = None
