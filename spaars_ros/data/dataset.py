@@ -29,6 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from spaars_ros.data.hdf5 import keys_of
+from spaars_ros.data.hdf5 import read_hdf5
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import action_differences
 from spaars_ros.robot.contract import Contract
@@ -249,14 +251,6 @@ def save_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _attribute(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return [_attribute(item) for item in value]
-    if isinstance(value, bytes):
-        return value.decode()
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
                  task: Task | None = None) -> Dataset:
     """
@@ -267,23 +261,30 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
     where = str(path)
     if not Path(path).is_file():
         raise DatasetError(f'{where}: no such file')
-    try:
-        with h5py.File(path, 'r') as file:
-            arrays: dict[str, Any] = {}
-            for name, kind in STORED.items():
-                if not isinstance(file.get(name), h5py.Dataset):
-                    raise DatasetError(f'{where}: field {name} is missing; found '
-                                       f'{sorted(file.keys())}')
-                if file[name].dtype.kind not in 'fiub':
-                    raise DatasetError(f'{where}: {name} holds {file[name].dtype}, no numbers')
-                arrays[name] = np.asarray(file[name][()]).astype(kind)
-            attributes = {name: _attribute(value) for name, value in file.attrs.items()
-                          if name != 'format'}
-    except OSError as error:
-        raise DatasetError(f'{where}: not a readable HDF5 file: {error}') from None
+    arrays, attributes = read_hdf5(path, STORED.__contains__, DatasetError)
+    attributes.pop('format', None)
+    for name, kind in STORED.items():
+        if name not in arrays:
+            raise DatasetError(f'{where}: field {name} is missing; found {keys_of(path)}')
+        arrays[name] = _stored(arrays[name], name, kind, where)
     dataset = Dataset(**arrays, attributes=attributes)
     dataset.check(robot, task, where)
     return dataset
+
+
+def _stored(array: Any, name: str, kind: Any, where: str) -> NDArray[Any]:
+    """Return an array in the type that it is kept in; raises DatasetError where that loses."""
+    if name not in WIDE:
+        wrong = ~np.isin(array, (0, 1)) if kind is np.bool_ else ~np.isfinite(array) \
+            | (array != np.floor(array))
+        bad = np.argwhere(wrong)
+        if len(bad):
+            place = tuple(bad[0])
+            raise DatasetError(f'{where}: {name} at {", ".join(map(str, place))} is '
+                               f'{array[place]}, expected '
+                               + ('0 or 1' if kind is np.bool_ else 'a whole number'))
+    with np.errstate(over='ignore'):  # becomes infinite, which is refused with its index
+        return np.asarray(array).astype(kind)
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:

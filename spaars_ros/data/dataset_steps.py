@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from spaars_ros.data.dataset import concatenate
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import Task
-from spaars_ros.data.recording import read_steps
+from spaars_ros.data.recording import read_runs
+from spaars_ros.data.recording import STEP_TOPIC
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import StepSchema
@@ -78,16 +80,19 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
 
 
 def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
-                task: Task | None = None) -> Dataset:
+                task: Task | None = None, topic: str = STEP_TOPIC) -> Dataset:
     """
-    Turn the step messages of a recording into a dataset.
+    Turn the step messages of a recording, or of a rosbag2 folder, into a dataset.
+
+    Several runs of a server are kept apart; of several robots, one is chosen by its topic.
 
     :raises DatasetError: malformed
     :raises RecorderError: not a recording with steps
     """
-    schema, rows = read_steps(path)
+    schema, runs = read_runs(path, topic)
     try:
-        return dataset_from_rows(schema, rows, robot=robot, task=task,
-                                 source=f'import {Path(path).name}')
+        return concatenate([dataset_from_rows(schema, rows, robot=robot, task=task,
+                                              source=f'import {Path(path).name}')
+                            for rows in runs])
     except DatasetError as error:
         raise DatasetError(f'{path}: {error}') from None

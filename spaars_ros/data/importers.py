@@ -27,6 +27,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.data.hdf5 import keys_of
+from spaars_ros.data.hdf5 import read_hdf5
 from spaars_ros.data.transitions import DataError
 from spaars_ros.data.transitions import Fields
 from spaars_ros.data.transitions import Transitions
@@ -68,7 +70,12 @@ def read_transitions(path_or_name: str | os.PathLike[str],
     return transitions_from_fields(fields, {**attributes, 'file': name}, where=name)
 
 
-def _renamed(fields: Fields) -> Fields:
+def _renamed(fields: Fields, where: str) -> Fields:
+    """Return the fields by our names; raises DataError where both names of one are there."""
+    for theirs, ours in D4RL.items():
+        if theirs in fields and ours in fields:
+            raise DataError(f'{where}: both {theirs} and {ours} are there, which mean the same: '
+                            'keep one')
     return {D4RL.get(name, name): array for name, array in fields.items()}
 
 
@@ -83,23 +90,15 @@ def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
             zipfile.BadZipFile, zlib.error) as error:
         # ValueError: NumPy's refusal to unpickle objects, or not an archive at all.
         raise DataError(f'{name}: not a readable NumPy archive of numbers: {error}') from None
-    return _renamed(fields), {str(key): str(value) for key, value in attributes.items()}
+    return _renamed(fields, name), {str(key): str(value) for key, value in attributes.items()}
 
 
 def _read_hdf5(name: str) -> tuple[Fields, dict[str, str]]:
-    fields: Fields = {}
-    try:
-        with h5py.File(name, 'r') as file:
-            for key, item in file.items():
-                if D4RL.get(key, key) not in STORED or not isinstance(item, h5py.Dataset):
-                    continue
-                if item.dtype.kind not in 'fiub':  # before it is read: no object is ever made
-                    raise DataError(f'{name}: {key} holds {item.dtype}, no numbers')
-                fields[key] = np.asarray(item[()])
-            attributes = {key: str(value) for key, value in file.attrs.items() if key != 'format'}
-    except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f'{name}: not a readable HDF5 file: {error}') from None
-    return _renamed(fields), attributes
+    fields, attributes = read_hdf5(name, lambda key: D4RL.get(key, key) in STORED, DataError)
+    if not fields:
+        raise DataError(f'{name}: no field of transitions in it; found {keys_of(name)}')
+    attributes.pop('format', None)
+    return _renamed(fields, name), {key: str(value) for key, value in attributes.items()}
 
 
 def _read_minari(name: str) -> tuple[Fields, dict[str, str]]:
@@ -137,6 +136,13 @@ def _of_episode(episode: Any, index: int, name: str) -> Fields:
             raise DataError(f'{name}: {field} of episode {index} is a '
                             f'{type(getattr(episode, field)).__name__}; only arrays can be '
                             'learned from')
+    steps = len(episode.actions)
+    for field, wanted in (('observations', steps + 1), ('rewards', steps),
+                          ('terminations', steps), ('truncations', steps)):
+        if len(getattr(episode, field)) != wanted:
+            raise DataError(f'{name}: {field} of episode {index} has '
+                            f'{len(getattr(episode, field))} entries, expected {wanted} for '
+                            f'{steps} actions')
     return {'observations': episode.observations[:-1], 'actions': episode.actions,
             'rewards': episode.rewards, 'next_observations': episode.observations[1:],
             'terminations': episode.terminations, 'truncations': episode.truncations}

@@ -224,6 +224,10 @@ def _array(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
             raise DataError(f'{where}: {name} at {bad[0]} is {array[bad[0]]}, expected 0 or 1')
         return array.astype(np.bool_)
     if name == 'episode':
+        bad = np.flatnonzero(~np.isfinite(array) | (array != np.floor(array)))
+        if len(bad):
+            raise DataError(f'{where}: episode at {bad[0]} is {array[bad[0]]}, expected a whole '
+                            'number')
         return array.astype(np.int64)
     with np.errstate(over='ignore'):  # becomes infinite, which is refused with its index
         return array.astype(np.float32)
