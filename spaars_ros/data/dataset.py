@@ -31,6 +31,7 @@ from pydantic import ValidationError
 
 from spaars_ros.data.hdf5 import keys_of
 from spaars_ros.data.hdf5 import read_hdf5
+from spaars_ros.data.plausible import contradiction
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import action_differences
 from spaars_ros.robot.contract import Contract
@@ -269,6 +270,10 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
         arrays[name] = _stored(arrays[name], name, kind, where)
     dataset = Dataset(**arrays, attributes=attributes)
     dataset.check(robot, task, where)
+    if robot is not None and task is not None:
+        found = contradiction(dataset.observations, task.observation_names, robot)
+        if found:
+            raise DatasetError(f'{where}: {found}')
     return dataset
 
 

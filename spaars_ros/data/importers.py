@@ -86,6 +86,8 @@ def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
                       if D4RL.get(key, key) in STORED}
             attributes = json.loads(str(archive['attributes'])) \
                 if 'attributes' in archive.files else {}
+            if not isinstance(attributes, dict):
+                raise ValueError('attributes is no mapping')
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError,
             zipfile.BadZipFile, zlib.error) as error:
         # ValueError: NumPy's refusal to unpickle objects, or not an archive at all.

@@ -56,12 +56,12 @@ class Normaliser:
 
     @classmethod
     def of(cls, observations: NDArray[np.floating],  # type: ignore[type-arg]
-           least: float = 0.0) -> 'Normaliser':
+           least: 'float | Array' = 0.0) -> 'Normaliser':
         """
         Measure (N, n) observations; a constant one gets the standard deviation 1.
 
-        :param least: standard deviation; where few places were seen, those of the clip would
-            otherwise be near
+        :param least: standard deviation, one or (n,); where few places were seen, or a reading
+            hardly changed, those of the clip would otherwise be near
         """
         # In float64: there the rounding of a constant is far below any spread that matters.
         mean = observations.mean(0, dtype=np.float64)

@@ -17,6 +17,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.dataset import Dataset
@@ -35,6 +36,8 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with stage, updates done, updates in all, losses."""
 
 CANARIES = 16
+FLOORS = {'m': 1e-3, 'rad': 1e-3, 'm/s': 1e-3, 'rad/s': 1e-3, 'N': 0.1, 'N m': 0.01}
+"""Unit -> standard deviation below which a difference means nothing to a robot."""
 LOOK = 100
 """Updates between reports of progress, and looks at the losses."""
 
@@ -62,6 +65,12 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
     return replay
 
 
+def _floors(task: Task) -> NDArray[np.float64]:
+    """Return the least standard deviation (n,) of each observation, by its unit."""
+    return np.concatenate([np.full(term.width, FLOORS.get(term.unit, 0.0))
+                           for term in task.spec.terms])
+
+
 def _check_losses(losses: dict[str, float], stage: str, done: int) -> None:
     for name, value in losses.items():
         if not np.isfinite(float(value)):
@@ -87,7 +96,7 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    normaliser = Normaliser.of(dataset.observations)
+    normaliser = Normaliser.of(dataset.observations, _floors(task))
     algorithm = make_robot_algorithm(RobotSetup(training, task, task.spec.action_dim, normaliser,
                                                 seed))
     replay = replay_of(dataset, normaliser, task, training)
