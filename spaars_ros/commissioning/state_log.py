@@ -36,6 +36,8 @@ class StateLog(Node):
         self.create_subscription(JointState, 'sim/state', self._on_state, QOS['joint_states'])
 
     def _on_state(self, msg: JointState) -> None:
+        if len(msg.position) != len(msg.velocity) or len(msg.position) != len(msg.name):
+            return  # whoever reads the rows knows the robot's joints
         stamp = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
         self._file.write(np.array([stamp, *msg.position, *msg.velocity]).tobytes())
 

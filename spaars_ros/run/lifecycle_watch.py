@@ -20,6 +20,8 @@ from lifecycle_msgs.msg import TransitionEvent
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
+from spaars_ros.ros.diagnostics import printable
+
 
 class LifecycleWatch:
     """
@@ -44,7 +46,7 @@ class LifecycleWatch:
         return ''
 
     def _on_event(self, name: str, msg: TransitionEvent) -> None:
-        start, goal = msg.start_state.label, msg.goal_state.label
+        start, goal = printable(msg.start_state.label), printable(msg.goal_state.label)
         if goal == 'active':
             self._inactive.pop(name, None)
         elif start == 'active':

@@ -32,9 +32,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from spaars_ros.ros.diagnostics import printable
 from spaars_ros.run.metrics import value_of
 from spaars_ros.tasks.spec import MetricSpec
 
+LONGEST_LINE = 4000
 WINDOW = 20
 """Episodes of the moving averages."""
 REFRESH = 0.25
@@ -214,6 +216,11 @@ def panel(state: LiveState) -> Panel:
                  subtitle_align='right', border_style='dim', padding=(1, 2))
 
 
+def clean(text: str) -> str:
+    """Return lines that may quote others, without what moves the cursor or sets a colour."""
+    return '\n'.join(printable(line, LONGEST_LINE) for line in text.split('\n'))
+
+
 class LiveView:
     """
     Shows a LiveState while its `with` block runs.
@@ -250,7 +257,7 @@ class LiveView:
     def say(self, text: str) -> None:
         """Print a line above the panel; a reader that has gone away does not end the run."""
         try:
-            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self.console.print(clean(text), highlight=False, markup=False, soft_wrap=True)
         except (OSError, SystemExit):  # rich makes the second of a broken pipe
             self._go_silent()
 

@@ -27,6 +27,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 
@@ -93,7 +94,7 @@ def status(namespace: str = '') -> list[str]:
     lines = []
     for each in heard[-1].status:
         values = values_of(each)
-        lines.append(f'{each.name}: {each.message}')
+        lines.append(printable(f'{each.name}: {each.message}'))
         lines += [f'  {key} {value}' for key, value in values.items() if value]
         if values.get('code', '') not in ('', 'BUDGET_DONE'):
             lines.append('the arm is stopped: spaars reset goes on once the cause is gone')
