@@ -41,6 +41,7 @@ from std_msgs.msg import UInt8MultiArray
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
+from spaars_ros.commissioning.stress_hostile import raises_beyond
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.shadow import Shadow
 from spaars_ros.control.succession import RollbackRefused
@@ -67,6 +68,7 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
+from spaars_ros.tasks.base import World
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
@@ -617,38 +619,13 @@ def test_the_learner_signs_what_it_publishes_and_keeps(
 
 # --- a network that fails on what the robot measures
 
-def raising(bundle: Bundle, beyond: float, version: int) -> Bundle:
-    """Return a bundle whose network raises once the first normalised observation is beyond."""
-    changed = with_version(bundle, version)
-    model = onnx.ModelProto.FromString(changed.graphs['policy'])
-    graph = model.graph
-    for node in graph.node:
-        node.output[:] = ['free_raw' if name == 'raw_action' else name for name in node.output]
-        node.input[:] = ['free_raw' if name == 'raw_action' else name for name in node.input]
-    for name, values in (('begin', np.array([0])), ('end', np.array([1])),
-                         ('axis', np.array([1])), ('beyond', np.float32(beyond)),
-                         ('steep', np.float32(1000.0)), ('ten', np.array(10)),
-                         ('nothing', np.zeros(1, np.float32))):
-        graph.initializer.append(numpy_helper.from_array(np.asarray(values), f'fail_{name}'))
-    for kind, inputs, output in (
-            ('Slice', ['observation', 'fail_begin', 'fail_end', 'fail_axis'], 'fail_x'),
-            ('Sub', ['fail_x', 'fail_beyond'], 'fail_over'),
-            ('Mul', ['fail_over', 'fail_steep'], 'fail_power'),
-            # A power of whole numbers is whole: 0 below, an index that is none above.
-            ('Pow', ['fail_ten', 'fail_power'], 'fail_index'),
-            ('Gather', ['fail_nothing', 'fail_index'], 'fail_add'),
-            ('Add', ['free_raw', 'fail_add'], 'raw_action')):
-        graph.node.append(helper.make_node(kind, inputs, [output]))
-    return Bundle(changed.manifest, {'policy': model.SerializeToString()}, changed.canaries)
-
-
 def test_a_network_that_raises_is_a_stop_and_its_version_is_taken_back(bundle: Bundle) -> None:
     run = Run(bundle, ticks=0)
     first = float(run.loop.runtime.normalise(
-        run.loop.task.observation(run.arm.state(), run.loop.goal))[0])
+        run.loop.task.observe(World(run.arm.state(), run.loop.kinematics), run.loop.goal))[0])
     taken: list[int] = []
     run.succession._takes_back = taken.append
-    run.push(raising(bundle, first - 0.1, 1))
+    run.push(raises_beyond(bundle, first - 0.1, 1))
     run.succession.before_tick()
     tick = run.loop.tick(run.arm.state())
     assert tick.ended and tick.stop is not None and tick.stop.code == 'INFERENCE'
@@ -678,7 +655,7 @@ def test_a_running_server_survives_a_network_that_raises_and_so_does_the_next_st
     m = bundle.manifest
     turned_to = m.observation_mean[0] + m.observation_std[0] * (beyond + 0.1)
     assert beyond < OBSERVATION_CLIP and abs(turned_to) < ROBOT.limits.position[0][1]
-    rig.policy.publish(encode_bytes(raising(bundle, beyond, 1).to_bytes()))
+    rig.policy.publish(encode_bytes(raises_beyond(bundle, beyond, 1).to_bytes()))
     rig.spin_until(lambda: running(rig) == 1)
     folder = Path(rig.server.values()['run_dir'])
     rig.spin_until((folder / 'acting.spaars').exists)

@@ -333,11 +333,73 @@ def test_an_unknown_fault_or_trigger_is_one_clear_line(given: str, said: str) ->
     ({'transitions_lost': 0, 'recovered': 'reset'}, False),
     ({'transitions_lost': 1, 'recovered': 'reset'}, True),
     ({'transitions_lost': 0, 'recovered': 'no'}, True),
+    ({'transitions_lost': 0, 'recovered': 'reset', 'worst_margin': -0.001}, True),
+    ({'transitions_lost': 0, 'recovered': 'reset', 'worst_margin': -1.0, 'judged': False}, False),
     ({'transitions_lost': None, 'recovered': None, 'skipped': 'no network namespaces'}, False)])
-def test_a_lost_transition_or_a_run_that_stays_down_fails_stress(
+def test_a_lost_transition_a_limit_passed_or_a_run_that_stays_down_fails_stress(
         row: dict[str, Any], fails: bool) -> None:
     from spaars_ros.commissioning.stress import failures
     assert failures([{'fault': 'x', 'skipped': '', **row}]) == (['x'] if fails else [])
+
+
+@pytest.mark.parametrize(('seeds', 'runs', 'wanted'), [
+    ('', None, [0]), ('', 3, [0, 1, 2]), ('7', 2, [7, 8]), ('3,9', None, [3, 9]), ('5', 0, [])])
+def test_seeds_of_stress(seeds: str, runs: int | None, wanted: list[int]) -> None:
+    from spaars_ros.commands.stress import seeds_of
+    assert seeds_of(seeds, runs) == wanted
+
+
+@pytest.mark.parametrize(('seeds', 'runs'), [('a', None), ('-1', None), ('1,,2', None),
+                                             ('1,2', 3), ('9' * 30, None)])
+def test_seeds_that_are_none_are_refused(seeds: str, runs: int | None) -> None:
+    from spaars_ros.commands.stress import seeds_of
+    with pytest.raises(ValueError, match='--'):
+        seeds_of(seeds, runs)
+
+
+def test_the_table_of_stress_counts_runs_and_names_failures(tmp_path: Path) -> None:
+    from spaars_ros.commissioning.stress import BY_NAME
+    whole = {'about': '', 'detected_s': 0.2, 'detected_by': 'stop STALE', 'stop': 'STALE',
+             'stopped_s': 0.3, 'worst_margin': 0.1, 'worst_limit': 'keep-out, m',
+             'joint_margin_rad': 0.5, 'zone_margin_m': 0.1, 'worst_speed': 0.4,
+             'transitions_lost': 0, 'recovered': 'reset', 'skipped': ''}
+    rows = [{**whole, 'fault': fault, 'seed': seed, 'judged': not BY_NAME[fault].unstoppable}
+            for seed in range(3) for fault in ('dropped', 'server_killed_no_timeout')]
+    for row in rows[-2:]:
+        row.update(worst_margin=-0.02, zone_margin_m=-0.02)
+    (tmp_path / 'rows.json').write_text(json.dumps(rows))
+    page = tmp_path / 'page.md'
+    page.write_text('before\n')
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, '-m', 'spaars_ros.cli', 'stress', '--runs', '0', '--add',
+             str(tmp_path / 'rows.json'), '--table', str(page)],
+            capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr.endswith('did not recover: dropped\n')
+    text = page.read_text()
+    assert text.startswith('before\n') and text.count('6 runs of 2 faults') == 1
+    assert '* dropped, seed 2: 0.0200 beyond: keep-out, m' in text
+    assert '* server_killed_no_timeout' not in text and '| (-0.0200) |' in text
+
+
+def test_a_network_that_raises_further_on_is_made_from_any_bundle() -> None:
+    from spaars_ros.commissioning.stress_hostile import raises_beyond
+    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.policy.runtime import PolicyRuntime
+    from spaars_ros.robot.config import load_robot
+    from spaars_ros.tasks.registry import load_task
+    from spaars_ros.tasks.registry import make_task
+    from spaars_ros.training_file import load_training
+    robot = load_robot()
+    bundle = untrained_bundle(robot, make_task(robot, load_task()),
+                              load_training('spaars', width=8, heads=2), seed=0)
+    here = np.asarray(bundle.manifest.observation_mean, dtype=np.float64)
+    runtime = PolicyRuntime(raises_beyond(bundle, 1.0, 7))
+    assert runtime.manifest.version == 7
+    runtime.decide(here)
+    with pytest.raises(Exception, match='Gather'):
+        PolicyRuntime(raises_beyond(bundle, -1.0, 7)).decide(here)
 
 
 def test_memory_slope_of_a_leak_is_found() -> None:

@@ -14,8 +14,10 @@
 
 """`spaars stress`: faults in a real run, one after the other."""
 
+from json import loads
 from pathlib import Path
 from typing import Annotated
+from typing import Any
 from typing import Optional
 
 import typer
@@ -28,7 +30,8 @@ Examples:
   spaars stress
   spaars stress --fault dropped --fault server_killed
   spaars stress --trigger joint_states
-  spaars stress --json stress.json
+  spaars stress --runs 20 --json stress.json --table stress.md
+  spaars stress --runs 0 --add monday.json --add tuesday.json --table stress.md
 """
 
 
@@ -37,20 +40,70 @@ def command(
         help='Only this fault; may be repeated.')] = None,
     trigger: Annotated[str, typer.Option(
         help='What makes the ticks: timer, as on a robot, or joint_states.')] = 'timer',
+    runs: Annotated[Optional[int], typer.Option(
+        min=0, max=10_000, help='Runs of each fault, every one with a seed of its own: start '
+        'poses, timing, order, joints. 1 if neither runs nor seeds are given.')] = None,
+    seeds: Annotated[str, typer.Option(
+        help='Their seeds: a list as 3,7,8, or the first of --runs. 0 if not given.')] = '',
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
+    add: Annotated[Optional[list[Path]], typer.Option(
+        help='Rows of earlier runs, which JSON and table have, too; may be repeated.')] = None,
+    table: Annotated[Optional[Path], typer.Option(
+        help='Write a Markdown table over all rows into this file, in the place of the last '
+        'one.')] = None,
 ) -> None:
     """
     Inject faults into a simulated run and tabulate detection, stop, margin, loss, recovery.
 
     detected_s: s until a status, a counter or the end of a process said so. stopped_s: s until
     the arm was at rest. worst_margin: least room to joint limits (rad) or of the tip to keep-out
-    zones (m). Exits with 1 when a recorded transition is lost or a run does not come back.
+    zones (m). Exits with 1 when the arm was beyond a limit, a recorded transition is lost or a
+    run does not come back.
     """
     with errors_as_one_line():
+        chosen_seeds = seeds_of(seeds, runs)
+        earlier = [row for path in add or () for row in rows_of(path)]
+        from spaars_ros.commissioning import stress_table
         from spaars_ros.commissioning.stress import failures
+        from spaars_ros.commissioning.stress import is_failure
         from spaars_ros.commissioning.stress import run
-        rows = run(fault or (), say=typer.echo, trigger=trigger)
+
+        def keep(rows: list[dict[str, Any]]) -> None:
+            write_json(json, [*earlier, *rows])
+        rows = [*earlier, *(run(fault or (), say=typer.echo, trigger=trigger, seeds=chosen_seeds,
+                                keep=keep) if chosen_seeds else ())]
         write_json(json, rows)
+        if table is not None:
+            stress_table.write(table, stress_table.table(
+                rows, 'spaars stress', [row for row in rows if is_failure(row)]))
         failed = failures(rows)
         if failed:
-            raise RuntimeError(f'lost a transition or did not recover: {", ".join(failed)}')
+            raise RuntimeError('beyond a limit, lost a transition or did not recover: '
+                               + ', '.join(failed))
+
+
+def seeds_of(text: str, runs: int | None) -> list[int]:
+    """Return the seeds of the runs; raises ValueError."""
+    words = text.split(',') if text else []
+    if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
+        raise ValueError(f'--seeds {text}: numbers from 0 on, as 3,7,8')
+    numbers = [int(word) for word in words]
+    if runs is not None and len(numbers) < 2:
+        first = numbers[0] if numbers else 0
+        return list(range(first, first + runs))
+    if runs is not None and runs != len(numbers):
+        raise ValueError(f'--runs {runs}, but --seeds names {len(numbers)}')
+    return numbers or [0]
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON file of this command; raises ValueError, OSError."""
+    from spaars_ros.commissioning.stress import KEYS
+    try:
+        rows = loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f'{path}: not JSON: {error}') from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and 'fault' in row
+                                             for row in rows):
+        raise ValueError(f'{path}: not the rows of spaars stress --json')
+    return [{**dict.fromkeys(KEYS), 'skipped': '', 'judged': True, **row} for row in rows]

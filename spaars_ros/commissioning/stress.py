@@ -21,6 +21,8 @@ from pathlib import Path
 import tempfile
 from typing import Any
 
+import numpy as np
+
 from spaars_ros.commissioning import two_hosts
 from spaars_ros.commissioning.stress_faults import BY_NAME
 from spaars_ros.commissioning.stress_faults import inject
@@ -30,14 +32,15 @@ from spaars_ros.commissioning.stress_rig import prepare
 from spaars_ros.commissioning.stress_rig import StressError
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.commissioning.stress_rig import TRIGGERS
+from spaars_ros.commissioning.stress_table import origin
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.job import free_domain
 from spaars_ros.run.lifecycle_client import LifecycleError
 
 KEYS = ('fault', 'about', 'detected_s', 'detected_by', 'stopped_s', 'stop', 'worst_margin',
-        'worst_limit', 'joint_margin_rad', 'zone_margin_m', 'transitions_lost', 'recovered',
-        'skipped')
-HEADINGS = (('fault', 24), ('detected_s', 10), ('stopped_s', 9), ('worst_margin', 12),
+        'worst_limit', 'joint_margin_rad', 'zone_margin_m', 'worst_speed', 'transitions_lost',
+        'recovered', 'skipped', 'seed', 'judged', 'commit', 'date', 'processor')
+HEADINGS = (('fault', 24), ('seed', 4), ('detected_s', 10), ('stopped_s', 9), ('worst_margin', 12),
             ('transitions_lost', 16), ('recovered', 15), ('detected_by', 0))
 
 
@@ -66,20 +69,35 @@ def _row(**values: Any) -> dict[str, Any]:
     return {key: row[key] for key in KEYS}
 
 
+def beyond(row: dict[str, Any]) -> bool:
+    """Return whether the arm was beyond a limit or in a zone while somebody could stop it."""
+    margin = row.get('worst_margin')
+    return bool(row.get('judged', True) and margin is not None and margin < 0.0)
+
+
+def is_failure(row: dict[str, Any]) -> bool:
+    """Return whether a step was lost, a limit passed, or the run did not survive."""
+    return not row['skipped'] and bool(
+        row['transitions_lost'] or row['recovered'] == 'no' or beyond(row))
+
+
 def failures(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the faults that lost a recorded transition or that the run did not survive."""
-    return [row['fault'] for row in rows
-            if not row['skipped'] and (row['transitions_lost'] or row['recovered'] == 'no')]
+    """Return the faults of the rows that are failures."""
+    return list(dict.fromkeys(row['fault'] for row in rows if is_failure(row)))
 
 
 def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: None,
-        trigger: str = TRIGGERS[0]) -> list[dict[str, Any]]:
+        trigger: str = TRIGGERS[0], seeds: Sequence[int] = (0,),
+        keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None
+        ) -> list[dict[str, Any]]:
     """
-    Run the matrix, or the named faults; return a row each.
+    Run the matrix, or the named faults, once per seed; return a row each.
 
-    Never on a robot's graph: a domain and a namespace of its own, this machine only.
+    Never on a robot's graph: a domain and a namespace of its own, this machine only. A seed is
+    that of the nodes, of the order of the faults, of when each begins and of its joints.
 
     :param trigger: what makes the policy server's ticks: timer or joint_states
+    :param keep: is told all rows so far after each
     :raises ValueError: unknown name
     :raises LifecycleError: the nodes do not come up
     """
@@ -88,35 +106,50 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
         raise ValueError(f'--trigger {trigger}: known are {", ".join(TRIGGERS)}')
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_DOMAIN_ID=str(free_domain()))
     rows: list[dict[str, Any]] = []
+    made = origin()
+
+    def done(values: dict[str, Any]) -> None:
+        rows.append(_row(**values, **made))
+        say(line(rows[-1]))
+        keep(rows)
     say(line(None))
-    local = [fault for fault in faults if not fault.remote]
-    while local:
-        # One run for as many faults as it survives.
+    reason = two_hosts.why_not() if any(fault.remote for fault in faults) else ''
+    with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
+        start = Path(folder) / 'pretrained.spaars'
+        for seed in seeds:
+            order = np.random.default_rng(seed).permutation(len(faults)) if seed \
+                else np.arange(len(faults))
+            ordered = [faults[place] for place in order]
+            _run_local([fault for fault in ordered if not fault.remote], seed, trigger, start,
+                       done)
+            for fault in ordered:
+                if fault.remote:
+                    done({'fault': fault.name, 'about': fault.about, 'skipped': reason,
+                          'seed': seed} if reason
+                         else two_hosts.stress(fault.name, trigger, seed))
+    return rows
+
+
+def _run_local(faults: list[StressFault], seed: int, trigger: str, start: Path,
+               done: Callable[[dict[str, Any]], None]) -> None:
+    """Make faults on this host, in one run for as many as it survives."""
+    while faults:
         with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
-            rig = StressRig(prepare(Path(folder)), trigger=trigger)
+            rig = StressRig(prepare(Path(folder), seed, start), trigger=trigger)
             try:
                 rig.start()
-                while local:
-                    row = _row(**_injected(rig, local.pop(0)))
-                    rows.append(row)
-                    say(line(row))
+                while faults:
+                    row = _injected(rig, faults.pop(0))
+                    done(row)
                     if row['recovered'] == 'no':
                         break
             finally:
                 rig.close()
-    reason = two_hosts.why_not() if any(fault.remote for fault in faults) else ''
-    for fault in faults:
-        if fault.remote:
-            row = _row(fault=fault.name, about=fault.about, skipped=reason) if reason \
-                else _row(**two_hosts.stress(fault.name, trigger))
-            rows.append(row)
-            say(line(row))
-    return rows
 
 
 def _injected(rig: StressRig, fault: StressFault) -> dict[str, Any]:
     try:
         return inject(rig, fault)
     except (LifecycleError, RunError, StressError) as error:
-        return {'fault': fault.name, 'about': fault.about, 'recovered': 'no',
-                'detected_by': str(error)}
+        return {'fault': fault.name, 'about': fault.about, 'recovered': 'no', 'seed': rig.seed,
+                'judged': not fault.unstoppable, 'detected_by': str(error)}

@@ -25,8 +25,15 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 from std_srvs.srv import Trigger
 
+from spaars_ros.commissioning.stress_hostile import empty_messages
+from spaars_ros.commissioning.stress_hostile import far_bundle
+from spaars_ros.commissioning.stress_hostile import forged_cost
+from spaars_ros.commissioning.stress_hostile import forged_steps
+from spaars_ros.commissioning.stress_hostile import raising_bundle
+from spaars_ros.commissioning.stress_hostile import truncated_bundle
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.fault_table import DEFAULTS
@@ -35,6 +42,8 @@ FOLLOWED = 6.0
 """s in which it shows how the arm follows: so many states are compared with their commands."""
 TIMEOUT = 0.2
 """s, of a controller that has a timeout."""
+LATER = 2.0
+"""s; a fault begins up to so much later than it could."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,15 @@ class StressFault:
     """How long it lasts."""
     remote: str = ''
     """Node that runs on another host, whose cable is pulled."""
+    joints: tuple[str, ...] = ()
+    """Parameters of `sim` that name a joint each, another in every run."""
+    unstoppable: bool = False
+    """Nobody is left who could stop the arm: how far it goes is not judged."""
+
+    def drawn(self, rng: np.random.Generator, joints: int) -> dict[str, float]:
+        """Return the parameters of the sim, with joints drawn."""
+        which = 1.0 + rng.permutation(joints)[:len(self.joints)]
+        return {**self.sim, **dict(zip(self.joints, which.tolist()))}
 
 
 def _file_size_limit(rig: StressRig, node: str, file: Path) -> Callable[[], None]:
@@ -74,12 +92,6 @@ def _learner_disk(rig: StressRig) -> Callable[[], None]:
     return _file_size_limit(rig, 'learner', rig.run.recording)
 
 
-def _truncated_bundle(rig: StressRig) -> Callable[[], None]:
-    data = rig.run.newest_bundle().read_bytes()
-    rig.publish_bundle(data[:len(data) // 2])
-    return lambda: None
-
-
 def _overload(rig: StressRig) -> Callable[[], None]:
     """Keep every core busy twice over, at the same priority as the control loop."""
     busy = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'],
@@ -93,9 +105,10 @@ def _overload(rig: StressRig) -> Callable[[], None]:
     return end
 
 
-def _wire(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
+def _wire(name: str, about: str, seconds: float = 3.0, joints: tuple[str, ...] = (),
+          **faults: float) -> StressFault:
     return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
-                       seconds=seconds)
+                       seconds=seconds, joints=tuple(f'fault.{name}' for name in joints))
 
 
 MATRIX: tuple[StressFault, ...] = (
@@ -116,13 +129,37 @@ MATRIX: tuple[StressFault, ...] = (
     _wire('soft_controller', 'commands lag with 0.3 s', FOLLOWED, command_lag=0.3),
     _wire('payload', '2 kg at the tip that nobody knows of', FOLLOWED, payload=2.0),
     _wire('friction', '5 N m of dry friction on every joint', FOLLOWED, friction=5.0),
+    _wire('swapped', "two joints obey each other's commands", FOLLOWED, ('swap', 'swap_with')),
+    _wire('flipped', 'a joint moves against its command', FOLLOWED, ('flip',)),
+    _wire('scaled', 'a joint moves at twice its command', FOLLOWED, ('scale_joint',), scale=2.0),
+    _wire('not_moving', 'a joint does not obey', FOLLOWED, ('scale_joint',), scale=0.0),
+    _wire('commands_lost', 'the controller gets no command', FOLLOWED, command_drop=1.0),
+    _wire('commands_lossy', 'three of ten commands are lost', FOLLOWED, command_drop=0.3),
+    _wire('unsubscribed', 'nobody subscribes to command', unsubscribed=1.0),
+    _wire('pushed', 'a hand moves a joint at 0.3 rad/s', joints=('push_joint',), push=0.3),
+    _wire('velocity_zero', 'joint_states with velocities of 0', FOLLOWED, velocity_zero=1.0),
+    _wire('velocity_empty', 'joint_states without velocities', velocity_empty=1.0),
+    _wire('velocity_nan', 'joint_states with NaN as velocities', velocity_nan=1.0),
+    _wire('effort_empty', 'joint_states without efforts', effort_empty=1.0),
+    _wire('effort_nan', 'joint_states with NaN as efforts', effort_nan=1.0),
+    _wire('split', 'joint_states in two messages', split=3.0),
+    _wire('gripper', "a gripper's joints on joint_states, in messages of their own", gripper=1.0),
     StressFault('learner_killed', 'SIGKILL', kill='learner'),
     StressFault('monitor_killed', 'SIGKILL', kill='cost_monitor', seconds=5.0),
     StressFault('server_killed', f'SIGKILL; the controller has a timeout of {TIMEOUT} s',
                 {'command_timeout': TIMEOUT}, kill='policy_server'),
     StressFault('server_killed_no_timeout', 'SIGKILL; the controller keeps the last velocity',
-                kill='policy_server'),
-    StressFault('truncated_bundle', 'half a bundle on learner/policy', begin=_truncated_bundle),
+                kill='policy_server', unstoppable=True),
+    StressFault('truncated_bundle', 'half a bundle on learner/policy', begin=truncated_bundle),
+    StressFault('far_bundle', 'a bundle of version 2^53', begin=far_bundle),
+    StressFault('raising_bundle', 'a network that raises where the arm gets to',
+                begin=raising_bundle, seconds=8.0),
+    StressFault('empty_messages', 'fields of size 0, no fields, NaN, on five topics',
+                begin=empty_messages),
+    StressFault('forged_cost', 'costs of 1e6 of episodes that there never were',
+                begin=forged_cost),
+    StressFault('forged_steps', 'the newest step again, with other contents',
+                begin=forged_steps),
     StressFault('server_disk_full', "the policy server's files cannot grow", begin=_server_disk,
                 seconds=5.0),
     StressFault('learner_disk_full', "the learner's files cannot grow", begin=_learner_disk),
@@ -130,7 +167,7 @@ MATRIX: tuple[StressFault, ...] = (
     StressFault('partition_learner', 'the learner on another host, cable pulled',
                 remote='learner'),
     StressFault('partition_robot', 'the robot on another host, cable pulled; its controller '
-                'keeps the last velocity', remote='sim'),
+                'keeps the last velocity', remote='sim', unstoppable=True),
     StressFault('partition_robot_timeout', 'the same; the controller has a timeout of '
                 f'{TIMEOUT} s', {'command_timeout': TIMEOUT}, remote='sim'),
 )
@@ -141,17 +178,21 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
     """
     Make one fault in a running rig, end it, bring the run back; return its row.
 
+    When it begins and which joints it is about are drawn from the rig's seed.
     :param more: `cut` and `mend`, what pulls a cable and puts it back
     :raises StressError: the run did not move before the fault
     """
     watch = rig.watch
+    rng = np.random.default_rng([rig.seed, [one.name for one in MATRIX].index(fault.name)])
+    values = fault.drawn(rng, len(rig.run.robot.joints))
     rig.until(lambda: watch.follows, FOLLOWED)
+    rig.spin(float(rng.uniform(0.0, LATER)))
     rig.wait_until_moving()
-    timeout = {name: value for name, value in fault.sim.items() if name == 'command_timeout'}
+    timeout = {name: value for name, value in values.items() if name == 'command_timeout'}
     if timeout:
         rig.set_sim(timeout)
     watch.begin()
-    rig.set_sim({name: value for name, value in fault.sim.items() if name not in timeout})
+    rig.set_sim({name: value for name, value in values.items() if name not in timeout})
     ends = [fault.begin(rig)] if fault.begin else []
     if fault.kill:
         os.kill(rig.processes.pid(fault.kill), signal.SIGKILL)
@@ -167,8 +208,9 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
         rig.spin(0.5)  # the cable is in again: what had waited comes
     detected, by = watch.detected
     row = {'fault': fault.name, 'about': fault.about, 'detected_s': detected, 'detected_by': by,
-           'stopped_s': watch.stopped, 'stop': watch.code}
-    rig.set_sim({name: DEFAULTS.get(name.removeprefix('fault.'), 0.0) for name in fault.sim})
+           'stopped_s': watch.stopped, 'stop': watch.code, 'seed': rig.seed,
+           'judged': not fault.unstoppable}
+    rig.set_sim({name: DEFAULTS.get(name.removeprefix('fault.'), 0.0) for name in values})
     row['recovered'] = _bring_back(rig, fault)
     row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
     row['transitions_lost'] = rig.transitions_lost()
@@ -186,12 +228,14 @@ def _watch(rig: StressRig, fault: StressFault) -> None:
 
 def _margins(watch: Any) -> dict[str, Any]:
     least = watch.margins()
-    known = {name: value for name, value in least.items() if value is not None}
+    known = {name: value for name, value in least.items()
+             if value is not None and name != 'speed'}
     worst = min(known, key=lambda name: known[name], default=None)
     return {'worst_margin': known.get(worst) if worst else None,
             'worst_limit': {'joint': 'joint position, rad', 'zone': 'keep-out, m'}.get(
                 worst or '', ''),
-            'joint_margin_rad': least['joint'], 'zone_margin_m': least['zone']}
+            'joint_margin_rad': least['joint'], 'zone_margin_m': least['zone'],
+            'worst_speed': least['speed']}
 
 
 def _bring_back(rig: StressRig, fault: StressFault) -> str:

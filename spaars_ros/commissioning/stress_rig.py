@@ -28,6 +28,7 @@ import numpy as np
 from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.logging import LoggingSeverity  # type: ignore[attr-defined]
 from rclpy.parameter import Parameter
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
@@ -73,19 +74,25 @@ class StressError(RuntimeError):
     """The run under test did not come up or did not answer."""
 
 
-def prepare(folder: Path) -> RunFolder:
-    """Return a run folder with a quickly pretrained policy; raises OSError."""
+def prepare(folder: Path, seed: int = 0, start: Path | None = None) -> RunFolder:
+    """
+    Return a run folder with a quickly pretrained policy; raises OSError.
+
+    :param start: where that policy is, or is kept for other runs
+    """
     folder.mkdir(parents=True, exist_ok=True)
     task = folder / 'task.yaml'
     task.write_text(yaml.safe_dump(
         {**load_task().model_dump(mode='json'), 'horizon': HORIZON}))
-    start = folder / 'pretrained.spaars'
+    start = start or folder / 'pretrained.spaars'
     run = RunFolder(RunOptions(
         out=str(folder / 'run'), task=str(task), training='smoke', bundle=str(start),
-        episodes=0, real_time_factor=1.0))
-    # Torch is needed here only.
-    from spaars_ros.learning.online.pretrain import pretrain
-    save_bundle(pretrain(run.robot, run.task, run.training, run.demonstrations(), seed=0), start)
+        episodes=0, real_time_factor=1.0, seed=seed))
+    if not start.exists():
+        # Torch is needed here only.
+        from spaars_ros.learning.online.pretrain import pretrain
+        save_bundle(pretrain(run.robot, run.task, run.training, run.demonstrations(), seed=0),
+                    start)
     run.claim(resume=False)
     run.begin()
     run.place_bundle(start)
@@ -105,13 +112,15 @@ class StressRig:
                  wrap: Callable[[NodeDescription], NodeDescription] = lambda node: node,
                  more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0]) -> None:
         self.run = run
+        self.seed = run.options.seed
         # The recording is read while it is written: that its end is torn is no news.
         logging.getLogger(recording.__name__).setLevel(logging.ERROR)
         options = run.options
         # In a namespace of its own, should anybody else be in this domain.
         settings = RunSettings(
             out=str(run.path), robot=options.robot, task=options.task, episodes=0,
-            real_time_factor=1.0, use_sim_time=False, namespace=f'stress_{os.getpid()}')
+            real_time_factor=1.0, use_sim_time=False, namespace=f'stress_{os.getpid()}',
+            seed=options.seed)
         own = {**SETTINGS, 'policy_server': {**SETTINGS['policy_server'], 'trigger': trigger}}
         graph = [wrap(dataclasses.replace(node, respawn=True, parameters={
             **node.parameters, **own.get(node.name, {})})) for node in describe(settings)]
@@ -119,6 +128,8 @@ class StressRig:
         self.processes = Processes(settings, [*graph, *more])
         rclpy.init(args=[])
         self.node = rclpy.create_node('stress', namespace=settings.namespace)
+        # What it sends on purpose it hears, too, and refuses as everybody does.
+        self.node.get_logger().set_level(LoggingSeverity.FATAL)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
         self.watch = StressWatch(self.node, run.robot)

@@ -80,6 +80,8 @@ class StressWatch:
         """Its place in its episode."""
         self.step_stamp = 0.0
         """s, system clock, of the state behind it."""
+        self.step_message: Float64MultiArray | None = None
+        """The newest step as it came."""
         self.received = -1
         self._since = 0.0
         self._detected: tuple[float, str] | None = None
@@ -92,6 +94,7 @@ class StressWatch:
         self._robot = robot
         self._kinematics = Kinematics(robot)
         self._low, self._high = np.asarray(robot.limits.position).T
+        self._fastest = np.asarray(robot.limits.velocity)
         self.border = Border(node.get_logger())
         self._steps = StepReader(joints=len(robot.joints))
         self._progress = TopicReader('learner/progress', needs=('received',))
@@ -157,15 +160,21 @@ class StressWatch:
                         for row in rows if row[0] >= self._since]
 
     def margins(self) -> dict[str, float | None]:
-        """Return the least room to joint limits (rad) and of the tip to keep-out zones (m)."""
+        """
+        Return the least room to joint limits (rad) and of the tip to keep-out zones (m).
+
+        And the greatest speed of a joint, as a share of its limit.
+        """
         if not self.samples:
-            return {'joint': None, 'zone': None}
+            return {'joint': None, 'zone': None, 'speed': None}
         positions = np.stack([sample.position for sample in self.samples])
         room = np.minimum(positions - self._low, self._high - positions)
         tips = np.stack([self._kinematics.tip(position) for position in positions])
         clearance = distance(self._robot.keep_out, tips)
         return {'joint': float(room.min()),
-                'zone': float(clearance.min()) if np.isfinite(clearance).any() else None}
+                'zone': float(clearance.min()) if np.isfinite(clearance).any() else None,
+                'speed': float(max((np.abs(sample.velocity) / self._fastest).max()
+                                   for sample in self.samples))}
 
     def _on_state(self, msg: JointState) -> None:
         state = self._states.read(msg)
@@ -202,6 +211,7 @@ class StressWatch:
         if int(fields['sequence']) <= self.newest:
             return
         self.newest, self.index = int(fields['sequence']), int(fields['index'])
+        self.step_message = msg
         self.step_stamp = float(fields['stamp'])
         self._lost_ticks = float(fields['lost_ticks'])
         if self._lost_ticks >= self._lost_before + LOST:

@@ -15,8 +15,8 @@
 """
 Two hosts on one machine: network namespaces joined by a cable that can be pulled.
 
-`python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER FILE` is the first host, started by
-`spaars stress` in a network namespace of its own; as a module of a node it is the way onto the
+`python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER SEED FILE` is the first host, started
+by `spaars stress` in a network namespace of its own; as a module of a node it is the way onto the
 second host.
 """
 
@@ -126,7 +126,7 @@ def run_there() -> None:
     runpy.run_module(f'spaars_ros.{module}', run_name='__main__', alter_sys=True)
 
 
-def run_here(name: str, trigger: str, out: Path) -> None:
+def run_here(name: str, trigger: str, seed: int, out: Path) -> None:
     """Run one fault with a node on the second host; write its row."""
     from spaars_ros.commissioning.stress_faults import BY_NAME
     from spaars_ros.commissioning.stress_faults import inject
@@ -151,7 +151,7 @@ def run_here(name: str, trigger: str, out: Path) -> None:
     with TwoHosts() as hosts, tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
         states = Path(folder) / 'states.f64'
         os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
-        run = prepare(Path(folder))
+        run = prepare(Path(folder), seed)
         rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
                         if fault.remote == 'sim' else [], trigger=trigger)
         try:
@@ -162,7 +162,7 @@ def run_here(name: str, trigger: str, out: Path) -> None:
     out.write_text(json.dumps(row))
 
 
-def stress(name: str, trigger: str, timeout: float = 120.0) -> dict[str, Any]:
+def stress(name: str, trigger: str, seed: int = 0, timeout: float = 120.0) -> dict[str, Any]:
     """
     Return the row of a fault between two hosts; raises RuntimeError when it could not run.
 
@@ -173,7 +173,7 @@ def stress(name: str, trigger: str, timeout: float = 120.0) -> dict[str, Any]:
         out = Path(folder) / 'row.json'
         done = subprocess.run(
             [*unshare(), sys.executable, '-m', 'spaars_ros.commissioning.two_hosts', name, trigger,
-             str(out)],
+             str(seed), str(out)],
             capture_output=True, text=True, timeout=timeout)
         if done.returncode or not out.exists():
             words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
@@ -187,4 +187,4 @@ if __name__ == '__main__':
     if NAMESPACE in os.environ:
         run_there()
     else:
-        run_here(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+        run_here(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
