@@ -44,6 +44,7 @@ from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import contract_of
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
@@ -82,14 +83,17 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
     from spaars_ros.learning.online.pretrain import pretrain
     from spaars_ros.sim.operator import collect
     reach = make_task(base, settings)
-    if demonstrations.exists():
-        dataset = load_dataset(demonstrations, base, reach)
-    else:
-        dataset = collect(base, settings, episodes=8, seed=0)
-        demonstrations = folder / 'demonstrations.h5'
-        save_dataset(dataset, demonstrations)
+    dataset = load_dataset(demonstrations, base, reach) if demonstrations.exists() \
+        else collect(base, settings, episodes=8, seed=0)
     start = load_bundle(Path(bundle)) if bundle else \
         pretrain(base, reach, training, dataset, seed=0)
+    # Times are measured here and not what is learned: what was made at the robot's own rate is
+    # passed off as made at this one, which the nodes rightly refuse otherwise.
+    contract = contract_of(load_robot(str(folder / 'robot.yaml')), reach.observation_names)
+    dataset.attributes['contract'] = contract.model_dump_json()
+    demonstrations = folder / 'demonstrations.h5'
+    save_dataset(dataset, demonstrations)
+    start.manifest = start.manifest.model_copy(update={'contract': contract})
     training = training.model_copy(update={'demonstrations': str(demonstrations)})
     (folder / 'training.yaml').write_text(yaml.safe_dump(training.model_dump(mode='json')))
     save_bundle(start, folder / 'initial.spaars')

@@ -297,18 +297,27 @@ def test_cost_does_not_add_up_over_episodes() -> None:
 # Another run
 
 
+def another(watch: RunWatch, sequence: int, stamp: float) -> bool:
+    """Give the watch a record of one endless episode."""
+    watch.take({'sequence': sequence, 'stamp': stamp, 'episode': 0, 'index': sequence})
+    return watch.another
+
+
 def test_a_step_sent_again_is_no_other_run_and_a_reused_number_is() -> None:
     watch = RunWatch()
-    assert not any(watch.another(i, 100.0 + i) for i in range(5000))
-    assert not any(watch.another(i, 100.0 + i) for i in (0, 3, 999, 2500, 4990))
-    assert watch.another(4990, 7.0)
-    assert not watch.another(4991, 8.0)
-    assert watch.another(0, 3.0 * 100)
-    assert not watch.another(1, 301.0)
+    assert not any(another(watch, i, 100.0 + i) for i in range(5000))
+    assert not any(another(watch, i, 100.0 + i) for i in (0, 3, 999, 2500, 4990))
+    # Alone it may be forged; its successor makes it another run.
+    assert not another(watch, 4990, 7.0)
+    assert another(watch, 4991, 8.0)
+    assert not another(watch, 0, 3.0 * 100)
+    assert another(watch, 1, 301.0)
+    assert not another(watch, 2, 302.0)
 
 
 def test_a_run_joined_in_the_middle_may_be_fetched_from_its_beginning() -> None:
     watch = RunWatch()
-    assert not any(watch.another(i, float(i)) for i in (40, 41, 42))
-    assert not any(watch.another(i, float(i)) for i in (0, 39))
-    assert watch.another(10, 50.0), 'newer than everything seen'
+    assert not any(another(watch, i, float(i)) for i in (40, 41, 42))
+    assert not any(another(watch, i, float(i)) for i in (0, 39))
+    assert not another(watch, 10, 50.0)
+    assert another(watch, 11, 51.0), 'newer than everything seen'

@@ -406,7 +406,7 @@ def test_the_gate_lifts_the_return(trained):
 
 
 def test_a_control_episode_of_skills_has_no_raw_action(trained):
-    algorithm = supe_of(SpaarsSupe, 'spaars-supe', trials=0.5, explore_kappa=-1e9)
+    algorithm = supe_of(SpaarsSupe, 'spaars-supe', trials=0.5, explore_kappa=-1e6)
     algorithm.agent.gated = True
     state, rng = np.full(2, 0.3), np.random.default_rng(0)
     for control in (True, False):

@@ -565,7 +565,7 @@ def test_long_control_episodes_leave_the_steps_to_the_others_that_they_are_to_le
 
 
 def test_the_gate_is_shut_in_a_control_episode_and_where_it_does_not_pay(tmp_path):
-    trainer = trainer_of(tmp_path, trials=0.2, explore_kappa=-1e9)  # always for raw
+    trainer = trainer_of(tmp_path, trials=0.2, explore_kappa=-1e6)  # always for raw
     trainer.run()
     trials = trainer.algorithm.curriculum.trials
     rng = np.random.default_rng(0)
