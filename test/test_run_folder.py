@@ -17,6 +17,7 @@
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import subprocess
 import sys
@@ -241,6 +242,78 @@ def test_a_spool_that_is_harmed_is_rebuilt_from_the_recording(
     assert reconcile(tmp_path) == []
     # What was damaged is kept.
     assert (tmp_path / 'spool.damaged-1').exists() == (harm in ('flipped', 'nan', 'layout'))
+
+
+def forged(rows: Array, name: str, value: float, *, on: bool = True) -> Array:
+    """Return one record more that nobody wrote: the last with another number and content."""
+    row = rows[-1].copy()
+    row[SCHEMA.fields['sequence']] += 1
+    if on:
+        row[SCHEMA.fields['stamp']] += 0.05
+        row[SCHEMA.fields['index']] += 1
+    row[SCHEMA.fields[name]] = value
+    return np.concatenate([rows, row[None]])
+
+
+@pytest.mark.parametrize(('name', 'value', 'on', 'why'), [
+    ('action', 0.5, False, 'do not follow'), ('stamp', 1.0, True, 'do not follow'),
+    ('episode', 2.0**40, True, 'do not follow'), ('sequence', 1e9, True, 'do not follow'),
+    ('flag', 7.0, True, 'flag is 7'), ('observation', 1e308, True, r'observation is 1e\+308'),
+    ('index', 0.5, True, 'index is 0.5')])
+def test_a_forged_step_beyond_the_spools_end_is_left_out(
+        tmp_path: Path, name: str, value: float, on: bool, why: str) -> None:
+    """It was added to the spool: the server numbered on from it."""
+    rows = steps(130)[:127]
+    spooled(tmp_path, rows)
+    path = recorded(tmp_path, forged(rows, name, value, on=on))
+    before = path.read_bytes()
+    said = reconcile(tmp_path)
+    assert any(re.search(why, line) for line in said), said
+    np.testing.assert_array_equal(read_spool(tmp_path / 'spool')[1], rows)
+    np.testing.assert_array_equal(read_steps(path)[1], rows)
+    assert [file for file in tmp_path.glob('transitions.mcap.*')
+            if file.read_bytes() == before], 'nothing recorded is lost'
+    assert reconcile(tmp_path) == []
+
+
+def test_steps_that_follow_the_spools_end_are_the_servers(tmp_path: Path) -> None:
+    rows = steps(130)
+    spooled(tmp_path, rows[:95])
+    path = recorded(tmp_path, rows)
+    assert any('35 steps were recorded but not in the spool: added' in line
+               for line in reconcile(tmp_path))
+    np.testing.assert_array_equal(read_spool(tmp_path / 'spool')[1], rows)
+    np.testing.assert_array_equal(read_steps(path)[1], rows)
+
+
+@pytest.mark.parametrize('version', [1, 2])
+@pytest.mark.parametrize(('name', 'value'), [('flag', 7.0), ('observation', 1e308),
+                                             ('mode', 0.5)])
+def test_a_recording_poisoned_with_what_no_server_writes_is_mended_from_the_spool(
+        tmp_path: Path, name: str, value: float, version: int) -> None:
+    """A run of 0.1.0 ended with `7 is not a valid Flag`, and so did every resume."""
+    rows, wrong = steps(100), steps(100)
+    wrong[40, SCHEMA.fields[name]] = value
+    path = recorded(tmp_path, wrong)
+    if version == 1:
+        (tmp_path / 'spool').mkdir()
+        rows.astype('<f8').tofile(tmp_path / 'spool' / 'steps.f64')
+        (tmp_path / 'spool' / 'layout.json').write_text(SCHEMA.to_json())
+    else:
+        spooled(tmp_path, rows)
+    assert any('1 recorded steps were not as the server wrote them' in line
+               for line in reconcile(tmp_path))
+    np.testing.assert_array_equal(read_steps(path)[1], rows)
+    np.testing.assert_array_equal(read_spool(tmp_path / 'spool')[1], rows)
+    assert reconcile(tmp_path) == []
+
+
+def test_a_step_that_is_poisoned_in_both_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    wrong = steps(100)
+    wrong[40, SCHEMA.fields['flag']] = 7.0
+    recorded(tmp_path, wrong)
+    with pytest.raises(ReconcileError, match=r'step 40 .*flag is 7.*--bundle'):
+        reconcile(tmp_path)
 
 
 def test_a_flipped_value_that_no_checksum_guards_is_taken_from_the_recording(

@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import fcntl
 import os
 from pathlib import Path
@@ -25,6 +26,9 @@ import numpy as np
 from spaars_ros.data.files import open_inside
 from spaars_ros.data.files import set_aside
 from spaars_ros.data.mcap_records import Damage
+from spaars_ros.data.ranges import follows
+from spaars_ros.data.ranges import Ranges
+from spaars_ros.data.ranges import ranges_of
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import NoStepError
 from spaars_ros.data.recording import read_steps
@@ -60,6 +64,8 @@ class _Steps:
     differ: int = 0
     corrections: list[int] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
+    foreign: dict[int, str] = field(default_factory=dict)
+    """Number of a recorded step that no server wrote -> why."""
 
 
 def reconcile(folder: Path) -> list[str]:
@@ -69,8 +75,10 @@ def reconcile(folder: Path) -> list[str]:
     A step is published before it is on disk, so that each may hold steps that the other lacks.
     The policy server numbers on from the spool: two steps would get one number. A step that both
     hold in different form is as the server wrote it, by the checksum of its record; in a spool of
-    0.1.0, which has none, it is taken from the recording, whose chunks have one. What was damaged
-    is kept under another name.
+    0.1.0, which has none, it is taken from the recording, whose chunks have one. A step with a
+    value that no step has is not the server's; nor is one of the recording alone that does not
+    follow the spool's end, as somebody's who published it. What was damaged is kept under another
+    name.
 
     :raises ReconcileError: a step between is in neither, or the files are of two runs
     :raises OSError: a file cannot be read or written
@@ -110,34 +118,56 @@ def _collect(folder: Path) -> _Steps | None:
     if schema is not None and spooled is not None and spooled.schema != schema:
         raise ReconcileError(f'{folder}: the spool holds records of {spooled.schema.to_json()}, '
                              f'the recording of {schema.to_json()}')
+    ranges = ranges_of(known)
     merged: dict[int, Array] = {}
     if spooled is not None:
+        if not spooled.checked:
+            spooled = replace(spooled, sound=spooled.sound & ranges.fit(spooled.rows))
         merged = {int(number): spooled.rows[number]
                   for number in np.flatnonzero(spooled.sound)}
     steps = _Steps(known, np.zeros((0, known.width)), damage, len(rows), spooled, said)
-    for row in rows:
-        number = int(row[0])
-        if number not in merged:
-            merged[number] = row
-        elif not np.array_equal(merged[number], row):
-            if spooled is not None and spooled.checked:
-                steps.corrections.append(number)
-            else:
-                steps.differ += 1
-                merged[number] = row
-    count = max(merged, default=-1) + 1
-    missing = [number for number in range(count) if number not in merged]
-    if missing:
+    _add_recorded(steps, merged, rows, ranges)
+    numbers = sorted(merged)
+    count = numbers[-1] + 1 if numbers else 0
+    if count > len(numbers):
+        first = next(place for place, number in enumerate(numbers) if number != place)
+        more = count - len(numbers) - 1
+        why = steps.foreign.get(first, '')
         raise ReconcileError(
-            f'{folder}: step {missing[0]}' + (f' and {len(missing) - 1} more, up to {missing[-1]},'
-                                              if len(missing) > 1 else '')
-            + f' of {count} are neither in the spool nor in the recording, so the run cannot go '
-            'on; all that is left stays as it is. Its newest checkpoint starts another run: '
-            '--bundle')
+            f'{folder}: step {first}' + (f' and {more} more of' if more else ' of')
+            + f' {count} are neither in the spool nor in the recording'
+            + (f' (recorded is one whose {why})' if why else '')
+            + ', so the run cannot go on; all that is left stays as it is. Its newest checkpoint '
+            'starts another run: --bundle')
     if spooled is not None:
         steps.given_up = [number for number in spooled.damaged if number >= count]
     steps.rows = np.stack([merged[number] for number in range(count)]) if count else steps.rows
     return steps
+
+
+def _add_recorded(steps: _Steps, merged: dict[int, Array], rows: Array, ranges: Ranges) -> None:
+    """Add to the spool's steps, by number, what the recording has besides."""
+    spooled = steps.spooled
+    checked = spooled is not None and spooled.checked
+    end = len(spooled.rows) if spooled is not None and not spooled.damaged else None
+    for row, fits in zip(rows, ranges.fit(rows) if len(rows) else ()):
+        known = merged.get(int(row[0])) if np.isfinite(row[0]) else None
+        if known is not None:
+            if not np.array_equal(known, row):
+                if checked or not fits:
+                    steps.corrections.append(int(row[0]))
+                else:
+                    steps.differ += 1
+                    merged[int(row[0])] = row
+        elif not fits:
+            name, value = ranges.name_of_bad(row) or ('value', float('nan'))
+            steps.foreign[int(np.nan_to_num(row[0]))] = f'{name} is {value:g}'
+        elif end is not None and row[0] >= end > 0 and not (
+                row[0] - 1 in merged and follows(steps.schema, merged[int(row[0]) - 1], row)):
+            steps.foreign[int(row[0])] = (
+                f'place, episode or stamp do not follow step {int(row[0]) - 1}')
+        else:
+            merged[int(row[0])] = row
 
 
 def _recorded(path: Path, damage: list[Damage]) -> tuple[StepSchema | None, Array]:
@@ -214,15 +244,20 @@ def _append(directory: Path, steps: _Steps, first: int) -> None:
 
 
 def _mend_recording(path: Path, steps: _Steps) -> list[str]:
-    if steps.recorded == len(steps.rows) and not steps.damage and not steps.corrections:
+    if steps.recorded == len(steps.rows) and not steps.damage and not steps.corrections \
+            and not steps.foreign:
         return []
-    recorder = TransitionRecorder(path, steps.schema)
+    recorder = TransitionRecorder(path, steps.schema, without=steps.foreign)
     added = sum(recorder.write_step(row) for row in steps.rows)
     for number in steps.corrections:
         recorder.correct_step(steps.rows[number])
     if not recorder.close():
         raise OSError(f'cannot complete the recording: {recorder.error}')
     return [*recorder.damage,
+            *(f'step {number} of {path.name} is none of the policy server, its {why}: left out'
+              for number, why in list(steps.foreign.items())[:3]),
+            *([f'{len(steps.foreign) - 3} more steps of {path.name}, of the same kind: left out']
+              if len(steps.foreign) > 3 else []),
             *([f'{len(steps.corrections)} recorded steps were not as the server wrote them: '
                'corrected'] if steps.corrections else []),
             *([f'{added} steps of the spool were not in {path.name}: added'] if added else [])]

@@ -14,6 +14,7 @@
 
 """Every transition of a run in one MCAP file that ROS 2 tools read."""
 
+from collections.abc import Collection
 from collections.abc import Mapping
 import errno
 import logging
@@ -111,12 +112,16 @@ class TransitionRecorder:
     Log times never run backwards, so that a run resumed on a clock that starts again at 0 plays
     back in order; publish times are the stamps themselves.
 
+    :param without: numbers of steps of an existing file that are nobody's; they stay in the old
+        file, which is kept under another name
     :raises RecorderError: the file is no MCAP file, or holds steps of another schema
     :raises OSError: the file cannot be made
     """
 
-    def __init__(self, path: str | os.PathLike[str], schema: StepSchema) -> None:
+    def __init__(self, path: str | os.PathLike[str], schema: StepSchema,
+                 without: Collection[int] = ()) -> None:
         self.path = Path(path)
+        self._without = frozenset(without)
         self.schema = schema
         self.count = 0
         """Step records in the file or on their way to it."""
@@ -246,6 +251,17 @@ class TransitionRecorder:
                                 f'this run writes {self.schema.to_json()}')
         return self._steps.encode(found.upgraded(np.asarray(values)))
 
+    def _keep_old(self, damage: list[Damage]) -> None:
+        aside = name_aside(self.path)
+        try:
+            os.link(self.path, aside)
+        except OSError:  # no hard links there
+            os.rename(self.path, aside)
+        self.damage = [f'{self.path}: {found}' for found in damage]
+        self.damage.append(f'{self.path}: what could be read goes on; the damaged file is '
+                           f'kept as {aside.name}' if damage else
+                           f'{self.path}: as it was before it is kept as {aside.name}')
+
     def _recover(self) -> None:
         """
         Copy every whole message of the old file, then take its place atomically.
@@ -257,9 +273,14 @@ class TransitionRecorder:
             if schema.name != cdr.TYPE:
                 raise RecorderError(f'{self.path}: {channel.topic} carries {schema.name}: not '
                                     'a recording of this package')
+            if self._without and channel.topic == self._step_topic + CORRECTED \
+                    and cdr.decode_array(message.data)[1][0] in self._without:
+                continue
             if channel.topic == self._step_topic:
                 data = self._current(message.data)
                 sequence = int(self._steps.values(data)[0])
+                if sequence in self._without:
+                    continue
                 if sequence < self.next_sequence or sequence in self._ahead:
                     continue
                 self._took(sequence)
@@ -270,15 +291,8 @@ class TransitionRecorder:
         if not self._sink.drain(now=True):
             raise OSError(f'{self.error}: cannot recover {self.path.name}')
         self._sink.sync()
-        if damage:
-            aside = name_aside(self.path)
-            try:
-                os.link(self.path, aside)
-            except OSError:  # no hard links there
-                os.rename(self.path, aside)
-            self.damage = [f'{self.path}: {found}' for found in damage]
-            self.damage.append(f'{self.path}: what could be read goes on; the damaged file is '
-                               f'kept as {aside.name}')
+        if damage or self._without:
+            self._keep_old(damage)
         os.replace(self._sink.path, self.path)
         sync_folder(self.path.parent)
         self._sink.path = self.path

@@ -29,14 +29,14 @@ from std_msgs.msg import UInt8MultiArray
 from trajectory_msgs.msg import JointTrajectory
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from spaars_ros.data.ranges import MOST
+from spaars_ros.data.ranges import Ranges
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros.diagnostics import printable
-from spaars_ros.ros.fields import MOST
 from spaars_ros.ros.fields import MOST_FIELDS
 from spaars_ros.ros.fields import MOST_VALUES
-from spaars_ros.ros.fields import Ranges
 
 STAMP = 'stamp:'
 NANO = 1_000_000_000

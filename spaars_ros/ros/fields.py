@@ -12,68 +12,17 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What every field of every topic may hold: widths and ranges, declared once."""
+"""Which fields the messages of a topic have, declared once; `data.ranges` has what they hold."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 
-import numpy as np
-
 from spaars_ros.constraints.multipliers import COLUMNS
-from spaars_ros.data.schema import Array
-from spaars_ros.data.schema import Budget
-from spaars_ros.data.schema import Flag
-from spaars_ros.data.schema import MAX_VALUE
-from spaars_ros.data.schema import Mode
-from spaars_ros.data.schema import Outcome
 
-MOST = 2.0**53
-"""Greatest whole number that a float64 holds with all below it."""
-LATEST = 9.2e9
-"""s; stamps beyond it do not fit into 64 bits as ns."""
 MOST_FIELDS = 1000
 MOST_VALUES = 1_000_000
 """Of one message of named fields; beyond them its layout is taken for broken."""
-
-
-@dataclass(frozen=True)
-class Range:
-    """Values that a field may have; one that is not finite is in no range."""
-
-    low: float = -float('inf')
-    high: float = float('inf')
-    whole: bool = False
-
-
-COUNT = Range(0.0, MOST - 1.0, whole=True)
-"""Readers make integers of them."""
-NONE_YET = Range(-1.0, MOST - 1.0, whole=True)
-"""A whole number, or -1."""
-YES_OR_NO = Range(0.0, 1.0, whole=True)
-SIZE = Range(-MAX_VALUE, MAX_VALUE)
-ANYTHING = Range()
-
-RANGES: Mapping[str, Range] = {
-    **dict.fromkeys(('sequence', 'index', 'intervention', 'lost_ticks', 'received', 'updates',
-                     'recorded', 'owed', 'robot', 'external_motion'), COUNT),
-    **dict.fromkeys(('episode', 'bundle_version', 'skill_step'), NONE_YET),
-    'stamp': Range(-LATEST, LATEST),
-    'flag': Range(min(Flag), max(Flag), whole=True),
-    'mode': Range(min(Mode), max(Mode), whole=True),
-    'outcome': Range(min(Outcome), max(Outcome), whole=True),
-    'budget': Range(min(Budget), max(Budget), whole=True),
-    'phase': Range(0.0, 2.0, whole=True),
-    **dict.fromkeys(('ended', 'valid', 'fault', 'reward_given'), YES_OR_NO),
-    **dict.fromkeys(('observation', 'latent', 'latent_action', 'raw_action', 'asked_action',
-                     'action', 'effort', 'gate', 'margin', 'latency', 'reward'), SIZE),
-    'multiplier': Range(0.0, 1e9), 'limit': Range(0.0, 1e9),
-}
-"""
-Field name -> range, of whatever message it is in; a field that is not here is any finite number.
-
-Costs are among those: a cost that were refused for its size would be a cost that stops nothing.
-"""
 
 
 @dataclass(frozen=True)
@@ -106,26 +55,3 @@ LAYOUTS: Mapping[str, Layout] = {
         frozenset(('bc_error', 'novelty', 'margin', 'gate_share'))),
 }
 """Topic -> layout; that of `policy_server/step` is the record's (`data.schema.StepSchema`)."""
-
-
-class Ranges:
-    """The ranges of one layout's values, as arrays to compare a whole row with."""
-
-    def __init__(self, widths: Mapping[str, int]) -> None:
-        names = [name for name, width in widths.items() for _ in range(width)]
-        ranges = [RANGES.get(name, ANYTHING) for name in names]
-        self._names = names
-        self._low = np.array([each.low for each in ranges])
-        self._high = np.array([each.high for each in ranges])
-        self._whole = np.flatnonzero([each.whole for each in ranges])
-
-    def name_of_bad(self, values: Array) -> tuple[str, float] | None:
-        """Return field and value of the first of finite values (n,) out of range, or None."""
-        # What is not finite here is what a layout allows to be unmeasured.
-        good = ((values >= self._low) & (values <= self._high)) | ~np.isfinite(values)
-        counts = values[self._whole]
-        good[self._whole] &= counts == np.floor(counts)
-        if good.all():
-            return None
-        bad = int(np.argmin(good))
-        return self._names[bad], float(values[bad])

@@ -76,3 +76,13 @@ def unpack(bundle: Bundle, agent: Learner, *, optimisers: bool) -> dict[str, Any
         raise BundleError('wrong_shape', f'learner tensors: {text}') from None
     state: dict[str, Any] = json.loads(bundle.extras[STATE])
     return state
+
+
+def not_finite(bundle: Bundle) -> str:
+    """Return the name of a learner tensor that is not finite, '' where all are."""
+    if TENSORS not in bundle.extras:
+        return ''
+    with np.load(io.BytesIO(bundle.extras[TENSORS]), allow_pickle=False) as archive:
+        return next((name for name in archive.files
+                     if archive[name].dtype.kind == 'f' and not np.isfinite(archive[name]).all()),
+                    '')

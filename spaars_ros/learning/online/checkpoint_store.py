@@ -19,6 +19,7 @@ import time
 
 from spaars_ros.checkpoint_files import checkpoints_in
 from spaars_ros.checkpoint_files import steps_of
+from spaars_ros.learning.online.checkpoint import not_finite
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
@@ -61,6 +62,10 @@ class CheckpointStore:
                 mine, found = getattr(like, name), getattr(bundle.manifest, name)
                 if found != mine:
                     raise BundleError('of_another_run', f'{name} {found!r}, the run has {mine!r}')
+            bad = not_finite(bundle)
+            if bad:
+                raise BundleError('not_finite', f'{bad} is not finite: it learned from a record '
+                                                'that no robot wrote')
         found = newest_whole(self.paths(), fits)
         self.skipped = found.skipped
         if found.path is not None:

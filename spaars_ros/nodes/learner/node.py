@@ -28,6 +28,7 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import torch
 
+from spaars_ros.data.ranges import unfit
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
@@ -42,6 +43,7 @@ from spaars_ros.nodes.learner.step_fetch import StepFetch
 from spaars_ros.nodes.learner.step_intake import StepIntake
 from spaars_ros.nodes.learner.tuner import make_tuner
 from spaars_ros.policy.signing import Signer
+from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.codecs import ArrayCodec
@@ -122,6 +124,10 @@ class LearnerNode(ManagedNode):
         rows = rows[:self._recorder.next_sequence]
         if not len(rows):
             return
+        wrong = unfit(self._tuner.schema, rows)
+        if wrong:
+            raise ConfigError(f'{self._recorder.path}: {wrong}, which no policy server writes: '
+                              '`spaars finetune --resume` takes that step from the spool')
         self._tuner.catch_up(rows)
         get = self._tuner.schema.get
         kept = rows[-self._sequencer.capacity:]
