@@ -72,6 +72,7 @@ class SimNode(ManagedNode):
     def __init__(self, **overrides: Any) -> None:
         """Declare parameters only."""
         super().__init__('sim', PARAMETERS, overrides=overrides)
+        self._commands: Any = None
         self._made: list[Any] = []
         self._border = Border(self.get_logger())
         self._progress_reader = TopicReader('learner/progress', needs=PACE)
@@ -114,7 +115,7 @@ class SimNode(ManagedNode):
         self._states = StateWriter(states, self._joints)
         self._true_states = StateWriter(true_states, self._joints)
         self._clock_topic = self.create_publisher(ClockMessage, '/clock', QOS['/clock'])
-        self._commands: Any = None
+        self._listen(True)
         self._channels = ChannelReader(self, self._arm, self._task.spec.channels,
                                        self._border.guarded)
         self._made = [
