@@ -408,7 +408,7 @@ def test_a_command_to_an_inactive_sim_moves_nothing_later(bench: Bench, small: P
     command = bench.create_publisher(Float64MultiArray, 'command', QOS['command'])
     bench.create_subscription(JointState, 'joint_states', heard.append, QOS['joint_states'])
     assert node.trigger_configure() == OK
-    until(lambda: bench.turn(1) or command.get_subscription_count() == 2, 10.0)  # and the controller
+    until(lambda: bench.turn(1) or command.get_subscription_count() == 2, 10.0)
 
     def push() -> None:
         for stamp in range(5):
