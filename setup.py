@@ -63,7 +63,7 @@ setup(
             'cost_monitor = spaars_ros.nodes.start:cost_monitor',
             'learner = spaars_ros.nodes.start:learner',
             'sim = spaars_ros.nodes.start:sim',
-            'conductor = spaars_ros.run.conductor_main:main',
+            'conductor = spaars_ros.run.start_conductor:main',
         ],
     },
 )

@@ -92,6 +92,17 @@ def ending_signals() -> list[signal.Signals]:
             or signal.getsignal(number) != signal.SIG_IGN]
 
 
+def take_no_more_signals() -> None:
+    """
+    Ignore the signals that ask for an orderly end, in a process that has done all of it.
+
+    Python puts the system's handlers back before it lets go of what is loaded, which takes torch
+    a second: a launch file's SIGTERM after its SIGINT would end the process with code -15.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Interrupted(KeyboardInterrupt):
     """The operator asked for the end."""
 

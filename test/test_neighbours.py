@@ -37,6 +37,7 @@ from spaars_ros.ros.parameters import RUN
 from spaars_ros.run.bringup import START
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.lifecycle_client import LifecycleError
+from spaars_ros.run.lifecycle_client import UNKNOWN
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
 from spaars_ros.run.neighbours import NeighbourError
 from spaars_ros.run.neighbours import Neighbours
@@ -107,6 +108,38 @@ def test_who_is_no_longer_active_is_named(graph: Graph) -> None:
     assert watch.complaint.startswith('one is no longer active')
     assert graph.one.trigger_activate() == TransitionCallbackReturn.SUCCESS
     graph.until(lambda: not watch.complaint)
+
+
+def test_a_node_that_ended_is_not_waited_for(graph: Graph) -> None:
+    """The accident: a launch file's conductor that asks nodes that are gone, for 125 s."""
+    watch = LifecycleWatch(graph.asks, ['one'])
+    client = LifecycleClient(graph.asks, graph.executor, ended=watch.has_ended)
+    client.bring_up('one', 30.0)
+    graph.until(lambda: graph.asks.count_publishers('one/transition_event'))
+    graph.one.finish()
+    graph.until(lambda: watch.has_ended('one'))
+    graph.executor.remove_node(graph.one)  # still in the graph, and answers nobody
+    assert client.states(['one'], timeout=1e6, leaving=True) == {'one': UNKNOWN}
+    client.take_down('one', 1e6)
+    # One that is started again is there again.
+    graph.one.destroy_node()
+    graph.one = ManagedNode('one', ParameterTable(RUN))
+    graph.executor.add_node(graph.one)
+    graph.until(lambda: graph.one.count_subscribers('one/transition_event'))
+    graph.one.trigger_configure()
+    graph.until(lambda: not watch.has_ended('one'))
+
+
+def test_a_signal_after_the_last_one_changes_no_exit_code() -> None:
+    """The accident: code -15 of a learner that let go of torch when launch lost its patience."""
+    code = ('import os, signal\n'
+            'from spaars_ros.interrupts import take_no_more_signals\n'
+            'signal.signal(signal.SIGTERM, lambda *of: None)\n'
+            'class Late:\n    def __del__(self):\n        kill(pid, 15)\n'
+            'kill, pid, late = os.kill, os.getpid(), Late()\n'
+            'import builtins; builtins.late = late\n'
+            'take_no_more_signals()\n')
+    assert subprocess.run([sys.executable, '-c', code], timeout=30.0).returncode == 0
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -81,19 +81,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def writable(path: Path | None) -> None:
-    """Raise ValueError where a result could not be written at the end; makes nothing."""
-    if path is None:
-        return
-    if path.is_dir():
-        raise ValueError(f'{path} is a folder: give a file')
-    folder = path.parent
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise ValueError(f'{path} cannot be written')
-
-
 def write_json(path: Path | None, content: Any) -> None:
     """Write a JSON file when a path is given; raises OSError."""
     if path is not None:
@@ -109,18 +96,6 @@ def check_json(path: Path | None) -> None:
         parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not os.access(place, os.W_OK) or not (path.exists() or place.is_dir()):
         raise ValueError(f'--json {path}: no file can be written there')
-
-
-def check_rendering() -> None:
-    """Raise ValueError when MUJOCO_GL names what this machine does not have."""
-    backend = os.environ.get('MUJOCO_GL', '')
-    try:
-        import_module('mujoco')
-    except Exception as error:  # which class depends on the backend and on what of it is missing
-        if not backend:
-            raise
-        raise ValueError(f'MUJOCO_GL={backend}: this machine cannot load it '
-                         f'({str(error).splitlines()[0]}); unset it, or try egl') from None
 
 
 def checked_namespace(namespace: str) -> str:

@@ -24,12 +24,10 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import check_json
-from spaars_ros.commands.common import check_rendering
 from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import training_of
-from spaars_ros.commands.common import writable
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -142,7 +140,6 @@ def command(
         from spaars_ros.run.folder import RunOptions
         from spaars_ros.run.liveview import LiveState
         from spaars_ros.run.liveview import LiveView
-        writable(json)
         if log_level not in LOG_LEVELS:
             raise RunError(f'--log-level {log_level}: expected one of {", ".join(LOG_LEVELS)}')
         if resume and not out:
@@ -151,7 +148,6 @@ def command(
             refuse_with_resume(context)
         namespace = checked_namespace(namespace)
         check_json(json)
-        check_rendering()
         with Interrupts() as interrupts:
             if resume:
                 folder = RunFolder.resume(out, episodes=episodes,

@@ -39,6 +39,7 @@ from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import end_in_time
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import PARENT
+from spaars_ros.interrupts import take_no_more_signals
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.thread_priority import ThreadPriority
@@ -233,4 +234,5 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
+        take_no_more_signals()
     return 0

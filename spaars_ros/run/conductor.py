@@ -29,6 +29,7 @@ from spaars_ros.run.lifecycle_client import INACTIVE
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.run.lifecycle_client import UNCONFIGURED
+from spaars_ros.run.lifecycle_client import UNKNOWN
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.loss_watch import LossWatch
@@ -84,8 +85,9 @@ class Conductor:
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
         self.observer = RunObserver(self._node, task, view.state)
-        self._client = LifecycleClient(self._node, self._executor, self._alive, run)
         self._watch = LifecycleWatch(self._node, self.names)
+        self._client = LifecycleClient(self._node, self._executor, self._alive, run,
+                                       self._watch.has_ended)
         self._neighbours = Neighbours(self._node, run, self._client.spin)
         self._losses = LossWatch(self.names, lambda name: self._client.state(name, 1.0))
         self._patience = 1
@@ -167,9 +169,12 @@ class Conductor:
         self._patience = self._interrupts.requested + 1
         self.view.state.phase = 'stopping'
         self.view.update(now=True)
+        # A launch file's nodes get the same signal as their conductor, and are gone by now.
+        states = self._client.states(self.names, leaving=True)
+        there = [name for name in reversed(self.names) if states[name] != UNKNOWN]
         # All stand still before the first one lets go of its files; the report reads them.
         for step in (self._client.take_down, self._client.clean_up):
-            for name in reversed(self.names):
+            for name in there:
                 try:
                     step(name, TAKE_DOWN)
                 except (LifecycleError, ConductorError) as error:

@@ -16,13 +16,16 @@
 
 import argparse
 from collections.abc import Sequence
+import os
 import sys
 
 from rclpy.utilities import remove_ros_args
 
 from spaars_ros.data.dataset import DatasetError
+from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
+from spaars_ros.interrupts import PARENT
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.run import job
@@ -68,6 +71,11 @@ def main(args: Sequence[str] | None = None) -> int:
         params_file=given.params_file, namespace=given.namespace)
     with Interrupts() as interrupts:
         try:
+            if given.run:
+                # ros2 launch that is killed takes the nodes along: their run ends with them.
+                die_with_parent()
+                if os.getppid() != PARENT:
+                    return 0
             folder = RunFolder.resume(
                 given.out, episodes=given.episodes, params_file=given.params_file or None,
                 namespace=given.namespace or None,

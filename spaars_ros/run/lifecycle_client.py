@@ -15,6 +15,7 @@
 """Takes other nodes through their lifecycle, and says what went wrong when one refuses."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import time
 from typing import Any
 
@@ -39,6 +40,7 @@ FINALIZED = State.PRIMARY_STATE_FINALIZED
 STATES = {UNKNOWN: 'unknown', UNCONFIGURED: 'unconfigured', INACTIVE: 'inactive',
           ACTIVE: 'active', FINALIZED: 'finalized'}
 
+LEAVING = ('deactivate', 'clean up')
 RESEND = 1.0
 """s without an answer after which a request may have been lost."""
 
@@ -59,25 +61,48 @@ class LifecycleClient:
     :param executor: what spins it
     :param alive: called between waits; raises when waiting further makes no sense
     :param run: token that a node has to carry before its state is changed; '' for any
+    :param ended: whether a node said that it has ended
     """
 
     def __init__(self, node: Node, executor: Executor,
-                 alive: Callable[[], None] = lambda: None, run: str = '') -> None:
+                 alive: Callable[[], None] = lambda: None, run: str = '',
+                 ended: Callable[[str], bool] = lambda name: False) -> None:
         self._node = node
         self._executor = executor
         self._alive = alive
+        self._ended = ended
         self._neighbours = Neighbours(node, run, self.spin) if run else None
         self._clients: dict[tuple[str, str], 'Client[Any, Any]'] = {}
 
     def state(self, name: str, timeout: float = 2.0) -> int:
         """Return the primary state of a node, UNKNOWN when it does not answer."""
-        client = self._client(name, 'get_state')
-        try:
-            self._wait_for_service(client, name, timeout)
-            answer = self._result(client.call_async(GetState.Request()), name, timeout)
-        except LifecycleError:
-            return UNKNOWN
-        return int(answer.current_state.id)
+        return self.states([name], timeout)[name]
+
+    def states(self, names: Sequence[str], timeout: float = 2.0, *,
+               leaving: bool = False) -> dict[str, int]:
+        """
+        Return the primary states of nodes, UNKNOWN of one that does not answer.
+
+        :param leaving: do not wait for one that said that it ends
+        """
+        end = time.monotonic() + timeout
+        futures: 'dict[str, Future[Any]]' = {}
+        while True:
+            for name in names:
+                client = self._client(name, 'get_state')
+                if name not in futures and client.service_is_ready():
+                    futures[name] = client.call_async(GetState.Request())
+            self.spin(0.02)
+            if time.monotonic() > end or all(
+                    leaving and self._ended(name) or name in futures and futures[name].done()
+                    for name in names):
+                break
+        states = {}
+        for name in names:
+            future = futures.get(name)
+            answer = future.result() if future is not None and future.done() else None
+            states[name] = int(answer.current_state.id) if answer else UNKNOWN
+        return states
 
     def bring_up(self, name: str, timeout: float) -> None:
         """Configure and activate a node from wherever it is; raises LifecycleError."""
@@ -99,13 +124,13 @@ class LifecycleClient:
 
     def take_down(self, name: str, timeout: float) -> None:
         """Deactivate a node if it is active; raises LifecycleError."""
-        if self._is_there(name) and self.state(name) == ACTIVE:
+        if self._leaving_state(name) == ACTIVE:
             self._change(name, ACTIVE, Transition.TRANSITION_DEACTIVATE, 'deactivate',
                          time.monotonic() + timeout)
 
     def clean_up(self, name: str, timeout: float) -> None:
         """Let an inactive node close its files; raises LifecycleError."""
-        if self._is_there(name) and self.state(name) == INACTIVE:
+        if self._leaving_state(name) == INACTIVE:
             self._change(name, INACTIVE, Transition.TRANSITION_CLEANUP, 'clean up',
                          time.monotonic() + timeout)
 
@@ -116,7 +141,11 @@ class LifecycleClient:
 
     def _is_there(self, name: str) -> bool:
         """Return whether the graph has the node; one that was killed stays for a while."""
-        return (name, self._node.get_namespace()) in self._node.get_node_names_and_namespaces()
+        return not self._ended(name) and (
+            name, self._node.get_namespace()) in self._node.get_node_names_and_namespaces()
+
+    def _leaving_state(self, name: str) -> int:
+        return self.states([name], leaving=True)[name] if self._is_there(name) else UNKNOWN
 
     def _known_state(self, name: str, deadline: float) -> int:
         """Return the state of a node as soon as it answers; raises LifecycleError."""
@@ -140,7 +169,7 @@ class LifecycleClient:
         asked = time.monotonic()
         while not future.done():
             now = time.monotonic()
-            if start == ACTIVE and not self._is_there(name):
+            if verb in LEAVING and not self._is_there(name):
                 return  # it ended by itself, and so stands still
             if now > deadline:
                 raise LifecycleError(name, f'did not {verb} in time')
@@ -167,11 +196,3 @@ class LifecycleClient:
             if time.monotonic() > deadline:
                 raise LifecycleError(name, f'did not come up within {timeout:.0f} s')
             self.spin(0.05)
-
-    def _result(self, future: 'Future[Any]', name: str, timeout: float) -> Any:
-        deadline = time.monotonic() + timeout
-        while not future.done():
-            if time.monotonic() > deadline:
-                raise LifecycleError(name, f'did not answer within {timeout:.0f} s')
-            self.spin(0.05)
-        return future.result()

@@ -32,6 +32,7 @@ class LifecycleWatch:
 
     def __init__(self, node: Node, names: Sequence[str]) -> None:
         self._inactive: dict[str, str] = {}
+        self._finalized: set[str] = set()
         for name in names:
             node.create_subscription(
                 TransitionEvent, f'{name}/transition_event',
@@ -45,8 +46,16 @@ class LifecycleWatch:
                     'while the run went on; continue with --resume')
         return ''
 
+    def has_ended(self, name: str) -> bool:
+        """Return whether a node said that it ends; the graph forgets it seconds later."""
+        return name in self._finalized
+
     def _on_event(self, name: str, msg: TransitionEvent) -> None:
         start, goal = printable(msg.start_state.label), printable(msg.goal_state.label)
+        if goal == 'finalized':
+            self._finalized.add(name)
+        elif start == 'unconfigured':  # started again
+            self._finalized.discard(name)
         if goal == 'active':
             self._inactive.pop(name, None)
         elif start == 'active':
