@@ -92,9 +92,11 @@ def check_json(path: Path | None) -> None:
     """Raise ValueError where a JSON file could not be written, before the work is done."""
     if path is None:
         return
+    if path.is_dir():
+        raise ValueError(f'--json {path} is a folder: give a file')
     place = path if path.exists() else next(
         parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not os.access(place, os.W_OK) or not (path.exists() or place.is_dir()):
+    if not os.access(place, os.W_OK) or not (path.exists() or place.is_dir()):
         raise ValueError(f'--json {path}: no file can be written there')
 
 
