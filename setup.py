@@ -56,7 +56,9 @@ setup(
     description='Lets a robot arm fine-tune its own policy safely on the robot.',
     license='Apache-2.0',
     entry_points={
-        'spaars_ros.tasks': ['reach = spaars_ros.tasks.reach:ReachTask'],
+        'spaars_ros.tasks': ['reach = spaars_ros.tasks.reach:ReachTask',
+                             'insert = spaars_ros.tasks.insert:InsertTask',
+                             'pick = spaars_ros.tasks.pick:PickTask'],
         'console_scripts': [
             'spaars = spaars_ros.cli:main',
             'policy_server = spaars_ros.nodes.start:policy_server',

@@ -45,10 +45,11 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
 
     `say` takes a line for each row that is done. Keys of a row:
     method, algorithm, task, seed, success_before, success_explored_before, success_after,
-    tip_error_before, tip_error_after (m), cost_training, cost_first_fifth and cost_last_fifth
-    (an episode), cost_limit, worst_40 (least success over 40 training episodes running),
-    worst_40_tip_error (m, the largest mean over 40), tip_error_explored_before, raw_share,
-    steps, seconds, curve (a dict of lists over episodes).
+    metrics (name -> before, after, explored_before and worst_40, the worst mean over 40 training
+    episodes running, each in the metric's unit; of flat ones also <name>_before and so on),
+    cost_training, cost_first_fifth and cost_last_fifth (an episode), cost_limit, within_limit
+    (share of the training episodes), worst_40 (least success over 40 training episodes running),
+    raw_share, steps, seconds, curve (a dict of lists over episodes).
     """
     out.mkdir(parents=True, exist_ok=True)
     wanted = [(mode, seed, episodes, out, evaluation_episodes, robot, task, training)
@@ -67,8 +68,10 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
 
 def _line(row: dict[str, Any]) -> str:
     return (f'{row["method"]:11s} seed {row["seed"]}: success {row["success_before"]:.0%} -> '
-            f'{row["success_after"]:.0%}, tip error {1e3 * row["tip_error_before"]:.1f} -> '
-            f'{1e3 * row["tip_error_after"]:.1f} mm, cost {row["cost_training"]:.2f} in training, '
+            f'{row["success_after"]:.0%}, ' + ''.join(
+                f'{name.replace("_", " ")} {each["before"]:.4g} -> {each["after"]:.4g} '
+                f'{each["unit"]}, '.replace(' ,', ',') for name, each in row['metrics'].items())
+            + f'cost {row["cost_training"]:.2f} in training, '
             f'{row["cost_last_fifth"]:.2f} in its last fifth, {row["seconds"]:.0f} s')
 
 
@@ -155,20 +158,31 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     success = np.asarray([score['success'] for score in scores], dtype=float)
     windows = [success[i:i + WINDOW].mean() for i in range(max(1, len(success) - WINDOW + 1))]
     cost = np.asarray([score['cost'] for score in scores])
-    tip = np.asarray([score['tip_error'] for score in scores])
-    worst_tip = max(tip[i:i + WINDOW].mean() for i in range(max(1, len(tip) - WINDOW + 1)))
+    metrics = {}
+    for spec in task.spec.metrics:
+        values = np.asarray([score['metrics'][spec.name] for score in scores])
+        means = [values[i:i + WINDOW].mean() for i in range(max(1, len(values) - WINDOW + 1))]
+        metrics[spec.name] = {
+            'before': before['metrics'][spec.name], 'after': after['metrics'][spec.name],
+            'explored_before': noisy['metrics'][spec.name], 'unit': spec.unit,
+            'worst_40': float(max(means) if spec.better == 'lower' else min(means))}
+    flat = [spec.name for spec in task.spec.metrics if spec.flat]
     return {
         'method': mode, 'algorithm': training.algorithm, 'task': task_name, 'seed': seed,
         'success_before': before['success'], 'success_explored_before': noisy['success'],
-        'success_after': after['success'], 'tip_error_before': before['tip_error_mean'],
-        'tip_error_after': after['tip_error_mean'], 'cost_before': before['cost_mean'],
+        'success_after': after['success'], 'metrics': metrics,
+        **{f'{name}_{when}': metrics[name][when] for name in flat
+           for when in ('before', 'after', 'explored_before')},
+        **{f'worst_40_{name}': metrics[name]['worst_40'] for name in flat},
+        'cost_before': before['cost_mean'],
         'cost_after': after['cost_mean'], 'cost_training': float(cost.mean()),
         'cost_first_fifth': float(cost[:max(1, len(cost) // 5)].mean()),
         'cost_last_fifth': float(cost[-max(1, len(cost) // 5):].mean()),
-        'tip_error_explored_before': noisy['tip_error_mean'],
-        'worst_40_tip_error': float(worst_tip),
+        'within_limit': float((cost <= task.constraint_limits[0]).mean()),
+        'within_limit_after': float(np.mean([each['cost'] <= each['limit']
+                                             for each in after['episodes']])),
         'cost_limit': float(task.constraint_limits[0]), 'worst_40': float(min(windows)),
         'raw_share': after['raw_share'], 'steps': tuner.steps,
         'seconds': time.monotonic() - began,
         'curve': {key: [score[key] for score in scores] for key in (
-            'return', 'success', 'cost', 'tip_error', 'raw_share', 'multiplier')}}
+            'return', 'success', 'cost', *flat, 'raw_share', 'multiplier')}}

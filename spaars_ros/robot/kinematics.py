@@ -88,6 +88,11 @@ class Kinematics:
         return self._body, np.asarray(
             self.model.site_pos[self._site] + frame.reshape(3, 3) @ self._offset)
 
+    def tip_turn(self) -> Array:
+        """Return the tip's orientation in the frame of the body that carries it, (4,) wxyz."""
+        return np.array([1.0, 0.0, 0.0, 0.0]) if self._site < 0 \
+            else self.model.site_quat[self._site].copy()
+
     def reach(self, robot: Robot) -> tuple[Array, float]:
         """
         Return where the first joint of the tip's chain is, (3,) m, and a bound on its reach, m.

@@ -35,7 +35,9 @@ from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.spec import SpecError
 
 GROUP = 'spaars_ros.tasks'
-OWN = {'reach': 'spaars_ros.tasks.reach:ReachTask'}
+OWN = {'reach': 'spaars_ros.tasks.reach:ReachTask',
+       'insert': 'spaars_ros.tasks.insert:InsertTask',
+       'pick': 'spaars_ros.tasks.pick:PickTask'}
 """Those of this package, which a plain checkout has too; setup.py names the same."""
 BEFORE_TASKS = 'reach'
 """The task of files without `task:`, of 0.1.0."""
