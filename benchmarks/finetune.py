@@ -30,6 +30,7 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.run.sources import source_digest
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
+from spaars_ros.training_file import for_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 40
@@ -119,7 +120,8 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
     began = time.monotonic()
     robot = load_robot(robot_name)
     task = make_task(robot, load_task(task_name))
-    training = load_training(training_name, mode=mode)
+    training = for_task(load_training(training_name, mode=mode), task.action_dim,
+                        task.settings.demonstrations)
     dataset = load_dataset(resolve(training.demonstrations), robot, task)
     digest = _digest(evaluation_episodes, robot_name, task_name, training_name)
     acts = 'raw' if mode == 'raw-only' else 'latent'

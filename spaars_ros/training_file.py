@@ -50,11 +50,13 @@ class Training(Strict):
         'everywhere after the hand-over)')
     demonstrations: str = Field(
         'package://spaars_ros/data/demonstrations/panda_reach.h5',
-        description='HDF5 data set, or package://<python package>/<path>')
+        description='HDF5 data set, or package://<python package>/<path>; left out: that of the '
+        'task file')
 
     width: Size = Field(128, ge=8, description='units of every hidden layer')
     heads: Size = Field(4, ge=2, description='critic heads')
-    latent_dim: Size = Field(4, ge=1, description='k; the variance argument wants k <= d')
+    latent_dim: Size = Field(4, ge=1, description='k; the variance argument wants k <= d; left '
+                             'out: 4, or d where that is less')
     latent_bound: Real = Field(2.0, gt=0, description='|z| <= bound')
     batch: Size = Field(128, ge=2, description='transitions an update, half of them offline')
     learning_rate: Real = Field(3e-4, gt=0, description='Adam, online')
@@ -252,6 +254,21 @@ def check_robot_runs(training: Training) -> None:
     if training.algorithm not in ROBOT_ALGORITHMS:
         raise ConfigError(f'algorithm {training.algorithm!r}: the robot runs '
                           f'{", ".join(ROBOT_ALGORITHMS)}; `spaars train` runs the others')
+
+
+def for_task(training: Training, action: int, demonstrations: str = '') -> Training:
+    """
+    Return settings with what the training file leaves open, as it suits a task.
+
+    :param action: width of its actions, which `latent_dim` is at most
+    :param demonstrations: its data set, '' for none of its own
+    """
+    given, own = training.model_fields_set, dict[str, Any]()
+    if 'latent_dim' not in given and training.latent_dim > action:
+        own['latent_dim'] = action
+    if 'demonstrations' not in given and demonstrations:
+        own['demonstrations'] = demonstrations
+    return training.model_copy(update=own) if own else training
 
 
 def load_training(name: str = 'spaars', **overrides: Any) -> Training:

@@ -22,6 +22,7 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import robot_of
 
 EXAMPLES = """\b
 Examples:
@@ -44,7 +45,8 @@ def command(
         min=1, help='Episodes of the arm to record; default: 60, with stages 300.')] = None,
     seed: Annotated[int, typer.Option(
         min=0, help='Seed of the operator and the goals, or of the resets and the noise.')] = 0,
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, typer.Option(
+        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     env: Annotated[str | None, typer.Option(
         help='Gymnasium environment to record instead of the arm; needs --policy, except for '
@@ -97,6 +99,7 @@ def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> Non
     from spaars_ros.robot.config import load_robot
     from spaars_ros.sim.operator import collect
     from spaars_ros.tasks.registry import load_task
+    robot = robot_of(robot, task)
     dataset = collect(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
     dataset.attributes['source'] = (f'spaars collect {out.name} --episodes {episodes} '
                                     f'--seed {seed} --robot {robot} --task {task}')

@@ -143,11 +143,21 @@ def overrides_of(pairs: list[str]) -> dict[str, Any]:
     return overrides
 
 
-def training_of(training: str, algorithm: str | None) -> str:
+def robot_of(robot: str, task: str) -> str:
+    """Return the robot file that is named, or that of the task; raises ConfigError."""
+    from spaars_ros.tasks.registry import load_task
+    return robot or load_task(task).robot or 'panda'
+
+
+def training_of(training: str, algorithm: str | None, task: str) -> str:
     """
-    Return the training file that two options ask for: one that is named, or the algorithm's own.
+    Return the training file that is named, or the algorithm's own, or the task's.
 
     An algorithm that the robot does not run has none here; the run refuses it by name.
+
+    :raises ConfigError: of the task file
     """
+    from spaars_ros.tasks.registry import load_task
     from spaars_ros.training_file import ROBOT_ALGORITHMS
-    return training or (algorithm if algorithm in ROBOT_ALGORITHMS else 'spaars')
+    return training or (algorithm if algorithm in ROBOT_ALGORITHMS else '') \
+        or load_task(task).training or 'spaars'

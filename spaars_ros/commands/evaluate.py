@@ -22,6 +22,7 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -37,7 +38,8 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help='Seed of goals and start poses.')] = 10_000,
     explore: Annotated[bool, typer.Option(
         help='With the exploration noise of training.')] = False,
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, typer.Option(
+        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     json: Annotated[Optional[Path], typer.Option(help='Write the result here.')] = None,
 ) -> None:
@@ -49,7 +51,7 @@ def command(
         from spaars_ros.sim.evaluate import evaluate
         from spaars_ros.tasks.registry import load_task
         from spaars_ros.tasks.registry import make_task
-        arm = load_robot(robot)
+        arm = load_robot(robot_of(robot, task))
         made = make_task(arm, load_task(task))
         result: dict[str, Any] = evaluate(load_bundle(bundle), arm, made, episodes=episodes,
                                           seed=seed, explore=explore)

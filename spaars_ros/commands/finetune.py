@@ -27,6 +27,7 @@ from spaars_ros.commands.common import check_json
 from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import training_of
 from spaars_ros.commands.common import write_json
 
@@ -89,11 +90,12 @@ def command(
         help="spaars, spaars-supe or spar; default: the training file's.")] = None,
     mode: Annotated[Text, typer.Option(
         help='gated, or one of its ablations latent-only and raw-only.')] = None,
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, typer.Option(
+        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships; default: that of the algorithm, or '
-             'spaars.')] = '',
+        help='Training file: path, or name that ships; default: that of the algorithm, or of the '
+             'task, or spaars.')] = '',
     settings: Annotated[Optional[list[str]], typer.Option(
         '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
     = None,
@@ -158,8 +160,8 @@ def command(
                 overrides.update({name: value for name, value in
                                   (('algorithm', algorithm), ('mode', mode)) if value})
                 folder = RunFolder(RunOptions(
-                    out=out or new_run_folder(), robot=robot, task=task,
-                    training=training_of(training, algorithm), overrides=overrides,
+                    out=out or new_run_folder(), robot=robot_of(robot, task), task=task,
+                    training=training_of(training, algorithm, task), overrides=overrides,
                     bundle=bundle, demonstrations=demonstrations, seed=seed,
                     episodes=150 if episodes is None else episodes, sim=sim,
                     real_time_factor=real_time_factor, cache=cache,

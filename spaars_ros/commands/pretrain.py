@@ -22,6 +22,7 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import training_of
 
 EXAMPLES = """\b
@@ -37,13 +38,14 @@ def command(
     demonstrations: Annotated[str, typer.Option(
         help="HDF5 data set; default: the training file's.")] = '',
     seed: Annotated[int, typer.Option(min=0, help='Seed of weights and batches.')] = 0,
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, typer.Option(
+        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
     algorithm: Annotated[str, typer.Option(
         help="spaars, spaars-supe or spar; default: the training file's.")] = '',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships; default: that of the algorithm, or '
-             'spaars.')] = '',
+        help='Training file: path, or name that ships; default: that of the algorithm, or of the '
+             'task, or spaars.')] = '',
     settings: Annotated[Optional[list[str]], typer.Option(
         '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
     = None,
@@ -61,7 +63,8 @@ def command(
         if algorithm:
             overrides['algorithm'] = algorithm
         folder = RunFolder(RunOptions(
-            out='', robot=robot, task=task, training=training_of(training, algorithm), seed=seed,
+            out='', robot=robot_of(robot, task), task=task,
+            training=training_of(training, algorithm, task), seed=seed,
             overrides=overrides, demonstrations=demonstrations))
         dataset = folder.demonstrations()
         with pretraining_shown(Console(stderr=True)) as progress:

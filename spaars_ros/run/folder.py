@@ -60,6 +60,7 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import check_robot_runs
+from spaars_ros.training_file import for_task
 from spaars_ros.training_file import load_training
 
 CONFIG = 'config.json'
@@ -120,7 +121,8 @@ class RunFolder:
         self.robot = load_robot(self.files['robot'])
         self.settings = load_task(self.files['task'])
         self.task = make_task(self.robot, self.settings)
-        self.training = load_training(self.files['training'], **options.overrides)
+        self.training = for_task(load_training(self.files['training'], **options.overrides),
+                                 self.task.action_dim, self.settings.demonstrations)
         check_robot_runs(self.training)
         self.said: list[str] = []
         """What the operator has to know of the folder's files, a line each."""

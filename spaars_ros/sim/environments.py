@@ -32,9 +32,10 @@ FILTERED = (ArmEnv, StagedEnv)
 """Their `info['executed']` is the action that the safety filter let through, in [-1, 1]."""
 
 
-def arm_environment(task: str = 'reach', robot: str = 'panda', **kwargs: Any) -> ArmEnv:
-    """Return the environment of a task file and a robot file, each by name or path."""
-    return ArmEnv(load_robot(robot), load_task(task), **kwargs)
+def arm_environment(task: str = 'reach', robot: str = '', **kwargs: Any) -> ArmEnv:
+    """Return the environment of a task file and a robot file ('': the task's), name or path."""
+    settings = load_task(task)
+    return ArmEnv(load_robot(robot or settings.robot or 'panda'), settings, **kwargs)
 
 
 def register_tasks() -> None:

@@ -58,6 +58,12 @@ class TaskSettings(Strict):
                       'spaars_ros.tasks, or module:Class')
     name: str = Field('', max_length=200, description="what bundles and data are of; '': the "
                       "task's own name")
+    robot: str = Field('', max_length=200, description='robot file where none is named; '
+                       "'': panda")
+    training: str = Field('', max_length=200, description='training file where neither it nor an '
+                          "algorithm is named; '': spaars")
+    demonstrations: str = Field('', max_length=400, description='HDF5 data set, or package://'
+                                "<python package>/<path>, where none is named; '': reach's")
     start_noise: float = Field(
         0.05, ge=0, le=10, description='rad, uniform, about the home position')
     horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')

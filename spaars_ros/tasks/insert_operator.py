@@ -22,7 +22,7 @@ from spaars_ros.tasks.base import Array
 if TYPE_CHECKING:
     from spaars_ros.tasks.insert import InsertTask
 
-AIM = 0.0035
+AIM = 0.004
 """m, standard deviation per axis of where the operator aims, about the measured hole."""
 SPEED = (0.03, 0.08)
 """m/s, of the tip far away and, the same, of the last centimetre down."""

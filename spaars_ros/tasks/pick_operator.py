@@ -59,7 +59,7 @@ class PickOperator:
         way = to_cube + self._aim
         if self._phase == 0:
             way[2] += ABOVE
-            self._next(np.linalg.norm(way[:2]) < 0.008 and abs(way[2]) < 0.02)
+            self._next(float(np.linalg.norm(way[:2])) < 0.008 and abs(way[2]) < 0.02)
         elif self._phase == 1:
             self._next(abs(way[2]) < 0.006)
         elif self._phase in (2, 5):
@@ -70,7 +70,7 @@ class PickOperator:
             way = np.array([0.0, 0.0, CARRY - height[0]])
             self._next(way[2] < 0.01)
         else:
-            way = (to_cube + to_bin)  # from the tip to the bin
+            way = to_cube + to_bin  # from the tip to the bin
             way = np.array([*(way[:2] + self._drop), CARRY - height[0]])
             self._next(float(np.linalg.norm(way[:2])) < 0.015)
         gone = float(np.linalg.norm(way))

@@ -51,6 +51,7 @@ from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.environments import make_environment
 from spaars_ros.sim.kitchen import evaluation_id
+from spaars_ros.training_file import for_task
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
@@ -100,7 +101,8 @@ class Trainer:
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
         spec = self.env.spec
         self.training, limits = agreed_limits(
-            training, self.task, cost_limit, spec.max_episode_steps if spec else None)
+            for_task(training, self.boxes.action), self.task, cost_limit,
+            spec.max_episode_steps if spec else None)
         constraints, training = len(limits), self.training
         self._make_replays(data, constraints)
         self._data = digest_of(data)
