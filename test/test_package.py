@@ -41,6 +41,8 @@ from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Workspace
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.insert import InsertSettings
+from spaars_ros.tasks.pick import PickSettings
 from spaars_ros.tasks.reach import ReachSettings
 from spaars_ros.training_file import Training
 
@@ -207,6 +209,8 @@ def file_page():
     for title, model in (('Training file', Training),
                          ('Task file: every task', TaskSettings),
                          ('Task file: reach', ReachSettings),
+                         ('Task file: insert', InsertSettings),
+                         ('Task file: pick', PickSettings),
                          ('Robot file', Robot), ('Robot file: limits', Limits),
                          ('Robot file: control', Control),
                          ('Robot file: keep_out, shape: sphere', Sphere),
