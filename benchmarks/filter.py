@@ -35,6 +35,7 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.intervention import BARRIERS
 from spaars_ros.safety.intervention import Intervention
 from spaars_ros.safety.qp import NearestVelocity
+from spaars_ros.safety.qp import Objective
 
 EPISODE = 60
 """Ticks from one start."""
@@ -57,8 +58,8 @@ def _peer(name: str) -> Any:
 class Solver(Protocol):
     """What the filter asks of a solver."""
 
-    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
-            Array | None:
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
+              objective: Objective | None = None) -> Array | None:
         """Return the nearest velocity (d,) rad/s, or None."""
 
 
@@ -69,9 +70,10 @@ class Keeping:
         self._solver = solver
         self.problems: list[Problem] = []
 
-    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
-            Array | None:
-        """Return the solver's answer."""
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
+              objective: Objective | None = None) -> Array | None:
+        """Return the solver's answer; joint velocities are the only objective here."""
+        assert objective is None
         self.problems.append((asked.copy(), low, high, rows, least))
         return self._solver.solve(asked, low, high, rows, least)
 
@@ -82,8 +84,8 @@ class Piqp:
     def __init__(self) -> None:
         self._piqp = _peer('piqp')
 
-    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
-            Array | None:
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
+              objective: Objective | None = None) -> Array | None:
         """Return the nearest velocity (d,) rad/s, or None."""
         solver = self._piqp.DenseSolver()
         solver.setup(np.eye(len(asked)), -asked, G=np.asfortranarray(rows), h_l=least,
@@ -99,8 +101,8 @@ class Osqp:
     def __init__(self) -> None:
         self._osqp = _peer('osqp')
 
-    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array) -> \
-            Array | None:
+    def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
+              objective: Objective | None = None) -> Array | None:
         """Return the nearest velocity (d,) rad/s, or None."""
         solver = self._osqp.OSQP()
         d = len(asked)

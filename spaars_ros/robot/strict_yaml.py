@@ -162,7 +162,10 @@ def parse(data: bytes, name: str) -> Document:
 
 def read_value(text: str, name: str) -> Any:
     """Return one value as a file would say it, for NAME=VALUE; raises ConfigError."""
-    return parse(text.encode('utf-8', 'surrogatepass'), name).content
+    try:
+        return parse(text.encode('utf-8', 'surrogatepass'), name).content
+    except ConfigError as error:  # one value has no lines
+        raise ConfigError(str(error).replace(f'{name}:1: ', f'{name}: ', 1)) from None
 
 
 class _Builder:
