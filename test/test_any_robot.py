@@ -19,6 +19,7 @@ import tempfile
 from typing import Any
 
 from any_robot import arms
+from at_length import tries
 from hypothesis import event
 from hypothesis import given
 from hypothesis import HealthCheck
@@ -137,8 +138,7 @@ def test_no_accepted_file_lets_a_wish_past_what_it_says(made: tuple[str, dict[st
 
 @pytest.mark.long
 @pytest.mark.timeout(6 * 3600)
-@settings(max_examples=20_000, deadline=None, database=None,
-          suppress_health_check=list(HealthCheck))
+@tries(120, wanted=20_000)
 @given(arms(), st.integers(0, 2**32 - 1))
 def test_no_accepted_file_lets_a_wish_past_what_it_says_20000(made: tuple[str, dict[str, Any]],
                                                               seed: int) -> None:

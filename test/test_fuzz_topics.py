@@ -17,20 +17,20 @@ Rubbish on every topic: whatever a node hears, it counts and names it, and goes 
 
 The topics are those that the real nodes subscribe to, so that none can be forgotten: each callback
 is given mutated messages, changed by field and byte by byte. A few hundred a topic by default,
-100,000 with `-m long`; SPAARS_SEED repeats a run.
+100,000 with `./run test long`, within its budget.
 """
 
 from array import array
 from collections.abc import Callable
 from collections.abc import Iterator
-import os
 from pathlib import Path
 import re
-import resource
-import sys
 import time
 from typing import Any
 
+from at_length import Clock
+from at_length import SEED
+from at_length import WANTED
 from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
@@ -67,11 +67,7 @@ from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
 
-SHORT, LONG = 200, 100_000
-SLOWEST = 1.0
-"""s for one message."""
-GROWTH = 500
-"""MB that all of it may take."""
+SHORT = 200
 OK = TransitionCallbackReturn.SUCCESS
 NUMBERS = (0.0, -1.0, 0.5, 7.0, 1e6, 1e10, 1e308, -1e308, float('nan'), float('inf'),
            -float('inf'), 2.0**53, 2.0**63)
@@ -262,32 +258,28 @@ def listening(tmp_path_factory: pytest.TempPathFactory
 
 def fuzz(listening: tuple[list[tuple[str, Any]], Seeds], count: int, seed: int) -> None:
     subscriptions, seeds = listening
-    sys.stdout.write(f'seed {seed}, {count} messages a subscription\n')
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number, (node, subscription) in enumerate(subscriptions):
         mutator = Mutator(seed + number)
         topic, kind = subscription.topic_name, subscription.msg_type
         callback: Callable[[Any], None] = subscription.callback
-        large = kind is UInt8MultiArray
-        refused, slowest = 0, 0.0
-        for place in range(count // 20 if large else count):
+        clock = Clock(f'{node} {topic}', count // 20 if kind is UInt8MultiArray else count)
+        refused = 0
+        while clock.goes_on:
             msg = seeds.of(topic, kind)
-            if place % 3:
+            if clock.done % 3:
                 msg = mutator.changed(msg)
+            clock.done += 1
             if msg is None:
                 refused += 1
                 continue
-            begin = time.monotonic()
+            begin = time.process_time()
             try:
                 callback(msg)
             except Exception as error:
-                raise AssertionError(f'{node} on {topic}, seed {seed}, message {place}: '
+                raise AssertionError(f'{node} on {topic}, seed {seed}, message {clock.done}: '
                                      f'{msg!r:.1000}') from error
-            slowest = max(slowest, time.monotonic() - begin)
-        sys.stdout.write(f'{node} {topic}: {refused} not read, slowest {slowest:.3f} s\n')
-        assert slowest < SLOWEST, f'{node} on {topic}, seed {seed}'
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024
-    assert grown < GROWTH, f'{grown} MB, seed {seed}'
+            clock.slowest = max(clock.slowest, time.process_time() - begin)
+        clock.finish(f', {refused} not read')
 
 
 @pytest.mark.timeout(240)
@@ -296,7 +288,7 @@ def test_no_message_ends_a_node(listening: tuple[list[tuple[str, Any]], Seeds]) 
 
 
 @pytest.mark.long
-@pytest.mark.timeout(4 * 3600)
+@pytest.mark.timeout(10 * 3600)
 def test_no_message_of_a_hundred_thousand_ends_a_node(
         listening: tuple[list[tuple[str, Any]], Seeds]) -> None:
-    fuzz(listening, LONG, seed=int(os.environ.get('SPAARS_SEED', time.time_ns() % 2**31)))
+    fuzz(listening, WANTED, seed=SEED)

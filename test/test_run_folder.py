@@ -244,6 +244,17 @@ def test_a_spool_that_is_harmed_is_rebuilt_from_the_recording(
     assert (tmp_path / 'spool.damaged-1').exists() == (harm in ('flipped', 'nan', 'layout'))
 
 
+def test_a_recording_whose_footer_is_too_short_is_read(tmp_path: Path) -> None:
+    """Found by the fuzz at length: an exception of the library, and no resume."""
+    rows = steps(60)
+    path = recorded(tmp_path, rows)
+    data = bytearray(path.read_bytes())
+    place = len(data) - 8 - 20 - 8
+    data[place:place + 8] = (3).to_bytes(8, 'little')
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_steps(path)[1], rows)
+
+
 def forged(rows: Array, name: str, value: float, *, on: bool = True) -> Array:
     """Return one record more that nobody wrote: the last with another number and content."""
     row = rows[-1].copy()

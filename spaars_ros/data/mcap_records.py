@@ -173,9 +173,9 @@ def _summary(file: BinaryIO, size: int) -> Iterator[McapRecord]:
     opcode, content, _ = _record(file, place, size)
     if opcode != Opcode.FOOTER or content is None:
         return
-    place = Footer.read(ReadDataStream(BytesIO(content))).summary_start
     found: list[McapRecord] = []
     try:
+        place = Footer.read(ReadDataStream(BytesIO(content))).summary_start
         while 0 < place < size:
             opcode, content, place = _record(file, place, size)
             if content is None or opcode == Opcode.FOOTER:
