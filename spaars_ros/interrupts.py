@@ -29,12 +29,33 @@ from typing import Any
 
 PARENT = os.getppid()
 """Process that started this one, as of the import of this module."""
+STARTED_BY = 'SPAARS_ROS_STARTED_BY'
+"""Environment variable of a run's processes: the process id of the launch or command."""
 
 
 def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends, also by SIGKILL."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+def starter_has_ended() -> bool:
+    """
+    Return whether nobody is left who started this process, once `die_with_parent` was called.
+
+    Who ended while this process was still importing, or before rclpy's wheels started it anew, was
+    never its parent.
+    """
+    if os.getppid() != PARENT:
+        return True
+    starter = os.environ.get(STARTED_BY, '')
+    if not starter.isdigit() or sys.platform != 'linux':
+        return False
+    try:
+        with open(f'/proc/{starter}/stat', encoding='utf-8', errors='replace') as file:
+            return file.read().rpartition(')')[2].split()[0] in 'ZX'
+    except OSError:
+        return True
 
 
 def begin_as_child() -> None:

@@ -71,7 +71,6 @@ def test_a_run_leaves_every_transition_and_its_report(
     for episode in range(6):
         stamps = schema.get(rows, 'stamp')[schema.get(rows, 'episode') == episode]
         np.testing.assert_allclose(np.diff(stamps), 0.05, atol=1e-6)
-    assert schema.get(rows, 'bundle_version').max() >= 2
     with open(run.out / 'transitions.mcap', 'rb') as file:
         assert make_reader(file).get_summary().statistics.message_count >= len(rows)
     page = (run.out / 'report.html').read_text()
@@ -90,19 +89,25 @@ def test_a_finished_run_can_be_resumed(small: Path, tmp_path: Path, runs: list[R
     assert first.wait() == 0, first.text
     version = load_bundle(sorted((first.out / 'checkpoints').iterdir())[-1]).manifest.version
     assert version >= 1
-    second = Run(small, tmp_path / 'run', '--resume', '--episodes', '6')
+    second = Run(small, tmp_path / 'run', '--resume', '--episodes', '2000')
     runs.append(second)
+    # However fast the arm is and however slow its machine: until what was learned since acts.
+    until(lambda: any(int(acts) > version for acts in re.findall(r'bundle (\d+)', second.text))
+          or second.process.poll() is not None, 90.0, f'a bundle after {version}: {second.text}')
+    assert second.process.poll() is None, second.text
+    os.kill(second.process.pid, signal.SIGINT)
     assert second.wait() == 0, second.text
-    assert second.summary()['episodes'] == 6
-    assert second.summary()['transitions_recorded'] == 6 * HORIZON
-    np.testing.assert_array_equal(sequences(first.out), np.arange(6 * (HORIZON + 1)))
+    summary = second.summary()
+    assert summary['episodes'] > 3
+    assert summary['transitions_recorded'] == summary['online_steps'] > 3 * HORIZON
     schema, rows = read_steps(first.out / 'transitions.mcap')
+    np.testing.assert_array_equal(sequences(first.out), np.arange(len(rows)))
     # It begins with what acted last; the newest checkpoint was perhaps never on trial.
     episode, acting = schema.get(rows, 'episode'), schema.get(rows, 'bundle_version')
-    assert acting[episode == 3][0] >= acting[episode == 2][-1] >= 1
+    assert acting[episode == 3][0] >= acting[episode == 2][-1]
     assert acting[-1] > version
     starts = rows[schema.get(rows, 'index') == 0]
-    assert len(np.unique(schema.get(starts, 'observation')[:, 0])) == 6
+    assert len(np.unique(schema.get(starts, 'observation')[:, 0])) == len(starts)
     assert (np.diff(schema.get(rows, 'stamp')) > 0).all()
 
 

@@ -31,10 +31,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
 from spaars_ros.interrupts import begin_as_child
+from spaars_ros.interrupts import STARTED_BY
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.parameters import ParameterTable
 from spaars_ros.ros.parameters import RUN
 from spaars_ros.run.bringup import START
+from spaars_ros.run.folder import RunError
+from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.lifecycle_client import LifecycleError
 from spaars_ros.run.lifecycle_client import UNKNOWN
@@ -96,6 +99,26 @@ def test_the_nodes_of_another_run_are_refused_and_not_touched(graph: Graph) -> N
     assert not graph.one.is_active
 
 
+def test_two_runs_that_start_in_the_same_second_do_not_share_a_graph(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The accident: none sees the other's nodes yet, and both drive the same arm."""
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(next(DOMAINS)))
+    code = ('from spaars_ros.run.graph_claim import claimed_graph\n'
+            'with claimed_graph("left/arm"):\n    print("mine", flush=True)\n    input()\n')
+    other = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b'mine\n'
+    with pytest.raises(RunError, match=f'process {other.pid} has a run in /left/arm'), \
+            claimed_graph('/left/arm'):
+        pass
+    with claimed_graph('right'):
+        pass
+    other.kill()  # what is killed holds nothing
+    other.wait()
+    with claimed_graph('left/arm'):
+        pass
+
+
 def test_who_is_no_longer_active_is_named(graph: Graph) -> None:
     """The accident: a run that waits for ever for a policy server that somebody cleaned up."""
     watch = LifecycleWatch(graph.asks, ['one'])
@@ -140,6 +163,21 @@ def test_a_signal_after_the_last_one_changes_no_exit_code() -> None:
             'import builtins; builtins.late = late\n'
             'take_no_more_signals()\n')
     assert subprocess.run([sys.executable, '-c', code], timeout=30.0).returncode == 0
+
+
+def test_a_node_whose_launch_was_killed_while_it_imported_knows() -> None:
+    """The accident: nodes that nobody watches, and whom the next launch meets."""
+    code = ('from spaars_ros.interrupts import starter_has_ended\n'
+            'print(starter_has_ended())\n')
+    killed = subprocess.Popen(['sleep', '60'])
+    for ended in (False, True):
+        if ended:
+            killed.kill()  # and not waited for, as by the terminal that it ran in
+            time.sleep(0.2)
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                              timeout=60.0, env={**os.environ, STARTED_BY: str(killed.pid)})
+        assert done.stdout == f'{ended}\n', done.stderr
+    killed.wait()
 
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -24,6 +24,8 @@ import time
 
 from domains import DOMAINS
 import pytest
+from small_run import prepare
+from small_run import until
 
 from spaars_ros.robot.config import share_directory
 
@@ -57,6 +59,7 @@ class Launched:
 
     def __init__(self, file, folder, domain, **arguments):
         self.log = folder / 'launch.log'
+        self.domain = domain
         program = ('import sys\n'
                    'from launch import LaunchService\n'
                    'from launch.actions import IncludeLaunchDescription as Include\n'
@@ -101,6 +104,19 @@ class Launched:
             except ProcessLookupError:
                 pass
 
+    def nodes(self):
+        """Return pid -> executable of what launch has started and still lives."""
+        found = {}
+        for entry in Path('/proc').iterdir():
+            try:
+                command = (entry / 'cmdline').read_bytes().decode(errors='replace')
+                domain = (entry / 'environ').read_bytes().split(b'\0')
+            except OSError:
+                continue
+            if '/lib/spaars_ros/' in command and f'ROS_DOMAIN_ID={self.domain}'.encode() in domain:
+                found[int(entry.name)] = command.partition('/lib/spaars_ros/')[2].split('\0')[0]
+        return found
+
     def finished_cleanly(self, name):
         return f'[{name}-' in self.text and any(
             'finished cleanly' in line for line in self.text.splitlines() if f'[{name}-' in line)
@@ -140,6 +156,45 @@ def test_wrong_robot_file_ends_the_launch_and_names_it(tmp_path):
     code = launched.end(90)
     assert "robot file 'no_such_arm'" in launched.text
     assert code != 0 or 'process has died' in launched.text
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    return prepare(tmp_path_factory.mktemp('small'))
+
+
+@needs_install
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(('moment', 'number'), [
+    ('importing', signal.SIGINT), ('importing', signal.SIGKILL),
+    ('evaluating the policy before', signal.SIGINT),
+    ('evaluating the policy before', signal.SIGHUP),
+    ('episode 2/', signal.SIGINT), ('episode 2/', signal.SIGTERM),
+    ('episode 2/', signal.SIGHUP), ('episode 2/', signal.SIGKILL)])
+def test_a_signal_to_launch_alone_ends_every_process_in_order(small, tmp_path, moment, number):
+    """The accident: nodes that live on for 86 s, and whom the next launch takes for its own."""
+    launched = Launched('finetune.launch.py', tmp_path, next(DOMAINS), out=tmp_path / 'run',
+                        training=small / 'training.yaml', task=small / 'task.yaml',
+                        bundle=small / 'initial.spaars', episodes='3000')
+    try:
+        if moment == 'importing':
+            until(lambda: len(launched.nodes()) == 5, 60)
+        else:
+            launched.until(moment, 120)
+        launched.process.send_signal(number)
+        until(lambda: not launched.nodes(), 60, launched.text)
+    finally:
+        for pid in launched.nodes():
+            os.kill(pid, signal.SIGKILL)
+        code = launched.end(30)
+    text = launched.text
+    assert 'Traceback' not in text and 'process has died' not in text
+    if number == signal.SIGINT:
+        assert code == 0, text
+        assert all(launched.finished_cleanly(name) for name in (
+            'sim', 'learner', 'cost_monitor', 'policy_server', 'conductor')), text
+    if moment.startswith('episode'):
+        assert (tmp_path / 'run' / 'summary.json').exists()
 
 
 @needs_install

@@ -16,7 +16,6 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
-import os
 import signal
 import sys
 import traceback
@@ -38,7 +37,7 @@ from rclpy.signals import SignalHandlerOptions
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import end_in_time
 from spaars_ros.interrupts import ending_signals
-from spaars_ros.interrupts import PARENT
+from spaars_ros.interrupts import starter_has_ended
 from spaars_ros.interrupts import take_no_more_signals
 from spaars_ros.ros.parameters import ParameterError
 from spaars_ros.ros.parameters import ParameterTable
@@ -219,7 +218,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     if node.has_parameter('run') and node.get_parameter('run').value:
         # Also of ros2 launch, which may be killed: an arm is not left to nodes without anybody.
         die_with_parent()
-        asked = asked or os.getppid() != PARENT
+        asked = asked or starter_has_ended()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

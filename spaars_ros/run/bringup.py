@@ -30,6 +30,7 @@ import yaml
 
 from spaars_ros.interrupts import begin_as_child
 from spaars_ros.interrupts import die_with_parent
+from spaars_ros.interrupts import STARTED_BY
 from spaars_ros.ros.security import enclave_arguments
 
 LAST_LINES = 3
@@ -47,6 +48,11 @@ def new_run_token(out: str) -> str:
     """Return a name for one start of a run in `out`: says who started it; never used twice."""
     return (f'{Path(out).resolve()}, started by process {os.getpid()} on {socket.gethostname()}, '
             f'{secrets.token_hex(4)}')
+
+
+def started_by_this() -> dict[str, str]:
+    """Return the environment that tells a run's processes who started them."""
+    return {STARTED_BY: str(os.getpid())}
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,8 @@ class Processes:
         with open(self.log_path(name), 'ab') as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                env={**os.environ, 'PYTHONUNBUFFERED': '1', 'RCUTILS_COLORIZED_OUTPUT': '0'},
+                env={**os.environ, **started_by_this(), 'PYTHONUNBUFFERED': '1',
+                     'RCUTILS_COLORIZED_OUTPUT': '0'},
                 start_new_session=True, preexec_fn=begin_as_child if own else die_with_parent)
         self._started[name] = time.monotonic()
 

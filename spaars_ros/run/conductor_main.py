@@ -16,7 +16,6 @@
 
 import argparse
 from collections.abc import Sequence
-import os
 import sys
 
 from rclpy.utilities import remove_ros_args
@@ -25,7 +24,7 @@ from spaars_ros.data.dataset import DatasetError
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import Interrupted
 from spaars_ros.interrupts import Interrupts
-from spaars_ros.interrupts import PARENT
+from spaars_ros.interrupts import starter_has_ended
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.run import job
@@ -74,7 +73,7 @@ def main(args: Sequence[str] | None = None) -> int:
             if given.run:
                 # ros2 launch that is killed takes the nodes along: their run ends with them.
                 die_with_parent()
-                if os.getppid() != PARENT:
+                if starter_has_ended():
                     return 0
             folder = RunFolder.resume(
                 given.out, episodes=given.episodes, params_file=given.params_file or None,

@@ -40,6 +40,7 @@ from spaars_ros.run.continuation import continued
 from spaars_ros.run.continuation import from_newest_bundle
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.liveview import duration
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
@@ -79,8 +80,6 @@ def stay_on_this_machine() -> None:
         os.environ['ROS_DOMAIN_ID'] = str(free_domain())
 
 
-
-
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
     """Fill the live view, after earlier episodes."""
     options, state = folder.options, view.state
@@ -117,6 +116,16 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     """
     check_parameters(folder, namespace)
     run = run or new_run_token(folder.options.out)
+    with claimed_graph(namespace or folder.options.namespace):
+        return _owning(folder, view, interrupts, resume=resume, launch=launch,
+                       namespace=namespace, autostart=autostart, run=run,
+                       settings_changes=settings_changes or {})
+
+
+def _owning(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume: bool,
+            launch: bool, namespace: str, autostart: bool, run: str,
+            settings_changes: dict[str, Any]) -> dict[str, Any]:
+    """Run the job in a namespace that is ours, once the folder is; see `finetune`."""
     lock = folder.claim(resume)
     try:
         refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
@@ -134,7 +143,7 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     try:
         return _finetune(folder, view, interrupts, lock, resume=resume, launch=launch,
                          namespace=namespace, autostart=autostart, run=run,
-                         settings_changes=settings_changes or {})
+                         settings_changes=settings_changes)
     finally:
         lock.release()
 
@@ -253,7 +262,7 @@ def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: P
 def hold(folder: RunFolder, names: Sequence[str], view: LiveView, interrupts: Interrupts, *,
          namespace: str = '', autostart: bool = True, run: str = '') -> None:
     """Activate nodes that a launch file has started and keep them active until the end."""
-    with interrupts.deferred():
+    with claimed_graph(namespace), interrupts.deferred():
         conductor = Conductor(names, task=folder.task, view=view, interrupts=interrupts,
                               namespace=namespace, autostart=autostart, run=run)
         try:

@@ -36,6 +36,7 @@ from spaars_ros.run.bringup import new_run_folder
 from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.bringup import started_by_this
 from spaars_ros.run.params_file import check_params_file
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
@@ -108,7 +109,7 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         package='spaars_ros', executable=node.executable, name=node.name,
         namespace=settings.namespace, parameters=parameters,
         remappings=list(node.remappings), output='screen', emulate_tty=True,
-        respawn=node.respawn, respawn_delay=1.0,
+        respawn=node.respawn, respawn_delay=1.0, additional_env=started_by_this(),
         # A SIGINT to launch alone reaches no node: launch takes it for a terminal's, which all
         # get. SIGTERM does, and a node that is ending already takes it for the same wish.
         sigterm_timeout='1', sigkill_timeout='20',
@@ -139,7 +140,7 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
             arguments += [f'--{name}', values[name]]
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=settings.namespace, arguments=arguments, output='screen',
-                emulate_tty=True, respawn=False,
+                additional_env=started_by_this(), emulate_tty=True, respawn=False,
                 sigterm_timeout='1', sigkill_timeout='60', on_exit=_end('the conductor ended'))
 
 
