@@ -38,6 +38,7 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import share_directory
 from spaars_ros.robot.config import Sphere
+from spaars_ros.robot.config import Targets
 from spaars_ros.robot.config import Workspace
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.base import TaskSettings
@@ -205,7 +206,12 @@ def file_page():
             '`--robot panda` (a bare name) is the file that ships; what has a folder or a suffix '
             'in it is a path. A run copies its files into its folder and goes on with the copies; '
             'where a file was changed since, `--resume` names the fields and ends.', '',
-            'Any training key can be given on the command line: `spaars finetune --set utd=1`.']
+            'Any training key can be given on the command line: `spaars finetune --set utd=1`.',
+            '', '## Base frame', '',
+            "Everywhere in this software the base frame is the world frame of the robot file's "
+            'MJCF model: zones, workspace, targets, tips, twists with `frame: base`. An arm whose '
+            'base body the model puts elsewhere, or turns, keeps its zones in the world; '
+            '`spaars robot check` says where the first joint is in it.']
     for title, model in (('Training file', Training),
                          ('Task file: every task', TaskSettings),
                          ('Task file: reach', ReachSettings),
@@ -217,6 +223,7 @@ def file_page():
                          ('Robot file: keep_out, shape: cylinder', Cylinder),
                          ('Robot file: keep_out, shape: box', Box),
                          ('Robot file: workspace', Workspace),
+                         ('Robot file: targets', Targets),
                          ('Robot file: constraints', Constraint)):
         text += ['', f'## {title}', '', '| key | default | range | meaning |', '|---|---|---|---|']
         for name, field in model.model_fields.items():

@@ -97,14 +97,18 @@ def _demonstrator(out: Path, episodes: int, seed: int) -> None:
 def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> None:
     from spaars_ros.data.dataset import save_dataset
     from spaars_ros.robot.config import load_robot
-    from spaars_ros.sim.operator import collect
+    from spaars_ros.sim.operator import record
     from spaars_ros.tasks.registry import load_task
     robot = robot_of(robot, task)
-    dataset = collect(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
+    dataset, summary = record(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
+    if summary.poor:
+        raise ValueError(f'{out} not written, most episodes failed: {summary.text()}; look at '
+                         f'the targets of {task} and at `spaars robot check {robot}`')
     dataset.attributes['source'] = (f'spaars collect {out.name} --episodes {episodes} '
                                     f'--seed {seed} --robot {robot} --task {task}')
     save_dataset(dataset, out)
-    typer.echo(f'{out}: {episodes} episodes, {len(dataset.observations)} transitions')
+    typer.echo(f'{out}: {summary.recorded} episodes, {len(dataset.observations)} transitions')
+    typer.echo(summary.text())
 
 
 def _rollouts(out: Path, env_id: str, path: Path, transitions: int, seed: int) -> None:

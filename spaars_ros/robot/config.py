@@ -135,6 +135,10 @@ class Workspace(Strict):
         return self
 
 
+class Targets(Workspace):
+    """An upright box of targets, for tasks whose files name none."""
+
+
 Zone = Annotated[Union[Sphere, Cylinder, Box], Field(discriminator='shape')]
 
 
@@ -173,6 +177,9 @@ class Robot(Strict):
     control: Control = Control()
     keep_out: list[Zone] = Field([], max_length=200)
     workspace: Optional[Workspace] = Field(None, description='none: the tip may go anywhere')
+    targets: Optional[Targets] = Field(
+        None, description='where the targets of a reaching task are whose file names no box; '
+        'none: in a box in front of home that the arm can reach')
     tip_speed: Optional[float] = Field(
         None, ge=0.001, le=100, description='m/s, of the tip; none: no limit')
     self_collision: bool = Field(

@@ -14,35 +14,102 @@
 
 """Demonstrations of a task's own scripted demonstrator, recorded in the simulation."""
 
+from collections import Counter
+from dataclasses import dataclass
+from dataclasses import field
+
 import numpy as np
+from numpy.typing import NDArray
 
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import contract_of
+from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.env import ArmEnv
+from spaars_ros.tasks.base import average_metrics
+from spaars_ros.tasks.base import Episode
 from spaars_ros.tasks.base import TaskSettings
+from spaars_ros.tasks.protocols import Candid
 from spaars_ros.tasks.protocols import Demonstrator
+from spaars_ros.tasks.protocols import Guarded
+from spaars_ros.tasks.protocols import Operator
+
+FIELDS = ('observations', 'actions', 'next_observations', 'efforts', 'terminations',
+          'truncations', 'episode')
+
+
+@dataclass
+class Summary:
+    """How the demonstrations went."""
+
+    asked: int
+    """Episodes asked for."""
+    recorded: int = 0
+    """Of these, those with a step."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Why an episode did not go as its operator intended -> episodes."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the task, means over episodes."""
+    units: dict[str, str] = field(default_factory=dict)
+    cost: float = 0.0
+    """Of the first constraint, per episode."""
+    over: int = 0
+    """Episodes above a constraint's limit."""
+    filtered: float = 0.0
+    """Share of the ticks in which the filter changed the action."""
+
+    @property
+    def failed(self) -> int:
+        """Return the episodes that did not go as their operator intended."""
+        return sum(self.failures.values())
+
+    def text(self) -> str:
+        """Return it as one line."""
+        why = ', '.join(f'{count} {reason}' for reason, count in self.failures.most_common())
+        reached = f'targets reached {self.asked - self.failed} of {self.asked}' + (
+            f' ({why})' if why else '')
+        if not self.recorded:
+            return reached
+        return (reached + ''.join(f', {name.replace("_", " ")} {value:.3g} {self.units[name]}'
+                                  for name, value in self.metrics.items())
+                + f', cost {self.cost:.2g} per episode, above its limit in {self.over}, '
+                f'filter in {self.filtered:.1%} of the ticks')
+
+    @property
+    def poor(self) -> bool:
+        """Return whether most episodes failed, or cost more than they may."""
+        return 2 * max(self.failed, self.over) > self.asked
 
 
 def collect(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int) -> Dataset:
+    """Return the data set of `record`."""
+    return record(robot, settings, episodes=episodes, seed=seed)[0]
+
+
+def record(robot: Robot, settings: TaskSettings, *, episodes: int,
+           seed: int) -> tuple[Dataset, Summary]:
     """
     Record demonstrations of the task's demonstrator; the same seed gives the same data.
 
-    :raises ConfigError: the task has none
+    An operator who sees no way at all makes no step: such an episode is not in the data.
+
+    :raises ConfigError: the task has none, or no episode has a step
     """
     env = ArmEnv(robot, settings)
     if not isinstance(env.task, Demonstrator):
         raise ConfigError(f'task {env.task.name!r} has no scripted demonstrator: record a person '
                           'with the nodes, or give it `demonstrator(rng)`')
     operator = env.task.demonstrator(np.random.default_rng(seed))
-    columns: dict[str, list[object]] = {name: [] for name in (
-        'observations', 'actions', 'next_observations', 'efforts', 'terminations', 'truncations',
-        'episode')}
+    _guard(operator, robot)
+    columns: dict[str, list[object]] = {name: [] for name in FIELDS}
+    summary = Summary(episodes, units={spec.name: spec.unit for spec in env.task.spec.metrics})
+    scores, costs, filtered = [], [], []
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed * 100_003 + episode)
         operator.begin(observation)
-        done = False
+        done, spent = operator.done, np.zeros(len(env.task.constraint_names))
+        states, actions = [observation], []
         while not done:
             action = operator.act(observation)
             following, _, terminated, truncated, info = env.step(action)
@@ -52,13 +119,41 @@ def collect(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int) -
                     ('observations', observation), ('actions', info['executed']),
                     ('next_observations', following), ('efforts', info['effort']),
                     ('terminations', terminated), ('truncations', truncated),
-                    ('episode', episode)):
+                    ('episode', summary.recorded)):
                 columns[name].append(value)
+            spent += info['costs']
+            filtered.append(bool(info['intervention']))
+            actions.append(info['executed'])
+            states.append(following)
             observation = following
+        failure = operator.failure if isinstance(operator, Candid) else ''
+        if failure:
+            summary.failures[failure] += 1
+        if actions:
+            summary.recorded += 1
+            costs.append(spent)
+            scores.append({'metrics': {name: metric.value for name, metric in env.task.metrics(
+                Episode(np.asarray(states), np.asarray(actions))).items()}})
+    if not summary.recorded:
+        raise ConfigError(f'task {env.task.name!r} on robot {robot.name!r}: not written, most '
+                          f'episodes failed: {summary.text()}; look at the targets')
+    summary.metrics = average_metrics(env.task.spec.metrics, scores)
+    spent_all: NDArray[np.float64] = np.asarray(costs)
+    summary.cost = float(spent_all[:, 0].mean()) if spent_all.shape[1] else 0.0
+    summary.over = int((spent_all > env.task.constraint_limits).any(axis=-1).sum())
+    summary.filtered = float(np.mean(filtered))
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     return Dataset(**arrays, attributes={
         'robot': robot.name, 'joints': list(robot.joints),
         'observation_names': env.task.observation_names, **env.task.attributes,
         'action_scale': robot.control.action_scale,
         'contract': contract_of(robot, env.task.observation_names).model_dump_json(),
-        'source': f'spaars collect --episodes {episodes} --seed {seed}'})
+        'source': f'spaars collect --episodes {episodes} --seed {seed}'}), summary
+
+
+def _guard(operator: Operator, robot: Robot) -> None:
+    """Let the operator look at the distances that the filter keeps."""
+    cartesian = SafetyFilter(robot).cartesian
+    if isinstance(operator, Guarded) and cartesian is not None:
+        operator.guard(lambda position: min(cartesian.least(position).values(),
+                                            default=float('inf')))

@@ -14,6 +14,7 @@
 
 """What a task may offer besides; found by `isinstance`, never required."""
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from typing import Any
 from typing import Protocol
@@ -102,6 +103,23 @@ class Operator(Protocol):
 
 
 @runtime_checkable
+class Guarded(Protocol):
+    """An operator who looks after the whole arm, if told what is near it."""
+
+    def guard(self, gap: Callable[[Array], float]) -> None:
+        """Take `gap`: joint positions (d,) rad -> m to the nearest that must not be touched."""
+
+
+@runtime_checkable
+class Candid(Protocol):
+    """An operator who knows whether an episode went as intended."""
+
+    @property
+    def failure(self) -> str:
+        """Return why the episode did not go as intended, '' where it did."""
+
+
+@runtime_checkable
 class Demonstrator(Protocol):
     """A task with a scripted demonstrator."""
 
@@ -119,5 +137,5 @@ def scene_of(task: Any) -> Scene | None:
     return task.scene() if isinstance(task, HasScene) else None
 
 
-__all__ = ['Demonstrator', 'Goals', 'HasScene', 'Operator', 'Potential', 'Scene', 'TopView',
-           'goal_of', 'scene_of']
+__all__ = ['Candid', 'Demonstrator', 'Goals', 'Guarded', 'HasScene', 'Operator', 'Potential',
+           'Scene', 'TopView', 'goal_of', 'scene_of']

@@ -15,6 +15,7 @@
 """Bring the tool tip to a target past the keep-out zones and hold it there."""
 
 from collections.abc import Mapping
+from typing import Optional
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +27,7 @@ from spaars_ros.robot.config import Name
 from spaars_ros.robot.config import Point
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.targets import default_targets
 from spaars_ros.tasks.base import Array
 from spaars_ros.tasks.base import Episode
 from spaars_ros.tasks.base import Metric
@@ -57,8 +59,10 @@ class ReachSettings(TaskSettings):
     """A task file: reach a random target past the keep-out zone and hold there."""
 
     name: Name = 'reach'
-    target_low: Point = Field(description='m, base frame, -100 to 100')
-    target_high: Point = Field(description='m, base frame, -100 to 100')
+    target_low: Optional[Point] = Field(
+        None, description="m, base frame, -100 to 100; none: the robot file's `targets`")
+    target_high: Optional[Point] = Field(
+        None, description="m, base frame, -100 to 100; none: the robot file's `targets`")
     tolerance: float = Field(
         0.010, ge=0.000001, le=100, description='m, tip error that counts as reached')
     hold: int = Field(
@@ -66,7 +70,9 @@ class ReachSettings(TaskSettings):
 
     @model_validator(mode='after')
     def _has_targets(self) -> 'ReachSettings':
-        for axis, low, high in zip('xyz', self.target_low, self.target_high):
+        if (self.target_low is None) != (self.target_high is None):
+            raise ValueError('target_low and target_high: give both, or none')
+        for axis, low, high in zip('xyz', self.target_low or (), self.target_high or ()):
             if not low <= high:
                 raise ValueError(f'target_low {axis}: {low} is above target_high, {high}')
         if self.hold > self.horizon:
@@ -88,8 +94,7 @@ class ReachTask(Task):
     def __init__(self, robot: Robot, settings: ReachSettings) -> None:
         """Raise ConfigError where no target can be reached."""
         super().__init__(robot, settings)
-        check_targets(robot, settings.target_low, settings.target_high, Kinematics(robot),
-                      settings.name)
+        self.low, self.high = self._targets(robot, settings)
         d = len(robot.joints)
 
         def vector(name: str, unit: str, low: float = -np.inf, high: float = np.inf) -> Term:
@@ -106,6 +111,19 @@ class ReachTask(Task):
         self._tip, self._tip_velocity, self._error, self._fine = (
             self.spec.slices[name] for name in ('tip', 'tip_velocity', 'error', 'fine_error'))
 
+    @staticmethod
+    def _targets(robot: Robot, settings: ReachSettings) -> tuple[Array, Array]:
+        """Return the ends (3,) m of the box that targets are in."""
+        kinematics = Kinematics(robot)
+        if settings.target_low is not None and settings.target_high is not None:
+            low, high = np.asarray(settings.target_low), np.asarray(settings.target_high)
+        elif robot.targets is not None:
+            low, high = np.asarray(robot.targets.low), np.asarray(robot.targets.high)
+        else:
+            return default_targets(robot, kinematics)
+        check_targets(robot, low.tolist(), high.tolist(), kinematics, settings.name)
+        return low, high
+
     def observe(self, world: World, goal: Array | None) -> Array:
         """Return the observation (n,) with the target at goal (3,) m."""
         assert goal is not None
@@ -119,7 +137,7 @@ class ReachTask(Task):
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
         """Return a target (3,) m, uniform in the task's box."""
-        return rng.uniform(self.settings.target_low, self.settings.target_high)
+        return rng.uniform(self.low, self.high)
 
     def tip(self, observation: Array) -> Array:
         """Return the tip (..., 3) m of observations."""
@@ -165,8 +183,7 @@ class ReachTask(Task):
         :param achieved: (B, n) observations of the same episodes
         """
         goals = self.tip(achieved) + rng.normal(scale=HINDSIGHT_NOISE, size=(len(achieved), 3))
-        low, high = np.asarray(self.settings.target_low), np.asarray(self.settings.target_high)
-        outside = np.any((goals < low) | (goals > high), axis=-1)
+        outside = np.any((goals < self.low) | (goals > self.high), axis=-1)
         goals[outside] = np.nan
         return goals
 

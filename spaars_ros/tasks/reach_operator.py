@@ -12,104 +12,146 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A scripted operator, like a person at a teach pendant: uses both sides, noisy, stops short."""
+"""A scripted operator, like a person at a teach pendant: uses all sides, noisy, stops short."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from spaars_ros.robot.config import Box
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.resolved_rate import ResolvedRate
+from spaars_ros.robot.zones import distance
+from spaars_ros.tasks.route import Router
 
 if TYPE_CHECKING:
     from spaars_ros.tasks.reach import ReachTask
 
 Array = NDArray[np.float64]
 
-STOPS_SHORT = (0.02, 0.05)
-"""m; how far from the target the operator leaves the tip."""
+STOPS_SHORT = (2.0, 5.0)
+"""How far from the target the operator leaves the tip, in the task's tolerances."""
 
-CLEARANCE = (0.005, 0.08)
-"""m; how far from the keep-out margin the operator passes; the low end costs now and then."""
+CLEARANCE = (0.02, 1.0)
+"""How far from the keep-out margin the operator passes, in the robot's `near_zone`; the low end
+costs now and then."""
 
-SPEED = (0.14, 0.25)
-"""m/s; tip speed of an operator; the fast ones break the limit near the zone."""
+SPEED = (0.5, 0.9)
+"""Of the fastest that the joints allow along the way; the operator's usual speed."""
 
-ARRIVED = 0.008
-"""m; the operator is content this close to where it wants to stop."""
+NEAR_SPEED = (0.6, 1.02)
+"""Of the robot's `near_speed`, where there are zones; the fast ones break it."""
+
+IN_TIME = 0.55
+"""Of the episode: in which the operator wants to be there."""
+
+ARRIVED = 0.8
+"""Tolerances; the operator is content this close to where it wants to stop."""
 
 RESTS = 10
 """Ticks after which a content operator ends the recording."""
+
+SLOWS = 4.0
+"""1/s; speed for each metre that is left, at most half of it a tick."""
 
 NOISE = 0.12
 """Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
 
 
 class ScriptedOperator:
-    """Steers one episode: past the first keep-out zone on a side of choice, then to the target."""
+    """Steers one episode: to the target by a way that the arm can follow, past all zones."""
 
     def __init__(self, robot: Robot, task: 'ReachTask', rng: np.random.Generator) -> None:
         self.robot = robot
         self.task = task
         self.rng = rng
-        self.kinematics = Kinematics(robot)
+        self._control = ResolvedRate(robot, Kinematics(robot))
+        self._router = Router(robot, self._control)
         self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
-        self._home = np.asarray(robot.home)
-        self._shake = np.zeros(len(self._home))
+        self._tolerance = task.settings.tolerance
+        self._gain = min(SLOWS, 0.5 / robot.period)
+        self._shake = np.zeros(len(robot.joints))
+        self._waypoints: list[Array] = []
+        self._failure = ''
+        self._rested = 0
+
+    def guard(self, gap: Callable[[Array], float]) -> None:
+        """Look after the whole arm: `gap` is joint positions (d,) rad -> m to what is near."""
+        self._router.gap = gap
 
     def begin(self, observation: Array) -> None:
-        """Choose side, speed, clearance and where to stop for a new episode."""
-        rng = self.rng
+        """Choose way, speed and where to stop for a new episode."""
+        rng, robot = self.rng, self.robot
         tip, target = self.task.tip(observation), self.task.target(observation)
+        position = observation[:len(self._scale)]
         self._shake[:] = 0.0
         self._rested = 0
-        self._speed = rng.uniform(*SPEED)
-        side = rng.choice([-1.0, 1.0])
-        self._waypoints: list[Array] = []
-        if self.robot.keep_out:
-            zone = self.robot.keep_out[0]
-            half = zone.size[1] / 2 if isinstance(zone, Box) else zone.radius
-            out = half + self.robot.zone_margin + rng.uniform(*CLEARANCE)
-            beside = np.array([zone.centre[0], zone.centre[1] + side * out,
-                               (tip[2] + target[2]) / 2])
-            self._waypoints.append(beside + np.array([-0.04, 0.0, 0.0]))
-            self._waypoints.append(beside + np.array([0.06, 0.0, 0.0]))
-        last = self._waypoints[-1] if self._waypoints else tip
-        along = (target - last) / max(float(np.linalg.norm(target - last)), 1e-9)
-        short = rng.uniform(*STOPS_SHORT)
+        wanted = robot.zone_margin + robot.near_zone * rng.uniform(*CLEARANCE)
+        route = self._router.find(position, target, wanted, ARRIVED * self._tolerance, rng)
+        self._failure = ''
+        self._waypoints = []
+        if route is None:
+            self._failure = 'no way to the target'
+            return
+        fastest = 1.0 / max(float((route.rates / self._scale).max()), 1e-9)
+        self._speed = fastest * rng.uniform(*SPEED)
+        if robot.keep_out:
+            self._speed = min(self._speed, robot.near_speed * rng.uniform(*NEAR_SPEED))
+        needed = route.length / (IN_TIME * self.task.horizon * robot.period)
+        self._speed = min(max(self._speed, needed), fastest)
+        before = route.points[-2] if len(route.points) > 1 else tip
+        self._waypoints = [*route.points[:-1], self._stop(target, before)]
+        self._from = tip
+
+    def _stop(self, target: Array, last: Array) -> Array:
+        """Return where the tip is left, (3,) m: short of the target, and out of the zones."""
+        rng = self.rng
+        gone = float(np.linalg.norm(target - last))
+        along = (target - last) / max(gone, 1e-9)
+        short = min(self._tolerance * rng.uniform(*STOPS_SHORT), gone)
         aside = rng.normal(size=3)
         aside -= aside.dot(along) * along
         aside /= np.linalg.norm(aside)
         angle = rng.uniform(0.0, np.pi / 3)
-        self._waypoints.append(target - short * (np.cos(angle) * along + np.sin(angle) * aside))
+        stop = target - short * (np.cos(angle) * along + np.sin(angle) * aside)
+        inside = distance(self.robot.keep_out, stop) < self.robot.clearance
+        return np.asarray(target - short * along if inside else stop)
 
     def act(self, observation: Array) -> Array:
         """Return the action (d,) in [-1, 1]."""
-        d = len(self._home)
+        d = len(self._scale)
         position = observation[:d]
-        tip, jacobian = self.kinematics.tip_and_jacobian(position)
+        if not self._waypoints:
+            return np.zeros(d)
+        tip = self.task.tip(observation)
         while len(self._waypoints) > 1 and self._passed(tip):
-            self._waypoints.pop(0)
+            self._from = self._waypoints.pop(0)
         error = self._waypoints[0] - tip
         gone = float(np.linalg.norm(error))
-        gain = 4.0 * gone if len(self._waypoints) == 1 else self._speed
-        self._rested = self._rested + 1 if gone < ARRIVED and len(self._waypoints) == 1 else 0
-        velocity = error / max(gone, 1e-9) * min(self._speed, gain)
-        damped = jacobian.T @ np.linalg.inv(jacobian @ jacobian.T + 1e-3 * np.eye(3))
-        null = np.eye(d) - damped @ jacobian
-        joints = damped @ velocity + null @ (0.5 * (self._home - position))
+        last = len(self._waypoints) == 1
+        speed = min(self._speed, self._gain * gone) if last else self._speed
+        self._rested = self._rested + 1 if last and gone < ARRIVED * self._tolerance else 0
+        action = self._control.joints(position, error * (speed / max(gone, 1e-9))) / self._scale
+        action /= max(1.0, float(np.abs(action).max()))
         self._shake = 0.7 * self._shake + np.sqrt(1 - 0.7 ** 2) * NOISE * self.rng.normal(size=d)
         # The hand shakes with the effort of moving, and less when it rests.
-        busy = 0.3 + 0.7 * min(1.0, gone / 0.1)
-        return np.clip(joints / self._scale + busy * self._shake, -1.0, 1.0)
+        busy = 0.3 + 0.7 * min(1.0, self._gain * gone / self._speed)
+        return np.clip(action + busy * self._shake, -1.0, 1.0)
 
     @property
     def done(self) -> bool:
         """Return whether the operator has let go of the pendant."""
-        return self._rested >= RESTS
+        return self._rested >= RESTS or not self._waypoints
+
+    @property
+    def failure(self) -> str:
+        """Return why the tip is not where the operator wanted it, '' where it is."""
+        return self._failure or ('' if self.done else 'not there at the end of the episode')
 
     def _passed(self, tip: Array) -> bool:
-        return bool(np.linalg.norm(self._waypoints[0] - tip) < 0.03
-                    or tip[0] > self._waypoints[0][0])
+        ahead = self._waypoints[0] - tip
+        near = 3.0 * self.robot.period * self._speed
+        return bool(np.linalg.norm(ahead) < near
+                    or ahead.dot(self._waypoints[0] - self._from) < 0.0)
