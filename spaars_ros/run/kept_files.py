@@ -112,8 +112,11 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
         if kind != 'training' or own == given:  # the folder's training file may be edited
             checked.insert(0, own)
         for name in checked:
-            here = {**read(name), 'demonstrations': began.get('demonstrations')} \
-                if kind == 'training' else read(name)
+            here = read(name)
+            if kind == 'training':
+                here['demonstrations'] = began.get('demonstrations')
+            if kind == 'robot' and began.get('targets') is None:
+                here['targets'] = None  # a file that ships has got it since; tasks had their own
             differ = differences(began, here) if began else ''
             if differ:
                 raise KeptFileError(
