@@ -54,6 +54,10 @@ class Summary:
     units: dict[str, str] = field(default_factory=dict)
     cost: float = 0.0
     """Of the first constraint, per episode."""
+    succeeded: int = 0
+    """Episodes that the task calls a success; an operator may mean to stop short of it."""
+    candid: bool = True
+    """Whether the operator says which episodes failed."""
     over: int = 0
     """Episodes above a constraint's limit."""
     filtered: float = 0.0
@@ -68,7 +72,8 @@ class Summary:
         """Return it as one line."""
         why = ', '.join(f'{count} {reason}' for reason, count in self.failures.most_common())
         reached = f'targets reached {self.asked - self.failed} of {self.asked}' + (
-            f' ({why})' if why else '')
+            f' ({why})' if why else '') if self.candid else f'success {self.succeeded} of ' \
+            f'{self.asked}'
         if not self.recorded:
             return reached
         return (reached + ''.join(f', {name.replace("_", " ")} {value:.3g} {self.units[name]}'
@@ -103,7 +108,8 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int,
     operator = env.task.demonstrator(np.random.default_rng(seed))
     _guard(operator, robot)
     columns: dict[str, list[object]] = {name: [] for name in FIELDS}
-    summary = Summary(episodes, units={spec.name: spec.unit for spec in env.task.spec.metrics})
+    summary = Summary(episodes, units={spec.name: spec.unit for spec in env.task.spec.metrics},
+                      candid=isinstance(operator, Candid))
     scores, costs, filtered = [], [], []
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed * 100_003 + episode)
@@ -126,6 +132,7 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int,
             actions.append(info['executed'])
             states.append(following)
             observation = following
+            summary.succeeded += bool(info.get('success', False))
         failure = operator.failure if isinstance(operator, Candid) else ''
         if failure:
             summary.failures[failure] += 1
