@@ -29,6 +29,7 @@ from spaars_ros.commands import finetune
 from spaars_ros.commands import keys
 from spaars_ros.commands import operator
 from spaars_ros.commands import pretrain
+from spaars_ros.commands import robot
 from spaars_ros.commands import stress
 from spaars_ros.commands import train
 
@@ -47,6 +48,7 @@ app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)
 for name in ('stop', 'reset', 'rollback', 'status'):
     app.command(name, epilog=operator.EXAMPLES)(getattr(operator, name))
 app.add_typer(keys.app, name='keys')
+app.add_typer(robot.app, name='robot')
 
 
 def _add_benchmarks() -> None:

@@ -1,0 +1,84 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars robot`: robot files, looked over and begun."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import check_json
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import write_json
+
+app = typer.Typer(no_args_is_help=True, help='Look a robot file over, or begin one.')
+
+CHECK_EXAMPLES = """\b
+Examples:
+  spaars robot check my_arm.yaml
+  spaars robot check ur5e --json ur5e.json
+"""
+NEW_EXAMPLES = """\b
+Examples:
+  spaars robot new --mjcf my_arm.xml --out my_arm.yaml
+  spaars robot new --urdf my_arm.urdf --tip tool0 --out my_arm.yaml
+"""
+MARKS = {'fine': 'fine ', 'look': 'look ', 'wrong': 'WRONG'}
+
+
+@app.command('check', epilog=CHECK_EXAMPLES)
+def check_command(
+    file: Annotated[str, typer.Argument(help='Robot file: path, or name that ships.')],
+    json: Annotated[Optional[Path], typer.Option(help='Also write the findings here.')] = None,
+) -> None:
+    """Say what a person needs to know of a robot file; nothing moves. Exit 1 where it is wrong."""
+    with errors_as_one_line():
+        from spaars_ros.commissioning.robot_file import check_file
+        check_json(json)
+        findings = check_file(file)
+        for one in findings:
+            typer.echo(f'{MARKS[one.level]} {one.about}: {one.text}')
+        if json is not None:
+            write_json(json, {'findings': [vars(one) for one in findings]})
+        wrong = sum(one.level == 'wrong' for one in findings)
+        if wrong:
+            raise ValueError(f'{file}: {wrong} to mend')
+
+
+@app.command('new', epilog=NEW_EXAMPLES)
+def new_command(
+    mjcf: Annotated[Optional[Path], typer.Option(help='MJCF model to begin with.')] = None,
+    urdf: Annotated[Optional[Path], typer.Option(help='URDF to begin with.')] = None,
+    tip: Annotated[str, typer.Option(help='Site or body that is the tool tip; default: the '
+                                          'likeliest.')] = '',
+    name: Annotated[str, typer.Option(help='Name of the robot; default: of the file.')] = '',
+    out: Annotated[Optional[Path], typer.Option(
+        help='File to write; default: <name>.yaml here.')] = None,
+) -> None:
+    """Write a first robot file from a model; what the model does not say is marked LOOK UP."""
+    with errors_as_one_line():
+        from spaars_ros.robot.new_file import new_robot_file
+        given = [path for path in (mjcf, urdf) if path is not None]
+        if len(given) != 1:
+            raise ValueError('give one of --mjcf FILE and --urdf FILE')
+        if not given[0].is_file():
+            raise ValueError(f'{given[0]}: no such file')
+        text = new_robot_file(given[0], name=name, tip=tip)
+        place = out or Path(f'{name or given[0].stem}.yaml')
+        if place.exists():
+            raise ValueError(f'{place}: is there already; name another with --out')
+        place.write_text(text)
+        typer.echo(f'{place}: next, look it over and `spaars robot check {place}`')
