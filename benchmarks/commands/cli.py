@@ -81,10 +81,15 @@ def finetune(
     jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
     out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
         'runs/bench_finetune'),
+    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
+    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    training: Annotated[str, typer.Option(
+        help='Training file, which names the demonstrations.')] = 'spaars',
     json: Json = None,
 ) -> None:
     """Fine-tune with several seeds and modes and tabulate before and after."""
     with errors_as_one_line():
         from benchmarks.finetune import run
         report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs,
-                   out=out, say=lambda line: typer.echo(line, err=True)), json)
+                   out=out, robot=robot, task=task, training=training,
+                   say=lambda line: typer.echo(line, err=True)), json)

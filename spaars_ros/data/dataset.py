@@ -44,6 +44,7 @@ STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations'
 """Field -> type in the file."""
 WIDE = ('observations', 'actions', 'next_observations', 'efforts')
 TOLERANCE = 1e-6
+OWN = ': name demonstrations of this arm with --demonstrations; `spaars collect` makes some'
 
 
 class DatasetError(ValueError):
@@ -138,13 +139,13 @@ def _check_robot(data: Dataset, robot: Robot, action_dim: int, where: str) -> No
         if got != width:
             what = f'robot {robot.name} has {d} joints' if width == d \
                 else f'the task acts with {width}'
-            raise DatasetError(f'{where}: {name} has {got} values a row, {what}')
+            raise DatasetError(f'{where}: {name} has {got} values a row, {what}{OWN}')
     joints = data.attributes.get('joints')
     if joints is not None and list(joints) != list(robot.joints):
         pairs = enumerate(zip(joints, robot.joints, strict=False))
         index = next((i for i, (a, b) in pairs if a != b), min(len(joints), d))
         raise DatasetError(f'{where}: joints differ at {index}: {list(joints)}, robot '
-                           f'{robot.name} has {list(robot.joints)}')
+                           f'{robot.name} has {list(robot.joints)}{OWN}')
     scale = data.attributes.get('action_scale')
     if scale is not None and not np.isclose(float(scale), robot.control.action_scale):
         raise DatasetError(f'{where}: action_scale {float(scale):g}, robot {robot.name} has '
