@@ -48,6 +48,8 @@ class Acted:
     """(a,) what was executed, normalised as the action was."""
     channels: Array
     """(c,) values to publish."""
+    share: float = 1.0
+    """Of the way from the last command to the action; 1 where that is not limited."""
 
 
 class Actuation:
@@ -64,11 +66,12 @@ class Actuation:
         self._arm = spec.action
         self._filter, self._kinematics = safety_filter, kinematics
         if spec.action.space == 'joint_velocity':
-            self._scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+            self.scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
+            """What an action of 1 means, by joint rad/s, by axis m/s and rad/s."""
         else:
             speeds = dict(zip(AXES, [spec.action.linear] * 3 + [spec.action.angular] * 3))
             self._axes = np.asarray([AXES.index(axis) for axis in spec.action.axes])
-            self._scale = np.asarray([speeds[axis] for axis in spec.action.axes])
+            self.scale = np.asarray([speeds[axis] for axis in spec.action.axes])
             self._home = np.asarray(robot.home)
             self._velocity = np.asarray(robot.limits.velocity)
             self._weights = np.full(6, REST)
@@ -76,24 +79,49 @@ class Actuation:
             self._weights[3:] *= LEVER
             self._damping = DAMPING * np.eye(len(robot.joints))
 
-    def apply(self, action: Array, state: RobotState, age: float = 0.0) -> Acted:
-        """Pass an action (a,) through the filter; raises nothing, like the filter."""
-        count = len(self._scale)
+    def apply(self, action: Array, state: RobotState, age: float = 0.0, *,
+              ramped: bool = False) -> Acted:
+        """
+        Pass an action (a,) through the filter; raises nothing, like the filter.
+
+        :param ramped: go there from the last command, within the acceleration limits
+        """
+        count, share = len(self.scale), 1.0
         if self._arm.space == 'joint_velocity':
-            filtered = self._filter.apply(action[:count] * self._scale, state, age)
-            done = filtered.command / self._scale
+            asked = action[:count] * self.scale
+            if ramped:
+                asked, share = self._on_the_way(asked)
+            filtered = self._filter.apply(asked, state, age)
+            done = filtered.command / self.scale
         else:
             jacobian = self._jacobian(state.position)
-            asked, objective = self._nearest(action[:count] * self._scale, jacobian, state)
+            asked, objective = self._nearest(action[:count] * self.scale, jacobian, state)
+            if ramped:
+                asked, share = self._on_the_way(asked)
+                objective = Objective(objective.hessian, objective.hessian @ asked)
             filtered = self._filter.apply(asked, state, age, objective)
-            done = np.clip(jacobian[self._axes] @ filtered.command / self._scale, -1.0, 1.0)
+            done = np.clip(jacobian[self._axes] @ filtered.command / self.scale, -1.0, 1.0)
         if not self.channels:
-            return Acted(filtered, done, self.channels.values)
+            return Acted(filtered, done, self.channels.values, share)
         if filtered.stop is not None:
             values = self.channels.stop()
         else:
             values = self.channels.take(action[count:])
-        return Acted(filtered, np.concatenate((done, np.clip(action[count:], -1.0, 1.0))), values)
+        return Acted(filtered, np.concatenate((done, np.clip(action[count:], -1.0, 1.0))), values,
+                     share)
+
+    def _on_the_way(self, asked: Array) -> tuple[Array, float]:
+        """
+        Return the velocity (d,) rad/s next on the straight way from the last command to `asked`.
+
+        And the share of that way: 1 where the acceleration limits allow all of it at once.
+        """
+        last, step = self._filter.last, self._filter.limits.step
+        change = asked - last
+        if not np.isfinite(change).all():
+            return asked, 1.0  # the filter's to refuse
+        share = min(1.0, 1.0 / max(float(np.max(np.abs(change) / step)), 1e-12))
+        return last + share * change, share
 
     def _jacobian(self, position: Array) -> Array:
         """Return the tip's Jacobian (6, d): linear m, angular rad, in the frame of the twist."""

@@ -25,7 +25,9 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.person import Person
 from spaars_ros.control.skill_state import SkillState
+from spaars_ros.control.takeover import Takeover
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import Mode
@@ -73,14 +75,18 @@ class Tick:
 
 class ControlLoop:
     """
-    Observation, policy, gate, exploration noise, safety filter and step record of every tick.
+    Observation, policy, gate, person, safety filter and step record of every tick.
 
     Goals and noise depend on seed, episode and index alone, so a run can be repeated.
+
+    :param person: who may take over; None: nobody
+    :param drive: who acts where no person does, see `Takeover`
     """
 
     def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
                  runtime: PolicyRuntime, seed: int, explore: bool = True,
-                 first_episode: int = 0, first_sequence: int = 0) -> None:
+                 first_episode: int = 0, first_sequence: int = 0,
+                 person: Person | None = None, drive: str = 'policy') -> None:
         self.robot = robot
         self.task = task
         self.filter = safety_filter
@@ -108,6 +114,8 @@ class ControlLoop:
         self._rng = np.random.default_rng(seed)
         self._noise = np.zeros(m.latent_dim + m.action_dim)
         self.skill = SkillState(m)
+        self.takeover = None if person is None else Takeover(
+            robot, task.spec, person, self.actuation, self.kinematics, drive)
 
     def swap(self, runtime: PolicyRuntime) -> None:
         """Decide with another bundle from the next tick on; see `SkillState.swap`."""
@@ -122,6 +130,8 @@ class ControlLoop:
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
         self.actuation.channels.reset()
+        if self.takeover is not None:
+            self.takeover.begin()
         self.skill.restart()
 
     def tick(self, state: RobotState, age: float = 0.0) -> Tick:
@@ -158,16 +168,34 @@ class ControlLoop:
                 'INFERENCE', m.version, 0.0, f'bundle version {m.version} cannot decide here: '
                 f'{type(error).__name__}: {said}'))
         self.decided = observation, decision, held, noise
-        skill_step = self.skill.took(decision.latent)
-        acted = self.actuation.apply(decision.action, state, age)
+        return self._act(state, observation, decision, age)
+
+    def _act(self, state: RobotState, observation: Array, decision: Decision,
+             age: float) -> Tick:
+        """Do what the policy decided, or what a person asks instead; return the tick."""
+        action, mode, ramped = decision.action, decision.mode, False
+        if self.takeover is not None:
+            stop = self.takeover.person.stop()
+            if stop is not None:
+                return self._close(state, observation, Flag.ABORTED, stop)
+            chosen = self.takeover.choose(action, mode, state)
+            action, mode, ramped = chosen.action, chosen.mode, chosen.ramped
+        if mode is Mode.HUMAN or mode is Mode.NONE:
+            self.skill.restart()  # what follows a person is no longer the skill that was begun
+            skill_step = 0
+        else:
+            skill_step = self.skill.took(decision.latent)
+        acted = self.actuation.apply(action, state, age, ramped=ramped)
+        if self.takeover is not None:
+            self.takeover.took(acted.action, acted.share)
         filtered = acted.filtered
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
-            mode=decision.mode, gate=_finite(decision.gate),
+            mode=mode, gate=_finite(decision.gate),
             margin=_finite(decision.margin), intervention=filtered.intervention,
             latent=_finite(decision.latent), skill_step=skill_step,
             latent_action=_finite(decision.latent_action),
-            raw_action=_finite(decision.raw_action), asked_action=_finite(decision.action),
+            raw_action=_finite(decision.raw_action), asked_action=_finite(action),
             action=acted.action)
         self.index += 1
         if filtered.stop is not None:
