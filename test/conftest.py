@@ -29,3 +29,38 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 pytest.register_assert_rewrite('server_rig', 'finetune_run')
+
+SLOWEST = ('finetune', 'finetune_algorithms', 'trainer', 'learner_node', 'stops', 'policy_server',
+           'marvel', 'sim_node', 'bench_control', 'faults', 'skills', 'spar', 'staged', 'access',
+           'lifecycle_matrix', 'bundles', 'bench_learning', 'cost_monitor', 'learning', 'fuzz')
+"""Files that come first, so that none of them is what the end waits for; no units."""
+LONG_LOOKS = ('any_robot', 'filter', 'filter_adversarial')
+"""Files with properties that take many examples; no units."""
+KINDS = ('unit', 'node', 'system')
+RIGS = {'domains', 'server_rig', 'finetune_run', 'small_run'}
+"""Modules of this folder that start nodes."""
+OUTSIDE = {'CliRunner', 'subprocess', 'Popen'}
+"""What drives the package from outside."""
+
+
+def kind_of(module):
+    """Return unit, node or system by what a test module imports."""
+    names = set(vars(module))
+    imported = {getattr(value, '__module__', None) or getattr(value, '__name__', None)
+                for value in vars(module).values()}
+    if RIGS & imported or 'DOMAINS' in names:
+        return 'node'
+    slow = module.__name__.removeprefix('test_') in (*SLOWEST, *LONG_LOOKS)
+    return 'system' if slow or OUTSIDE & names else 'unit'
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark tests by kind, keep a file's together (they share a domain and a graph), slow first."""
+    for item in items:
+        if not any(item.get_closest_marker(kind) for kind in KINDS):
+            item.add_marker(kind_of(item.module))
+        if not item.get_closest_marker('xdist_group'):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    order = {f'test_{name}': place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))

@@ -33,6 +33,7 @@ from small_run import prepare
 from small_run import until
 
 from spaars_ros.data.recording import read_steps
+from spaars_ros.data.schema import Flag
 from spaars_ros.interrupts import END_TIMEOUT
 from spaars_ros.policy.bundle import load_bundle
 
@@ -108,7 +109,10 @@ def test_a_finished_run_can_be_resumed(small: Path, tmp_path: Path, runs: list[R
     assert acting[-1] > version
     starts = rows[schema.get(rows, 'index') == 0]
     assert len(np.unique(schema.get(starts, 'observation')[:, 0])) == len(starts)
-    assert (np.diff(schema.get(rows, 'stamp')) > 0).all()
+    # The record that closes an aborted episode has the stamp of the state it was aborted in.
+    ahead = rows[schema.get(rows, 'flag') != Flag.ABORTED]
+    assert (np.diff(schema.get(ahead, 'stamp')) > 0).all()
+    assert (np.diff(schema.get(rows, 'stamp')) >= 0).all()
 
 
 def test_a_folder_with_a_run_is_not_overwritten(
@@ -219,6 +223,7 @@ def test_a_node_that_dies_ends_the_run(small: Path, tmp_path: Path, runs: list[R
     assert run.wait() == 1, run.text
     assert 'error: cost_monitor: its process ended with code -9' in run.text
     assert not run.processes()
+    assert (run.out / 'summary.json').exists(), run.text
     assert run.summary()['ended'] == 'failed'
 
 
@@ -249,8 +254,9 @@ def spaars(*arguments: str) -> 'subprocess.CompletedProcess[str]':
 def test_collect_pretrain_and_evaluate_work_on_each_others_files(
         small: Path, tmp_path: Path) -> None:
     """The offline half of the job, by hand."""
+    # In the small task's 40 ticks the operator reaches too few targets for `collect` to keep them.
     task, data = str(small / 'task.yaml'), tmp_path / 'demonstrations.h5'
-    done = spaars('collect', str(data), '--episodes', '2', '--task', task)
+    done = spaars('collect', str(data), '--episodes', '2')
     assert done.returncode == 0, done.stderr
     done = spaars('pretrain', '--out', str(tmp_path / 'a.spaars'), '--demonstrations', str(data),
                   '--task', task, '--training', str(small / 'training.yaml'))

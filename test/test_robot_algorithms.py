@@ -199,9 +199,10 @@ def test_an_algorithm_that_the_robot_has_not_is_refused_with_those_it_has(tmp_pa
 
 
 def test_an_algorithm_brings_its_training_file_unless_one_is_named() -> None:
-    assert training_of('', 'spar') == 'spar'
-    assert training_of('', None) == 'spaars'
-    assert training_of('my.yaml', 'spar') == 'my.yaml'
+    assert training_of('', 'spar', 'reach') == 'spar'
+    assert training_of('', None, 'reach') == 'spaars'
+    assert training_of('', None, 'pick') == 'pick'
+    assert training_of('my.yaml', 'spar', 'reach') == 'my.yaml'
     for name in NAMES:
-        assert RunFolder(RunOptions(out='', training=training_of('', name))
+        assert RunFolder(RunOptions(out='', training=training_of('', name, 'reach'))
                          ).training.algorithm == name

@@ -92,6 +92,7 @@ class Conductor:
         self._losses = LossWatch(self.names, lambda name: self._client.state(name, 1.0))
         self._patience = 1
         self._looked = 0.0
+        self._leaving = False
 
     def close(self) -> None:
         """Leave the graph."""
@@ -167,11 +168,15 @@ class Conductor:
     def take_down(self) -> None:
         """Deactivate, then clean up the nodes in reverse order; asked again, leave at once."""
         self._patience = self._interrupts.requested + 1
+        # One node that died, which may be why the run ends, keeps the others from nothing.
+        self._leaving = True
         self.view.state.phase = 'stopping'
         self.view.update(now=True)
+        dead = self.processes.poll() if self.processes else {}
+        names = [name for name in self.names if name not in dead]
         # A launch file's nodes get the same signal as their conductor, and are gone by now.
-        states = self._client.states(self.names, leaving=True)
-        there = [name for name in reversed(self.names) if states[name] != UNKNOWN]
+        states = self._client.states(names, leaving=True)
+        there = [name for name in reversed(names) if states[name] != UNKNOWN]
         # All stand still before the first one lets go of its files; the report reads them.
         for step in (self._client.take_down, self._client.clean_up):
             for name in there:
@@ -201,6 +206,8 @@ class Conductor:
         # episodes.
         self.view.update()
         self._interrupts.check(self._patience)
+        if self._leaving:
+            return
         dead = self.processes.poll() if self.processes else {}
         for name, code in dead.items():
             raise ConductorError(self._with_last_words(

@@ -33,6 +33,8 @@ from spaars_ros.robot.contract import contract_of
 
 TENSORS = 'learner.npz'
 STATE = 'learner.json'
+UNMEASURED = 'bc_error'
+"""Infinite, as the agent begins, until an update has measured it."""
 
 
 def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
@@ -79,10 +81,11 @@ def unpack(bundle: Bundle, agent: Learner, *, optimisers: bool) -> dict[str, Any
 
 
 def not_finite(bundle: Bundle) -> str:
-    """Return the name of a learner tensor that is not finite, '' where all are."""
+    """Return the name of a learner tensor that is not finite; `UNMEASURED` may be infinite."""
     if TENSORS not in bundle.extras:
         return ''
     with np.load(io.BytesIO(bundle.extras[TENSORS]), allow_pickle=False) as archive:
         return next((name for name in archive.files
-                     if archive[name].dtype.kind == 'f' and not np.isfinite(archive[name]).all()),
+                     if archive[name].dtype.kind == 'f' and not np.isfinite(archive[name]).all()
+                     and not (name.endswith(UNMEASURED) and np.isposinf(archive[name]).all())),
                     '')
