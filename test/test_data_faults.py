@@ -26,6 +26,7 @@ import pytest
 
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.dataset import DatasetError
+from spaars_ros.data.dataset import DatasetWarning
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import save_dataset
 from spaars_ros.data.dataset_steps import import_mcap
@@ -36,6 +37,7 @@ from spaars_ros.data.recording import read_steps
 from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.transitions import DataError
+from spaars_ros.data.transitions import DataWarning
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.robot.config import load_robot
@@ -117,13 +119,111 @@ def test_a_file_that_is_not_what_it_seems_is_refused_by_name(
 
 
 def test_every_key_of_another_layout_is_listed(tmp_path: Path) -> None:
-    """`found []` was said of a robomimic file."""
+    """`found []` was said of a file in groups."""
+    robomimic(tmp_path / 'r.hdf5')
+    with pytest.raises(DatasetError, match='data/demo_2/actions.*layout of robomimic'):
+        load_dataset(tmp_path / 'r.hdf5')
     with h5py.File(tmp_path / 'a.hdf5', 'w') as file:
-        file['data/demo_0/actions'] = np.zeros((3, 2))
-        file['data/demo_0/obs/pose'] = np.zeros((3, 2))
+        file['action'] = file['observations/qpos'] = np.ones((3, 2))
     for load in (load_dataset, load_transitions):
-        with pytest.raises(ValueError, match='data/demo_0/actions.*data/demo_0/obs/pose'):
+        with pytest.raises(ValueError, match='action.*observations/qpos.*ALOHA or LeRobot'):
             load(tmp_path / 'a.hdf5')
+    old = {key: value for key, value in fields().items() if key != 'terminations'}
+    np.savez(tmp_path / 'c.npz', **old, dones=np.ones(10))
+    with pytest.raises(DataError, match='terminations is missing.*dones says that .* and not why'):
+        load_transitions(tmp_path / 'c.npz')
+    (tmp_path / 'lerobot' / 'meta').mkdir(parents=True)
+    (tmp_path / 'lerobot' / 'meta' / 'info.json').write_text(json.dumps(
+        {'features': {'observation.state': {}, 'action': {}}}))
+    with pytest.raises(DataError, match="LeRobot, with .'observation.state', 'action'"):
+        load_transitions(tmp_path / 'lerobot')
+
+
+def robomimic(path: Path, **harm: Any) -> None:
+    """Write two demonstrations as robomimic does, the second a success; `harm` replaces."""
+    with h5py.File(path, 'w') as file:
+        for number, size in ((10, 4), (2, 6)):
+            walk = np.arange(size + 1, dtype=float)[:, None] + number
+            done = np.arange(size) == size - 1
+            arrays = {'actions': np.full((size, 2), 0.5), 'dones': done.astype(int),
+                      'rewards': done * (number == 10), 'obs/pose': np.tile(walk[:-1], 3),
+                      'obs/grip': walk[:-1, 0], 'obs/image': np.zeros((size, 4, 4, 3), np.uint8),
+                      'next_obs/pose': np.tile(walk[1:], 3), 'next_obs/grip': walk[1:, 0], **harm}
+            for name, array in arrays.items():
+                if array is not None:
+                    file[f'data/demo_{number}/{name}'] = array
+
+
+def test_robomimic_files_are_read(tmp_path: Path) -> None:
+    """Demonstrations by number; a success terminates, what only ends is cut."""
+    path = tmp_path / 'a.hdf5'
+    robomimic(path)
+    with pytest.warns(DataWarning, match=r'an observation is grip \(1\), pose \(3\)'):
+        data = load_transitions(path)
+    assert data.observations.shape == (10, 4) and data.lengths.tolist() == [6, 4]
+    np.testing.assert_allclose(data.observations[0], 2.0)
+    np.testing.assert_allclose(data.next_observations[-1], 14.0)
+    assert np.flatnonzero(data.terminations).tolist() == [9]
+    assert np.flatnonzero(data.truncations).tolist() == [5]
+    with pytest.warns(DataWarning, match=r'observation is pose \(3\), in'):
+        assert load_transitions(path, observe=['pose']).observations.shape == (10, 3)
+    for harm, said in (({'obs/pose': np.zeros((3, 3))}, r'demo_2/obs/pose has shape \(3, 3\)'),
+                       ({'dones': np.full(6, 2)}, 'demo_2/dones at 0 is 2'),
+                       ({'rewards': None}, 'data/demo_2/rewards is missing')):
+        robomimic(path, **{'next_obs/pose': None, **harm})
+        with pytest.raises(DataError, match=said):
+            load_transitions(path)
+    robomimic(path)
+    with pytest.raises(DataError, match=r"obs/image has shape .*there are \['grip', 'pose'\]"):
+        load_transitions(path, observe=['image'])
+
+
+@pytest.mark.parametrize('load', ['transitions', 'dataset'])
+def test_rows_that_were_never_filled_are_named(tmp_path: Path, load: str) -> None:
+    """A buffer that was made too long ended in zeros, which were learned from."""
+    if load == 'transitions':
+        content = fields()
+        del content['next_observations']
+        for name in ('observations', 'actions', 'rewards'):
+            content[name] = np.concatenate([content[name], 0.0 * content[name][:3]])
+        for name in ('terminations', 'truncations'):
+            content[name] = np.r_[content[name], np.zeros(3, bool)]
+        np.savez(tmp_path / 'a.npz', **content, episode=np.arange(13) // 10)
+        with pytest.raises(DataError, match='actions at 10 to 12, the end of episode 1, are all'):
+            load_transitions(tmp_path / 'a.npz')
+        return
+    data = load_dataset(written(tmp_path / 'a.h5'))
+    for array in (data.observations, data.next_observations, data.actions):
+        array[15:] = 0.0
+    data.next_observations[14] = 0.0
+    with pytest.raises(DatasetError, match='actions at 15 to 19, the end of episode 0, are all 0'):
+        data.check()
+
+
+def test_terms_that_never_change_and_time_limits_as_ends_are_named(tmp_path: Path) -> None:
+    path = written(tmp_path / 'a.h5')
+    with h5py.File(path, 'r+') as file:
+        for name in ('observations', 'next_observations'):
+            file[name][:, 3] = 0.7
+        file['episode'][10:] = 1
+        file['terminations'][9::10] = True
+        file['truncations'][19] = False
+    with pytest.warns(DatasetWarning) as said:
+        load_dataset(path)
+    text = ' '.join(str(each.message) for each in said)
+    assert 'observations 3 never change' in text
+    assert '2 of 2 terminations' in text and 'the time limit of 10 steps' in text
+
+
+@pytest.mark.parametrize(('name', 'value'), [('joints', 7), ('observation_names', 'tip'),
+                                             ('term_widths', ['a']), ('action_scale', 'fast')])
+def test_an_attribute_of_another_type_is_one_line(tmp_path: Path, name: str, value: Any) -> None:
+    """TypeError: 'int' object is not iterable."""
+    path = written(tmp_path / 'a.h5')
+    with h5py.File(path, 'r+') as file:
+        file.attrs[name] = value
+    with pytest.raises(DatasetError, match=f'attribute {name} is '):
+        load_dataset(path, load_robot('panda'))
 
 
 def fields() -> dict[str, Any]:

@@ -41,6 +41,9 @@ def command(
     data: Annotated[str, typer.Option(
         help='Offline transitions: .npz, D4RL .hdf5, or minari:<id>; the arm brings its own.'
     )] = '',
+    observe: Annotated[Optional[list[str]], typer.Option(
+        metavar='KEY', help='Observation of a robomimic file; may be repeated, in the order of '
+                            'the environment; default: all that are rows of numbers.')] = None,
     fix_truncations: Annotated[bool, typer.Option(
         help='Take terminations that look like time limits as truncations.')] = False,
     algorithm: Annotated[str, typer.Option(
@@ -81,7 +84,8 @@ def command(
                              + ('; rlpd is sac with data' if settings.algorithm == 'sac' else ''))
         if fix_truncations and (is_arm(env) or not data):
             raise ValueError('--fix-truncations: only of --data, and the arm has no such flags')
-        trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations),
+        trainer = Trainer(env, find_data(env, data, settings, fix=fix_truncations,
+                                          observe=observe or []),
                           training=settings, seed=seed, out=out,
                           steps=steps, evaluate_every=evaluate_every,
                           evaluate_offline=evaluate_offline,

@@ -14,7 +14,6 @@
 
 """Offline data: transitions in HDF5, checked field by field before anyone learns from them."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
@@ -22,54 +21,32 @@ from dataclasses import fields
 import os
 from pathlib import Path
 from typing import Any
-from typing import Protocol
+import warnings
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
+from spaars_ros.data.dataset_checks import check_attributes
+from spaars_ros.data.dataset_checks import check_episodes
+from spaars_ros.data.dataset_checks import check_robot
+from spaars_ros.data.dataset_checks import check_shapes
+from spaars_ros.data.dataset_checks import check_task
+from spaars_ros.data.dataset_checks import check_values
+from spaars_ros.data.dataset_checks import DatasetError as DatasetError
+from spaars_ros.data.dataset_checks import DatasetWarning as DatasetWarning
+from spaars_ros.data.dataset_checks import STORED
+from spaars_ros.data.dataset_checks import Task as Task
+from spaars_ros.data.dataset_checks import WIDE
 from spaars_ros.data.hdf5 import keys_of
 from spaars_ros.data.hdf5 import read_hdf5
+from spaars_ros.data.oddities import timed
+from spaars_ros.data.oddities import unchanging
 from spaars_ros.data.plausible import contradiction
+from spaars_ros.data.robomimic import hint_of
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.contract import action_differences
-from spaars_ros.robot.contract import Contract
-from spaars_ros.robot.contract import contract_of
 
 FORMAT = 'spaars_ros/dataset/1'
-STORED = {'observations': np.float32, 'actions': np.float32, 'next_observations': np.float32,
-          'efforts': np.float32, 'terminations': np.bool_, 'truncations': np.bool_,
-          'episode': np.int64}
-"""Field -> type in the file."""
-WIDE = ('observations', 'actions', 'next_observations', 'efforts')
-TOLERANCE = 1e-6
-OWN = ': name demonstrations of this arm with --demonstrations; `spaars collect` makes some'
-
-
-class DatasetError(ValueError):
-    """A dataset is malformed; the message names the file, the field and the index."""
-
-
-class Task(Protocol):
-    """What a dataset has to know of the task."""
-
-    @property
-    def observation_names(self) -> list[str]:
-        """Return a name for each value of an observation."""
-
-    @property
-    def action_dim(self) -> int:
-        """Return the width of an action."""
-
-    @property
-    def attributes(self) -> dict[str, Any]:
-        """Return what a data set keeps of the task: task, terms, term_widths, action."""
-
-    def differences(self, widths: Mapping[str, int], action: str) -> list[str]:
-        """Return each way in which terms and action differ from the task's, in words."""
-
-
 @dataclass
 class Dataset:
     """Transitions in time order, episode after episode."""
@@ -105,126 +82,15 @@ class Dataset:
     def check(self, robot: Robot | None = None, task: Task | None = None,
               where: str = 'dataset') -> None:
         """Raise DatasetError, naming field and index, unless everything fits together."""
-        _check_shapes(self, where)
+        check_shapes(self, where)
+        check_attributes(self.attributes, where)
         if robot is not None:
-            _check_robot(self, robot, len(robot.joints) if task is None else task.action_dim,
+            check_robot(self, robot, len(robot.joints) if task is None else task.action_dim,
                          where)
         if task is not None:
-            _check_task(self, task, where)
-        _check_values(self, where)
-        _check_episodes(self, where)
-
-
-def _check_shapes(data: Dataset, where: str) -> None:
-    for name in STORED:
-        array = getattr(data, name)
-        if array.ndim != (2 if name in WIDE else 1):
-            raise DatasetError(f'{where}: {name} has shape {array.shape}, expected '
-                               f'{2 if name in WIDE else 1} axes')
-        if len(array) != len(data.observations):
-            raise DatasetError(f'{where}: {name} has {len(array)} entries, observations '
-                               f'{len(data.observations)}')
-    if not len(data):
-        raise DatasetError(f'{where}: no transition in it')
-    for name, like in (('next_observations', 'observations'),):
-        got, wanted = getattr(data, name).shape[1], getattr(data, like).shape[1]
-        if got != wanted:
-            raise DatasetError(f'{where}: {name} is {got} wide, {like} {wanted}')
-
-
-def _check_robot(data: Dataset, robot: Robot, action_dim: int, where: str) -> None:
-    d = len(robot.joints)
-    for name, width in (('actions', action_dim), ('efforts', d)):
-        got = getattr(data, name).shape[1]
-        if got != width:
-            what = f'robot {robot.name} has {d} joints' if width == d \
-                else f'the task acts with {width}'
-            raise DatasetError(f'{where}: {name} has {got} values a row, {what}{OWN}')
-    joints = data.attributes.get('joints')
-    if joints is not None and list(joints) != list(robot.joints):
-        pairs = enumerate(zip(joints, robot.joints, strict=False))
-        index = next((i for i, (a, b) in pairs if a != b), min(len(joints), d))
-        raise DatasetError(f'{where}: joints differ at {index}: {list(joints)}, robot '
-                           f'{robot.name} has {list(robot.joints)}{OWN}')
-    scale = data.attributes.get('action_scale')
-    if scale is not None and not np.isclose(float(scale), robot.control.action_scale):
-        raise DatasetError(f'{where}: action_scale {float(scale):g}, robot {robot.name} has '
-                           f'{robot.control.action_scale:g}: its actions mean other velocities')
-    _check_contract(data, robot, where)
-
-
-def _check_contract(data: Dataset, robot: Robot, where: str) -> None:
-    text = data.attributes.get('contract')
-    if text is None:
-        return  # of 0.1.0
-    try:
-        made = Contract.model_validate_json(text)
-    except (ValidationError, TypeError) as error:
-        first = str(error).splitlines()[0]
-        raise DatasetError(f'{where}: attribute contract: {first}') from None
-    differ = action_differences(made, contract_of(robot, made.observation_names))
-    if differ:
-        raise DatasetError(f'{where}: its actions mean something else on robot {robot.name}: '
-                           f'{differ}: restore that, or record demonstrations for this file')
-
-
-def _check_task(data: Dataset, task: Task, where: str) -> None:
-    kept = data.attributes
-    if 'terms' in kept:  # not in those of 0.1.0
-        differs = task.differences(dict(zip(kept['terms'], map(int, kept['term_widths']))),
-                                   str(kept.get('action', '')))
-        if differs:
-            raise DatasetError(f'{where}: made for other observations or actions: '
-                               + '; '.join(differs))
-    wanted = list(task.observation_names)
-    if data.observations.shape[1] != len(wanted):
-        raise DatasetError(f'{where}: observations has {data.observations.shape[1]} values a '
-                           f'row, the task observes {len(wanted)}')
-    names = data.attributes.get('observation_names')
-    if names is not None and list(names) != wanted:
-        pairs = enumerate(zip(names, wanted, strict=False))
-        index = next((i for i, (a, b) in pairs if a != b), min(len(names), len(wanted)))
-        got, want = ((list(some) + ['nothing'] * (index + 1))[index] for some in (names, wanted))
-        raise DatasetError(f'{where}: observation_names differ at {index}: {got!r}, the task '
-                           f'has {want!r}')
-
-
-def _check_values(data: Dataset, where: str) -> None:
-    for name in WIDE:
-        array = getattr(data, name)
-        bad = np.argwhere(~np.isfinite(array))
-        if len(bad):
-            i, j = bad[0]
-            raise DatasetError(f'{where}: {name} at {i}, {j} is {array[i, j]}')
-    bad = np.argwhere(np.abs(data.actions) > 1.0 + TOLERANCE)
-    if len(bad):
-        i, j = bad[0]
-        raise DatasetError(f'{where}: actions at {i}, {j} is {data.actions[i, j]:g}, outside '
-                           '[-1, 1]')
-
-
-def _check_episodes(data: Dataset, where: str) -> None:
-    step = np.diff(data.episode)
-    bad = np.flatnonzero((step != 0) & (step != 1))
-    if len(bad):
-        i = int(bad[0])
-        raise DatasetError(f'{where}: episode at {i + 1} is {data.episode[i + 1]} after '
-                           f'{data.episode[i]}: episodes are not contiguous')
-    inside = step == 0
-    ended = (data.terminations | data.truncations)[:-1]
-    bad = np.flatnonzero(inside & ended)
-    if len(bad):
-        i = int(bad[0])
-        name = 'terminations' if data.terminations[i] else 'truncations'
-        raise DatasetError(f'{where}: {name} at {i} is set, but episode {data.episode[i]} goes '
-                           'on after it')
-    apart = ~np.isclose(data.next_observations[:-1], data.observations[1:],
-                        rtol=1e-5, atol=1e-5).all(axis=1)
-    bad = np.flatnonzero(inside & apart)
-    if len(bad):
-        i = int(bad[0])
-        raise DatasetError(f'{where}: next_observations at {i} is not observations at {i + 1}, '
-                           f'within episode {data.episode[i]}')
+            check_task(self, task, where)
+        check_values(self, where)
+        check_episodes(self, where)
 
 
 def save_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> None:
@@ -258,16 +124,20 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
     """
     Read a dataset and check it, against robot and task where they are given.
 
+    What is odd is said by `warnings.warn` (DatasetWarning).
+
     :raises DatasetError: malformed; the message names the field and the index
     """
+    path = Path(path).expanduser()
     where = str(path)
-    if not Path(path).is_file():
+    if not path.is_file():
         raise DatasetError(f'{where}: no such file')
     arrays, attributes = read_hdf5(path, STORED.__contains__, DatasetError)
     attributes.pop('format', None)
     for name, kind in STORED.items():
         if name not in arrays:
-            raise DatasetError(f'{where}: field {name} is missing; found {keys_of(path)}')
+            there = keys_of(path)
+            raise DatasetError(f'{where}: field {name} is missing; found {there}{hint_of(there)}')
         arrays[name] = _stored(arrays[name], name, kind, where)
     dataset = Dataset(**arrays, attributes=attributes)
     dataset.check(robot, task, where)
@@ -275,6 +145,11 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
         found = contradiction(dataset.observations, task.observation_names, robot)
         if found:
             raise DatasetError(f'{where}: {found}')
+    late = timed(dataset.terminations, dataset.episode, dataset.observations,
+                 dataset.next_observations, None if task is None else task.horizon)
+    names = [] if task is None else task.observation_names
+    for text in [*unchanging(dataset.observations, names), *([late] if late else [])]:
+        warnings.warn(f'{where}: {text}', DatasetWarning, stacklevel=2)
     return dataset
 
 

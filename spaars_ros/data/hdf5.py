@@ -54,13 +54,18 @@ def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
         raise error(f'{where}: not a readable HDF5 file: {text}') from None
 
 
-def keys_of(path: str | os.PathLike[str]) -> list[str]:
-    """Return the name of every array in a file, [] where it cannot be read."""
+def shapes_of(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every array in a file, {} where it cannot be read."""
     try:
         with h5py.File(path, 'r') as file:
-            return [name for name, _ in _items(file)]
+            return {name: tuple(item.shape or ()) for name, item in _items(file)}
     except (_Refused, *BROKEN):
-        return []
+        return {}
+
+
+def keys_of(path: str | os.PathLike[str]) -> list[str]:
+    """Return the name of every array in a file, [] where it cannot be read."""
+    return list(shapes_of(path))
 
 
 class _Refused(Exception):

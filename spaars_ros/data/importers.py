@@ -15,6 +15,7 @@
 """Reads and writes files of transitions: NumPy archives, HDF5 (ours and D4RL's), Minari."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from importlib import import_module
 import json
 import os
@@ -29,8 +30,12 @@ from numpy.typing import NDArray
 
 from spaars_ros.data.hdf5 import keys_of
 from spaars_ros.data.hdf5 import read_hdf5
+from spaars_ros.data.robomimic import hint_of
+from spaars_ros.data.robomimic import is_robomimic
+from spaars_ros.data.robomimic import read_robomimic
 from spaars_ros.data.transitions import DataError
 from spaars_ros.data.transitions import Fields
+from spaars_ros.data.transitions import REQUIRED
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
 
@@ -44,30 +49,53 @@ ENDINGS = ('.npz', '.h5', '.hdf5')
 
 
 def read_transitions(path_or_name: str | os.PathLike[str],
-                     flatten: Flatten | None = None) -> Transitions:
+                     flatten: Flatten | None = None,
+                     observe: Sequence[str] = ()) -> Transitions:
     """
     Read transitions of any known format; `file` in their attributes says where from.
 
     :param flatten: makes the environment's observations (N, n) of the file's, such as
         `sim.kitchen.flat` of D4RL's 60 numbers, half of them the goal; raises ValueError
+    :param observe: keys of the observations that make a row, of a file that keeps them apart
+        (robomimic); (): all that are rows of numbers
     :raises DataError: unknown ending, unreadable or malformed
     """
     name = str(path_or_name)
+    if not name.startswith('minari:'):
+        name = str(Path(name).expanduser())
     if name.startswith('minari:'):
         fields, attributes = _read_minari(name)
     elif not name.endswith(ENDINGS):
-        raise DataError(f'{name}: unknown format; expected {", ".join(ENDINGS)} or minari:<id>')
+        raise DataError(f'{name}: unknown format; expected {", ".join(ENDINGS)} or minari:<id>'
+                        + _lerobot(Path(name)))
     elif not Path(name).is_file():
         raise DataError(f'{name}: no such file')
     else:
-        fields, attributes = _read_npz(name) if name.endswith('.npz') else _read_hdf5(name)
+        fields, attributes = _read_npz(name) if name.endswith('.npz') \
+            else _read_hdf5(name, observe)
+    observed = attributes.get('observed', '')
+    if observe and not observed:
+        raise DataError(f'{name}: its observations are one array, and no keys choose from it')
     for key in ('observations', 'next_observations'):
         if flatten is not None and key in fields:
             try:
                 fields[key] = flatten(fields[key])
             except ValueError as error:
                 raise DataError(f'{name}: {key}: {error}') from None
-    return transitions_from_fields(fields, {**attributes, 'file': name}, where=name)
+    data = transitions_from_fields(fields, {**attributes, 'file': name}, where=name)
+    if observed:
+        data.warnings.append(f'robomimic: an observation is {observed}, in this order')
+    return data
+
+
+def _lerobot(path: Path) -> str:
+    """Return what a folder of LeRobot's holds, in words; '' of anything else."""
+    try:
+        features = json.loads((path / 'meta' / 'info.json').read_text())['features']
+        return (f'; this is a data set of LeRobot, with {list(features)}: write its columns as '
+                'arrays of a .npz')
+    except (OSError, ValueError, KeyError, TypeError):
+        return ''
 
 
 def _renamed(fields: Fields, where: str) -> Fields:
@@ -79,11 +107,20 @@ def _renamed(fields: Fields, where: str) -> Fields:
     return {D4RL.get(name, name): array for name, array in fields.items()}
 
 
+def _whole(fields: Fields, there: list[str], where: str) -> Fields:
+    """Return the fields by our names; raises DataError where one is missing, or twice."""
+    fields = _renamed(fields, where)
+    missing = [name for name in REQUIRED if name not in fields]
+    if missing:
+        raise DataError(f'{where}: field {missing[0]} is missing; found {there}{hint_of(there)}')
+    return fields
+
+
 def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
     try:
         with np.load(name, allow_pickle=False) as archive:
-            fields = {key: archive[key] for key in archive.files
-                      if D4RL.get(key, key) in STORED}
+            there = [key for key in archive.files if key != 'attributes']
+            fields = {key: archive[key] for key in there if D4RL.get(key, key) in STORED}
             attributes = json.loads(str(archive['attributes'])) \
                 if 'attributes' in archive.files else {}
             if not isinstance(attributes, dict):
@@ -92,15 +129,17 @@ def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
             zipfile.BadZipFile, zlib.error) as error:
         # ValueError: NumPy's refusal to unpickle objects, or not an archive at all.
         raise DataError(f'{name}: not a readable NumPy archive of numbers: {error}') from None
-    return _renamed(fields, name), {str(key): str(value) for key, value in attributes.items()}
+    return _whole(fields, there, name), {str(key): str(value)
+                                         for key, value in attributes.items()}
 
 
-def _read_hdf5(name: str) -> tuple[Fields, dict[str, str]]:
+def _read_hdf5(name: str, observe: Sequence[str]) -> tuple[Fields, dict[str, str]]:
+    there = keys_of(name)
+    if is_robomimic(there):
+        return read_robomimic(name, observe, DataError)
     fields, attributes = read_hdf5(name, lambda key: D4RL.get(key, key) in STORED, DataError)
-    if not fields:
-        raise DataError(f'{name}: no field of transitions in it; found {keys_of(name)}')
     attributes.pop('format', None)
-    return _renamed(fields, name), {key: str(value) for key, value in attributes.items()}
+    return _whole(fields, there, name), {key: str(value) for key, value in attributes.items()}
 
 
 def _read_minari(name: str) -> tuple[Fields, dict[str, str]]:

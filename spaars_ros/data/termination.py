@@ -26,7 +26,8 @@ Floats = NDArray[np.float32]
 
 def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
                             next_observations: Floats, observations: Floats,
-                            env: 'gymnasium.Env[Any, Any] | None') -> tuple[Flags, str]:
+                            env: 'gymnasium.Env[Any, Any] | None',
+                            limit: int | None = None) -> tuple[Flags, str]:
     """
     Return which terminations (N,) look like truncations, and why; '' where none does.
 
@@ -37,11 +38,13 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
     (`transitions_from_fields`), so nothing is asked of that.
 
     :param lengths: (episodes,) transitions of each episode
+    :param limit: transitions at which time is up, where there is no environment to say so
     """
     last = np.cumsum(lengths) - 1
     size = np.zeros(len(terminations), np.int64)
     size[last] = lengths
-    limit = env.spec.max_episode_steps if env is not None and env.spec is not None else None
+    if env is not None and env.spec is not None:
+        limit = env.spec.max_episode_steps
     known = terminations & (next_observations != observations).any(axis=1)
     goes_on = np.zeros(len(terminations), bool)
     goes_on[:-1] = known[:-1] & (next_observations[:-1] == observations[1:]).all(axis=1)

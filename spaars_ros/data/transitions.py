@@ -25,6 +25,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.data.oddities import unchanging
+from spaars_ros.data.oddities import unfilled
 from spaars_ros.data.termination import suspicious_terminations
 
 Fields = dict[str, NDArray[Any]]
@@ -141,8 +143,7 @@ def _oddities(data: Transitions) -> list[str]:
         return ['no transition in it: nothing can be learned from it offline']
     if len(data) == 1:
         return ['one transition only: every batch repeats it']
-    constant = np.flatnonzero(np.ptp(data.observations, axis=0) == 0)
-    return [f'observations {", ".join(map(str, constant))} never change'] * bool(len(constant))
+    return unchanging(data.observations)
 
 
 def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
@@ -195,6 +196,10 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
     notes: list[str] = []
     _settle_flags(arrays, notes)
     _check_finite(arrays, where)  # while its rows are still those of the file
+    empty = unfilled(arrays['observations'], arrays['actions'],
+                     arrays.get('episode', np.zeros(size, np.int64))) if size else ''
+    if empty:
+        raise DataError(f'{where}: {empty}')
     if 'next_observations' not in arrays:
         arrays = _derive_next(arrays, notes)
     elif arrays['next_observations'].shape != arrays['observations'].shape:
@@ -283,7 +288,8 @@ def _find_episodes(data: Transitions) -> None:
 
 def load_transitions(path_or_name: str | os.PathLike[str],
                      env: 'gymnasium.Env[Any, Any] | None' = None, *,
-                     fix: bool = False, flatten: Any = None) -> Transitions:
+                     fix: bool = False, flatten: Any = None,
+                     observe: 'tuple[str, ...] | list[str]' = ()) -> Transitions:
     """
     Read transitions and check them, against an environment where one is given.
 
@@ -292,12 +298,12 @@ def load_transitions(path_or_name: str | os.PathLike[str],
     :param path_or_name: `.npz`, `.h5` or `.hdf5` (ours or D4RL's layout), or `minari:<id or path>`
     :param env: compared: widths, action bounds, time limit; never stepped or changed
     :param fix: take terminations that look like time limits as truncations
-    :param flatten: see `importers.read_transitions`
+    :param flatten: see `importers.read_transitions`, as `observe`
     :raises DataError: malformed; the message names the file, the field and the index
     """
     # Only here, since the readers bring HDF5 and, for its data sets, Minari.
     from spaars_ros.data.importers import read_transitions
-    data = read_transitions(path_or_name, flatten)
+    data = read_transitions(path_or_name, flatten, observe)
     if env is None:
         data.warnings += _oddities(data)
     else:

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Find the offline data of an environment."""
 
+from collections.abc import Sequence
 import hashlib
 from typing import Any
 
@@ -31,14 +32,15 @@ from spaars_ros.sim.kitchen import KITCHEN_EVALUATION
 from spaars_ros.training_file import Training
 
 
-def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
-              ) -> Transitions | Dataset | None:
+def find_data(env_id: str, data: str, training: Training, *, fix: bool = False,
+              observe: Sequence[str] = ()) -> Transitions | Dataset | None:
     """
     Return what `data` names; for the arm, without a name, the training file's demonstrations.
 
     SAC learns from scratch: it gets None. Raises DataError or ConfigError.
 
     :param fix: take terminations that look like time limits as truncations
+    :param observe: keys of a robomimic file's observations
     """
     if training.algorithm == 'sac':
         return None
@@ -48,7 +50,7 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False
         return load_dataset(path, arm.robot, arm.task)
     if not data:
         return None
-    return load_transitions(data, make_environment(env_id), fix=fix,
+    return load_transitions(data, make_environment(env_id), fix=fix, observe=list(observe),
                             flatten=flat if env_id in (KITCHEN, KITCHEN_EVALUATION) else None)
 
 
