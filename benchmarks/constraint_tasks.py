@@ -51,7 +51,7 @@ REACH: dict[str, Any] = {
 REACH_WARM: dict[str, Any] = {
     'offline_share': 0.5, 'actor_rate': 0.1, 'demonstration_weight': 3.0}
 """Of a start from demonstrations: the policy that learns fast from what it did itself since loses
-it within 500 steps, and one that only climbs its values within ten episodes (docs/marvel.md)."""
+it within 500 steps, and one that only climbs its values within ten episodes (marvel.md)."""
 BULLET = 'bullet'
 """Name of the peer environment that has bullet-safety-gym."""
 

@@ -36,7 +36,7 @@ class SafeTaskError(RuntimeError):
 
 @dataclass(frozen=True)
 class SafeTask:
-    """A task with the constants of DSRL's version (docs/marvel.md, sourced)."""
+    """A task with the constants of DSRL's version (docs/concepts/marvel.md, sourced)."""
 
     env_id: str
     steps: int

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The quantities of SPAARS's three statements, measured on given networks (docs/theory.md)."""
+"""The quantities of SPAARS's three statements, measured on given networks (theory.md)."""
 
 from typing import Any
 

@@ -177,7 +177,7 @@ def test_changed_constraints_are_not_taken_for_set_up(tmp_path):
 
 
 def parameter_page():
-    """Return docs/parameters.md as the nodes' declarations make it."""
+    """Return docs/reference/parameters.md as the nodes' declarations make it."""
     text = ['# Parameters', '',
             "Made from the nodes' declarations; `ros2 param describe` shows the same. Live: "
             '`ros2 param set` takes effect while the node runs; the others are read-only.']
@@ -188,7 +188,7 @@ def parameter_page():
 
 
 def test_parameter_page_says_what_the_nodes_declare():
-    path = ROOT / 'docs' / 'parameters.md'
+    path = ROOT / 'docs' / 'reference' / 'parameters.md'
     if os.environ.get('UPDATE_DOCS'):
         path.write_text(parameter_page())
     assert path.read_text() == parameter_page(), 'UPDATE_DOCS=1 ./run test test/test_package.py'
@@ -241,7 +241,7 @@ def file_page():
 
 
 def test_file_page_says_what_the_models_declare():
-    path = ROOT / 'docs' / 'files.md'
+    path = ROOT / 'docs' / 'reference' / 'files.md'
     if os.environ.get('UPDATE_DOCS'):
         path.write_text(file_page())
     assert path.read_text() == file_page(), 'UPDATE_DOCS=1 ./run test test/test_package.py'

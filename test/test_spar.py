@@ -212,7 +212,7 @@ def gap_to_the_data(agent, batch):
 
 
 def test_conservative_values_are_lower_where_the_decoder_can_go_and_the_data_did_not():
-    """In-sample values alone led self-imitation off the demonstrations' way (docs/spar.md)."""
+    """In-sample values alone led self-imitation off the demonstrations' way (spar.md)."""
     gaps = []
     for weight in (0.0, 1.0):
         agent, batch = trained(spar_conservative=weight).agent, batch_of(3)

@@ -93,7 +93,8 @@ def unreadable() -> set[str]:
 
 
 def test_every_code_that_the_source_can_produce_is_in_the_table() -> None:
-    section = (ROOT / 'docs/safety.md').read_text().split('\n## Stops\n')[1].split('\n## ')[0]
+    page = (ROOT / 'docs/concepts/safety.md').read_text()
+    section = page.split('\n## Stops\n')[1].split('\n## ')[0]
     table = {line.split('|')[1].strip(' `'): line for line in section.splitlines()
              if line.startswith('| `')}
     made = unreadable()

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The method's statements, as far as they hold for any networks (docs/theory.md)."""
+"""The method's statements, as far as they hold for any networks (docs/concepts/theory.md)."""
 
 import json
 

@@ -860,7 +860,7 @@ def test_collect_writes_what_load_reads(tmp_path, env, name):
     ('Hopper-v5', 'hopper-medium', 3234.3),
     ('Walker2d-v5', 'walker2d-medium', 4592.3), ('HalfCheetah-v5', 'halfcheetah-medium', 12135.0)])
 def test_the_policies_that_ship_are_mediocre(env_id, file, expert):
-    """Benchmarks make their sets of them: about a third of expert return (docs/data.md)."""
+    """Benchmarks make their sets of them: about a third of expert return (data.md)."""
     policy = Path(spaars_ros.__file__).parents[1] / 'benchmarks' / 'policies' / f'{file}.onnx'
     env = gymnasium.make(env_id)
     data = roll_out(env, OnnxPolicy(policy, env), transitions=4000, seed=0)

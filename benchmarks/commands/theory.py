@@ -36,7 +36,7 @@ def command(
     plots: Annotated[Optional[Path], typer.Option(help='Folder for three figures.')] = None,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Measure the variance lemma, the exploitation gap and the calibration (docs/theory.md)."""
+    """Measure the variance lemma, the exploitation gap and the calibration (theory.md)."""
     with errors_as_one_line():
         from benchmarks.theory import run
         rows = run(seeds=[int(seed) for seed in seeds.split(',')], episodes=episodes,

@@ -217,7 +217,7 @@ def check_wiring(robot: Robot, *, sim: bool, timeout_needed: bool = True, faults
     if timeout_needed and tried and record['timeout'] is None:
         record['faults'].append(
             'the controller goes on without commands: give it a timeout of a few control periods '
-            '(docs/safety.md), or accept it with --accept-no-timeout')
+            '(docs/concepts/safety.md), or accept it with --accept-no-timeout')
         record['passed'] = False
     record['simulated'] = sim
     return record

@@ -24,8 +24,8 @@ class SkillState:
     """
     The skill in effect and the step within it.
 
-    A skill is a latent action that is held for H = `skill_length` ticks (SUPE; docs/skills.md).
-    Its clock goes on while the gate takes raw actions (docs/method.md, reconstructed). It
+    A skill is a latent action that is held for H = `skill_length` ticks (SUPE; skills.md).
+    Its clock goes on while the gate takes raw actions (docs/concepts/spaars.md, reconstructed). It
     belongs to the control loop, so that a bundle that takes over in the middle of a skill goes
     on with it; `restart` ends it, after an episode, a stop and a reset.
 

@@ -25,7 +25,7 @@ REFERENCE: Mapping[str, tuple[float, float]] = MappingProxyType({
     'walker2d': (1.629008, 4592.3),
 })
 """
-Task -> return of a random policy and of an expert (docs/data.md, sourced).
+Task -> return of a random policy and of an expert (docs/reference/data.md, sourced).
 
 SpaarsStaged's are no measurement: its return is the number of sub-tasks done, of four.
 """

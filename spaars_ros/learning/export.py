@@ -53,7 +53,7 @@ def export_spar(agent: SparAgent) -> bytes:
     Return the graph of SPAR, with the inputs and outputs of `export_policy`.
 
     latent = h(s) of SPAR-PROJ, 0 for SPAR-MLP; latent_action = clip(a_b + g(s, a_b, latent));
-    raw_action = clip(a_b + phi tanh(.)) of SPAR-MLP. docs/spar.md (reconstructed).
+    raw_action = clip(a_b + phi tanh(.)) of SPAR-MLP. docs/concepts/spar.md (reconstructed).
     """
     graph = PolicyGraph()
     o = 'observation'

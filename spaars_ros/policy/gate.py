@@ -30,7 +30,7 @@ class AdvantageGate:
     delta(s) = mean_i [Q_i(s, a_raw) - Q_i(s, a_lat)] - kappa std_i [the same], differences taken
     head by head since their spread is far smaller than that of Q itself; V(s) cancels.
     Q is the Lagrangian value (Q_r - lambda . Q_c) / (1 + sum lambda).
-    docs/method.md (reconstructed).
+    docs/concepts/spaars.md (reconstructed).
     """
 
     margin: float

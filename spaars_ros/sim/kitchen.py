@@ -67,7 +67,7 @@ class KitchenEnv(gymnasium.Env[Array, Array]):
         a sub-task counts once, when it is first satisfied; the return is the number done, 0 to 4,
         and the fourth terminates the episode.
 
-    D4RL says this by REMOVE_TASKS_WHEN_COMPLETE, false and true (docs/staged.md;
+    D4RL says this by REMOVE_TASKS_WHEN_COMPLETE, false and true (docs/results/staged.md;
     that the training side does not terminate is this project's choice). `info` holds
     `stages` (which have been done in this episode) and `success` (all).
     """

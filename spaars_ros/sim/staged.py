@@ -53,7 +53,7 @@ class StagedEnv(gymnasium.Env[Array, Array]):
     The reward is 1 for each sub-task in the tick in which its joint first passes `DONE_AT`, else
     0; what is done stays counted. The return of an episode is therefore the number of sub-tasks
     done, 0 to 4, in training and in evaluation alike (Franka Kitchen's two sides differ:
-    docs/staged.md). The episode terminates with the fourth and is truncated at `HORIZON`.
+    docs/results/staged.md). The episode terminates with the fourth and is truncated at `HORIZON`.
 
     `info` holds `stages` (a list of 4 bool), `success` (all four), `executed` (d,) the action
     after the filter, `intervention` (the filter's bits), and `cost`, 1 in a tick in which the

@@ -32,7 +32,7 @@ def lagrangian(values: Tensor, multipliers: Tensor) -> Tensor:
     """
     Return (Q_r - lambda . Q_c) / (1 + sum lambda), (...).
 
-    The division keeps a great lambda from making the policy's steps great (docs/marvel.md).
+    The division keeps a great lambda from making the policy's steps great (marvel.md).
 
     :param values: (..., 1 + C) of the reward, then of the costs
     :param multipliers: (C,)

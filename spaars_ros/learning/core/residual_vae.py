@@ -41,7 +41,7 @@ class ResidualVAE(nn.Module):
     """
     Encoder q(z | s, rho) and decoder g(s, a_b, z) of residuals rho = a - a_b.
 
-    docs/spar.md, reconstructed after SPAR's abstract ("residual regression"):
+    docs/concepts/spar.md, reconstructed after SPAR's abstract ("residual regression"):
 
         L = |rho - g(s, a_b, z)|^2 + beta KL(q(z | s, rho) || N(0, I)),  z ~ q
 

@@ -40,7 +40,7 @@ class Plateau:
 
     Over consecutive windows of `window` environment steps, the mean novelty (of states before the
     predictor saw them) changes by less than `tolerance` for `windows` windows running.
-    docs/method.md (reconstructed).
+    docs/concepts/spaars.md (reconstructed).
     """
 
     def __init__(self, window: int, tolerance: float, windows: int) -> None:

@@ -46,7 +46,7 @@ def draw_candidates(decoder: ResidualDecoder, observation: Tensor, base_action: 
                     centre: Tensor, *, count: int, sigma: float, bound: float,
                     rng: np.random.Generator) -> Candidates:
     """
-    Return `count` candidates a state about a latent (docs/spar.md, reconstructed).
+    Return `count` candidates a state about a latent (docs/concepts/spar.md, reconstructed).
 
         z_k = clip(centre + sigma eps_k, +-bound),  Delta_k = clip(a_b + g(s, a_b, z_k)) - a_b
 
@@ -83,7 +83,7 @@ def candidate_weights(value: Tensor, temperature: float) -> Tensor:
     """
     Return softmax over candidates (K, B) of Q_lcb / T, with T = temperature * std_k(Q_lcb).
 
-    The temperature follows the spread of the candidates' values (docs/spar.md), so it depends
+    The temperature follows the spread of the candidates' values (spar.md), so it depends
     neither on the reward's scale nor on V(s), which is the same for all of a state.
     """
     spread = value.std(0, unbiased=False).clamp(min=1e-6)

@@ -71,7 +71,7 @@ class Baseline(Learner):
         return {}
 
     def two_heads(self) -> list[int]:
-        """Return two random heads of the target critic (RLPD; docs/method.md)."""
+        """Return two random heads of the target critic (RLPD; docs/concepts/spaars.md)."""
         heads = self.training_file.heads
         return [int(i) for i in self.heads_rng.choice(heads, 2, replace=False)]
 

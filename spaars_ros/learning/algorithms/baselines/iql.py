@@ -38,7 +38,7 @@ class IQL(Baseline):
     Expectile value, critic ensemble, policy by advantage-weighted regression.
 
     The same update offline and online, as in the paper's fine-tuning; online it explores with
-    the policy's own Gaussian. docs/method.md.
+    the policy's own Gaussian. docs/concepts/spaars.md.
     """
 
     offline_share = 0.5

@@ -39,7 +39,7 @@ class PLAS(Baseline):
     """
     CVAE, then deterministic policy gradient through its decoder, offline and online.
 
-    Target 0.75 min + 0.25 max of two heads (docs/method.md, sourced); k is that of the
+    Target 0.75 min + 0.25 max of two heads (docs/concepts/spaars.md, sourced); k is that of the
     training file and not PLAS's 2d, so that a comparison with SPAARS means something.
     """
 

@@ -39,7 +39,7 @@ def soft_targets(batch: Batch, pair: Tensor, log_prob: Tensor, *, entropy_reward
         y_r = r + gamma [min_i Q_r,i(s', a') - alpha_r log pi(a'|s')]
         y_c = c + gamma [Q_c(s', a') - alpha_c log pi(a'|s')],     a' ~ pi(.|s')
 
-    docs/marvel.md (reconstructed from the paper's facts and the released code). An uncertain
+    marvel.md (reconstructed from the paper's facts and the released code). An uncertain
     action has a low log pi: alpha_c >= 0 raises its estimated cost. The cost takes the mean of
     the two heads, the sourced one having a single head: caution is the multiplier's part, which
     is driven by measured costs.

@@ -62,7 +62,7 @@ def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
 
     A true end counts what would have come after it, too: what ends early is neither punished
     nor rewarded for it. A window that a time limit cut short counts as a whole one, which
-    favours the last n - 1 steps of an episode a little (docs/marvel.md).
+    favours the last n - 1 steps of an episode a little (docs/concepts/marvel.md).
     """
     after = floor / (1.0 - training.gamma ** training.n_step)
     return batch['reward'] - torch.where(batch['discount'] == 0.0, after, floor)
@@ -70,7 +70,7 @@ def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
 
 class CPQ(Baseline):
     """
-    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (docs/marvel.md).
+    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (marvel.md).
 
         Q_r <- r + gamma 1[Q_c(s',a') <= q] min_i Q_r,i(s',a')
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution

@@ -43,14 +43,14 @@ class Marvel(SACLagrangian):
 
     With `align_share` the alignment comes after the warm-up, in which the offline policy acts,
     and sees its episodes too: what the policy comes to where the data has nothing to say cannot
-    be known before (docs/marvel.md). The policy rests in either case.
+    be known before (docs/concepts/marvel.md). The policy rests in either case.
 
     With `demonstration_weight` the policy goes on copying what the data does better than it
     (`imitation`); without it an arm's policy that starts from demonstrations loses them first.
 
     Ablations: `align_steps: 0` for no alignment, `multiplier: plain` for a PID of fixed gains.
     The warm start is strict: the same network classes, every tensor present in its shape, or an
-    error (docs/marvel.md lists what silently differs in the released code).
+    error (docs/concepts/marvel.md lists what silently differs in the released code).
     """
 
     reward_floor: Tensor

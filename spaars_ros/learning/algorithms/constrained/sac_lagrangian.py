@@ -54,7 +54,7 @@ class SACLagrangian(Baseline):
     """
     SAC on (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
 
-    The division keeps a large lambda from exploding the policy's step (docs/marvel.md). The
+    The division keeps a large lambda from exploding the policy's step (marvel.md). The
     trainer runs the controller with `gains` and hands lambda in: a multiplier driven by Q_c
     would follow the critic's error. Trunks are shared by reward and cost values, head by head.
     A time limit bootstraps, which is in the replay's discounts.

@@ -34,7 +34,7 @@ class SpaarsAgent(GatedAgent):
     """
     CVAE, shared critic on raw actions, latent policy, raw policy and RND.
 
-    Equations are those of docs/method.md (reconstructed) unless a method says otherwise.
+    Equations are those of docs/concepts/spaars.md (reconstructed) unless a method says otherwise.
     """
 
     def make_coder(self, observation: int, action: int) -> None:

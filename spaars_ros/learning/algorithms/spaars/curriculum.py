@@ -45,13 +45,13 @@ class Curriculum:
 
     Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
     (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound`:
-    docs/method.md, definition 1 (reconstructed). From there the trust ball grows, while the
+    spaars.md, definition 1 (reconstructed). From there the trust ball grows, while the
     gate is open.
 
     The gate shuts again while the critic promises too much of raw actions (`gate_watch`): while
     the mean of Q(s, a) - y over the newest raw transitions is above that over the newest latent
     ones by more than `gate_tolerance` times the latter's root mean square, all with the critic as
-    it is now; or, where the watch is for errors, while their root mean square is (docs/method.md).
+    it is now; or, where the watch is for errors, while their root mean square is (spaars.md).
     Each such episode takes `trust_backoff` of the ball's growth.
 
     With `trials`, episodes with and without the gate are compared by their returns (`Trials`):

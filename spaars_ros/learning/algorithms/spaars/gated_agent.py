@@ -48,7 +48,7 @@ class GatedAgent(RawPolicyUpdates):
 
     A subclass brings the latent policy: `make_coder`, `make_latent_policy`, `latent_action`.
     Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
-    those of docs/method.md (reconstructed) unless a method says otherwise.
+    those of docs/concepts/spaars.md (reconstructed) unless a method says otherwise.
     """
 
     action_variance: Tensor

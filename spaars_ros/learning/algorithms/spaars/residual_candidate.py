@@ -33,7 +33,7 @@ class ResidualCandidate(nn.Module):
     Residuals about the decoder's action, by which the raw policy improves without climbing Q.
 
     The base of SPAR is D(s, pi_z(s)) here, so that the raw candidate is D(s, z) + Delta
-    (docs/spar.md, reconstructed). The raw policy stays the plain network that it
+    (docs/concepts/spar.md, reconstructed). The raw policy stays the plain network that it
     is, and so does its graph on the robot: it regresses to the weighted mean of
 
         a_k = trust ball(clip(D(s, z) + g(s, D(s, z), u_k))),  u_k about the present residual's.

@@ -35,7 +35,7 @@ class Trials:
 
     The gate asks the critic about one action at a time, and the critic is least reliable where
     raw actions lead. Returns of whole episodes are slower to come by, but right (ours,
-    docs/method.md). Some training episodes are controls, with the gate shut. The gate comes into
+    spaars.md). Some training episodes are controls, with the gate shut. The gate comes into
     use when the newest looks with it (at most `WINDOW`, at least `LEAST`) earn more than those
     without by more than the standard error of the difference, and goes out of use when they earn
     less by `WORSE` of them.

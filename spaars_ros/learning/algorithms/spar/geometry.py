@@ -53,7 +53,7 @@ def residual_geometry(observations: NDArray[np.floating],  # type: ignore[type-a
                       residuals: NDArray[np.floating],  # type: ignore[type-arg]
                       seed: int, *, clusters: int = 16, neighbours: int = 80) -> Geometry:
     """
-    Return how many modes residuals have, state by state (docs/spar.md, reconstructed).
+    Return how many modes residuals have, state by state (docs/concepts/spar.md, reconstructed).
 
     Each of `clusters` states drawn at random and its `neighbours` nearest are a cluster; Gaussian
     mixtures of 1 to 5 components are fitted to its residuals, and BIC decides. Sourced is only

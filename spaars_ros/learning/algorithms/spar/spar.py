@@ -38,7 +38,7 @@ SEEN = 4096
 
 class Spar:
     """
-    SPAR (Zhao, Pan, Liang, Lin 2026; docs/spar.md, mostly reconstructed).
+    SPAR (Zhao, Pan, Liang, Lin 2026; docs/concepts/spar.md, mostly reconstructed).
 
     Offline, of as many updates as SPAARS and IQL have: `spar_base_steps` of the base,
     `cvae_steps` of the residual CVAE, then self-imitation; IQL's values, which depend on nothing

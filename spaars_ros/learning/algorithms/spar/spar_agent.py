@@ -45,7 +45,7 @@ class SparAgent(Learner):
     A frozen base policy and a residual that imitates its own best candidates.
 
     Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
-    those of docs/spar.md: sourced are frozen base, residual regression, conservative values
+    those of spar.md: sourced are frozen base, residual regression, conservative values
     and weighted regression on latent candidates (SPAR's abstract); everything else of it is
     reconstructed. Both residual policies are functions of s alone: a_b is one, and frozen.
     """

@@ -32,7 +32,7 @@ Encode = Callable[[Floats, Floats], Floats]
 """Windows (B, H, n) in physical units and actions (B, H, d) -> their mean skills z (B, k)."""
 
 LIMIT = 1.0 - 1e-5
-"""Of u = tanh(z), so that z = artanh(u) is finite; docs/skills.md (SUPE, sourced)."""
+"""Of u = tanh(z), so that z = artanh(u) is finite; docs/concepts/skills.md (SUPE, sourced)."""
 BOUND = float(np.arctanh(LIMIT))
 """The same of |z|, about 6.1."""
 
@@ -44,7 +44,7 @@ def squash(skills: NDArray[Any]) -> Floats:
 
 class Chunks:
     """
-    Every window of H steps inside an episode, of a data set (stride 1; docs/skills.md, sourced).
+    Every window of H steps inside an episode, of a data set (stride 1; skills.md, sourced).
 
     A window may end with its episode, it never reaches over an end. Its reward is
     R = sum_{i<H} gamma^i r_i, shaped and scaled as the replay's own rewards are, and its costs are
@@ -139,7 +139,7 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     Return an episode's skills as transitions of the high level.
 
     A skill in which raw actions were taken is not the one that was chosen: it is replaced by
-    the posterior mean of what was done (docs/method.md, SPAARS-SUPE, reconstructed; SUPE does
+    the posterior mean of what was done (spaars.md, SPAARS-SUPE, reconstructed; SUPE does
     this for interpolated skills). Where the episode ended inside such a skill, the chunk is
     filled up with its last step. Steps before the first whole beginning of a skill are left out.
 

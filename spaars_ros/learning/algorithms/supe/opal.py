@@ -35,7 +35,7 @@ class ChunkEncoder(nn.Module):
     """
     Posterior q(z | s_1..s_H, a_1..a_H), a diagonal Gaussian over skills.
 
-    As SUPE has it (docs/skills.md, sourced): an MLP of each observation, joined with its
+    As SUPE has it (docs/concepts/skills.md, sourced): an MLP of each observation, joined with its
     action, a bidirectional GRU, the outputs of all H steps in one row, a linear layer; the
     standard deviation is exp(out / 2). Sizes are arguments; SUPE's are width 256, layers 2.
     """
@@ -120,7 +120,7 @@ def opal_loss(encoder: ChunkEncoder, prior: SkillPrior, decoder: SkillDecoder,
 
         L = -mean_{B, H} sum_d log pi(a_t | s_t, z) + kl_weight * mean_B KL(q(z|chunk) || p(z|s_1))
 
-    docs/skills.md (SUPE, sourced). The likelihood is averaged over the H steps: kl_weight 0.1
+    skills.md (SUPE, sourced). The likelihood is averaged over the H steps: kl_weight 0.1
     here is H * 0.1 for one who sums them, as OPAL-PyTorch does. The second value has its weight.
 
     :param observations: (B, H, n) normalised

@@ -46,11 +46,11 @@ class SkillLearner(Learner):
     OPAL, and SAC or IQL on its skills: u = tanh(z) in (-1, 1)^k is held for H steps.
 
     Batches of the high level are macro transitions: `action` is u, `reward` R over the skill,
-    `next` where it ended, `discount` the factor on the value there. docs/skills.md
+    `next` where it ended, `discount` the factor on the value there. docs/concepts/skills.md
     (sourced) unless a method says otherwise.
 
     SUPE knows no costs. Ours has a value of each constraint beside the reward's, and the policy
-    climbs (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/method.md).
+    climbs (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/concepts/spaars.md).
 
     :param observation: n
     :param action: d

@@ -37,7 +37,7 @@ from spaars_ros.training_file import Training
 
 class SpaarsSupe(Supe):
     """
-    SPAARS with OPAL's skills (docs/method.md, SPAARS-SUPE, reconstructed).
+    SPAARS with OPAL's skills (docs/concepts/spaars.md, SPAARS-SUPE, reconstructed).
 
     Offline: `skill_steps` of OPAL; `skill_iql_steps` of IQL of the high level on the encoded
     chunks, beside IQL of the shared critic and cloning of the raw policy on single

@@ -36,7 +36,7 @@ from spaars_ros.training_file import Training
 
 class Supe:
     """
-    SUPE (Wilcoxson et al. 2025; docs/skills.md, sourced) as the trainer drives it.
+    SUPE (Wilcoxson et al. 2025; docs/concepts/skills.md, sourced) as the trainer drives it.
 
     Offline: `skill_steps` of OPAL. Online: a skill is held for `skill_length` steps; those of
     the first `warmup_steps` come from the prior. Each update is one critic update of the high
