@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spaars_ros.data.dataset import concatenate
 from spaars_ros.data.dataset import Dataset
@@ -29,7 +30,10 @@ from spaars_ros.data.recording import read_runs
 from spaars_ros.data.recording import STEP_TOPIC
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.seams import discarded_episodes
+from spaars_ros.data.seams import is_terminal
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import contract_of
 
@@ -40,7 +44,9 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
     Turn step records (m, width) into transitions.
 
     Records t and t + 1 of one episode make a transition. Where records are missing or an episode
-    has no end, what is left of it ends in a truncation; records sent twice count once.
+    has no end, what is left of it ends in a truncation; records sent twice count once. Left out:
+    pauses, in which nobody acted, and episodes that a person discarded.
+
     :raises DatasetError: no transition in them, or malformed
     """
     if rows.ndim != 2 or rows.shape[1] != schema.width:
@@ -50,14 +56,20 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
     now, later = rows[:-1], rows[1:]
     follows = ((schema.get(now, 'episode') == schema.get(later, 'episode'))
                & (schema.get(now, 'index') + 1 == schema.get(later, 'index'))
-               & (schema.get(now, 'flag') == Flag.RUNNING))
+               & (schema.get(now, 'flag') == Flag.RUNNING)
+               & (schema.get(now, 'mode') != Mode.NONE)
+               & ~np.isin(schema.get(now, 'episode'), discarded_episodes(schema, rows)))
     place = np.flatnonzero(follows)
     if not len(place):
         raise DatasetError(f'no transition in {len(rows)} records')
     now, later = now[place], later[place]
     starts = np.r_[True, np.diff(place) != 1]
     ends = np.r_[starts[1:], True]
-    terminated = schema.get(later, 'flag') == Flag.TERMINATED
+    # The last that is there of an episode, which may have ended in a person's pause.
+    last = np.r_[np.diff(schema.get(now, 'episode')) != 0, True]
+    closing = rows[is_terminal(schema, rows)]
+    terminated = last & np.isin(schema.get(now, 'episode'), schema.get(closing, 'episode')) \
+        & ((schema.get(later, 'flag') != Flag.RUNNING) | _rested(schema, rows, place))
     attributes: dict[str, Any] = {
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'source': source}
     if robot is not None:
@@ -77,6 +89,12 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
         episode=(np.cumsum(starts) - 1).astype(np.int64), attributes=attributes)
     dataset.check(robot, task)
     return dataset
+
+
+def _rested(schema: StepSchema, rows: Array, place: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return whether nobody acted any more after transitions at `place` (m,) of records."""
+    acted = (schema.get(rows, 'mode') != Mode.NONE) & (schema.get(rows, 'flag') == Flag.RUNNING)
+    return np.asarray(~acted[place + 1])
 
 
 def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,

@@ -53,7 +53,7 @@ ANYTHING = Range()
 
 RANGES: Mapping[str, Range] = {
     **dict.fromkeys(('sequence', 'index', 'intervention', 'lost_ticks', 'received', 'updates',
-                     'recorded', 'owed', 'robot', 'external_motion'), COUNT),
+                     'recorded', 'owed', 'robot', 'external_motion', 'taught'), COUNT),
     **dict.fromkeys(('episode', 'bundle_version', 'skill_step'), NONE_YET),
     'stamp': Range(-LATEST, LATEST),
     'flag': Range(min(Flag), max(Flag), whole=True),

@@ -26,11 +26,13 @@ from mcap.records import Schema
 import numpy as np
 
 from spaars_ros.data import cdr
+from spaars_ros.data import labels
 from spaars_ros.data.mcap_records import Damage
 from spaars_ros.data.mcap_records import MAGIC
 from spaars_ros.data.mcap_records import read_records
 from spaars_ros.data.runs import split_runs
 from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
 
 _log = logging.getLogger(__name__)
@@ -139,7 +141,8 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
 
     Within a run records come by sequence, each once. Reads what TransitionRecorder or
     `ros2 bag record` wrote, in any namespace, and what is whole of a damaged file.
-    Records of an older version come in the newest layout.
+    Records of an older version come in the newest layout. What a person said of an episode
+    after its end is in its last record.
 
     :param topic: of the steps, in full, or without the namespace where there is one robot only
     :raises RecorderError: not an MCAP file, no step in it, steps of several robots or layouts
@@ -149,7 +152,10 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
     rows: list[Array] = []
     corrections: list[Array] = []
     topics: list[str] = []
+    said: dict[int, Outcome] = {}
     for _, channel, message in read_messages(path, damage):
+        if channel.topic == label_topic(topic) or channel.topic.endswith('/' + label_topic(topic)):
+            said.update(_label(message.data, f'{path}: {channel.topic}'))
         name = channel.topic.removesuffix(CORRECTED)
         if name != topic and not name.endswith('/' + topic):
             continue
@@ -175,7 +181,24 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
     for row in corrections:
         if row[0] in places:
             rows[places[row[0]]] = row
-    return schema.current, split_runs(schema.current, schema.upgraded(np.stack(rows)))
+    runs = split_runs(schema.current, schema.upgraded(np.stack(rows)))
+    if said:  # of the last run, which is the one that goes on
+        runs[-1] = labels.applied(schema.current, runs[-1], said)
+    return schema.current, runs
+
+
+def label_topic(steps: str) -> str:
+    """Return the topic of the labels of a robot's steps."""
+    return steps.removesuffix(STEP_TOPIC) + labels.TOPIC
+
+
+def _label(data: bytes, where: str) -> dict[int, Outcome]:
+    try:
+        fields, values = cdr.decode_array(data)
+        named = dict(zip([name for name, _ in fields], values))
+        return {int(named['episode']): Outcome(int(named['outcome']))}
+    except (ValueError, KeyError, OverflowError) as error:
+        raise RecorderError(f'{where}: not a label: {error}') from None
 
 
 def read_steps(path: str | os.PathLike[str], topic: str = STEP_TOPIC,

@@ -68,6 +68,8 @@ class Outcome(IntEnum):
     """Of a state: nothing is decided yet."""
     SUCCESS = 1
     FAILURE = 2
+    DISCARDED = 3
+    """A person says that nothing is to be learned from it."""
 
 
 class Mode(IntEnum):

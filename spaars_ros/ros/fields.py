@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from dataclasses import field
 
 from spaars_ros.constraints.multipliers import COLUMNS
+from spaars_ros.data.labels import TOPIC
 
 MOST_FIELDS = 1000
 MOST_VALUES = 1_000_000
@@ -51,7 +52,8 @@ LAYOUTS: Mapping[str, Layout] = {
         'episode': 1, 'cost': None, **dict.fromkeys(COLUMNS)}),
     'learner/progress': Layout(
         dict.fromkeys(('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty',
-                       'margin', 'gate_share', 'bundle_version', 'owed', 'fault'), 1),
+                       'margin', 'gate_share', 'bundle_version', 'owed', 'fault', 'taught'), 1),
         frozenset(('bc_error', 'novelty', 'margin', 'gate_share'))),
+    TOPIC: Layout({'episode': 1, 'outcome': 1}),
 }
 """Topic -> layout; that of `policy_server/step` is the record's (`data.schema.StepSchema`)."""

@@ -34,6 +34,13 @@ QOS: dict[str, QoSProfile] = {
     'policy_server/step': _profile(reliable=True, depth=1000),
     # Latched: a driver that restarts must still see a stop that was made before it came up.
     'policy_server/status': _profile(reliable=True, depth=1, latched=True),
+    # Latched: a learner that comes later must not learn from what was discarded.
+    'policy_server/label': _profile(reliable=True, depth=1000, latched=True),
+    'teleop/twist': _profile(reliable=False, depth=1),
+    'teleop/joint_velocity': _profile(reliable=False, depth=1),
+    # A button that is pressed for less than a tick counts, too.
+    'joy': _profile(reliable=False, depth=20),
+    'label': _profile(reliable=True, depth=10),
     'cost_monitor/cost': _profile(reliable=True, depth=1000),
     'cost_monitor/multiplier': _profile(reliable=True, depth=1, latched=True),
     'learner/policy': _profile(reliable=True, depth=1, latched=True),

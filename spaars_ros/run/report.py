@@ -144,6 +144,14 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
             p.curve(episodes, 'raw_share', 'raw actions, % of ticks', p.ORANGE, scale=100.0,
                     digits='.0f', bottom=-3.0, top=103.0),
             'Share of raw actions', f'{each} 0 % is the latent phase.'),
+        **({'takeovers': (
+            p.curve(episodes, 'takeovers', 'takeovers per episode', p.RED, bottom=0.0),
+            'Takeovers by a person', f'{each} A constraint with the term takeover limits them.'),
+            'human': (
+            p.curve(episodes, 'human_share', "a person's actions, % of ticks", p.RED, scale=100.0,
+                    digits='.0f', bottom=-3.0, top=103.0),
+            'Share of a person', each)}
+           if any(episode.get('takeovers') for episode in episodes) else {}),
         **({'paths_before': (
             p.top_view(before, robot, both), 'Paths before', _path_caption(before, robot)),
             'paths_after': (

@@ -50,8 +50,9 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
     Return one dict per episode, scored from its records (m, width) alone.
 
     Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
-    `multipliers`, which records do not hold; else nan), raw_share, interventions (records that
-    the filter changed), bundle_version, ended (a Flag's name), outcome (an Outcome's name),
+    `multipliers`, which records do not hold; else nan), raw_share, human_share, takeovers (times
+    that a person began to act), interventions (records that the filter changed), bundle_version,
+    ended (a Flag's name), outcome (an Outcome's name),
     metrics (name -> value), and those of them again that the task's spec calls flat.
     """
     result = []
@@ -78,6 +79,9 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
             'limit': float(task.constraint_limits[0]) if len(costs) else float('inf'),
             'multiplier': float((multipliers or {}).get(episode, float('nan'))),
             'raw_share': float(np.mean(mode == Mode.RAW)),
+            'human_share': float(np.mean(mode == Mode.HUMAN)),
+            'takeovers': int(np.count_nonzero(np.diff(mode == Mode.HUMAN, prepend=False)
+                                              & (mode == Mode.HUMAN))),
             'interventions': int(np.count_nonzero(intervened)),
             'bundle_version': int(schema.get(part[-2], 'bundle_version')),
             'ended': flag.name.lower(), 'outcome': outcome.name.lower(), 'metrics': metrics,

@@ -24,8 +24,11 @@ import torch
 from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Flag
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
-from spaars_ros.data.unmoved import unmoved_parts
+from spaars_ros.data.seams import is_terminal
+from spaars_ros.data.seams import learnable_parts
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.core.learner import Learner
@@ -38,6 +41,7 @@ from spaars_ros.learning.core.robot_algorithm import RobotSetup
 from spaars_ros.learning.online.checkpoint import make_bundle
 from spaars_ros.learning.online.checkpoint import pack
 from spaars_ros.learning.online.checkpoint import unpack
+from spaars_ros.learning.online.judged import Judged
 from spaars_ros.learning.online.pretrain import replay_of
 from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
 from spaars_ros.policy.bundle import Bundle
@@ -51,6 +55,8 @@ from spaars_ros.training_file import Training
 Array = NDArray[np.float64]
 
 ONLINE_CAPACITY = 1_000_000
+TAUGHT = 200_000
+"""A person's transitions that the demonstrations have room for, beside those of the data set."""
 AVERAGE = 'average.npz'
 """The averaged weights, in a checkpoint."""
 
@@ -81,12 +87,16 @@ class FineTuner:
                                  action=task.spec.action_dim, joints=len(robot.joints),
                                  sources=len(task.spec.sources))
         self._canaries = bundle.canaries['observation']
-        self._offline = replay_of(demonstrations, self.normaliser, task, training)
+        self._offline = replay_of(demonstrations, self.normaliser, task, training, room=TAUGHT)
         self._online = Replay(
             ONLINE_CAPACITY, task, self.normaliser, action=task.spec.action_dim,
             constraints=len(task.constraint_names), gamma=training.gamma,
             n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
         self.algorithm.take_offline(demonstrations, self._offline)
+        self._judged = {'online': Judged(self._online), 'offline': Judged(self._offline)}
+        self._labels: dict[int, Outcome] = {}
+        self.taught = 0
+        """A person's transitions that were added to the demonstrations."""
         self._rng = np.random.default_rng([seed, 7])
         self.received = 0
         """Sequence number of the next record; everything before it was added."""
@@ -164,15 +174,24 @@ class FineTuner:
         get = self.schema.get
         observations = get(rows, 'observation')
         modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
-        terminated = bool(get(rows[-1], 'flag') == Flag.TERMINATED)
+        episode = int(get(rows[-1], 'episode'))
+        if episode in self._labels:
+            rows[-1, self.schema.fields['outcome']] = self._labels[episode]
+        terminated = bool(is_terminal(self.schema, rows[-1]))
         costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
         skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
-        steps = get(rows, 'skill_step')[:-1]
-        for part in unmoved_parts(self.schema, rows):
+        steps = get(rows, 'skill_step')[:-1].copy()
+        for part in learnable_parts(self.schema, rows):
+            if get(rows[-1], 'outcome') == Outcome.DISCARDED:
+                break
             seen = slice(part.start, part.stop + 1)
             ends = terminated and part.stop == len(modes)
-            self._online.add_episode(observations[seen], actions[part], ends, costs=costs[part],
-                                     modes=modes[part])
+            kept = {'costs': costs[part], 'modes': modes[part]}
+            self._judged['online'].add(episode, observations[seen], actions[part], ends, **kept)
+            if modes[part.start] == Mode.HUMAN:
+                # No skill was in effect: what was done is cut into some of their length.
+                steps[part] = np.arange(part.stop - part.start) % self.training.skill_length
+                self._teach(episode, observations[seen], actions[part], ends, kept)
             self.algorithm.add_episode(RobotEpisode(
                 observations[seen], actions[part], costs[part], skills[part], steps[part],
                 modes[part], ends))
@@ -180,6 +199,24 @@ class FineTuner:
             return  # replayed from the recording: the checkpoint has counted it
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes,
                                    min(self.steps, self.learned_steps + len(modes)), self._online)
+
+    def _teach(self, episode: int, observations: Array, actions: Array, ends: bool,
+               kept: dict[str, Array]) -> None:
+        """Add what a person did to the demonstrations."""
+        if self.taught + len(actions) <= TAUGHT:  # or it would take the place of what is there
+            self.taught += len(actions)
+            self._judged['offline'].add(episode, observations, actions, ends, **kept)
+
+    def judge(self, episode: int, outcome: Outcome) -> bool:
+        """
+        Take what a person says that an episode came to; return whether it changed what is kept.
+
+        A discarded episode is taken out of the replays, and comes back with another label only
+        when the run is taken up again. A label of an episode that has not ended yet waits for it.
+        """
+        self._labels[episode] = outcome
+        changed = [judged.judge(episode, outcome) for judged in self._judged.values()]
+        return any(changed)
 
     # Updates
 
@@ -296,7 +333,7 @@ class FineTuner:
     def progress(self) -> dict[str, float]:
         """Return what `learner/progress` publishes."""
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
-                'bundle_version': self.version, 'owed': self.updates_owed,
+                'bundle_version': self.version, 'owed': self.updates_owed, 'taught': self.taught,
                 **self.algorithm.progress()}
 
 

@@ -47,9 +47,13 @@ class DivergedError(ValueError):
 
 
 def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
-              training: Training) -> Replay:
-    """Return a replay of a data set's episodes, scored by the task."""
-    replay = Replay(len(dataset.observations), task, normaliser,
+              training: Training, room: int = 0) -> Replay:
+    """
+    Return a replay of a data set's episodes, scored by the task.
+
+    :param room: for transitions that come later
+    """
+    replay = Replay(len(dataset.observations) + room, task, normaliser,
                     action=dataset.actions.shape[1], constraints=len(task.constraint_names),
                     gamma=training.gamma, n_step=training.n_step, scale=training.reward_scale,
                     shaping=training.shaping)

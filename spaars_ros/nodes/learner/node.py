@@ -28,10 +28,12 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import torch
 
+from spaars_ros.data.labels import TOPIC as LABEL
 from spaars_ros.data.ranges import unfit
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
@@ -74,6 +76,7 @@ class LearnerNode(ManagedNode):
         self._recorder: TransitionRecorder | None = None
         self._border = Border(self.get_logger())
         self._multipliers = TopicReader('cost_monitor/multiplier', needs=('multiplier',))
+        self._labels, self._labelled = TopicReader(LABEL), {}  # type: ignore[var-annotated]
 
     def configure(self) -> None:
         """Load all, recover what the run folder holds; raises naming what is wrong."""
@@ -142,16 +145,17 @@ class LearnerNode(ManagedNode):
             self.create_publisher(kind, topic, QOS[topic]) for kind, topic in (
                 (UInt8MultiArray, 'learner/policy'), (Float64MultiArray, 'learner/progress'),
                 (Float64MultiArray, 'learner/fetch'), (DiagnosticArray, '/diagnostics')))
-        steps, multiplier = (
+        steps, multiplier, label = (
             self.create_subscription(Float64MultiArray, topic, self._border.guarded(topic, take),
                                      QOS[topic])
             for topic, take in (('policy_server/step', self._on_step),
-                                ('cost_monitor/multiplier', self._on_multiplier)))
+                                ('cost_monitor/multiplier', self._on_multiplier),
+                                (LABEL, self._on_label)))
         save = self.create_service(Trigger, 'learner/save', self._on_save)
         self._made = [
             *((self.destroy_publisher, made)
               for made in (self._policy, self._progress, self._fetch, self._diagnostics)),
-            (self.destroy_subscription, steps), (self.destroy_subscription, multiplier),
+            *((self.destroy_subscription, made) for made in (steps, multiplier, label)),
             (self.destroy_service, save), (Compiler.close, self._tuner.compiler)]
 
     def activate(self) -> None:
@@ -234,6 +238,17 @@ class LearnerNode(ManagedNode):
         if self._recorder is not None:
             self._recorder.write('cost_monitor/multiplier', values,
                                  round(self._last_stamp * 1e9))
+
+    def _on_label(self, msg: Float64MultiArray) -> None:
+        """Take what a person says of an episode; it is recorded like the steps."""
+        values = self._labels.read(msg)
+        episode, outcome = int(values['episode'][0]), Outcome(int(values['outcome'][0]))
+        if self._labelled.get(episode) is outcome or self._recorder is None:
+            return  # a latched topic says it again
+        self._labelled[episode] = outcome
+        self._recorder.write(LABEL, values, round(self._last_stamp * 1e9))
+        if self._tuner.judge(episode, outcome):
+            self.get_logger().info(f'episode {episode} is {outcome.name.lower()} now')
 
     def _work(self) -> None:
         """Do one update when one is owed and no message waits."""

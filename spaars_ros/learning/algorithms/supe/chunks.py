@@ -138,10 +138,11 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     """
     Return an episode's skills as transitions of the high level.
 
-    A skill in which raw actions were taken is not the one that was chosen: it is replaced by
-    the posterior mean of what was done (spaars.md, SPAARS-SUPE, reconstructed; SUPE does
-    this for interpolated skills). Where the episode ended inside such a skill, the chunk is
-    filled up with its last step. Steps before the first whole beginning of a skill are left out.
+    A skill in which raw actions, or a person's, were taken is not the one that was chosen: it is
+    replaced by the posterior mean of what was done (spaars.md, SPAARS-SUPE, reconstructed;
+    SUPE does this for interpolated skills). Where the episode ended inside such a skill, the chunk
+    is filled up with its last step. Steps before the first whole beginning of a skill are left
+    out.
 
     :param observations: (T + 1, n) physical units
     :param actions: (T, d) executed
@@ -170,7 +171,8 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     # One column for the reward, then the costs.
     sums = np.array([gamma ** np.arange(end - begin) @ np.column_stack(
         [rewards[begin:end], costs[begin:end]]) for begin, end in zip(begins, ends)])
-    encoded = np.array([(modes[begin:end] == Mode.RAW).any() for begin, end in zip(begins, ends)])
+    encoded = np.array([np.isin(modes[begin:end], (Mode.RAW, Mode.HUMAN)).any()
+                        for begin, end in zip(begins, ends)])
     if encoded.any():
         rows = np.minimum(begins[encoded][:, None] + np.arange(length),
                           ends[encoded][:, None] - 1)

@@ -1,0 +1,73 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Episodes in a replay that a person may judge, or discard, after they were added."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.data.schema import Outcome
+from spaars_ros.learning.core.replay import Replay
+
+
+class Judged:
+    """
+    Knows where a replay has which episode.
+
+    What is added is one block behind the other, so that a block's place is known by how much was
+    added after it.
+
+    :param replay: nobody else adds to it from here on
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+        self._blocks: list[tuple[int, int]] = []
+        """(episode, transitions), oldest first."""
+
+    def add(self, episode: int, observations: NDArray[Any], actions: NDArray[Any],
+            terminated: bool, **columns: Any) -> None:
+        """Add a part of an episode; arguments as `Replay.add_episode` takes them."""
+        self._replay.add_episode(observations, actions, terminated, **columns)
+        self._blocks.append((episode, len(actions)))
+
+    def judge(self, episode: int, outcome: Outcome) -> bool:
+        """Say what an episode came to; return whether the replay has changed."""
+        if all(number != episode for number, _ in self._blocks):
+            return False
+        arrays = self._replay.arrays()
+        keep = np.ones(self._replay.size, bool)
+        end, last, blocks = self._replay.size, -1, []
+        for number, count in reversed(self._blocks):
+            begin = end - count
+            if number == episode and end > 0:
+                keep[max(begin, 0):end] = False
+                last = max(last, end - 1)
+            elif end > 0:
+                blocks.append((number, count))
+            end = begin
+        if outcome is Outcome.DISCARDED:
+            if keep.all():
+                return False
+            self._blocks = blocks[::-1]
+            self._replay.load_arrays({name: column[keep] for name, column in arrays.items()})
+            return True
+        ends = outcome is not Outcome.UNLABELLED
+        if last < 0 or arrays['terminated'][last] == ends:
+            return False
+        arrays['terminated'][last] = ends
+        self._replay.load_arrays(arrays)
+        return True
