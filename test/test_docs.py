@@ -22,7 +22,9 @@ import sys
 import pytest
 import typer
 
+from benchmarks import tables
 from spaars_ros.cli import app
+from spaars_ros.commissioning import stress_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [*sorted((ROOT / 'docs').rglob('*.md')),
@@ -88,6 +90,31 @@ def test_every_command_of_a_page_exists_with_its_options(page):
                  (*option.opts, *option.secondary_opts)} | {'--help'}
         for option in re.findall(r'--[a-z][a-z-]*', options):
             assert option in there, f'{page.name}: spaars {name} {option}'
+
+
+@pytest.mark.parametrize('page', tables.pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_tables_are_what_their_files_say(page):
+    """Otherwise: ./run bench tables."""
+    assert tables.fill(page.read_text()) == page.read_text()
+
+
+@pytest.mark.parametrize('page', sorted((ROOT / 'docs' / 'results').glob('*.md')),
+                         ids=lambda page: page.name)
+def test_no_row_of_a_result_is_typed_by_hand(page):
+    rest = tables.PLACE.sub('', page.read_text()).split(stress_table.BEGIN)
+    rest = rest[0] + ''.join(part.split(stress_table.END)[1] for part in rest[1:])
+    assert not re.findall(r'^\|.*', rest, re.MULTILINE)
+
+
+@pytest.mark.parametrize('change, message', [
+    ({'columns': ['a']}, 'row 0 has 2 cells, there are 1 columns'),
+    ({'sedes': []}, r"keys \['sedes'\] are missing or unknown")])
+def test_a_table_s_file_that_is_none_is_refused(change, message):
+    table = {'command': 'x', 'commit': 'y', 'date': '', 'processor': '', 'seeds': [0], 'note': '',
+             'columns': ['a', 'b'], 'rows': [[1, 2]]}
+    assert tables.render(table, 'name').startswith('| a | b |\n|---|---|\n| 1 | 2 |\n')
+    with pytest.raises(tables.TableError, match=message):
+        tables.render({**table, **change}, 'name')
 
 
 def test_the_site_builds_without_a_warning(tmp_path):

@@ -68,6 +68,17 @@ def control(
         report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
 
 
+@app.command('tables', epilog="""\b
+Examples:
+  spaars bench tables
+""")
+def tables() -> None:
+    """Write the documentation's tables anew from docs/results/data/tables."""
+    with errors_as_one_line():
+        from benchmarks.tables import run
+        report(run(), None)
+
+
 @app.command('finetune', epilog="""\b
 Examples:
   spaars bench finetune --seeds 0,1,2 --json finetune.json
