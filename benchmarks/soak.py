@@ -41,7 +41,7 @@ from spaars_ros.ros.codecs import command_stamp
 from spaars_ros.ros.codecs import NANO
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import RunSettings
-from spaars_ros.run.job import free_domain
+from spaars_ros.run.domain import free_domain
 
 SAMPLE = 1.0
 """s between two looks at the processes' memory."""

@@ -16,6 +16,7 @@
 
 from importlib import import_module
 from pathlib import Path
+import re
 import sys
 import warnings
 
@@ -32,6 +33,8 @@ from spaars_ros.commands import pretrain
 from spaars_ros.commands import robot
 from spaars_ros.commands import stress
 from spaars_ros.commands import train
+
+HOME = re.compile(r'^(--[\w-]+=|)~(?=/|$)')
 
 app = typer.Typer(
     name='spaars', no_args_is_help=True, add_completion=False, rich_markup_mode=None,
@@ -69,7 +72,8 @@ def main() -> None:
     warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
     from spaars_ros.run.terminal import steady_streams
     steady_streams()
-    app()
+    # A shell expands a ~ that begins an argument, but none behind --out= or in quotes.
+    app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])
 
 
 if __name__ == '__main__':

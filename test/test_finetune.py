@@ -212,6 +212,14 @@ def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(
     assert 'no_such_robot' in run.text
     assert 'Traceback' not in run.text
     assert not run.processes()
+    # Nor does a resume that comes to nothing change what the next one goes on with.
+    config = (run.out / 'config.json').read_bytes()
+    other = tmp_path / 'other.yaml'
+    other.write_text(wrong.read_text().replace('no_such_robot', 'no_such_arm'))
+    again = Run(small, run.out, '--resume', '--episodes', '7', '--params-file', str(other))
+    runs.append(again)
+    assert again.wait() == 1 and 'no_such_arm' in again.text, again.text
+    assert (run.out / 'config.json').read_bytes() == config
 
 
 def test_a_node_that_dies_ends_the_run(small: Path, tmp_path: Path, runs: list[Run]) -> None:

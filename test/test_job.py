@@ -56,6 +56,7 @@ from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
+from spaars_ros.run.domain import stay_on_this_machine
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
@@ -288,7 +289,8 @@ def test_a_resumed_run_on_a_robot_is_not_confined_to_this_machine(
     """What decides is the run's own option, which is not given again."""
     made_run(tmp_path, sim=sim)
     confined: list[bool] = []
-    monkeypatch.setattr(job, 'stay_on_this_machine', lambda: confined.append(True))
+    monkeypatch.setattr('spaars_ros.run.domain.stay_on_this_machine',
+                        lambda: confined.append(True))
 
     def start(*_: Any, **__: Any) -> None:
         raise RuntimeError('reached')
@@ -306,13 +308,13 @@ def test_the_simulated_job_stays_on_this_machine(
         monkeypatch.setenv(name, '')  # what is put there ends with the test
         monkeypatch.delenv(name)
     monkeypatch.setenv('ROS_DISTRO', distribution)
-    job.stay_on_this_machine()
+    stay_on_this_machine()
     assert 1 <= int(os.environ['ROS_DOMAIN_ID']) <= 100
     assert os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] == 'LOCALHOST'
     # Humble has no discovery range.
     assert ('ROS_LOCALHOST_ONLY' in os.environ) == (distribution == 'humble')
     monkeypatch.setenv('ROS_DOMAIN_ID', '42')
-    job.stay_on_this_machine()
+    stay_on_this_machine()
     assert os.environ['ROS_DOMAIN_ID'] == '42'
 
 

@@ -27,6 +27,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
+from spaars_ros.cli import HOME
 from spaars_ros.data.files import write_whole
 from spaars_ros.data.folder_lock import FolderError
 from spaars_ros.data.folder_lock import FolderLock
@@ -47,8 +48,11 @@ from spaars_ros.learning.online.pretrain import DivergedError
 from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.nodes.learner.step_fetch import GIVE_UP
 from spaars_ros.nodes.learner.step_fetch import StepFetch
+from spaars_ros.robot.resources import resolve
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.kept_files import anchored_data
+from spaars_ros.run.node_parameters import write_node_parameters
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -421,3 +425,49 @@ def test_a_pretraining_that_diverges_makes_no_bundle(rate: float) -> None:
         'offline_learning_rate': rate}))
     with pytest.raises(DivergedError, match='pretraining diverged: .*lower offline_learning_rate'):
         pretrain(folder.robot, folder.task, folder.training, folder.demonstrations(), seed=0)
+
+
+def test_two_runs_of_one_moment_get_folders_of_their_own(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second was refused, or lost: its name was the first one's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('time.strftime', lambda _: 'runs/20260101-000000')
+    folders = [RunFolder(RunOptions(out='')) for _ in range(3)]
+    locks = [folder.claim(resume=False) for folder in folders]
+    for folder, lock in zip(folders, locks):
+        folder.begin()
+        lock.release()
+        assert json.loads((folder.path / 'config.json').read_text())['options']['out'] \
+            == str(folder.path)
+    assert [folder.path.name for folder in folders] == [
+        '20260101-000000', '20260101-000000-2', '20260101-000000-3']
+
+
+@pytest.mark.parametrize('given', ['~/a', '--out=~/a', '~'])
+def test_a_home_in_any_path_is_expanded(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell leaves the ~ of --out=~/a; a folder of that name was made."""
+    monkeypatch.setenv('HOME', '/home/me')
+    assert HOME.sub(lambda found: found[1] + str(Path.home()), given) == given.replace(
+        '~', '/home/me')
+    assert HOME.sub('', 'a~/b') == 'a~/b' and HOME.sub('', '~other/b') == '~other/b'
+    assert resolve('~/a.h5') == Path('/home/me/a.h5') and anchored_data('~/a') == '/home/me/a'
+
+
+def test_a_name_that_looks_like_a_number_reaches_the_nodes_as_it_is(tmp_path: Path) -> None:
+    """ROS 2 takes a plain 12e3 for a number, and the node did not start."""
+    from rcl_interfaces.msg import ParameterType
+    import rclpy
+    file = tmp_path / 'parameters.yaml'
+    write_node_parameters(file, {'robot': '12e3', 'task': '1', 'out': 'yes', 'seed': 3})
+    context = rclpy.Context()
+    rclpy.init(args=['--ros-args', '--params-file', str(file)], context=context)
+    node = rclpy.create_node('somebody', context=context, use_global_arguments=True,
+                             automatically_declare_parameters_from_overrides=True)
+    try:
+        found = {name: node.get_parameter(name).get_parameter_value() for name in
+                 ('robot', 'task', 'out')}
+    finally:
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert {value.type for value in found.values()} == {ParameterType.PARAMETER_STRING}
+    assert found['robot'].string_value == '12e3'

@@ -73,16 +73,16 @@ def command(
         from spaars_ros.commissioning.check import QUESTION
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.robot.config import load_robot
-        from spaars_ros.run import job  # first: rclpy starts the interpreter again, once
         from spaars_ros.run.check_record import record_path
         from spaars_ros.run.check_record import save_record
+        from spaars_ros.run.domain import stay_on_this_machine
         check_json(json)
         space, loaded, faults = checked_namespace(namespace), load_robot(robot), faults_of(
             fault or [])
         if faults and not sim:
             raise ValueError('--fault is for the simulated arm')
         if sim:
-            job.stay_on_this_machine()
+            stay_on_this_machine()
         elif not yes and not typer.confirm(QUESTION.format(name=loaded.name)):
             raise ValueError('not checked: nothing was moved')
         with Interrupts():

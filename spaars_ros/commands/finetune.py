@@ -76,7 +76,7 @@ def refuse_with_resume(context: typer.Context) -> None:
 
 def resolved(path: str) -> str:
     """Return a path as the nodes and a later resume find it, '' for none."""
-    return str(Path(path).resolve()) if path else ''
+    return str(Path(path).expanduser().resolve()) if path else ''
 
 
 def command(
@@ -109,7 +109,12 @@ def command(
     real_time_factor: Annotated[float, typer.Option(
         min=0.0, help='Simulated s a second; 0: as fast as the nodes answer.')] = 0.0,
     evaluation_episodes: Annotated[int, typer.Option(
-        min=1, help='Fixed episodes of the evaluations before and after.')] = 50,
+        min=1, help='Fixed episodes of the evaluations before and after; on a robot, the most '
+                    'of its first and of its last that count.')] = 50,
+    evaluate_in_sim: Annotated[bool, typer.Option(
+        '--evaluate-in-sim', help="With --no-sim: evaluate before and after in MuJoCo, on the "
+                                  "robot file's model, not on the robot's own first and last "
+                                  'episodes.')] = False,
     cache: Annotated[str, typer.Option(
         help='Folder that keeps pretrained bundles.')] = 'runs/pretrained',
     joint_states: Annotated[str, typer.Option(
@@ -136,12 +141,13 @@ def command(
     with errors_as_one_line():
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.run import job  # first: rclpy starts the interpreter again, once
-        from spaars_ros.run.bringup import new_run_folder
+        from spaars_ros.run.domain import stay_on_this_machine
         from spaars_ros.run.folder import RunError
         from spaars_ros.run.folder import RunFolder
         from spaars_ros.run.folder import RunOptions
         from spaars_ros.run.liveview import LiveState
         from spaars_ros.run.liveview import LiveView
+        from spaars_ros.run.measured import closing_lines
         if log_level not in LOG_LEVELS:
             raise RunError(f'--log-level {log_level}: expected one of {", ".join(LOG_LEVELS)}')
         if resume and not out:
@@ -160,17 +166,18 @@ def command(
                 overrides.update({name: value for name, value in
                                   (('algorithm', algorithm), ('mode', mode)) if value})
                 folder = RunFolder(RunOptions(
-                    out=out or new_run_folder(), robot=robot_of(robot, task), task=task,
+                    out=out, robot=robot_of(robot, task), task=task,
                     training=training_of(training, algorithm, task), overrides=overrides,
                     bundle=bundle, demonstrations=demonstrations, seed=seed,
                     episodes=150 if episodes is None else episodes, sim=sim,
                     real_time_factor=real_time_factor, cache=cache,
-                    evaluation_episodes=evaluation_episodes, joint_states=joint_states,
+                    evaluation_episodes=evaluation_episodes,
+                    evaluate_in_sim=evaluate_in_sim, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
                     public_key=resolved(public_key), params_file=resolved(params_file),
                     namespace=namespace))
             if folder.options.sim:
-                job.stay_on_this_machine()
+                stay_on_this_machine()
             else:
                 from spaars_ros.commissioning.ready import make_ready
                 options = folder.options
@@ -185,5 +192,5 @@ def command(
             summary = job.finetune(folder, view, interrupts, resume=resume,
                                    settings_changes={'log_level': log_level.value})
             write_json(json, summary)
-            for line in job.closing_lines(folder, summary):
+            for line in closing_lines(folder, summary):
                 view.say(line)

@@ -68,7 +68,8 @@ class WiringNode:
         self.interface = interface or robot.control.command_interface
         self._context = rclpy.Context()
         renamed = [part for source, target in remappings for part in ('-r', f'{source}:={target}')]
-        rclpy.init(args=['--ros-args', *renamed] if renamed else [], context=self._context,
+        rclpy.init(args=['--ros-args', '--disable-external-lib-logs', *renamed],
+                   context=self._context,
                    signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node('wiring_check', namespace=namespace, context=self._context)
         self.executor = SingleThreadedExecutor(context=self._context)

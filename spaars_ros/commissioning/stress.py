@@ -33,8 +33,8 @@ from spaars_ros.commissioning.stress_rig import StressError
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.commissioning.stress_rig import TRIGGERS
 from spaars_ros.commissioning.stress_table import origin
+from spaars_ros.run.domain import free_domain
 from spaars_ros.run.folder import RunError
-from spaars_ros.run.job import free_domain
 from spaars_ros.run.lifecycle_client import LifecycleError
 
 KEYS = ('fault', 'about', 'detected_s', 'detected_by', 'stopped_s', 'stop', 'worst_margin',

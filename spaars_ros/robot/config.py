@@ -259,7 +259,7 @@ class Robot(Strict):
                 raise ConfigError(f'{self.source}: model: {self.model!r}: the package '
                                   f'{package!r} is not installed')
             return Path(list(spec.submodule_search_locations)[0]) / rest
-        path = Path(self.model)
+        path = Path(self.model).expanduser()
         return path if path.is_absolute() else Path(self.source).parent / path
 
 

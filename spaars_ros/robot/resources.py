@@ -25,7 +25,7 @@ SCHEME = 'package://'
 def resolve(name: str) -> Path:
     """Return the file behind a path or package://<package>/<path>; raises ConfigError."""
     if not name.startswith(SCHEME):
-        return Path(name)
+        return Path(name).expanduser()
     package, _, rest = name[len(SCHEME):].partition('/')
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:

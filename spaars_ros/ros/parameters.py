@@ -17,6 +17,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 import math
+import os
 from typing import Any
 from typing import Union
 
@@ -146,4 +147,6 @@ class ParameterTable:
         return '\n'.join(lines)
 
     def _cast(self, name: str, value: Any) -> Any:
+        if type(value) is str and value.startswith('~'):  # of a home; no topic begins so here
+            return os.path.expanduser(value)
         return float(value) if type(self.params[name].default) is float else value

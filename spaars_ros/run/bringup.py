@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 from dataclasses import field
+import itertools
 import os
 from pathlib import Path
 import secrets
@@ -26,12 +27,11 @@ import sys
 import time
 from typing import Any
 
-import yaml
-
 from spaars_ros.interrupts import begin_as_child
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import STARTED_BY
 from spaars_ros.ros.security import enclave_arguments
+from spaars_ros.run.node_parameters import write_node_parameters
 
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
@@ -40,8 +40,10 @@ START = Path(__file__).resolve().parent.parent / 'nodes' / 'start.py'
 
 
 def new_run_folder() -> str:
-    """Return a run folder named after this moment."""
-    return time.strftime('runs/%Y%m%d-%H%M%S')
+    """Return a run folder named after this moment that is not there yet."""
+    moment = time.strftime('runs/%Y%m%d-%H%M%S')
+    return next(name for name in (moment, *(f'{moment}-{i}' for i in itertools.count(2)))
+                if not Path(name).exists())
 
 
 def new_run_token(out: str) -> str:
@@ -204,7 +206,7 @@ class Processes:
         node = self._graph[name]
         settings = self._settings
         file = self.log_directory / f'{name}.parameters.yaml'
-        file.write_text(yaml.safe_dump({'/**': {'ros__parameters': node.parameters}}))
+        write_node_parameters(file, node.parameters)
         command = [*node.command, '--ros-args', '-r', f'__node:={name}',
                    '--params-file', str(file), '--log-level', settings.log_level,
                    *enclave_arguments(name)]

@@ -79,8 +79,9 @@ class Conductor:
         self._context = rclpy.Context()
         # Its own handlers: rclpy's would end the context before the nodes are taken down.
         enclave = enclave_arguments('conductor')
-        rclpy.init(args=['--ros-args', *enclave] if enclave else [], context=self._context,
-                   signal_handler_options=SignalHandlerOptions.NO)
+        # It has no log of its own, and the home may not be writable.
+        rclpy.init(args=['--ros-args', '--disable-external-lib-logs', *enclave],
+                   context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node('conductor', namespace=namespace, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -172,7 +173,7 @@ class Conductor:
         self._leaving = True
         self.view.state.phase = 'stopping'
         self.view.update(now=True)
-        dead = self.processes.poll() if self.processes else {}
+        dead = self.processes.poll(respawn=False) if self.processes else {}
         names = [name for name in self.names if name not in dead]
         # A launch file's nodes get the same signal as their conductor, and are gone by now.
         states = self._client.states(names, leaving=True)

@@ -50,7 +50,8 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--real-time-factor', type=float, default=0.0)
     parser.add_argument('--episodes', type=int, default=150)
     parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
-    parser.add_argument('--resume', action='store_true')
+    for name in ('resume', 'evaluate-in-sim'):
+        parser.add_argument(f'--{name}', action='store_true')
     for name in ('sim', 'autostart', 'check'):
         parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args(list(args))
@@ -67,7 +68,8 @@ def main(args: Sequence[str] | None = None) -> int:
         demonstrations=given.demonstrations, episodes=given.episodes, sim=given.sim,
         real_time_factor=given.real_time_factor, joint_states=given.joint_states,
         command=given.command, command_interface=given.command_interface,
-        params_file=given.params_file, namespace=given.namespace)
+        params_file=given.params_file, namespace=given.namespace,
+        evaluate_in_sim=given.evaluate_in_sim)
     with Interrupts() as interrupts:
         try:
             if given.run:

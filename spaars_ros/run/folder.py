@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import time
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.kept_files import files_to_go_on_with
 from spaars_ros.run.kept_files import keep
 from spaars_ros.run.kept_files import KeptFileError
@@ -89,6 +91,8 @@ class RunOptions:
     sim: bool = True
     real_time_factor: float = 0.0
     evaluation_episodes: int = 50
+    evaluate_in_sim: bool = False
+    """Evaluate a robot's policy on its model; else its own first and last episodes count."""
     cache: str = 'runs/pretrained'
     joint_states: str = ''
     """Topics of the robot where they are not joint_states and command."""
@@ -114,7 +118,7 @@ class RunFolder:
         """
         self.options = replace(options, robot=anchored(options.robot),
                                task=anchored(options.task), training=anchored(options.training))
-        self.path = Path(options.out)
+        self.path = Path(options.out).expanduser()
         self.files = {**{kind: getattr(self.options, kind) for kind in KINDS},
                       'params_file': options.params_file, **(files or {})}
         """Kind -> the file that is used, for the nodes too."""
@@ -131,6 +135,7 @@ class RunFolder:
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':
         """Return the run that is in a folder; raises RunError when there is none."""
         try:
+            out = str(Path(out).expanduser())
             config = json.loads((Path(out) / 'config.json').read_text())
             kept = dict(config['options'])
         except OSError:
@@ -161,6 +166,8 @@ class RunFolder:
         :raises OSError: it cannot be made
         """
         os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
+        if not self.options.out:
+            return self._claim_new()
         try:
             lock = FolderLock(self.path, (CONFIG,), resume=resume)
         except FolderError as error:
@@ -170,6 +177,23 @@ class RunFolder:
             raise RunError(f'{self.path} holds a run already: --resume continues it, another '
                            '--out starts a new one')
         return lock
+
+    def _claim_new(self) -> FolderLock:
+        """Take a folder named after this moment that nobody has, or takes at the same time."""
+        moment = time.strftime('runs/%Y%m%d-%H%M%S')
+        for number in range(1, 100):
+            path = Path(moment if number == 1 else f'{moment}-{number}')
+            if path.exists():
+                continue
+            try:
+                lock = FolderLock(path, (CONFIG,), resume=False)
+            except FolderError:
+                if path.exists():  # another run was faster
+                    continue
+                raise
+            self.path, self.options = path, replace(self.options, out=str(path))
+            return lock
+        raise RunError(f'{moment} and 98 folders after it are there: give one with --out')
 
     def begin(self) -> None:
         """Write what the nodes read, and the settings that a resume goes on with."""
@@ -187,7 +211,7 @@ class RunFolder:
     def _nodes_training(self) -> dict[str, Any]:
         settings = {**self.training.model_dump(mode='json')}
         if self.options.demonstrations:
-            settings['demonstrations'] = str(Path(self.options.demonstrations).resolve())
+            settings['demonstrations'] = anchored_data(self.options.demonstrations)
         return settings
 
     # The bundle to start from
@@ -256,7 +280,7 @@ class RunFolder:
             digest.update(part.encode() + b'\0')
         path = resolve(self.options.demonstrations or self.training.demonstrations)
         digest.update(path.read_bytes() if path.exists() else b'')
-        return Path(self.options.cache) / f'{digest.hexdigest()[:24]}.spaars'
+        return Path(self.options.cache).expanduser() / f'{digest.hexdigest()[:24]}.spaars'
 
     def demonstrations(self) -> Any:
         """Return the data set; raises DatasetError."""

@@ -17,7 +17,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 import os
-import socket
 import time
 from typing import Any
 
@@ -41,9 +40,9 @@ from spaars_ros.run.continuation import from_newest_bundle
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.graph_claim import claimed_graph
-from spaars_ros.run.liveview import duration
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.measured import measured_on_robot
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.preparation import evaluated
 from spaars_ros.run.preparation import paths_of
@@ -53,31 +52,6 @@ from spaars_ros.tasks.scoring import paths_from_steps
 
 STOP_TIMEOUT = 60.0
 """s that a latched stop of the simulated arm may last; on a robot the operator has no limit."""
-FIRST_PORT = 7410
-PORTS_A_DOMAIN = 250
-
-
-def free_domain() -> int:
-    """Return a ROS domain that nobody on this machine uses, by its discovery port."""
-    first = os.getpid() % 100
-    for step in range(100):
-        domain = 1 + (first + step) % 100
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(('', FIRST_PORT + PORTS_A_DOMAIN * domain))
-            except OSError:
-                continue
-            return domain
-    return 1 + first
-
-
-def stay_on_this_machine() -> None:
-    """Choose discovery range and domain for this process and its children, unless set."""
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    if os.environ.get('ROS_DISTRO') == 'humble':  # it does not know the other
-        os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
-    if not os.environ.get('ROS_DOMAIN_ID'):
-        os.environ['ROS_DOMAIN_ID'] = str(free_domain())
 
 
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
@@ -115,7 +89,6 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
         run has fewer episodes than asked
     """
     check_parameters(folder, namespace)
-    run = run or new_run_token(folder.options.out)
     with claimed_graph(namespace or folder.options.namespace):
         return _owning(folder, view, interrupts, resume=resume, launch=launch,
                        namespace=namespace, autostart=autostart, run=run,
@@ -127,6 +100,7 @@ def _owning(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume
             settings_changes: dict[str, Any]) -> dict[str, Any]:
     """Run the job in a namespace that is ours, once the folder is; see `finetune`."""
     lock = folder.claim(resume)
+    run = run or new_run_token(folder.options.out)
     try:
         refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
         start = prepare(folder, view, resume)
@@ -156,7 +130,8 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     # rclpy's own logs go where the run is: the home may not be writable.
     (folder.path / 'log').mkdir(exist_ok=True)
     os.environ.setdefault('ROS_LOG_DIR', str((folder.path / 'log').resolve()))
-    before = evaluated(folder, folder.initial_bundle, view, 'before')
+    in_simulation = folder.options.sim or folder.options.evaluate_in_sim
+    before = evaluated(folder, folder.initial_bundle, view, 'before') if in_simulation else {}
     _prepare_state(folder, view, before)
     settings = replace(continued(RunSettings(namespace=namespace), folder), run=run,
                        **settings_changes)
@@ -169,11 +144,9 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     pushed_before = load_bundle(folder.newest_bundle()).manifest.version
     starting = time.monotonic()
     lock.note(domain=os.environ.get('ROS_DOMAIN_ID', '0'), namespace=settings.namespace)
-    if resume:
-        folder.begin()
     with interrupts.deferred():
         reason, pushed, failure = _run(folder, view, interrupts, processes,
-                                       [node.name for node in graph], settings, autostart)
+                                       [node.name for node in graph], settings, autostart, resume)
     trained = time.monotonic() - starting
     try:
         lock.check()
@@ -195,12 +168,18 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
             f'{missing} of {folder.options.episodes} episodes are not in {folder.recording}, '
             'although the policy server said that its budget is done; --resume goes on')
     after = None
-    if reason == 'budget done' and folder.options.evaluation_episodes:
+    if not in_simulation:
+        before, after = measured_on_robot(
+            folder, load_bundle(folder.initial_bundle).manifest.version)
+    elif reason == 'budget done' and folder.options.evaluation_episodes:
         after = evaluated(folder, folder.newest_bundle(), view, 'after')
     summary = folder.summary(
         before, after, episodes, bundles_pushed=max(pushed - pushed_before, 0),
         lost_ticks=int(schema.get(rows, 'lost_ticks').max()) if schema else 0, ended=reason,
         failure='' if failure is None else str(failure),
+        measured_on='simulation' if in_simulation else 'robot',
+        episodes_before=len(before.get('episodes', ())),
+        episodes_after=len(after['episodes']) if after else 0,
         train_seconds=trained, wall_seconds=time.monotonic() - began)
     paths_after = paths_of(after)
     if after is None and schema is not None:
@@ -224,7 +203,7 @@ def refuse_others(folder: RunFolder, interrupts: Interrupts, namespace: str, run
 
 
 def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: Processes | None,
-         names: Sequence[str], settings: RunSettings, autostart: bool
+         names: Sequence[str], settings: RunSettings, autostart: bool, resume: bool
          ) -> tuple[str, int, ConductorError | None]:
     """Bring the nodes up, watch, take them down; return why it ended and the last version."""
     reason, failure = 'interrupted', None
@@ -240,6 +219,8 @@ def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: P
         with view:
             try:
                 conductor.bring_up()
+                if resume:  # it stands: from here on the folder is what was asked for now
+                    folder.begin()
                 reason = conductor.watch()
             except Interrupted:
                 view.state.message = 'ending, as asked for; once more: at once'
@@ -277,21 +258,3 @@ def hold(folder: RunFolder, names: Sequence[str], view: LiveView, interrupts: In
                 return
         finally:
             conductor.close()
-
-
-def closing_lines(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
-    """Return what the operator reads when the run is over."""
-    def change(key: str, form: str, scale: float = 1.0) -> str:
-        return ' -> '.join('not measured' if summary[f'{key}_{when}'] is None
-                           else format(scale * summary[f'{key}_{when}'], form)
-                           for when in ('before', 'after'))
-    cost = summary['cost_last_fifth']
-    return [
-        f'ended: {summary["ended"]}, {summary["episodes"]} episodes, '
-        f'{summary["online_steps"]} steps in {duration(summary["wall_seconds"])}',
-        f'success   {change("success", ".0%")}',
-        *(f'{spec.label:9s} {spec.change(summary["metrics"][spec.name])}'
-          for spec in folder.task.spec.metrics),
-        f'cost      {"-" if cost is None else format(cost, ".2f")} per episode in the last fifth, '
-        f'limit {summary["cost_limit"]}',
-        f'report    {folder.path / "report.html"}']

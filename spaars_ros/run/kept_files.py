@@ -46,6 +46,12 @@ def anchored(name: str) -> str:
     return name if not name or is_bare(name) else str(Path(name).expanduser().resolve())
 
 
+def anchored_data(name: str) -> str:
+    """Return the name of a data file as it is found from every folder."""
+    return name if not name or name.startswith('package://') \
+        else str(Path(name).expanduser().resolve())
+
+
 def keep(folder: Path, robot: Robot, settings: TaskSettings, params_file: str) -> dict[str, str]:
     """
     Copy what a run uses into its folder; return kind -> file to use from now on.

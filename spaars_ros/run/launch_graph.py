@@ -16,7 +16,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from launch.actions import DeclareLaunchArgument
@@ -37,6 +36,8 @@ from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.bringup import started_by_this
+from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.params_file import check_params_file
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
@@ -49,6 +50,8 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'use_sim_time': ('', 'take time from /clock; empty: as sim'),
     'log_level': ('info', 'debug, info, warn, error or fatal'),
     'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
+    'evaluate_in_sim': ('false', 'with sim:=false, evaluate before and after in MuJoCo; else the '
+                                 "run's first and last episodes count"),
     'check': ('true', 'with sim:=false, refuse an arm whose wiring spaars check has not passed'),
     'out': ('', 'run folder; empty: runs/<date and time>'),
     'resume': ('false', 'continue the run that is in out, with its own settings'),
@@ -84,10 +87,12 @@ def settings_from(values: dict[str, str]) -> RunSettings:
             except ValueError:
                 raise ValueError(f'launch argument {name}:={values[name]}: expected '
                                  f'{kind.__name__}') from None
-    kept['out'] = str(Path(kept.get('out') or new_run_folder()).resolve())
-    for name in ('bundle', 'params_file'):
-        if values.get(name):
-            kept[name] = str(Path(values[name]).resolve())
+    kept['out'] = anchored_data(kept.get('out') or new_run_folder())
+    for name, whole in (('bundle', anchored_data), ('params_file', anchored_data),
+                        ('demonstrations', anchored_data), ('robot', anchored),
+                        ('task', anchored), ('training', anchored)):
+        if values.get(name) and name in kept:
+            kept[name] = whole(values[name])
     kept['namespace'] = values.get('namespace', '').strip('/')
     kept['sim'] = _truth('sim', values.get('sim', 'true'))
     if values.get('use_sim_time'):
@@ -133,8 +138,9 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if not _truth('check', values.get('check', 'true')):
         arguments.append('--no-check')
-    if _truth('resume', values.get('resume', 'false')):
-        arguments.append('--resume')
+    for name in ('resume', 'evaluate_in_sim'):
+        if _truth(name, values.get(name, 'false')):
+            arguments.append(f'--{name.replace("_", "-")}')
     for name in ('training', 'bundle', 'demonstrations'):
         if values.get(name):
             arguments += [f'--{name}', values[name]]

@@ -43,7 +43,7 @@ class OperatorError(RuntimeError):
 def _listening(namespace: str) -> Iterator[tuple[Node, Callable[[Callable[[], Any]], bool]]]:
     """Yield a node, and a function that spins until a condition holds or patience ends."""
     context = rclpy.Context()
-    rclpy.init(args=[], context=context)
+    rclpy.init(args=['--ros-args', '--disable-external-lib-logs'], context=context)
     node = rclpy.create_node(f'operator_{os.getpid()}', namespace=namespace, context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

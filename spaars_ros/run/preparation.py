@@ -60,13 +60,14 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
             view.say(line)
         return None
     if options.bundle:
-        bundle = load_bundle(Path(options.bundle))
+        given = Path(options.bundle).expanduser()
+        bundle = load_bundle(given)
         try:
             folder.check_bundle(bundle)
         except BundleError as error:
             raise BundleError(error.reason, f'{options.bundle}: {error.detail}') from None
         folder.demonstrations()  # the learner reads them later, when all is up
-        return Path(options.bundle)
+        return given
     return pretrained(folder, view)
 
 

@@ -122,8 +122,9 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
             p.curve(episodes, 'success', 'success, % of episodes', p.GREEN, scale=100.0,
                     digits='.0f', bottom=-3.0, top=103.0,
                     level=(100.0 * _number(summary, 'success_before'), 'pretrained')),
-            'Success', f'{each} With exploration noise; the pretrained policy was measured '
-                       'without.'),
+            'Success', f'{each} With exploration noise; the pretrained policy was measured ' + (
+                'so, too, on its own first episodes.'
+                if summary.get('measured_on') == 'robot' else 'without.')),
         **{spec.name: (
             p.curve(_of_metric(episodes, spec), spec.name,
                     f'{spec.label}, {spec.shown_unit}' if spec.shown_unit else spec.label, p.TEAL,
