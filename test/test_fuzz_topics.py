@@ -35,6 +35,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from diagnostic_msgs.msg import KeyValue
 from domains import DOMAINS
+from geometry_msgs.msg import TwistStamped
 from lifecycle_msgs.msg import TransitionEvent
 import numpy as np
 import pytest
@@ -43,9 +44,11 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.serialization import deserialize_message
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
+from sensor_msgs.msg import Joy
 from small_run import prepare
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import MultiArrayDimension
+from std_msgs.msg import String
 from std_msgs.msg import UInt8MultiArray
 
 from spaars_ros.commissioning.check import WiringNode
@@ -76,6 +79,7 @@ TEXTS = ('', 'x', '\x1b[2J\x1b[31mended: all safe', 'a\nended: all safe', '\u202
 LISTENS = {
     'nodes/sim/node.py', 'nodes/learner/node.py', 'nodes/cost_monitor/node.py',
     'nodes/policy_server/cost_listener.py', 'nodes/policy_server/node.py',
+    'nodes/policy_server/person_listener.py',
     'run/run_observer.py', 'run/lifecycle_watch.py', 'commissioning/check.py',
     'commissioning/stress_watch.py', 'commissioning/state_log.py',
     'run/operator.py',  # keeps the message and shows it: test_ros_room.py has what is shown
@@ -123,6 +127,16 @@ class Seeds:
             msg.header.stamp.sec, msg.header.stamp.nanosec = divmod(
                 self._sequence * 20_000_000, 1_000_000_000)
             return msg
+        if name == 'teleop/twist':
+            msg = TwistStamped()
+            msg.header.frame_id, msg.twist.linear.x = 'base', 0.05
+            return msg
+        if name == 'teleop/joint_velocity':
+            return Float64MultiArray(data=[0.01] * len(self._joints))
+        if name == 'joy':
+            return Joy(axes=[0.0] * 6, buttons=[0, 0, 0, 0, self._sequence % 3, 0, 0, 0])
+        if name == 'label':
+            return String(data=('success', 'failure 0', 'discard', 'ready')[self._sequence % 4])
         if kind is UInt8MultiArray:
             return UInt8MultiArray(data=array('B', self._bundle))
         if kind is DiagnosticArray:

@@ -81,12 +81,13 @@ class ControlLoop:
 
     :param person: who may take over; None: nobody
     :param drive: who acts where no person does, see `Takeover`
+    :param horizon: ticks after which an episode ends; 0: the task's
     """
 
     def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
                  runtime: PolicyRuntime, seed: int, explore: bool = True,
                  first_episode: int = 0, first_sequence: int = 0,
-                 person: Person | None = None, drive: str = 'policy') -> None:
+                 person: Person | None = None, drive: str = 'policy', horizon: int = 0) -> None:
         self.robot = robot
         self.task = task
         self.filter = safety_filter
@@ -97,7 +98,10 @@ class ControlLoop:
         self.sequence = first_sequence
         self.index = 0
         self.kinematics = Kinematics(robot)
+        self.horizon = horizon or task.horizon
         self.goal: Array | None = None
+        self.verdict: Outcome | None = None
+        """What a person says of the running episode, which ends with the next tick."""
         self.sources: Mapping[str, Sample] = NOTHING
         """Newest sample of each of the task's sources; whoever reads them puts it here."""
         self.lost_ticks = 0
@@ -126,6 +130,7 @@ class ControlLoop:
         """Start the next episode from where the arm is."""
         self.episode += 1
         self.index = 0
+        self.verdict = None
         self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
@@ -152,7 +157,9 @@ class ControlLoop:
             stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
                         f'observation {bad} is {observation[bad]}')
             return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
-        if outcome or self.index >= self.task.horizon:
+        if self.verdict is not None:  # a person knows better than the task
+            return self._close(state, observation, Flag.PERSON, None, self.verdict)
+        if outcome or self.index >= self.horizon:
             return self._close(state, observation,
                                Flag.TERMINATED if outcome else Flag.TRUNCATED, None, outcome)
         m = self.runtime.manifest
@@ -229,6 +236,7 @@ class ControlLoop:
     def abort(self, state: RobotState) -> Array:
         """Return a record that closes the running episode at once."""
         self.skill.restart()
+        self.verdict = None
         try:
             observation = np.nan_to_num(self._observe(state)[0])
         except Exception:  # noqa: BLE001 - the record that closes the episode has to be made
@@ -238,6 +246,7 @@ class ControlLoop:
     def _close(self, state: RobotState, observation: Array, flag: Flag,
                stop: Stop | None, outcome: Outcome = Outcome.UNLABELLED) -> Tick:
         self.skill.restart()
+        self.verdict = None
         record = self._recorded(state, observation, flag=flag, mode=Mode.NONE, outcome=outcome)
         channels = self.actuation.channels
         return Tick(self.filter.brake().command, True, stop, record,

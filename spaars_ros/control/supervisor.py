@@ -17,6 +17,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from spaars_ros.control.asking import Asking
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.control import Tick
 from spaars_ros.control.retrace import Retrace
@@ -40,6 +41,7 @@ class Phase(Enum):
     RETRACING = 'going back'
     RESETTING = 'waiting for the reset'
     PAUSED = 'waiting until nothing else moves the arm'
+    ASKING = 'waiting for a person'
     DONE = 'budget done'
 
 
@@ -66,15 +68,17 @@ class Supervisor:
     :param latch: holds the stop; a stop latched before keeps the arm still
     :param episodes: number of the episode after the last one, 0 for no end
     :param service: whether a service resets the arm; otherwise it retraces its path
+    :param asking: what a person has to do before an episode begins
     """
 
     def __init__(self, robot: Robot, loop: ControlLoop, latch: StopLatch, *, episodes: int,
-                 service: bool) -> None:
+                 service: bool, asking: Asking | None = None) -> None:
         self.robot = robot
         self.loop = loop
         self.latch = latch
         self.episodes = episodes
         self.service = service
+        self.asking = asking or Asking()
         self.phase = Phase.WAITING if not self._budget_done() else Phase.DONE
         self._state: RobotState | None = None
         self._path: list[Array] = []
@@ -104,15 +108,15 @@ class Supervisor:
         if self.phase is Phase.RESETTING:
             if self._reset_stamp is None or state.stamp_ns < self._reset_stamp:
                 return Answer(None)
-            self._begin(state)
+            return self._start(state, age)
         elif self.phase is Phase.PAUSED:
             if state.stamp_ns < self._paused_until:
                 return Answer(self.brake())
             self.loop.filter.reset(state)
             self.phase, self._resumed = Phase.SETTLING, True
             return self._settle()
-        elif self.phase is Phase.WAITING:
-            self._begin(state)
+        elif self.phase in (Phase.WAITING, Phase.ASKING):
+            return self._start(state, age)
         elif self.phase is Phase.SETTLING:
             return self._settle()
         elif self.phase is Phase.RETRACING:
@@ -179,7 +183,23 @@ class Supervisor:
     def _budget_done(self) -> bool:
         return bool(self.episodes) and self.loop.episode + 1 >= self.episodes
 
+    def _start(self, state: RobotState, age: float) -> Answer:
+        """Begin an episode, once a person has done what it takes."""
+        if self.phase is not Phase.ASKING:
+            if self.phase is not Phase.WAITING:  # then there was an episode before
+                self.asking.ask()
+            self.loop.filter.reset(state)
+        if not self.asking.wanted:
+            self._begin(state)
+            return self._tick(state, age)
+        self.phase = Phase.ASKING
+        overdue = self.asking.overdue()
+        if overdue is not None:
+            self.latch.trip(overdue)
+        return Answer(self.brake())
+
     def _begin(self, state: RobotState) -> None:
+        self.asking.begun()
         self.loop.begin(state)
         self.phase = Phase.RUNNING
         # The first position of all stays first, or the start would drift from reset to reset.
@@ -229,8 +249,7 @@ class Supervisor:
         if wanted is None:
             command = self.brake()
             if self.loop.filter.at_rest:
-                self._begin(state)
-                return self._tick(state, age)
+                return self._start(state, age)
             return Answer(command)
         filtered = self.loop.filter.apply(wanted, state, age)
         stop = filtered.stop or self._retrace.stuck()

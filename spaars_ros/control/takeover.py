@@ -31,8 +31,11 @@ from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.tasks.spec import AXES
 from spaars_ros.tasks.spec import TaskSpec
 
-BASE = ('', 'base', 'base_link')
-TOOL = ('tip', 'tool')
+BASE = ('', 'base')
+"""The model's world, as in the robot file."""
+ALIASES = {'base_link': 'base', 'tool': 'tip'}
+"""Names that others use -> ours, where the model has no frame of that name itself."""
+TIP = 'tip'
 DRIVES = ('policy', 'person')
 """Who acts where no dead man's switch is held: the policy, or nobody."""
 DAMPING = 1e-4
@@ -67,9 +70,10 @@ class Takeover:
     def __init__(self, robot: Robot, spec: TaskSpec, person: Person, actuation: Actuation,
                  kinematics: Kinematics, drive: str = 'policy') -> None:
         self.person, self.drive = person, drive
+        self.joints = robot.joints
+        self.channels = len(spec.channels)
         self._actuation, self._kinematics = actuation, kinematics
         self._arm, self._width = spec.action, spec.action.width
-        self._tip = robot.tip
         self._home = np.asarray(robot.home)
         self._axes = np.asarray([AXES.index(axis) for axis in spec.action.axes])
         self._weights = np.ones(6)
@@ -82,8 +86,10 @@ class Takeover:
 
     def knows(self, frame: str) -> bool:
         """Return whether twists may be given in a frame: base, tip, or one of the model."""
-        if frame in BASE or frame in TOOL or frame == self._tip:
-            return True
+        return frame in BASE or frame == TIP or self._models(frame) or frame in ALIASES
+
+    def _models(self, frame: str) -> bool:
+        """Return whether the model has a site or body of a name."""
         if len(frame) > LONGEST_NAME:
             return False
         if frame not in self._frames:
@@ -149,11 +155,10 @@ class Takeover:
 
     def _in_base(self, wish: Wish, state: RobotState, turn: Array) -> Array:
         """Return a twist (6,) along the axes of the base; it is about the tip in every frame."""
-        if wish.frame in BASE:
-            return wish.values
-        if wish.frame not in TOOL and wish.frame != self._tip:
-            turn = self._kinematics.frame(str(wish.frame), state.position)[1]
-        return _turned(turn, wish.values)
+        frame = str(wish.frame)
+        if self._models(frame) and frame not in BASE and frame != TIP:
+            return _turned(self._kinematics.frame(frame, state.position)[1], wish.values)
+        return _turned(turn, wish.values) if ALIASES.get(frame, frame) == TIP else wish.values
 
     def _with_channels(self, arm: Array) -> Array:
         return np.concatenate((arm, self._channels))

@@ -133,6 +133,8 @@ class Conductor:
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}; '
                                      'once its cause is gone, --resume goes on')
+            if observer.asking:
+                began = now  # a person takes the time that it takes
             if not observer.heard_step and not observer.budget_done and now - began > FIRST_STEP:
                 raise ConductorError(
                     f'no step of the policy server within {FIRST_STEP:.0f} s: '

@@ -67,6 +67,8 @@ class RunObserver:
         """The stop that the policy server has latched, '' while it runs."""
         self.stopped_at = 0.0
         self.budget_done = False
+        self.asking = ''
+        """What the run waits for a person to do, '' for nothing."""
         self.next_sequence = 0
         self.steps: int | None = None
         """How many records the server says that it made, None before it has said so."""
@@ -183,7 +185,8 @@ class RunObserver:
             if stop and not self.stop:
                 self.stopped_at = time.monotonic()
             self.stop = stop
-            self.state.message = f'{STOPPED}{stop}; {self._remedy}' if stop else ''
+            self.asking = printable(status.message) if values.get('phase') == 'ASKING' else ''
+            self.state.message = f'{STOPPED}{stop}; {self._remedy}' if stop else self.asking
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:

@@ -46,6 +46,8 @@ from spaars_ros.nodes.policy_server.intake import BundleIntake
 from spaars_ros.nodes.policy_server.keeper import RunKeeper
 from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
+from spaars_ros.nodes.policy_server.people import People
+from spaars_ros.nodes.policy_server.people import person_of
 from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
@@ -120,12 +122,14 @@ class PolicyServer(ManagedNode):
         self._spool = Spool(Path(p['run_dir']) / 'spool', schema)
         self._opened.append(self._spool)
         last = self._spool.last_row()
+        person, drive = person_of(p, len(robot.joints))
         self._loop = ControlLoop(
             robot=robot, task=task, runtime=runtime, seed=p['seed'], explore=p['explore'],
             safety_filter=SafetyFilter(robot, gross=p['gross_violation'],
                                        repeated=p['repeated_violation']),
             first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
-            first_sequence=self._spool.count)
+            first_sequence=self._spool.count, horizon=p['horizon'],
+            person=person, drive=drive)
         if last is not None:
             # It counts over the whole run, and a summary takes the greatest.
             self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
@@ -196,7 +200,10 @@ class PolicyServer(ManagedNode):
             Float64MultiArray, 'learner/fetch',
             self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
         make(CostListener(self, self._on_cost, self._border).subscription)
+        self._people = People(self, self._loop, p, self._border, self._keeper.put)
+        self._entities.extend(self._people.made)
         services = ServerServices(self, self._succession, responder=lambda: self._responder,
+                                  label=self._people.label,
                                   cause=lambda: self._exclusive.cause() or self._no_states())
         self._entities.extend(services.made)
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
@@ -216,11 +223,12 @@ class PolicyServer(ManagedNode):
         self._responder = Responder(
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
-                                  service=bool(p['reset_service'])),
+                                  service=bool(p['reset_service']), asking=self._people.asking()),
             watches=Watches(self._robot, self.values(), wall=not self._sim_time),
             now=lambda: self.get_clock().now().nanoseconds, reporter=self._reporter,
             succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer',
             external=p['external_motion'])
+        self._people.begin(self._responder.supervisor)
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()
@@ -309,7 +317,8 @@ class PolicyServer(ManagedNode):
                                 {**watches.counts(), **self._border.values()},
                                 watches.cost.silence(time.monotonic()),
                                 watches.following.judge(),
-                                [silent] if silent else memory.missed() if memory else [])
+                                [silent] if silent else memory.missed() if memory else [],
+                                self._people.said())
 
     def _no_states(self) -> Stop | None:
         return self._silence.cause() if self._responder.watches.stamps.newest_ns is None else None

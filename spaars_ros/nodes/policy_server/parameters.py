@@ -88,6 +88,28 @@ PARAMETERS = ParameterTable(
           'off', unit='cost per episode', low=0.0, high=1e9, live=True),
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
+    Param('person', 'takeover', "what people's commands do: nothing; take over while a dead man's "
+          'switch is held; or drive, where nobody else does, to record demonstrations',
+          choices=('off', 'takeover', 'drive')),
+    Param('person_age', 0.5, "a person's command, or a held dead man's switch, that is older "
+          'brakes the arm', unit='s', low=0.02, high=60.0),
+    Param('person_lost', 5.0, "a held dead man's switch that is not heard of for longer is a "
+          'stop; 0 is off', unit='s', low=0.0, high=3600.0),
+    Param('person_reset', '', 'what a person has to put back after each episode, as they are '
+          "told; '' asks nobody"),
+    Param('person_reset_time', 0.0, 'wait for that, until a person says ready; 0 for no end',
+          unit='s', low=0.0, high=86400.0),
+    *(Param(f'joy_{name}', number, f'button of joy {what}; -1 for none', low=-1, high=999)
+      for name, number, what in (
+          ('dead_man', 4, 'that is held while a person acts'),
+          ('open', 1, 'that opens the gripper: channels to their low end'),
+          ('close', 0, 'that closes the gripper: channels to their high end'),
+          ('success', 3, 'that says that the episode succeeded'),
+          ('failure', 2, 'that says that it failed'),
+          ('discard', 6, 'that says that nothing is to be learned from it'),
+          ('ready', 7, 'that says that a person has put things back'))),
+    Param('horizon', 0, "ticks of an episode, where it is not the task's; 0: the task's",
+          unit='ticks', low=0, high=10_000_000),
     Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, where the '
           'user may have it; 0 is an ordinary process', low=0, high=99),
     Param('discovery_time', 0.5, 'wait for another server on the same topics on configure',

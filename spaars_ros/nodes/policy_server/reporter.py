@@ -82,7 +82,8 @@ class ServerReporter:
             'policy_server', level, message or (str(stop) if stop else phase.value), **values))
 
     def diagnose(self, phase: Phase, counts: Mapping[str, object], silence: Stop | None,
-                 followed: Followed | None, missed: Sequence[str]) -> None:
+                 followed: Followed | None, missed: Sequence[str],
+                 people: Sequence[str] = ()) -> None:
         """
         Publish rate, latency, bundle, learner, spool, watches and filter counts.
 
@@ -90,6 +91,7 @@ class ServerReporter:
         :param silence: what is to be said of the cost monitor, if anything
         :param followed: how the arm follows its commands, where that is known
         :param missed: bounds that were stricter before a restart
+        :param people: what people have to know of what they do
         """
         while self._intake.refusals:
             self._node.get_logger().warning(f'bundle refused: {self._intake.refusals.pop(0)}')
@@ -101,6 +103,8 @@ class ServerReporter:
             level, message = diagnostics.ERROR, str(stop)
         elif self._spool.error:
             level, message = diagnostics.WARN, f'spool: {self._spool.error}'
+        elif people:
+            level, message = diagnostics.WARN, people[0]
         elif silence is not None:
             level, message = diagnostics.WARN, str(silence)
         elif missed:
@@ -126,7 +130,8 @@ class ServerReporter:
             parent_version=self._succession.parent_version,
             rolled_back_from=self._succession.rolled_back_from, held_ticks=self._succession.held,
             refusal=self._intake.last_refusal, learner_connected=learner,
-            spool_backlog=self._spool.backlog, spool_error=self._spool.error or '',
+            people='; '.join(people), spool_backlog=self._spool.backlog,
+            spool_error=self._spool.error or '',
             cost_monitor='' if silence is None else str(silence),
             arm_late_periods='' if followed is None or math.isnan(followed.most)
             else f'{followed.least:g} to {followed.most:g}',

@@ -220,12 +220,16 @@ class Responder:
             self._writer.start()
             if self._reset is not None:
                 self._reset.cancel()
+            if self._loop.takeover is not None:
+                self._loop.takeover.person.forget()
         self.announce()
         return cause
 
     def announce(self) -> None:
         """Publish the status if it changed."""
-        self._reporter.announce(self.supervisor.phase)
+        phase = self.supervisor.phase
+        self._reporter.announce(
+            phase, self.supervisor.asking.wanted if phase is Phase.ASKING else '')
 
     def close_episode(self) -> None:
         """Close the running episode with an aborted record, and wait for no reset."""

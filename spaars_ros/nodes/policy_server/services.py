@@ -12,14 +12,18 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policy server's services: estop, reset, rollback."""
+"""The policy server's services: estop, reset, rollback, labels."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.service import Service
 from std_srvs.srv import Trigger
 
+from spaars_ros.control.labels import LabelRefused
+from spaars_ros.control.labels import READY
+from spaars_ros.control.labels import WORDS
 from spaars_ros.control.succession import RollbackRefused
 from spaars_ros.control.succession import Succession
 from spaars_ros.nodes.policy_server.responder import Responder
@@ -33,18 +37,23 @@ class ServerServices:
 
     :param responder: returns the running activation's
     :param cause: returns what else speaks against a reset
+    :param label: takes a label's text; raises LabelRefused
     """
 
     def __init__(self, node: ManagedNode, succession: Succession, *,
-                 responder: Callable[[], Responder], cause: Callable[[], Stop | None]) -> None:
+                 responder: Callable[[], Responder], cause: Callable[[], Stop | None],
+                 label: Callable[[str], str]) -> None:
         self._node = node
         self._succession = succession
         self._responder = responder
         self._cause = cause
+        self._label = label
+        answers: dict[str, Callable[[], tuple[bool, str]]] = {
+            'estop': self._estop, 'reset': self._reset, 'rollback': self._rollback,
+            **{f'label_{word}': partial(self._say, word) for word in (*WORDS, READY)}}
         self.made: list[Service[Any, Any]] = [
             node.create_service(Trigger, f'policy_server/{name}', self._guarded(answer))
-            for name, answer in (('estop', self._estop), ('reset', self._reset),
-                                 ('rollback', self._rollback))]
+            for name, answer in answers.items()]
 
     def _guarded(self, answer: Callable[[], tuple[bool, str]]
                  ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
@@ -63,6 +72,15 @@ class ServerServices:
         if cause is not None:
             return False, f'the cause persists: {cause}'
         return True, 'running'
+
+    def _say(self, word: str) -> tuple[bool, str]:
+        try:
+            said = self._label(word)
+        except LabelRefused as error:
+            return False, str(error)
+        self._node.get_logger().info(f'label: {said}')
+        self._responder().announce()
+        return True, said
 
     def _rollback(self) -> tuple[bool, str]:
         try:

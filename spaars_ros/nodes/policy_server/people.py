@@ -1,0 +1,99 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""People at the policy server: who takes over, what they say, what they are asked."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spaars_ros.control.asking import Asking
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.labels import LabelRefused
+from spaars_ros.control.labels import Labels
+from spaars_ros.control.person import Person
+from spaars_ros.control.supervisor import Phase
+from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.labels import read_labels
+from spaars_ros.nodes.policy_server.label_keeper import LabelKeeper
+from spaars_ros.nodes.policy_server.person_listener import PersonListener
+from spaars_ros.ros.borders import Border
+from spaars_ros.ros.lifecycle import ManagedNode
+
+CALL = "hold a dead man's switch to begin an episode"
+
+
+def person_of(p: Mapping[str, Any], joints: int) -> tuple[Person | None, str]:
+    """Return who may act besides the policy, and who acts where they do not, of parameters."""
+    if p['person'] == 'off':
+        return None, 'policy'
+    return (Person(joints, age=p['person_age'], lost=p['person_lost']),
+            'person' if p['person'] == 'drive' else 'policy')
+
+
+class People:
+    """
+    What the policy server has of people, made when it is configured.
+
+    :param p: the server's parameters
+    :param put: is given a file's name and content to write; may not wait
+    :raises LabelError: the run folder has labels that cannot be read
+    """
+
+    def __init__(self, node: ManagedNode, loop: ControlLoop, p: Mapping[str, Any], border: Border,
+                 put: Callable[[str, bytes], None]) -> None:
+        self._node, self._takeover, self._p = node, loop.takeover, p
+        self._known = read_labels(Path(p['run_dir']))
+        self._keeper = LabelKeeper(node, self._known, put)
+        self._labels: Labels | None = None
+        self._supervisor: Supervisor | None = None
+        self.made: list[Any] = [self._keeper.publisher]
+        """Publishers and subscriptions."""
+        self._listener: PersonListener | None = None
+        if self._takeover is not None:
+            self._listener = PersonListener(node, self._takeover, p, self.label, border)
+            self.made += self._listener.subscriptions
+
+    def asking(self) -> Asking:
+        """Return what episodes of an activation wait for."""
+        p, takeover = self._p, self._takeover
+        begins: Callable[[], bool] | None = None
+        if takeover is not None:
+            takeover.person.forget()  # a switch that is held now has to be let go first
+            if takeover.drive == 'person':
+                person = takeover.person
+                begins = lambda: person.acts  # noqa: E731 - takes no argument but the person
+        return Asking(reset=p['person_reset'], limit=p['person_reset_time'], begins=begins,
+                      call=CALL)
+
+    def begin(self, supervisor: Supervisor) -> None:
+        """Take labels of an activation's episodes."""
+        self._supervisor = supervisor
+        self._labels = Labels(supervisor, self._known, self._keeper.changed)
+
+    def label(self, text: str) -> str:
+        """Take a person's label and return what came of it; raises LabelRefused."""
+        if not self._node.is_active or self._labels is None:
+            raise LabelRefused('the policy server is not active')
+        return self._labels.say(text)
+
+    def said(self) -> list[str]:
+        """Return what people have to know: what is waited for, what of theirs does not count."""
+        supervisor = self._supervisor
+        lines = [supervisor.asking.wanted if supervisor is not None
+                 and supervisor.phase is Phase.ASKING else '',
+                 self._takeover.person.complaint() if self._takeover is not None else '',
+                 self._listener.missing if self._listener is not None else '']
+        return [line for line in lines if line]
