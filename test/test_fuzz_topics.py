@@ -203,10 +203,11 @@ class Mutator:
             if how == 'set' and len(out):
                 out[place] = int(self.rng.integers(256))
             return out[:place] if how in ('cut', 'none') else out
+        whole = values.typecode not in 'fd'
         if how == 'set' and len(out):
-            out[place] = self.pick(NUMBERS)
+            out[place] = self.pick((0, 1, -1, 7, 2**31 - 1, -2**31) if whole else NUMBERS)
         return (out[:place] if how == 'cut' else out + out[:3] if how == 'more'
-                else array('d') if how == 'none' else out)
+                else array(values.typecode) if how == 'none' else out)
 
     def _list(self, values: Any, depth: int) -> Any:
         how = self.pick(('inside', 'inside', 'inside', 'cut', 'twice', 'none', 'other'))
