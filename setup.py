@@ -49,7 +49,7 @@ setup(
     ],
     python_requires='>=3.10,<3.14',
     install_requires=['setuptools', *requirements()],
-    extras_require={'kitchen': ['gymnasium-robotics>=1.4,<2']},
+    extras_require={'kitchen': ['gymnasium-robotics>=1.4,<2'], 'cluster': ['ray>=2.40,<3']},
     zip_safe=False,
     maintainer='The spaars_ros authors',
     maintainer_email='maintainers@spaars-ros.invalid',

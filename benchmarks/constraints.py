@@ -15,10 +15,10 @@
 """Return and cost under a limit, against updates: Marvel, its ablations and the baselines."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
+from functools import partial
 import hashlib
 import json
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ from benchmarks.constraint_start import offline_start
 from benchmarks.constraint_tasks import ConstraintTask
 from benchmarks.constraint_tasks import find_task
 from benchmarks.constraint_tasks import offline_data
-from spaars_ros.interrupts import die_with_parent
 from spaars_ros.run.sources import source_digest
+from spaars_ros.run.workers import Workers
 
 Row = dict[str, Any]
 
@@ -50,7 +50,8 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
         steps: int = 20_000, episodes: int = 100, jobs: int = 2, evaluate_every: int = 2000,
         evaluation_episodes: int = 5, rollouts: int = 20,
         settings: dict[str, Any] | None = None,
-        say: Callable[[str], None] | None = None) -> dict[str, Any]:
+        say: Callable[[str], None] | None = None,
+        workers: Workers | None = None) -> dict[str, Any]:
     """
     Return `rows`, one a task, method and seed, and `alignment`, one a task and seed.
 
@@ -83,18 +84,31 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
     pairs = [(name, seed, *common) for name in tasks for seed in seeds]
     runs = [(name, seed, method, steps, evaluate_every, *common)
             for name in tasks for seed in seeds for method in methods]
-    rows, starts = [], []
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
-                             initializer=die_with_parent) as pool:
-        if any(method not in SCRATCH for method in methods):
-            for start in pool.map(_start, pairs):
-                starts.append({key: start[key] for key in ('env', 'seed', 'alignment')})
-                say(f'{start["env"]} seed {start["seed"]}: alignment {start["alignment"]}')
-        for row in pool.map(_row, runs):
-            rows.append(row)
-            say(_line(row))
+    workers, starts = workers or Workers(jobs), []
+    if any(method not in SCRATCH for method in methods):
+        for start in _all(workers, _start, pairs,
+                          lambda start: say(f'{start["env"]} seed {start["seed"]}: alignment '
+                                            f'{start["alignment"]}')):
+            starts.append({key: start[key] for key in ('env', 'seed', 'alignment')})
+    rows = _all(workers, _row, runs, lambda row: say(_line(row)))
     _refer(rows)
     return {'rows': rows, 'alignment': starts}
+
+
+def _all(workers: Workers, function: Callable[[Any], Row], jobs: Sequence[tuple[Any, ...]],
+         done: Callable[[Row], None]) -> list[Row]:
+    """Return the results in the order of the jobs; raises what a job raised."""
+    found: dict[int, Row] = {}
+    for number, result in workers.each(partial(_numbered, function, jobs), range(len(jobs))):
+        if isinstance(result, Exception):
+            raise result
+        found[number] = result
+        done(result)
+    return [found[number] for number in range(len(jobs))]
+
+
+def _numbered(function: Callable[[Any], Row], jobs: Sequence[tuple[Any, ...]], number: int) -> Row:
+    return function(jobs[number])  # settings are a dict, which is no key
 
 
 def _line(row: Row) -> str:

@@ -15,19 +15,17 @@
 """Fine-tuning over seeds and modes, in one process a run: the same classes, without ROS."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 import hashlib
 import json
-import multiprocessing
 from pathlib import Path
 import time
 from typing import Any
 
 import numpy as np
 
-from spaars_ros.interrupts import die_with_parent
 from spaars_ros.robot.config import load_robot
 from spaars_ros.run.sources import source_digest
+from spaars_ros.run.workers import Workers
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import for_task
@@ -40,7 +38,8 @@ WINDOW = 40
 def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,
         out: Path = Path('runs/bench_finetune'), evaluation_episodes: int = 50,
         robot: str = 'panda', task: str = 'reach', training: str = 'spaars',
-        say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+        say: Callable[[str], None] | None = None,
+        workers: Workers | None = None) -> list[dict[str, Any]]:
     """
     Return a row for each mode and seed; rows already in `out` are not run again.
 
@@ -57,14 +56,14 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
               for seed in seeds for mode in modes]
     for mode in modes:
         load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
-    rows = []
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
-                             initializer=die_with_parent) as pool:
-        for row in pool.map(_row, wanted):
-            rows.append(row)
-            if say is not None:
-                say(_line(row))
-    return rows
+    rows = {}
+    for each, row in (workers or Workers(jobs)).each(_row, wanted):
+        if isinstance(row, Exception):
+            raise row
+        rows[each] = row
+        if say is not None:
+            say(_line(row))
+    return [rows[each] for each in wanted]
 
 
 def _line(row: dict[str, Any]) -> str:

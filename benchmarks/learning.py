@@ -15,21 +15,19 @@
 """Methods x tasks x seeds through the trainer: one row a run, one table, curves."""
 
 from collections.abc import Callable
-from concurrent.futures import as_completed
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 import hashlib
 import json
-import multiprocessing
 from pathlib import Path
 import shutil
 from typing import Any
 
 import numpy as np
 
-from spaars_ros.interrupts import die_with_parent
 from spaars_ros.robot.config import load_robot
 from spaars_ros.run.sources import source_digest
+from spaars_ros.run.workers import Workers
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
@@ -105,7 +103,8 @@ def changes_of(method: str) -> dict[str, Any]:
 def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: int, jobs: int,
         out: Path, evaluate_every: int = 5000, evaluation_episodes: int = 10,
         training: str = '', overrides: dict[str, Any] | None = None,
-        say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+        say: Callable[[str], None] | None = None,
+        workers: Workers | None = None) -> list[dict[str, Any]]:
     """
     Return a row for each task, method and seed; rows already in `out` are not run again.
 
@@ -118,6 +117,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
     seconds, offline_seconds, curve (a list of dicts: steps, seconds, score, return_mean, cost).
 
     :param tasks: `reach`, `staged` or a Gymnasium id -> file of offline transitions, '' for none
+    :param workers: in place of `jobs` processes of this machine
     :param training: a training file; '' takes spaars for `reach`, staged for `staged` and
         locomotion for others
 
@@ -136,24 +136,19 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
         _check(job)
     rows: dict[Job, dict[str, Any]] = {}
     failures = []
-    # Runs differ in length; max_tasks_per_child would spare memory but needs Python 3.11.
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context('spawn'),
-                             initializer=die_with_parent) as pool:
-        futures = {pool.submit(row_of, job, out): job for job in wanted}
-        for future in as_completed(futures):
-            job = futures[future]
-            try:
-                rows[job] = future.result()
-            except (ValueError, OSError, RuntimeError) as error:
-                failures.append(f'{job.method} on {job.task}, seed {job.seed}: {error}')
-                if say is not None:
-                    say(f'failed: {failures[-1]}')
-                continue
+    for job, row in (workers or Workers(jobs)).each(partial(row_of, out=out), wanted):
+        if isinstance(row, (ValueError, OSError, RuntimeError)):
+            failures.append(f'{job.method} on {job.task}, seed {job.seed}: {row}')
             if say is not None:
-                row = rows[job]
-                say(f'{len(rows)} of {len(wanted)}: {job.task}, {job.method}, seed {job.seed}: '
-                    f'{_text(row["score_offline"])} -> {_text(row["score"])} ({row["unit"]}), '
-                    f'{row["seconds"]:.0f} s')
+                say(f'failed: {failures[-1]}')
+            continue
+        if isinstance(row, Exception):
+            raise row
+        rows[job] = row
+        if say is not None:
+            say(f'{len(rows)} of {len(wanted)}: {job.task}, {job.method}, seed {job.seed}: '
+                f'{_text(row["score_offline"])} -> {_text(row["score"])} ({row["unit"]}), '
+                f'{row["seconds"]:.0f} s')
     if failures:
         raise ValueError('; '.join(failures) + f' (the other rows are in {out})')
     ordered = [rows[job] for job in wanted]

@@ -32,6 +32,7 @@ from spaars_ros.commands import operator
 from spaars_ros.commands import pretrain
 from spaars_ros.commands import robot
 from spaars_ros.commands import stress
+from spaars_ros.commands import sweep
 from spaars_ros.commands import train
 
 HOME = re.compile(r'^(--[\w-]+=|)~(?=/|$)')
@@ -44,6 +45,7 @@ app.command('finetune', epilog=finetune.EXAMPLES)(finetune.command)
 app.command('evaluate', epilog=evaluate.EXAMPLES)(evaluate.command)
 app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
+app.command('sweep', epilog=sweep.EXAMPLES)(sweep.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)

@@ -32,6 +32,9 @@ from benchmarks.commands import theory as bench_theory
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import report
 from spaars_ros.commands.common import seeds_of
+from spaars_ros.commands.sweep import Cpus
+from spaars_ros.commands.sweep import Gpus
+from spaars_ros.commands.sweep import Ray
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   help='Measure; every benchmark prints JSON.')
@@ -90,6 +93,9 @@ def finetune(
         help='Modes, comma-separated.')] = 'gated,latent-only,raw-only',
     episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
     jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
+    ray: Ray = '',
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
     out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
         'runs/bench_finetune'),
     robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
@@ -101,6 +107,8 @@ def finetune(
     """Fine-tune with several seeds and modes and tabulate before and after."""
     with errors_as_one_line():
         from benchmarks.finetune import run
+        from spaars_ros.run.workers import Workers
         report(run(seeds=seeds_of(seeds), modes=modes.split(','), episodes=episodes, jobs=jobs,
                    out=out, robot=robot, task=task, training=training,
+                   workers=Workers(jobs, ray, cpus, gpus),
                    say=lambda line: typer.echo(line, err=True)), json)

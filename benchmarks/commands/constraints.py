@@ -25,6 +25,9 @@ from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
 from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
+from spaars_ros.commands.sweep import Cpus
+from spaars_ros.commands.sweep import Gpus
+from spaars_ros.commands.sweep import Ray
 
 EXAMPLES = """\b
 Examples:
@@ -55,6 +58,9 @@ def command(
     rollouts: Annotated[int, typer.Option(
         min=1, help='Episodes for the rank correlation before and after alignment.')] = 20,
     jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+    ray: Ray = '',
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
     change: Annotated[Optional[list[str]], typer.Option(
         '--set', help='KEY=VALUE over config/training/marvel.yaml; may be repeated.')] = None,
     peers: Annotated[Optional[Path], typer.Option(
@@ -72,12 +78,14 @@ def command(
         from benchmarks.constraints import METHODS
         from benchmarks.constraints import run
         from benchmarks.peer_environments import FOLDER
+        from spaars_ros.run.workers import Workers
         result = run(tasks=tasks.split(','), seeds=seeds_of(seeds), steps=steps, jobs=jobs,
                      methods=list(METHODS) if methods == 'all' else methods.split(','), out=out,
                      peers=peers or FOLDER, episodes=episodes, rollouts=rollouts,
                      evaluate_every=evaluate_every or max(1, steps // 20),
                      evaluation_episodes=evaluation_episodes,
                      settings=overrides_of(change or []),
+                     workers=Workers(jobs, ray, cpus, gpus),
                      say=lambda line: typer.echo(line, err=True))
         Console(stderr=True).print(table(result['rows']))
         for task in tasks.split(','):

@@ -25,6 +25,9 @@ from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import report
 from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
+from spaars_ros.commands.sweep import Cpus
+from spaars_ros.commands.sweep import Gpus
+from spaars_ros.commands.sweep import Ray
 
 EXAMPLES = """\b
 Examples:
@@ -51,6 +54,9 @@ def command(
         min=0, help='Steps between evaluations; 0: a twentieth of --steps.')] = 0,
     episodes: Annotated[int, typer.Option(min=1, help='Episodes of an evaluation.')] = 10,
     jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+    ray: Ray = '',
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
     training: Annotated[str, typer.Option(
         help='Training file; default: spaars for reach, locomotion for the others.')] = '',
     change: Annotated[Optional[list[str]], typer.Option(
@@ -67,9 +73,11 @@ def command(
         from benchmarks.learning import run
         from benchmarks.learning_report import plot
         from benchmarks.learning_report import table
+        from spaars_ros.run.workers import Workers
         files = {name: file for name, _, file in (pair.partition('=')
                                                   for pair in tasks.split(','))}
         rows = run(tasks=files, seeds=seeds_of(seeds), steps=steps, jobs=jobs, out=out,
+                   workers=Workers(jobs, ray, cpus, gpus),
                    methods=list(METHODS) if methods == 'all' else methods.split(','),
                    evaluate_every=evaluate_every or max(1, steps // 20),
                    evaluation_episodes=episodes, training=training,

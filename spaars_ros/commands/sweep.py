@@ -1,0 +1,100 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""`spaars sweep`: every combination of settings and seeds, on this machine or a Ray cluster."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Any
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import seeds_of
+from spaars_ros.commands.common import write_json
+
+EXAMPLES = """\b
+Examples:
+  spaars sweep --env Hopper-v5 --data hopper-medium.npz --set utd=1,2 --seeds 0,1,2
+  spaars sweep --env SpaarsReach-v0 --training spaars --set trust_start=0.1,0.3 --jobs 4
+  spaars sweep --env Hopper-v5 --data /shared/hopper.npz --set batch=128,256 --out /shared/sweep \\
+    --ray 10.0.0.5:6379
+
+Interrupted, the same command goes on; so does a run whose worker was killed.
+"""
+Ray = Annotated[str, typer.Option(
+    metavar='ADDRESS', help='Ray cluster to work on; local starts one here with --jobs CPUs.')]
+Cpus = Annotated[float, typer.Option(min=0.0, help="Of the cluster's CPUs, for each run.")]
+Gpus = Annotated[float, typer.Option(min=0.0, help="Of the cluster's GPUs, for each run.")]
+
+
+def choices_of(changes: list[str]) -> dict[str, list[Any]]:
+    """Return key -> the values of KEY=A,B,C; raises ValueError naming what is none."""
+    found: dict[str, list[Any]] = {}
+    for change in changes:
+        key, equals, text = change.partition('=')
+        if not equals or not key or not all(text.split(',')):
+            raise ValueError(f'--set {change}: expected KEY=VALUE,VALUE')
+        if key in found:
+            raise ValueError(f'--set {key}: given twice')
+        found[key] = [overrides_of([f'{key}={value}'])[key] for value in text.split(',')]
+    return found
+
+
+def command(
+    env: Annotated[str, typer.Option(help='Gymnasium id; SpaarsReach-v0 is the arm.')],
+    data: Annotated[str, typer.Option(
+        help='Offline transitions, as of train; the arm brings its own.')] = '',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name that ships.')] = 'locomotion',
+    change: Annotated[Optional[list[str]], typer.Option(
+        '--set', help='KEY=VALUE,VALUE over the training file; may be repeated.')] = None,
+    seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
+    steps: Annotated[int, typer.Option(min=0, help='Environment steps of each run.')] = 50_000,
+    evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
+    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+    ray: Ray = '',
+    cpus: Cpus = 1.0,
+    gpus: Gpus = 0.0,
+    out: Annotated[Path, typer.Option(
+        help='A folder for each combination; runs that are there go on.')] = Path('runs/sweep'),
+    json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
+) -> None:
+    """Train every combination of settings with every seed, and say which ends best."""
+    with errors_as_one_line():
+        from rich.console import Console
+        from rich.table import Table
+
+        from spaars_ros.run.sweep import grid
+        from spaars_ros.run.sweep import sweep
+        from spaars_ros.run.sweep import Trial
+        from spaars_ros.run.workers import Workers
+        from spaars_ros.training_file import load_training
+        trials = [Trial(env, data, training, settings, seed, steps, evaluate_every,
+                        evaluation_episodes, str(out))
+                  for settings in grid(choices_of(change or [])) for seed in seeds_of(seeds)]
+        for trial in trials:
+            load_training(training, **dict(trial.settings))  # a wrong key fails here
+        rows = sweep(trials, Workers(jobs, ray, cpus, gpus),
+                     lambda line: typer.echo(line, err=True))
+        table = Table('settings', 'seeds', 'return (mean between quartiles)', '95 % interval')
+        for row in rows:
+            interval = '-' if row['low'] is None else f'{row["low"]:.1f} to {row["high"]:.1f}'
+            table.add_row(', '.join(f'{key}={value}' for key, value in row['settings'].items()),
+                          str(len(row['seeds'])), f'{row["iqm"]:.1f}', interval)
+        Console().print(table)
+        write_json(out / 'sweep.json', rows)
+        write_json(json, rows)
