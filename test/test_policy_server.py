@@ -237,7 +237,8 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     now = rig.get_clock().now().nanoseconds
     server._responder.watches.stamps._newest = now
     server._responder.watches.stamps._arrived = time.monotonic()
-    server._responder._sent = (now, server._loop.filter.last)
+    server._responder.sender.stamp = now
+    server._responder.sender.command = server._loop.filter.last
     server._responder.supervisor._state = replace(state, position=position, stamp_ns=now)
     begin = time.monotonic()
     rig.spin_until(lambda: len(sent) > 20)

@@ -171,7 +171,7 @@ class Wire:
         watches = Watches(self.robot, {name: param.default for name, param
                                        in PARAMETERS.params.items()}, wall=True)
         nothing = SimpleNamespace(
-            add=lambda *_: None, cause=lambda: None, announce=lambda _: None, start=lambda: None,
+            add=lambda *_: None, cause=lambda: None, announce=lambda *_: None, start=lambda: None,
             before_tick=lambda: None, after_tick=lambda: None,
             send=lambda command, position, stamp: self.sent.append(np.array(command)),
             loop_statistics=SimpleNamespace(add=lambda *_: None))
@@ -181,14 +181,16 @@ class Wire:
             succession=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
             external='record')
 
-    episode, sequence, lost_ticks, latency = -1, 0, 0, 0.0
+    episode, sequence, lost_ticks, latency, takeover = -1, 0, 0, 0.0, None
+    actuation = SimpleNamespace(channels=SimpleNamespace(stop=lambda: None))
 
     def begin(self, state: RobotState) -> None:
         self.filter.reset(state)
 
     def tick(self, state: RobotState, age: float = 0.0) -> Tick:
         done = self.filter.apply(self.wanted, state, age)
-        return Tick(done.command, done.stop is not None, done.stop, lambda: np.zeros(3))
+        return Tick(done.command, done.stop is not None, done.stop, lambda: np.zeros(3),
+                    np.zeros(0))
 
     def abort(self, state: RobotState) -> Any:
         return np.zeros(3)

@@ -14,10 +14,8 @@
 
 """The policy server: newest observation to safe command, at the control rate."""
 
-from collections.abc import Callable
 from functools import partial
 import gc
-from pathlib import Path
 import time
 import traceback
 from typing import Any
@@ -29,53 +27,32 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
 
-from spaars_ros.checkpoint_files import ACTING
-from spaars_ros.checkpoint_files import BEFORE_ACTING
-from spaars_ros.control.control import ControlLoop
-from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
-from spaars_ros.data.derived_velocity import DerivedVelocity
-from spaars_ros.data.schema import StepSchema
-from spaars_ros.data.spool import Spool
 from spaars_ros.nodes.policy_server.arm_reset import ArmReset
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.nodes.policy_server.cost_listener import CostListener
 from spaars_ros.nodes.policy_server.exclusive import ExclusiveCommand
-from spaars_ros.nodes.policy_server.intake import BundleIntake
-from spaars_ros.nodes.policy_server.keeper import RunKeeper
 from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
+from spaars_ros.nodes.policy_server.parts import Parts
 from spaars_ros.nodes.policy_server.people import People
-from spaars_ros.nodes.policy_server.people import person_of
 from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.nodes.policy_server.services import ServerServices
 from spaars_ros.nodes.policy_server.state_silence import StateSilence
 from spaars_ros.nodes.policy_server.step_log import StepLog
-from spaars_ros.policy.bundle import Bundle
-from spaars_ros.policy.bundle import bundle_bytes
-from spaars_ros.policy.bundle import BundleError
-from spaars_ros.policy.runtime import check_bundle
-from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.policy.signing import Verifier
-from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import decode_range
 from spaars_ros.ros.codecs import NANO
-from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.lifecycle import ManagedNode
-from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
-from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
-from spaars_ros.tasks.registry import load_task
-from spaars_ros.tasks.registry import make_task
 
 
 class PolicyServer(ManagedNode):
@@ -100,82 +77,13 @@ class PolicyServer(ManagedNode):
             self.get_logger().warning('trigger joint_states is for simulated time: where '
                                       'joint_states stay away the last command stands until they '
                                       'are stale')
-        robot = self._robot = load_robot(p['robot'])
-        task = make_task(robot, load_task(p['task']))
-        if not p['bundle']:
-            raise Refused('parameter bundle is empty: name a policy bundle file')
-        check = partial(check_bundle, robot=robot, task=task.name,
-                        observation_dim=task.observation_dim, spec=task.spec)
-        verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
-        try:
-            # Read once: what is kept as acting is what was checked.
-            data = bundle_bytes(Path(p['bundle']))
-            runtime = check(Bundle.from_bytes(data, verifier))
-            runtime.data = data
-        except BundleError as error:
-            raise Refused(f'bundle {p["bundle"]}: {error}') from None
-        latent = runtime.manifest.latent_dim
-        self._exclusive.refuse(own=0, wait=p['discovery_time'])
-        schema = StepSchema(observation=task.observation_dim, latent=latent,
-                            action=task.spec.action_dim, joints=len(robot.joints),
-                            sources=len(task.spec.sources))
-        self._spool = Spool(Path(p['run_dir']) / 'spool', schema)
-        self._opened.append(self._spool)
-        last = self._spool.last_row()
-        person, drive = person_of(p, len(robot.joints))
-        self._loop = ControlLoop(
-            robot=robot, task=task, runtime=runtime, seed=p['seed'], explore=p['explore'],
-            safety_filter=SafetyFilter(robot, gross=p['gross_violation'],
-                                       repeated=p['repeated_violation']),
-            first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
-            first_sequence=self._spool.count, horizon=p['horizon'],
-            person=person, drive=drive)
-        if last is not None:
-            # It counts over the whole run, and a summary takes the greatest.
-            self._loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
-        keeper = self._keeper = RunKeeper(Path(p['run_dir']))
-        self._opened.append(keeper)
-        memory = self._memory = ServerMemory(Path(p['run_dir']), p, put=keeper.put)
-        version = runtime.manifest.version
-        if version == memory.taken_back:
-            self.get_logger().warning(f'version {version}, which begins, was taken back before')
-        for line in memory.missed():
-            self.get_logger().warning(f'{line}: what was set while running is not kept')
-        self._intake = BundleIntake(partial(check, latent_dim=latent), period=robot.period,
-                                    version=version, verifier=verifier,
-                                    taken_back=memory.taken_back)
-        self._opened.append(self._intake)
-        self._succession = Succession(
-            self._loop, take=self._intake.take, refuse=self._intake.refuse,
-            ticks=p['shadow_ticks'], bound=p['shadow_bound'],
-            hold=p['rollback_hold'],
-            acts=self._keep_acting, takes_back=memory.take_back,
-            spare=self._before(runtime, check, verifier))
-        # Only a torque cost needs the measured effort.
-        self._reader = JointStateReader(
-            robot.joints, effort=any('torque' in each.terms for each in robot.constraints),
-            derived=DerivedVelocity(robot.period) if robot.velocity == 'derived' else None)
+        parts = Parts(p, self.get_logger(), self._opened,
+                      partial(self._exclusive.refuse, own=0, wait=p['discovery_time']))
+        self._robot, self._loop, self._spool = parts.robot, parts.loop, parts.spool
+        self._keeper, self._memory = parts.keeper, parts.memory
+        self._intake, self._succession = parts.intake, parts.succession
+        self._reader = parts.reader
         self._open_topics()
-
-    def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
-        if parent is not None:  # first: a kill between the two leaves one that acted
-            self._keeper.put(BEFORE_ACTING, parent.data)
-        self._keeper.put(ACTING, runtime.data)
-
-    def _before(self, acting: PolicyRuntime, check: Callable[[Bundle], PolicyRuntime],
-                verifier: Verifier | None) -> PolicyRuntime | None:
-        """Return what acted before the bundle that begins, if the run folder has it."""
-        path = Path(self._values['run_dir']) / BEFORE_ACTING
-        if not path.exists():
-            return None
-        try:
-            data = bundle_bytes(path)
-            before = check(Bundle.from_bytes(data, verifier))
-        except BundleError as error:
-            self.get_logger().warning(f'{path} is no bundle to go back to: {error}')
-            return None
-        before.data = data
-        return before if before.manifest.version < acting.manifest.version else None
 
     def _open_topics(self) -> None:
         p, make = self._values, self._entities.append
@@ -249,7 +157,7 @@ class PolicyServer(ManagedNode):
             self._responder.close_episode()
         except Exception:  # a record may be lost, the arm may not go on moving
             self.get_logger().error(f'no closing record: {traceback.format_exc()}')
-        self._responder.come_to_rest()
+        self._responder.sender.come_to_rest()
         for publisher in (self._writer.publisher, self._steps):
             publisher.wait_for_all_acked(Duration(seconds=0.5))
         self._reporter.announce(self._responder.supervisor.phase, 'not active')
@@ -307,7 +215,7 @@ class PolicyServer(ManagedNode):
         second = self._exclusive.cause()
         if second is not None:
             self._responder.trip(second)
-        self._responder.probe()
+        self._responder.logbook.probe()
         silent = self._say_silence()
         if self._keeper.error:
             self.get_logger().warning('what a restart needs is not on disk: '

@@ -12,40 +12,32 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which command answers a joint_states or a period without one, and the record that it makes."""
+"""Which command answers a joint_states, or a period without one."""
 
 from collections.abc import Callable
 import time
-from typing import Protocol
 
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
-from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
+from spaars_ros.nodes.policy_server.logbook import Logbook
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
+from spaars_ros.nodes.policy_server.sender import CommandSender
 from spaars_ros.nodes.policy_server.step_log import StepLog
+from spaars_ros.nodes.policy_server.ticker import Reset
+from spaars_ros.nodes.policy_server.ticker import Ticker
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.timing import Slots
 from spaars_ros.safety.monitors.watchdog import Order
 from spaars_ros.safety.stop import Stop
 
 EARLY = 0.9  # of a period: joint_states that come sooner make no tick
 LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
 NEAR = 5_000_000_000  # ns: a number that a reset answers may be so far from the newest stamp
-BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
-
-
-class Reset(Protocol):
-    """What puts the arm at its start."""
-
-    def call(self) -> None:
-        """Ask for a reset."""
-
-    def cancel(self) -> None:
-        """Wait for it no longer."""
 
 
 class Responder:
@@ -66,23 +58,19 @@ class Responder:
         self.watches = watches
         self._period = robot.period
         self._loop = loop
-        self._writer = writer
-        self._log = log
-        self._reporter = reporter
-        self._succession = succession
         self._reset = reset
         self._timed = timed
-        self._external = external
         self._now = now
-        self._last_record: Array | None = None
+        self.sender = CommandSender(writer, watches, supervisor, period=robot.period, now=now)
+        self.logbook = Logbook(supervisor, loop, log, reporter, watches.cost)
+        self._ticker = Ticker(
+            loop=loop, supervisor=supervisor, watches=watches, sender=self.sender,
+            logbook=self.logbook, reporter=reporter, succession=succession, reset=reset,
+            timed=timed, external=external, period=robot.period, now=now)
         self._malformed: Stop | None = None
         self._state: RobotState | None = None
-        self._sent: tuple[int, Array | None] = (0, None)
-        self._sent_at = time.monotonic()
         self._braked_at = 0.0
-        self._first_slot: int | None = None
-        self._slot = 0
-        writer.start()
+        self._slots = Slots(robot.period)
 
     def on_state(self, state: RobotState, arrived: float) -> None:
         """Take a measured state that arrived at `arrived` s on the monotonic clock."""
@@ -98,19 +86,19 @@ class Responder:
             self.trip(jump)
         if order is Order.NEW and not self._believed(state):
             if not self._timed:
-                self._send(self.supervisor.brake(), state.stamp_ns, arrived)
+                self.sender.send(self.supervisor.brake(), state.stamp_ns, arrived)
             return
         self._state = state
         if self._timed:
             return
-        stamp, command = self._sent
+        stamp, command = self.sender.stamp, self.sender.command
         if order is Order.SAME and stamp == state.stamp_ns and command is not None:
             # The answer was lost: the same again, no new record. Not as a new command: one that
             # a stop left moving has to brake however often its stamp is repeated.
-            self._writer.send(command, state.position, stamp)
+            self.sender.again(state)
         elif (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._period or command is None \
                 or state.stamp_ns < stamp:
-            self._tick(state, arrived)
+            self._ticker.tick(state, arrived)
 
     def on_malformed(self, stop: Stop, stamp: int) -> None:
         """
@@ -121,10 +109,10 @@ class Responder:
         """
         self._malformed = stop
         self.trip(stop)
-        gap = (stamp - self._sent[0]) * 1e-9
-        if not self._timed and (self._sent[1] is None
+        gap = (stamp - self.sender.stamp) * 1e-9
+        if not self._timed and (self.sender.command is None
                                 or EARLY * self._period <= gap <= self.watches.stamps.max_age):
-            self._send(self.supervisor.brake(), stamp)
+            self.sender.send(self.supervisor.brake(), stamp)
 
     def on_cost(self, sequence: int, episode: int, costs: list[float]) -> bool:
         """
@@ -159,24 +147,26 @@ class Responder:
             self.trip(cause)
         stopped = self.supervisor.latch.stop is not None
         if self._timed:
-            self._count_slots(due)
-            fresh = self.watches.stamps.newest_ns not in (None, self._sent[0])
+            missed = self._slots.missed(due)
+            self._loop.lost_ticks += missed
+            self._loop.filter.stood(missed)
+            fresh = self.watches.stamps.newest_ns not in (None, self.sender.stamp)
             if not fresh or self._state is None:
                 self._keep_on(now, begin)
             elif stopped:
                 # With the state, or a reset would begin from the one that the stop found.
-                self._send(self.supervisor.answer(self._state).command, self._state.stamp_ns,
+                self.sender.send(self.supervisor.answer(self._state).command, self._state.stamp_ns,
                            begin)
             else:
-                self._tick(self._state, begin)
+                self._ticker.tick(self._state, begin)
             # Also the braking is answered in time, before a reset is allowed.
             if stopped:
                 self.watches.timing.add(self.watches.stamps.age(now, begin), 0.0)
-        elif stopped and (begin - self._sent_at > LATE * self._period
-                          or self._sent_at == self._braked_at):
+        elif stopped and (begin - self.sender.at > LATE * self._period
+                          or self.sender.at == self._braked_at):
             # Nobody asks any more, but the arm has to stop; once begun, on every tick.
-            self._send(self.supervisor.brake(), at=begin)
-            self._braked_at = self._sent_at
+            self.sender.send(self.supervisor.brake(), at=begin)
+            self._braked_at = self.sender.at
 
     def on_reset_done(self, stamp_ns: int | None) -> None:
         """Go on with the first state stamped `stamp_ns` or later; None: with the next one."""
@@ -186,26 +176,13 @@ class Responder:
         if stamp_ns is None or abs(stamp_ns - newest) > NEAR:  # then it is no stamp
             stamp_ns = newest + 1
         self.supervisor.reset_done(stamp_ns)
-        self._writer.start()
+        self.sender.start()
         if not self._timed and self._state is not None and self._state.stamp_ns >= stamp_ns:
-            self._tick(self._state, time.monotonic())
+            self._ticker.tick(self._state, time.monotonic())
 
     def trip(self, stop: Stop) -> None:
         """Latch a stop, close the episode, say so."""
-        self._record(self.supervisor.trip(stop))
-        self.announce()
-
-    def probe(self) -> None:
-        """
-        Publish the last record again while the cost monitor's silence keeps the robot stopped.
-
-        A cost monitor that was started anew never saw the step that is waited for, and no other
-        comes while the robot stands, whatever the stop was for: a reset waits for the answer. Who
-        has the record already ignores it.
-        """
-        if self.supervisor.latch.stop is not None and self._last_record is not None \
-                and self.watches.cost.cause(time.monotonic()) is not None:
-            self._log.publish(self._last_record)
+        self.logbook.trip(stop)
 
     def resume(self, cause: Stop | None) -> Stop | None:
         """
@@ -215,39 +192,21 @@ class Responder:
         """
         cause = self.supervisor.resume(
             self._malformed or self.watches.cause(self._now(), time.monotonic())
-            or self._log.cause() or cause)
+            or self.logbook.cause() or cause)
         if cause is None:
-            self._writer.start()
+            self.sender.start()
             if self._reset is not None:
                 self._reset.cancel()
             if self._loop.takeover is not None:
                 self._loop.takeover.person.forget()
-        self.announce()
+        self.logbook.announce()
         return cause
-
-    def announce(self) -> None:
-        """Publish the status if it changed."""
-        phase = self.supervisor.phase
-        self._reporter.announce(
-            phase, self.supervisor.asking.wanted if phase is Phase.ASKING else '')
 
     def close_episode(self) -> None:
         """Close the running episode with an aborted record, and wait for no reset."""
         if self._reset is not None:
             self._reset.cancel()
-        self._record(self.supervisor.abort())
-
-    def come_to_rest(self) -> None:
-        """Brake along the profile; the last command sent is zero."""
-        end = time.monotonic() + BRAKING_TIME
-        while True:
-            command = self.supervisor.brake()
-            if time.monotonic() > end:
-                command = command * 0.0
-            self._send(command)
-            if not command.any():
-                return
-            time.sleep(self._period)
+        self.logbook.record(self.supervisor.abort())
 
     def _believed(self, state: RobotState) -> bool:
         """Return whether a new state may be acted on; trips where it is odd."""
@@ -260,91 +219,17 @@ class Responder:
         self.trip(found)
         return found.code != 'SPIKE'
 
-    def _tick(self, state: RobotState, begin: float) -> None:
-        self._succession.before_tick()
-        if not self._timed and self._sent[0]:
-            missed = max(0, round((state.stamp_ns - self._sent[0]) * 1e-9 / self._period) - 1)
-            self._loop.filter.stood(missed)
-            if self.supervisor.phase is Phase.RUNNING:
-                self._loop.lost_ticks += missed
-        now = self._now()
-        age = max(self.watches.stamps.age(now, begin), 0.0)
-        answer = self.supervisor.answer(state, age)
-        self._send(answer.command, state.stamp_ns, begin)
-        stop = None if answer.tick is None else answer.tick.stop
-        if stop is not None and stop.code == 'INFERENCE':
-            self._succession.fail()
-        odd = self.watches.moved(self.watches.time(now, begin) - age, state)
-        moved = self.watches.external.moved(state)
-        end = time.monotonic()
-        age = self.watches.stamps.age(self._now(), end)
-        self._loop.latency = end - begin
-        self._reporter.loop_statistics.add(end, end - begin)
-        record = answer.record
-        if moved is not None and record is not None:
-            self._loop.schema.set(record, 'external_motion', 1.0)
-        self._record(record)
-        self._succession.after_tick()
-        if self.supervisor.take_reset_request() and self._reset is not None:
-            self._reset.call()
-        self.announce()
-        if odd is not None:
-            self.trip(odd)
-        if moved is not None and self.watches.external.confirmed \
-                and self.supervisor.latch.stop is None:
-            self._on_external(moved)
-        slow = self.watches.timing.add(age, time.monotonic() - begin)
-        if slow is not None:
-            self.trip(slow)
-
-    def _on_external(self, moved: Stop) -> None:
-        """Answer something else that moves the arm, as the parameter says."""
-        if self._external == 'stop':
-            self.trip(moved)
-        elif self._external == 'pause':
-            self._record(self.supervisor.pause())
-            self.announce()
-
     def _keep_on(self, now: int, steady: float) -> None:
         """Send what a period of the timer needs that has no new joint_states to answer."""
         stop, phase = self.supervisor.latch.stop, self.supervisor.phase
         if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
             return  # nothing is known about the arm yet, or the reset service drives it
         if stop is not None or phase is not Phase.RUNNING:
-            self._send(self.supervisor.brake(), at=steady)
-        elif self._sent[1] is not None:
+            self.sender.send(self.supervisor.brake(), at=steady)
+        elif self.sender.command is not None:
             self._loop.lost_ticks += 1
             held = self.supervisor.hold(self.watches.stamps.age(now, steady))
-            self._send(held.command, at=steady)
+            self.sender.send(held.command, at=steady)
             if held.stop is not None:
                 self.trip(held.stop)
 
-    def _count_slots(self, due: int) -> None:
-        """Count the periods that the timer missed, by the phase that it keeps."""
-        if self._first_slot is None or due < self._first_slot:
-            self._first_slot, self._slot = due, 0
-        slot = round((due - self._first_slot) * 1e-9 / self._period)
-        missed = max(0, slot - self._slot - 1)
-        self._loop.lost_ticks += missed
-        self._loop.filter.stood(missed)
-        self._slot = slot
-
-    def _send(self, command: Array | None, stamp: int | None = None,
-              at: float | None = None) -> None:
-        stamp = self._sent[0] if stamp is None else stamp
-        self._sent = (stamp, command)
-        self.watches.commanded(self.watches.time(
-            self._now(), time.monotonic() if at is None else at), command)
-        if command is not None:
-            state = self.supervisor.state
-            self._writer.send(command, None if state is None else state.position, stamp)
-            self._sent_at = time.monotonic()
-
-    def _record(self, record: Array | None) -> None:
-        if record is None:
-            return
-        self._last_record = record
-        self.watches.cost.stepped(self._loop.sequence - 1, time.monotonic())
-        cause = self._log.add(record)
-        if cause is not None:
-            self.trip(cause)

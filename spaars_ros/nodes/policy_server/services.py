@@ -79,7 +79,7 @@ class ServerServices:
         except LabelRefused as error:
             return False, str(error)
         self._node.get_logger().info(f'label: {said}')
-        self._responder().announce()
+        self._responder().logbook.announce()
         return True, said
 
     def _rollback(self) -> tuple[bool, str]:
@@ -89,5 +89,5 @@ class ServerServices:
             return False, str(error)
         said = f'version {version} was taken back'
         self._node.get_logger().warning(f'policy_server/rollback: {said}')
-        self._responder().announce()
+        self._responder().logbook.announce()
         return True, said

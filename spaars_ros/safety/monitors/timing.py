@@ -58,3 +58,25 @@ class TimingWatch:
             return Stop('OVERRUN', self.overruns.count, self.overruns.limit,
                         f'of {self._window} ticks took longer than {self._period:g} s')
         return None
+
+
+class Slots:
+    """
+    Count the periods that a timer missed, by the phase that it keeps.
+
+    :param period: s
+    """
+
+    def __init__(self, period: float) -> None:
+        self._period = period
+        self._first: int | None = None
+        self._slot = 0
+
+    def missed(self, due: int) -> int:
+        """Return how many periods were missed before the one at `due` ns on the timer's clock."""
+        if self._first is None or due < self._first:
+            self._first, self._slot = due, 0
+        slot = round((due - self._first) * 1e-9 / self._period)
+        missed = max(0, slot - self._slot - 1)
+        self._slot = slot
+        return missed

@@ -1,0 +1,163 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""What a policy server is made of, loaded from its parameters; free of topics."""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.impl.rcutils_logger import RcutilsLogger
+
+from spaars_ros.checkpoint_files import ACTING
+from spaars_ros.checkpoint_files import BEFORE_ACTING
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.succession import Succession
+from spaars_ros.data.derived_velocity import DerivedVelocity
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import Spool
+from spaars_ros.nodes.policy_server.intake import BundleIntake
+from spaars_ros.nodes.policy_server.keeper import RunKeeper
+from spaars_ros.nodes.policy_server.memory import ServerMemory
+from spaars_ros.nodes.policy_server.people import person_of
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import bundle_bytes
+from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.runtime import check_bundle
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.policy.signing import Verifier
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.config import Robot
+from spaars_ros.ros.joint_states import JointStateReader
+from spaars_ros.ros.lifecycle import Refused
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
+
+
+class Parts:
+    """
+    Robot, task, policy, control loop, spool and bundles of one configuration.
+
+    :param p: the policy server's parameters
+    :param logger: of the node
+    :param opened: takes what has to be closed, also where making the rest fails
+    :param alone: is called before anything is opened; raises Refused where another server is
+    :raises ValueError: what is wrong with a file or a parameter, by name
+    :raises OSError: a file cannot be read or made
+    """
+
+    def __init__(self, p: Mapping[str, Any], logger: RcutilsLogger, opened: list[Any],
+                 alone: Callable[[], None]) -> None:
+        self._run_dir = Path(p['run_dir'])
+        self._logger = logger
+        robot = self.robot = load_robot(p['robot'])
+        task = self.task = make_task(robot, load_task(p['task']))
+        check = partial(check_bundle, robot=robot, task=task.name,
+                        observation_dim=task.observation_dim, spec=task.spec)
+        verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
+        runtime = _first(p['bundle'], check, verifier)
+        alone()
+        self.spool = Spool(self._run_dir / 'spool', _schema(robot, task, runtime))
+        opened.append(self.spool)
+        self.loop = self._control_loop(p, runtime)
+        self.keeper = RunKeeper(self._run_dir)
+        opened.append(self.keeper)
+        self.memory = self._remembered(p, runtime)
+        self.intake = BundleIntake(
+            partial(check, latent_dim=runtime.manifest.latent_dim), period=robot.period,
+            version=runtime.manifest.version, verifier=verifier,
+            taken_back=self.memory.taken_back)
+        opened.append(self.intake)
+        self.succession = Succession(
+            self.loop, take=self.intake.take, refuse=self.intake.refuse,
+            ticks=p['shadow_ticks'], bound=p['shadow_bound'], hold=p['rollback_hold'],
+            acts=self._keep_acting, takes_back=self.memory.take_back,
+            spare=self._before(runtime, check, verifier))
+        # Only a torque cost needs the measured effort.
+        self.reader = JointStateReader(
+            robot.joints, effort=any('torque' in each.terms for each in robot.constraints),
+            derived=DerivedVelocity(robot.period) if robot.velocity == 'derived' else None)
+
+    def _control_loop(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> ControlLoop:
+        """Return the control loop, which goes on with the numbers of what is in the spool."""
+        last, schema = self.spool.last_row(), self.spool.schema
+        person, drive = person_of(p, len(self.robot.joints))
+        loop = ControlLoop(
+            robot=self.robot, task=self.task, runtime=runtime, seed=p['seed'],
+            explore=p['explore'],
+            safety_filter=SafetyFilter(self.robot, gross=p['gross_violation'],
+                                       repeated=p['repeated_violation']),
+            first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
+            first_sequence=self.spool.count, horizon=p['horizon'], person=person, drive=drive)
+        if last is not None:
+            # It counts over the whole run, and a summary takes the greatest.
+            loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
+        return loop
+
+    def _remembered(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> ServerMemory:
+        memory = ServerMemory(self._run_dir, p, put=self.keeper.put)
+        version = runtime.manifest.version
+        if version == memory.taken_back:
+            self._logger.warning(f'version {version}, which begins, was taken back before')
+        for line in memory.missed():
+            self._logger.warning(f'{line}: what was set while running is not kept')
+        return memory
+
+    def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
+        if parent is not None:  # first: a kill between the two leaves one that acted
+            self.keeper.put(BEFORE_ACTING, parent.data)
+        self.keeper.put(ACTING, runtime.data)
+
+    def _before(self, acting: PolicyRuntime, check: Callable[[Bundle], PolicyRuntime],
+                verifier: Verifier | None) -> PolicyRuntime | None:
+        """Return what acted before the bundle that begins, if the run folder has it."""
+        path = self._run_dir / BEFORE_ACTING
+        if not path.exists():
+            return None
+        try:
+            before = _read(path, check, verifier)
+        except BundleError as error:
+            self._logger.warning(f'{path} is no bundle to go back to: {error}')
+            return None
+        return before if before.manifest.version < acting.manifest.version else None
+
+
+def _first(path: str, check: Callable[[Bundle], PolicyRuntime],
+           verifier: Verifier | None) -> PolicyRuntime:
+    if not path:
+        raise Refused('parameter bundle is empty: name a policy bundle file')
+    try:
+        return _read(Path(path), check, verifier)
+    except BundleError as error:
+        raise Refused(f'bundle {path}: {error}') from None
+
+
+def _read(path: Path, check: Callable[[Bundle], PolicyRuntime],
+          verifier: Verifier | None) -> PolicyRuntime:
+    # Read once: what is kept as acting is what was checked.
+    data = bundle_bytes(path)
+    runtime = check(Bundle.from_bytes(data, verifier))
+    runtime.data = data
+    return runtime
+
+
+def _schema(robot: Robot, task: Task, runtime: PolicyRuntime) -> StepSchema:
+    return StepSchema(observation=task.observation_dim, latent=runtime.manifest.latent_dim,
+                      action=task.spec.action_dim, joints=len(robot.joints),
+                      sources=len(task.spec.sources))

@@ -1,0 +1,89 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""The command that stands: what was sent last, which joint_states it answers, and when."""
+
+from collections.abc import Callable
+import time
+
+from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.nodes.policy_server.command_writer import CommandWriter
+from spaars_ros.safety.monitors.monitors import Watches
+
+BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
+
+
+class CommandSender:
+    """
+    Send commands of one activation, and tell the watches of each.
+
+    :param now: returns ns on the node's clock
+    :param period: s, the control period
+    """
+
+    def __init__(self, writer: CommandWriter, watches: Watches, supervisor: Supervisor, *,
+                 period: float, now: Callable[[], int]) -> None:
+        self._writer = writer
+        self._watches = watches
+        self._supervisor = supervisor
+        self._period = period
+        self._now = now
+        self.stamp = 0
+        """ns, of the joint_states that the last command answers."""
+        self.command: Array | None = None
+        """(d,) rad/s, the last one; None: nothing was sent, or something else moves the arm."""
+        self.at = time.monotonic()
+        """s on the monotonic clock, when a command was sent last."""
+        writer.start()
+
+    def start(self) -> None:
+        """Go on from the next measured position."""
+        self._writer.start()
+
+    def send(self, command: Array | None, stamp: int | None = None,
+             at: float | None = None) -> None:
+        """
+        Send a command (d,) rad/s; None: nothing, because something else moves the arm.
+
+        :param stamp: ns, of the joint_states that it answers; None: those of the last one
+        :param at: s on the monotonic clock; None: now
+        """
+        self.stamp = self.stamp if stamp is None else stamp
+        self.command = command
+        self._watches.commanded(self._watches.time(
+            self._now(), time.monotonic() if at is None else at), command)
+        if command is not None:
+            state = self._supervisor.state
+            self._writer.send(command, None if state is None else state.position, self.stamp)
+            self.at = time.monotonic()
+
+    def again(self, state: RobotState) -> None:
+        """Send the last command once more, as the answer that it was."""
+        assert self.command is not None
+        self._writer.send(self.command, state.position, self.stamp)
+
+    def come_to_rest(self) -> None:
+        """Brake along the profile; the last command sent is zero."""
+        end = time.monotonic() + BRAKING_TIME
+        while True:
+            command = self._supervisor.brake()
+            if time.monotonic() > end:
+                command = command * 0.0
+            self.send(command)
+            if not command.any():
+                return
+            time.sleep(self._period)

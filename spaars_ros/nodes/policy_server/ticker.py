@@ -1,0 +1,116 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+
+"""One tick: command first, then everything that has to follow it."""
+
+from collections.abc import Callable
+import time
+from typing import Protocol
+
+from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.succession import Succession
+from spaars_ros.control.supervisor import Phase
+from spaars_ros.control.supervisor import Supervisor
+from spaars_ros.data.schema import RobotState
+from spaars_ros.nodes.policy_server.logbook import Logbook
+from spaars_ros.nodes.policy_server.reporter import ServerReporter
+from spaars_ros.nodes.policy_server.sender import CommandSender
+from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.stop import Stop
+
+
+class Reset(Protocol):
+    """What puts the arm at its start."""
+
+    def call(self) -> None:
+        """Ask for a reset."""
+
+    def cancel(self) -> None:
+        """Wait for it no longer."""
+
+
+class Ticker:
+    """
+    Answer a state with a command, and write down what the tick was.
+
+    :param reset: called when the arm is at rest and the supervisor wants a reset
+    :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
+    :param external: what follows when something else moves the arm: record, pause or stop
+    :param period: s, the control period
+    :param now: returns ns on the node's clock
+    """
+
+    def __init__(self, *, loop: ControlLoop, supervisor: Supervisor, watches: Watches,
+                 sender: CommandSender, logbook: Logbook, reporter: ServerReporter,
+                 succession: Succession, reset: Reset | None, timed: bool, external: str,
+                 period: float, now: Callable[[], int]) -> None:
+        self._loop = loop
+        self._supervisor = supervisor
+        self._watches = watches
+        self._sender = sender
+        self._logbook = logbook
+        self._reporter = reporter
+        self._succession = succession
+        self._reset = reset
+        self._timed = timed
+        self._external = external
+        self._period = period
+        self._now = now
+
+    def tick(self, state: RobotState, begin: float) -> None:
+        """Answer a state at `begin` s on the monotonic clock."""
+        self._succession.before_tick()
+        if not self._timed and self._sender.stamp:
+            missed = max(0, round((state.stamp_ns - self._sender.stamp) * 1e-9 / self._period) - 1)
+            self._loop.filter.stood(missed)
+            if self._supervisor.phase is Phase.RUNNING:
+                self._loop.lost_ticks += missed
+        now = self._now()
+        age = max(self._watches.stamps.age(now, begin), 0.0)
+        answer = self._supervisor.answer(state, age)
+        self._sender.send(answer.command, state.stamp_ns, begin)
+        stop = None if answer.tick is None else answer.tick.stop
+        if stop is not None and stop.code == 'INFERENCE':
+            self._succession.fail()
+        odd = self._watches.moved(self._watches.time(now, begin) - age, state)
+        moved = self._watches.external.moved(state)
+        end = time.monotonic()
+        age = self._watches.stamps.age(self._now(), end)
+        self._loop.latency = end - begin
+        self._reporter.loop_statistics.add(end, end - begin)
+        record = answer.record
+        if moved is not None and record is not None:
+            self._loop.schema.set(record, 'external_motion', 1.0)
+        self._logbook.record(record)
+        self._succession.after_tick()
+        if self._supervisor.take_reset_request() and self._reset is not None:
+            self._reset.call()
+        self._logbook.announce()
+        if odd is not None:
+            self._logbook.trip(odd)
+        if moved is not None and self._watches.external.confirmed \
+                and self._supervisor.latch.stop is None:
+            self._on_external(moved)
+        slow = self._watches.timing.add(age, time.monotonic() - begin)
+        if slow is not None:
+            self._logbook.trip(slow)
+
+    def _on_external(self, moved: Stop) -> None:
+        """Answer something else that moves the arm, as the parameter says."""
+        if self._external == 'stop':
+            self._logbook.trip(moved)
+        elif self._external == 'pause':
+            self._logbook.record(self._supervisor.pause())
+            self._logbook.announce()
