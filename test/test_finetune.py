@@ -235,6 +235,28 @@ def test_a_node_that_dies_ends_the_run(small: Path, tmp_path: Path, runs: list[R
     assert run.summary()['ended'] == 'failed'
 
 
+def test_a_run_whose_spool_is_cut_while_it_is_written_ends_with_an_error(
+        small: Path, tmp_path: Path, runs: list[Run]) -> None:
+    """Exit code 0 was said of 207 bad rows; what the learner has is recorded, and goes on."""
+    run = Run(small, tmp_path / 'run', '--episodes', '2000')
+    runs.append(run)
+    run.until_episode(2)
+    os.truncate(run.out / 'spool' / 'steps.f64', 1000)
+    assert run.wait() == 1, run.text
+    assert 'the run cannot be recorded any more: SPOOL' in run.text
+    assert 'steps.f64 was cut short while it was written' in run.text
+    summary = run.summary()
+    assert summary['ended'] == 'failed' and 'cut short' in summary['failure']
+    assert summary['online_steps'] == summary['transitions_recorded'] > HORIZON
+    recorded = len(sequences(run.out))
+    again = Run(small, run.out, '--resume', '--episodes', str(summary['episodes'] + 2))
+    runs.append(again)
+    assert again.wait() == 0, again.text
+    assert 'left out' not in again.text
+    np.testing.assert_array_equal(sequences(run.out), np.arange(len(sequences(run.out))))
+    assert len(sequences(run.out)) > recorded
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--robot', 'nobody'], "robot file 'nobody': no such file"),
     (['--set', 'widht=3'], "unknown key 'widht'"),

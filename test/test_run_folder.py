@@ -291,8 +291,13 @@ def test_a_forged_step_beyond_the_spools_end_is_left_out(
     assert reconcile(tmp_path) == []
 
 
-def test_steps_that_follow_the_spools_end_are_the_servers(tmp_path: Path) -> None:
+@pytest.mark.parametrize('closes', [False, True])
+def test_steps_that_follow_the_spools_end_are_the_servers(tmp_path: Path, closes: bool) -> None:
+    """Also one that closes an episode between two ticks, with the stamp of the one before."""
     rows = steps(130)
+    if closes:
+        rows[-1, SCHEMA.fields['stamp']] = rows[-2, SCHEMA.fields['stamp']]
+        rows[-1, SCHEMA.fields['flag']] = 3.0
     spooled(tmp_path, rows[:95])
     path = recorded(tmp_path, rows)
     assert any('35 steps were recorded but not in the spool: added' in line

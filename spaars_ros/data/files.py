@@ -22,6 +22,9 @@ import secrets
 MODE = 0o644
 """Of new files, less the umask."""
 
+WHILE = 'while it was written'
+"""Ends what is said of a file that is lost to its writer for good."""
+
 
 def open_inside(path: str | os.PathLike[str], flags: int, mode: int = MODE) -> int:
     """
@@ -100,7 +103,7 @@ def lost(fd: int, path: str | os.PathLike[str], size: int) -> str:
     try:
         there = os.stat(path, follow_symlinks=False)
     except OSError:
-        return 'was removed or moved away while it was written'
+        return f'was removed or moved away {WHILE}'
     if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
-        return 'was replaced by another file while it was written'
-    return 'was cut short while it was written' if mine.st_size < size else ''
+        return f'was replaced by another file {WHILE}'
+    return f'was cut short {WHILE}' if mine.st_size < size else ''

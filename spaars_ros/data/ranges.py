@@ -121,7 +121,10 @@ def unfit(schema: StepSchema, rows: Array) -> str:
 def follows(schema: StepSchema, before: Array, after: Array) -> bool:
     """Return whether one server may have written two records running."""
     old, new = schema.view(before), schema.view(after)
-    if new['sequence'] != old['sequence'] + 1 or new['stamp'] <= old['stamp'] \
+    # One that closes an episode between two ticks repeats the newest state and its stamp.
+    closes = new['flag'] != Flag.RUNNING and new['episode'] == old['episode']
+    later = new['stamp'] >= old['stamp'] if closes else new['stamp'] > old['stamp']
+    if new['sequence'] != old['sequence'] + 1 or not later \
             or new['lost_ticks'] < old['lost_ticks'] and new['episode'] == old['episode']:
         return False
     if new['episode'] == old['episode']:

@@ -21,6 +21,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+from spaars_ros.data.files import WHILE
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.bringup import Processes
@@ -129,6 +130,9 @@ class Conductor:
             observer = self.observer
             if self._watch.complaint:
                 raise ConductorError(self._watch.complaint)
+            if WHILE in observer.stop:  # no reset helps
+                raise ConductorError(f'the run cannot be recorded any more: {observer.stop}; '
+                                     '--resume goes on from what was recorded')
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}; '

@@ -49,7 +49,11 @@ def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[
 
 
 def server_transitions(spool: Path, otherwise: int) -> int:
-    """Return how many transitions the policy server made, by its own spool where it is here."""
+    """
+    Return how many transitions the policy server made, by its own spool where it is here.
+
+    :param otherwise: those that are recorded, which a damaged spool may not have
+    """
     try:
         spooled = scan_spool(spool)
     except SpoolError:
@@ -59,4 +63,4 @@ def server_transitions(spool: Path, otherwise: int) -> int:
     # An abort closes an episode with the state that it has: no transition leads there.
     moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
         | (schema.get(rows, 'flag')[1:] != Flag.ABORTED)
-    return int(np.count_nonzero(same & moved))
+    return max(int(np.count_nonzero(same & moved)), otherwise)
