@@ -383,6 +383,40 @@ def test_the_table_of_stress_counts_runs_and_names_failures(tmp_path: Path) -> N
     assert '* server_killed_no_timeout' not in text and '| (-0.0200) |' in text
 
 
+def test_runs_of_stress_that_are_in_its_lines_are_not_made_again(tmp_path: Path) -> None:
+    """A call that was interrupted, in the middle of a line, too."""
+    from spaars_ros.commissioning.stress_rows import RowLog
+    from spaars_ros.commissioning.stress_rows import rows_of
+    path = tmp_path / 'rows.jsonl'
+    log = RowLog(path)
+    for seed in range(2):
+        log.append({'fault': 'dropped', 'seed': seed, 'transitions_lost': 0,
+                    'recovered': 'reset'})
+    whole = path.read_text()
+    path.write_text(whole + '{"fault": "nan", "se')
+    table = tmp_path / 'faults.json'
+    done = subprocess.run(
+        [sys.executable, '-m', 'spaars_ros.cli', 'stress', '--runs', '2', '--fault', 'dropped',
+         '--json', str(path), '--table', str(table)],
+        capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == whole and len(rows_of(path)) == 2
+    made = json.loads(table.read_text())
+    assert made['command'] == 'spaars stress --runs 2 --fault dropped'
+    assert made['seeds'] == ['0 to 1'] and made['note'].startswith('2 runs of 1 faults')
+    assert len(made['rows']) == 1 and len(made['rows'][0]) == len(made['columns'])
+
+
+@pytest.mark.parametrize('text', ['{}\n', '7\n', '{"fault"\n'])
+def test_lines_of_something_else_are_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    from spaars_ros.commissioning.stress_rows import RowLog
+    path = tmp_path / 'rows.jsonl'
+    path.write_text(text)
+    with pytest.raises(ValueError, match='rows.jsonl: not'):
+        RowLog(path)
+    assert path.read_text() == text
+
+
 def test_a_network_that_raises_further_on_is_made_from_any_bundle() -> None:
     from spaars_ros.commissioning.stress_hostile import raises_beyond
     from spaars_ros.learning.online.finetuner import untrained_bundle

@@ -14,7 +14,6 @@
 
 """`spaars stress`: faults in a real run, one after the other."""
 
-from json import loads
 from pathlib import Path
 from typing import Annotated
 from typing import Any
@@ -23,6 +22,7 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import plain
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -30,8 +30,8 @@ Examples:
   spaars stress
   spaars stress --fault dropped --fault server_killed
   spaars stress --trigger joint_states
-  spaars stress --runs 20 --json stress.json --table stress.md
-  spaars stress --runs 0 --add monday.json --add tuesday.json --table stress.md
+  spaars stress --runs 100 --json stress.jsonl --table stress.md
+  spaars stress --runs 0 --add monday.jsonl --add tuesday.json --table stress.md
 """
 
 
@@ -45,12 +45,14 @@ def command(
         'poses, timing, order, joints. 1 if neither runs nor seeds are given.')] = None,
     seeds: Annotated[str, typer.Option(
         help='Their seeds: a list as 3,7,8, or the first of --runs. 0 if not given.')] = '',
-    json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
+    json: Annotated[Optional[Path], typer.Option(
+        help='Also write the rows here. Named .jsonl: a line after each run, and those that are '
+        'there already are not made again.')] = None,
     add: Annotated[Optional[list[Path]], typer.Option(
         help='Rows of earlier runs, which JSON and table have, too; may be repeated.')] = None,
     table: Annotated[Optional[Path], typer.Option(
         help='Write a Markdown table over all rows into this file, in the place of the last '
-        'one.')] = None,
+        'one. Named .json: its cells, commits and seeds.')] = None,
 ) -> None:
     """
     Inject faults into a simulated run and tabulate detection, stop, margin, loss, recovery.
@@ -62,20 +64,29 @@ def command(
     """
     with errors_as_one_line():
         chosen_seeds = seeds_of(seeds, runs)
+        from spaars_ros.commissioning.stress_rows import RowLog
+        from spaars_ros.commissioning.stress_rows import rows_of
         earlier = [row for path in add or () for row in rows_of(path)]
         from spaars_ros.commissioning import stress_table
         from spaars_ros.commissioning.stress import failures
         from spaars_ros.commissioning.stress import is_failure
         from spaars_ros.commissioning.stress import run
 
+        log = RowLog(json) if json is not None and json.suffix == '.jsonl' else None
+
         def keep(rows: list[dict[str, Any]]) -> None:
-            write_json(json, [*earlier, *rows])
-        rows = [*earlier, *(run(fault or (), say=typer.echo, trigger=trigger, seeds=chosen_seeds,
-                                keep=keep) if chosen_seeds else ())]
-        write_json(json, rows)
+            if log is not None:
+                log.append(plain(rows[-1]))
+            else:
+                write_json(json, [*earlier, *rows])
+        rows = [*earlier, *(log.rows if log is not None else ())]
+        if chosen_seeds:
+            rows += run(fault or (), say=typer.echo, trigger=trigger, seeds=chosen_seeds,
+                        keep=keep, made={(row['fault'], row['seed']) for row in rows})
+        if log is None:
+            write_json(json, rows)
         if table is not None:
-            stress_table.write(table, stress_table.table(
-                rows, 'spaars stress', [row for row in rows if is_failure(row)]))
+            stress_table.write(table, rows, [row for row in rows if is_failure(row)])
         failed = failures(rows)
         if failed:
             raise RuntimeError('beyond a limit, lost a transition or did not recover: '
@@ -94,16 +105,3 @@ def seeds_of(text: str, runs: int | None) -> list[int]:
     if runs is not None and runs != len(numbers):
         raise ValueError(f'--runs {runs}, but --seeds names {len(numbers)}')
     return numbers or [0]
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON file of this command; raises ValueError, OSError."""
-    from spaars_ros.commissioning.stress import KEYS
-    try:
-        rows = loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f'{path}: not JSON: {error}') from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and 'fault' in row
-                                             for row in rows):
-        raise ValueError(f'{path}: not the rows of spaars stress --json')
-    return [{**dict.fromkeys(KEYS), 'skipped': '', 'judged': True, **row} for row in rows]

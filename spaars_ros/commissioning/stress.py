@@ -15,6 +15,7 @@
 """The stress matrix: every fault in a real run, and what became of it."""
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Sequence
 import os
 from pathlib import Path
@@ -32,14 +33,12 @@ from spaars_ros.commissioning.stress_rig import prepare
 from spaars_ros.commissioning.stress_rig import StressError
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.commissioning.stress_rig import TRIGGERS
+from spaars_ros.commissioning.stress_rows import KEYS
 from spaars_ros.commissioning.stress_table import origin
 from spaars_ros.run.domain import free_domain
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.lifecycle_client import LifecycleError
 
-KEYS = ('fault', 'about', 'detected_s', 'detected_by', 'stopped_s', 'stop', 'worst_margin',
-        'worst_limit', 'joint_margin_rad', 'zone_margin_m', 'worst_speed', 'transitions_lost',
-        'recovered', 'skipped', 'seed', 'judged', 'commit', 'date', 'processor')
 HEADINGS = (('fault', 24), ('seed', 4), ('detected_s', 10), ('stopped_s', 9), ('worst_margin', 12),
             ('transitions_lost', 16), ('recovered', 15), ('detected_by', 0))
 
@@ -88,8 +87,8 @@ def failures(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: None,
         trigger: str = TRIGGERS[0], seeds: Sequence[int] = (0,),
-        keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None
-        ) -> list[dict[str, Any]]:
+        keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
+        made: Collection[tuple[str, int]] = ()) -> list[dict[str, Any]]:
     """
     Run the matrix, or the named faults, once per seed; return a row each.
 
@@ -98,6 +97,7 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
 
     :param trigger: what makes the policy server's ticks: timer or joint_states
     :param keep: is told all rows so far after each
+    :param made: fault and seed of runs that are not to be made again
     :raises ValueError: unknown name
     :raises LifecycleError: the nodes do not come up
     """
@@ -106,27 +106,30 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
         raise ValueError(f'--trigger {trigger}: known are {", ".join(TRIGGERS)}')
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_DOMAIN_ID=str(free_domain()))
     rows: list[dict[str, Any]] = []
-    made = origin()
+    where = origin()
 
     def done(values: dict[str, Any]) -> None:
-        rows.append(_row(**values, **made))
+        rows.append(_row(**values, **where))
         say(line(rows[-1]))
         keep(rows)
     say(line(None))
     reason = two_hosts.why_not() if any(fault.remote for fault in faults) else ''
     with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
         start = Path(folder) / 'pretrained.spaars'
+        # Once for all runs, and where there is a network for nodes to be remote in.
+        prepare(Path(folder) / 'first', 0, start)
         for seed in seeds:
             order = np.random.default_rng(seed).permutation(len(faults)) if seed \
                 else np.arange(len(faults))
-            ordered = [faults[place] for place in order]
+            ordered = [faults[place] for place in order
+                       if (faults[place].name, seed) not in made]
             _run_local([fault for fault in ordered if not fault.remote], seed, trigger, start,
                        done)
             for fault in ordered:
                 if fault.remote:
                     done({'fault': fault.name, 'about': fault.about, 'skipped': reason,
                           'seed': seed} if reason
-                         else two_hosts.stress(fault.name, trigger, seed))
+                         else two_hosts.stress(fault.name, trigger, seed, start))
     return rows
 
 

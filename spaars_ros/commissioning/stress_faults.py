@@ -42,8 +42,12 @@ FOLLOWED = 6.0
 """s in which it shows how the arm follows: so many states are compared with their commands."""
 TIMEOUT = 0.2
 """s, of a controller that has a timeout."""
-LATER = 2.0
+LATER = 1.0
 """s; a fault begins up to so much later than it could."""
+SETTLED = 0.5
+"""s at rest under a latched stop after which more of the fault shows nothing new."""
+LATE = 1.0
+"""s for what the run does by itself once the fault is over, and for a stop that comes late."""
 
 
 @dataclass(frozen=True)
@@ -218,11 +222,11 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
 
 
 def _watch(rig: StressRig, fault: StressFault) -> None:
-    """Listen while the fault lasts."""
+    """Listen while the fault lasts, or until it has stopped the arm."""
     def look() -> bool:
         for name in rig.processes.poll(respawn=False):
             rig.watch.detect(f'its process ended ({name})')
-        return False
+        return rig.watch.rested > SETTLED
     rig.until(look, fault.seconds)
 
 
@@ -249,8 +253,7 @@ def _bring_back(rig: StressRig, fault: StressFault) -> str:
         if not rig.restart(fault.kill):
             return 'no'
         how.append('restart')
-    # A moment for what it does by itself, and for a stop that comes late.
-    rig.spin(1.0)
+    rig.until(lambda: bool(rig.watch.code), LATE)
     if rig.watch.code:
         if not rig.reset():
             return 'no'

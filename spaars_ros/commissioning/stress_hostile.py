@@ -71,6 +71,8 @@ def raising_bundle(rig: 'StressRig') -> Callable[[], None]:
     bundle = load_bundle(rig.run.newest_bundle())
     m = bundle.manifest
     shown = (bundle.canaries['observation'][:, 0] - m.observation_mean[0]) / m.observation_std[0]
+    if not rig.until(lambda: bool(rig.watch.samples), 3.0):
+        return nothing_to_end
     here = (rig.watch.samples[-1].position[0] - m.observation_mean[0]) / m.observation_std[0]
     beyond = float(max(here + NEAR, np.min(shown) + NEAR))
     canaries = {name: values[shown < beyond - NEAR / 2]

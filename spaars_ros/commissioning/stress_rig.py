@@ -70,6 +70,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Parameters that differ from those of `spaars finetune`."""
 
 
+LEARNING = {'utd': 0.25}
+"""Training constants beside those of the smoke file: the learner takes in, learns, pushes as often
+as there, with an eighth of the updates, which are most of what a run costs."""
+
+
 class StressError(RuntimeError):
     """The run under test did not come up or did not answer."""
 
@@ -87,7 +92,7 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None) -> RunFolder
     start = start or folder / 'pretrained.spaars'
     run = RunFolder(RunOptions(
         out=str(folder / 'run'), task=str(task), training='smoke', bundle=str(start),
-        episodes=0, real_time_factor=1.0, seed=seed))
+        overrides=LEARNING, episodes=0, real_time_factor=1.0, seed=seed))
     if not start.exists():
         # Torch is needed here only.
         from spaars_ros.learning.online.pretrain import pretrain
@@ -238,11 +243,12 @@ class StressRig:
         """
         newest = self.watch.newest
         deadline = time.monotonic() + seconds
+        self.until(lambda: self.watch.received > newest, seconds)
         while True:
             lost = self._missing(newest)
             if not lost or time.monotonic() > deadline:
                 return lost
-            self.spin(0.3)
+            self.spin(0.1)
 
     def _missing(self, newest: int) -> int:
         wanted = newest + 1

@@ -15,8 +15,10 @@
 """The table of `spaars stress`, from the rows of all its runs."""
 
 from collections import Counter
+from collections.abc import Iterable
 from collections.abc import Sequence
 import datetime
+import json
 from pathlib import Path
 import platform
 import re
@@ -27,6 +29,9 @@ BEGIN = '<!-- begin of the table that `spaars stress --table` writes -->'
 END = '<!-- end of that table -->'
 HEAD = ('fault', 'runs', 'named', 'detected, s', 'at rest, s', 'to a joint limit, rad',
         'to a zone, m', 'speed of its limit', 'lost', 'back by', 'failed')
+LEGEND = ('Times: median (greatest). Room and speed: the worst of all runs. At rest: of the runs '
+          'in which the arm came to rest, how many. In brackets: nobody is left who could stop '
+          'the arm, so that its way is not judged.')
 
 
 def origin() -> dict[str, str]:
@@ -54,32 +59,53 @@ def _processor() -> str:
     return found[1] if found else platform.machine()
 
 
-def table(rows: Sequence[dict[str, Any]], command: str, failed: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> str:
     """
     Return a Markdown table with a line for each fault over all its runs, and where it is from.
 
-    :param command: that made the rows
     :param failed: those of the rows that are not right
     """
-    lines = [BEGIN, '', f'`{command}`: {len(rows)} runs of '
-             f'{len({row["fault"] for row in rows})} faults, '
-             f'{len([row for row in rows if row["skipped"]])} skipped, {len(failed)} failed; '
+    lines = [BEGIN, '', f'`{command_of(rows)}`: {_sums(rows, failed)}; '
              + '; '.join(f'{name} {", ".join(_kinds(rows, name))}'
                          for name in ('commit', 'date', 'processor')) + '.', '',
              '| ' + ' | '.join(HEAD) + ' |', '|' + '---|' * len(HEAD)]
-    for fault in dict.fromkeys(row['fault'] for row in rows):
-        lines.append('| ' + ' | '.join(_cells(
-            fault, [row for row in rows if row['fault'] == fault and not row['skipped']],
-            [row for row in failed if row['fault'] == fault])) + ' |')
-    lines += ['', 'Times: median (greatest). Room and speed: the worst of all runs. At rest: of '
-              'the runs in which the arm came to rest, how many. In brackets: nobody is left who '
-              'could stop the arm, so that its way is not judged.', '']
-    lines += [f'* {row["fault"]}, seed {row["seed"]}: {_why(row)}' for row in failed]
+    lines += ['| ' + ' | '.join(cells) + ' |' for cells in _lines(rows, failed)]
+    lines += ['', LEGEND, '']
+    lines += [f'* {text}' for text in _reasons(failed)]
     return '\n'.join([*lines, *([''] if failed else []), END]) + '\n'
 
 
-def write(path: Path, text: str) -> None:
-    """Put the table in its place in a file, or at the end of it; raises OSError."""
+def data(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the same as `./run bench tables` reads it."""
+    return {'command': command_of(rows),
+            **{name: ', '.join(_kinds(rows, name)) for name in ('commit', 'date', 'processor')},
+            'seeds': [f'{low} to {high}' if high > low else low
+                      for low, high in _ranges({row['seed'] for row in rows})],
+            'note': '. '.join([_sums(rows, failed), LEGEND.rstrip('.'), *_reasons(failed)]),
+            'columns': list(HEAD), 'rows': _lines(rows, failed)}
+
+
+def command_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Return a command that makes as many runs of the same faults with the same seeds."""
+    seeds = sorted({row['seed'] for row in rows})
+    whole = seeds == list(range(seeds[0], seeds[0] + len(seeds))) if seeds else True
+    words = ['spaars stress', f'--runs {len(seeds)}']
+    if seeds and (seeds[0] or not whole):
+        words.append('--seeds ' + (str(seeds[0]) if whole else ','.join(map(str, seeds))))
+    return ' '.join(words + [f'--fault {fault}' for fault in
+                             dict.fromkeys(row['fault'] for row in rows)])
+
+
+def write(path: Path, rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> None:
+    """
+    Put the table in its place in a file, or at the end of it; raises OSError.
+
+    A file named .json gets the table's cells instead, as `./run bench tables` reads them.
+    """
+    if path.suffix == '.json':
+        path.write_text(json.dumps(data(rows, failed), indent=1, ensure_ascii=False) + '\n')
+        return
+    text = table(rows, failed)
     old = path.read_text() if path.exists() else ''
     if BEGIN in old and END in old:
         before, rest = old.split(BEGIN, 1)
@@ -87,6 +113,32 @@ def write(path: Path, text: str) -> None:
     else:
         text = old + ('\n' if old else '') + text
     path.write_text(text)
+
+
+def _sums(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> str:
+    return (f'{len(rows)} runs of {len({row["fault"] for row in rows})} faults, '
+            f'{len([row for row in rows if row["skipped"]])} skipped, {len(failed)} failed')
+
+
+def _lines(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [_cells(fault, [row for row in rows if row['fault'] == fault and not row['skipped']],
+                   [row for row in failed if row['fault'] == fault])
+            for fault in dict.fromkeys(row['fault'] for row in rows)]
+
+
+def _reasons(failed: Sequence[dict[str, Any]]) -> list[str]:
+    return [f'{row["fault"]}, seed {row["seed"]}: {_why(row)}' for row in failed]
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the first and the last of each row of neighbours."""
+    found: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
 
 
 def _kinds(rows: Sequence[dict[str, Any]], name: str) -> list[str]:

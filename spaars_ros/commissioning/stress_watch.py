@@ -153,6 +153,12 @@ class StressWatch:
                 at = sample.time - self._since
         return at
 
+    @property
+    def rested(self) -> float:
+        """Return for how long the arm has been at rest under a latched stop, s; 0 without."""
+        at = self.stopped if self.code else None
+        return 0.0 if at is None else self.samples[-1].time - self._since - at
+
     def replace_samples(self, rows: Array) -> None:
         """Take what was logged elsewhere since the fault began: (m, 1 + 2d) of StateLog."""
         joints = len(self._robot.joints)

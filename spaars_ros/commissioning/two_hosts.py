@@ -15,9 +15,9 @@
 """
 Two hosts on one machine: network namespaces joined by a cable that can be pulled.
 
-`python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER SEED FILE` is the first host, started
-by `spaars stress` in a network namespace of its own; as a module of a node it is the way onto the
-second host.
+`python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER SEED BUNDLE FILE` is the first host,
+started by `spaars stress` in a network namespace of its own; as a module of a node it is the way
+onto the second host.
 """
 
 import ctypes
@@ -126,7 +126,7 @@ def run_there() -> None:
     runpy.run_module(f'spaars_ros.{module}', run_name='__main__', alter_sys=True)
 
 
-def run_here(name: str, trigger: str, seed: int, out: Path) -> None:
+def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None:
     """Run one fault with a node on the second host; write its row."""
     from spaars_ros.commissioning.stress_faults import BY_NAME
     from spaars_ros.commissioning.stress_faults import inject
@@ -151,7 +151,7 @@ def run_here(name: str, trigger: str, seed: int, out: Path) -> None:
     with TwoHosts() as hosts, tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
         states = Path(folder) / 'states.f64'
         os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
-        run = prepare(Path(folder), seed)
+        run = prepare(Path(folder), seed, start)
         rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
                         if fault.remote == 'sim' else [], trigger=trigger)
         try:
@@ -162,18 +162,20 @@ def run_here(name: str, trigger: str, seed: int, out: Path) -> None:
     out.write_text(json.dumps(row))
 
 
-def stress(name: str, trigger: str, seed: int = 0, timeout: float = 120.0) -> dict[str, Any]:
+def stress(name: str, trigger: str, seed: int, start: Path, timeout: float = 120.0
+           ) -> dict[str, Any]:
     """
     Return the row of a fault between two hosts; raises RuntimeError when it could not run.
 
     :param trigger: as of `spaars_ros.commissioning.stress.run`
+    :param start: bundle that the run begins with
     :param timeout: s for all of it
     """
     with tempfile.TemporaryDirectory(prefix='spaars_hosts_') as folder:
         out = Path(folder) / 'row.json'
         done = subprocess.run(
             [*unshare(), sys.executable, '-m', 'spaars_ros.commissioning.two_hosts', name, trigger,
-             str(seed), str(out)],
+             str(seed), str(start), str(out)],
             capture_output=True, text=True, timeout=timeout)
         if done.returncode or not out.exists():
             words = (done.stderr.strip() or done.stdout.strip()).splitlines()[-3:]
@@ -187,4 +189,4 @@ if __name__ == '__main__':
     if NAMESPACE in os.environ:
         run_there()
     else:
-        run_here(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+        run_here(sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]), Path(sys.argv[5]))
