@@ -30,6 +30,7 @@ from spaars_ros.commands import finetune
 from spaars_ros.commands import keys
 from spaars_ros.commands import operator
 from spaars_ros.commands import pretrain
+from spaars_ros.commands import record
 from spaars_ros.commands import robot
 from spaars_ros.commands import stress
 from spaars_ros.commands import sweep
@@ -47,6 +48,9 @@ app.command('pretrain', epilog=pretrain.EXAMPLES)(pretrain.command)
 app.command('train', epilog=train.EXAMPLES)(train.command)
 app.command('sweep', epilog=sweep.EXAMPLES)(sweep.command)
 app.command('collect', epilog=collect.EXAMPLES)(collect.command)
+app.command('record', epilog=record.EXAMPLES)(record.command)
+app.command('teleop', epilog=record.TELEOP_EXAMPLES)(record.teleop)
+app.command('label', epilog=record.LABEL_EXAMPLES)(record.label)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)
 app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)

@@ -177,3 +177,31 @@ def test_where_a_person_drives_an_episode_begins_and_ends_with_them(
     rig.spin_until(lambda: rig.statuses[-1]['phase'] == 'ASKING', 30.0)
     hand.held = True
     rig.spin_until(lambda: rig.steps[-1]['episode'][0] == 1)
+
+
+def test_what_a_hand_led_is_recorded_and_nothing_is_commanded(start: Callable[..., Rig]) -> None:
+    rig = start(active=False, person='guide', guide_rest=0.5, horizon=100_000)
+    rig.follow = False
+    assert rig.server.trigger_configure() and rig.server.trigger_activate()
+    rig.spin_until(lambda: rig.statuses and rig.statuses[-1]['phase'] == 'ASKING')
+    rig.spin_for(0.3)
+    assert not rig.steps
+    rig.velocity = 0.2 * np.eye(7)[1]
+    rig.spin_until(lambda: len(rig.steps) > 15)
+    rig.velocity = np.zeros(7)
+    rig.spin_until(lambda: closing(rig), 20.0)
+    assert not rig.commands, 'the arm is in its own free-drive'
+    assert closing(rig)[0]['flag'][0] == Flag.PERSON
+    scale = rig.server._loop.actuation.scale
+    led = [step['action'] * scale for step in rig.steps if step['mode'][0] == Mode.HUMAN]
+    assert np.median(led, axis=0) == pytest.approx(rig.velocity + 0.2 * np.eye(7)[1], abs=0.02)
+    # It stood before it was over: nobody's.
+    assert [Mode(int(step['mode'][0])) for step in rig.steps[-4:]] == [Mode.NONE] * 4
+    assert not any(step['external_motion'][0] for step in rig.steps)
+    assert [int(step['sequence'][0]) for step in rig.steps] == list(range(len(rig.steps)))
+    assert [int(step['index'][0]) for step in rig.steps] == list(range(len(rig.steps)))
+    rig.velocity = -0.2 * np.eye(7)[1]
+    rig.spin_until(lambda: rig.steps[-1]['episode'][0] == 1)
+    assert rig.call('policy_server/label_success').success
+    rig.spin_until(lambda: len(closing(rig)) == 2)
+    assert closing(rig)[1]['outcome'][0] == Outcome.SUCCESS

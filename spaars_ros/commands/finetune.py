@@ -102,7 +102,8 @@ def command(
     bundle: Annotated[str, typer.Option(
         help='Policy bundle to start from; default: pretrained from demonstrations.')] = '',
     demonstrations: Annotated[str, typer.Option(
-        help="HDF5 data set; default: the training file's.")] = '',
+        help="HDF5 data set, or the folder of a run (spaars record); default: the training "
+             "file's.")] = '',
     resume: Annotated[bool, typer.Option(
         '--resume', help='Continue the run that is in --out.')] = False,
     sim: Annotated[bool, typer.Option(help='Start the simulated arm.')] = True,

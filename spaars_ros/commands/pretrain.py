@@ -36,7 +36,8 @@ Examples:
 def command(
     out: Annotated[Path, typer.Option(help='Bundle file to write.')],
     demonstrations: Annotated[str, typer.Option(
-        help="HDF5 data set; default: the training file's.")] = '',
+        help="HDF5 data set, or the folder of a run (spaars record); default: the training "
+             "file's.")] = '',
     seed: Annotated[int, typer.Option(min=0, help='Seed of weights and batches.')] = 0,
     robot: Annotated[str, typer.Option(
         help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.guiding import Guiding
 from spaars_ros.control.person import Person
 from spaars_ros.control.skill_state import SkillState
 from spaars_ros.control.takeover import Takeover
@@ -60,17 +61,21 @@ class Tick:
     """(d,) rad/s, passed by the filter."""
     ended: bool
     stop: Stop | None
-    make_record: Callable[[], Array]
+    make_record: Callable[[], Array] | None
+    """None: this tick has none."""
     channels: Array
     """(c,) values of the task's channels."""
+    earlier: Array | None = None
+    """A record that comes before this one's: hand guiding makes them a tick late."""
 
     @cached_property
-    def record(self) -> Array:
+    def record(self) -> Array | None:
         """
-        Return the step record; it closes the episode when `ended`. Made when asked for: the
-        command goes out first.
+        Return the step record, if there is one; it closes the episode when `ended`.
+
+        Made when asked for: the command goes out first.
         """
-        return self.make_record()
+        return None if self.make_record is None else self.make_record()
 
 
 class ControlLoop:
@@ -82,12 +87,14 @@ class ControlLoop:
     :param person: who may take over; None: nobody
     :param drive: who acts where no person does, see `Takeover`
     :param horizon: ticks after which an episode ends; 0: the task's
+    :param rest: s without motion that end an episode of hand guiding; 0 for never
     """
 
     def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
                  runtime: PolicyRuntime, seed: int, explore: bool = True,
                  first_episode: int = 0, first_sequence: int = 0,
-                 person: Person | None = None, drive: str = 'policy', horizon: int = 0) -> None:
+                 person: Person | None = None, drive: str = 'policy', horizon: int = 0,
+                 rest: float = 0.0) -> None:
         self.robot = robot
         self.task = task
         self.filter = safety_filter
@@ -120,6 +127,10 @@ class ControlLoop:
         self.skill = SkillState(m)
         self.takeover = None if person is None else Takeover(
             robot, task.spec, person, self.actuation, self.kinematics, drive)
+        self.guiding = Guiding(robot, self.takeover, rest) \
+            if self.takeover is not None and drive == 'guide' else None
+        self._led: tuple[RobotState, Array] | None = None
+        """State and observation whose action shows in the next state."""
 
     def swap(self, runtime: PolicyRuntime) -> None:
         """Decide with another bundle from the next tick on; see `SkillState.swap`."""
@@ -137,6 +148,9 @@ class ControlLoop:
         self.actuation.channels.reset()
         if self.takeover is not None:
             self.takeover.begin()
+        if self.guiding is not None:
+            self.guiding.begin(state)
+        self._led = None
         self.skill.restart()
 
     def tick(self, state: RobotState, age: float = 0.0) -> Tick:
@@ -162,6 +176,10 @@ class ControlLoop:
         if outcome or self.index >= self.horizon:
             return self._close(state, observation,
                                Flag.TERMINATED if outcome else Flag.TRUNCATED, None, outcome)
+        if self.guiding is not None:
+            if self.guiding.rested:
+                return self._close(state, observation, Flag.PERSON, None)
+            return self._led_here(state, observation)
         m = self.runtime.manifest
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
         kept = m.exploration.correlation if self.index else 0.0
@@ -176,6 +194,26 @@ class ControlLoop:
                 f'{type(error).__name__}: {said}'))
         self.decided = observation, decision, held, noise
         return self._act(state, observation, decision, age)
+
+    def _led_here(self, state: RobotState, observation: Array) -> Tick:
+        """Make the record of the state before, now that it shows where a hand led from there."""
+        made = self._finish_led(state)
+        self._led = state, observation
+        self.filter.reset(state)
+        return Tick(self.filter.last, False, None, made, self.actuation.channels.values)
+
+    def _finish_led(self, state: RobotState) -> Callable[[], Array] | None:
+        if self._led is None or self.guiding is None or self.takeover is None:
+            return None
+        before, observation = self._led
+        action, mode = self.guiding.action(before, state)
+        self.takeover.person.channels.clear()
+        if self.actuation.channels:
+            self.actuation.channels.take(action[self.takeover.width:])
+        made = self._recorded(before, observation, flag=Flag.RUNNING, mode=mode,
+                              asked_action=action, action=action)
+        self.index += 1
+        return made
 
     def _act(self, state: RobotState, observation: Array, decision: Decision,
              age: float) -> Tick:
@@ -237,6 +275,9 @@ class ControlLoop:
         """Return a record that closes the running episode at once."""
         self.skill.restart()
         self.verdict = None
+        if self._led is not None:  # what led on from there is not known any more
+            (state, observation), self._led = self._led, None
+            return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
         try:
             observation = np.nan_to_num(self._observe(state)[0])
         except Exception:  # noqa: BLE001 - the record that closes the episode has to be made
@@ -247,10 +288,12 @@ class ControlLoop:
                stop: Stop | None, outcome: Outcome = Outcome.UNLABELLED) -> Tick:
         self.skill.restart()
         self.verdict = None
+        earlier, self._led = self._finish_led(state), None
         record = self._recorded(state, observation, flag=flag, mode=Mode.NONE, outcome=outcome)
         channels = self.actuation.channels
         return Tick(self.filter.brake().command, True, stop, record,
-                    channels.values if stop is None else channels.stop())
+                    channels.values if stop is None else channels.stop(),
+                    None if earlier is None else earlier())
 
     def _recorded(self, state: RobotState, observation: Array,
                   **values: object) -> Callable[[], Array]:

@@ -56,8 +56,13 @@ class Answer:
 
     @property
     def record(self) -> Array | None:
-        """Return the step record; None where the policy did not act."""
+        """Return the step record; None where nobody acted."""
         return None if self.tick is None else self.tick.record
+
+    @property
+    def earlier(self) -> Array | None:
+        """Return a record that comes before it, None for none."""
+        return None if self.tick is None else self.tick.earlier
 
 
 class Supervisor:
@@ -99,6 +104,13 @@ class Supervisor:
 
         :param age: s since it was measured
         """
+        guiding = self.loop.guiding
+        if guiding is None:
+            return self._answer(state, age)
+        guiding.saw(state)
+        return Answer(None, self._answer(state, age).tick)  # nothing is ever commanded
+
+    def _answer(self, state: RobotState, age: float) -> Answer:
         first = self._state is None
         self._state = state
         if first:
@@ -231,7 +243,10 @@ class Supervisor:
         """Go on to the reset once the command is zero."""
         if not self.loop.filter.at_rest:
             return
-        if self.service:
+        if self.loop.guiding is not None:
+            self.phase = Phase.ASKING  # who leads the arm also leads it back
+            self.asking.ask()
+        elif self.service:
             self.phase = Phase.RESETTING
             self._reset_stamp = None
             self._reset_wanted = True

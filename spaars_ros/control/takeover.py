@@ -36,8 +36,8 @@ BASE = ('', 'base')
 ALIASES = {'base_link': 'base', 'tool': 'tip'}
 """Names that others use -> ours, where the model has no frame of that name itself."""
 TIP = 'tip'
-DRIVES = ('policy', 'person')
-"""Who acts where no dead man's switch is held: the policy, or nobody."""
+DRIVES = ('policy', 'person', 'guide')
+"""Who acts where no dead man's switch is held: the policy, nobody, or a hand on the arm."""
 DAMPING = 1e-4
 """Weight of joint velocities against a person's twist: bounds them near a singularity."""
 MOST_FRAMES = 256
@@ -73,7 +73,7 @@ class Takeover:
         self.joints = robot.joints
         self.channels = len(spec.channels)
         self._actuation, self._kinematics = actuation, kinematics
-        self._arm, self._width = spec.action, spec.action.width
+        self._arm, self.width = spec.action, spec.action.width
         self._home = np.asarray(robot.home)
         self._axes = np.asarray([AXES.index(axis) for axis in spec.action.axes])
         self._weights = np.ones(6)
@@ -111,12 +111,9 @@ class Takeover:
         """Return who acts for a state, given the policy's action (a,) and mode."""
         person = self.person
         if person.acts:
-            for place, value in person.channels.items():
-                if place < len(self._channels):
-                    self._channels[place] = float(np.clip(value, -1.0, 1.0))
-            action, mode = self._asked(person.wish(), state), Mode.HUMAN
+            action, mode = self.action_of(person.wish(), state), Mode.HUMAN
         elif self.drive == 'person':
-            action, mode = self._with_channels(np.zeros(self._width)), Mode.NONE
+            action, mode = self._with_channels(np.zeros(self.width)), Mode.NONE
         person.channels.clear()
         changed = (mode in (Mode.HUMAN, Mode.NONE)) != (self._shown in (Mode.HUMAN, Mode.NONE))
         if self._shown is not None and changed:
@@ -126,13 +123,17 @@ class Takeover:
 
     def took(self, action: Array, share: float) -> None:
         """Note the executed action (a,), and how far its way from the last command led there."""
-        self._channels[:] = action[self._width:]
+        self._channels[:] = action[self.width:]
         if share >= 1.0:
             self._joining = False
 
-    def _asked(self, wish: Wish | None, state: RobotState) -> Array:
+    def action_of(self, wish: Wish | None, state: RobotState) -> Array:
+        """Return a person's command, and what they asked of channels, as an action (a,)."""
+        for place, value in self.person.channels.items():
+            if place < len(self._channels):
+                self._channels[place] = float(np.clip(value, -1.0, 1.0))
         if wish is None:
-            return self._with_channels(np.zeros(self._width))
+            return self._with_channels(np.zeros(self.width))
         if self._arm.space == 'joint_velocity':
             velocity = wish.values if wish.frame is None else self._velocities(wish, state)
             arm = velocity / self._actuation.scale

@@ -28,6 +28,7 @@ from spaars_ros.interrupts import starter_has_ended
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.run import job
+from spaars_ros.run import record_job
 from spaars_ros.run.check_record import CheckMissing
 from spaars_ros.run.check_record import require_passed
 from spaars_ros.run.conductor import ConductorError
@@ -42,15 +43,15 @@ from spaars_ros.run.terminal import steady_streams
 def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser('conductor', description=(
         'Takes the nodes of a launch file through their lifecycle.'))
-    parser.add_argument('job', choices=('finetune', 'hold'))
+    parser.add_argument('job', choices=('finetune', 'hold', 'record'))
     for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
-                 'joint-states', 'command', 'command-interface', 'params-file', 'run'):
+                 'joint-states', 'command', 'command-interface', 'params-file', 'run', 'put-back'):
         parser.add_argument(f'--{name}', default='')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--real-time-factor', type=float, default=0.0)
     parser.add_argument('--episodes', type=int, default=150)
     parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
-    for name in ('resume', 'evaluate-in-sim'):
+    for name in ('resume', 'evaluate-in-sim', 'hand-guiding'):
         parser.add_argument(f'--{name}', action='store_true')
     for name in ('sim', 'autostart', 'check'):
         parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
@@ -82,12 +83,20 @@ def main(args: Sequence[str] | None = None) -> int:
                 namespace=given.namespace or None,
                 command_interface=given.command_interface or None) \
                 if given.resume else RunFolder(options)
-            if given.check and not folder.options.sim:
+            if given.check and not folder.options.sim and not given.hand_guiding:
                 require_passed(folder.robot)
             if given.job == 'hold':
                 job.check_parameters(folder, given.namespace)
                 job.hold(folder, given.nodes.split(','), view, interrupts,
                          namespace=given.namespace, autostart=given.autostart, run=given.run)
+                return 0
+            if given.job == 'record':
+                summary = record_job.record(
+                    folder, interrupts, guide=given.hand_guiding, put_back=given.put_back,
+                    resume=given.resume, launch=False, namespace=given.namespace,
+                    autostart=given.autostart, run=given.run)
+                for line in record_job.closing_lines(folder, summary):
+                    view.say(line)
                 return 0
             job.finetune(folder, view, interrupts, resume=given.resume, launch=False,
                          namespace=given.namespace, autostart=given.autostart, run=given.run)

@@ -30,7 +30,8 @@ import yaml
 
 from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import checkpoints_in
-from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.demonstrations import digest_of
+from spaars_ros.data.demonstrations import load_demonstrations
 from spaars_ros.data.files import write_whole
 from spaars_ros.data.folder_lock import FolderError
 from spaars_ros.data.folder_lock import FolderLock
@@ -279,13 +280,13 @@ class RunFolder:
                      source_digest()):
             digest.update(part.encode() + b'\0')
         path = resolve(self.options.demonstrations or self.training.demonstrations)
-        digest.update(path.read_bytes() if path.exists() else b'')
+        digest.update(digest_of(path))
         return Path(self.options.cache).expanduser() / f'{digest.hexdigest()[:24]}.spaars'
 
     def demonstrations(self) -> Any:
         """Return the data set; raises DatasetError."""
         path = resolve(self.options.demonstrations or self.training.demonstrations)
-        return load_dataset(path, self.robot, self.task)
+        return load_demonstrations(path, self.robot, self.task)
 
     # What was recorded
 

@@ -39,6 +39,7 @@ from spaars_ros.run.bringup import started_by_this
 from spaars_ros.run.kept_files import anchored
 from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.params_file import check_params_file
+from spaars_ros.run.record_graph import record_graph
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
     'sim': ('true', 'start the simulated arm; false on a robot'),
@@ -59,12 +60,18 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'seed': ('0', 'seed of goals, start poses, exploration and learning'),
     'real_time_factor': ('0.0', 'simulated s a second; 0 is as fast as the nodes answer'),
     'bundle': ('', 'policy bundle to start from'),
-    'demonstrations': ('', 'HDF5 file; empty: those that ship with the package'),
+    'demonstrations': ('', 'HDF5 file or folder of a run; empty: those that '
+                           'ship with the package'),
     'command_interface': ('', "forward_velocity, forward_position or joint_trajectory; empty: "
                               "the robot file's"),
     'joint_states': ('', "topic with the robot's joint states; empty: joint_states"),
     'command': ('', "topic of the robot's controller; empty: command"),
 }
+OF_RECORDINGS: dict[str, tuple[str, str]] = {
+    'hand_guiding': ('false', 'the arm is led by hand, and nothing is commanded'),
+    'put_back': ('', 'what a person puts back after each episode, and says ready; empty: nothing'),
+}
+"""Arguments of record.launch.py beside those."""
 
 GRAPH_WIDE = ('robot', 'task', 'out', 'params_file', 'log_level', 'bundle', 'demonstrations',
               'command_interface', 'joint_states', 'command')
@@ -138,12 +145,12 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if not _truth('check', values.get('check', 'true')):
         arguments.append('--no-check')
-    for name in ('resume', 'evaluate_in_sim'):
+    for name in ('resume', 'evaluate_in_sim', 'hand_guiding'):
         if _truth(name, values.get(name, 'false')):
             arguments.append(f'--{name.replace("_", "-")}')
-    for name in ('training', 'bundle', 'demonstrations'):
+    for name in ('training', 'bundle', 'demonstrations', 'put_back'):
         if values.get(name):
-            arguments += [f'--{name}', values[name]]
+            arguments += [f'--{name.replace("_", "-")}', values[name]]
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=settings.namespace, arguments=arguments, output='screen',
                 additional_env=started_by_this(), emulate_tty=True, respawn=False,
@@ -155,15 +162,15 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
     """
     Return a launch description of the graph.
 
-    :param job: the conductor's: finetune, or hold to activate the nodes and keep them active
-    :param arguments: names from `ARGUMENTS` that the launch file takes
+    :param job: the conductor's: finetune, record, or hold to keep the nodes active
+    :param arguments: names from `ARGUMENTS` and `OF_RECORDINGS` that the launch file takes
     :param defaults: default values that differ from those in `ARGUMENTS`
     """
     def build(context: LaunchContext) -> list[Any]:
         values = {name: LaunchConfiguration(name).perform(context) for name in arguments}
         settings = settings_from(values)
         settings = replace(settings, explore=learner, run=new_run_token(settings.out))
-        if job == 'finetune':
+        if job in ('finetune', 'record'):
             # The conductor puts the bundle to start from there before it configures the nodes.
             settings = replace(settings, bundle='')
         folder = None
@@ -177,13 +184,16 @@ def launch_description(job: str, arguments: list[str], *, learner: bool = True,
         if settings.params_file:
             constraints = [each.name for each in load_robot(settings.robot).constraints]
             check_params_file(settings.params_file, settings.namespace, constraints)
-        graph = describe(settings, learner=learner, policy=policy)
+        graph = describe(settings, learner=learner, policy=policy) if job != 'record' else \
+            record_graph(settings, guide=_truth('hand_guiding', values['hand_guiding']),
+                         put_back=values['put_back'])
         if folder is not None:
             from_newest_bundle(graph, folder)
         return [*(lifecycle_node(node, settings) for node in graph),
                 conductor_node(job, settings, values, [node.name for node in graph])]
 
-    declared = [DeclareLaunchArgument(name, description=ARGUMENTS[name][1],
-                                      default_value=defaults.get(name, ARGUMENTS[name][0]))
+    known = {**ARGUMENTS, **OF_RECORDINGS}
+    declared = [DeclareLaunchArgument(name, description=known[name][1],
+                                      default_value=defaults.get(name, known[name][0]))
                 for name in arguments]
     return LaunchDescription([*declared, OpaqueFunction(function=build)])

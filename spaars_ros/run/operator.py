@@ -25,8 +25,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from spaars_ros.control.labels import WORDS
+from spaars_ros.data.labels import TOPIC
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
@@ -81,6 +85,30 @@ def call(service: str, namespace: str = '') -> str:
         if not answer.success:
             raise OperatorError(answer.message)
         return str(answer.message)
+
+
+def say_of(word: str, episode: int, namespace: str = '') -> str:
+    """
+    Label an episode by its number; return what came of it.
+
+    :raises OperatorError: nobody answers, or there is no such episode
+    """
+    heard: list[str] = []
+    wanted = [float(episode), float(WORDS[word])]
+
+    def hear(msg: Float64MultiArray) -> None:
+        if list(msg.data) == wanted:
+            heard.append(f'episode {episode} is {word} from now on')
+    with _listening(namespace) as (node, until):
+        publisher = node.create_publisher(String, 'label', QOS['label'])
+        if not until(publisher.get_subscription_count):
+            raise _nobody(namespace)
+        node.create_subscription(Float64MultiArray, TOPIC, hear, QOS[TOPIC])
+        publisher.publish(String(data=f'{word} {episode}'))
+        if not until(lambda: heard):
+            raise OperatorError(f'episode {episode} was not labelled: there is none of that '
+                                "number, or it runs; the policy server's log says more")
+    return heard[0]
 
 
 def status(namespace: str = '') -> list[str]:

@@ -65,7 +65,8 @@ class Rollouts:
             self.loop.sources = self.arm.sources()
             tick = self.loop.tick(self.arm.state())
             self.arm.channels = dict(zip(names, tick.channels.tolist()))
-            rows.append(tick.record)
+            if tick.record is not None:
+                rows.append(tick.record)
             if tick.ended:
                 return np.stack(rows)
             self.arm.step(tick.command)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spaars_ros.data.dataset import load_dataset
+from spaars_ros.data.demonstrations import load_demonstrations
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.signing import Signer
@@ -34,7 +34,7 @@ def make_tuner(values: Mapping[str, Any], signer: Signer | None) -> FineTuner:
     robot = load_robot(values['robot'])
     task = make_task(robot, load_task(values['task']))
     training = load_training(values['training'])
-    demonstrations = load_dataset(
+    demonstrations = load_demonstrations(
         resolve(values['demonstrations'] or training.demonstrations), robot, task)
     tuner = FineTuner(load_bundle(Path(values['bundle'])), robot=robot, task=task,
                       training=training, demonstrations=demonstrations, seed=values['seed'])

@@ -43,12 +43,14 @@ class CommandWriter:
 
     :param interface: forward_velocity, forward_position or joint_trajectory
     :param channels: of the task, whose values go out beside every command
+    :param mute: send no command to the arm, which somebody leads by hand
     """
 
     def __init__(self, node: Node, robot: Robot, interface: str,
-                 channels: Channels | None = None) -> None:
+                 channels: Channels | None = None, mute: bool = False) -> None:
         self.robot = robot
         self.interface = interface
+        self.mute = mute
         kind: type[Union[Float64MultiArray, JointTrajectory]] = (
             JointTrajectory if interface == 'joint_trajectory' else Float64MultiArray)
         self.publisher: 'Publisher[Any]' = node.create_publisher(kind, 'command', QOS['command'])
@@ -76,6 +78,8 @@ class CommandWriter:
         """
         if self._channels is not None:
             self._channels.send()
+        if self.mute:
+            return
         if self.interface == 'forward_velocity':
             self.publisher.publish(encode_command(velocity, stamp_ns))
             return

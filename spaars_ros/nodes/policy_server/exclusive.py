@@ -27,6 +27,8 @@ class ExclusiveCommand:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self.commands = True
+        """Whether there are commands to be heard; not while a hand leads the arm."""
         self._topic = node.resolve_topic_name('command')
 
     def refuse(self, own: int, wait: float) -> None:
@@ -53,7 +55,7 @@ class ExclusiveCommand:
         :param wait: s for a controller that is just starting
         """
         end = time.monotonic() + wait
-        while not self._node.count_subscribers(self._topic):
+        while self.commands and not self._node.count_subscribers(self._topic):
             if time.monotonic() >= end:
                 raise Refused(f'nobody subscribes to {self._topic}: start the controller, or '
                               'remap command to the topic that it listens to')
@@ -65,5 +67,5 @@ class ExclusiveCommand:
         if count > 1:
             return Stop('SECOND_SERVER', count, 1, f'publishers on {self._topic}: a second '
                         'policy server on the same robot')
-        return None if self._node.count_subscribers(self._topic) else Stop(
+        return None if self._node.count_subscribers(self._topic) or not self.commands else Stop(
             'NO_SUBSCRIBER', 0, 1, f'subscribers of {self._topic}: is the controller gone?')

@@ -89,7 +89,8 @@ class PolicyServer(ManagedNode):
         p, make = self._values, self._entities.append
         self._writer = CommandWriter(
             self, self._robot, p['command_interface'] or self._robot.control.command_interface,
-            self._loop.actuation.channels)
+            self._loop.actuation.channels, mute=self._loop.guiding is not None)
+        self._exclusive.commands = self._loop.guiding is None
         self._steps = self.create_publisher(Float64MultiArray, 'policy_server/step',
                                             QOS['policy_server/step'])
         self._log = StepLog(self._steps, self._spool, p['max_backlog'])

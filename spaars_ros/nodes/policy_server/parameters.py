@@ -89,8 +89,11 @@ PARAMETERS = ParameterTable(
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
     Param('person', 'takeover', "what people's commands do: nothing; take over while a dead man's "
-          'switch is held; or drive, where nobody else does, to record demonstrations',
-          choices=('off', 'takeover', 'drive')),
+          'switch is held; drive, where nobody else does, to record demonstrations; or guide the '
+          "arm by hand in the robot's own free-drive, where nothing is commanded",
+          choices=('off', 'takeover', 'drive', 'guide')),
+    Param('guide_rest', 3.0, 'rest that ends an episode of hand guiding; 0 for never', unit='s',
+          low=0.0, high=3600.0),
     Param('person_age', 0.5, "a person's command, or a held dead man's switch, that is older "
           'brakes the arm', unit='s', low=0.02, high=60.0),
     Param('person_lost', 5.0, "a held dead man's switch that is not heard of for longer is a "

@@ -104,7 +104,8 @@ class Parts:
             safety_filter=SafetyFilter(self.robot, gross=p['gross_violation'],
                                        repeated=p['repeated_violation']),
             first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
-            first_sequence=self.spool.count, horizon=p['horizon'], person=person, drive=drive)
+            first_sequence=self.spool.count, horizon=p['horizon'], person=person, drive=drive,
+            rest=p['guide_rest'])
         if last is not None:
             # It counts over the whole run, and a summary takes the greatest.
             loop.lost_ticks = int(schema.get(last, 'lost_ticks'))

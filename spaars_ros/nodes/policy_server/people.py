@@ -33,14 +33,16 @@ from spaars_ros.ros.borders import Border
 from spaars_ros.ros.lifecycle import ManagedNode
 
 CALL = "hold a dead man's switch to begin an episode"
+LEAD = 'lead the arm to its start, then begin: the episode begins when it moves'
+DRIVES = {'takeover': 'policy', 'drive': 'person', 'guide': 'guide'}
+"""Parameter `person` -> see `control.takeover.DRIVES`."""
 
 
 def person_of(p: Mapping[str, Any], joints: int) -> tuple[Person | None, str]:
     """Return who may act besides the policy, and who acts where they do not, of parameters."""
     if p['person'] == 'off':
         return None, 'policy'
-    return (Person(joints, age=p['person_age'], lost=p['person_lost']),
-            'person' if p['person'] == 'drive' else 'policy')
+    return (Person(joints, age=p['person_age'], lost=p['person_lost']), DRIVES[p['person']])
 
 
 class People:
@@ -55,6 +57,7 @@ class People:
     def __init__(self, node: ManagedNode, loop: ControlLoop, p: Mapping[str, Any], border: Border,
                  put: Callable[[str, bytes], None]) -> None:
         self._node, self._takeover, self._p = node, loop.takeover, p
+        self._guiding = loop.guiding
         self._known = read_labels(Path(p['run_dir']))
         self._keeper = LabelKeeper(node, self._known, put)
         self._labels: Labels | None = None
@@ -75,8 +78,11 @@ class People:
             if takeover.drive == 'person':
                 person = takeover.person
                 begins = lambda: person.acts  # noqa: E731 - takes no argument but the person
+        guiding = self._guiding
+        if guiding is not None:
+            begins = lambda: guiding.moving  # noqa: E731
         return Asking(reset=p['person_reset'], limit=p['person_reset_time'], begins=begins,
-                      call=CALL)
+                      call=CALL if guiding is None else LEAD)
 
     def begin(self, supervisor: Supervisor) -> None:
         """Take labels of an activation's episodes."""
@@ -95,5 +101,7 @@ class People:
         lines = [supervisor.asking.wanted if supervisor is not None
                  and supervisor.phase is Phase.ASKING else '',
                  self._takeover.person.complaint() if self._takeover is not None else '',
-                 self._listener.missing if self._listener is not None else '']
+                 self._listener.missing if self._listener is not None else '',
+                 f'{self._guiding.fast} ticks were led faster than the actions reach: go slower'
+                 if self._guiding is not None and self._guiding.fast else '']
         return [line for line in lines if line]

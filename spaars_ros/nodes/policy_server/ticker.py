@@ -90,6 +90,7 @@ class Ticker:
         age = self._watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
+        self._logbook.record(answer.earlier)
         record = answer.record
         if moved is not None and record is not None:
             self._loop.schema.set(record, 'external_motion', 1.0)
