@@ -49,6 +49,7 @@ from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.nodes.learner.step_fetch import GIVE_UP
 from spaars_ros.nodes.learner.step_fetch import StepFetch
 from spaars_ros.robot.resources import resolve
+from spaars_ros.run.bringup import new_run_folder
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.kept_files import anchored_data
@@ -446,6 +447,7 @@ def test_two_runs_of_one_moment_get_folders_of_their_own(
             == str(folder.path)
     assert [folder.path.name for folder in folders] == [
         '20260101-000000', '20260101-000000-2', '20260101-000000-3']
+    assert new_run_folder() == 'runs/20260101-000000-4'
 
 
 @pytest.mark.parametrize('given', ['~/a', '--out=~/a', '~'])

@@ -42,8 +42,8 @@ START = Path(__file__).resolve().parent.parent / 'nodes' / 'start.py'
 def new_run_folder() -> str:
     """Return a run folder named after this moment that is not there yet."""
     moment = time.strftime('runs/%Y%m%d-%H%M%S')
-    return next(name for name in (moment, *(f'{moment}-{i}' for i in itertools.count(2)))
-                if not Path(name).exists())
+    more = (f'{moment}-{number}' for number in itertools.count(2))
+    return next(name for name in itertools.chain([moment], more) if not Path(name).exists())
 
 
 def new_run_token(out: str) -> str:
