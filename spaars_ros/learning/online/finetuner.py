@@ -23,7 +23,6 @@ import torch
 
 from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
@@ -42,8 +41,10 @@ from spaars_ros.learning.online.checkpoint import make_bundle
 from spaars_ros.learning.online.checkpoint import pack
 from spaars_ros.learning.online.checkpoint import unpack
 from spaars_ros.learning.online.judged import Judged
+from spaars_ros.learning.online.judged import Key
 from spaars_ros.learning.online.pretrain import replay_of
 from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
+from spaars_ros.learning.online.stream import Stream
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import save_bundle
@@ -94,20 +95,17 @@ class FineTuner:
             n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
         self.algorithm.take_offline(demonstrations, self._offline)
         self._judged = {'online': Judged(self._online), 'offline': Judged(self._offline)}
-        self._labels: dict[int, Outcome] = {}
+        self._labels: dict[Key, Outcome] = {}
         self.taught = 0
         """A person's transitions that were added to the demonstrations."""
         self._rng = np.random.default_rng([seed, 7])
-        self.received = 0
-        """Sequence number of the next record; everything before it was added."""
         self.steps = 0
         self.updates = 0
         self.version = m.version
         self.signer: Signer | None = None
         """Signs the checkpoints."""
-        self._episode: list[Array] = []
+        self._streams: dict[str, Stream] = {}
         self._pushed_at = 0
-        self._counted_from = 0
         state = unpack(bundle, self.agent, optimisers=False)
         self.algorithm.begin_online()
         self.compiler = Compiler(self.agent, training.compile)
@@ -115,7 +113,7 @@ class FineTuner:
         if state:
             self._resume(bundle, state)
             # A checkpoint of another run: this run's records count from the first.
-            self._counted_from = 0
+            self._streams.clear()
 
     @property
     def agent(self) -> Learner:
@@ -124,41 +122,37 @@ class FineTuner:
 
     # Records in
 
-    def add(self, row: Array) -> None:
-        """Take the next step record; raises ValueError when it is not the next one."""
-        get = self.schema.get
-        sequence = int(get(row, 'sequence'))
-        if sequence != self.received:
-            raise ValueError(f'step record {sequence} where {self.received} was expected')
-        self.received += 1
-        if self._episode and get(row, 'episode') != get(self._episode[0], 'episode'):
-            self._finish_episode()  # the server was restarted in the middle of an episode
-        if self._episode:
-            if get(row, 'flag') == Flag.ABORTED \
-                    and get(row, 'stamp') == get(self._episode[-1], 'stamp'):
-                # Closed between two ticks: the record shows no state that was not seen before.
-                self._finish_episode()
-                return
-            if sequence >= self._counted_from:
-                self.steps += 1
-        self._episode.append(np.array(row))
-        if get(row, 'flag') != Flag.RUNNING:
-            self._finish_episode()
+    def add(self, row: Array, robot: str = '') -> None:
+        """
+        Take a robot's next step record; raises ValueError when it is not the next one.
 
-    def correct(self, row: Array) -> bool:
+        :param robot: namespace; '' where there is one robot
+        """
+        stream = self.stream(robot)
+        ended, counts = stream.add(row)
+        self.steps += counts
+        for rows in ended:
+            self._finish_episode(stream, rows, robot)
+
+    def stream(self, robot: str = '') -> Stream:
+        """Return the records of a robot; one that nobody has heard of yet begins anew."""
+        if robot not in self._streams:
+            self._streams[robot] = Stream(self.schema)
+        return self._streams[robot]
+
+    @property
+    def received(self) -> int:
+        """Return the number of the next record of the one robot."""
+        return self.stream().received
+
+    def correct(self, row: Array, robot: str = '') -> bool:
         """Put a record in the place of the one of its number; False once that was learned from."""
-        get = self.schema.get
-        for place, known in enumerate(self._episode):
-            if get(known, 'sequence') == get(row, 'sequence') \
-                    and get(known, 'episode') == get(row, 'episode'):
-                self._episode[place] = np.array(row)
-                return True
-        return False
+        return self.stream(robot).correct(row)
 
-    def catch_up(self, rows: Array) -> None:
-        """Take every record of the run (m, width) again, and number bundles on from there."""
+    def catch_up(self, rows: Array, robot: str = '') -> None:
+        """Take every record of a robot (m, width) again, and number bundles on from there."""
         for row in rows:
-            self.add(row)
+            self.add(row, robot)
         # The server refuses versions that go backwards, and may be ahead of the checkpoint.
         newest = int(self.schema.get(rows, 'bundle_version').max())
         # And what was pushed since the checkpoint may be in no record yet.
@@ -166,15 +160,14 @@ class FineTuner:
         unseen = int(self.updates_owed / max(1.0, t.utd * t.push_every)) + 1
         self.version = max(self.version + unseen, newest)
 
-    def _finish_episode(self) -> None:
-        rows = np.stack(self._episode)
-        self._episode.clear()
-        if len(rows) < 2:
+    def _finish_episode(self, stream: Stream, records: list[Array], robot: str) -> None:
+        if len(records) < 2:
             return
+        rows = np.stack(records)
         get = self.schema.get
         observations = get(rows, 'observation')
         modes, actions = get(rows, 'mode')[:-1], get(rows, 'action')[:-1]
-        episode = int(get(rows[-1], 'episode'))
+        episode = (robot, int(get(rows[-1], 'episode')))
         if episode in self._labels:
             rows[-1, self.schema.fields['outcome']] = self._labels[episode]
         terminated = bool(is_terminal(self.schema, rows[-1]))
@@ -195,25 +188,26 @@ class FineTuner:
             self.algorithm.add_episode(RobotEpisode(
                 observations[seen], actions[part], costs[part], skills[part], steps[part],
                 modes[part], ends))
-        if get(rows[-1], 'sequence') < self._counted_from:
+        if get(rows[-1], 'sequence') < stream.counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes,
                                    min(self.steps, self.learned_steps + len(modes)), self._online)
 
-    def _teach(self, episode: int, observations: Array, actions: Array, ends: bool,
+    def _teach(self, episode: Key, observations: Array, actions: Array, ends: bool,
                kept: dict[str, Array]) -> None:
         """Add what a person did to the demonstrations."""
         if self.taught + len(actions) <= TAUGHT:  # or it would take the place of what is there
             self.taught += len(actions)
             self._judged['offline'].add(episode, observations, actions, ends, **kept)
 
-    def judge(self, episode: int, outcome: Outcome) -> bool:
+    def judge(self, number: int, outcome: Outcome, robot: str = '') -> bool:
         """
         Take what a person says that an episode came to; return whether it changed what is kept.
 
         A discarded episode is taken out of the replays, and comes back with another label only
         when the run is taken up again. A label of an episode that has not ended yet waits for it.
         """
+        episode = (robot, number)
         self._labels[episode] = outcome
         changed = [judged.judge(episode, outcome) for judged in self._judged.values()]
         return any(changed)
@@ -289,8 +283,8 @@ class FineTuner:
         """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
         state = {
             # The running episode is taken again after a resume.
-            'received': self.received - len(self._episode),
-            'steps': self.steps - max(0, len(self._episode) - 1),
+            'received': {robot: each.taken_again_from for robot, each in self._streams.items()},
+            'steps': self.steps - sum(each.running_steps for each in self._streams.values()),
             'updates': self.updates, 'multipliers': self.multipliers.tolist(),
             'pushed_at': self._pushed_at, **self.algorithm.state(),
             'random': {'batches': dict(self._rng.bit_generator.state),
@@ -324,7 +318,10 @@ class FineTuner:
         if AVERAGE in bundle.extras:
             self._average.load(bundle.extras[AVERAGE])
         self.version = bundle.manifest.version
-        self._counted_from = int(state['received'])
+        received = state['received']
+        # A number alone: of one robot, as 0.1.0 wrote it.
+        for robot, number in ({'': received} if isinstance(received, int) else received).items():
+            self.stream(robot).counted_from = int(number)
         self.steps, self.updates = int(state['steps']), int(state['updates'])
         self.multipliers = np.asarray(state['multipliers'])
         self.algorithm.restore(state)

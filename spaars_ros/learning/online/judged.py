@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 from spaars_ros.data.schema import Outcome
 from spaars_ros.learning.core.replay import Replay
 
+Key = tuple[str, int]
+"""Robot and number of an episode."""
+
 
 class Judged:
     """
@@ -35,16 +38,16 @@ class Judged:
 
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
-        self._blocks: list[tuple[int, int]] = []
+        self._blocks: list[tuple[Key, int]] = []
         """(episode, transitions), oldest first."""
 
-    def add(self, episode: int, observations: NDArray[Any], actions: NDArray[Any],
+    def add(self, episode: Key, observations: NDArray[Any], actions: NDArray[Any],
             terminated: bool, **columns: Any) -> None:
         """Add a part of an episode; arguments as `Replay.add_episode` takes them."""
         self._replay.add_episode(observations, actions, terminated, **columns)
         self._blocks.append((episode, len(actions)))
 
-    def judge(self, episode: int, outcome: Outcome) -> bool:
+    def judge(self, episode: Key, outcome: Outcome) -> bool:
         """Say what an episode came to; return whether the replay has changed."""
         if all(number != episode for number, _ in self._blocks):
             return False

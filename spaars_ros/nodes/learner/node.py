@@ -15,41 +15,31 @@
 """Stores every step, fine-tunes from it, publishes policy bundles."""
 
 from contextlib import suppress
+from functools import partial
 import os
 from pathlib import Path
+import re
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType  # type: ignore[attr-defined]
-from std_msgs.msg import Float64MultiArray
-from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import torch
 
-from spaars_ros.data.labels import TOPIC as LABEL
-from spaars_ros.data.ranges import unfit
-from spaars_ros.data.recorder import TransitionRecorder
-from spaars_ros.data.recording import read_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Outcome
-from spaars_ros.data.sequencer import Sequencer
 from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
+from spaars_ros.nodes.learner.member import Member
 from spaars_ros.nodes.learner.parameters import PARAMETERS
-from spaars_ros.nodes.learner.parameters import PROGRESS
 from spaars_ros.nodes.learner.status import learner_status
-from spaars_ros.nodes.learner.step_fetch import EVERYTHING
-from spaars_ros.nodes.learner.step_fetch import StepFetch
-from spaars_ros.nodes.learner.step_intake import StepIntake
 from spaars_ros.nodes.learner.tuner import make_tuner
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.ros.borders import Border
-from spaars_ros.ros.borders import TopicReader
-from spaars_ros.ros.codecs import ArrayCodec
-from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.lifecycle import ManagedNode
@@ -57,15 +47,17 @@ from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
 
 NICENESS = 5
+NAMESPACE = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 BEAT = 0.25
 """s of wall time between progress reports, and between looks at what is missing."""
 
 
 class LearnerNode(ManagedNode):
     """
-    The learner: every step durably stored and learned from once, in order.
+    The learner: every step of every robot durably stored and learned from once, in order.
 
-    One thread: an update runs when no message waits, so nothing needs a lock.
+    One thread: an update runs when no message waits, so nothing needs a lock. Of several robots
+    the actor's loss takes the mean of their multipliers; each robot holds its own limits.
     """
 
     def __init__(self, **overrides: Any) -> None:
@@ -73,10 +65,8 @@ class LearnerNode(ManagedNode):
         torch.set_num_threads(1)
         super().__init__('learner', PARAMETERS, overrides=overrides)
         self._made: list[tuple[Any, Any]] = []
-        self._recorder: TransitionRecorder | None = None
+        self._members: list[Member] = []
         self._border = Border(self.get_logger())
-        self._multipliers = TopicReader('cost_monitor/multiplier', needs=('multiplier',))
-        self._labels, self._labelled = TopicReader(LABEL), {}  # type: ignore[var-annotated]
 
     def configure(self) -> None:
         """Load all, recover what the run folder holds; raises naming what is wrong."""
@@ -84,79 +74,53 @@ class LearnerNode(ManagedNode):
         self._run_dir = Path(values['run_dir'])
         self._signer = Signer(Path(values['signing_key'])) if values['signing_key'] else None
         self._tuner = make_tuner(values, self._signer)
-        training = self._tuner.training
         self._checkpoints = CheckpointStore(self._run_dir / 'checkpoints',
-                                            every=training.checkpoint_every)
-        self._codec = ArrayCodec(self._tuner.schema)
-        self._progress_codec = ArrayCodec(dict.fromkeys(PROGRESS, 1))
-        self._last_stamp = 0.0
+                                            every=self._tuner.training.checkpoint_every)
         self._fault = ''
         self._resumed = False
         self._redone = 0
-        self._recover()
+        for robot in robots_of(values['robots']):
+            self._members.append(Member(robot, self._run_dir, self._tuner.schema))
+        self._learn_again()
+        self._say_recovery()
         self._arrived = False
         self._flushed = self._beaten = time.monotonic()
         self._make_interfaces()
-        self._fetching = StepFetch(self._sequencer, lambda first, last: self._fetch.publish(
-            Float64MultiArray(data=[first, last])))
-        self._intake = StepIntake(self._tuner.schema, self._sequencer, self._fetching)
 
-    def _recover(self) -> None:
-        """Continue a run folder: newest checkpoint, then every recorded step again."""
-        path = self._run_dir / 'transitions.mcap'
-        self._recorder = TransitionRecorder(path, self._tuner.schema)
-        self._sequencer = Sequencer(self._recorder.next_sequence)
-        self._learn_again()
-        for line in (*self._recorder.damage, *self._checkpoints.skipped):
+    def _say_recovery(self) -> None:
+        for line in (*(line for each in self._members for line in each.recorder.damage),
+                     *self._checkpoints.skipped):
             self.get_logger().warning(line)
         if self._resumed:
-            self.get_logger().info(f'recovered {self._recorder.count} steps from {path}, '
+            count = sum(each.recorder.count for each in self._members)
+            self.get_logger().info(f'recovered {count} steps from {self._run_dir}, '
                                    f'{self._tuner.updates_owed} updates owed')
 
     def _learn_again(self) -> None:
-        """Take the newest checkpoint, then every recorded step."""
-        assert self._recorder is not None
+        """Take the newest checkpoint, then every recorded step, robot by robot."""
         newest = self._checkpoints.newest(self._tuner.manifest)
         if newest is not None:
             self._tuner.restore(newest)
             self._resumed = True
-        if not self._recorder.count:
-            return
-        _, rows = read_steps(self._recorder.path)
-        # What lies behind a gap is taken again when the server has sent what is missing.
-        rows = rows[:self._recorder.next_sequence]
-        if not len(rows):
-            return
-        wrong = unfit(self._tuner.schema, rows)
-        if wrong:
-            raise ConfigError(f'{self._recorder.path}: {wrong}, which no policy server writes: '
-                              '`spaars finetune --resume` takes that step from the spool')
-        self._tuner.catch_up(rows)
-        get = self._tuner.schema.get
-        kept = rows[-self._sequencer.capacity:]
-        self._sequencer.remember(zip(get(kept, 'sequence').astype(int).tolist(), kept))
-        self._last_stamp = float(get(rows[-1], 'stamp'))
-        self._resumed = True
-        # Until then it knows less than what acts, which learned from these steps already.
-        self._redone = self._tuner.updates + self._tuner.updates_owed
+        for member in self._members:
+            rows = member.recorded()
+            if rows is None:
+                continue
+            self._tuner.catch_up(rows, member.robot)
+            self._resumed = True
+            # Until then it knows less than what acts, which learned from these steps already.
+            self._redone = self._tuner.updates + self._tuner.updates_owed
 
     def _make_interfaces(self) -> None:
-        self._policy, self._progress, self._fetch, self._diagnostics = (
-            self.create_publisher(kind, topic, QOS[topic]) for kind, topic in (
-                (UInt8MultiArray, 'learner/policy'), (Float64MultiArray, 'learner/progress'),
-                (Float64MultiArray, 'learner/fetch'), (DiagnosticArray, '/diagnostics')))
-        steps, multiplier, label = (
-            self.create_subscription(Float64MultiArray, topic, self._border.guarded(topic, take),
-                                     QOS[topic])
-            for topic, take in (('policy_server/step', self._on_step),
-                                ('cost_monitor/multiplier', self._on_multiplier),
-                                (LABEL, self._on_label)))
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics',
+                                                  QOS['/diagnostics'])
+        for member in self._members:
+            member.listen(self, self._border, step=partial(self._on_step, member),
+                          multiplied=self._on_multiplier, label=partial(self._on_label, member),
+                          constraints=len(self._tuner.multipliers))
         save = self.create_service(Trigger, 'learner/save', self._on_save)
-        self._made = [
-            *((self.destroy_publisher, made)
-              for made in (self._policy, self._progress, self._fetch, self._diagnostics)),
-            *((self.destroy_subscription, made) for made in (steps, multiplier, label)),
-            (self.destroy_service, save), (Compiler.close, self._tuner.compiler)]
+        self._made = [(self.destroy_publisher, self._diagnostics), (self.destroy_service, save),
+                      (Compiler.close, self._tuner.compiler)]
 
     def activate(self) -> None:
         """Begin to learn; a recovered run publishes its policy and asks for what it missed."""
@@ -166,7 +130,8 @@ class LearnerNode(ManagedNode):
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
         if self._resumed and self._tuner.updates >= self._redone:
             self._push()
-        self._fetching.ask(self._sequencer.next, EVERYTHING)
+        for member in self._members:
+            member.ask_for_the_rest()
         self._report()
         self._work_waits.trigger()
 
@@ -175,80 +140,62 @@ class LearnerNode(ManagedNode):
         self.destroy_timer(self._timer)
         self.destroy_guard_condition(self._work_waits)
         self._save()
-        if self._recorder is not None and not self._recorder.flush():
-            self.get_logger().error(f'not everything is on disk: {self._recorder.error}')
+        for member in self._members:
+            if not member.recorder.flush():
+                self.get_logger().error(f'not everything is on disk: {member.recorder.error}')
         self._report()
 
     def cleanup(self) -> None:
-        """Close the recording and remove what `configure` made."""
+        """Close the recordings and remove what `configure` made."""
         for destroy, made in self._made:
             destroy(made)
         self._made = []
-        if self._recorder is not None and not self._recorder.close():
-            self.get_logger().error(f'transitions.mcap is not complete: {self._recorder.error}')
-        self._recorder = None
+        for member in self._members:
+            member.close(self.get_logger())
+        self._members = []
 
-    def _on_step(self, msg: Float64MultiArray) -> None:
-        row = self._codec.row(msg)
+    def _on_step(self, member: Member, row: Array) -> None:
         self._arrived = True
-        for ready in self._intake.put(row):
-            self._take(ready)
-        while self._intake.corrected:
-            self._correct(self._intake.corrected.pop(0))
-        self._fetching.fill_gap()
+        for ready in member.intake.put(row):
+            self._take(member, ready)
+        while member.intake.corrected:
+            self._correct(member, member.intake.corrected.pop(0))
+        member.fetching.fill_gap()
         if self.is_active:
             self._work_waits.trigger()
 
-    def _correct(self, row: Array) -> None:
+    def _correct(self, member: Member, row: Array) -> None:
         """Put the server's own record in the place of another that was taken for it."""
-        assert self._recorder is not None
-        self._recorder.correct_step(row)
-        self.get_logger().error(self._intake.problem)
-        if self._tuner.correct(row):
+        member.recorder.correct_step(row)
+        self.get_logger().error(member.intake.problem)
+        if self._tuner.correct(row, member.robot):
             return
         # It was learned from: as after a restart, without what the other one taught.
-        self._recorder.flush()
+        for each in self._members:
+            each.recorder.flush()
         multipliers, version = self._tuner.multipliers, self._tuner.version
         self._tuner = make_tuner(self.values(), self._signer)
         self._learn_again()
         self._tuner.multipliers = multipliers
         self._tuner.version = max(self._tuner.version, version)
 
-    def _codec_value(self, row: Array, name: str) -> float:
-        return float(self._tuner.schema.get(row, name))
-
-    def _take(self, row: Array) -> None:
+    def _take(self, member: Member, row: Array) -> None:
         """Store a record, then learn from it."""
-        assert self._recorder is not None
-        self._recorder.write_step(row)
-        self._tuner.add(row)
-        self._last_stamp = self._codec_value(row, 'stamp')
-        self._fetching.advanced()
+        member.store(row)
+        self._tuner.add(row, member.robot)
         # Often enough for a simulation that waits for what was received.
-        if self._sequencer.next % 8 == 0 or self._codec_value(row, 'flag'):
+        if member.sequencer.next % 8 == 0 or self._tuner.schema.get(row, 'flag'):
             self._report()
 
-    def _on_multiplier(self, msg: Float64MultiArray) -> None:
-        values = self._multipliers.read(msg)
-        wanted = len(self._tuner.multipliers)
-        if len(values['multiplier']) != wanted:
-            raise CodecError('WRONG_SIZE', f'{len(values["multiplier"])} multipliers for '
-                                           f'{wanted} constraints')
-        self._tuner.multipliers = values['multiplier']
-        if self._recorder is not None:
-            self._recorder.write('cost_monitor/multiplier', values,
-                                 round(self._last_stamp * 1e9))
+    def _on_multiplier(self) -> None:
+        heard = [each.multipliers for each in self._members if each.multipliers is not None]
+        self._tuner.multipliers = np.mean(heard, axis=0)
 
-    def _on_label(self, msg: Float64MultiArray) -> None:
+    def _on_label(self, member: Member, episode: int, outcome: Outcome) -> None:
         """Take what a person says of an episode; it is recorded like the steps."""
-        values = self._labels.read(msg)
-        episode, outcome = int(values['episode'][0]), Outcome(int(values['outcome'][0]))
-        if self._labelled.get(episode) is outcome or self._recorder is None:
-            return  # a latched topic says it again
-        self._labelled[episode] = outcome
-        self._recorder.write(LABEL, values, round(self._last_stamp * 1e9))
-        if self._tuner.judge(episode, outcome):
-            self.get_logger().info(f'episode {episode} is {outcome.name.lower()} now')
+        if self._tuner.judge(episode, outcome, member.robot):
+            self.get_logger().info(f'{member.prefix}episode {episode} is {outcome.name.lower()} '
+                                   'now')
 
     def _work(self) -> None:
         """Do one update when one is owed and no message waits."""
@@ -278,8 +225,9 @@ class LearnerNode(ManagedNode):
         self._report()
 
     def _push(self) -> None:
-        bundle = self._tuner.export()
-        self._policy.publish(encode_bytes(bundle.to_bytes(self._signer)))
+        message = encode_bytes(self._tuner.export().to_bytes(self._signer))
+        for member in self._members:
+            member.publish_policy(message)
 
     def _save(self) -> bool:
         """Write a checkpoint; a full disk is reported, and tried again."""
@@ -298,19 +246,16 @@ class LearnerNode(ManagedNode):
 
     def _on_beat(self) -> None:
         now = time.monotonic()
-        self._fetching.on_beat()
-        self._look_for_loss()
-        if now - self._flushed > 1.0 and self._recorder is not None:
+        for member in self._members:
+            member.fetching.on_beat()
+            loss = member.loss()
+            if loss and not self._fault:
+                self._fault = loss
+                self.get_logger().fatal(loss)
+                self._report()
+        if now - self._flushed > 1.0:
             self._flushed = now
-            self._recorder.flush()
-            self._diagnostics.publish(diagnostic_array(
-                self.get_clock().now().to_msg(), [learner_status(
-                    self._recorder, self._sequencer, self._tuner.progress(),
-                    error=(self._fault or self._recorder.error or self._checkpoints.error
-                           or self._border.news() or self._intake.problem),
-                    more={**self._border.values(), 'conflicts': self._intake.conflicts,
-                          'compiled': self._tuner.compiler.status},
-                    alone=not self.count_publishers('policy_server/step'))]))
+            self._diagnose()
         if self._checkpoints.retry_due:
             self._save()
         if self._tuner.bundle_due and not self._fault:
@@ -319,23 +264,36 @@ class LearnerNode(ManagedNode):
             self._report()
         self._work_waits.trigger()
 
-    def _look_for_loss(self) -> None:
-        """End the run where steps can no longer be stored, or one can no longer be had."""
-        lost = self._recorder.lost if self._recorder is not None else ''
-        why = f'transitions.mcap {lost}' if lost else self._fetching.given_up
-        if why and not self._fault:
-            self._fault = why
-            self.get_logger().fatal(why)
-            self._report()
+    def _diagnose(self) -> None:
+        for member in self._members:
+            member.recorder.flush()
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), [
+            learner_status(
+                member.recorder, member.sequencer, self._tuner.progress(), robot=member.robot,
+                error=(self._fault or member.refused() or self._checkpoints.error
+                       or self._border.news() or member.news()),
+                more={**self._border.values(), 'conflicts': member.intake.conflicts,
+                      'compiled': self._tuner.compiler.status},
+                alone=member.alone(self))
+            for member in self._members]))
 
     def _report(self) -> None:
-        assert self._recorder is not None
         self._beaten = time.monotonic()
-        self._progress.publish(self._progress_codec.encode_fields(
-            **{**self._tuner.progress(), 'received': self._sequencer.next,
-               'stamp': self._last_stamp, 'recorded': self._recorder.count,
-               'owed': 0 if self._fault else self._tuner.updates_owed,
-               'fault': bool(self._fault)}))
+        progress = self._tuner.progress()
+        owed = 0 if self._fault else self._tuner.updates_owed
+        for member in self._members:
+            member.publish_progress(progress, owed=owed, fault=bool(self._fault))
+
+
+def robots_of(names: str) -> list[str]:
+    """Return the namespaces of a learner's robots; raises ConfigError naming one that is none."""
+    found = [name.strip().strip('/') for name in names.split(',')]
+    for name in found:
+        if len(found) > 1 and not name or name and not re.fullmatch(NAMESPACE, name):
+            raise ConfigError(f'robots: {name!r} is no namespace (letters, digits, _ and /)')
+        if found.count(name) > 1:
+            raise ConfigError(f'robots: {name!r} is there twice')
+    return found
 
 
 def main(args: list[str] | None = None) -> int:
