@@ -96,6 +96,10 @@ class RunSettings:
     """The learner signs bundles and checkpoints with this private key."""
     public_key: str = ''
     """The policy server refuses bundles that this key did not sign."""
+    robots: str = ''
+    """Namespaces that the learner learns from, comma-separated; '' is `namespace` alone."""
+    shared_learner: bool = False
+    """Whether the learner of a fleet learns from this robot, so that none is started here."""
     run: str = ''
     """Token of this start (`new_run_token`); the conductor touches only nodes that carry it."""
 
@@ -160,11 +164,11 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'real_time_factor': float(settings.real_time_factor),
             'start_stamp': float(settings.start_stamp), 'first_reset': settings.first_reset},
             settings.remappings))
-    if learner:
+    if learner and not settings.shared_learner:
         # Its own restart loses nothing: it recovers its store and fetches what it missed.
         graph.append(NodeDescription('learner', 'learner', {
             **common, 'training': settings.training, 'bundle': settings.initial_bundle,
-            'run_dir': settings.out, 'seed': settings.seed,
+            'run_dir': settings.out, 'seed': settings.seed, 'robots': settings.robots,
             'demonstrations': settings.demonstrations, 'signing_key': settings.signing_key},
             respawn=True))
     if policy:

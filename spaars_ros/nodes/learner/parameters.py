@@ -29,7 +29,6 @@ PARAMETERS = ParameterTable(
     Param('demonstrations', '', "HDF5 file, or folder of a run; '' takes the training file's"),
     Param('robots', '', "namespaces of the robots it learns from, comma-separated; '': the one "
           'in its own'),
-    Param('demonstrations', '', "HDF5 file; '' takes the training file's"),
     Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
     Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
           "checkpoints; '' leaves them unsigned"),
