@@ -24,6 +24,7 @@ import typer
 
 from spaars_ros.commands import check
 from spaars_ros.commands import collect
+from spaars_ros.commands import data
 from spaars_ros.commands import doctor
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
@@ -58,6 +59,7 @@ for name in ('stop', 'reset', 'rollback', 'status'):
     app.command(name, epilog=operator.EXAMPLES)(getattr(operator, name))
 app.add_typer(keys.app, name='keys')
 app.add_typer(robot.app, name='robot')
+app.add_typer(data.app, name='data')
 
 
 def _add_benchmarks() -> None:

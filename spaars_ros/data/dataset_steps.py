@@ -31,6 +31,7 @@ from spaars_ros.data.recording import STEP_TOPIC
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.seams import discarded_episodes
 from spaars_ros.data.seams import is_terminal
@@ -80,6 +81,7 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
         if robot is not None:
             attributes['contract'] = contract_of(robot, task.observation_names).model_dump_json()
         attributes.update(task.attributes)
+    attributes['outcomes'] = _outcomes(schema, rows, schema.get(now[starts], 'episode'))
     dataset = Dataset(
         observations=now[:, schema.fields['observation']],
         actions=now[:, schema.fields['action']],
@@ -89,6 +91,16 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
         episode=(np.cumsum(starts) - 1).astype(np.int64), attributes=attributes)
     dataset.check(robot, task)
     return dataset
+
+
+def _outcomes(schema: StepSchema, rows: Array, episodes: NDArray[np.float64]) -> list[str]:
+    """Return what the records say that each of some episodes came to."""
+    if 'outcome' not in schema.fields:
+        return ['unlabelled'] * len(episodes)
+    ends = rows[schema.get(rows, 'flag') != Flag.RUNNING]
+    known = dict(zip(schema.get(ends, 'episode'), schema.get(ends, 'outcome')))
+    return [Outcome(int(known.get(episode, 0))).name.lower() if known.get(episode, 0)
+            else 'unlabelled' for episode in episodes]
 
 
 def _rested(schema: StepSchema, rows: Array, place: NDArray[np.intp]) -> NDArray[np.bool_]:

@@ -45,7 +45,7 @@ NAMES = {INK: 'ink', SOFT: 'soft', GRID: 'grid', PAPER: 'paper', BLUE: 'blue', G
          RED: 'red', VIOLET: 'violet', ORANGE: 'orange', TEAL: 'teal'}
 """Colour -> CSS variable that takes its place in an SVG, so that a page can turn dark."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     'font.size': 9.5, 'font.sans-serif': ['DejaVu Sans'], 'text.color': INK,
     'axes.edgecolor': SOFT, 'axes.labelcolor': SOFT, 'axes.linewidth': 0.7,
     'axes.facecolor': PAPER, 'figure.facecolor': PAPER, 'axes.spines.top': False,
@@ -96,7 +96,7 @@ def curve(episodes: Sequence[dict[str, Any]], key: str, axis: str, colour: str, 
     :param level: a dashed line (value, name), such as the policy before the run
     :param limit: draw the episodes' `limit` as the line to stay under
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, axes = _figure()
         x, y = _series(episodes, 'episode'), _series(episodes, key, scale)
         ends = []
@@ -187,7 +187,7 @@ def top_view(paths: Sequence[dict[str, Any]], robot: Robot,
     :param paths: dicts of tip (T, 3) m, raw (T,) bool, target (3,) m
     :param frame: the paths that set the axes, so that two figures share them
     """
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         left, right, low, high = _extent(frame if frame is not None else paths, robot)
         width = 5.4
         figure, axes = _figure(width, min(max(width * (high - low) / (right - left), 3.2), 6.0))
@@ -220,7 +220,7 @@ def top_view(paths: Sequence[dict[str, Any]], robot: Robot,
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
     """Return the figure as a PNG."""
     buffer = BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format='png', dpi=dpi)
     return buffer.getvalue()
 
@@ -228,7 +228,7 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 def to_svg(figure: Figure, name: str) -> str:
     """Return the figure as an SVG element whose colours are CSS variables, ids made unique."""
     buffer = StringIO()
-    with matplotlib.rc_context({**_STYLE, 'svg.hashsalt': name}):
+    with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
         figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})
     text = buffer.getvalue()
     text = re.sub(r'<metadata>.*?</metadata>', '', text[text.index('<svg'):], flags=re.DOTALL)
