@@ -28,6 +28,7 @@ from spaars_ros.robot.files import load_model
 from spaars_ros.robot.files import PACKAGE as PACKAGE
 from spaars_ros.robot.files import share_directory as share_directory
 from spaars_ros.robot.files import Strict
+from spaars_ros.robot.sources import Source
 from spaars_ros.robot.strict_yaml import ConfigError as ConfigError
 
 ACCELERATION_TIME = 0.2
@@ -203,6 +204,8 @@ class Robot(Strict):
     effort: Literal['measured', 'none'] = Field(
         'measured', description='none: for a robot that reports no efforts; a constraint on '
         'torque is refused then')
+    sources: list[Source] = Field([], max_length=64, description='topics beside joint_states '
+                                  "that tasks may observe; a task file's of the same name wins")
     source: str = Field('', description='set on loading: the file it came from')
 
     @model_validator(mode='after')
@@ -234,7 +237,8 @@ class Robot(Strict):
     def _each_name_once(self) -> 'Robot':
         for field, names in (('joints', self.joints),
                              ('keep_out', [zone.name for zone in self.keep_out]),
-                             ('constraints', [each.name for each in self.constraints])):
+                             ('constraints', [each.name for each in self.constraints]),
+                             ('sources', [each.name for each in self.sources])):
             twice = [name for number, name in enumerate(names) if name in names[:number]]
             if twice:
                 raise ValueError(f'{field}: {twice[0]!r} is there twice: each name has to be '

@@ -74,6 +74,13 @@ FAULTS: tuple[Fault, ...] = (
           'joints'),
     Fault('gripper', "1: a gripper's joints come on joint_states in messages of their own", 0.0,
           1.0),
+    Fault('source_drop', 'share of the samples of every source that are never published', 0.0,
+          1.0),
+    Fault('source_delay', 'samples of every source are published this late, rounded up to control '
+          'periods', 0.0, 10.0, 's'),
+    Fault('source_nan', 'share of the samples of every source that are NaN', 0.0, 1.0),
+    Fault('source_frozen', '1: every source reports for ever what it reported when the fault '
+          'began, with new stamps', 0.0, 1.0),
 )
 """All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -29,10 +29,12 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 from typing import ClassVar
+from typing import Optional
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from pydantic import model_validator
 
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome as Outcome  # noqa: PLC0414 - part of this interface
@@ -41,6 +43,7 @@ from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.files import Strict
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.sources import Source
 from spaars_ros.tasks.spec import differing
 from spaars_ros.tasks.spec import MetricSpec
 from spaars_ros.tasks.spec import TaskSpec
@@ -49,6 +52,23 @@ Array = NDArray[np.float64]
 
 MEASURED = ('torque', 'intervention', 'takeover')
 """Cost terms that records hold for every task: effort at its limit, the filter, a person."""
+
+
+class GivenSuccess(Strict):
+    """A source that says whether the task is done, with hysteresis: a flicker is no success."""
+
+    source: str = Field(min_length=1, max_length=200, description='whose first value counts')
+    above: float = Field(0.5, ge=-1e6, le=1e6, description='at or above it the task is done')
+    below: float = Field(0.5, ge=-1e6, le=1e6, description='below it it is not; between the two '
+                         'nothing changes')
+    hold: int = Field(3, ge=1, le=10_000, description='control ticks running that it has to be '
+                      'done until the episode ends')
+
+    @model_validator(mode='after')
+    def _in_order(self) -> 'GivenSuccess':
+        if self.below > self.above:
+            raise ValueError(f'below: {self.below} is above {self.above}')
+        return self
 
 
 class TaskSettings(Strict):
@@ -67,6 +87,12 @@ class TaskSettings(Strict):
     start_noise: float = Field(
         0.05, ge=0, le=10, description='rad, uniform, about the home position')
     horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')
+    sources: list[Source] = Field([], max_length=64, description='topics beside joint_states; '
+                                  "each wins over the robot file's of the same name")
+    success: Optional[GivenSuccess] = Field(
+        None, description='a source that says when an episode has succeeded; none: the task does')
+    reward: str = Field('', max_length=200, description="source whose first value is a tick's "
+                        "reward; '': the task computes it")
 
 
 @dataclass(frozen=True)
@@ -185,6 +211,13 @@ class Task(ABC):
     def observation_dim(self) -> int:
         """Return n."""
         return self.spec.observation_dim
+
+    @cached_property
+    def sources(self) -> tuple[str, ...]:
+        """Return the sources of a tick: the spec's, and those of success and reward."""
+        given = [self.settings.success.source] if self.settings.success is not None else []
+        given += [self.settings.reward] if self.settings.reward else []
+        return tuple(dict.fromkeys([*self.spec.sources, *given]))
 
     @property
     def action_dim(self) -> int:

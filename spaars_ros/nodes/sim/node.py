@@ -34,6 +34,7 @@ from spaars_ros.nodes.sim.channel_reader import ChannelReader
 from spaars_ros.nodes.sim.command_reader import CommandReader
 from spaars_ros.nodes.sim.parameters import FAULT
 from spaars_ros.nodes.sim.parameters import PARAMETERS
+from spaars_ros.nodes.sim.source_publishers import SourcePublishers
 from spaars_ros.nodes.sim.state_writer import StateWriter
 from spaars_ros.nodes.sim.state_writer import time_of
 from spaars_ros.robot.config import load_robot
@@ -45,6 +46,7 @@ from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
+from spaars_ros.sim.arm import SceneError
 from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.sim.faults import FaultInjector
 from spaars_ros.sim.faults import FaultScript
@@ -118,8 +120,9 @@ class SimNode(ManagedNode):
         self._listen(True)
         self._channels = ChannelReader(self, self._arm, self._task.spec.channels,
                                        self._border.guarded)
+        self._sources = SourcePublishers(self, self._task, self._arm, seed=self._values['seed'])
         self._made = [
-            *self._channels.subscriptions,
+            *self._channels.subscriptions, *self._sources.publishers,
             states, true_states, self._clock_topic,
             self.create_subscription(
                 Float64MultiArray, 'learner/progress',
@@ -189,6 +192,7 @@ class SimNode(ManagedNode):
         self._arm.place(
             sample_start(self._task.robot, self._task.settings.start_noise, rng), rng)
         self._faults.clear()
+        self._sources.clear()
         self._answer = None
         self._publish()
         return self._wire_stamp
@@ -218,6 +222,7 @@ class SimNode(ManagedNode):
         if not self._system_stamps:
             self._clock_message.clock = time_of(self._wire_stamp)
             self._clock_topic.publish(self._clock_message)
+        self._sources.send(self._wire_stamp, self._faults.values, again)
         for seen in self._faults.measured(state, again):
             self._states.send(seen)
         if self._factor:
@@ -289,7 +294,11 @@ class SimNode(ManagedNode):
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
         response.success = self.is_active
-        response.message = str(self._place()) if self.is_active else 'the sim is not active'
+        try:
+            response.message = str(self._place()) if self.is_active else 'the sim is not active'
+        except SceneError as error:
+            self.get_logger().error(f'no reset: {error}')
+            response.success, response.message = False, str(error)
         return response
 
     def _on_pause(self, request: SetBool.Request, response: SetBool.Response

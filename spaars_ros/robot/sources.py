@@ -1,0 +1,128 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What a robot or task file says of a source: a topic that is observed beside joint_states."""
+
+import math
+from typing import Annotated
+from typing import Literal
+from typing import Optional
+
+from pydantic import Field
+from pydantic import field_validator
+from pydantic import model_validator
+
+from spaars_ros.robot.files import nearest
+from spaars_ros.robot.files import Strict
+
+TYPES = ('geometry_msgs/msg/WrenchStamped', 'geometry_msgs/msg/PoseStamped',
+         'geometry_msgs/msg/PointStamped', 'geometry_msgs/msg/TwistStamped',
+         'std_msgs/msg/Float64MultiArray', 'std_msgs/msg/Float32', 'std_msgs/msg/Float64',
+         'std_msgs/msg/Bool', 'sensor_msgs/msg/JointState', 'tf2_msgs/msg/TFMessage')
+"""Message types that a source may have; `ros/sources/` has a file for each."""
+SHORT = {name.rpartition('/')[2]: name for name in TYPES}
+TF = 'tf2_msgs/msg/TFMessage'
+NEED_SELECT = ('sensor_msgs/msg/JointState',)
+"""Types whose fields are of the message: a source says which it takes."""
+UNITS = {'': 1.0, 'mm': 1e-3, 'cm': 1e-2, 'um': 1e-6, 'deg': math.pi / 180.0, 'kN': 1e3,
+         'mN': 1e-3, 'N mm': 1e-3, 'kgf': 9.80665, 'gf': 9.80665e-3, '%': 1e-2}
+"""Unit of a message -> factor to SI."""
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class Apply(Strict):
+    """What is done to the values of a source, in this order."""
+
+    unit: str = Field('', description=f'that the message is in, where it is not SI: '
+                      f'{", ".join(name for name in UNITS if name)}')
+    scale: float = Field(1.0, ge=-1e6, le=1e6, description='factor, not 0')
+    clamp: Optional[tuple[Finite, Finite]] = Field(None, description='least and greatest value, '
+                                                   'SI')
+    filter: float = Field(0.0, ge=0, le=60, description='s, time constant of a first-order '
+                          'low-pass filter; 0: none')
+
+    @model_validator(mode='after')
+    def _makes_sense(self) -> 'Apply':
+        if self.unit not in UNITS:
+            raise ValueError(f'unit: {self.unit!r} is none of '
+                             f'{[name for name in UNITS if name]}')
+        if not self.scale:
+            raise ValueError('scale: 0 would make every value 0')
+        if self.clamp is not None and not self.clamp[0] < self.clamp[1]:
+            raise ValueError(f'clamp: {self.clamp[0]} is not below {self.clamp[1]}')
+        return self
+
+    @property
+    def factor(self) -> float:
+        """Return what a message's value is multiplied with."""
+        return self.scale * UNITS[self.unit]
+
+
+class Source(Strict):
+    """A topic that a task observes beside joint_states."""
+
+    name: Text = Field(description="as the task's spec has it")
+    topic: str = Field('', max_length=200, description="'': the name")
+    type: str = Field(description='message type, such as geometry_msgs/msg/WrenchStamped or '
+                      'WrenchStamped')
+    qos: Literal['sensor', 'reliable', 'latched'] = Field(
+        'sensor', description='of the subscription: best effort (fits every publisher), reliable, '
+        'or reliable and transient local')
+    select: list[Text] = Field([], max_length=1000, description='fields, in the order of the '
+                               "values: force.x, position.finger_1, data.0; []: all of the type's")
+    apply: Apply = Apply()
+    max_age: float = Field(0.2, ge=0.001, le=3600, description='s; an older sample is silence')
+    frame: str = Field('', max_length=200, description='that the values are wanted in: base, '
+                       "tool, or a site or body of the robot's model; messages of another frame "
+                       "of the model are turned into it; '': as they come, unchecked")
+    child: str = Field('', max_length=200, description='of TFMessage: the frame whose pose in '
+                       '`frame` is wanted')
+    silent: Literal['stop', 'warn', 'hold'] = Field(
+        'stop', description='what follows when no sample is newer than max_age: a stop, a '
+        'warning, or nothing; the newest sample holds then, never zeros')
+    wrong: Literal['stop', 'warn'] = Field(
+        'stop', description='what follows on samples that are not finite, malformed, of an '
+        'unknown frame, frozen or often out of order: a stop or a warning; none is used')
+    frozen: int = Field(0, ge=0, le=100_000, description='so many samples running of exactly the '
+                        'same values are frozen; 0: never')
+
+    @field_validator('type')
+    @classmethod
+    def _known(cls, value: str) -> str:
+        name = SHORT.get(value, value)
+        if name not in TYPES:
+            raise ValueError(f'none of {sorted(SHORT)}' + nearest(value, sorted(SHORT)))
+        return name
+
+    @model_validator(mode='after')
+    def _whole(self) -> 'Source':
+        if self.type in NEED_SELECT and not self.select:
+            raise ValueError(f'select: source {self.name!r} of type JointState has to say which '
+                             'joints, for instance [position.finger_1]')
+        if len(set(self.select)) < len(self.select):
+            raise ValueError(f'select: source {self.name!r} has a field twice: {self.select}')
+        if (self.type == TF) != bool(self.child):
+            raise ValueError(f'child: source {self.name!r}: a TFMessage needs it, and nothing '
+                             'else takes it')
+        if self.type == TF and not self.frame:
+            raise ValueError(f'frame: source {self.name!r}: a TFMessage needs the frame that '
+                             f'the pose of {self.child!r} is wanted in')
+        return self
+
+    @property
+    def on(self) -> str:
+        """Return the topic."""
+        return self.topic or ('/tf' if self.type == TF else self.name)

@@ -1,0 +1,164 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Messages of a source to rows of numbers; the same for live topics and recordings."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import MAX_VALUE
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.sources import Source
+from spaars_ros.robot.sources import TF
+from spaars_ros.ros.sources.frames import Pose
+from spaars_ros.ros.sources.kind import SourceError
+from spaars_ros.ros.sources.kinds import KINDS
+from spaars_ros.ros.sources.tf_message import transform_of
+
+NANO = 1_000_000_000
+Between = Callable[[str, str], Pose]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A sample of a source."""
+
+    stamp_ns: int | None
+    """None: messages of this type carry none."""
+    values: Array
+    """(k,), finite."""
+
+
+class RowMaker:
+    """
+    Select, turn, scale, clamp and filter the values of a source's messages, in order.
+
+    :param between: (frame of a message, wanted frame) -> place and rotation; None: every other
+        frame than the wanted one is unknown
+    :param same: whether two names are of the same frame
+    :raises ConfigError: the source selects a field that its type does not have
+    """
+
+    def __init__(self, source: Source, between: Between | None = None,
+                 same: Callable[[str, str], bool] = lambda one, other: one == other) -> None:
+        self.source = source
+        self.kind = KINDS[source.type]
+        self._between = between
+        self._same = same
+        self._fields = self.kind.fields or tuple(source.select)
+        for name in source.select:
+            if self.kind.fields and name not in self.kind.fields:
+                raise ConfigError(f'source {source.name!r}: select: {name!r} is no field of '
+                                  f'{source.type}: {", ".join(self.kind.fields)}')
+        self._chosen = [self.kind.fields.index(name) for name in source.select] \
+            if self.kind.fields and source.select else None
+        self._factor = np.ones(len(self.kind.fields)) if self.kind.fields else np.ones(1)
+        self._factor[:self.kind.scaled] *= source.apply.factor
+        self._parts: Array | None = None
+        self._stamps: Array | None = None
+        self._width: int | None = None
+        self._filtered: tuple[int, Array] | None = None
+
+    def forget(self) -> None:
+        """Begin the filter anew, as after a reset of the arm."""
+        self._filtered = None
+
+    def row(self, msg: Any, arrived_ns: int) -> Row | None:
+        """
+        Return the sample of a message, None where it has none of this source, or a part of it.
+
+        :param arrived_ns: when it came, for the filter of messages without a stamp
+        :raises SourceError: what is wrong with it
+        """
+        if self.source.type == TF:
+            msg = transform_of(msg, self.source.child)
+            if msg is None:
+                return None
+        stamp = _stamp(msg) if self.kind.stamped else None
+        values = self.kind.read(msg, self._fields)
+        if self.kind.parts:
+            whole = self._together(values, stamp or 0)
+            if whole is None:
+                return None
+            values, stamp = whole
+        self._check(values)
+        values = values * self._factor
+        if self.source.frame and self.kind.turn is not None:
+            values = self._turned(values, msg.header.frame_id)
+        if self._chosen is not None:
+            values = values[self._chosen]
+        clamp = self.source.apply.clamp
+        if clamp is not None:
+            values = np.clip(values, *clamp)
+        return Row(stamp, self._smoothed(values, arrived_ns if stamp is None else stamp))
+
+    def _together(self, values: Array, stamp: int) -> tuple[Array, int] | None:
+        """Return the joints of all parts and the oldest one's stamp, once they have all come."""
+        if self._parts is None or self._stamps is None:
+            self._parts = np.full(len(values), np.nan)
+            self._stamps = np.zeros(len(values), np.int64)
+        here = np.isfinite(values)
+        if not here.any():
+            return None
+        self._parts[here], self._stamps[here] = values[here], stamp
+        return None if np.isnan(self._parts).any() else (
+            self._parts.copy(), int(self._stamps.min()))
+
+    def _check(self, values: Array) -> None:
+        finite = np.isfinite(values)
+        if not finite.all():
+            raise SourceError('NOT_FINITE', f'{self._name(int(np.argmin(finite)))} is '
+                              f'{values[~finite][0]}')
+        if not len(values):
+            raise SourceError('WRONG_SIZE', 'no values')
+        if np.abs(values).max() > MAX_VALUE:
+            worst = int(np.abs(values).argmax())
+            raise SourceError('IMPLAUSIBLE', f'{self._name(worst)} is {values[worst]:g}')
+        if self._width is not None and len(values) != self._width:
+            raise SourceError('WRONG_SIZE', f'{len(values)} values, {self._width} before')
+        self._width = len(values)
+
+    def _name(self, place: int) -> str:
+        return self._fields[place] if place < len(self._fields) else f'data.{place}'
+
+    def _turned(self, values: Array, frame: str) -> Array:
+        wanted = self.source.frame
+        if not frame or self._same(frame, wanted):
+            return values
+        if self._between is None:
+            raise SourceError('UNKNOWN_FRAME', f'frame {frame!r}, {wanted!r} is wanted')
+        assert self.kind.turn is not None
+        return self.kind.turn(values, *self._between(frame, wanted))
+
+    def _smoothed(self, values: Array, stamp: int) -> Array:
+        constant = self.source.apply.filter
+        if not constant:
+            return values
+        if self._filtered is not None:
+            before, last = self._filtered
+            share = 1.0 - math.exp(-max(0, stamp - before) * 1e-9 / constant)
+            values = last + share * (values - last)
+        self._filtered = stamp, values
+        return values
+
+
+def _stamp(msg: Any) -> int:
+    stamp = msg.header.stamp
+    # Recordings of other distributions call the second field nsec.
+    return int(stamp.sec) * NANO + int(getattr(stamp, 'nanosec', getattr(stamp, 'nsec', 0)))

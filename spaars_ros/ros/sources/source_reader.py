@@ -1,0 +1,140 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One source on a live topic: its newest sample, its age, and what is wrong with it."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+from rclpy.node import Node
+
+from spaars_ros.data.schema import Array
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.sources import Source
+from spaars_ros.ros.absence import why_silent
+from spaars_ros.ros.sources.kind import SourceError
+from spaars_ros.ros.sources.qos import source_qos
+from spaars_ros.ros.sources.row import Between
+from spaars_ros.ros.sources.row import RowMaker
+from spaars_ros.ros.sources.writer import missing
+from spaars_ros.safety.monitors.source_watch import SourceWatch
+from spaars_ros.safety.stop import Stop
+
+FOREVER = float('inf')
+
+
+class SourceReader:
+    """
+    Subscribe to a source.
+
+    Where the node takes its time from /clock, ages are those of the newest state's stamp, and a
+    sample without a stamp is of the state that comes next; elsewhere ages go on with a steady
+    clock from when the sample came.
+
+    :param simulated: whether time is that of the states
+    :param now: returns ns on the node's clock
+    :param came: is called after each new sample
+    :raises ConfigError: the type's package is not installed, or the source selects a wrong field
+    """
+
+    def __init__(self, node: Node, source: Source, *, simulated: bool, now: Callable[[], int],
+                 between: Between, same: Callable[[str, str], bool],
+                 came: Callable[[], None] = lambda: None) -> None:
+        self.source = source
+        self._node = node
+        self._simulated = simulated
+        self._now = now
+        self._came = came
+        self._maker = RowMaker(source, between, same)
+        self._qos = source_qos(source)
+        self.where = f'{source.name} on {node.resolve_topic_name(source.on)} ({source.type})'
+        self.watch = SourceWatch(self.where, max_age=source.max_age, silent=source.silent,
+                                 wrong=source.wrong, frozen=source.frozen)
+        self.values: Array | None = None
+        self._stamp: int | None = None
+        """ns; None: of the state that comes next."""
+        self._counter = 0
+        self._age_then = 0.0
+        self._at = time.monotonic()
+        self.since = self._at
+        """s on the steady clock, since when it is waited for."""
+        try:
+            kind = type(self._maker.kind.message())
+        except ImportError as error:
+            raise ConfigError(missing(source, error)) from None
+        self.subscription = node.create_subscription(kind, source.on, self._on_message, self._qos)
+
+    def _on_message(self, msg: Any) -> None:
+        now = self._now()
+        try:
+            row = self._maker.row(msg, now)
+        except SourceError as error:
+            if error.code != 'NO_STATE':
+                self.watch.refuse(error.code, error.text)
+            return
+        if row is None:
+            return
+        self._counter += 1
+        age, order = 0.0, self._counter
+        if row.stamp_ns is not None:
+            age, order = (now - row.stamp_ns) * 1e-9, row.stamp_ns
+        if self._simulated:
+            age = 0.0  # of which clock the stamps are is seen when a state comes
+        if self.watch.sample(order, row.values, age):
+            self.values, self._stamp = row.values, row.stamp_ns
+            self._age_then, self._at = max(age, 0.0), time.monotonic()
+            self._came()
+
+    def settle(self, stamp_ns: int) -> None:
+        """Take a sample without a stamp for one of this state's."""
+        if self._stamp is None and self.values is not None:
+            self._stamp = stamp_ns
+
+    def is_of(self, stamp_ns: int) -> bool:
+        """Return whether the newest sample is of this state's time, or newer."""
+        return self.values is not None and (self._stamp is None or self._stamp >= stamp_ns)
+
+    def age(self, stamp_ns: int) -> float:
+        """Return the newest sample's age in s, at the newest state's stamp; infinite for none."""
+        if self.values is None:
+            return FOREVER
+        if self._simulated:
+            return 0.0 if self._stamp is None else max(0.0, (stamp_ns - self._stamp) * 1e-9)
+        return self._age_then + time.monotonic() - self._at
+
+    def stop(self, stamp_ns: int) -> Stop | None:
+        """Return a stop where something is wrong with it, with the reason that the graph shows."""
+        stop = self.watch.stop(self.age(stamp_ns), self._late)
+        if stop is None or stop.code != 'SOURCE_SILENT':
+            return stop
+        return Stop(stop.code, stop.value, stop.threshold, f'{stop.text}: {self.why()}')
+
+    def warnings(self, stamp_ns: int) -> list[str]:
+        """Return what is to be said of it and does not stop."""
+        return self.watch.warnings(self.age(stamp_ns), self._late)
+
+    def why(self) -> str:
+        """Return why nothing comes, as far as the graph shows."""
+        bad = self.watch.refusal
+        return bad or why_silent(self._node, self.source.on, self.source.type, self._qos)
+
+    def forget(self) -> None:
+        """Wait for new samples: the arm, or the clock, was put somewhere else."""
+        self._maker.forget()
+        self.watch.restart()
+
+    @property
+    def _late(self) -> bool:
+        return self._age_then > self.source.max_age
