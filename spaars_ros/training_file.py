@@ -100,6 +100,22 @@ class Training(Strict):
     concurrent_bc: bool = Field(True, description='raw imitates the decoder in the latent phase; '
                                 'false: it stays as cloned from the data, and hand-over does not '
                                 'ask for bc_bound')
+    prior: Real = Field(0.0, ge=0, description='weight of a frozen random network in every critic '
+                        'head: where data is thin the heads disagree; 0: none')
+    independent_targets: bool = Field(False, description='every head follows its own target; '
+                                      'false: all follow the least of two')
+    bootstrap: float = Field(1.0, gt=0, le=1, description='share of the heads that a transition '
+                             'trains, the same ones every time')
+    floor: bool = Field(False, description='spaars: the frozen pretrained action competes in '
+                        'every state, and acts until another is better by the lower bound')
+    latent_candidates: int = Field(0, ge=0, le=256, description='spaars: the latent action is the '
+                                   'best of so many about the pretrained one by the lower '
+                                   'bound; 0: of a policy that climbs the critic')
+    latent_spread: Real = Field(0.5, ge=0, description='std of these candidates')
+    hold_start: Real = Field(1.0, ge=0, description='factor on `anchor` and `raw_bc` when online '
+                             'learning begins ...')
+    hold_steps: Steps = Field(5000, ge=1, description='... which comes near 1 with this time '
+                              'constant, in environment steps')
     gate_watch: Literal['promise', 'error'] = Field(
         'promise', description='what shuts the gate; promise: raw actions bring less than the '
         'critic said, in the mean; error: the TD error after them is large, on either side')

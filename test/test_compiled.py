@@ -89,12 +89,17 @@ def assert_alike(one, other):
         np.testing.assert_allclose(got[name], expected[name], rtol=2e-4, atol=2e-5, err_msg=name)
 
 
-@pytest.mark.parametrize('name, gated', [('sac', False), ('spaars', False), ('spaars', True)])
-def test_an_update_as_a_graph_does_what_it_does_without(name, gated):
+FLOOR = {'floor': True, 'prior': 1.0, 'independent_targets': True, 'bootstrap': 0.8,
+         'latent_candidates': 4}
+
+
+@pytest.mark.parametrize('name, gated, changes', [
+    ('sac', False, {}), ('spaars', False, {}), ('spaars', True, {}), ('spaars', True, FLOOR)])
+def test_an_update_as_a_graph_does_what_it_does_without(name, gated, changes):
     constraints = CONSTRAINTS if name == 'spaars' else 0
-    plain, graph = make(name, gated), make(name, gated)
+    plain, graph = make(name, gated, **changes), make(name, gated, **changes)
     work(graph, 1, constraints)
-    other = make(name, gated)
+    other = make(name, gated, **changes)
     other.agent.called = graph.agent.called
     traced(other.agent)
     assert work(plain, constraints=constraints) == pytest.approx(

@@ -259,6 +259,12 @@ def test_the_best_candidate_has_the_greatest_weight_at_any_scale_of_reward():
     assert torch.allclose(weight, candidate_weights(1000.0 * value - 7.0, 0.5), atol=1e-5)
 
 
+def test_a_state_whose_candidates_are_nearly_alike_moves_less_than_one_where_they_differ():
+    """Fault of 0.1.0: by each state's own spread, noise moved it as far as a difference."""
+    weight = candidate_weights(torch.tensor([[0.0, 0.0], [0.001, 1.0]]), 1.0)
+    assert float(weight[1, 0]) < 0.51 and float(weight[1, 1]) > 0.9
+
+
 def test_candidates_of_equal_value_have_equal_weight():
     assert torch.allclose(candidate_weights(torch.full((4, 3), 5.0), 0.1),
                           torch.full((4, 3), 0.25))

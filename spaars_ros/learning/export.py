@@ -14,6 +14,8 @@
 
 """The policies of the robot's algorithms as ONNX graphs."""
 
+import numpy as np
+
 from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
 from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
@@ -29,6 +31,8 @@ def export_policy(agent: SpaarsAgent) -> bytes:
     Outputs: `OUTPUTS` of policy/runtime.py; the explored ones have the noise added.
     One graph instead of one a network: a call of ONNX Runtime costs more than these networks.
     """
+    if agent.floored:
+        return _export_floored(agent)
     graph = PolicyGraph()
     o = 'observation'
     policy = agent.latent_policy
@@ -46,6 +50,48 @@ def export_policy(agent: SpaarsAgent) -> bytes:
         graph.critic(agent.critic, twice, actions))
     return graph.model(results, observation=policy.inputs, latent=policy.outputs,
                        critic=agent.critic)
+
+
+def best_latent(graph: PolicyGraph, agent: SpaarsAgent, o: str, anchor: str) -> str:
+    """Return the latent candidate (batch, k): `SpaarsAgent.best_latent` with all heads."""
+    t = agent.training_file
+    if not t.latent_candidates:
+        return graph.policy(agent.latent_policy, o)
+    middle = graph.constant(np.array([1], np.int64))
+    moved = graph.node('Add', graph.node('Unsqueeze', anchor, middle),
+                       graph.constant(agent.offsets))
+    latents = graph.clip(moved, t.latent_bound)
+    rows = graph.repeated(o, agent.anchor.inputs, t.latent_candidates)
+    actions = graph.decoder(agent.decoder, rows, graph.flat(latents, t.latent_dim))
+    values = graph.values_of(agent.critic, rows, actions, t.latent_candidates, agent.multipliers)
+    none = np.zeros(t.latent_candidates, np.float32)
+    return graph.best_of(latents, graph.lower_bounds(values, t.kappa), none)
+
+
+def _export_floored(agent: SpaarsAgent) -> bytes:
+    """Return the graph with `FLOOR_OUTPUTS` besides; the server chooses between the three."""
+    graph = PolicyGraph()
+    o, policy = 'observation', agent.anchor
+    anchor = graph.policy(policy, o)
+    latent = best_latent(graph, agent, o, anchor)
+    noisy = [graph.clip(graph.node('Add', each, 'noise'), policy.bound)
+             for each in (anchor, latent)]
+    seen = graph.node('Concat', o, o, o, o, axis=0)
+    decoded = graph.decoder(agent.decoder, seen,
+                            graph.node('Concat', anchor, latent, *noisy, axis=0))
+    plain, explored = graph.halves(decoded)
+    results = {'latent': graph.node('Identity', latent),
+               'anchor_latent': graph.node('Identity', anchor),
+               'explored_anchor_latent': noisy[0], 'explored_latent': noisy[1]}
+    results['anchor_action'], results['latent_action'] = graph.halves(plain)
+    results['explored_anchor_action'], results['explored_action'] = graph.halves(explored)
+    results['raw_action'] = graph.trusted(graph.policy(agent.raw_policy, o),
+                                          results['latent_action'])
+    for name, action in (('q_anchor', 'anchor_action'), ('q_latent', 'latent_action'),
+                         ('q_raw', 'raw_action')):
+        results[name] = graph.critic(agent.critic, o, results[action])
+    return graph.model(results, observation=policy.inputs, latent=policy.outputs,
+                       critic=agent.critic, floor=True)
 
 
 def export_spar(agent: SparAgent) -> bytes:

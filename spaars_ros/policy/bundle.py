@@ -117,6 +117,10 @@ class Manifest(BaseModel):
     gate_open: bool = Field(False, description='raw actions allowed where the gate fires')
     margin: float = Field(0.0, ge=0, description='advantage that raw has to exceed')
     kappa: float = Field(1.0, ge=0, description='standard deviations below the mean advantage')
+    floor: bool = Field(False, description='the pretrained action competes in every state and '
+                        'acts until another is better')
+    floor_margin: float = Field(0.0, ge=0, description='advantage over it that latent has to '
+                                'exceed; of raw: margin')
     trust: float = Field(0.05, gt=0, le=2, description='raw stays within +- trust of decoder')
     exploration: Exploration = Exploration()
     multipliers: list[Annotated[float, Field(ge=0)]] = []
@@ -144,6 +148,7 @@ class Bundle:
         and critic in one call
     :param canaries: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
         `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C);
+        with a floor also `anchor_latent`, `anchor_action` and `q_anchor` of the pretrained policy;
         with skills also the inputs `skill` (m, k) and `fresh` (m, 1), 1 or 0, both of them there
     :param extras: parts that the server ignores, such as the learner's tensors
     """

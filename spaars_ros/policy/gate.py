@@ -14,6 +14,7 @@
 
 """The advantage gate: raw actions only where they are better beyond doubt."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 import math
@@ -48,6 +49,21 @@ class AdvantageGate:
         mean = difference.sum() / len(difference)
         off = difference - mean
         return float(mean - self.kappa * math.sqrt(off @ off / len(difference)))
+
+    def best(self, bounds: Sequence[float], margins: Sequence[float]) -> int:
+        """
+        Return which candidate acts: the greatest bound above its margin, else 0, the floor.
+
+        `learning/core/floor.py` has the same in torch, `PolicyGraph.best_of` in ONNX.
+
+        :param bounds: `advantage` of each candidate but the first over the first
+        :param margins: theirs
+        """
+        place, greatest = 0, 0.0
+        for number, (bound, margin) in enumerate(zip(bounds, margins), start=1):
+            if math.isfinite(bound) and bound > margin and bound > greatest:
+                place, greatest = number, bound
+        return place
 
     def opens(self, advantage: float) -> bool:
         """Return whether raw is taken; never for a bound that is not finite."""

@@ -24,7 +24,8 @@ from onnx import ModelProto
 from onnx import TensorProto
 
 OPERATORS = frozenset((
-    'Abs', 'Add', 'Clip', 'Concat', 'Div', 'Elu', 'Erf', 'Exp', 'Gather', 'Gemm', 'Identity',
+    'Abs', 'Add', 'ArgMax', 'Cast', 'Clip', 'Concat', 'Div', 'Elu', 'Equal', 'Erf', 'Exp',
+    'Gather', 'Gemm', 'Greater', 'Identity',
     'LayerNormalization', 'LeakyRelu', 'Log', 'MatMul', 'Max', 'Min', 'Mul', 'Neg', 'Pow',
     'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'Relu', 'Reshape', 'Sigmoid', 'Slice',
     'Softmax', 'Softplus', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh', 'Transpose', 'Unsqueeze'))

@@ -40,6 +40,9 @@ CANARY_TOLERANCE = 1e-3
 OUTPUTS = ('latent', 'latent_action', 'raw_action', 'explored_latent', 'explored_action',
            'q_latent', 'q_raw')
 """Of the policy graph, in this order."""
+FLOOR_OUTPUTS = ('anchor_latent', 'anchor_action', 'explored_anchor_latent',
+                 'explored_anchor_action', 'q_anchor')
+"""Besides, where the pretrained policy is the floor."""
 
 OBSERVATION_CLIP = 8.0
 """Standard deviations; a normalised observation beyond is clipped, as in training."""
@@ -108,6 +111,7 @@ class PolicyRuntime:
         self._std = np.asarray(m.observation_std)
         self._session = _session('policy', bundle.graphs['policy'])
         self._gate = AdvantageGate(m.margin, m.kappa, np.asarray(m.multipliers, dtype=np.float64))
+        self._outputs = (*OUTPUTS, *FLOOR_OUTPUTS) if m.floor else OUTPUTS
         self._trust = np.array([m.trust], dtype=np.float32)
         self._still = np.zeros((1, m.latent_dim), dtype=np.float32)
         self._fresh = np.ones((1, 1), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
@@ -123,16 +127,18 @@ class PolicyRuntime:
         """
         Return `OUTPUTS` for normalised observations (B, n) and latent noise (B, k).
 
+        With a floor `FLOOR_OUTPUTS` too.
+
         :param skill: (B, k) in effect, for a bundle with skills
         :param fresh: (B, 1), 1 where a new skill begins instead, for a bundle with skills
         """
         inputs = {'observation': observation, 'noise': noise, 'trust': self._trust}
         if skill is not None and fresh is not None:
             inputs.update(skill=skill, fresh=fresh)
-        return dict(zip(OUTPUTS, self._session.run(OUTPUTS, inputs)))
+        return dict(zip(self._outputs, self._session.run(self._outputs, inputs)))
 
     def decide(self, observation: Array, noise: Array | None = None,
-               skill: NDArray[np.float32] | None = None) -> Decision:
+               skill: NDArray[np.float32] | None = None, *, careful: bool = False) -> Decision:
         """
         Return what to do in one state.
 
@@ -143,21 +149,19 @@ class PolicyRuntime:
             the skill in effect.
         :param skill: (k,) in effect, None where a new one begins; without skills every tick
             begins one
+        :param careful: leave everything to the pretrained policy, where there is a floor, else
+            to the latent one; no noise
         """
         m = self.manifest
         shift = self._still
+        noise = None if careful else noise
         if noise is not None:
             shift = (m.exploration.latent * noise[None, :m.latent_dim]).astype(np.float32)
         held = () if m.skill_length == 1 else (self._still, self._fresh[0]) if skill is None \
             else (skill[None], self._fresh[1])
         out = self.run(self.normalise(observation)[None], shift, *held)
-        gate = self._gate.advantage(out['q_raw'][0], out['q_latent'][0])
-        if m.mode == 'raw-only':
-            mode = Mode.RAW
-        elif m.mode == 'gated' and m.gate_open and self._gate.opens(gate):
-            mode = Mode.RAW
-        else:
-            mode = Mode.LATENT
+        gate = self._gate.advantage(out['q_raw'][0], out['q_anchor' if m.floor else 'q_latent'][0])
+        mode, name = self._chosen(out, gate, careful)
         raw = out['raw_action'][0]
         if mode is Mode.RAW:
             # With skills the one in effect: it goes on below the raw actions.
@@ -165,10 +169,27 @@ class PolicyRuntime:
             if noise is not None:
                 action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
         else:
-            action, latent = out['explored_action'][0], out['explored_latent'][0]
+            action, latent = out[f'{name}action'][0], out[f'{name}latent'][0]
         return Decision(action=action.astype(np.float64), latent=latent,
                         latent_action=out['latent_action'][0], raw_action=raw, mode=mode,
                         gate=gate, margin=m.margin)
+
+    def _chosen(self, out: dict[str, NDArray[np.float32]], gate: float,
+                careful: bool) -> tuple[Mode, str]:
+        """Return who acts, and what the names of its outputs begin with where it is latent."""
+        m = self.manifest
+        if m.mode == 'raw-only' and not careful:
+            return Mode.RAW, ''
+        raw_may = m.mode == 'gated' and m.gate_open and not careful
+        if not m.floor:
+            raw = raw_may and self._gate.opens(gate)
+            return (Mode.RAW if raw else Mode.LATENT), 'explored_'
+        if careful:
+            return Mode.LATENT, 'explored_anchor_'
+        bounds = [self._gate.advantage(out['q_latent'][0], out['q_anchor'][0]), gate]
+        place = self._gate.best(bounds[:1 + raw_may], (m.floor_margin, m.margin))
+        return (Mode.LATENT, 'explored_anchor_') if place == 0 else \
+            (Mode.LATENT, 'explored_') if place == 1 else (Mode.RAW, '')
 
 
 def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: int,
@@ -223,6 +244,8 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
     canaries = bundle.canaries
     expected_shapes = {'observation': (m.observation_dim,), 'latent': (m.latent_dim,),
                        'latent_action': (m.action_dim,), 'raw_action': (m.action_dim,)}
+    if m.floor:
+        expected_shapes.update(anchor_latent=(m.latent_dim,), anchor_action=(m.action_dim,))
     if m.skill_length > 1:
         expected_shapes.update(skill=(m.latent_dim,), fresh=(1,))
     for name, shape in expected_shapes.items():
@@ -247,7 +270,9 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
                                          f'{len(m.multipliers)} multipliers for '
                                          f'{len(robot.constraints)} constraints')
     # With no noise the explored ones, which are what moves the arm, repeat the others.
-    repeated = {'explored_latent': 'latent', 'explored_action': 'latent_action'}
+    repeated = {'explored_latent': 'latent', 'explored_action': 'latent_action',
+                'explored_anchor_latent': 'anchor_latent',
+                'explored_anchor_action': 'anchor_action'}
     for name, values in got.items():
         if not np.isfinite(values).all():
             raise BundleError('not_finite', f'canary output {name}')

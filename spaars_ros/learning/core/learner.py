@@ -78,6 +78,11 @@ class Learner(nn.Module):
         self.compiled, self.called = {}, {}
         self._state: list[Tensor] = []  # of all modules, which may be made after this one
 
+    def change_learning_rate(self, rate: float) -> None:
+        """Go on at this rate, with the moments that the optimisers have."""
+        for adam in self.optimisers.values():
+            adam.rate = rate
+
     # Updates as functions of tensors, which can be compiled whole
 
     def run(self, update: str, moved: tuple[str, ...], *drawn: Tensor,

@@ -15,6 +15,7 @@
 """Networks of every algorithm; the same classes serve offline and online."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,6 +23,9 @@ from torch import Tensor
 import torch.nn.functional as functional
 
 from spaars_ros.learning.core.ensemble import ensemble_values
+
+PRIOR_WIDTH = 64
+"""Hidden units of each head's prior."""
 
 
 class MLP(nn.Module):
@@ -135,11 +139,23 @@ class EnsembleCritic(nn.Module):
     Independent heads with LayerNorm, computed as batched matrix products.
 
     (B, n), (B, d) -> (heads, B, 1 + C): the reward's value, then each constraint's cost value.
+    With a prior every head is f_i + prior p_i, where p_i is a random network that never learns
+    (Osband et al. 2018): where the data says nothing, f_i does not undo p_i and the heads differ.
+
+    :param prior: weight of p_i; 0: there is none
     """
 
     def __init__(self, observation: int, action: int, values: int, width: int, heads: int,
-                 depth: int = 2) -> None:
+                 depth: int = 2, prior: float = 0.0) -> None:
         super().__init__()
+        self.prior = prior
+        self.priors = nn.Module() if prior else None
+        if self.priors is not None:
+            for number, (a, b) in enumerate(((observation + action, PRIOR_WIDTH),
+                                             (PRIOR_WIDTH, values))):
+                drawn = torch.empty(heads, a + 1, b).uniform_(-1.0, 1.0) / math.sqrt(a)
+                self.priors.register_buffer(f'weight_{number}', drawn[:, :a].contiguous())
+                self.priors.register_buffer(f'bias_{number}', drawn[:, a:].contiguous())
         sizes = [observation + action] + [width] * depth + [values]
         self.heads, self.values, self.normalise = heads, values, True
         self.weights = nn.ParameterList()
@@ -151,8 +167,46 @@ class EnsembleCritic(nn.Module):
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return the values of every head."""
-        return ensemble_values(torch.cat([observation, action], -1), list(self.weights),
-                               list(self.biases), self.normalise)
+        x = torch.cat([observation, action], -1)
+        values = ensemble_values(x, list(self.weights), list(self.biases), self.normalise)
+        if self.priors is None:
+            return values
+        with_prior: Tensor = values + self.prior * prior_values(x, *self.prior_layers())
+        return with_prior
+
+    def prior_layers(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Return weights (heads, a, b) and biases (heads, 1, b) of the priors."""
+        assert self.priors is not None
+        there = self.priors
+        return ([getattr(there, f'weight_{number}') for number in (0, 1)],
+                [getattr(there, f'bias_{number}') for number in (0, 1)])
+
+    def of_heads(self, observation: Tensor, action: Tensor, heads: Tensor) -> Tensor:
+        """Return the values (h, B, 1 + C) of some heads, whose places are (h,); no gradient."""
+        x = torch.cat([observation, action], -1)
+        with torch.no_grad():
+            values = ensemble_values(x, [w[heads] for w in self.weights],
+                                     [b[heads] for b in self.biases], self.normalise)
+            if self.priors is None:
+                return values
+            weights, biases = self.prior_layers()
+            return values + self.prior * prior_values(x, [w[heads] for w in weights],
+                                                      [b[heads] for b in biases])
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        """Take tensors; those of a critic from before have no priors, which then say nothing."""
+        if self.priors is not None:
+            for name, there in self.priors.named_buffers():
+                state_dict.setdefault(f'{prefix}priors.{name}', torch.zeros_like(there))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def prior_values(x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """Return the values (heads, B, v) of networks of one hidden layer, for inputs (B, n)."""
+    hidden = torch.relu(torch.baddbmm(biases[0], x.expand(len(weights[0]), *x.shape), weights[0]))
+    # By column, as in `ensemble_values`: these are few.
+    columns = [(hidden * column[:, None]).sum(-1) for column in weights[1].unbind(-1)]
+    return torch.stack(columns, -1) + biases[1]
 
 
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:

@@ -28,9 +28,11 @@ from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
+from spaars_ros.policy.runtime import FLOOR_OUTPUTS
 from spaars_ros.policy.runtime import OUTPUTS
 
 OPSET = 17
+FLOAT = int(TensorProto.FLOAT)
 
 
 class PolicyGraph:
@@ -52,7 +54,7 @@ class PolicyGraph:
         """Return x within +- bound."""
         return self.node('Clip', x, self.number(-bound), self.number(bound))
 
-    def constant(self, values: Tensor | NDArray[np.float32]) -> str:
+    def constant(self, values: Tensor | NDArray[np.float32] | NDArray[np.int64]) -> str:
         array = values.detach().numpy() if isinstance(values, Tensor) else values
         name = f'w{len(self.initialisers)}'
         self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
@@ -100,7 +102,18 @@ class PolicyGraph:
                               self.constant(np.zeros(width, np.float32)),
                               axis=-1, epsilon=1e-5)
                 x = self.node('Relu', x)
+        if critic.priors is not None:
+            x = self.node('Add', x, self._priors(critic, observation, action))
         return self.node('Transpose', x, perm=[1, 0, 2])
+
+    def _priors(self, critic: EnsembleCritic, observation: str, action: str) -> str:
+        """Return (heads, batch, 1 + C) of the priors, times their weight."""
+        x = self.node('Concat', observation, action, axis=1)
+        (first, second), (bias, last) = critic.prior_layers()
+        hidden = self.node('Relu', self.node('Add', self.node('MatMul', x, self.constant(first)),
+                                             self.constant(bias)))
+        return self.node('Add', self.node('MatMul', hidden, self.constant(critic.prior * second)),
+                         self.constant(critic.prior * last))
 
     def pair(self, one: str, other: str) -> str:
         """Return both batches as one, so that a network's weights are read once."""
@@ -112,6 +125,74 @@ class PolicyGraph:
         self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=axis))
         return name, f'{name}b'
 
+    def lagrangian(self, values: str, multipliers: Tensor) -> str:
+        """Return the Lagrangian values (..., 1) of values (..., 1 + C)."""
+        weights = np.append(1.0, -multipliers.numpy()) / (1.0 + float(multipliers.sum()))
+        return self.node('MatMul', values, self.constant(weights[:, None].astype(np.float32)))
+
+    def lower_bounds(self, values: str, kappa: float) -> str:
+        """
+        Return the bounds (batch, K) of each candidate's advantage over the first.
+
+        As `learning/core/floor.py` has them.
+
+        :param values: (batch, K, heads) Lagrangian values
+        """
+        first = self.node('Gather', values, self.constant(np.array([0], np.int64)), axis=1)
+        advantage = self.node('Sub', values, first)
+        mean = self.node('ReduceMean', advantage, axes=[2])
+        off = self.node('Sub', advantage, mean)
+        std = self.node('Sqrt', self.node('ReduceMean', self.node('Mul', off, off), axes=[2]))
+        bounds = self.node('Sub', mean, self.node('Mul', std, self.number(kappa)))
+        return self.node('Squeeze', bounds, self.constant(np.array([2], np.int64)))
+
+    def best_of(self, candidates: str, bounds: str, margins: NDArray[np.float32]) -> str:
+        """
+        Return, of candidates (batch, K, d), the one of the greatest bound above its margin.
+
+        Else the first; as `learning/core/floor.py` has it. A bound counts only as far as it is
+        above its margin in the comparison with the floor, and as it is among the others.
+
+        :param bounds: (batch, K)
+        :param margins: (K,); the first does not matter
+        """
+        count = len(margins)
+        margins = np.array([-1.0, *np.maximum(margins[1:], 0.0)], np.float32)
+        # 1 above the margin, else 0; a product with a great number does for "minus infinity".
+        over = self.node('Cast', self.node('Greater', bounds, self.constant(margins)), to=FLOAT)
+        out = self.node('Mul', self.node('Sub', self.number(1.0), over), self.number(-1e9))
+        place = self.node('ArgMax', self.node('Add', self.node('Mul', bounds, over), out),
+                          axis=1, keepdims=1)
+        these = self.constant(np.arange(count, dtype=np.int64)[None])
+        chosen = self.node('Cast', self.node('Equal', place, these), to=FLOAT)
+        last = self.constant(np.array([2], np.int64))
+        weighed = self.node('Mul', candidates, self.node('Unsqueeze', chosen, last))
+        return self.node('ReduceSum', weighed, self.constant(np.array([1], np.int64)), keepdims=0)
+
+    def stacked(self, *rows: str) -> str:
+        """Return several (batch, d) as one (batch, K, d)."""
+        middle = self.constant(np.array([1], np.int64))
+        return self.node('Concat', *(self.node('Unsqueeze', each, middle) for each in rows),
+                         axis=1)
+
+    def values_of(self, critic: EnsembleCritic, observation: str, actions: str, count: int,
+                  multipliers: Tensor) -> str:
+        """Return Lagrangian values (batch, K, heads) of actions (batch * K, d)."""
+        values = self.critic(critic, observation, actions)
+        shape = self.constant(np.array([-1, count, critic.heads], np.int64))
+        return self.node('Reshape', self.lagrangian(values, multipliers), shape)
+
+    def repeated(self, rows: str, width: int, count: int) -> str:
+        """Return each of (batch, width) `count` times in a row, (batch * count, width)."""
+        middle = self.constant(np.array([1], np.int64))
+        wide = self.node('Add', self.node('Unsqueeze', rows, middle),
+                         self.constant(np.zeros((count, width), np.float32)))
+        return self.flat(wide, width)
+
+    def flat(self, rows: str, width: int) -> str:
+        """Return (batch, K, width) as (batch * K, width)."""
+        return self.node('Reshape', rows, self.constant(np.array([-1, width], np.int64)))
+
     def trusted(self, free: str, latent_action: str, trust: str = 'trust') -> str:
         """Return the raw action within `trust` of the latent one, and within +-1."""
         lower = self.node('Sub', latent_action, trust)
@@ -119,7 +200,7 @@ class PolicyGraph:
         return self.clip(self.node('Min', self.node('Max', free, lower), upper), 1.0)
 
     def model(self, results: dict[str, str], *, observation: int, latent: int,
-              critic: EnsembleCritic, skills: bool = False) -> bytes:
+              critic: EnsembleCritic, skills: bool = False, floor: bool = False) -> bytes:
         """
         Return the finished model.
 
@@ -127,12 +208,14 @@ class PolicyGraph:
         :param observation: n
         :param latent: k
         :param critic: its values are two of the results
+        :param floor: whether `FLOOR_OUTPUTS` are among the results
         :param skills: whether the graph also takes `skill` (batch, k) and `fresh` (batch, 1)
         """
         values = [critic.heads, critic.values]
         action = int(critic.weights[0].shape[1]) - observation
         shapes = {'latent': [latent], 'explored_latent': [latent], 'q_latent': values,
-                  'q_raw': values}
+                  'q_raw': values, 'anchor_latent': [latent],
+                  'explored_anchor_latent': [latent], 'q_anchor': values}
         self.rename({made: name for name, made in results.items()})
 
         inputs: dict[str, list[int | str]] = {
@@ -140,7 +223,7 @@ class PolicyGraph:
         if skills:
             inputs.update(skill=['batch', latent], fresh=['batch', 1])
         return self.finish(inputs, {name: ['batch', *shapes.get(name, [action])]
-                                    for name in OUTPUTS})
+                                    for name in (*OUTPUTS, *FLOOR_OUTPUTS * floor)})
 
     def finish(self, inputs: dict[str, list[int | str]],
                outputs: dict[str, list[int | str]]) -> bytes:

@@ -81,10 +81,11 @@ def candidate_values(critic: EnsembleCritic, observation: Tensor, action: Tensor
 
 def candidate_weights(value: Tensor, temperature: float) -> Tensor:
     """
-    Return softmax over candidates (K, B) of Q_lcb / T, with T = temperature * std_k(Q_lcb).
+    Return softmax over candidates (K, B) of Q_lcb / T, T = temperature * mean_s std_k(Q_lcb).
 
-    The temperature follows the spread of the candidates' values (spar.md), so it depends
-    neither on the reward's scale nor on V(s), which is the same for all of a state.
+    The temperature follows the spread of the candidates' values over the batch (spar.md), so it
+    depends on no reward's scale, and a state whose candidates are all alike moves hardly at all:
+    with each state's own spread noise would move it as far as a difference does elsewhere.
     """
-    spread = value.std(0, unbiased=False).clamp(min=1e-6)
+    spread = value.std(0, unbiased=False).mean().clamp(min=1e-6)
     return torch.softmax(value / (temperature * spread), 0)

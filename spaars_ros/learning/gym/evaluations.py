@@ -16,6 +16,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.learning.core.algorithm import Algorithm
@@ -46,16 +47,33 @@ class Evaluations:
         """Evaluate after `steps` environment steps; returns the curve's new row."""
         with self._average.applied():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
+            noisy = self._with_noise() if self._algorithm.learns_online and steps else found
         row = {'steps': steps, **counters,
                'return_mean': found['return_mean'], 'return_std': found['return_std'],
                'score': normalised_score(self._env_id, found['return_mean']),
                'cost_mean': found['cost_mean'], 'success': _number(found['success']),
                'raw_share_evaluated': found['raw_share_evaluated'],
+               'stalled': found['stalled'], 'stalled_explored': noisy['stalled'],
+               'return_explored': noisy['return_mean'],
+               'success_explored': _number(noisy['success']),
                **{name: _number(value)
                   for name, value in self._algorithm.diagnostics(steps).items()}}
         self.curve.append(row)
         self._folder.append('curve.jsonl', row)
         return row
+
+    def _with_noise(self) -> dict[str, Any]:
+        """Evaluate what is deployed with the noise of training."""
+        curriculum = getattr(self._algorithm, 'curriculum', None)
+        if curriculum is not None:
+            curriculum.tries = False
+        try:
+            with torch.random.fork_rng():  # training goes on as if nobody had looked
+                return evaluate(self._env, self._boxes, self._algorithm, self._episodes,
+                                explore=True)
+        finally:
+            if curriculum is not None:
+                curriculum.tries = True
 
     def summary(self) -> dict[str, Any]:
         """Return the first evaluation of online learning and the last one, and the curve."""

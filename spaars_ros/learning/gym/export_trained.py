@@ -16,6 +16,7 @@
 import numpy as np
 
 from spaars_ros.learning.algorithms.baselines.plas import PLAS
+from spaars_ros.learning.algorithms.spaars.agent import margins_of
 from spaars_ros.learning.algorithms.spaars.spaars import Spaars
 from spaars_ros.learning.algorithms.spar.spar import Spar
 from spaars_ros.learning.algorithms.supe.supe import Supe
@@ -24,6 +25,7 @@ from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.policy_graph import PolicyGraph
 from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.export import best_latent
 from spaars_ros.learning.gym.rollout import Boxes
 
 
@@ -89,15 +91,15 @@ def _gated(graph: PolicyGraph, o: str, algorithm: Spaars) -> str:
     raw = graph.policy(agent.raw_policy, o)
     if algorithm.training.mode == 'raw-only':
         return raw
+    if agent.floored:
+        return _floored(graph, o, algorithm, raw)
     latent = graph.decoder(agent.decoder, o, graph.policy(agent.latent_policy, o))
     inside = graph.trusted(raw, latent, graph.number(agent.trust))
     everywhere = curriculum.everywhere(explore=False)
     if everywhere is not None:
         return inside if everywhere else latent
-    weights = np.append(1.0, -agent.multipliers.numpy()) / (1.0 + agent.multipliers.sum().item())
     values = graph.critic(agent.critic, graph.pair(o, o), graph.pair(inside, latent))
-    of_raw, of_latent = graph.halves(
-        graph.node('MatMul', values, graph.constant(weights[:, None].astype(np.float32))))
+    of_raw, of_latent = graph.halves(graph.lagrangian(values, agent.multipliers))
     advantage = graph.node('Sub', of_raw, of_latent)  # (batch, heads, 1)
     mean = graph.node('ReduceMean', advantage, axes=[1])
     off = graph.node('Sub', advantage, mean)
@@ -107,3 +109,22 @@ def _gated(graph: PolicyGraph, o: str, algorithm: Spaars) -> str:
     better = graph.node('Greater', bound, graph.number(agent.margin))
     takes_raw = graph.node('Flatten', better)
     return graph.node('Where', takes_raw, inside, latent)
+
+
+def _floored(graph: PolicyGraph, o: str, algorithm: Spaars, raw: str) -> str:
+    """`Spaars._choose_above_floor` without noise."""
+    agent = algorithm.agent
+    anchor = graph.policy(agent.anchor, o)
+    first = graph.decoder(agent.decoder, o, anchor)
+    if algorithm.curriculum.keeps_to_floor(explore=False):
+        return first
+    action = graph.decoder(agent.decoder, o, best_latent(graph, agent, o, anchor))
+    candidates = [first, action]
+    if agent.gate_open:
+        candidates.append(graph.trusted(raw, action, graph.number(agent.trust)))
+    stacked, count = graph.stacked(*candidates), len(candidates)
+    d = len(agent.action_variance)
+    rows = graph.repeated(o, agent.anchor.inputs, count)
+    values = graph.values_of(agent.critic, rows, graph.flat(stacked, d), count, agent.multipliers)
+    bounds = graph.lower_bounds(values, agent.training_file.kappa)
+    return graph.best_of(stacked, bounds, margins_of(agent.limits()).numpy()[:count])

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Steps of an algorithm in a Gymnasium environment: training episodes and evaluations."""
 
+from collections import deque
 from dataclasses import dataclass
 from typing import Any
 from typing import cast
@@ -38,6 +39,10 @@ episode's end. A return that would reach over the end of a segment bootstraps th
 EVALUATION_SEED = 10_000
 ENDLESS = 100_000
 """Steps after which an episode is taken for one without an end."""
+STALL = 30
+"""Steps at the end of an episode in which a robot that stalls does not move ..."""
+STILL = 0.01
+"""... by more than this in any observation, m or rad, or this share of a larger one."""
 PROBE = 1000
 """Transitions of random actions that stand for the data set where there is none."""
 
@@ -156,17 +161,24 @@ def check_length(steps: int) -> None:
                          'time limit (max_episode_steps)')
 
 
-def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dict[str, Any]:
-    """Return means over episodes without exploration, on the same seeds every time."""
-    returns, costs, raw, succeeded = [], [], [], []
+def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int,
+             explore: bool = False) -> dict[str, Any]:
+    """
+    Return means over episodes on the same seeds every time.
+
+    :param explore: with the noise of training, and nothing else of what training tries
+    """
+    returns, costs, raw, succeeded, still = [], [], [], [], []
     rng = np.random.default_rng(0)
     for number in range(episodes):
         observation, info = env.reset(seed=EVALUATION_SEED + number)
         if isinstance(algorithm, EpisodeLearner):
             algorithm.begin_episode()
         total, cost, steps, done = 0.0, 0.0, 0, False
+        newest: deque[Array] = deque(maxlen=STALL)
         while not done:
-            choice = algorithm.choose(np.asarray(observation, np.float64), rng, False)
+            newest.append(np.array(observation, np.float64))
+            choice = algorithm.choose(newest[-1], rng, explore)
             observation, reward, terminated, truncated, info = env.step(
                 boxes.physical(choice.action))
             spent = costs_of(info)
@@ -181,9 +193,18 @@ def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int) -> dic
         returns.append(total)
         costs.append(cost)
         succeeded.append(info.get('success', np.nan))
+        still.append(truncated and stalls(np.asarray(newest)))
     return {'return_mean': float(np.mean(returns)), 'return_std': float(np.std(returns)),
             'cost_mean': float(np.mean(costs)), 'success': float(np.mean(succeeded)),
-            'raw_share_evaluated': float(np.mean(raw))}
+            'raw_share_evaluated': float(np.mean(raw)), 'stalled': float(np.mean(still))}
+
+
+def stalls(observations: Array) -> bool:
+    """Return whether nothing moved over the last `STALL` observations (T, n) of an episode."""
+    if len(observations) < STALL:
+        return False
+    spread = observations.max(0) - observations.min(0)
+    return bool((spread <= STILL * np.maximum(1.0, np.abs(observations).max(0))).all())
 
 
 def random_observations(env: Env, boxes: Boxes, seed: int) -> Array:

@@ -106,7 +106,7 @@ class FineTuner:
         """Signs the checkpoints."""
         self._streams: dict[str, Stream] = {}
         self._pushed_at = 0
-        state = unpack(bundle, self.agent, optimisers=False)
+        state = unpack(bundle, self.agent, optimisers=True)
         self.algorithm.begin_online()
         self.compiler = Compiler(self.agent, training.compile)
         self._average = AveragedWeights(self.agent, training.weight_average)

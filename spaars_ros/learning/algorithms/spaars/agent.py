@@ -23,11 +23,21 @@ from torch import Tensor
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
 from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
 from spaars_ros.learning.core.cvae import cvae_loss
+from spaars_ros.learning.core.floor import best_of
+from spaars_ros.learning.core.floor import latent_offsets
+from spaars_ros.learning.core.floor import lower_bounds
+from spaars_ros.learning.core.floor import pick
 from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import Encoder
+from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Batch
+
+
+def margins_of(limits: Tensor) -> Tensor:
+    """Return the margins (3,) of pretrained, latent and raw action in `GatedAgent.limits`."""
+    return limits[[2, 2, 1]]
 
 
 class SpaarsAgent(GatedAgent):
@@ -36,6 +46,9 @@ class SpaarsAgent(GatedAgent):
 
     Equations are those of docs/concepts/spaars.md (reconstructed) unless a method says otherwise.
     """
+
+    offsets: Tensor
+    """(N, k) from the pretrained latent to the candidates, where it has `latent_candidates`."""
 
     def make_coder(self, observation: int, action: int) -> None:
         """Make the CVAE."""
@@ -47,6 +60,10 @@ class SpaarsAgent(GatedAgent):
         """Make the latent policy, and the pretrained one to which it is held."""
         t = self.training_file
         self.latent_policy = BoundedPolicy(observation, t.latent_dim, t.width, t.latent_bound)
+        self.every_head = torch.arange(t.heads)
+        if t.latent_candidates:
+            self.register_buffer('offsets', latent_offsets(t.latent_candidates, t.latent_dim,
+                                                           t.latent_spread))
         self.anchor = copy.deepcopy(self.latent_policy).requires_grad_(False)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
@@ -57,6 +74,68 @@ class SpaarsAgent(GatedAgent):
     def latent_action(self, observation: Tensor) -> Tensor:
         """Return the decoder's action at the latent policy's mode."""
         return self.decoder(observation, self.latent_policy(observation))
+
+    # The floor
+
+    @property
+    def floored(self) -> bool:
+        """Return whether the pretrained action competes in every state."""
+        return self.training_file.floor and self.training_file.mode in ('gated', 'latent-only')
+
+    def latents(self, o: Tensor) -> Tensor:
+        """Return the latents (N, B, k) that compete in states (B, n), the pretrained one first."""
+        anchor = self.anchor(o)[None]
+        if not self.training_file.latent_candidates:
+            return torch.cat([anchor, self.latent_policy(o)[None]])
+        bound = self.training_file.latent_bound
+        offsets: Tensor = self.offsets
+        return (anchor + offsets[:, None]).clamp(-bound, bound)
+
+    def best_latent(self, critic: EnsembleCritic, o: Tensor,
+                    heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Return the best latent (B, k) by the lower bound, pretrained and best action (B, d) each.
+
+        :param heads: (h,) places of the critic's heads that are asked
+        """
+        with torch.no_grad():
+            latents = self.latents(o)
+            count, batch = latents.shape[:2]
+            rows = o.repeat(count, 1)
+            actions = self.decoder(rows, latents.flatten(0, 1))
+            values = self._lagrangian(critic.of_heads(rows, actions, heads))
+            bounds = lower_bounds(values.view(len(heads), count, batch), self.training_file.kappa)
+            place = bounds.argmax(0)
+            actions = actions.view(count, batch, -1)
+            return pick(latents, place), actions[0], pick(actions, place)
+
+    def compete(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
+                gated: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Return candidates (3, B, d), their bounds (3, B), and the best latent (B, k).
+
+        Candidates: pretrained, latent, raw in its trust ball about the latent one.
+        """
+        with torch.no_grad():
+            latent, first, action = self.best_latent(critic, o, heads)
+            raw = self.trusted(self.raw_policy(o), action, limits[0]) if gated else first
+            candidates = torch.stack([first, action, raw])
+            values = self._lagrangian(critic.of_heads(
+                o.repeat(3, 1), candidates.flatten(0, 1), heads))
+            bounds = lower_bounds(values.view(len(heads), 3, len(o)), self.training_file.kappa)
+        return candidates, bounds, latent
+
+    def executed(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
+                 gated: bool) -> Tensor:
+        """Return the action (B, d) that wins by the lower bound over some heads."""
+        candidates, bounds, _ = self.compete(critic, o, heads, limits, gated=gated)
+        return pick(candidates, best_of(bounds, margins_of(limits)))
+
+    def near(self, observation: Tensor) -> Tensor:
+        """Return the latent candidate's action, about which raw ones are allowed, no graph."""
+        if not (self.floored and self.training_file.latent_candidates):
+            return super().near(observation)
+        return self.best_latent(self.critic, observation, self.every_head)[2]
 
     # Offline
 
@@ -96,23 +175,29 @@ class SpaarsAgent(GatedAgent):
         raw policy imitates the decoder (concurrent BC) until the hand-over and climbs Q
         inside the trust ball afterwards.
         """
-        latent = self.training_file.mode != 'raw-only'
+        latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
         losses = self.run('fit_policies', moved, batch['observation'], self.limits(),
                           gated=self.gated)
         return dict(zip(moved, map(float, losses)))
 
+    @property
+    def climbs_latent(self) -> bool:
+        """Return whether there is a latent policy that learns online."""
+        t = self.training_file
+        return t.mode != 'raw-only' and not (self.floored and t.latent_candidates)
+
     def fit_policies(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
         """Return the losses of `update_policies`: each from both policies as they were."""
         t = self.training_file
-        if t.mode == 'raw-only':
+        if not self.climbs_latent:
             return self.fit_raw(o, limits, gated=gated)
         anchor = self.anchor(o)
 
         def loss() -> tuple[Tensor, tuple[()]]:
             latent = self.latent_policy(o)
             drift = (latent - anchor).square().mean()
-            return t.anchor * drift + self.climb(o, self.decoder(o, latent)), ()
+            return limits[3] * t.anchor * drift + self.climb(o, self.decoder(o, latent)), ()
 
         raw = self.fit_raw(o, limits, gated=gated)
         return (self.minimise('latent_policy', loss)[0], *raw)

@@ -74,9 +74,11 @@ class Curriculum:
         self.td_raw = self.td_latent = float('nan')
         self.promised = float('nan')
         """Mean of Q - y after raw actions, less that after latent ones."""
+        self.tries = True
+        """Whether what explores may be on trial; False: it is what is deployed, with noise."""
         self.shut = 0
         """Episodes that ended with a shut gate."""
-        self.trials = Trials(training.trials) \
+        self.trials = Trials(training.trials, agent.floored) \
             if training.trials and training.mode == 'gated' else None
 
     def phase(self, steps: int) -> int:
@@ -115,6 +117,12 @@ class Curriculum:
             return False
         return True if t.mode == 'hard-switch' else None
 
+    def keeps_to_floor(self, explore: bool) -> bool:
+        """Return whether the pretrained policy alone acts, where there is a floor."""
+        if self.trials is None:
+            return False
+        return self.trials.control if explore and self.tries else not self.trials.gate_pays
+
     def kappa(self, explore: bool) -> float:
         """Return how many standard deviations below the mean the gate's bound is."""
         t = self.training
@@ -127,7 +135,7 @@ class Curriculum:
 
     def take_episode(self, episode: Episode) -> None:
         """Take what a training episode earned, less what its costs weigh; before its end."""
-        if self.trials is not None and self.agent.gated:
+        if self.trials is not None and (self.agent.gated or self.agent.floored):
             self.trials.take(self.agent.weighed_return(episode.rewards, episode.costs),
                              len(episode.rewards))
 
@@ -188,7 +196,7 @@ class Curriculum:
             sizes.append(float(error.square().mean().sqrt()))
             means.append(float(error.mean()))
         self.td_raw, self.td_latent = sizes
-        self.promised = means[0] - means[1]
+        self.promised = self.agent.promised = means[0] - means[1]
         # The size of the error alone would keep an arm's gate shut for good: where the task gets
         # steep raw actions have the larger one, and latent ones alone make theirs ever smaller.
         excess = self.promised if self.training.gate_watch == 'promise' else self.td_raw
@@ -238,5 +246,6 @@ class Curriculum:
         self.td_raw, self.td_latent, self.promised = (
             float('nan') if value is None else float(value)
             for value in state.get('watched', [None] * 3))
+        agent.promised = self.promised
         if self.trials is not None:
             self.trials.restore(state['trials'])

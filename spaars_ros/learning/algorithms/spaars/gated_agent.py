@@ -26,6 +26,7 @@ from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.raw_policy_updates import RawPolicyUpdates
 from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
+from spaars_ros.learning.core.floor import bootstrap_masks
 from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import BoundedPolicy
@@ -66,7 +67,8 @@ class GatedAgent(RawPolicyUpdates):
         self.multipliers = torch.zeros(constraints)
         self.make_coder(observation, action)
         self.value = MLP(observation, 1, t.width)
-        self.critic = EnsembleCritic(observation, action, 1 + constraints, t.width, t.heads)
+        self.critic = EnsembleCritic(observation, action, 1 + constraints, t.width, t.heads,
+                                     prior=t.prior)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
         self.make_latent_policy(observation)
         self.raw_policy = BoundedPolicy(observation, action, t.width, 1.0)
@@ -78,6 +80,10 @@ class GatedAgent(RawPolicyUpdates):
         self.register_buffer('lipschitz', torch.ones(()))
         self.register_buffer('bc_error', torch.full((), float('inf')))
         self.trust = t.trust_start
+        self.hold = t.hold_start
+        """Factor on what holds policies near where they began."""
+        self.promised = float('nan')
+        """By how much raw actions brought less than the critic said, after the hand-over."""
         self.explore_raw = t.explore_raw
         self.gated = False
         """Whether the hand-over is done."""
@@ -126,8 +132,10 @@ class GatedAgent(RawPolicyUpdates):
             cost_next = self.target(batch['next'], self.latent_action(batch['next']))[..., 1:]
             y = torch.cat([(batch['reward'] + batch['discount'] * v_next)[:, None],
                            batch['cost'] + batch['discount'][:, None] * cost_next.mean(0)], -1)
-        error = (self.critic(o, a) - y).square().mean((1, 2))
-        losses['critic'] = self.step('critic', error.sum())
+        error = (self.critic(o, a) - y).square().mean(2)
+        if t.bootstrap < 1.0:
+            error = error * bootstrap_masks(o, a, t.heads, t.bootstrap).T
+        losses['critic'] = self.step('critic', error.mean(1).sum())
         polyak(self.target, self.critic, t.tau)
         return losses, advantage.detach()
 
@@ -160,16 +168,29 @@ class GatedAgent(RawPolicyUpdates):
         return float(self.training_file.reward_scale * (rewards.sum() - spent)
                      / (1.0 + weights.sum()))
 
-    def _next_values(self, o: Tensor, limits: Tensor, *, gated: bool) -> Tensor:
+    @property
+    def floored(self) -> bool:
+        """Return whether the pretrained action competes in every state."""
+        return False
+
+    def executed(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
+                 gated: bool) -> Tensor:
+        """Return the action (B, d) that wins by the lower bound over some heads, if `floored`."""
+        raise NotImplementedError
+
+    def _next_values(self, o: Tensor, limits: Tensor, pair: Tensor, *, gated: bool) -> Tensor:
         """
         Return the target critic's values (heads, B, 1 + C) of the executed policy at o.
 
-        :param limits: (2,) of `limits`
+        :param limits: (4,) of `limits`
+        :param pair: (2,) heads that choose between candidates, where there is a floor
         :param gated: whether the gate may let raw actions pass
         """
         mode = self.training_file.mode
         if mode == 'raw-only':
             return self.target(o, self.raw_policy(o))
+        if self.floored:
+            return self.target(o, self.executed(self.target, o, pair, limits, gated=gated))
         latent_action = self.latent_action(o)
         if not gated:
             return self.target(o, latent_action)
@@ -182,8 +203,8 @@ class GatedAgent(RawPolicyUpdates):
         return torch.where(opens[None, :, None], v_raw, v_latent)
 
     def limits(self) -> Tensor:
-        """Return trust ball and margin as they are now, (2,)."""
-        return torch.tensor([self.trust, self.margin])
+        """Return trust ball, margins of raw and latent, and hold as they are now, (4,)."""
+        return torch.tensor([self.trust, self.margin, self.training_file.min_margin, self.hold])
 
     def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
         """Return the gate's lower bound (B) from (heads, B, 1 + C) values, head by head."""
@@ -207,7 +228,9 @@ class GatedAgent(RawPolicyUpdates):
     def td_error(self, batch: Batch) -> Tensor:
         """Return the realised error Q(s, a) - y (B) of the ensemble's mean Lagrangian value."""
         with torch.no_grad():
-            values = self._next_values(batch['next'], self.limits(), gated=self.gate_open)
+            values = self._next_values(batch['next'], self.limits(),
+                                       torch.arange(self.training_file.heads),
+                                       gated=self.gate_open)
             after = self._lagrangian(values).mean(0)
             rewards = torch.cat([batch['reward'][:, None], batch['cost']], -1)
             y = self._lagrangian(rewards) + batch['discount'] * after
@@ -216,30 +239,53 @@ class GatedAgent(RawPolicyUpdates):
 
     @property
     def margin(self) -> float:
-        """Return the gate's margin, max(m_0, L_Q eps_BC)."""
-        error = float(self.bc_error)
-        least = self.training_file.min_margin
-        return max(least, float(self.lipschitz) * error) if np.isfinite(error) else least
+        """
+        Return the gate's margin.
+
+        max(m_0, L_Q min(eps_BC, trust sqrt(d) / 2)) until raw actions were seen to act: the
+        difference of two actions in the ball is at most L_Q trust sqrt(d), which no margin may
+        come up to. From then on max(m_0, by how much the critic overrates them).
+        """
+        least, error = self.training_file.min_margin, float(self.bc_error)
+        if self.gated and np.isfinite(self.promised):
+            return max(least, self.promised)
+        if not np.isfinite(error):
+            return least
+        reach = 0.5 * self.trust * math.sqrt(len(self.action_variance))
+        return max(least, float(self.lipschitz) * min(error, reach))
 
     def update_critic(self, batch: Batch) -> float:
-        """TD towards the executed policy: two random heads' least reward, greatest cost."""
-        heads = self.training_file.heads
-        pair = torch.from_numpy(self._rng.choice(heads, 2, replace=False))
+        """
+        TD towards the executed policy.
+
+        Every head towards its own target's value of it (`independent_targets`), or all towards
+        two random heads' least reward and greatest cost.
+        """
+        t = self.training_file
+        pair = torch.from_numpy(self._rng.choice(t.heads, 2, replace=False))
+        mask = () if t.bootstrap == 1.0 else (bootstrap_masks(
+            batch['observation'], batch['action'], t.heads, t.bootstrap),)
         loss, = self.run('fit_critic', ('critic',), *(batch[name] for name in BATCH), pair,
-                         self.limits(), gated=self.gate_open)
-        return float(loss) / heads
+                         self.limits(), *mask, gated=self.gate_open)
+        return float(loss) / t.heads
 
     def fit_critic(self, o: Tensor, a: Tensor, reward: Tensor, cost: Tensor, after: Tensor,
-                   discount: Tensor, pair: Tensor, limits: Tensor, *,
-                   gated: bool) -> tuple[Tensor, ...]:
-        """Return the loss of `update_critic`, all of it tensors."""
-        values = self._next_values(after, limits, gated=gated)[pair]
-        worst = torch.cat([values[..., :1].amin(0), values[..., 1:].amax(0)], -1)
-        y = torch.cat([reward[:, None], cost], -1) + discount[:, None] * worst
-        loss, _ = self.minimise('critic', lambda: (
-            (self.critic(o, a) - y).square().mean((1, 2)).sum(), ()))
+                   discount: Tensor, pair: Tensor, limits: Tensor, mask: Tensor | None = None,
+                   *, gated: bool) -> tuple[Tensor, ...]:
+        """Return the loss of `update_critic`, all of it tensors; mask (B, heads)."""
+        values = self._next_values(after, limits, pair, gated=gated)
+        if not self.training_file.independent_targets:
+            values = values[pair]
+            values = torch.cat([values[..., :1].amin(0), values[..., 1:].amax(0)], -1)[None]
+        y = torch.cat([reward[:, None], cost], -1) + discount[:, None] * values
+
+        def loss() -> tuple[Tensor, tuple[()]]:
+            error = (self.critic(o, a) - y).square().mean(2)
+            return (error if mask is None else error * mask.T).mean(1).sum(), ()
+
+        found, _ = self.minimise('critic', loss)
         polyak(self.target, self.critic, self.training_file.tau)
-        return (loss,)
+        return (found,)
 
     def measure_lipschitz(self, batch: Batch) -> None:
         """Track L_Q, the 95th percentile of |grad_a Q| at the batch's actions."""

@@ -47,7 +47,7 @@ class RawPolicyUpdates(Learner):
         raise NotImplementedError
 
     def limits(self) -> Tensor:
-        """Return trust ball and margin."""
+        """Return trust ball, margins and hold."""
         raise NotImplementedError
 
     def _lagrangian(self, values: Tensor) -> Tensor:
@@ -75,14 +75,14 @@ class RawPolicyUpdates(Learner):
         t = self.training_file
         if t.mode == 'raw-only':
             return self.minimise('raw_policy', lambda: (
-                self._climb(o, self.raw_policy(o), self.raw_anchor(o), None), ()))[:1]
-        decoded = self.latent_action(o)
+                self._climb(o, self.raw_policy(o), self.raw_anchor(o), limits, free=True), ()))[:1]
+        decoded = self.near(o)
         if self.gated_residual(gated):
             return self.minimise('raw_policy', lambda: (
                 self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
         if gated:
             return self.minimise('raw_policy', lambda: (
-                self._climb(o, self.raw_policy(o), decoded, limits[0]), ()))[:1]
+                self._climb(o, self.raw_policy(o), decoded, limits), ()))[:1]
         if t.mode == 'latent-only':
             return ()
         if not t.concurrent_bc:
@@ -97,12 +97,17 @@ class RawPolicyUpdates(Learner):
         self._average(self.bc_error, error.sqrt().mean())
         return (imitation,)
 
-    def _climb(self, o: Tensor, raw: Tensor, near: Tensor, trust: Tensor | None) -> Tensor:
+    def near(self, observation: Tensor) -> Tensor:
+        """Return the action (B, d) in whose neighbourhood raw ones are allowed, no graph."""
+        return self.latent_action(observation).detach()
+
+    def _climb(self, o: Tensor, raw: Tensor, near: Tensor, limits: Tensor,
+               free: bool = False) -> Tensor:
         """Return the raw policy's loss where it climbs Q in the trust ball about `near`."""
-        inside = raw if trust is None else self.trusted(raw, near, trust)
+        inside = raw if free else self.trusted(raw, near, limits[0])
         # Outside the ball Q has no gradient for raw; the distance to the ball has.
         outside = (raw - inside.detach()).square().sum(-1)
-        held = self.training_file.raw_bc * (raw - near).square().sum(-1)
+        held = limits[3] * self.training_file.raw_bc * (raw - near).square().sum(-1)
         return self.climb(o, inside) + (held + outside).mean()
 
     def climb(self, o: Tensor, action: Tensor) -> Tensor:

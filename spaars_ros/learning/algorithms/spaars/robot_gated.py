@@ -89,6 +89,7 @@ class GatedRobotAlgorithm(RobotAlgorithm):
         elif mode == 'hard-switch':
             mode = 'raw-only' if agent.gate_open else 'latent-only'
         return {'mode': mode, 'gate_open': agent.gate_open, 'margin': agent.margin,
-                'kappa': t.kappa, 'trust': trust,
+                'kappa': t.kappa, 'trust': trust, 'floor': agent.floored,
+                'floor_margin': t.min_margin if agent.floored else 0.0,
                 'exploration': Exploration(latent=explore_latent, raw=agent.explore_raw,
                                            correlation=t.explore_correlation)}

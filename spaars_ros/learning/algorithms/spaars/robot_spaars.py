@@ -81,10 +81,15 @@ class RobotSpaars(GatedRobotAlgorithm):
         agent = self.agent
         with torch.no_grad():
             o = torch.from_numpy(self.setup.normaliser(observations))
-            latent = agent.latent_policy(o)
+            latent, floor = agent.latent_policy(o), {}
+            if agent.floored:
+                anchor = agent.anchor(o)
+                latent, first, _ = agent.best_latent(agent.critic, o, agent.every_head)
+                floor = {'anchor_latent': anchor.numpy(), 'anchor_action': first.numpy(),
+                         'q_anchor': agent.critic(o, first).permute(1, 0, 2).numpy()}
             action = agent.decoder(o, latent)
             raw = agent.trusted(agent.raw_policy(o), action)
-            return {'observation': observations.astype(np.float32),
+            return {**floor,'observation': observations.astype(np.float32),
                     'latent': latent.numpy(), 'latent_action': action.numpy(),
                     'raw_action': raw.numpy(),
                     'q_latent': agent.critic(o, action).permute(1, 0, 2).numpy(),

@@ -19,13 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import Tensor
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.spaars.agent import margins_of
 from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.floor import best_of
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
@@ -64,6 +67,8 @@ class Spaars:
         self.offline_steps = training.cvae_steps + training.iql_steps + training.align_steps
         self.updates = 0
         self._noise = np.zeros(training.latent_dim + action)
+        self.chosen = [0, 0, 0]
+        """Times that pretrained, latent and raw action were taken, where there is a floor."""
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
         """Measure actions (N, d), in whose units errors of actions are counted."""
@@ -103,7 +108,7 @@ class Spaars:
     def begin_online(self) -> None:
         """Freeze the decoder and take the online learning rate."""
         self._freeze_decoder()
-        self.agent.set_learning_rate(self.training.learning_rate)
+        self.agent.change_learning_rate(self.training.learning_rate)
 
     def _freeze_decoder(self) -> None:
         self.agent.encoder.requires_grad_(False)
@@ -133,6 +138,8 @@ class Spaars:
         k = t.latent_dim
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
+            if agent.floored:
+                return self._choose_above_floor(o, noise, explore)
             raw, latent = agent.raw_policy(o), agent.latent_policy(o)
             decoded = agent.decoder(o, latent)
             if self.curriculum.takes_raw(o, raw, decoded, explore):
@@ -146,9 +153,33 @@ class Spaars:
                 decoded = agent.decoder(o, moved)
             return Choice(decoded[0].numpy().astype(np.float64), Mode.LATENT)
 
+    def _choose_above_floor(self, o: Tensor, noise: Tensor, explore: bool) -> Choice:
+        """Return the best of pretrained, latent and raw action, noise added where it explores."""
+        t, agent, k = self.training, self.agent, self.training.latent_dim
+        limits, place = agent.limits(), 0
+        latent = agent.anchor(o)
+        if not self.curriculum.keeps_to_floor(explore):
+            candidates, bounds, best = agent.compete(
+                agent.critic, o, agent.every_head, limits, gated=agent.gate_open)
+            place = int(best_of(bounds, margins_of(limits)))
+            latent = latent if place == 0 else best
+        self.chosen[place] += 1
+        if place == 2:
+            action = candidates[2]
+            if explore:
+                action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
+            return Choice(action[0].numpy().astype(np.float64), Mode.RAW)
+        if explore:
+            latent = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
+                                                                   t.latent_bound)
+        action = agent.decoder(o, latent)
+        return Choice(action[0].numpy().astype(np.float64), Mode.LATENT)
+
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update; the policies rest for the first `critic_steps` environment steps."""
         t, agent = self.training, self.agent
+        faded = math.exp(-self.updates / (max(t.utd, 1e-6) * t.hold_steps))
+        agent.hold = 1.0 + (t.hold_start - 1.0) * faded
         losses = {'critic': agent.update_critic(batch)}
         if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(agent.update_policies(batch))
@@ -170,7 +201,13 @@ class Spaars:
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return what is logged of the phases and the gate."""
-        return self.curriculum.diagnostics(steps)
+        found = self.curriculum.diagnostics(steps)
+        total = sum(self.chosen)
+        if total:
+            found.update({f'share_{name}': count / total for name, count in
+                          zip(('pretrained', 'latent', 'raw'), self.chosen)})
+            self.chosen = [0, 0, 0]
+        return found
 
     # State
 

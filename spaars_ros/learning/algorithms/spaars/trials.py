@@ -28,6 +28,10 @@ LEAST = 2
 WORSE = 2.0
 """Standard errors by which the gate has to earn less to go out of use again."""
 
+UNPROVEN = 0.5
+"""Share of the steps in which a policy that has not beaten the pretrained one is tried, at most.
+"""
+
 
 class Trials:
     """
@@ -43,11 +47,17 @@ class Trials:
     A look is an episode, or as many as make `LOOK` steps: a spell of early falls is one look at
     weights that a few updates change, and what is used is the mean of the weights of many.
 
+    Where controls run the frozen pretrained policy (`stationary`), what they earn does not drift:
+    all of them count. What is tried is not proven then, and until it pays it takes `UNPROVEN` of
+    the steps at most: a person beside the arm sees every one of them.
+
     :param share: of the environment steps that control episodes take
+    :param stationary: whether the policy of the controls never changes
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, stationary: bool = False) -> None:
         self.share = share
+        self.stationary = stationary
         self.control = False
         """Whether the present training episode is one."""
         self.with_gate: list[float] = []
@@ -79,11 +89,14 @@ class Trials:
         look.append((total, steps))
         if sum(length for _, length in look) >= LOOK:
             looks = self.without if self.control else self.with_gate
-            looks[:] = [*looks, float(np.mean([earned for earned, _ in look]))][-WINDOW:]
+            kept = 0 if self.control and self.stationary else WINDOW
+            looks[:] = [*looks, float(np.mean([earned for earned, _ in look]))][-kept:]
             look.clear()
             self._weigh()
         # By steps, since good episodes are long and would leave few for the others.
-        self.control = self._spent < self.share * self._steps
+        unproven = self.stationary and not self.gate_pays
+        share = max(self.share, 1.0 - UNPROVEN) if unproven else self.share
+        self.control = self._spent < share * self._steps
 
     def state(self) -> dict[str, Any]:
         """Return what `restore` takes."""
