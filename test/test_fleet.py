@@ -14,8 +14,12 @@
 """Several robots, one learner: every robot's records, gaps and numbers are its own."""
 
 from collections.abc import Iterator
+import json
+import os
 from pathlib import Path
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -25,9 +29,12 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from small_run import prepare
+from small_run import until
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import UInt8MultiArray
+from typer.testing import CliRunner
 
+from spaars_ros.cli import app
 from spaars_ros.data.recording import read_steps
 from spaars_ros.nodes.learner.node import robots_of
 from spaars_ros.policy.bundle import Bundle
@@ -41,12 +48,13 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.fleet_file import load_fleet
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(240)
 ROBOTS = ('left', 'right')
 
 
@@ -164,6 +172,65 @@ def test_each_robot_s_records_are_kept_apart_and_learned_from_by_one(fleet: Flee
     for robot in (left, right):
         schema, rows = read_steps(fleet.out / robot.name / 'transitions.mcap')
         np.testing.assert_array_equal(rows, robot.rows)
+
+
+def test_a_robot_that_fails_stops_no_other_and_is_named(tmp_path: Path) -> None:
+    small = prepare(tmp_path / 'small')
+    out = tmp_path / 'fleet'
+    fleet = subprocess.Popen(
+        [sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--robots', '2', '--episodes', '3',
+         '--task', str(small / 'task.yaml'), '--training', str(small / 'training.yaml'),
+         '--bundle', str(small / 'initial.spaars'), '--evaluation-episodes', '1',
+         '--out', str(out)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**os.environ, 'ROS_DOMAIN_ID': str(next(DOMAINS))})
+    spool = out / 'members' / 'robot_2' / 'spool' / 'steps.f64'
+    try:
+        until(lambda: spool.exists() and spool.stat().st_size or fleet.poll() is not None, 90.0)
+        log = (out / 'members' / 'robot_2' / 'log')
+        until(lambda: server_of(out / 'members' / 'robot_2') or fleet.poll() is not None, 30.0)
+        os.kill(server_of(out / 'members' / 'robot_2'), signal.SIGKILL)
+        text, _ = fleet.communicate(timeout=100)
+    finally:
+        fleet.kill()
+    assert fleet.returncode == 1 and log.exists()
+    assert 'error: robot_2 failed' in text and 'robot_1: ended: budget done' in text
+    _, rows = read_steps(out / 'members' / 'robot_1' / 'transitions.mcap')
+    np.testing.assert_array_equal(rows[:, 0], np.arange(len(rows)))
+    summary = json.loads((out / 'summary.json').read_text())
+    assert summary['robots']['robot_1']['episodes'] == 3 and summary['ended'] == 'failed'
+
+
+def server_of(folder: Path) -> int:
+    """Return the process id of the policy server whose parameters are in a run folder, or 0."""
+    wanted = str(folder / 'log' / 'policy_server.parameters.yaml').encode()
+    for entry in Path('/proc').iterdir():
+        try:
+            if entry.name.isdigit() and wanted in (entry / 'cmdline').read_bytes().split(b'\0'):
+                return int(entry.name)
+        except OSError:
+            continue
+    return 0
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['--robots', '2', '--namespace', 'a'], '--robots 2: simulated arms'),
+    (['--robots', '2', '--no-sim'], '--robots 2: simulated arms'),
+    (['--shared-learner', '--namespace', 'a'], '--shared-learner needs --bundle'),
+    (['--shared-learner', '--bundle', 'a.spaars'], '--shared-learner needs --namespace')])
+def test_options_of_a_fleet_that_contradict_each_other_are_refused(
+        arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ['finetune', '--out', str(tmp_path / 'x'), *arguments])
+    assert result.exit_code == 1 and message in result.output
+    assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize('text, message', [
+    ('robots: []', 'robots'), ('robots: [{name: a}, {name: a}]', "'a' is there twice"),
+    ('robots: [{name: a, robto: panda}]', 'robto'), ('robots: [{name: ../a}]', 'name')])
+def test_a_fleet_file_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / 'fleet.yaml').write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load_fleet(str(tmp_path / 'fleet.yaml'))
 
 
 @pytest.mark.parametrize('text, message', [

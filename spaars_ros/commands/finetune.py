@@ -39,6 +39,7 @@ Examples:
   spaars finetune --algorithm spaars-supe --out runs/skills
   spaars finetune --mode latent-only --set utd=1 --json result.json
   spaars finetune --signing-key keys/signing_key.pem --public-key keys/public_key.pem
+  spaars finetune --robots 4 --episodes 40
   spaars finetune --no-sim --robot my_arm.yaml --task my_task.yaml --demonstrations mine.h5
 """
 
@@ -77,6 +78,18 @@ def refuse_with_resume(context: typer.Context) -> None:
 def resolved(path: str) -> str:
     """Return a path as the nodes and a later resume find it, '' for none."""
     return str(Path(path).expanduser().resolve()) if path else ''
+
+
+def check_fleet(options: Any, robots: int, resume: bool) -> None:
+    """Raise where the options of a fleet contradict each other."""
+    if options.shared_learner and not options.bundle:
+        raise ValueError('--shared-learner needs --bundle, the one that the fleet began with')
+    if options.shared_learner and not options.namespace:
+        raise ValueError('--shared-learner needs --namespace, which the learner knows it by')
+    if robots > 1 and (options.namespace or options.shared_learner or not options.sim or resume):
+        raise ValueError(f'--robots {robots}: simulated arms of a new run, each with a namespace '
+                         'of its own; robots of another kind are started one by one '
+                         '(docs/howto/fleet.md)')
 
 
 def command(
@@ -130,6 +143,11 @@ def command(
         help='ROS 2 parameter file whose values win.')] = '',
     namespace: Annotated[str, typer.Option(
         help='Namespace of every node; two runs in one domain need two.')] = '',
+    robots: Annotated[int, typer.Option(
+        min=1, max=100, help='Simulated arms, one learner for all; --episodes is of each.')] = 1,
+    shared_learner: Annotated[bool, typer.Option(
+        '--shared-learner', help='One robot of a fleet: start no learner, the one of the fleet '
+                                 'learns from --namespace; needs --bundle.')] = False,
     yes: Annotated[bool, typer.Option(
         '--yes', help='With --no-sim: check the wiring where it has not been, and move the arm '
                       'home, without asking.')] = False,
@@ -176,7 +194,8 @@ def command(
                     evaluate_in_sim=evaluate_in_sim, joint_states=joint_states,
                     command=command, signing_key=resolved(signing_key),
                     public_key=resolved(public_key), params_file=resolved(params_file),
-                    namespace=namespace))
+                    namespace=namespace, shared_learner=shared_learner))
+            check_fleet(folder.options, robots, resume)
             if folder.options.sim:
                 stay_on_this_machine()
             else:
@@ -189,7 +208,13 @@ def command(
                            remappings=tuple((name, target) for name, target in (
                                ('joint_states', options.joint_states),
                                ('command', options.command)) if target))
-            view = LiveView(LiveState(), plain=not show)
+            view = LiveView(LiveState(), plain=not show or robots > 1)
+            if robots > 1:
+                from spaars_ros.run.fleet import finetune_fleet
+                summary = finetune_fleet(folder, robots, view, interrupts,
+                                         log_level=log_level.value)
+                write_json(json, summary)
+                return
             summary = job.finetune(folder, view, interrupts, resume=resume,
                                    settings_changes={'log_level': log_level.value})
             write_json(json, summary)

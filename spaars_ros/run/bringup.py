@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 import itertools
 import os
 from pathlib import Path
@@ -96,6 +97,8 @@ class RunSettings:
     """The learner signs bundles and checkpoints with this private key."""
     public_key: str = ''
     """The policy server refuses bundles that this key did not sign."""
+    training_file: str = ''
+    """'' is the run folder's own."""
     robots: str = ''
     """Namespaces that the learner learns from, comma-separated; '' is `namespace` alone."""
     shared_learner: bool = False
@@ -106,7 +109,7 @@ class RunSettings:
     @property
     def training(self) -> str:
         """Return the training file that the learner reads; the conductor writes it."""
-        return str(Path(self.out) / 'training.yaml')
+        return self.training_file or str(Path(self.out) / 'training.yaml')
 
     @property
     def initial_bundle(self) -> str:
@@ -118,6 +121,12 @@ class RunSettings:
         """Return the remappings of the nodes at the robot's two topics."""
         return tuple((name, target) for name, target in (
             ('joint_states', self.joint_states), ('command', self.command)) if target)
+
+    @property
+    def clock(self) -> tuple[tuple[str, str], ...]:
+        """Return the remapping by which each simulated arm has a clock of its own."""
+        space = self.namespace.strip('/')
+        return (('/clock', f'/{space}/clock'),) if self.sim and space else ()
 
     @property
     def sim_time(self) -> bool:
@@ -180,7 +189,7 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'public_key': settings.public_key, 'accept_bundles': learner,
             'trigger': 'joint_states' if settings.sim else 'timer',
             'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
-    return graph
+    return [replace(node, remappings=(*node.remappings, *settings.clock)) for node in graph]
 
 
 class Processes:

@@ -19,6 +19,7 @@ import time
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from spaars_ros.data.files import WHILE
@@ -164,13 +165,22 @@ class Conductor:
                     and now - self._looked > SILENCE:
                 self._revive_learner()
 
+    @property
+    def node(self) -> Node:
+        """Return the node that `look` spins."""
+        return self._node
+
+    def look(self) -> None:
+        """Handle what the nodes say; raises ConductorError when one is no longer active."""
+        self._client.spin(0.1)
+        if self._watch.complaint:
+            raise ConductorError(self._watch.complaint)
+        self.view.update()
+
     def hold(self) -> None:
         """Keep the nodes as they are until the operator ends it."""
         while True:
-            self._client.spin(0.1)
-            if self._watch.complaint:
-                raise ConductorError(self._watch.complaint)
-            self.view.update()
+            self.look()
 
     def take_down(self) -> None:
         """Deactivate, then clean up the nodes in reverse order; asked again, leave at once."""

@@ -51,7 +51,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--real-time-factor', type=float, default=0.0)
     parser.add_argument('--episodes', type=int, default=150)
     parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
-    for name in ('resume', 'evaluate-in-sim', 'hand-guiding'):
+    for name in ('resume', 'shared-learner', 'evaluate-in-sim', 'hand-guiding'):
         parser.add_argument(f'--{name}', action='store_true')
     for name in ('sim', 'autostart', 'check'):
         parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
@@ -70,7 +70,7 @@ def main(args: Sequence[str] | None = None) -> int:
         real_time_factor=given.real_time_factor, joint_states=given.joint_states,
         command=given.command, command_interface=given.command_interface,
         params_file=given.params_file, namespace=given.namespace,
-        evaluate_in_sim=given.evaluate_in_sim)
+        evaluate_in_sim=given.evaluate_in_sim, shared_learner=given.shared_learner)
     with Interrupts() as interrupts:
         try:
             if given.run:

@@ -26,7 +26,8 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.kept_files import anchored
 
 KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
-        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key')
+        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key',
+        'shared_learner')
 """Settings of the nodes that a resumed run takes from its folder ..."""
 GIVEN_WINS = ('params_file', 'namespace')
 """... unless another one is given."""

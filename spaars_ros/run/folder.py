@@ -106,6 +106,8 @@ class RunOptions:
     signing_key: str = ''
     """Ed25519 key files: the learner signs with one, the policy server verifies with the other."""
     public_key: str = ''
+    shared_learner: bool = False
+    """One robot of a fleet: its learner learns from this run, and none is started here."""
 
 
 class RunFolder:

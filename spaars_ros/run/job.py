@@ -130,7 +130,9 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     # rclpy's own logs go where the run is: the home may not be writable.
     (folder.path / 'log').mkdir(exist_ok=True)
     os.environ.setdefault('ROS_LOG_DIR', str((folder.path / 'log').resolve()))
-    in_simulation = folder.options.sim or folder.options.evaluate_in_sim
+    # The fleet's learner, not this run, has the policy that is evaluated.
+    in_simulation = (folder.options.sim or folder.options.evaluate_in_sim) \
+        and not folder.options.shared_learner
     before = evaluated(folder, folder.initial_bundle, view, 'before') if in_simulation else {}
     _prepare_state(folder, view, before)
     settings = replace(continued(RunSettings(namespace=namespace), folder), run=run,
@@ -152,12 +154,16 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
         lock.check()
     except FolderError as error:
         raise RunError(str(error)) from None
-    if processes and (folder.path / 'spool' / 'steps.f64').exists():
+    # Of a launch file's nodes the learner has the recording; that of a fleet has its own.
+    if (processes or folder.options.shared_learner) \
+            and (folder.path / 'spool' / 'steps.f64').exists():
         behind, lines = complete_recording(folder.path / 'spool', folder.recording)
         for line in lines:
             view.say(line)
         if behind:
-            view.say(f'{behind} steps that the learner had not taken yet were added to '
+            view.say(f'{behind} steps of the spool are in {folder.recording.name} now'
+                     if folder.options.shared_learner else
+                     f'{behind} steps that the learner had not taken yet were added to '
                      f'{folder.recording.name}')
     episodes = folder.episodes()
     schema, rows = folder.recorded()

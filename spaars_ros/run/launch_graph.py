@@ -112,8 +112,9 @@ def _end(reason: str) -> Callable[[ProcessExited, LaunchContext], list[Shutdown]
     return lambda event, context: [] if context.is_shutdown else [Shutdown(reason=reason)]
 
 
-def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNode:
-    """Return the launch action of one node."""
+def lifecycle_node(node: NodeDescription, settings: RunSettings, *, alone: bool = True
+                   ) -> LifecycleNode:
+    """Return the launch action of one node; where it is not alone, its end ends no launch."""
     parameters: list[Any] = [node.parameters]
     if settings.params_file:
         parameters.append(settings.params_file)
@@ -125,14 +126,14 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings) -> LifecycleNod
         # A SIGINT to launch alone reaches no node: launch takes it for a terminal's, which all
         # get. SIGTERM does, and a node that is ending already takes it for the same wish.
         sigterm_timeout='1', sigkill_timeout='20',
-        on_exit=None if node.respawn else _end(f'{node.name} ended'),
+        on_exit=None if node.respawn or not alone else _end(f'{node.name} ended'),
         arguments=['--ros-args', '--log-level', settings.log_level,
                    *enclave_arguments(node.name)])
 
 
 def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
-                   names: list[str]) -> Node:
-    """Return the conductor's action; when it exits, the launch shuts down."""
+                   names: list[str], on_exit: Callable[..., Any] | None = None) -> Node:
+    """Return the conductor's action; when it exits, the launch shuts down, or does `on_exit`."""
     arguments = [job, '--nodes', ','.join(names), '--out', settings.out,
                  '--robot', settings.robot, '--task', settings.task,
                  '--seed', str(settings.seed), '--episodes', str(settings.episodes),
@@ -148,13 +149,16 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
     for name in ('resume', 'evaluate_in_sim', 'hand_guiding'):
         if _truth(name, values.get(name, 'false')):
             arguments.append(f'--{name.replace("_", "-")}')
+    if settings.shared_learner:
+        arguments.append('--shared-learner')
     for name in ('training', 'bundle', 'demonstrations', 'put_back'):
         if values.get(name):
             arguments += [f'--{name.replace("_", "-")}', values[name]]
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=settings.namespace, arguments=arguments, output='screen',
                 additional_env=started_by_this(), emulate_tty=True, respawn=False,
-                sigterm_timeout='1', sigkill_timeout='60', on_exit=_end('the conductor ended'))
+                sigterm_timeout='1', sigkill_timeout='60',
+                on_exit=on_exit or _end('the conductor ended'))
 
 
 def launch_description(job: str, arguments: list[str], *, learner: bool = True,
