@@ -71,6 +71,23 @@ def control(
         report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
 
 
+@app.command('scale', epilog="""\b
+Examples:
+  spaars bench scale
+  spaars bench scale --tables
+""")
+def scale(
+    seed: Annotated[int, typer.Option(min=0, help='Of networks and episodes.')] = 0,
+    tables: Annotated[bool, typer.Option(
+        '--tables', help="Also write the documentation's tables.")] = False,
+    json: Json = None,
+) -> None:
+    """Measure what one arm costs in bytes and seconds, and calculate what many would."""
+    with errors_as_one_line():
+        from benchmarks.scale import run
+        report(run(seed, tables), json)
+
+
 @app.command('tables', epilog="""\b
 Examples:
   spaars bench tables
