@@ -36,7 +36,7 @@ def requirements() -> list[str]:
 
 setup(
     name=NAME,
-    version='0.1.0',
+    version='0.2.0',
     packages=find_packages(include=[NAME, NAME + '.*']),
     package_data={NAME: ['py.typed', 'sim/models/*.xml', 'data/demonstrations/*']},
     data_files=[

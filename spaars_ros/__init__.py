@@ -14,4 +14,4 @@
 
 """Safe online fine-tuning of robot-arm policies, on the robot, over ROS 2."""
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
