@@ -194,9 +194,14 @@ def test_a_command_that_is_no_number_brakes_at_once() -> None:
 
 def test_commands_without_a_dead_man_are_ignored_and_named() -> None:
     hand = Hand()
-    hand.person.twist(np.array([0.1, 0, 0, 0, 0, 0]), 'base')
-    assert hand.tick()['mode'] != Mode.HUMAN
+    for _ in range(5):
+        hand.person.twist(np.array([0.1, 0, 0, 0, 0, 0]), 'base')
+        assert hand.tick()['mode'] != Mode.HUMAN
     assert 'no dead man' in hand.person.complaint()
+    hand.take()
+    hand.push(0.1, count=3)
+    hand.hold(False)
+    assert not hand.person.complaint(), 'one that was let go has just come to its end'
 
 
 def test_a_dead_man_that_was_held_from_the_first_does_not_count_until_it_is_let_go() -> None:

@@ -18,10 +18,8 @@ from collections.abc import Iterator
 import json
 import os
 from pathlib import Path
-import pty
 import signal
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -32,6 +30,9 @@ import rclpy
 from sensor_msgs.msg import Joy
 from small_run import prepare
 from small_run import until
+from terminal import PATIENT
+from terminal import SPAARS
+from terminal import Terminal
 
 from spaars_ros.data.demonstrations import load_demonstrations
 from spaars_ros.data.demonstrations import run_steps
@@ -46,7 +47,6 @@ from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
 
 pytestmark = pytest.mark.timeout(150)
-SPAARS = [sys.executable, '-m', 'spaars_ros.cli']
 
 
 def test_keys_are_twists_while_they_repeat() -> None:
@@ -74,36 +74,6 @@ def test_arrows_are_three_characters() -> None:
     assert split_keys('w\x1b[Aq') == ['w', '\x1b[A', 'q']
 
 
-class Terminal:
-    """A command in a terminal of its own."""
-
-    def __init__(self, *command: str, env: dict[str, str], log: Path) -> None:
-        self.place, other = pty.openpty()
-        self.log = log
-        with open(log, 'wb') as file:
-            self.process = subprocess.Popen([*SPAARS, *command], stdin=other, stdout=file,
-                                            stderr=file, env=env, start_new_session=True)
-        os.close(other)
-
-    def type(self, keys: str, seconds: float = 0.0) -> None:
-        """Hold keys down for a while, as a terminal repeats them."""
-        end = time.monotonic() + seconds
-        while True:
-            os.write(self.place, keys.encode())
-            if time.monotonic() >= end:
-                return
-            time.sleep(0.05)
-
-    @property
-    def text(self) -> str:
-        return self.log.read_text(errors='replace')
-
-    def end(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)
-
-
 @pytest.fixture(scope='module')
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, str]]:
     """Return the folders of the small training and of a recording, and what it said."""
@@ -113,8 +83,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
     env = {**os.environ, 'ROS_DOMAIN_ID': domain, 'PYTHONUNBUFFERED': '1',
            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     out = folder / 'run'
+    (folder / 'params.yaml').write_text(PATIENT)
     run = Terminal('record', '--out', str(out), '--task', str(small / 'task.yaml'), '--episodes',
-                   '2', '--json', str(folder / 'summary.json'), env=env, log=folder / 'run.log')
+                   '2', '--json', str(folder / 'summary.json'), '--params-file',
+                   str(folder / 'params.yaml'), env=env, log=folder / 'run.log')
     teleop = Terminal('teleop', '--domain', domain, env=env, log=folder / 'teleop.log')
     try:
         until(lambda: "hold a dead man's switch" in run.text, 60.0, run.text)

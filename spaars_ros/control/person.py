@@ -25,6 +25,8 @@ from spaars_ros.safety.stop import Stop
 
 MOST_SOURCES = 16
 """Switches that are known at a time; one more takes the place of the one heard least lately."""
+FEW = 3
+"""Commands that may come before the switch that goes with them, or after it."""
 STUCK = 60.0
 """s that a switch may be held without a command before it is taken for stuck."""
 
@@ -75,6 +77,8 @@ class Person:
         self._wished_at = -np.inf
         """When a command came last, whatever was in it."""
         self._refused = ''
+        self._ignored = 0
+        """Commands running that came while no switch was held."""
         self.channels: dict[int, float] = {}
         """Channel -> the action in [-1, 1] asked of it last; the reader empties it."""
 
@@ -109,7 +113,7 @@ class Person:
         """Begin anew: every switch has to be seen released, every command to come again."""
         self._switches.clear()
         self.channels.clear()
-        self._wish, self._refused, self._wished_at = None, '', -np.inf
+        self._wish, self._refused, self._wished_at, self._ignored = None, '', -np.inf, 0
 
     # What follows
 
@@ -137,7 +141,7 @@ class Person:
     def complaint(self) -> str:
         """Return what keeps a person's commands from counting, or ''."""
         now = self._clock()
-        recent = now - self._wished_at <= self._age
+        ignored = self._ignored > FEW and now - self._wished_at <= self._age
         if self.acts and not self._held_now:
             return "a dead man's switch was held and is not heard of any more: the arm brakes"
         if self.acts:
@@ -155,7 +159,7 @@ class Person:
         if stuck:
             return (f"the dead man's switch of {stuck[0]!r} was held when it was first heard of: "
                     'let it go once')
-        if recent:
+        if ignored:
             return "commands come, and no dead man's switch is held: they are ignored"
         return ''
 
@@ -167,6 +171,7 @@ class Person:
 
     def _take(self, values: Array, size: int, frame: str | None) -> None:
         given = np.asarray(values, dtype=np.float64)
+        self._ignored = 0 if self.acts else self._ignored + 1
         what = 'joint velocities' if frame is None else 'twist'
         if given.shape != (size,):
             self.refuse(f'{what} of {given.size} values, expected {size}')
