@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / 'spaars_ros'
 MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('.__init__'): path
            for path in sorted(PACKAGE.rglob('*.py'))}
-SOURCES = [path for folder in ('spaars_ros', 'benchmarks', 'launch', 'test')
+SOURCES = [path for folder in ('spaars_ros', 'benchmarks', 'launch', 'test', 'examples')
            for path in sorted((ROOT / folder).rglob('*.py'))] + [ROOT / 'setup.py']
 ROS_FREE = ('tasks', 'robot', 'policy', 'safety', 'constraints', 'control', 'data', 'sim',
             'learning')
@@ -164,6 +164,50 @@ def test_nodes_hold_no_algorithm():
         names = {node.attr for node in ast.walk(ast.parse(path.read_text()))
                  if isinstance(node, ast.Attribute)}
         assert not names & {'backward', 'einsum', 'matmul', 'linalg', 'svd'}, path.name
+
+
+OF_TASKS = {'reach', 'insert', 'pick', 'tip_error', 'ReachTask', 'InsertTask', 'PickTask'}
+"""Words of particular tasks."""
+MAY_SAY = {
+    # The task of a run that names none, as in 0.1.0.
+    'nodes/sim/parameters.py', 'nodes/learner/parameters.py', 'nodes/cost_monitor/parameters.py',
+    'nodes/policy_server/parameters.py', 'run/bringup.py', 'run/launch_graph.py',
+    'run/conductor_main.py', 'run/folder.py', 'run/demonstration_set.py', 'run/installation.py',
+    'sim/environments.py', 'commands/collect.py', 'commands/evaluate.py', 'commands/finetune.py',
+    'commands/keys.py', 'commands/pretrain.py', 'commands/record.py'}
+"""Modules that say 'reach', and nothing else of them."""
+STRESSED = {'commissioning/stress_faults.py': {'insert'}}
+"""The task that faults of sensors are made in."""
+
+
+def task_words(source: str) -> set[str]:
+    """Return the words of particular tasks that a source uses as text, name or import."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        elif isinstance(node, ast.Name) and node.id.endswith('Task'):
+            found.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            found |= {name.rpartition('.')[2] for name in imports_of(ast.unparse(node))
+                      if name.startswith('spaars_ros.tasks')}
+    return found & OF_TASKS
+
+
+def test_no_other_room_knows_a_word_of_a_particular_task():
+    """Or a task of somebody else would be a task of second rank."""
+    assert task_words("from spaars_ros.tasks.pick import X\nif a == 'tip_error': pass") \
+        == {'pick', 'tip_error'}
+    said = {}
+    for name, path in MODULES.items():
+        if room(name) in ('tasks', ''):
+            continue
+        words = task_words(path.read_text())
+        if words:
+            said[str(path.relative_to(PACKAGE))] = words
+    assert {name: words for name, words in said.items()
+            if words != STRESSED.get(name, {'reach'} if name in MAY_SAY else set())} == {}
+    assert set(said) == MAY_SAY | set(STRESSED), 'allowed, and not needed'
 
 
 @pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

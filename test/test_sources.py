@@ -28,6 +28,10 @@ from std_msgs.msg import Bool
 from std_msgs.msg import Float64
 from std_msgs.msg import Float64MultiArray
 
+from spaars_ros.control.given import Given
+from spaars_ros.data.schema import Outcome
+from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.replay import Replay
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
@@ -41,6 +45,7 @@ from spaars_ros.ros.sources.kinds import KINDS
 from spaars_ros.ros.sources.row import RowMaker
 from spaars_ros.safety.monitors.source_watch import SourceWatch
 from spaars_ros.sim.source_faults import SourceFaults
+from spaars_ros.tasks.base import Sample
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import sources_of
@@ -349,3 +354,49 @@ def test_a_transform_of_the_wanted_child_is_a_pose():
 
 def test_bool_is_0_or_1():
     assert row(source('Bool'), Bool(data=True)).values == [1.0]
+
+
+# Given success and reward
+
+def samples(**values):
+    return {name: Sample(np.array([float(value)]), 0.0) for name, value in values.items()}
+
+
+@pytest.fixture
+def given(tmp_path):
+    return Given(insert(tmp_path, 'success: {source: done, above: 0.8, below: 0.2, hold: 2}\n'
+                                  'reward: score\n'))
+
+
+def test_a_success_has_to_hold_and_between_its_bounds_nothing_changes(given):
+    def said(value):
+        return given.outcome(Outcome.RUNNING, samples(done=value))
+    assert [said(v) for v in (1, 0, 1, 0, 0.5)] == [Outcome.RUNNING] * 5, 'flickers'
+    assert said(0.9) is Outcome.RUNNING and said(0.5) is Outcome.SUCCESS, 'holds between bounds'
+    given.restart()
+    assert said(0.5) is Outcome.RUNNING
+
+
+def test_where_success_is_given_the_tasks_own_does_not_count_but_its_failure_does(given):
+    assert given.outcome(Outcome.SUCCESS, samples(done=0)) is Outcome.RUNNING
+    assert given.outcome(Outcome.FAILURE, samples(done=0)) is Outcome.FAILURE
+
+
+def test_a_given_reward_is_in_the_record_as_given(given):
+    assert given.reward(samples(done=0, score=-3)) == {'reward_given': 1.0, 'reward': -3.0}
+    assert given.reward({}) == {}
+
+
+def test_the_learner_takes_given_rewards_and_computes_the_others(tmp_path):
+    task = insert(tmp_path, 'reward: score\n')
+    n, rng = task.observation_dim, np.random.default_rng(0)
+    replay = Replay(100, task, Normaliser(np.zeros(n), np.ones(n)), action=5, constraints=0,
+                    gamma=0.5, n_step=2, given=True)
+    states, actions = rng.normal(size=(4, n)), rng.uniform(-1, 1, (3, 5))
+    replay.add_episode(states, actions, True, rewards=np.array([1.0, np.nan, 10.0]))
+    own = task.reward(states[:-1].astype(np.float32), actions.astype(np.float32),
+                      states[1:].astype(np.float32))
+    rewards = np.array([1.0, own[1], 10.0])
+    found = replay.gather(np.arange(3), rng, relabel=1.0)['reward'].numpy()
+    np.testing.assert_allclose(found, rewards + 0.5 * np.array([rewards[1], 10.0, 0.0]),
+                               rtol=1e-5)

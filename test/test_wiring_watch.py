@@ -38,17 +38,22 @@ LIMITS = np.asarray(ROBOT.limits.velocity)
 
 
 def driven(seconds: float, *, speed: float = 0.1, steady: float = 0.8, seed: int = 0,
+           contact: bool = False, begin: float = 0.0,
            **faults: float) -> tuple[float, Stop | None]:
     """
     Drive a Panda with random commands; return when, and what, the watch says.
 
     :param speed: of the velocity limits, root mean square about
     :param steady: correlation of a command with the next
+    :param contact: whether the task touches things on purpose
+    :param begin: s, of the faults
     """
-    arm, watch, rng = DrivenArm(ROBOT), WiringWatch(ROBOT), np.random.default_rng(seed)
-    arm.set({**DEFAULTS, **faults})
+    arm, rng = DrivenArm(ROBOT), np.random.default_rng(seed)
+    watch = WiringWatch(ROBOT, contact)
     command = np.zeros(7)
     for tick in range(round(seconds / T)):
+        if tick == round(begin / T):
+            arm.set({**DEFAULTS, **faults})
         state = arm.state()
         watch.measured(tick * T, state.position)
         wish = rng.normal(size=7) * speed * LIMITS * np.sqrt(1.0 - steady ** 2)
@@ -90,6 +95,17 @@ def test_a_wrong_wire_is_named_soon(faults: dict[str, float], code: str, said: s
         assert stop is not None and stop.code == code and said in stop.text
         # Joints that happen to move alike cannot be told apart before they differ.
         assert when < 5.0
+
+
+def test_an_arm_that_is_held_up_is_no_fault_of_a_task_that_touches_things() -> None:
+    """The accident: a peg that stands on the plate ends the run with NO_MOTION."""
+    held = {'seconds': 9.0, 'begin': 4.0, 'scale': 0.0}
+    assert driven(**held)[1] is not None
+    assert driven(**held, contact=True)[1] is None
+    when, stop = driven(8.0, contact=True, command_drop=1.0)
+    assert stop is not None and stop.code == 'NO_MOTION', 'it never followed'
+    swapped = driven(9.0, contact=True, begin=4.0, swap=2, swap_with=3)[1]
+    assert swapped is not None and swapped.code == 'WRONG_WIRING'
 
 
 def test_swapped_joints_are_known_within_a_second_of_motion() -> None:

@@ -27,6 +27,8 @@ import warnings
 
 import typer
 
+from spaars_ros.run.robot_options import TEXTS
+
 
 @contextmanager
 def errors_as_one_line() -> Iterator[None]:
@@ -66,6 +68,12 @@ def warnings_as_one_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
+
+
+def option_help(name: str) -> str:
+    """Return what an option that launch files have too is."""
+    text = TEXTS[name]
+    return f'{text[0].upper()}{text[1:]}.'
 
 
 def plain(value: Any) -> Any:

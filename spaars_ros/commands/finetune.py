@@ -26,6 +26,7 @@ import typer
 from spaars_ros.commands.common import check_json
 from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import option_help
 from spaars_ros.commands.common import overrides_of
 from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import training_of
@@ -131,18 +132,13 @@ def command(
                                   'episodes.')] = False,
     cache: Annotated[str, typer.Option(
         help='Folder that keeps pretrained bundles.')] = 'runs/pretrained',
-    joint_states: Annotated[str, typer.Option(
-        help="Topic with the robot's joint states; default joint_states.")] = '',
-    command: Annotated[str, typer.Option(
-        help="Topic of the robot's controller; default command.")] = '',
-    signing_key: Annotated[str, typer.Option(
-        help='Private key (spaars keys generate) that signs every bundle of the run.')] = '',
-    public_key: Annotated[str, typer.Option(
-        help='Public key; the policy server refuses what it did not sign.')] = '',
-    params_file: Annotated[str, typer.Option(
-        help='ROS 2 parameter file whose values win.')] = '',
-    namespace: Annotated[str, typer.Option(
-        help='Namespace of every node; two runs in one domain need two.')] = '',
+    joint_states: Annotated[str, typer.Option(help=option_help('joint_states'))] = '',
+    command: Annotated[str, typer.Option(help=option_help('command'))] = '',
+    command_interface: Annotated[str, typer.Option(help=option_help('command_interface'))] = '',
+    signing_key: Annotated[str, typer.Option(help=option_help('signing_key'))] = '',
+    public_key: Annotated[str, typer.Option(help=option_help('public_key'))] = '',
+    params_file: Annotated[str, typer.Option(help=option_help('params_file'))] = '',
+    namespace: Annotated[str, typer.Option(help=option_help('namespace'))] = '',
     robots: Annotated[int, typer.Option(
         min=1, max=100, help='Simulated arms, one learner for all; --episodes is of each.')] = 1,
     shared_learner: Annotated[bool, typer.Option(
@@ -192,7 +188,8 @@ def command(
                     real_time_factor=real_time_factor, cache=cache,
                     evaluation_episodes=evaluation_episodes,
                     evaluate_in_sim=evaluate_in_sim, joint_states=joint_states,
-                    command=command, signing_key=resolved(signing_key),
+                    command=command, command_interface=command_interface,
+                    signing_key=resolved(signing_key),
                     public_key=resolved(public_key), params_file=resolved(params_file),
                     namespace=namespace, shared_learner=shared_learner))
             check_fleet(folder.options, robots, resume)

@@ -20,7 +20,9 @@ from typing import Annotated
 
 import typer
 
+from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import robot_of
 
 app = typer.Typer(no_args_is_help=True, help='Make keys; sign and verify policy bundles.')
 
@@ -31,6 +33,11 @@ Examples:
 SIGN_EXAMPLES = """\b
 Examples:
   spaars keys sign pretrained.spaars --key ~/robot_keys/signing_key.pem
+"""
+POLICY_EXAMPLES = """\b
+Examples:
+  spaars keys policy policy.xml --task insert
+  ros2 security create_permission ~/keys /spaars_ros/policy_server policy.xml
 """
 VERIFY_EXAMPLES = """\b
 Examples:
@@ -62,6 +69,29 @@ def sign_command(
         from spaars_ros.policy.signing import Signer
         save_bundle(load_bundle(bundle), bundle, Signer(key))
         typer.echo(f'{bundle}: signed')
+
+
+@app.command('policy', epilog=POLICY_EXAMPLES)
+def policy_command(
+    out: Annotated[Path, typer.Argument(help='File to write, in the format of sros2.')],
+    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    robot: Annotated[str, typer.Option(
+        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
+    namespace: Annotated[str, typer.Option(help='Namespace of the nodes.')] = '',
+    joint_states: Annotated[str, typer.Option(help='Topic, where it is another.')] = '',
+    command: Annotated[str, typer.Option(help='Topic, where it is another.')] = '',
+) -> None:
+    """Write the SROS2 policy of a run: what each node may do, with the task's own topics."""
+    with errors_as_one_line():
+        from spaars_ros.robot.config import load_robot
+        from spaars_ros.run.access_policy import policy_of
+        from spaars_ros.tasks.registry import load_task
+        from spaars_ros.tasks.registry import make_task
+        settings = load_task(task)
+        made = make_task(load_robot(robot_of(robot, task)), settings)
+        out.write_text(policy_of(made, namespace=checked_namespace(namespace), renamed={
+            'joint_states': joint_states, 'command': command}))
+        typer.echo(f'{out}: what each node may do in a run of {made.name}')
 
 
 @app.command('verify', epilog=VERIFY_EXAMPLES)

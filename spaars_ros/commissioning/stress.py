@@ -123,8 +123,10 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
                 else np.arange(len(faults))
             ordered = [faults[place] for place in order
                        if (faults[place].name, seed) not in made]
-            _run_local([fault for fault in ordered if not fault.remote], seed, trigger, start,
-                       done)
+            local = [fault for fault in ordered if not fault.remote]
+            for task in dict.fromkeys(fault.task for fault in local):
+                _run_local([fault for fault in local if fault.task == task], seed, trigger,
+                           start.with_name(f'{task}_{start.name}') if task else start, done)
             for fault in ordered:
                 if fault.remote:
                     done({'fault': fault.name, 'about': fault.about, 'skipped': reason,
@@ -138,7 +140,7 @@ def _run_local(faults: list[StressFault], seed: int, trigger: str, start: Path,
     """Make faults on this host, in one run for as many as it survives."""
     while faults:
         with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
-            rig = StressRig(prepare(Path(folder), seed, start), trigger=trigger)
+            rig = StressRig(prepare(Path(folder), seed, start, faults[0].task), trigger=trigger)
             try:
                 rig.start()
                 while faults:

@@ -49,6 +49,9 @@ SETTLED = 0.5
 LATE = 1.0
 """s for what the run does by itself once the fault is over, and for a stop that comes late."""
 
+WITH_SOURCES = 'insert'
+"""Task whose simulated scene has sensors."""
+
 
 @dataclass(frozen=True)
 class StressFault:
@@ -68,6 +71,8 @@ class StressFault:
     """Node that runs on another host, whose cable is pulled."""
     joints: tuple[str, ...] = ()
     """Parameters of `sim` that name a joint each, another in every run."""
+    task: str = ''
+    """Task file of the run that it is made in; '': the one of all others, without sources."""
     unstoppable: bool = False
     """Nobody is left who could stop the arm: how far it goes is not judged."""
 
@@ -115,6 +120,12 @@ def _wire(name: str, about: str, seconds: float = 3.0, joints: tuple[str, ...] =
                        seconds=seconds, joints=tuple(f'fault.{name}' for name in joints))
 
 
+def _source(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
+    """Return a fault of sensors beside the arm, in a run of a task that has some."""
+    return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
+                       seconds=seconds, task=WITH_SOURCES)
+
+
 MATRIX: tuple[StressFault, ...] = (
     StressFault('none', 'no fault, to compare with'),
     _wire('dropped', 'no joint_states at all', drop=1.0),
@@ -148,6 +159,11 @@ MATRIX: tuple[StressFault, ...] = (
     _wire('effort_nan', 'joint_states with NaN as efforts', effort_nan=1.0),
     _wire('split', 'joint_states in two messages', split=3.0),
     _wire('gripper', "a gripper's joints on joint_states, in messages of their own", gripper=1.0),
+    _source('source_silent', 'no sample of any source', source_drop=1.0),
+    _source('source_late', 'samples of the sources 1 s late', source_delay=1.0),
+    _source('source_nan', 'a NaN in one of five samples', source_nan=0.2),
+    _source('source_frozen', 'the sources report the same for ever; no limit is set', 4.0,
+            source_frozen=1.0),
     StressFault('learner_killed', 'SIGKILL', kill='learner'),
     StressFault('monitor_killed', 'SIGKILL', kill='cost_monitor', seconds=5.0),
     StressFault('server_killed', f'SIGKILL; the controller has a timeout of {TIMEOUT} s',

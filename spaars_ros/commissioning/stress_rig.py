@@ -79,19 +79,22 @@ class StressError(RuntimeError):
     """The run under test did not come up or did not answer."""
 
 
-def prepare(folder: Path, seed: int = 0, start: Path | None = None) -> RunFolder:
+def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str = '') -> RunFolder:
     """
     Return a run folder with a quickly pretrained policy; raises OSError.
 
     :param start: where that policy is, or is kept for other runs
+    :param which: task file; '': that of runs that name none
     """
     folder.mkdir(parents=True, exist_ok=True)
     task = folder / 'task.yaml'
+    settings = load_task(which) if which else load_task()
     task.write_text(yaml.safe_dump(
-        {**load_task().model_dump(mode='json'), 'horizon': HORIZON}))
+        {**settings.model_dump(mode='json', exclude_none=True), 'horizon': HORIZON}))
     start = start or folder / 'pretrained.spaars'
     run = RunFolder(RunOptions(
-        out=str(folder / 'run'), task=str(task), training='smoke', bundle=str(start),
+        out=str(folder / 'run'), robot=settings.robot or 'panda', task=str(task),
+        training='smoke', bundle=str(start),
         overrides=LEARNING, episodes=0, real_time_factor=1.0, seed=seed))
     if not start.exists():
         # Torch is needed here only.

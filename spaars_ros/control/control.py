@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.given import Given
 from spaars_ros.control.guiding import Guiding
 from spaars_ros.control.person import Person
 from spaars_ros.control.skill_state import SkillState
@@ -111,6 +112,9 @@ class ControlLoop:
         """What a person says of the running episode, which ends with the next tick."""
         self.sources: Mapping[str, Sample] = NOTHING
         """Newest sample of each of the task's sources; whoever reads them puts it here."""
+        self.read_sources: Callable[[int], Mapping[str, Sample]] | None = None
+        """Returns them for the stamp of a state, ns; None: somebody else puts them there."""
+        self.given = Given(task)
         self.lost_ticks = 0
         self.latency = 0.0
         self.decided: Decided | None = None
@@ -118,7 +122,7 @@ class ControlLoop:
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim, joints=len(robot.joints),
-                                 sources=len(task.spec.sources))
+                                 sources=len(task.sources))
         self._nothing = np.zeros(m.observation_dim)
         self._latent, self._wide = (m.latent_dim,), (task.spec.action_dim,)
         self.actuation = Actuation(robot, task.spec, safety_filter, self.kinematics)
@@ -142,6 +146,7 @@ class ControlLoop:
         self.episode += 1
         self.index = 0
         self.verdict = None
+        self.given.restart()
         self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.filter.reset(state)
@@ -159,8 +164,11 @@ class ControlLoop:
 
         :param age: s since the state was measured, for the filter
         """
+        if self.read_sources is not None:
+            self.sources = self.read_sources(state.stamp_ns)
         try:
             observation, outcome = self._observe(state)
+            outcome = self.given.outcome(outcome, self.sources)
         except Exception as error:  # noqa: BLE001 - the task is somebody else's code
             said = str(error).partition('\n')[0]
             stop = Stop('TASK', self.index, 0.0,
@@ -261,7 +269,7 @@ class ControlLoop:
 
     def _observe(self, state: RobotState) -> tuple[Array, Outcome]:
         """Return observation (n,) and outcome of a state; raises whatever the task raises."""
-        for name in self.task.spec.sources:
+        for name in self.task.sources:
             if name not in self.sources:
                 raise LookupError(f'source {name!r} has no sample')
         world = World(state, self.kinematics, self.sources)
@@ -303,7 +311,8 @@ class ControlLoop:
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
             lost_ticks=self.lost_ticks, latency=self.latency,
             ages=[self.sources[name].age if name in self.sources else 0.0
-                  for name in self.task.spec.sources])
+                  for name in self.task.sources],
+            **self.given.reward(self.sources))
         self.sequence += 1
         return lambda: self.schema.row(observation=observation,
                                        effort=np.nan_to_num(state.effort), **values)

@@ -37,6 +37,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
+from spaars_ros.run.robot_options import TEXTS
 from spaars_ros.run.terminal import steady_streams
 
 
@@ -44,8 +45,8 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser('conductor', description=(
         'Takes the nodes of a launch file through their lifecycle.'))
     parser.add_argument('job', choices=('finetune', 'hold', 'record'))
-    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations', 'namespace',
-                 'joint-states', 'command', 'command-interface', 'params-file', 'run', 'put-back'):
+    for name in ('out', 'robot', 'task', 'training', 'bundle', 'demonstrations',
+                 *(option.replace('_', '-') for option in TEXTS), 'run', 'put-back'):
         parser.add_argument(f'--{name}', default='')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--real-time-factor', type=float, default=0.0)
@@ -70,7 +71,8 @@ def main(args: Sequence[str] | None = None) -> int:
         real_time_factor=given.real_time_factor, joint_states=given.joint_states,
         command=given.command, command_interface=given.command_interface,
         params_file=given.params_file, namespace=given.namespace,
-        evaluate_in_sim=given.evaluate_in_sim, shared_learner=given.shared_learner)
+        evaluate_in_sim=given.evaluate_in_sim, signing_key=given.signing_key,
+        public_key=given.public_key, shared_learner=given.shared_learner)
     with Interrupts() as interrupts:
         try:
             if given.run:

@@ -40,14 +40,14 @@ from spaars_ros.run.kept_files import anchored
 from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.record_graph import record_graph
+from spaars_ros.run.robot_options import KEYS
+from spaars_ros.run.robot_options import TEXTS
 
 ARGUMENTS: dict[str, tuple[str, str]] = {
     'sim': ('true', 'start the simulated arm; false on a robot'),
     'robot': ('panda', 'robot file: a path, or a name from config/robot'),
     'task': ('reach', 'task file: a path, or a name from config/task'),
     'training': ('spaars', 'training file: a path, or a name from config/training'),
-    'params_file': ('', 'ROS 2 parameter file whose values win over the defaults'),
-    'namespace': ('', 'namespace of every node'),
     'use_sim_time': ('', 'take time from /clock; empty: as sim'),
     'log_level': ('info', 'debug, info, warn, error or fatal'),
     'autostart': ('true', 'configure and activate the nodes; false waits until somebody does'),
@@ -62,10 +62,7 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'bundle': ('', 'policy bundle to start from'),
     'demonstrations': ('', 'HDF5 file or folder of a run; empty: those that '
                            'ship with the package'),
-    'command_interface': ('', "forward_velocity, forward_position or joint_trajectory; empty: "
-                              "the robot file's"),
-    'joint_states': ('', "topic with the robot's joint states; empty: joint_states"),
-    'command': ('', "topic of the robot's controller; empty: command"),
+    **{name: ('', text) for name, text in TEXTS.items()},
 }
 OF_RECORDINGS: dict[str, tuple[str, str]] = {
     'hand_guiding': ('false', 'the arm is led by hand, and nothing is commanded'),
@@ -74,7 +71,7 @@ OF_RECORDINGS: dict[str, tuple[str, str]] = {
 """Arguments of record.launch.py beside those."""
 
 GRAPH_WIDE = ('robot', 'task', 'out', 'params_file', 'log_level', 'bundle', 'demonstrations',
-              'command_interface', 'joint_states', 'command')
+              'command_interface', 'joint_states', 'command', *KEYS)
 
 
 def _truth(name: str, text: str) -> bool:
@@ -97,7 +94,8 @@ def settings_from(values: dict[str, str]) -> RunSettings:
     kept['out'] = anchored_data(kept.get('out') or new_run_folder())
     for name, whole in (('bundle', anchored_data), ('params_file', anchored_data),
                         ('demonstrations', anchored_data), ('robot', anchored),
-                        ('task', anchored), ('training', anchored)):
+                        ('task', anchored), ('training', anchored),
+                        *((name, anchored_data) for name in KEYS)):
         if values.get(name) and name in kept:
             kept[name] = whole(values[name])
     kept['namespace'] = values.get('namespace', '').strip('/')
@@ -142,6 +140,7 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
                  '--command', settings.command,
                  '--command-interface', settings.command_interface,
                  '--params-file', settings.params_file, '--run', settings.run,
+                 '--signing-key', settings.signing_key, '--public-key', settings.public_key,
                  '--sim' if settings.sim else '--no-sim',
                  '--autostart' if _truth('autostart', values['autostart']) else '--no-autostart']
     if not _truth('check', values.get('check', 'true')):

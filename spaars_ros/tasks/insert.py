@@ -83,7 +83,7 @@ class InsertTask(Task):
         def vector(name: str, unit: str, most: float = np.inf) -> Term:
             return Term(name, 3, unit, -most, most, tuple(f'{name}.{axis}' for axis in 'xyz'))
         self.spec = TaskSpec(
-            name=settings.name, horizon=settings.horizon,
+            name=settings.name, horizon=settings.horizon, contact=True,
             action=ActionSpace('twist', len(robot.joints), axes=('x', 'y', 'z', 'rx', 'ry'),
                                linear=0.1, angular=0.3),
             terms=(vector('error', 'm'), vector('fine_error', 'm', FINE),

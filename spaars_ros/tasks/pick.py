@@ -82,7 +82,7 @@ class PickTask(Task):
         def vector(name: str, unit: str, most: float = np.inf) -> Term:
             return Term(name, 3, unit, -most, most, tuple(f'{name}.{axis}' for axis in 'xyz'))
         self.spec = TaskSpec(
-            name=settings.name, horizon=settings.horizon,
+            name=settings.name, horizon=settings.horizon, contact=True,
             action=ActionSpace('twist', len(robot.joints), axes=('x', 'y', 'z'), linear=0.25),
             channels=(Channel('gripper', 'open_close', rate=4.0),),
             terms=(vector('to_cube', 'm'), vector('fine_to_cube', 'm', FINE),

@@ -69,12 +69,14 @@ def task_class(name: str) -> type[Task]:
 
 def load_task(name: str = 'reach') -> TaskSettings:
     """
-    Read a task file by path, by name from `config/task/`, or the defaults of `module:Class`.
+    Read a task file by path, or by name from `config/task/`, or take the defaults of a class.
+
+    A class is meant by `module:Class`, and by the entry point of a package that ships no file.
 
     :return: settings of the task's own class, for `make_task`
     :raises ConfigError: naming the file, the field and the value
     """
-    if ':' in name and not Path(name).exists():
+    if ':' in name and not Path(name).exists() or name in known_tasks() and name not in OWN:
         try:
             return task_class(name).Settings(task=name)
         except ValidationError as error:

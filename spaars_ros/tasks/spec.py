@@ -180,6 +180,8 @@ class TaskSpec:
     metrics: tuple[MetricSpec, ...] = ()
     horizon: int = 100
     """Control ticks per episode."""
+    contact: bool = False
+    """Whether it touches things on purpose: an arm that is held up is then no fault of wiring."""
 
     def __post_init__(self) -> None:
         for what, names in (('term', [t.name for t in self.terms]),

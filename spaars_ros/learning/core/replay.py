@@ -99,7 +99,8 @@ class Replay:
 
     def __init__(self, capacity: int, task: RewardTask | None, normaliser: Normaliser, *,
                  action: int, constraints: int, gamma: float, n_step: int, scale: float = 1.0,
-                 shaping: float = 0.0, observation: int | None = None) -> None:
+                 shaping: float = 0.0, observation: int | None = None,
+                 given: bool = False) -> None:
         if capacity < 1:
             raise ValueError(f'capacity {capacity}: has to be at least 1')
         self.task = task
@@ -108,7 +109,7 @@ class Replay:
         self.n_step = n_step
         self.scale = scale
         # Both are for tasks that offer them.
-        self.goals = task if isinstance(task, Goals) else None
+        self.goals = task if isinstance(task, Goals) and not given else None
         self.potential = task.potential if isinstance(task, Potential) else None
         self.shaping = shaping if task is None or self.potential else 0.0
         self.capacity = capacity
@@ -129,7 +130,7 @@ class Replay:
             'after': np.zeros(capacity, np.int32),
             'mode': np.full(capacity, Mode.NONE, np.int8),
         }
-        if task is None:
+        if task is None or given:
             self._columns['reward'] = np.zeros(capacity, np.float32)
         self._head = 0
         self._powers = gamma ** np.arange(n_step)
@@ -150,7 +151,8 @@ class Replay:
 
         :param observations: (T + 1, n) physical units
         :param actions: (T, d) normalised
-        :param rewards: (T,), for a replay without a task, which computes them when sampled
+        :param rewards: (T,), for a replay without a task, which computes them when sampled, and
+            for one of given rewards: NaN where the task computes
         :param costs: (T, C), all that count; may be left out where C is 0
         :param modes: (T,) `Mode` that chose each action
         :param continues: transitions of the same episode that were appended last; returns and
@@ -170,9 +172,9 @@ class Replay:
         if columns['cost'].shape != (steps, self.constraints):
             raise ValueError(f'costs have shape {columns["cost"].shape}, expected '
                              f'{(steps, self.constraints)}')
-        if self.task is None:
-            assert rewards is not None
-            columns['reward'] = rewards
+        if 'reward' in self._columns:
+            assert rewards is not None or self.task is not None
+            columns['reward'] = np.full(steps, np.nan) if rewards is None else rewards
         earlier = (self._head - 1 - np.arange(continues)) % self.capacity
         self._columns['after'][earlier] += steps
         first = min(steps, self.capacity - self._head)
@@ -222,6 +224,9 @@ class Replay:
             # Beyond the episode's end the last state repeats: those rewards count for nothing.
             before = np.concatenate([observation[:, None], path[:, :-1]], axis=1)
             reward = self.task.reward(before, columns['action'][steps], path)
+            if 'reward' in columns:
+                given = columns['reward'][steps]
+                reward = np.where(np.isnan(given), reward, given)
             reached = path[:, -1]
             returns = (weights * reward).sum(1)
             if self.shaping and self.potential is not None:

@@ -53,6 +53,8 @@ class RobotEpisode:
     modes: Array
     """(T,) of `Mode`."""
     terminated: bool
+    rewards: Array | None = None
+    """(T,) that were given, NaN where the task computes them; None: everywhere."""
 
 
 @dataclass(frozen=True)

@@ -86,13 +86,14 @@ class FineTuner:
         self.schema = StepSchema(observation=task.observation_dim,
                                  latent=self.algorithm.latent_dim,
                                  action=task.spec.action_dim, joints=len(robot.joints),
-                                 sources=len(task.spec.sources))
+                                 sources=len(task.sources))
         self._canaries = bundle.canaries['observation']
         self._offline = replay_of(demonstrations, self.normaliser, task, training, room=TAUGHT)
         self._online = Replay(
             ONLINE_CAPACITY, task, self.normaliser, action=task.spec.action_dim,
             constraints=len(task.constraint_names), gamma=training.gamma,
-            n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping)
+            n_step=training.n_step, scale=training.reward_scale, shaping=training.shaping,
+            given=bool(task.settings.reward))
         self.algorithm.take_offline(demonstrations, self._offline)
         self._judged = {'online': Judged(self._online), 'offline': Judged(self._offline)}
         self._labels: dict[Key, Outcome] = {}
@@ -172,6 +173,8 @@ class FineTuner:
             rows[-1, self.schema.fields['outcome']] = self._labels[episode]
         terminated = bool(is_terminal(self.schema, rows[-1]))
         costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
+        # NaN: the task computes it.
+        rewards = np.where(get(rows[1:], 'reward_given') > 0, get(rows[1:], 'reward'), np.nan)
         skills = rows[:-1, self.schema.fields['latent']]  # (T, k), also for k = 1
         steps = get(rows, 'skill_step')[:-1].copy()
         for part in learnable_parts(self.schema, rows):
@@ -179,7 +182,7 @@ class FineTuner:
                 break
             seen = slice(part.start, part.stop + 1)
             ends = terminated and part.stop == len(modes)
-            kept = {'costs': costs[part], 'modes': modes[part]}
+            kept = {'costs': costs[part], 'modes': modes[part], 'rewards': rewards[part]}
             self._judged['online'].add(episode, observations[seen], actions[part], ends, **kept)
             if modes[part.start] == Mode.HUMAN:
                 # No skill was in effect: what was done is cut into some of their length.
@@ -187,7 +190,7 @@ class FineTuner:
                 self._teach(episode, observations[seen], actions[part], ends, kept)
             self.algorithm.add_episode(RobotEpisode(
                 observations[seen], actions[part], costs[part], skills[part], steps[part],
-                modes[part], ends))
+                modes[part], ends, rewards[part]))
         if get(rows[-1], 'sequence') < stream.counted_from:
             return  # replayed from the recording: the checkpoint has counted it
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes,

@@ -56,7 +56,7 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
     replay = Replay(len(dataset.observations) + room, task, normaliser,
                     action=dataset.actions.shape[1], constraints=len(task.constraint_names),
                     gamma=training.gamma, n_step=training.n_step, scale=training.reward_scale,
-                    shaping=training.shaping)
+                    shaping=training.shaping, given=bool(task.settings.reward))
     starts = np.flatnonzero(np.diff(dataset.episode, prepend=dataset.episode[0] - 1))
     for start, end in zip(starts, [*starts[1:], len(dataset.actions)]):
         states = np.concatenate([dataset.observations[start:end],

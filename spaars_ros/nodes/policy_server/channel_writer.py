@@ -44,6 +44,15 @@ class ChannelWriter:
             self.publishers.append(node.create_publisher(
                 Float64, spec.topic or spec.name, QOS['command']))
 
+    def unheard(self) -> str:
+        """Return what is wrong with a channel that nobody obeys, '' for nothing."""
+        for publisher, spec in zip(self.publishers, self._channels.specs):
+            if not publisher.get_subscription_count():
+                return (f'nobody subscribes to {publisher.topic_name}, channel {spec.name!r}: '
+                        f'start its driver, or remap {spec.topic or spec.name} to the topic that '
+                        'it listens to')
+        return ''
+
     def send(self) -> None:
         """Publish the values that the channels have now."""
         for publisher, value in zip(self.publishers, self._channels.values.tolist()):

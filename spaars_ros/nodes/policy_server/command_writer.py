@@ -14,6 +14,7 @@
 
 """Joint velocities as the messages that ros2_control's controllers take."""
 
+import time
 from typing import Any
 from typing import Union
 
@@ -29,7 +30,9 @@ from spaars_ros.nodes.policy_server.channel_writer import ChannelWriter
 from spaars_ros.robot.config import Robot
 from spaars_ros.ros.codecs import encode_command
 from spaars_ros.ros.codecs import encode_trajectory
+from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.qos import QOS
+from spaars_ros.safety.stop import Stop
 
 LEAD = 2.0
 """Periods at full speed that a position command may be ahead of the measured position."""
@@ -63,6 +66,23 @@ class CommandWriter:
     def publishers(self) -> 'list[Publisher[Any]]':
         """Return every publisher that was made."""
         return [self.publisher, *(self._channels.publishers if self._channels else ())]
+
+    def refuse_unheard(self, wait: float) -> None:
+        """
+        Raise Refused where nobody obeys one of the channels, a gripper for instance.
+
+        :param wait: s for a driver that is just starting
+        """
+        end = time.monotonic() + wait
+        while self._channels is not None and (text := self._channels.unheard()):
+            if time.monotonic() >= end:
+                raise Refused(text)
+            time.sleep(0.02)
+
+    def cause(self) -> Stop | None:
+        """Return a stop where nobody obeys a channel any more."""
+        text = self._channels.unheard() if self._channels is not None else ''
+        return Stop('NO_SUBSCRIBER', 0, 1, text) if text else None
 
     def start(self) -> None:
         """Integrate from the next measured position on."""

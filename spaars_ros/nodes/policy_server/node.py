@@ -41,6 +41,7 @@ from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.nodes.policy_server.services import ServerServices
+from spaars_ros.nodes.policy_server.source_gate import SourceGate
 from spaars_ros.nodes.policy_server.state_silence import StateSilence
 from spaars_ros.nodes.policy_server.step_log import StepLog
 from spaars_ros.ros.borders import Border
@@ -50,9 +51,11 @@ from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
+from spaars_ros.tasks.sources import sources_of
 
 
 class PolicyServer(ManagedNode):
@@ -113,8 +116,10 @@ class PolicyServer(ManagedNode):
         self._entities.extend(self._people.made)
         services = ServerServices(self, self._succession, responder=lambda: self._responder,
                                   label=self._people.label,
-                                  cause=lambda: self._exclusive.cause() or self._no_states())
+                                  cause=lambda: self._exclusive.cause() or self._no_states()
+                                  or self._writer.cause())
         self._entities.extend(services.made)
+        self._watch_sources()
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
         self._reset: ArmReset | None = None
@@ -124,19 +129,34 @@ class PolicyServer(ManagedNode):
                                    failed=lambda stop: self._responder.trip(stop))
             make(self._reset.client)
 
+    def _watch_sources(self) -> None:
+        """Subscribe to the task's sources; raises ConfigError where that cannot be done."""
+        self._gate = SourceGate(self._values['trigger'] == 'joint_states',
+                                lambda state, arrived: self._responder.on_state(state, arrived))
+        self._sources = SourceSet(
+            self, sources_of(self._loop.task), kinematics=self._loop.kinematics,
+            tip=self._robot.tip, position=self._gate.position, simulated=self._sim_time,
+            now=lambda: self.get_clock().now().nanoseconds)
+        self._gate.watch(self._sources)
+        self._loop.read_sources = self._sources.samples
+        self._entities.extend(self._sources.subscriptions)
+
     def activate(self) -> None:
         """Begin with the next measured state."""
         self._exclusive.refuse(own=1, wait=0.0)
         p = self._values
         self._exclusive.refuse_unheard(p['controller_time'])
+        self._writer.refuse_unheard(p['controller_time'])
+        self._sources.wait()
         self._responder = Responder(
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
                                   service=bool(p['reset_service']), asking=self._people.asking()),
-            watches=Watches(self._robot, self.values(), wall=not self._sim_time),
+            watches=Watches(self._robot, self.values(), wall=not self._sim_time,
+                            contact=self._loop.task.spec.contact),
             now=lambda: self.get_clock().now().nanoseconds, reporter=self._reporter,
             succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer',
-            external=p['external_motion'])
+            external=p['external_motion'], sources=self._sources)
         self._people.begin(self._responder.supervisor)
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
@@ -146,7 +166,8 @@ class PolicyServer(ManagedNode):
                         else Clock(clock_type=ClockType.STEADY_TIME))
         self._timers_on = [
             self.create_timer(self._robot.period, self._on_timer, clock=self._steady),
-            self.create_timer(1.0, self._diagnose, clock=self._steady)]
+            # What is waited for is said also while a simulation, which waits too, stands still.
+            self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))]
         self._silence = StateSilence(self, self._reader, p['joint_states_time'])
         self._reporter.announce(self._responder.supervisor.phase)
 
@@ -197,7 +218,7 @@ class PolicyServer(ManagedNode):
                 return
             if self._responder.supervisor.phase is Phase.RESETTING:
                 self._reader.forget()
-            self._responder.on_state(state, arrived)
+            self._gate.on_state(state, arrived)
 
     def _on_cost(self, sequence: int, episode: int, costs: list[float]) -> None:
         if self.is_active and not self._responder.on_cost(sequence, episode, costs):
@@ -213,7 +234,7 @@ class PolicyServer(ManagedNode):
 
     def _diagnose(self) -> None:
         # Also while running: two that are configured at the same time do not see each other.
-        second = self._exclusive.cause()
+        second = self._exclusive.cause() or self._writer.cause()
         if second is not None:
             self._responder.trip(second)
         self._responder.logbook.probe()
@@ -223,20 +244,26 @@ class PolicyServer(ManagedNode):
                                       f'{self._keeper.error}', throttle_duration_sec=10.0)
         watches, memory = self._responder.watches, self._memory
         self._reporter.diagnose(self._responder.supervisor.phase,
-                                {**watches.counts(), **self._border.values()},
+                                {**watches.counts(), **self._border.values(),
+                                 **self._sources.counts()},
                                 watches.cost.silence(time.monotonic()),
                                 watches.following.judge(),
                                 [silent] if silent else memory.missed() if memory else [],
-                                self._people.said())
+                                [*self._people.said(), *self._sources.warnings()])
 
     def _no_states(self) -> Stop | None:
-        return self._silence.cause() if self._responder.watches.stamps.newest_ns is None else None
+        limit = self._values['joint_states_time']
+        return None if self._responder.watches.stamps.newest_ns is not None \
+            else self._sources.absent(limit) if self._gate.position() is not None \
+            else self._silence.cause()
 
     def _say_silence(self) -> str:
-        """Say why no joint_states have come yet, and stop after a while; return it."""
+        """Say why no joint_states or sources have come yet, and stop after a while; return it."""
         if self._responder.watches.stamps.newest_ns is not None:
             return ''
-        cause, text = self._silence.cause(), self._silence.text()
+        cause, text = self._no_states(), self._silence.text()
+        if self._gate.position() is not None:
+            text = self._sources.missing()
         if cause is not None:
             self._responder.trip(cause)
         elif text:

@@ -161,4 +161,4 @@ def _read(path: Path, check: Callable[[Bundle], PolicyRuntime],
 def _schema(robot: Robot, task: Task, runtime: PolicyRuntime) -> StepSchema:
     return StepSchema(observation=task.observation_dim, latent=runtime.manifest.latent_dim,
                       action=task.spec.action_dim, joints=len(robot.joints),
-                      sources=len(task.spec.sources))
+                      sources=len(task.sources))

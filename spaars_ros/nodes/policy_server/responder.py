@@ -30,6 +30,7 @@ from spaars_ros.nodes.policy_server.step_log import StepLog
 from spaars_ros.nodes.policy_server.ticker import Reset
 from spaars_ros.nodes.policy_server.ticker import Ticker
 from spaars_ros.robot.config import Robot
+from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.monitors.timing import Slots
 from spaars_ros.safety.monitors.watchdog import Order
@@ -48,12 +49,14 @@ class Responder:
     :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
     :param external: what follows when something else moves the arm: record, pause or stop
     :param now: returns ns on the node's clock, which the stamps are compared with
+    :param sources: of the task, which stop the robot where their entries say so
     """
 
     def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
                  watches: Watches, writer: CommandWriter, log: StepLog,
                  reporter: ServerReporter, succession: Succession, reset: Reset | None,
-                 timed: bool, external: str, now: Callable[[], int]) -> None:
+                 timed: bool, external: str, now: Callable[[], int],
+                 sources: SourceSet) -> None:
         self.supervisor = supervisor
         self.watches = watches
         self._period = robot.period
@@ -61,6 +64,7 @@ class Responder:
         self._reset = reset
         self._timed = timed
         self._now = now
+        self._sources = sources
         self.sender = CommandSender(writer, watches, supervisor, period=robot.period, now=now)
         self.logbook = Logbook(supervisor, loop, log, reporter, watches.cost)
         self._ticker = Ticker(
@@ -142,7 +146,7 @@ class Responder:
         if self.watches.stamps.newest_ns is not None:
             cause = self.watches.stamps.check(now, begin)
         if self.supervisor.phase is Phase.RUNNING:
-            cause = cause or self.watches.cost.cause(begin)
+            cause = cause or self.watches.cost.cause(begin) or self._sources.cause()
         if cause is not None:
             self.trip(cause)
         stopped = self.supervisor.latch.stop is not None
@@ -192,7 +196,7 @@ class Responder:
         """
         cause = self.supervisor.resume(
             self._malformed or self.watches.cause(self._now(), time.monotonic())
-            or self.logbook.cause() or cause)
+            or self.logbook.cause() or self._sources.cause() or cause)
         if cause is None:
             self.sender.start()
             if self._reset is not None:

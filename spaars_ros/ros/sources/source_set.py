@@ -74,8 +74,9 @@ class SourceSet:
             reader.since = time.monotonic()
 
     def are_of(self, stamp_ns: int) -> bool:
-        """Return whether every source has a sample of this state's time."""
-        return all(reader.is_of(stamp_ns) for reader in self.readers.values())
+        """Return whether every source that may not be silent has a sample of this state's time."""
+        return all(reader.is_of(stamp_ns) for reader in self.readers.values()
+                   if reader.source.silent != 'hold')
 
     @property
     def complete(self) -> bool:

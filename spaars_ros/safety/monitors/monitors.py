@@ -39,9 +39,11 @@ class Watches:
 
     :param p: the policy server's parameters
     :param wall: whether stamps are of a clock that runs as fast as the monotonic one
+    :param contact: whether the task touches things on purpose
     """
 
-    def __init__(self, robot: Robot, p: Mapping[str, Any], *, wall: bool) -> None:
+    def __init__(self, robot: Robot, p: Mapping[str, Any], *, wall: bool,
+                 contact: bool = False) -> None:
         self.stamps = Watchdog(p['max_observation_age'], window=p['window'],
                                out_of_order=p['out_of_order'], wall=wall)
         # An arm that is late stands still for so long although it is told to move.
@@ -54,7 +56,7 @@ class Watches:
                               names=[c.name for c in robot.constraints],
                               limit=p['max_episode_cost'])
         self.following = Following(robot)
-        self.wiring = WiringWatch(robot)
+        self.wiring = WiringWatch(robot, contact)
         self.external = ExternalMotion(robot)
         self._ticks_apart = max(1, round(JUDGED * robot.control.rate))
         self._ticks = 0

@@ -79,10 +79,16 @@ class WiringWatch:
 
     For ten times a second: it takes up to half a millisecond.
 
+    Where an arm touches things on purpose, one that is held up is no fault: once it has followed
+    its commands, only what the wrong command moves, or too far, is one.
+
     :param robot: the robot file
+    :param contact: whether the task touches things on purpose
     """
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, contact: bool = False) -> None:
+        self._contact = contact
+        self._followed = 0
         self._joints = robot.joints
         self._limits = np.asarray(robot.limits.velocity)
         late = max(LATENESS, robot.period * max(LATEST, robot.control.delay + 4))
@@ -127,6 +133,9 @@ class WiringWatch:
         """Return a stop that names what is connected wrongly, once it is sure."""
         found = self._judged()
         stop, needed = found or (None, 0)
+        if self._contact and self._followed >= SURE and stop is not None \
+                and (stop.code == 'NO_MOTION' or stop.code == 'WRONG_SCALE' and stop.value < 1.0):
+            stop, needed = None, 0
         said = '' if stop is None else stop.code + stop.text * (stop.code == 'WRONG_WIRING')
         self._times = self._times + 1 if said == self._said else 1
         self._said = said
@@ -176,7 +185,10 @@ class WiringWatch:
             return Stop('WRONG_WIRING', max(value for _, value in found), AMISS,
                         ', '.join(text for text, _ in found) + ": the controller's joints have to "
                         "be the robot file's, in its order and with its signs"), CONFIRMED
-        return self._factors(moved, asked, wanted & moves)
+        factor = self._factors(moved, asked, wanted & moves)
+        if factor is None and not amiss.any() and moves[wanted].all():
+            self._followed += 1
+        return factor
 
     def _factors(self, moved: Array, asked: Array, judged: Mask) -> Found | None:
         """Find joints that move as commanded, but by a multiple."""

@@ -93,6 +93,8 @@ class RobotSupe(GatedRobotAlgorithm):
         """
         e = episode
         rewards = self.setup.task.reward(e.observations[:-1], e.actions, e.observations[1:])
+        if e.rewards is not None:
+            rewards = np.where(np.isnan(e.rewards), rewards, e.rewards)
         self._newest = []
         count = len(e.actions)
         for part in whole_skills(e.skill_steps, self.training.skill_length):
