@@ -88,6 +88,8 @@ def test_a_load_a_lag_or_a_hand_is_no_wrong_wire(faults: dict[str, float], stead
     ({'scale': 2.0}, 'WRONG_SCALE', 'times as far as commanded'),
     ({'scale': 3.0, 'scale_joint': 5}, 'WRONG_SCALE', 'panda_joint5'),
     ({'scale': 0.4}, 'WRONG_SCALE', 'every joint'),
+    ({'scale': 0.0, 'scale_joint': 2}, 'NO_MOTION',
+     'panda_joint2 was commanded: it does not obey'),
     ({'command_drop': 1.0}, 'NO_MOTION', 'no joint moves')], ids=str)
 def test_a_wrong_wire_is_named_soon(faults: dict[str, float], code: str, said: str) -> None:
     for seed in range(3):

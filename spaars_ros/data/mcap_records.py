@@ -40,7 +40,8 @@ CHUNK_HEAD = 32
 """bytes of a chunk's content before the name of its compression."""
 BLOCK = 1 << 20
 """bytes looked through at once for the next chunk."""
-BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, EOFError, MemoryError)
+BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, EOFError, MemoryError,
+          OverflowError)
 KNOWN = frozenset(int(opcode) for opcode in Opcode)
 
 

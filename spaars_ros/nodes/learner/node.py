@@ -248,6 +248,7 @@ class LearnerNode(ManagedNode):
         now = time.monotonic()
         for member in self._members:
             member.fetching.on_beat()
+            member.intake.on_beat(now)
             loss = member.loss()
             if loss and not self._fault:
                 self._fault = loss

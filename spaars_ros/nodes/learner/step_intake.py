@@ -14,10 +14,16 @@
 
 """Step records off the wire: in order, once, and what the server itself wrote."""
 
+import time
+
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.sequencer import Sequencer
+from spaars_ros.nodes.learner.step_fetch import ASK_AGAIN
 from spaars_ros.nodes.learner.step_fetch import StepFetch
+
+ASKED_AT_ONCE = 4
+"""Disputed records that are asked for again in one beat: the server keeps few requests."""
 
 
 class StepIntake:
@@ -41,7 +47,8 @@ class StepIntake:
         self._schema = schema
         self._sequencer = sequencer
         self._fetching = fetching
-        self._disputed: set[int] = set()
+        self._disputed: dict[int, float] = {}
+        """Number -> s on the monotonic clock when the server was asked."""
 
     def put(self, row: Array) -> list[Array]:
         """Take a record (width,); return those whose turn it is now, in order."""
@@ -49,7 +56,7 @@ class StepIntake:
         if self._sequencer.differs(sequence, row):
             self._dispute(sequence, row)
             return []
-        self._disputed.discard(sequence)
+        self._disputed.pop(sequence, None)
         newest = self._sequencer.known(ahead - 1)
         if sequence < ahead and self._sequencer.known(sequence) is None and newest is not None \
                 and self._value(row, 'stamp') > self._value(newest, 'stamp'):
@@ -60,6 +67,20 @@ class StepIntake:
             self.problem = f'step {sequence} ignored: {ahead} is the next one'
         return ready
 
+    def on_beat(self, now: float) -> None:
+        """
+        Ask again for what the server has not answered: its disk may not have had it yet.
+
+        :param now: s on the monotonic clock
+        """
+        waiting = [number for number, asked in self._disputed.items() if now - asked > ASK_AGAIN]
+        for number in waiting[:ASKED_AT_ONCE]:
+            self._ask(number, now)
+
+    def _ask(self, sequence: int, now: float) -> None:
+        self._disputed[sequence] = now
+        self._fetching.again(sequence)
+
     def _dispute(self, sequence: int, row: Array) -> None:
         self.conflicts += 1
         if not self._in_order(sequence, row):
@@ -67,11 +88,10 @@ class StepIntake:
         elif sequence not in self._disputed:
             self.problem = (f'step {sequence} came twice and differs: the policy server is asked '
                             'for its own')
-            self._disputed.add(sequence)
-            self._fetching.again(sequence)
+            self._ask(sequence, time.monotonic())
         else:
             self.problem = f"step {sequence} came twice and differed: the policy server's counts"
-            self._disputed.discard(sequence)
+            self._disputed.pop(sequence, None)
             if self._sequencer.replace(sequence, row):
                 self.corrected.append(row)
 

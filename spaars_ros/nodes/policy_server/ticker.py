@@ -79,6 +79,9 @@ class Ticker:
                 self._loop.lost_ticks += missed
         now = self._now()
         age = max(self._watches.stamps.age(now, begin), 0.0)
+        astray = self._watches.astray.measured(state)
+        if astray is not None:  # the one watch that is worth a period
+            self._logbook.trip(astray)
         answer = self._supervisor.answer(state, age)
         self._sender.send(answer.command, state.stamp_ns, begin)
         stop = None if answer.tick is None else answer.tick.stop

@@ -20,6 +20,7 @@ from typing import Any
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
+from spaars_ros.safety.monitors.astray import Astray
 from spaars_ros.safety.monitors.cost_watch import CostWatch
 from spaars_ros.safety.monitors.external import ExternalMotion
 from spaars_ros.safety.monitors.following import Following
@@ -58,6 +59,7 @@ class Watches:
         self.following = Following(robot)
         self.wiring = WiringWatch(robot, contact)
         self.external = ExternalMotion(robot)
+        self.astray = Astray(robot)
         self._ticks_apart = max(1, round(JUDGED * robot.control.rate))
         self._ticks = 0
         self._wall = wall
@@ -76,6 +78,7 @@ class Watches:
         self.following.commanded(time, command)
         self.wiring.commanded(time, command)
         self.external.commanded(command)
+        self.astray.commanded(command)
 
     def moved(self, time: float, state: RobotState) -> Stop | None:
         """Compare a state, measured at `time` s, with the commands before; for each tick."""

@@ -55,7 +55,11 @@ SEVERAL = 3
 SHAPE = 0.6
 """Weight of the rest that motion and commands leave without their means."""
 UNMOVED = 0.1
-"""Share of the commanded motion below which a joint does not move."""
+"""Share of the commanded motion below which the arm does not move."""
+HELD = 0.03
+"""The same for one joint while others move: friction and a slow servo hold one back, too."""
+PLAIN = 8.0
+"""Times `MOVING`, that it has to be commanded to for that."""
 CONFIRMED = 3
 """Judgements running that have to say the same."""
 SURE = 6
@@ -160,6 +164,12 @@ class WiringWatch:
                         f'of the motion that {self._joints[joint]} was commanded, and no joint '
                         'moves: nobody obeys `command`; see whether the controller is active and '
                         'the robot in no protective stop'), SURE
+        held = (sizes.min(axis=0) > PLAIN * floor) & (size < HELD * sizes.min(axis=0))
+        if held.any():
+            joint = int(np.argmax(np.where(held, sizes.min(axis=0) / floor, 0.0)))
+            return Stop('NO_MOTION', float(size[joint] / sizes[0, joint]), HELD,
+                        f'of the motion that {self._joints[joint]} was commanded: it does not '
+                        'obey, others do; see its drive, its brake and its wire'), SURE
         moves = size > floor
         rest, against, _ = _rests(moved, asked)
         # A hand that pushes steadily adds a constant, and leaves the shape.

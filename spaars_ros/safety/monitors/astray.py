@@ -1,0 +1,111 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Whether an arm that moves otherwise than commanded can still stop before its limits."""
+
+from collections import deque
+
+import numpy as np
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.safety.cartesian import Cartesian
+from spaars_ros.safety.joint_limits import JointLimits
+from spaars_ros.safety.stop import Stop
+
+BEYOND = 0.03
+"""Of the velocity limit, that a joint is faster than commanded: noise, a servo that settles."""
+SHARE = 0.3
+"""Of its speed, that this has to be: an arm that overshoots a little goes where it was sent."""
+OBEYED = 2
+"""Periods, and `control.delay`, in which a command takes effect."""
+NEXT = 3
+"""Periods, and `control.delay`, that pass until a stop decided on the next state is obeyed."""
+
+
+class Astray:
+    """
+    Find an arm that is about to leave its limits although it was not sent there.
+
+    The filter lets the arm approach a limit as fast as it can brake, which holds for an arm that
+    moves as commanded. One that does not, since its wires are swapped, its gains are wrong or
+    somebody pushes it, may be known for that only after seconds of motion. So: where a joint's
+    measured velocity is outside all commands that can be in effect, and the motion as measured,
+    kept up until a stop would be obeyed and then braked by the law of `JointLimits`, ends outside
+    a position limit or in a zone, it is a stop now, whatever the reason. Away from limits it says
+    nothing. Reconstructed here.
+
+    :param robot: the robot file
+    :raises ConfigError: as `Cartesian`
+    """
+
+    def __init__(self, robot: Robot) -> None:
+        self._joints = robot.joints
+        self._limits = limits = JointLimits(robot)
+        self._beyond = BEYOND * np.asarray(robot.limits.velocity)
+        self._ahead = robot.period * (robot.control.delay + NEXT)
+        self._commands: deque[Array] = deque(maxlen=robot.control.delay + OBEYED)
+        self._cartesian = Cartesian(robot, limits) if (
+            robot.keep_out or robot.workspace or robot.self_collision) else None
+
+    def commanded(self, command: Array | None) -> None:
+        """Note a command (d,) rad/s; None: something else is meant to move the arm."""
+        if command is None:
+            self._commands.clear()
+        else:
+            self._commands.append(command)
+
+    def measured(self, state: RobotState) -> Stop | None:
+        """Return a stop where the arm leaves its limits unless it is stopped now."""
+        if len(self._commands) < (self._commands.maxlen or 0):
+            return None
+        velocity = state.velocity
+        commands = np.array(self._commands)
+        over = np.maximum(velocity - commands.max(axis=0), commands.min(axis=0) - velocity)
+        astray = (over > self._beyond) & (over > SHARE * np.abs(velocity))
+        if not astray.any():
+            return None
+        offsets, _ = self._limits.way(velocity, velocity)
+        # Those that obey are taken to be sent where it is free.
+        way = state.position + (offsets + self._ahead * velocity)
+        return self._past_limits(state, way[-1], astray) or self._into_something(state, way)
+
+    def _past_limits(self, state: RobotState, end: Array, astray: Array) -> Stop | None:
+        low, high = self._limits.ends
+        past = np.where(astray, np.maximum(end - high, low - end), -np.inf)
+        joint = int(past.argmax())
+        outwards = np.where(end > high, state.velocity, -state.velocity)[joint]
+        if past[joint] <= 0.0 or outwards <= 0.0:
+            return None
+        return self._stop(state, joint, f'past its position limit by {past[joint]:.3f} rad')
+
+    def _into_something(self, state: RobotState, way: Array) -> Stop | None:
+        if self._cartesian is None:
+            return None
+        now = self._cartesian.least(state.position)
+        least = {name: min(gap, now[name] + 1.0) for name, gap in now.items()}
+        for place in way[1:]:
+            for name, gap in self._cartesian.least(place).items():
+                least[name] = min(least[name], gap)
+        for name, gap in least.items():
+            if gap < 0.0 and gap < now[name] - 1e-4:
+                joint = int(np.abs(state.velocity / self._limits.velocity).argmax())
+                return self._stop(state, joint, f'{-gap:.3f} m into {name}')
+        return None
+
+    def _stop(self, state: RobotState, joint: int, where: str) -> Stop:
+        return Stop('ASTRAY', float(state.velocity[joint]), float(self._beyond[joint]),
+                    f'rad/s of {self._joints[joint]}, not as commanded, and would go {where}: '
+                    'its wiring, its controller or a hand; spaars check tells which')
