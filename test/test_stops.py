@@ -197,6 +197,7 @@ class Wire:
             external='record', sources=nothing)  # type: ignore[arg-type]
 
     episode, sequence, lost_ticks, latency, takeover = -1, 0, 0, 0.0, None
+    guiding = None
     actuation = SimpleNamespace(channels=SimpleNamespace(stop=lambda: None))
 
     def begin(self, state: RobotState) -> None:
