@@ -28,6 +28,7 @@ from spaars_ros.commands import data
 from spaars_ros.commands import doctor
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import finetune
+from spaars_ros.commands import import_bag
 from spaars_ros.commands import keys
 from spaars_ros.commands import operator
 from spaars_ros.commands import pretrain
@@ -60,6 +61,7 @@ for name in ('stop', 'reset', 'rollback', 'status'):
 app.add_typer(keys.app, name='keys')
 app.add_typer(robot.app, name='robot')
 app.add_typer(data.app, name='data')
+app.command('import', epilog=import_bag.EXAMPLES)(import_bag.command)
 
 
 def _add_benchmarks() -> None:

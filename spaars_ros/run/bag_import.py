@@ -1,0 +1,375 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Demonstrations out of a bag: states, commands and sources brought to the robot's ticks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import field
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.person import Person
+from spaars_ros.control.person import Wish
+from spaars_ros.control.takeover import Takeover
+from spaars_ros.data.bags import Bag
+from spaars_ros.data.bags import BagError
+from spaars_ros.data.bags import NANO
+from spaars_ros.data.dataset import Dataset
+from spaars_ros.data.derived_velocity import DerivedVelocity
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import Robot
+from spaars_ros.robot.contract import contract_of
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.ros.codecs import CodecError
+from spaars_ros.ros.joint_states import JointStateReader
+from spaars_ros.ros.sources.frames import Frames
+from spaars_ros.ros.sources.kind import SourceError
+from spaars_ros.ros.sources.row import RowMaker
+from spaars_ros.run.bag_cuts import Cut
+from spaars_ros.run.bag_cuts import cuts_at_rest
+from spaars_ros.run.bag_cuts import cuts_by_topic
+from spaars_ros.safety.filter import SafetyFilter
+from spaars_ros.tasks.base import Sample
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.base import World
+from spaars_ros.tasks.protocols import goal_of
+from spaars_ros.tasks.protocols import Goals
+from spaars_ros.tasks.sources import sources_of
+
+STATES = 'sensor_msgs/msg/JointState'
+EARLY = 0.9
+"""Of a period: states that come sooner make no tick, as in a run."""
+GAP = 3.0
+"""Periods without a state after which an episode is cut."""
+APART = 0.05
+"""s that the stamps of two topics may be apart, in the mean, beyond what recording explains."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a person says of a bag."""
+
+    joint_states: str = 'joint_states'
+    command: str = ''
+    """Topic of the actions: Float64MultiArray of joint velocities, or TwistStamped; '': the
+    measured motion."""
+    cut_by: str = ''
+    """Topic, or service, whose messages end an episode; '': rest does."""
+    rest: float = 1.0
+    """s."""
+    clock: str = 'stamp'
+    """stamp, of the messages' headers, or log, the recorder's."""
+
+
+@dataclass
+class _Track:
+    """A topic's values over time."""
+
+    topic: str
+    times: list[int] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    offsets: list[float] = field(default_factory=list)
+    """s, time of recording less stamp."""
+
+    def add(self, stamp: int | None, log: int, value: Any, clock: str) -> None:
+        if stamp is not None:
+            self.offsets.append((log - stamp) / NANO)
+        self.times.append(log if stamp is None or clock == 'log' else stamp)
+        self.values.append(value)
+
+    def before(self, time: int) -> int:
+        """Return the place of the newest value at a time, -1 for none."""
+        return int(np.searchsorted(self.times, time, side='right')) - 1
+
+
+@dataclass
+class Imported:
+    """What came of a bag."""
+
+    dataset: Dataset
+    notes: list[str]
+    """What did not fit, with topic and time."""
+
+
+def import_bag(path: str | os.PathLike[str], robot: Robot, task: Task,
+               options: ImportOptions) -> Imported:
+    """
+    Make a data set of a bag.
+
+    :raises BagError: what does not fit, with topic and time
+    :raises ConfigError: of the task's sources
+    :raises DatasetError: nothing is left that can be learned from
+    """
+    return _Importer(Bag(path), robot, task, options).run()
+
+
+class _Importer:
+    def __init__(self, bag: Bag, robot: Robot, task: Task, options: ImportOptions) -> None:
+        self.bag, self.robot, self.task, self.options = bag, robot, task, options
+        self.notes: list[str] = []
+        self.kinematics = Kinematics(robot)
+        self._position: Array | None = None
+        self.takeover = Takeover(
+            robot, task.spec, Person(len(robot.joints)),
+            Actuation(robot, task.spec, SafetyFilter(robot), self.kinematics), self.kinematics,
+            'guide')
+        frames = Frames(self.kinematics, robot.tip, lambda: self._position)
+        self.makers = {source.name: RowMaker(
+            source, frames.between, lambda one, other: frames.name(one) == frames.name(other))
+            for source in sources_of(task)}
+
+    def run(self) -> Imported:
+        states, command, sources = self._read()
+        self._compare_clocks([states, *([command] if command else []), *sources.values()])
+        ticks = self._ticks(states)
+        cuts = cuts_by_topic(self.bag, self.options.cut_by, self._shift(states)) \
+            if self.options.cut_by \
+            else cuts_at_rest([states.times[i] for i in ticks],
+                              [states.values[i].position for i in ticks], self.options.rest,
+                              self.robot)
+        parts, outcomes = [], []
+        for cut in cuts:
+            for run in self._whole(states, ticks, cut):
+                made = self._episode(states, run, command, sources, cut)
+                if made is not None:
+                    parts.append(made)
+                    outcomes.append(cut.outcome)
+        if not parts:
+            raise BagError(f'{self.bag.path}: no demonstration in it: '
+                           + ('; '.join(self.notes[:3]) or 'the arm never moves'))
+        return Imported(self._dataset(parts, outcomes), self.notes)
+
+    # Reading
+
+    def _read(self) -> tuple[_Track, _Track | None, dict[str, _Track]]:
+        o, bag = self.options, self.bag
+        joints = bag.find(o.joint_states, 'joint states')
+        if bag.types[joints] != STATES:
+            raise BagError(f'{bag.path}: {joints} is {bag.types[joints]}, expected {STATES}')
+        command = bag.find(o.command, 'command') if o.command else ''
+        topics = {joints: None, **({command: None} if command else {}),
+                  **{bag.find(maker.source.on, f'source {name}'): None
+                     for name, maker in self.makers.items()}}
+        of_source = {name: bag.find(maker.source.on, '') for name, maker in self.makers.items()}
+        states, asked = _Track(joints), _Track(command)
+        sources = {name: _Track(topic) for name, topic in of_source.items()}
+        reader = JointStateReader(
+            self.robot.joints, effort=False, derived=DerivedVelocity(self.robot.period)
+            if self.robot.velocity == 'derived' else None)
+        for topic, log, msg in bag.messages(topics):
+            if topic == joints:
+                self._take_state(reader, states, log, msg)
+            if topic == command:
+                asked.add(_stamp_of(msg), log, self._wish(msg, command, log), o.clock)
+            for name in (name for name, on in of_source.items() if on == topic):
+                self._take_sample(name, sources[name], log, msg)
+        if not states.values:
+            raise BagError(f'{bag.path}: {joints}: no whole state of {self.robot.joints}: '
+                           f'{reader.heard or "nothing"} was heard')
+        return states, asked if command else None, sources
+
+    def _take_state(self, reader: JointStateReader, track: _Track, log: int, msg: Any) -> None:
+        try:
+            state = reader.read(msg)
+        except CodecError as error:
+            self._note(track.topic, log, str(error))
+            return
+        if state is None:
+            return
+        self._position = state.position
+        time = log if self.options.clock == 'log' else state.stamp_ns
+        if track.times and time <= track.times[-1]:
+            if time < track.times[-1]:
+                self._note(track.topic, log, 'a state that is older than the one before')
+            return
+        track.add(state.stamp_ns, log, state, self.options.clock)
+
+    def _take_sample(self, name: str, track: _Track, log: int, msg: Any) -> None:
+        try:
+            row = self.makers[name].row(msg, log)
+        except SourceError as error:
+            if error.code != 'NO_STATE':
+                self._note(track.topic, log, str(error))
+            return
+        if row is not None:
+            track.add(row.stamp_ns, log, row.values, self.options.clock)
+
+    def _wish(self, msg: Any, topic: str, log: int) -> Wish:
+        kind, d = self.bag.types[topic].rpartition('/')[2], len(self.robot.joints)
+        if kind == 'TwistStamped':
+            linear, angular = msg.twist.linear, msg.twist.angular
+            values = np.array([linear.x, linear.y, linear.z, angular.x, angular.y, angular.z])
+            frame = str(msg.header.frame_id).lstrip('/')
+            if not self.takeover.knows(frame):
+                raise BagError(f'{self.bag.path}: {topic}: {self.bag.at(log)}: twist in the frame '
+                               f'{frame!r}: expected base, tip, or a body or site of the model')
+        elif kind == 'Float64MultiArray':
+            values, frame = np.asarray(msg.data, np.float64), None  # type: ignore[assignment]
+            if values.shape != (d,):
+                raise BagError(f'{self.bag.path}: {topic}: {self.bag.at(log)}: {values.size} '
+                               f'values for {d} joints')
+        else:
+            raise BagError(f'{self.bag.path}: {topic} is {self.bag.types[topic]}: actions come of '
+                           'TwistStamped or Float64MultiArray of joint velocities; without '
+                           '--command of the measured motion')
+        if not np.isfinite(values).all():
+            self._note(topic, log, f'{values.tolist()} is not finite: taken as 0')
+            values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+        return Wish(values, frame, 0.0)
+
+    # Time
+
+    def _compare_clocks(self, tracks: Sequence[_Track]) -> None:
+        """Raise BagError where the stamps of two topics are of clocks that differ."""
+        if self.options.clock == 'log':
+            return
+        first = tracks[0]
+        for track in tracks[1:]:
+            if not track.offsets or not first.offsets:
+                continue
+            apart = float(np.median(track.offsets) - np.median(first.offsets))
+            if abs(apart) > APART:
+                raise BagError(
+                    f'{self.bag.path}: clocks differ: {track.topic} is stamped {abs(apart):.3f} s '
+                    f'{"behind" if apart > 0 else "ahead of"} {first.topic}, by when both were '
+                    'recorded: --clock log takes the times of recording')
+            third = max(1, len(track.offsets) // 3)
+            drift = float(np.median(track.offsets[-third:]) - np.median(track.offsets[:third]))
+            if abs(drift) > APART:
+                raise BagError(
+                    f'{self.bag.path}: the clock of {track.topic} drifts by {drift:.3f} s over '
+                    'the bag: --clock log takes the times of recording')
+
+    def _shift(self, states: _Track) -> int:
+        """Return ns to add to a time of recording to get one of the states' clock."""
+        return 0 if self.options.clock == 'log' or not states.offsets \
+            else -round(float(np.median(states.offsets)) * NANO)
+
+    def _ticks(self, states: _Track) -> list[int]:
+        """Return the places of the states that make a tick."""
+        period, ticks = self.robot.period, [0]
+        for place, time in enumerate(states.times):
+            if (time - states.times[ticks[-1]]) / NANO >= EARLY * period:
+                ticks.append(place)
+        return ticks
+
+    def _whole(self, states: _Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
+        """Return the ticks of an episode, apart where states are missing."""
+        inside = [i for i in ticks if cut.begin_ns <= states.times[i] <= cut.end_ns]
+        runs: list[list[int]] = [[]]
+        for i in inside:
+            gap = (states.times[i] - states.times[runs[-1][-1]]) / NANO if runs[-1] else 0.0
+            if gap > GAP * self.robot.period:
+                self.notes.append(f'{states.topic}: {gap:.2f} s without a state, '
+                                  f'{self.bag.at(states.times[i] - self._shift(states))}: the '
+                                  'episode is cut there')
+                runs.append([])
+            runs[-1].append(i)
+        return [run for run in runs if len(run) > 1]
+
+    # Episodes
+
+    def _episode(self, states: _Track, run: list[int], command: _Track | None,
+                 sources: dict[str, _Track], cut: Cut) -> dict[str, NDArray[Any]] | None:
+        rng = np.random.default_rng(0)
+        goal = goal_of(self.task, rng)
+        observations, kept = [], []
+        for i in run:
+            samples = self._samples(states.times[i], sources)
+            if samples is not None:
+                world = World(states.values[i], self.kinematics, samples)
+                observations.append(self.task.observe(world, goal))
+                kept.append(i)
+        if len(kept) < 2:
+            place = self.bag.at(states.times[run[0]] - self._shift(states))
+            self.notes.append(f'an episode {place} has no sample that is new enough of '
+                              + ', '.join(maker.source.on for maker in self.makers.values()))
+            return None
+        seen = self._with_goal(np.asarray(observations, np.float64), rng)
+        if seen is None:
+            place = self.bag.at(states.times[kept[-1]] - self._shift(states))
+            self.notes.append(f'an episode ends {place} where no goal of the task '
+                              f'{self.task.name!r} is: left out')
+            return None
+        actions = np.stack([self._action(states, i, j, command)
+                            for i, j in zip(kept[:-1], kept[1:])])
+        count = len(actions)
+        ends = np.arange(count) == count - 1
+        judged = cut.outcome in ('success', 'failure') and kept[-1] == run[-1]
+        return {'observations': seen[:-1], 'next_observations': seen[1:], 'actions': actions,
+                'efforts': np.stack([states.values[i].effort for i in kept[1:]]),
+                'terminations': ends & judged, 'truncations': ends & (not judged)}
+
+    def _samples(self, time: int, sources: dict[str, _Track]) -> dict[str, Sample] | None:
+        found = {}
+        for name, track in sources.items():
+            place = track.before(time)
+            if place < 0:
+                return None
+            age = (time - track.times[place]) / NANO
+            if age > self.makers[name].source.max_age:
+                return None
+            found[name] = Sample(track.values[place], age)
+        return found
+
+    def _action(self, states: _Track, i: int, j: int, command: _Track | None) -> Array:
+        before: RobotState = states.values[i]
+        if command is not None:
+            place = command.before(states.times[i] + round(0.5 * self.robot.period * NANO))
+            wish = command.values[place] if place >= 0 else Wish(
+                np.zeros(len(self.robot.joints)), None, 0.0)
+        else:
+            time = (states.times[j] - states.times[i]) / NANO
+            wish = Wish((states.values[j].position - before.position) / time, None, 0.0)
+        return np.clip(self.takeover.action_of(wish, before), -1.0, 1.0)
+
+    def _with_goal(self, observations: Array, rng: np.random.Generator) -> Array | None:
+        """Return observations (T, n) with the goal that the episode came to; None: no such one."""
+        task: Any = self.task
+        if not isinstance(task, Goals):
+            return observations
+        last = observations[-1:]
+        goal = task.hindsight(last, last, rng)
+        if not np.isfinite(goal).all():
+            return None
+        return np.asarray(task.relabel(observations, np.broadcast_to(
+            goal[0], (len(observations), goal.shape[-1]))))
+
+    def _dataset(self, parts: Sequence[dict[str, NDArray[Any]]],
+                 outcomes: Sequence[str]) -> Dataset:
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        episode = np.repeat(np.arange(len(parts)), [len(part['actions']) for part in parts])
+        names = self.task.observation_names
+        data = Dataset(**arrays, episode=episode, attributes={
+            'robot': self.robot.name, 'joints': list(self.robot.joints),
+            'action_scale': self.robot.control.action_scale, 'observation_names': list(names),
+            'contract': contract_of(self.robot, names).model_dump_json(),
+            **self.task.attributes, 'outcomes': list(outcomes),
+            'source': f'spaars import {self.bag.path.name}'})
+        data.check(self.robot, self.task, str(self.bag.path))
+        return data
+
+    def _note(self, topic: str, log: int, text: str) -> None:
+        self.notes.append(f'{topic}: {self.bag.at(log)}: {text}')
+
+
+def _stamp_of(msg: Any) -> int | None:
+    header = getattr(msg, 'header', None)
+    return None if header is None else int(header.stamp.sec) * NANO + int(header.stamp.nanosec)
