@@ -31,6 +31,7 @@ from spaars_ros.commands import finetune
 from spaars_ros.commands import import_bag
 from spaars_ros.commands import keys
 from spaars_ros.commands import operator
+from spaars_ros.commands import page
 from spaars_ros.commands import pretrain
 from spaars_ros.commands import record
 from spaars_ros.commands import robot
@@ -53,6 +54,7 @@ app.command('collect', epilog=collect.EXAMPLES)(collect.command)
 app.command('record', epilog=record.EXAMPLES)(record.command)
 app.command('teleop', epilog=record.TELEOP_EXAMPLES)(record.teleop)
 app.command('label', epilog=record.LABEL_EXAMPLES)(record.label)
+app.command('page', epilog=page.EXAMPLES)(page.command)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)
 app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)

@@ -59,7 +59,7 @@ class LogLevel(str, Enum):
 
 
 WITH_RESUME = ('out', 'resume', 'episodes', 'params_file', 'namespace', 'yes', 'log_level', 'show',
-               'json')
+               'page', 'json')
 """What may be said anew of a run that goes on; all else is the run's own."""
 
 
@@ -150,6 +150,9 @@ def command(
     log_level: Annotated[LogLevel, typer.Option(help='Log level of the nodes.')] = LogLevel.info,
     show: Annotated[bool, typer.Option(
         '--live/--plain', help='Live panel, or one line per episode.')] = True,
+    page: Annotated[Optional[bool], typer.Option(
+        '--page/--no-page', help="Serve the operator's page on this machine (extra page); "
+                                 'default: where it is installed and this is a terminal.')] = None,
     json: Annotated[Optional[Path], typer.Option(help='Also write the summary here.')] = None,
 ) -> None:
     """Fine-tune a policy over ROS 2: pretrain, evaluate, run, evaluate, report."""
@@ -169,6 +172,8 @@ def command(
             raise RunError('--resume needs --out, the folder of the run')
         if resume:
             refuse_with_resume(context)
+        from spaars_ros.run.page.start import wanted
+        with_page = wanted(page)
         namespace = checked_namespace(namespace)
         check_json(json)
         with Interrupts() as interrupts:
@@ -213,7 +218,8 @@ def command(
                 write_json(json, summary)
                 return
             summary = job.finetune(folder, view, interrupts, resume=resume,
-                                   settings_changes={'log_level': log_level.value})
+                                   settings_changes={'log_level': log_level.value,
+                                                     'page': with_page})
             write_json(json, summary)
             for line in closing_lines(folder, summary):
                 view.say(line)

@@ -103,6 +103,8 @@ class RunSettings:
     """Namespaces that the learner learns from, comma-separated; '' is `namespace` alone."""
     shared_learner: bool = False
     """Whether the learner of a fleet learns from this robot, so that none is started here."""
+    page: bool = False
+    """Whether the operator's page is served beside the nodes."""
     run: str = ''
     """Token of this start (`new_run_token`); the conductor touches only nodes that carry it."""
 

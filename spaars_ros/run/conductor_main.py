@@ -52,7 +52,7 @@ def _arguments(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument('--real-time-factor', type=float, default=0.0)
     parser.add_argument('--episodes', type=int, default=150)
     parser.add_argument('--nodes', default='', help='comma-separated, in order of activation')
-    for name in ('resume', 'shared-learner', 'evaluate-in-sim', 'hand-guiding'):
+    for name in ('page', 'resume', 'shared-learner', 'evaluate-in-sim', 'hand-guiding'):
         parser.add_argument(f'--{name}', action='store_true')
     for name in ('sim', 'autostart', 'check'):
         parser.add_argument(f'--{name}', action=argparse.BooleanOptionalAction, default=True)
@@ -101,7 +101,8 @@ def main(args: Sequence[str] | None = None) -> int:
                     view.say(line)
                 return 0
             job.finetune(folder, view, interrupts, resume=given.resume, launch=False,
-                         namespace=given.namespace, autostart=given.autostart, run=given.run)
+                         namespace=given.namespace, autostart=given.autostart, run=given.run,
+                         settings_changes={'page': given.page})
             return 0
         except Interrupted:
             return 0

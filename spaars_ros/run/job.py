@@ -43,6 +43,7 @@ from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.measured import measured_on_robot
+from spaars_ros.run.page.start import page_of
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.preparation import evaluated
 from spaars_ros.run.preparation import paths_of
@@ -147,8 +148,12 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     starting = time.monotonic()
     lock.note(domain=os.environ.get('ROS_DOMAIN_ID', '0'), namespace=settings.namespace)
     with interrupts.deferred():
-        reason, pushed, failure = _run(folder, view, interrupts, processes,
-                                       [node.name for node in graph], settings, autostart, resume)
+        with page_of(settings) as where:
+            if where:
+                view.say(where)
+            reason, pushed, failure = _run(
+                folder, view, interrupts, processes, [node.name for node in graph], settings,
+                autostart, resume)
     trained = time.monotonic() - starting
     try:
         lock.check()

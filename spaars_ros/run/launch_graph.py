@@ -38,6 +38,7 @@ from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.bringup import started_by_this
 from spaars_ros.run.kept_files import anchored
 from spaars_ros.run.kept_files import anchored_data
+from spaars_ros.run.page.start import wanted
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.record_graph import record_graph
 from spaars_ros.run.robot_options import KEYS
@@ -63,6 +64,8 @@ ARGUMENTS: dict[str, tuple[str, str]] = {
     'demonstrations': ('', 'HDF5 file or folder of a run; empty: those that '
                            'ship with the package'),
     **{name: ('', text) for name, text in TEXTS.items()},
+    'page': ('', "true serves the operator's page on this machine; empty: where its extra is "
+             'installed and this is a terminal'),
 }
 OF_RECORDINGS: dict[str, tuple[str, str]] = {
     'hand_guiding': ('false', 'the arm is led by hand, and nothing is commanded'),
@@ -150,6 +153,9 @@ def conductor_node(job: str, settings: RunSettings, values: dict[str, str],
             arguments.append(f'--{name.replace("_", "-")}')
     if settings.shared_learner:
         arguments.append('--shared-learner')
+    text = values.get('page', 'false')
+    if wanted(_truth('page', text) if text else None):
+        arguments.append('--page')
     for name in ('training', 'bundle', 'demonstrations', 'put_back'):
         if values.get(name):
             arguments += [f'--{name.replace("_", "-")}', values[name]]

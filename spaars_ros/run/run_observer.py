@@ -23,9 +23,11 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.constraints.run_watch import RunWatch
+from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
@@ -61,8 +63,20 @@ class RunObserver:
     Nothing depends on its hearing every message: the report is made from the recording.
     """
 
-    def __init__(self, node: Node, task: Task, state: LiveState) -> None:
+    def __init__(self, node: Node, task: Task, state: LiveState, *,
+                 steps: QoSProfile | None = None,
+                 seen: Callable[[StepSchema, Array], None] | None = None) -> None:
+        """
+        Subscribe.
+
+        :param steps: another quality of service for the records: one that may lose some; an
+            episode of which one is missing is not scored
+        :param seen: is told each new record
+        """
         self.state = state
+        self.unscored = 0
+        """Episodes of which not every record was heard."""
+        self._lossy, self._seen = steps is not None, seen
         self.stop = ''
         """The stop that the policy server has latched, '' while it runs."""
         self.stopped_at = 0.0
@@ -102,7 +116,8 @@ class RunObserver:
                 (Float64MultiArray, 'cost_monitor/multiplier', self._on_multiplier),
                 (DiagnosticArray, 'policy_server/status', self._on_status),
                 (DiagnosticArray, '/diagnostics', self._on_diagnostics)):
-            node.create_subscription(kind, topic, self._guarded(topic, take), QOS[topic])
+            profile = steps if steps is not None and topic == 'policy_server/step' else QOS[topic]
+            node.create_subscription(kind, topic, self._guarded(topic, take), profile)
 
     @property
     def learner_done(self) -> bool:
@@ -127,6 +142,8 @@ class RunObserver:
         self._latencies.append(float(get(row, 'latency')))
         state.lost_ticks = int(get(row, 'lost_ticks'))
         state.bundle_version = int(get(row, 'bundle_version'))
+        if self._seen is not None:
+            self._seen(self._schema, row)
         if get(row, 'flag'):
             self._close_episode()
         else:
@@ -137,6 +154,10 @@ class RunObserver:
         rows = np.stack(self._rows)
         self._rows.clear()
         state = self.state
+        if self._lossy and not np.array_equal(self._schema.get(rows, 'index'),
+                                              np.arange(len(rows))):
+            self.unscored += 1
+            return
         for episode in episodes_from_steps(self._schema, rows, self._task):
             episode['multiplier'] = state.multiplier
             state.interventions += episode['interventions']

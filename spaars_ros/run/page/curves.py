@@ -1,0 +1,104 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Curves over the episodes."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import viser
+from viser import uplot
+
+from spaars_ros.data.schema import Array
+
+POINTS = 400
+"""Of a curve; more episodes are averaged."""
+WINDOW = 20
+"""Episodes of a moving average."""
+HEIGHT = 150
+
+
+def moving(values: Array) -> Array:
+    """Return the mean of each value and up to 19 before it, (n,)."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - WINDOW, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+
+
+def thinned(values: Array) -> Array:
+    """Return at most POINTS means of neighbours."""
+    size = -(-len(values) // POINTS)
+    return values if size <= 1 else np.array(
+        [part.mean() for part in np.split(values, range(size, len(values), size))])
+
+
+def series_of(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
+    """Return the curves, each (n,), of scored episodes; `episode` is their axis."""
+    def column(name: str) -> Array:
+        return np.array([float(each.get(name, np.nan)) for each in episodes], dtype=np.float64)
+    taken = (column('takeovers') > 0).astype(np.float64)
+    curves = {'episode': column('episode'), 'return': column('return'),
+              'success': moving(column('success')), 'cost': moving(column('cost')),
+              'limit': column('limit'), 'lambda': np.nan_to_num(column('multiplier')),
+              'raw': moving(column('raw_share')), 'takeover': moving(taken)}
+    return {name: thinned(values) for name, values in curves.items()}
+
+
+PLOTS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    ('Return of each episode', (('return', 'return', '#3c78e6'),)),
+    (f'Success, raw actions, takeovers: shares, last {WINDOW}',
+     (('success', 'success', '#14a050'), ('raw', 'raw actions', '#f08c14'),
+      ('takeover', 'episodes with a takeover', '#8040c0'))),
+    (f'Cost, last {WINDOW}, and its limit',
+     (('cost', 'cost', '#3c78e6'), ('limit', 'limit', '#dc3c3c'))),
+    ('Lambda', (('lambda', 'lambda', '#606060'),)),
+)
+"""Title -> (curve, label, colour)."""
+
+
+class Curves:
+    """The plots of a run."""
+
+    def __init__(self, server: viser.ViserServer) -> None:
+        self._count = -1
+        self._plots: list[tuple[Any, tuple[str, ...]]] = []
+        for title, lines in PLOTS:
+            empty = np.zeros(1)
+            handle = server.gui.add_uplot(
+                data=(empty, *(empty for _ in lines)), title=title, height=HEIGHT,
+                series=(uplot.Series(label='episode'),
+                        *(uplot.Series(label=label, stroke=colour, width=2)
+                          for _, label, colour in lines)),
+                scales={'x': uplot.Scale(time=False)}, legend=uplot.Legend(show=True))
+            self._plots.append((handle, tuple(name for name, _, _ in lines)))
+
+    def show(self, episodes: Sequence[Mapping[str, Any]], limit: float | None = None) -> None:
+        """
+        Draw anew where there are more episodes than before.
+
+        :param limit: in force now
+        """
+        if len(episodes) in (0, self._count):
+            return
+        self._count = len(episodes)
+        curves = series_of(episodes)
+        if limit is not None and np.isfinite(limit):
+            curves['limit'][:] = limit
+        for handle, names in self._plots:
+            handle.data = (curves['episode'],
+                           *(np.where(np.isfinite(curves[name]), curves[name], 0.0)
+                             for name in names))

@@ -1,0 +1,135 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The page's web server: this machine's alone unless told, and who may move the arm."""
+
+from collections.abc import Callable
+import hmac
+import secrets
+import socket
+from typing import Any
+
+import numpy as np
+import viser
+
+from spaars_ros.data.schema import Array
+
+PORT = 8080
+TRIED = 20
+"""Ports from PORT on, where none was named."""
+TOKEN = 'SPAARS_PAGE_TOKEN'
+"""Environment variable that hands the run's token to its page, out of sight of ps."""
+
+
+class PageError(RuntimeError):
+    """The page cannot be served; the message says why and what to do."""
+
+
+def new_token() -> str:
+    """Return a token that nobody guesses, short enough to type."""
+    return secrets.token_hex(4)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Return whether a port can be listened on."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose_port(host: str, port: int) -> int:
+    """Return the port to listen on; 0 takes a free one from PORT on. Raises PageError."""
+    if port:
+        if not is_free(host, port):
+            raise PageError(f'--port {port}: {host}:{port} is in use: is a page open already? '
+                            'Give another --port, or 0 for a free one')
+        return port
+    for free in range(PORT, PORT + TRIED):
+        if is_free(host, free):
+            return free
+    raise PageError(f'ports {PORT} to {PORT + TRIED - 1} of {host} are all in use: give --port')
+
+
+class PageServer(viser.ViserServer):
+    """
+    Viser's server without its way out to the Internet.
+
+    :param host: address to listen on
+    :param port: a free one
+    """
+
+    def __init__(self, host: str, port: int, title: str) -> None:
+        super().__init__(host=host, port=port, label=title, verbose=False)
+        if self.get_port() != port:  # it was taken meanwhile, and viser went on to the next
+            self.stop()
+            raise PageError(f'{host}:{port} is in use: give another --port')
+        self.gui.configure_theme(control_width='large', show_logo=False, show_share_button=False)
+        self.gui.main_panel.dock_right()
+
+    def look_at(self, centre: Array, reach: float) -> None:
+        """Have new browsers look at an arm: where it stands (3,) m, and its reach, m."""
+        self.initial_camera.look_at = centre + np.array([0.25 * reach, 0.0, 0.1 * reach])
+        self.initial_camera.position = centre + reach * np.array([1.1, 1.1, 0.7])
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Share nothing: any client may ask, and the tunnel would let everybody in."""
+        return None
+
+
+class Access:
+    """
+    Which browsers may move the arm: those in which the run's token was typed.
+
+    :param token: of the run
+    """
+
+    def __init__(self, server: viser.ViserServer, token: str) -> None:
+        self._token = token
+        self._allowed: set[int] = set()
+        server.on_client_connect(self._greet)
+        server.on_client_disconnect(lambda client: self._allowed.discard(client.client_id))
+
+    def _greet(self, client: viser.ClientHandle) -> None:
+        with client.gui.add_folder('Who may move the arm', order=0.5):
+            field = client.gui.add_text(
+                'Token', '', hint='Printed where the run was started. Each browser needs it once; '
+                                  'a stop request needs none.')
+            said = client.gui.add_markdown('This browser watches, and can stop.')
+
+        @field.on_update
+        def _(_: Any) -> None:
+            if hmac.compare_digest(field.value.strip().encode(), self._token.encode()):
+                self._allowed.add(client.client_id)
+                field.remove()
+                said.content = '**This browser may move the arm.**'
+
+    def allows(self, client_id: int | None) -> bool:
+        """Return whether a browser may move the arm."""
+        return client_id in self._allowed
+
+    def guarded(self, what: str, act: Callable[[], None]) -> Callable[[Any], None]:
+        """Return a callback of a control that acts for those that may, and tells others."""
+        def call(event: Any) -> None:
+            if self.allows(event.client_id):
+                act()
+            elif event.client is not None:
+                event.client.add_notification(
+                    "Needs the run's token", f'{what}: type the token that was printed where the '
+                    'run was started into the field Token.', color='orange',
+                    auto_close_seconds=8.0)
+        return call

@@ -1,0 +1,78 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""What the page says in words: where the run is, what stopped it, how old all that is."""
+
+from collections.abc import Sequence
+
+from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.liveview import mean
+from spaars_ros.run.liveview import PHASES
+
+OLD = 2.0
+"""s, beyond which what the page shows is called old."""
+LIFE = str.maketrans({sign: f'\\{sign}' for sign in '\\`*_{}[]<>()#+!|'})
+
+
+def plain(text: str) -> str:
+    """Return text of others so that markdown shows it as it is."""
+    return text.translate(LIFE)
+
+
+def age(seconds: float | None) -> str:
+    """Return how old what is shown is."""
+    if seconds is None:
+        return '**nothing heard yet**'
+    if seconds > OLD:
+        return f'**nothing heard for {seconds:.0f} s: what you see is old**'
+    return f'heard {seconds:.1f} s ago'
+
+
+def summary(state: LiveState, stop: str, asking: str, ages: Sequence[tuple[str, float | None]],
+            unscored: int, person: str) -> str:
+    """
+    Return the head of the page in markdown.
+
+    :param stop: that is latched, '' for none
+    :param asking: what a person is asked to do
+    :param ages: name -> s since it was heard, None for never
+    :param unscored: episodes of which this page missed a part
+    :param person: what is driven from this page
+    """
+    lines = []
+    if stop:
+        lines.append(f'## STOPPED\n\n**{plain(stop)}**')
+    elif asking:
+        lines.append(f'## Waits for you\n\n**{plain(asking)}**')
+    else:
+        lines.append(f'## {plain(state.phase)}')
+        lines.append(plain(PHASES.get(state.phase, '')))
+    total = f' of {state.episodes_total}' if state.episodes_total else ''
+    lines.append(f'{plain(state.subtitle)}')
+    lines.append(f'**Episode** {len(state.episodes)}{total} · **success** '
+                 f'{mean(state.recent("success")):.0%} · **cost** {mean(state.recent("cost")):.1f}'
+                 f' of {state.limit:g} · **λ** {state.multiplier:.3f}')
+    lines.append(f'**Policy** version {state.bundle_version} · **latency** '
+                 f'{state.latency_p50_ms:.1f} ms, p99 {state.latency_p99_ms:.1f} ms · '
+                 f'**lost ticks** {state.lost_ticks} · **filter** {state.interventions} '
+                 f'interventions · **learner** {state.updates} updates, {state.owed} owed')
+    if person:
+        lines.append(f'**You drive: {person}**')
+    if state.message and not stop:
+        lines.append(f'*{plain(state.message)}*')
+    if unscored:
+        lines.append(f'{unscored} episodes are not in the curves: this page missed a part of '
+                     'them; the recording has all.')
+    lines.append(' · '.join(f'{name}: {age(seconds)}' for name, seconds in ages))
+    return '\n\n'.join(line for line in lines if line)
