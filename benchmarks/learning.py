@@ -42,6 +42,8 @@ METHODS: dict[str, dict[str, Any]] = {
     'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
     'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
     'spaars:hard-switch': {'mode': 'hard-switch'},
+    'spaars:no-floor': {'floor': False, 'latent_candidates': 0},
+    'spaars:shared-heads': {'independent_targets': False, 'prior': 0.0, 'bootstrap': 1.0},
     'supe': {'algorithm': 'supe'}, 'spaars-supe': {'algorithm': 'spaars-supe'},
     'spaars-supe:no-gate': {'algorithm': 'spaars-supe', 'mode': 'latent-only'},
     'spar': {'algorithm': 'spar'}, 'spar:mlp': {'algorithm': 'spar', 'spar_projection': 'mlp'},
@@ -200,6 +202,7 @@ def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
               'score': point['score'] if normalised else point['return_mean'],
               'return_mean': point['return_mean'], 'cost': point['cost_mean'],
               'success': point['success'],
+              'success_explored': point.get('success_explored'), 'stalled': point.get('stalled'),
               'raw_share': point.get('raw_share_evaluated')} for point in summary['curve']]
     limit = summary['cost_limit']
     return {

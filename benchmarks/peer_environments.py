@@ -39,6 +39,8 @@ PINS: dict[str, list[list[str]]] = {
     'bullet': [['bullet-safety-gym==1.4.0', 'pybullet==3.2.7', 'gymnasium==0.28.1']],
 }
 """Name of a peer -> arguments of pip. d3rlpy 2.8.1 wants gymnasium 1.0.0."""
+FOLDERS = {'metaworld': ['--no-deps', 'metaworld==3.1.1']}
+"""Name -> arguments of pip: packages of tasks, which run in this very environment."""
 
 
 class PeerError(RuntimeError):
@@ -58,14 +60,28 @@ def how_to_make(peer: str, folder: Path) -> str:
             f'make it with: spaars bench peers --peers {folder} (about 1 GB each)')
 
 
-def make(folder: Path = FOLDER, say: Callable[[str], None] | None = None) -> dict[str, str]:
+def make(folder: Path = FOLDER, say: Callable[[str], None] | None = None,
+         only: str = '') -> dict[str, str]:
     """
-    Make the environments that are missing; returns name -> interpreter.
+    Make the environments that are missing; returns name -> interpreter, or folder of a package.
+
+    :param only: name of the one to make; '' for all
 
     Raises PeerError with pip's last words.
     """
     made = {}
+    if only and only not in {**PINS, **FOLDERS}:
+        raise PeerError(f'--only {only}: one of {", ".join({**PINS, **FOLDERS})}')
+    for name, arguments in FOLDERS.items():
+        if only in ('', name):
+            place = folder.expanduser() / name
+            if not any(place.glob('*.dist-info')):
+                _run([sys.executable, '-m', 'pip', 'install', '--no-input', '--progress-bar',
+                      'off', '--disable-pip-version-check', '--target', str(place), *arguments])
+            made[name] = str(place)
     for peer, calls in PINS.items():
+        if only not in ('', peer):
+            continue
         place = folder.expanduser() / peer
         if python_of(peer, folder) is None:
             if say is not None:

@@ -22,9 +22,11 @@ import typer
 
 from benchmarks.commands import constraints as bench_constraints
 from benchmarks.commands import drift as bench_drift
+from benchmarks.commands import embedded as bench_embedded
 from benchmarks.commands import filter as bench_filter
 from benchmarks.commands import learner as bench_learner
 from benchmarks.commands import learning as bench_learning
+from benchmarks.commands import manipulation as bench_manipulation
 from benchmarks.commands import operator as bench_operator
 from benchmarks.commands import skills as bench_skills
 from benchmarks.commands import soak as bench_soak
@@ -41,9 +43,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=N
 
 app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.command)
 app.command('drift', epilog=bench_drift.EXAMPLES)(bench_drift.command)
+app.command('embedded', epilog=bench_embedded.EXAMPLES)(bench_embedded.command)
 app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
+app.command('manipulation', epilog=bench_manipulation.EXAMPLES)(bench_manipulation.command)
 app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
 app.command('skills', epilog=bench_skills.EXAMPLES)(bench_skills.command)
 app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)

@@ -36,6 +36,7 @@ PEERS_EXAMPLES = """\b
 Examples:
   spaars bench peers
   spaars bench peers --peers /tmp/peers
+  spaars bench peers --only metaworld
 """
 
 Peers = Annotated[Path, typer.Option(
@@ -49,11 +50,12 @@ def register(app: typer.Typer) -> None:
     app.command('peers', epilog=PEERS_EXAMPLES)(make_peers)
 
 
-def make_peers(peers: Peers = DEFAULT) -> None:
-    """Make the environments that bench learner compares with: SBX, stable-baselines3, d3rlpy."""
+def make_peers(peers: Peers = DEFAULT, only: Annotated[str, typer.Option(
+        help='Make this one alone; metaworld is what bench manipulation needs.')] = '') -> None:
+    """Make what benchmarks compare with: SBX, stable-baselines3, d3rlpy, Bullet, Meta-World."""
     with errors_as_one_line():
         from benchmarks.peer_environments import make
-        report(make(peers, say=_say), None)
+        report(make(peers, say=_say, only=only), None)
 
 
 def learner(

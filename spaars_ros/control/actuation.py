@@ -35,6 +35,9 @@ REST = 0.3
 """Weight of an axis that is not commanded, and is to rest, against one that is."""
 LEVER = 0.3
 """m; by so much an angular velocity counts as a linear one."""
+SLOW = 0.8
+"""Of the tip speed that is allowed near a zone, while an episode is held; the rest is for servos.
+"""
 HOMING = 0.5
 """1/s; the joints that a twist leaves free return to home at this rate."""
 
@@ -65,6 +68,7 @@ class Actuation:
         self.channels = Channels(spec.channels, robot.period)
         self._arm = spec.action
         self._filter, self._kinematics = safety_filter, kinematics
+        self._near_speed = robot.near_speed
         if spec.action.space == 'joint_velocity':
             self.scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
             """What an action of 1 means, by joint rad/s, by axis m/s and rad/s."""
@@ -80,15 +84,18 @@ class Actuation:
             self._damping = DAMPING * np.eye(len(robot.joints))
 
     def apply(self, action: Array, state: RobotState, age: float = 0.0, *,
-              ramped: bool = False) -> Acted:
+              ramped: bool = False, slow: bool = False) -> Acted:
         """
         Pass an action (a,) through the filter; raises nothing, like the filter.
 
+        :param slow: keep the tip as slow as it may be near a zone
         :param ramped: go there from the last command, within the acceleration limits
         """
         count, share = len(self.scale), 1.0
         if self._arm.space == 'joint_velocity':
             asked = action[:count] * self.scale
+            if slow:
+                asked = self._slowed(asked, state)
             if ramped:
                 asked, share = self._on_the_way(asked)
             filtered = self._filter.apply(asked, state, age)
@@ -96,6 +103,9 @@ class Actuation:
         else:
             jacobian = self._jacobian(state.position)
             asked, objective = self._nearest(action[:count] * self.scale, jacobian, state)
+            if slow:
+                asked = self._slowed(asked, state)
+                objective = Objective(objective.hessian, objective.hessian @ asked)
             if ramped:
                 asked, share = self._on_the_way(asked)
                 objective = Objective(objective.hessian, objective.hessian @ asked)
@@ -109,6 +119,12 @@ class Actuation:
             values = self.channels.take(action[count:])
         return Acted(filtered, np.concatenate((done, np.clip(action[count:], -1.0, 1.0))), values,
                      share)
+
+    def _slowed(self, asked: Array, state: RobotState) -> Array:
+        """Return joint velocities (d,) rad/s in the same direction, the tip slow enough."""
+        jacobian = self._kinematics.turn_and_jacobian(state.position)[1]
+        speed = float(np.linalg.norm(jacobian[:3] @ asked))
+        return asked * min(1.0, SLOW * self._near_speed / max(speed, 1e-12))
 
     def _on_the_way(self, asked: Array) -> tuple[Array, float]:
         """

@@ -25,11 +25,13 @@ from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.budget import EpisodeBudget
 from spaars_ros.control.given import Given
 from spaars_ros.control.guiding import Guiding
 from spaars_ros.control.person import Person
 from spaars_ros.control.skill_state import SkillState
 from spaars_ros.control.takeover import Takeover
+from spaars_ros.data.schema import Budget
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import Mode
@@ -88,6 +90,7 @@ class ControlLoop:
     :param person: who may take over; None: nobody
     :param drive: who acts where no person does, see `Takeover`
     :param horizon: ticks after which an episode ends; 0: the task's
+    :param budget: what follows when an episode has spent its cost limit: off, warn or hold
     :param rest: s without motion that end an episode of hand guiding; 0 for never
     """
 
@@ -95,7 +98,7 @@ class ControlLoop:
                  runtime: PolicyRuntime, seed: int, explore: bool = True,
                  first_episode: int = 0, first_sequence: int = 0,
                  person: Person | None = None, drive: str = 'policy', horizon: int = 0,
-                 rest: float = 0.0) -> None:
+                 rest: float = 0.0, budget: str = 'off') -> None:
         self.robot = robot
         self.task = task
         self.filter = safety_filter
@@ -107,6 +110,8 @@ class ControlLoop:
         self.index = 0
         self.kinematics = Kinematics(robot)
         self.horizon = horizon or task.horizon
+        self.budget = EpisodeBudget(task, robot.constraints, self.horizon, budget)
+        self._standing = Budget.WITHIN
         self.goal: Array | None = None
         self.verdict: Outcome | None = None
         """What a person says of the running episode, which ends with the next tick."""
@@ -149,6 +154,8 @@ class ControlLoop:
         self.given.restart()
         self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
+        self.budget.begin()
+        self._stand(Budget.WITHIN)
         self.filter.reset(state)
         self.actuation.channels.reset()
         if self.takeover is not None:
@@ -188,6 +195,10 @@ class ControlLoop:
             if self.guiding.rested:
                 return self._close(state, observation, Flag.PERSON, None)
             return self._led_here(state, observation)
+        self._stand(self.budget.reached(observation, state.effort))
+        if self._standing is Budget.HELD and self.budget.ends:
+            # No end by the task: what would have followed is not known, so learners bootstrap.
+            return self._close(state, observation, Flag.TRUNCATED, None, Outcome.FAILURE)
         m = self.runtime.manifest
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
         kept = m.exploration.correlation if self.index else 0.0
@@ -200,7 +211,8 @@ class ControlLoop:
             return self._close(state, observation, Flag.ABORTED, Stop(
                 'INFERENCE', m.version, 0.0, f'bundle version {m.version} cannot decide here: '
                 f'{type(error).__name__}: {said}'))
-        self.decided = observation, decision, held, noise
+        if self._standing is not Budget.HELD:  # that is another decision than a bundle's own
+            self.decided = observation, decision, held, noise
         return self._act(state, observation, decision, age)
 
     def _led_here(self, state: RobotState, observation: Array) -> Tick:
@@ -238,10 +250,12 @@ class ControlLoop:
             skill_step = 0
         else:
             skill_step = self.skill.took(decision.latent)
-        acted = self.actuation.apply(action, state, age, ramped=ramped)
+        acted = self.actuation.apply(action, state, age, ramped=ramped,
+                                     slow=self._standing is Budget.HELD and mode is not Mode.HUMAN)
         if self.takeover is not None:
             self.takeover.took(acted.action, acted.share)
         filtered = acted.filtered
+        self.budget.took(acted.action, filtered.intervention, mode)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
             mode=mode, gate=_finite(decision.gate),
@@ -259,7 +273,8 @@ class ControlLoop:
     def _decide(self, observation: Array, noise: Array | None,
                 held: NDArray[np.float32] | None) -> Decision:
         """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
-        decision = self.runtime.decide(observation, noise, held)
+        decision = self.runtime.decide(observation, noise, held,
+                                       careful=self._standing is Budget.HELD)
         for name in ('action', 'latent_action', 'raw_action'):
             if getattr(decision, name).shape != self._wide:
                 raise ValueError(f'{name} has shape {getattr(decision, name).shape}')
@@ -303,13 +318,18 @@ class ControlLoop:
                     channels.values if stop is None else channels.stop(),
                     None if earlier is None else earlier())
 
+    def _stand(self, standing: Budget) -> None:
+        """Note how the episode stands to its limit, and give the filter its barrier or take it."""
+        self.filter.keep_margin(standing is Budget.HELD)
+        self._standing = standing
+
     def _recorded(self, state: RobotState, observation: Array,
                   **values: object) -> Callable[[], Array]:
         """Return what makes a record, which is numbered now."""
         values.update(
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
-            lost_ticks=self.lost_ticks, latency=self.latency,
+            lost_ticks=self.lost_ticks, latency=self.latency, budget=self._standing,
             ages=[self.sources[name].age if name in self.sources else 0.0
                   for name in self.task.sources],
             **self.given.reward(self.sources))

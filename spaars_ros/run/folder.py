@@ -328,5 +328,9 @@ class RunFolder:
             'cost_last_fifth': float(np.mean([episode['cost'] for episode in fifth]))
             if fifth else None,
             'cost_limit': float(limits[0]) if len(limits) else None,
+            'episodes_within_limit': float(np.mean([each['cost'] <= each['limit']
+                                                    for each in episodes]))
+            if episodes and len(limits) else None,
+            'episodes_held': sum(each.get('budget') == 'held' for each in episodes),
             'online_steps': server_transitions(self.path / SPOOL, recorded),
             'episodes': len(episodes), 'transitions_recorded': recorded, **more}

@@ -22,6 +22,7 @@ import numpy as np
 from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.distances import distances
+from spaars_ros.safety.distances import TipToZone
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.world import World
 
@@ -38,6 +39,8 @@ SPEED_CHECK = 0.9
 SCREEN = 0.5
 """Share of the levers that rows reckon with; the way to rest reckons with all of them."""
 
+MARGIN = 1e-3
+"""m beyond the zones' margin, where they are kept out of that too."""
 LOST = 1e-4
 """m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
 
@@ -102,6 +105,12 @@ class Cartesian:
         self._world = World(robot)
         self._distances = distances(robot, self._world)
         d = len(robot.joints)
+        count = len(self._distances)
+        self._kept = self._usual = np.full(count, robot.clearance)
+        """(m,) m that the rows keep of each distance, now and mostly."""
+        margin = max(robot.clearance, robot.zone_margin + MARGIN)
+        self._wide = np.asarray([margin if isinstance(one, TipToZone) else robot.clearance
+                                 for one in self._distances]).reshape(-1)
         self._levers = np.array([one.levers for one in self._distances]).reshape(-1, d)
         self._sides = np.array([one.sides for one in self._distances]).reshape(-1, d)
         self._tip_levers = self._world.levers(self._world.tip_body, self._world.tip_radius)
@@ -114,6 +123,10 @@ class Cartesian:
         self.evaluations = 0
         self.failed = ''
         """Name of the distance that made `blocked` say no last."""
+
+    def keep_margin(self, kept: bool) -> None:
+        """Have the rows keep the tip out of the zones' margin too; inside it nearer is nowhere."""
+        self._kept = self._wide if kept else self._usual
 
     def rows(self, position: Array, flight: list[Array], candidate: Array) -> Rows | None:
         """
@@ -132,7 +145,7 @@ class Cartesian:
         self._exact[:] = False
         self._seen = position
         threat = SCREEN * (self._levers @ reach)
-        near = (GAIN * (self._gap - self._clearance) <= threat).nonzero()[0].tolist()
+        near = (GAIN * (self._gap - self._kept) <= threat).nonzero()[0].tolist()
         fast = float(self._tip_levers @ speed) > SPEED_SHARE * self._tip_speed
         if not near and not fast:
             return None
@@ -140,7 +153,7 @@ class Cartesian:
         for index in near:
             self._measure(index)
         near = [index for index in near
-                if GAIN * (self._gap[index] - self._clearance) <= threat[index]]
+                if GAIN * (self._gap[index] - self._kept[index]) <= threat[index]]
         found = self._barriers(near, flight, candidate, speed) if near else None
         return self.with_speed(found, candidate) if fast else found
 
@@ -220,7 +233,7 @@ class Cartesian:
         normals = self._world.gradients(
             np.array([self._distances[index].line() for index in near]), self._sides[near])
         further = speed * self._limits.inverse_twice + self._limits.settle
-        room = self._gap[near] - self._clearance
+        room = self._gap[near] - self._kept[near]
         if flight:
             room = room + np.minimum((normals @ np.array(flight).T).min(axis=1), 0.0)
         least = -GAIN * np.maximum(room, 0.0)

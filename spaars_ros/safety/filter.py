@@ -119,6 +119,11 @@ class SafetyFilter:
             self.limits.jerk_binds
             and (np.abs(self._last_acceleration) > self.limits.jerk_step).any())
 
+    def keep_margin(self, kept: bool) -> None:
+        """Keep the tip out of the zones' margin too, or no longer; out of it at any speed."""
+        if self.cartesian is not None:
+            self.cartesian.keep_margin(kept)
+
     def reset(self, state: RobotState) -> None:
         """Start from the measured state: the next command is near the measured velocity."""
         measured = np.where(np.isfinite(state.velocity), state.velocity, 0.0)

@@ -41,12 +41,12 @@ class Rollouts:
     """The control loop on the simulated arm, without ROS; whole episodes at a time."""
 
     def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
-                 explore: bool) -> None:
+                 explore: bool, budget: str = 'off') -> None:
         self.arm = Arm(robot, scene_of(task))
         self.task = task
         self.seed = seed
         self.loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
-                                runtime=runtime, seed=seed, explore=explore)
+                                runtime=runtime, seed=seed, explore=explore, budget=budget)
 
     @property
     def schema(self) -> StepSchema:

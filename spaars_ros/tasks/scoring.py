@@ -22,6 +22,7 @@ import numpy as np
 
 from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Budget
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
@@ -52,7 +53,7 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
     Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
     `multipliers`, which records do not hold; else nan), raw_share, human_share, takeovers (times
     that a person began to act), interventions (records that the filter changed), bundle_version,
-    ended (a Flag's name), outcome (an Outcome's name),
+    budget (a Budget's name: the worst of it), ended (a Flag's name), outcome (an Outcome's name),
     metrics (name -> value), and those of them again that the task's spec calls flat.
     """
     result = []
@@ -84,6 +85,8 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
                                               & (mode == Mode.HUMAN))),
             'interventions': int(np.count_nonzero(intervened)),
             'bundle_version': int(schema.get(part[-2], 'bundle_version')),
+            'budget': Budget(int(schema.get(part, 'budget').max())).name.lower()
+            if 'budget' in schema.fields else 'within',
             'ended': flag.name.lower(), 'outcome': outcome.name.lower(), 'metrics': metrics,
             **{spec.name: metrics[spec.name] for spec in task.spec.metrics if spec.flat},
         })

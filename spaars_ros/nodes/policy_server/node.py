@@ -185,11 +185,13 @@ class PolicyServer(ManagedNode):
         self._reporter.announce(self._responder.supervisor.phase, 'not active')
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take the cost limit while running."""
+        """Take cost limit and budget while running."""
         if self._memory is not None:
             self._memory.changed(values, self.values())
         if self.is_active and 'max_episode_cost' in values:
             self._responder.watches.cost.limit = values['max_episode_cost']
+        if self.is_active and 'budget' in values:
+            self._loop.budget.mode = values['budget']
 
     def cleanup(self) -> None:
         """Close threads, spool and topics."""

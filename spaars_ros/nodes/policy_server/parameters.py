@@ -86,6 +86,10 @@ PARAMETERS = ParameterTable(
           'is silent', unit='s', low=0.01, high=600.0),
     Param('max_episode_cost', 0.0, 'a constraint above this in an episode stops the robot; 0 is '
           'off', unit='cost per episode', low=0.0, high=1e9, live=True),
+    Param('budget', 'warn', 'what follows when an episode has spent the limit of a constraint: '
+          "nothing; a mark in the record; or the pretrained policy, slow and outside the zones' "
+          'margin, and the end of the episode where cost goes on', choices=('off', 'warn', 'hold'),
+          live=True),
     Param('max_backlog', 2000, 'records that may wait for the disk before the robot stops',
           unit='records', low=1, high=50_000),
     Param('person', 'takeover', "what people's commands do: nothing; take over while a dead man's "

@@ -105,6 +105,7 @@ class Parts:
                                        repeated=p['repeated_violation']),
             first_episode=0 if last is None else int(schema.get(last, 'episode')) + 1,
             first_sequence=self.spool.count, horizon=p['horizon'], person=person, drive=drive,
+            budget=p['budget'],
             rest=p['guide_rest'])
         if last is not None:
             # It counts over the whole run, and a summary takes the greatest.

@@ -1,0 +1,59 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars bench embedded`: a task of the arm fine-tuned in process."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import write_json
+
+EXAMPLES = """\b
+Examples:
+  spaars bench embedded --episodes 120 --json embedded.json
+  spaars bench embedded --budget hold --set floor=true --set prior=1
+"""
+
+
+def command(
+    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name that ships.')] = 'spaars',
+    change: Annotated[Optional[list[str]], typer.Option(
+        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of everything.')] = 0,
+    episodes: Annotated[int, typer.Option(min=1, help='Training episodes.')] = 150,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Of each evaluation.')] = 50,
+    budget: Annotated[str, typer.Option(help='off, warn or hold.')] = 'off',
+    json: Annotated[Optional[Path], typer.Option(help='Write the row here.')] = None,
+) -> None:
+    """Pretrain, fine-tune and evaluate in process; shares within the cost limit."""
+    with errors_as_one_line():
+        from benchmarks.embedded import run
+        from spaars_ros.control.budget import MODES
+        if budget not in MODES:
+            raise ValueError(f'--budget {budget}: one of {", ".join(MODES)}')
+        row = run(task=task, training=training, seed=seed, episodes=episodes, budget=budget,
+                  evaluation_episodes=evaluation_episodes, overrides=overrides_of(change or []),
+                  say=typer.echo)
+        write_json(json, row)
+        for name in ('before', 'training', 'after'):
+            part = row[name]
+            typer.echo(f'{name}: success {part["success"]:.0%}, cost {part["cost"]:.2f}, '
+                       f'{part["within_limit"]:.0%} within the limit, held {part["held"]:.0%}')

@@ -1,0 +1,120 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A task of the arm, fine-tuned in process: what the four nodes do, without ROS, one seed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from spaars_ros.constraints.episode_limits import EpisodeLimits
+from spaars_ros.data.dataset import load_dataset
+from spaars_ros.learning.online.finetuner import FineTuner
+from spaars_ros.learning.online.pretrain import pretrain
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.resources import resolve
+from spaars_ros.sim.evaluate import EVALUATION_SEED
+from spaars_ros.sim.evaluate import Rollouts
+from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
+from spaars_ros.tasks.scoring import episodes_from_steps
+from spaars_ros.training_file import for_task
+from spaars_ros.training_file import load_training
+
+WINDOW = 20
+"""Episodes of each mean cost."""
+
+
+def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episodes: int = 150,
+        evaluation_episodes: int = 50, budget: str = 'off',
+        overrides: dict[str, Any] | None = None,
+        say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """
+    Return how a run of `episodes` went, with the multipliers of its limits.
+
+    Keys: the arguments; `before`, `after` (success, cost, share of episodes within the limit,
+    metrics); `training` (the same over all training episodes, the share held, the mean cost of
+    every `WINDOW`, the success of the last fifth).
+
+    :param budget: off, warn or hold, in training and in evaluations
+    """
+    settings = load_task(task)
+    robot = load_robot(settings.robot or 'panda')
+    made = make_task(robot, settings)
+    wanted = for_task(load_training(training, **(overrides or {})), made.action_dim,
+                      settings.demonstrations)
+    data = load_dataset(resolve(wanted.demonstrations), robot, made)
+    bundle = pretrain(robot, made, wanted, data, seed=seed)
+    tuner = FineTuner(bundle, robot=robot, task=made, training=wanted, demonstrations=data,
+                      seed=seed)
+
+    def rollouts(of: Bundle, explore: bool) -> Rollouts:
+        return Rollouts(PolicyRuntime(of), robot, made, explore=explore, budget=budget,
+                        seed=seed if explore else EVALUATION_SEED)
+
+    before = _scored(rollouts(bundle, False), made, evaluation_episodes)
+    if say is not None:
+        say(f'pretrained: {before["success"]:.0%}, cost {before["cost"]:.2f}')
+    limits = EpisodeLimits(made.constraint_limits, robot.constraints, horizon=made.horizon,
+                           gamma=wanted.gamma)
+    online, scores = rollouts(bundle, True), list[dict[str, Any]]()
+    for number in range(1, episodes + 1):
+        rows = online.episode()
+        for record in rows:
+            tuner.add(record)
+        score, = episodes_from_steps(online.schema, rows, made)
+        scores.append(score)
+        if len(made.constraint_limits):
+            tuner.multipliers = limits.update(_costs(made, online, rows))
+        while tuner.updates_owed:
+            tuner.update()
+        if tuner.bundle_due:
+            online.loop.swap(PolicyRuntime(tuner.export()))
+        if say is not None and number % WINDOW == 0:
+            newest = _means(scores[-WINDOW:])
+            say(f'episode {number}: {newest["success"]:.0%}, cost {newest["cost"]:.2f}, '
+                f'{newest["within_limit"]:.0%} within the limit, raw {newest["raw_share"]:.0%}')
+    after = _scored(rollouts(tuner.export(), False), made, evaluation_episodes)
+    costs = [each['cost'] for each in scores]
+    return {'task': task, 'training_file': training, 'seed': seed, 'episodes': episodes,
+            'budget': budget, 'overrides': overrides or {}, 'before': before, 'after': after,
+            'training': {**_means(scores), 'success_last_fifth': _means(
+                scores[-max(1, episodes // 5):])['success'],
+                'cost_windows': [float(np.mean(costs[at:at + WINDOW]))
+                                 for at in range(0, len(costs), WINDOW)]}}
+
+
+def _costs(task: Task, rollouts: Rollouts, rows: Any) -> Any:
+    from spaars_ros.constraints.costs import transition_costs
+    return transition_costs(task, task.robot.constraints, rollouts.schema, rows)
+
+
+def _scored(rollouts: Rollouts, task: Task, episodes: int) -> dict[str, Any]:
+    rows = np.concatenate([rollouts.episode() for _ in range(episodes)])
+    return _means(episodes_from_steps(rollouts.schema, rows, task))
+
+
+def _means(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    metrics = {name: float(np.nanmean([each['metrics'][name] for each in scores]))
+               for name in scores[0]['metrics']}
+    return {'success': float(np.mean([each['success'] for each in scores])),
+            'cost': float(np.mean([each['cost'] for each in scores])),
+            'within_limit': float(np.mean([each['cost'] <= each['limit'] for each in scores])),
+            'held': float(np.mean([each['budget'] == 'held' for each in scores])),
+            'raw_share': float(np.mean([each['raw_share'] for each in scores])),
+            'metrics': metrics}

@@ -1,0 +1,103 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Sparse manipulation from demonstrations: methods on Meta-World, by one training file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import trim_mean
+
+from benchmarks import learning
+from benchmarks.metaworld_tasks import DEMONSTRATIONS
+from benchmarks.metaworld_tasks import demonstrations
+from benchmarks.metaworld_tasks import env_id
+from spaars_ros.run.workers import Workers
+
+TASKS = tuple(DEMONSTRATIONS)
+METHODS = ('spaars', 'spaars:no-floor', 'spaars:shared-heads', 'spaars:latent-only',
+           'spaars:raw-only', 'iql', 'rlpd', 'bc')
+TRAINING = 'manipulation'
+RESAMPLED = 5000
+
+
+def run(*, tasks: list[str], methods: list[str], seeds: list[int], steps: int, jobs: int,
+        out: Path, evaluate_every: int = 2500, evaluation_episodes: int = 20,
+        overrides: dict[str, Any] | None = None, say: Callable[[str], None] | None = None,
+        workers: Workers | None = None) -> list[dict[str, Any]]:
+    """Return `learning.run`'s rows; their task is Meta-World's name, their score a return."""
+    out.mkdir(parents=True, exist_ok=True)
+    data = {}
+    for task in tasks:
+        path = out / f'{task}.npz'
+        if not path.exists():
+            demonstrations(task, path, say=say)
+        data[env_id(task)] = str(path)
+    rows = learning.run(tasks=data, methods=methods, seeds=seeds, steps=steps, jobs=jobs, out=out,
+                        evaluate_every=evaluate_every, training=TRAINING, overrides=overrides,
+                        evaluation_episodes=evaluation_episodes, say=say, workers=workers)
+    names = {env_id(task): task for task in tasks}
+    return [{**row, 'task': names[row['task']]} for row in rows]
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """
+    Return what the goals are about, of each task and method, and of each method over all tasks.
+
+    Keys: task ('all' for all), method, seeds, pretrained, final, area (mean success over the
+    evaluations), below (most that any evaluation of a seed is under its pretrained policy's),
+    lost (best evaluation less the last one): interquartile means over seeds, in percent, each with
+    the 95 % interval of a bootstrap that is stratified by task.
+    """
+    found = []
+    methods = list(dict.fromkeys(row['method'] for row in rows))
+    tasks = list(dict.fromkeys(row['task'] for row in rows))
+    for method in methods:
+        for task in (*tasks, *(['all'] if len(tasks) > 1 else [])):
+            strata = [[row for row in rows if row['method'] == method and row['task'] == name]
+                      for name in tasks if task in (name, 'all')]
+            strata = [members for members in strata if members]
+            if not strata:
+                continue
+            found.append({'task': task, 'method': method,
+                          'seeds': sorted({row['seed'] for each in strata for row in each}),
+                          **{name: interquartile([np.array([measure(row) for row in members])
+                                                  for members in strata])
+                             for name, measure in MEASURES.items()}})
+    return found
+
+
+def successes(row: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the success (m,) of each evaluation of a run, %."""
+    return 100.0 * np.array([point['success'] for point in row['curve']], np.float64)
+
+
+MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
+    'pretrained': lambda row: float(successes(row)[0]),
+    'final': lambda row: float(successes(row)[-1]),
+    'area': lambda row: float(successes(row).mean()),
+    'below': lambda row: float((successes(row)[0] - successes(row)).max()),
+    'lost': lambda row: float(successes(row).max() - successes(row)[-1])}
+
+
+def interquartile(strata: list[NDArray[np.float64]]) -> list[float]:
+    """Return the interquartile mean of all values, and its stratified 95 % interval."""
+    rng = np.random.default_rng(0)
+    drawn = np.concatenate([rng.choice(values, (RESAMPLED, len(values))) for values in strata], 1)
+    means = trim_mean(drawn, 0.25, axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return [float(trim_mean(np.concatenate(strata), 0.25)), float(low), float(high)]

@@ -1,0 +1,92 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars bench manipulation`: its demonstrations, its tasks, and what it makes of the rows."""
+
+import gymnasium
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.manipulation import interquartile
+from benchmarks.manipulation import summary
+from benchmarks.metaworld_tasks import demonstrations
+from benchmarks.metaworld_tasks import env_id
+from benchmarks.metaworld_tasks import package
+from benchmarks.peer_environments import PeerError
+from spaars_ros.cli import app
+from spaars_ros.data.transitions import load_transitions
+
+
+@pytest.fixture
+def metaworld():
+    try:
+        return package()
+    except PeerError as error:
+        pytest.skip(str(error))
+
+
+def row(task, seed, successes, method='spaars'):
+    return {'task': task, 'method': method, 'seed': seed,
+            'curve': [{'success': value} for value in successes]}
+
+
+def test_what_was_lost_counts_against_the_pretrained_policy_and_against_the_best():
+    found, = summary([row('a', 0, [0.5, 0.3, 0.9, 0.8])])
+    assert found['below'][0] == pytest.approx(20.0)
+    assert found['lost'][0] == pytest.approx(10.0)
+    assert found['area'][0] == pytest.approx(62.5)
+
+
+def test_all_tasks_have_a_line_of_their_own():
+    rows = [row(task, seed, [0.0, value]) for task, value in (('a', 1.0), ('b', 0.0))
+            for seed in range(4)]
+    found = {each['task']: each for each in summary(rows)}
+    assert found['a']['final'] == [100.0, 100.0, 100.0]
+    assert found['all']['final'] == [50.0, 50.0, 50.0]  # stratified: each resample has both
+
+
+def test_one_run_that_failed_does_not_move_an_interquartile_mean_of_ten():
+    values = np.array([90.0] * 9 + [0.0])
+    assert interquartile([values])[0] == 90.0
+
+
+def test_without_meta_world_the_command_says_how_to_get_it(tmp_path, monkeypatch):
+    from benchmarks import metaworld_tasks
+
+    def missing():
+        raise PeerError('Meta-World: no module; install it with: spaars bench peers --only '
+                        'metaworld')
+    monkeypatch.setattr(metaworld_tasks, 'package', missing)
+    result = CliRunner().invoke(app, ['bench', 'manipulation', '--out', str(tmp_path)])
+    assert result.exit_code == 1
+    assert 'bench peers --only metaworld' in result.output
+
+
+def test_demonstrations_are_of_the_seed_alone_and_fit_their_environment(tmp_path, metaworld):
+    for name in ('one', 'two'):
+        demonstrations('door-open', tmp_path / f'{name}.npz', episodes=2)
+    one, two = (load_transitions(tmp_path / f'{name}.npz') for name in ('one', 'two'))
+    np.testing.assert_array_equal(one.actions, two.actions)
+    assert one.episodes == 2 and set(one.rewards.tolist()) <= {-1.0, 0.0}
+    env = gymnasium.make(env_id('door-open'))
+    observation, _ = env.reset(seed=3)
+    again, _ = env.reset(seed=3)
+    np.testing.assert_array_equal(observation, again)
+    assert env.observation_space.shape == one.observations.shape[1:]
+
+
+def test_a_task_that_meta_world_has_not_is_named(tmp_path, metaworld):
+    with pytest.raises(ValueError, match="task 'peg'"):
+        demonstrations('peg', tmp_path / 'peg.npz')
