@@ -273,8 +273,10 @@ class ControlLoop:
     def _decide(self, observation: Array, noise: Array | None,
                 held: NDArray[np.float32] | None) -> Decision:
         """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
-        decision = self.runtime.decide(observation, noise, held,
-                                       careful=self._standing is Budget.HELD)
+        if self._standing is Budget.HELD:
+            decision = self.runtime.decide(observation, noise, held, careful=True)
+        else:
+            decision = self.runtime.decide(observation, noise, held)
         for name in ('action', 'latent_action', 'raw_action'):
             if getattr(decision, name).shape != self._wide:
                 raise ValueError(f'{name} has shape {getattr(decision, name).shape}')
