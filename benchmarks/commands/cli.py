@@ -31,6 +31,7 @@ from benchmarks.commands import operator as bench_operator
 from benchmarks.commands import skills as bench_skills
 from benchmarks.commands import soak as bench_soak
 from benchmarks.commands import theory as bench_theory
+from benchmarks.commands import wiring as bench_wiring
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import report
 from spaars_ros.commands.common import seeds_of
@@ -52,6 +53,7 @@ app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
 app.command('skills', epilog=bench_skills.EXAMPLES)(bench_skills.command)
 app.command('soak', epilog=bench_soak.EXAMPLES)(bench_soak.command)
 app.command('theory', epilog=bench_theory.EXAMPLES)(bench_theory.command)
+app.command('wiring', epilog=bench_wiring.EXAMPLES)(bench_wiring.command)
 
 Json = Annotated[Optional[Path], typer.Option(help='Also write the result here.')]
 

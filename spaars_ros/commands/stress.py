@@ -66,6 +66,7 @@ def command(
         chosen_seeds = seeds_of(seeds, runs)
         from spaars_ros.commissioning.stress_rows import RowLog
         from spaars_ros.commissioning.stress_rows import rows_of
+        from spaars_ros.interrupts import Interrupts
         earlier = [row for path in add or () for row in rows_of(path)]
         from spaars_ros.commissioning import stress_table
         from spaars_ros.commissioning.stress import failures
@@ -81,8 +82,9 @@ def command(
                 write_json(json, [*earlier, *rows])
         rows = [*earlier, *(log.rows if log is not None else ())]
         if chosen_seeds:
-            rows += run(fault or (), say=typer.echo, trigger=trigger, seeds=chosen_seeds,
-                        keep=keep, made={(row['fault'], row['seed']) for row in rows})
+            with Interrupts():
+                rows += run(fault or (), say=typer.echo, trigger=trigger, seeds=chosen_seeds,
+                            keep=keep, made={(row['fault'], row['seed']) for row in rows})
         if log is None:
             write_json(json, rows)
         if table is not None:

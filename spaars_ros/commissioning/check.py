@@ -196,6 +196,16 @@ class WiringNode:
             self._effort[place] = msg.effort[index] if index < len(msg.effort) else math.nan
 
 
+def need_timeout(record: dict[str, Any]) -> None:
+    """Take a controller that goes on without commands for a fault."""
+    tried = any(each['scale'] is not None and not each['faults'] for each in record['joints'])
+    if tried and record['timeout'] is None:
+        record['faults'].append(
+            'the controller goes on without commands: give it a timeout of a few control periods '
+            '(docs/concepts/safety.md), or accept it with --accept-no-timeout')
+        record['passed'] = False
+
+
 def check_wiring(robot: Robot, *, sim: bool, timeout_needed: bool = True, faults: Any = None,
                 **node: Any) -> dict[str, Any]:
     """Run the check, on the simulated arm or on the robot that is there; return its record."""
@@ -214,12 +224,8 @@ def check_wiring(robot: Robot, *, sim: bool, timeout_needed: bool = True, faults
             record = checker.run()
         finally:
             checker.close()
-    tried = any(each['scale'] is not None and not each['faults'] for each in record['joints'])
-    if timeout_needed and tried and record['timeout'] is None:
-        record['faults'].append(
-            'the controller goes on without commands: give it a timeout of a few control periods '
-            '(docs/concepts/safety.md), or accept it with --accept-no-timeout')
-        record['passed'] = False
+    if timeout_needed:
+        need_timeout(record)
     record['simulated'] = sim
     return record
 

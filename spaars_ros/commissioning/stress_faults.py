@@ -34,6 +34,7 @@ from spaars_ros.commissioning.stress_hostile import forged_cost
 from spaars_ros.commissioning.stress_hostile import forged_steps
 from spaars_ros.commissioning.stress_hostile import raising_bundle
 from spaars_ros.commissioning.stress_hostile import truncated_bundle
+from spaars_ros.commissioning.stress_rig import PATIENCE
 from spaars_ros.commissioning.stress_rig import StressRig
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.fault_table import DEFAULTS
@@ -148,9 +149,12 @@ MATRIX: tuple[StressFault, ...] = (
     _wire('flipped', 'a joint moves against its command', FOLLOWED, ('flip',)),
     _wire('scaled', 'a joint moves at twice its command', FOLLOWED, ('scale_joint',), scale=2.0),
     _wire('not_moving', 'a joint does not obey', FOLLOWED, ('scale_joint',), scale=0.0),
-    _wire('commands_lost', 'the controller gets no command', FOLLOWED, command_drop=1.0),
+    StressFault('commands_lost', 'the controller gets no command; it has a timeout of '
+                f'{TIMEOUT} s', {'fault.command_drop': 1.0, 'command_timeout': TIMEOUT},
+                seconds=FOLLOWED),
     _wire('commands_lossy', 'three of ten commands are lost', FOLLOWED, command_drop=0.3),
-    _wire('unsubscribed', 'nobody subscribes to command', unsubscribed=1.0),
+    StressFault('unsubscribed', 'nobody subscribes to command; the controller has a timeout of '
+                f'{TIMEOUT} s', {'fault.unsubscribed': 1.0, 'command_timeout': TIMEOUT}),
     _wire('pushed', 'a hand moves a joint at 0.3 rad/s', joints=('push_joint',), push=0.3),
     _wire('velocity_zero', 'joint_states with velocities of 0', FOLLOWED, velocity_zero=1.0),
     _wire('velocity_empty', 'joint_states without velocities', velocity_empty=1.0),
@@ -274,4 +278,4 @@ def _bring_back(rig: StressRig, fault: StressFault) -> str:
         if not rig.reset():
             return 'no'
         how.append('reset')
-    return ' + '.join(how) or 'by itself' if rig.steps_go_on(15.0) else 'no'
+    return ' + '.join(how) or 'by itself' if rig.steps_go_on(PATIENCE) else 'no'

@@ -30,6 +30,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.logging import LoggingSeverity  # type: ignore[attr-defined]
 from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 import yaml
@@ -55,6 +56,8 @@ from spaars_ros.tasks.registry import load_task
 
 BRING_UP = 60.0
 """s for one node to become active."""
+PATIENCE = 45.0
+"""s for a run to come back; on a machine that is busy with other things it takes some."""
 HORIZON = 80
 """Ticks an episode: the arm is seldom at rest at its target."""
 MOVING = 0.1
@@ -134,7 +137,8 @@ class StressRig:
             **node.parameters, **own.get(node.name, {})})) for node in describe(settings)]
         self.names = [node.name for node in graph]
         self.processes = Processes(settings, [*graph, *more])
-        rclpy.init(args=[])
+        # A signal is the command's to answer, not rclpy's, which would end in an exception.
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node('stress', namespace=settings.namespace)
         # What it sends on purpose it hears, too, and refuses as everybody does.
         self.node.get_logger().set_level(LoggingSeverity.FATAL)
@@ -193,7 +197,7 @@ class StressRig:
         if wrong:
             raise StressError(f'sim does not take {dict(values)}: {wrong}')
 
-    def reset(self, seconds: float = 10.0) -> bool:
+    def reset(self, seconds: float = PATIENCE) -> bool:
         """Call policy_server/reset until it is granted; return whether it was."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
