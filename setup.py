@@ -60,7 +60,8 @@ setup(
     entry_points={
         'spaars_ros.tasks': ['reach = spaars_ros.tasks.reach:ReachTask',
                              'insert = spaars_ros.tasks.insert:InsertTask',
-                             'pick = spaars_ros.tasks.pick:PickTask'],
+                             'pick = spaars_ros.tasks.pick:PickTask',
+                             'stages = spaars_ros.tasks.stages:StagesTask'],
         'console_scripts': [
             'spaars = spaars_ros.cli:main',
             'policy_server = spaars_ros.nodes.start:policy_server',

@@ -40,11 +40,15 @@ from spaars_ros.robot.config import share_directory
 from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Targets
 from spaars_ros.robot.config import Workspace
+from spaars_ros.robot.sources import Apply
+from spaars_ros.robot.sources import Source
 from spaars_ros.sim.arm import Arm
+from spaars_ros.tasks.base import GivenSuccess
 from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.insert import InsertSettings
 from spaars_ros.tasks.pick import PickSettings
 from spaars_ros.tasks.reach import ReachSettings
+from spaars_ros.tasks.stages import StagesSettings
 from spaars_ros.training_file import Training
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -217,6 +221,10 @@ def file_page():
                          ('Task file: reach', ReachSettings),
                          ('Task file: insert', InsertSettings),
                          ('Task file: pick', PickSettings),
+                         ('Task file: stages', StagesSettings),
+                         ('Task and robot file: sources', Source),
+                         ('Task and robot file: sources, apply', Apply),
+                         ('Task file: success', GivenSuccess),
                          ('Robot file', Robot), ('Robot file: limits', Limits),
                          ('Robot file: control', Control),
                          ('Robot file: keep_out, shape: sphere', Sphere),
@@ -227,7 +235,7 @@ def file_page():
                          ('Robot file: constraints', Constraint)):
         text += ['', f'## {title}', '', '| key | default | range | meaning |', '|---|---|---|---|']
         for name, field in model.model_fields.items():
-            if name == 'source':
+            if name == 'source' and model is Robot:
                 continue
             signs = {'ge': '>=', 'gt': '>', 'le': '<=', 'lt': '<'}
             bounds = [f'{sign} {getattr(item, key):.10g}' for item in field.metadata

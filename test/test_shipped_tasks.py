@@ -23,8 +23,10 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.environments import make_environment
+from spaars_ros.sim.staged import StagedEnv
 from spaars_ros.tasks.base import Episode
 from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.stages import STAGES
 from spaars_ros.tasks.testing import check_task
 
 NAMES = ('insert', 'pick')
@@ -89,6 +91,39 @@ def test_the_demonstrator_succeeds_at_times_and_fails_at_times(name):
 def test_the_same_seed_gives_the_same_episode():
     first, second = (played(environment('insert'), 1)[0][0].observations for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+def test_the_stages_are_the_fixtures_of_the_environment_of_before():
+    """The scene adds by hand what the model of `SpaarsStaged-v0` has as a file."""
+    mine, before = environment('stages').arm.model, StagedEnv().arm.model
+    assert {mine.joint(j).name for j in range(mine.njnt)} \
+        == {before.joint(j).name for j in range(before.njnt)}
+    for name in STAGES:
+        one, other = mine.joint(name), before.joint(name)
+        a, b = one.dofadr[0], other.dofadr[0]
+        np.testing.assert_allclose(one.range, other.range)
+        np.testing.assert_allclose(one.axis, other.axis)
+        for field in ('dof_damping', 'dof_frictionloss', 'dof_armature'):
+            assert getattr(mine, field)[a] == pytest.approx(getattr(before, field)[b]), name
+        np.testing.assert_allclose(mine.geom(name).size, before.geom(name).size)
+        np.testing.assert_allclose(mine.geom(name).pos, before.geom(name).pos)
+        turn = abs(mine.geom(name).quat @ before.geom(name).quat)
+        assert turn == pytest.approx(1.0, abs=1e-4)
+        np.testing.assert_allclose(mine.body(name).pos, before.body(name).pos)
+        assert mine.body(name).mass == pytest.approx(before.body(name).mass)
+    assert mine.npair == before.npair
+    np.testing.assert_allclose(mine.pair_friction, before.pair_friction)
+
+
+def test_the_stages_keep_the_interface_and_their_demonstrator_does_two_of_four():
+    env = environment('stages')
+    check_task(env.task, sources={'stages': np.zeros(8)})
+    for episode, terminated in played(env, 3):
+        assert not terminated and env.task.metrics(episode)['stages'].value == 2.0
+        done = episode.observations[:, env.task.spec.slices['done']]
+        rewards = env.task.reward(episode.observations[:-1], episode.actions,
+                                  episode.observations[1:])
+        assert rewards.sum() == 2.0 and (np.diff(done, axis=0) >= 0).all(), 'done stays done'
 
 
 def pressing(observation):

@@ -33,6 +33,8 @@ from spaars_ros.data.schema import Outcome
 from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.nodes.sim.node import SimNode
+from spaars_ros.policy.bundle import Bundle
+from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.borders import StepReader
@@ -251,7 +253,18 @@ def test_a_source_without_a_publisher_is_waited_for_and_then_stops_by_name(rig, 
     assert not one.steps
 
 
-def test_a_bundle_of_another_task_is_refused_with_every_term(rig, bundles, capfd):
+def test_an_action_of_another_width_than_the_bundles_is_refused(rig, tmp_path, bundles, capfd):
+    """The same task's name, and a gripper less: it must not move the arm by the wrong values."""
+    other = load_bundle(bundles['pick'])
+    manifest = other.manifest.model_copy(update={'action_dim': 3})
+    save_bundle(Bundle(manifest, other.graphs, other.canaries), tmp_path / 'narrow.spaars')
+    one = rig('pick', bundle=tmp_path / 'narrow.spaars')
+    assert one.server.trigger_configure().name != 'SUCCESS'
+    said = capfd.readouterr().err
+    assert 'action_dim 3' in said and '4' in said and 'Traceback' not in said
+
+
+def test_a_bundle_of_another_task_is_refused_by_name(rig, bundles, capfd):
     one = rig('pick', bundle=bundles['other'])
     assert one.server.trigger_configure().name != 'SUCCESS'
     said = capfd.readouterr().err

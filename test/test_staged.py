@@ -37,8 +37,8 @@ from spaars_ros.sim.staged import STAGED
 from spaars_ros.sim.staged import StagedEnv
 from spaars_ros.sim.staged import STAGES
 from spaars_ros.sim.staged_operator import collect_staged
-from spaars_ros.sim.staged_operator import PAIRS
-from spaars_ros.sim.staged_operator import StagedOperator
+from spaars_ros.tasks.stages_operator import PAIRS
+from spaars_ros.tasks.stages_operator import StagedOperator
 from spaars_ros.training_file import load_training
 
 TINY = {'cvae_steps': 10, 'iql_steps': 10, 'align_steps': 5, 'width': 16, 'heads': 2, 'batch': 16,
@@ -59,7 +59,7 @@ def data():
 
 
 def run_operator(env, stages, seed):
-    operator = StagedOperator(env, np.random.default_rng(seed))
+    operator = StagedOperator(env.robot, np.random.default_rng(seed))
     observation, info = env.reset(seed=seed)
     operator.begin(stages)
     rewards, terminated, truncated = [], False, False
@@ -113,7 +113,7 @@ def test_a_new_episode_begins_with_no_sub_task_done_and_no_detent(env):
 
 def test_an_action_towards_the_table_is_held_off_and_costs(env):
     env.reset(seed=0)
-    operator = StagedOperator(env, np.random.default_rng(0))
+    operator = StagedOperator(env.robot, np.random.default_rng(0))
     observation, costs = env.reset(seed=0)[0], []
     for _ in range(60):
         tip, jacobian = operator.kinematics.tip_and_jacobian(observation[:7])

@@ -84,6 +84,9 @@ class Dataset:
         """Raise DatasetError, naming field and index, unless everything fits together."""
         check_shapes(self, where)
         check_attributes(self.attributes, where)
+        kept = self.attributes.get('task')
+        if task is not None and kept is not None and kept != task.attributes['task']:
+            check_task(self, task, where)  # first: its terms say more than its widths
         if robot is not None:
             check_robot(self, robot, len(robot.joints) if task is None else task.action_dim,
                          where)

@@ -205,6 +205,8 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     d = len(robot.joints) if spec is None else spec.action_dim
     if m.robot != robot.name:
         raise BundleError('wrong_robot', f'made for {m.robot!r}, this is {robot.name!r}')
+    if m.task != task:
+        raise BundleError('wrong_task', f'made for {m.task!r}, this is {task!r}')
     if m.joints != robot.joints:
         raise BundleError('wrong_joints', f'made for {m.joints}, the robot file has '
                                           f'{robot.joints}')
@@ -223,8 +225,6 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
         if differ:
             raise BundleError('wrong_contract', f'made for another robot file: {differ}: restore '
                                                 'that, or pretrain for this one')
-    if m.task != task:
-        raise BundleError('wrong_task', f'made for {m.task!r}, this is {task!r}')
     for name, expected in (('observation_mean', observation_dim),
                            ('observation_std', observation_dim)):
         if len(getattr(m, name)) != expected or m.observation_dim != expected:

@@ -27,20 +27,18 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.intervention import BARRIERS
 from spaars_ros.safety.intervention import Intervention
 from spaars_ros.sim.arm import Arm
+from spaars_ros.tasks.stages import DONE_AT as DONE_AT  # noqa: PLC0414 - of this environment too
+from spaars_ros.tasks.stages import STAGES as STAGES  # noqa: PLC0414
+from spaars_ros.tasks.stages_scene import DETENT
 
 Array = NDArray[np.float64]
 
 STAGED = 'SpaarsStaged-v0'
 MODEL = 'package://spaars_ros/sim/models/panda_stages.xml'
-STAGES = ('slider', 'lever', 'button', 'knob')
-DONE_AT = np.array([0.10, 0.75, 0.025, 1.2])
-"""m, rad, m, rad: a sub-task is done once its joint is there."""
 HORIZON = 280
 """Control ticks per episode: 14 s at 20 Hz; Franka Kitchen's number."""
 START_NOISE = 0.05
 """rad, uniform, about the home position."""
-DETENT = 20.0
-"""A fixture that is done clicks in: its stiction grows by this factor."""
 
 
 class StagedEnv(gymnasium.Env[Array, Array]):

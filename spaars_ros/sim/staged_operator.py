@@ -12,138 +12,16 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A scripted demonstrator of the staged task: two sub-tasks per episode, with a shaky hand."""
+"""Recordings of the scripted demonstrator of the task with stages."""
 
-import mujoco
 import numpy as np
-from numpy.typing import NDArray
 
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
-from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.sim.staged import STAGED
 from spaars_ros.sim.staged import StagedEnv
-from spaars_ros.sim.staged import STAGES
-
-Array = NDArray[np.float64]
-
-PAIRS = (('slider', 'lever'), ('lever', 'button'), ('button', 'knob'))
-"""What an episode shows: the four are a chain, of which no episode has more than two links."""
-
-ABOVE = 0.33
-"""m; height at which the tip travels, 7 cm above the handles."""
-SPEED = (0.25, 0.35)
-"""m/s, of the tip between fixtures; drawn for each episode."""
-PUSH_SPEED = 0.16
-"""m/s, of the tip that pushes or presses."""
-NEAR = (0.025, 0.012)
-"""m; a waypoint is passed this close to it: in the air, beside a fixture."""
-NOISE = 0.10
-"""Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
-PLACE = 0.006
-"""m; standard deviation of each waypoint, drawn for each sub-task."""
-KNOB = (0.6, -0.22, 0.225)
-"""m; the knob's axis, at the height of its peg."""
-PEG = 0.06
-"""m; radius at which the tip pushes the peg, a little outside it, since it slips inwards."""
-AHEAD = 0.5
-"""rad; the tip is sent so far past the peg, which is what pushes it."""
-PATIENCE = 45
-"""Ticks beside one fixture after which the demonstrator lifts off and tries again."""
-RESTS = 4
-"""Ticks after the last sub-task, on the way up, after which the recording ends."""
-
-WAYS: dict[str, tuple[tuple[float, float, float], ...]] = {
-    'slider': ((0.6, 0.05, 0.225), (0.6, 0.24, 0.225)),
-    'lever': ((0.365, 0.25, 0.225), (0.50, 0.25, 0.222)),
-    'button': ((0.45, -0.12, 0.275), (0.45, -0.12, 0.20)),
-    'knob': ((0.56, -0.16, 0.222), (0.6, -0.16, 0.222)),
-}
-"""m: where the tip comes down beside each fixture, and then where it pushes it to."""
-
-
-class StagedOperator:
-    """Steers one episode through the sub-tasks that it is told, in their order."""
-
-    def __init__(self, env: StagedEnv, rng: np.random.Generator) -> None:
-        self.rng = rng
-        self.kinematics = Kinematics(env.robot)
-        self._scale = env.robot.control.action_scale * np.asarray(env.robot.limits.velocity)
-        self._home = np.asarray(env.robot.home)
-        self._body, _ = self.kinematics.tip_in_body()
-        self._turning = np.zeros((3, self.kinematics.model.nv))
-        self._shake = np.zeros(len(self._home))
-
-    def begin(self, stages: tuple[str, ...]) -> None:
-        """Take the names of the sub-tasks to do."""
-        self._todo = list(stages)
-        self._speed = self.rng.uniform(*SPEED)
-        self._shake[:] = 0.0
-        self._rested = 0
-        self._plan()
-
-    def _plan(self) -> None:
-        """Lay the waypoints of the next sub-task: above it, down beside it, through it."""
-        ways = np.asarray(WAYS[self._todo[0]])
-        ways = ways + self.rng.normal(scale=PLACE, size=3) * [1.0, 1.0, 0.5]
-        self._waypoints = [ways[0] * [1.0, 1.0, 0.0] + [0.0, 0.0, ABOVE], *ways]
-        self._pushing = 0
-
-    def _lift(self, tip: Array) -> None:
-        """Go up before anything else: a handle in the way would be dragged along."""
-        self._waypoints.insert(0, np.array([tip[0], tip[1], ABOVE - 0.01]))
-
-    def act(self, observation: Array) -> Array:
-        """Return the action (d,) in [-1, 1] for an observation of `StagedEnv`."""
-        d = len(self._home)
-        position, done = observation[:d], observation[-len(STAGES):]
-        tip, jacobian = self.kinematics.tip_and_jacobian(position)
-        if self._todo and done[STAGES.index(self._todo[0])]:
-            self._todo.pop(0)
-            if self._todo:
-                self._plan()
-            else:
-                self._waypoints.clear()
-            self._lift(tip)
-        elif self._pushing > PATIENCE:
-            self._plan()
-            self._lift(tip)
-        while len(self._waypoints) > 1 and np.linalg.norm(self._waypoints[0] - tip) < \
-                NEAR[len(self._waypoints) == 2]:
-            self._waypoints.pop(0)
-        self._rested += not self._todo
-        last = bool(self._todo) and len(self._waypoints) == 1
-        self._pushing += last
-        if last and self._todo[0] == 'knob':
-            angle = observation[-len(STAGES) - 1] + AHEAD
-            self._waypoints[0] = KNOB + PEG * np.array([np.sin(angle), np.cos(angle), 0.0])
-        error = self._waypoints[0] - tip
-        gone = float(np.linalg.norm(error))
-        speed = min(PUSH_SPEED if last else self._speed, 6.0 * gone + 0.02)
-        velocity = error / max(gone, 1e-9) * speed
-        if last:  # a tip that rises slips over the handle
-            velocity[2] = np.clip(5.0 * error[2], -PUSH_SPEED, PUSH_SPEED)
-        joints = self._joints(position, velocity, jacobian)
-        self._shake = 0.7 * self._shake + np.sqrt(1 - 0.7 ** 2) * NOISE * self.rng.normal(size=d)
-        return np.clip(joints / self._scale + self._shake, -1.0, 1.0)
-
-    def _joints(self, position: Array, velocity: Array, jacobian: Array) -> Array:
-        """Return joint velocities (d,) rad/s that move the tip so and keep the tool upright."""
-        model, data = self.kinematics.model, self.kinematics.data
-        axis = data.xmat[self._body].reshape(3, 3)[:, 2]
-        mujoco.mj_jac(model, data, None, self._turning, data.xpos[self._body], self._body)
-        turning = self._turning[:2, self.kinematics.dof]  # about z it may turn as it likes
-        upright = 3.0 * np.cross(axis, [0.0, 0.0, -1.0])[:2]
-        task = np.concatenate((jacobian, 0.3 * turning))
-        wanted = np.concatenate((velocity, 0.3 * upright))
-        damped = task.T @ np.linalg.inv(task @ task.T + 1e-3 * np.eye(5))
-        null = np.eye(len(position)) - damped @ task
-        return np.asarray(damped @ wanted + null @ (0.5 * (self._home - position)))
-
-    @property
-    def done(self) -> bool:
-        """Return whether the demonstration is over."""
-        return self._rested > RESTS
+from spaars_ros.tasks.stages_operator import PAIRS
+from spaars_ros.tasks.stages_operator import StagedOperator
 
 
 def collect_staged(*, episodes: int, seed: int) -> Transitions:
@@ -154,7 +32,7 @@ def collect_staged(*, episodes: int, seed: int) -> Transitions:
     sub-tasks are done.
     """
     env = StagedEnv()
-    operator = StagedOperator(env, np.random.default_rng([seed, 1]))
+    operator = StagedOperator(env.robot, np.random.default_rng([seed, 1]))
     columns: dict[str, list[object]] = {name: [] for name in (
         'observations', 'actions', 'rewards', 'next_observations', 'terminations', 'truncations',
         'costs', 'episode')}

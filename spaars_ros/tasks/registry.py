@@ -37,7 +37,8 @@ from spaars_ros.tasks.spec import SpecError
 GROUP = 'spaars_ros.tasks'
 OWN = {'reach': 'spaars_ros.tasks.reach:ReachTask',
        'insert': 'spaars_ros.tasks.insert:InsertTask',
-       'pick': 'spaars_ros.tasks.pick:PickTask'}
+       'pick': 'spaars_ros.tasks.pick:PickTask',
+       'stages': 'spaars_ros.tasks.stages:StagesTask'}
 """Those of this package, which a plain checkout has too; setup.py names the same."""
 BEFORE_TASKS = 'reach'
 """The task of files without `task:`, of 0.1.0."""

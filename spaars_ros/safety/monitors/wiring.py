@@ -83,8 +83,8 @@ class WiringWatch:
 
     For ten times a second: it takes up to half a millisecond.
 
-    Where an arm touches things on purpose, one that is held up is no fault: once it has followed
-    its commands, only what the wrong command moves, or too far, is one.
+    Where an arm touches things on purpose, one that is held up or deflected is no fault: once it
+    has followed its commands, only a joint that obeys another one's, or the opposite, is one.
 
     :param robot: the robot file
     :param contact: whether the task touches things on purpose
@@ -138,7 +138,7 @@ class WiringWatch:
         found = self._judged()
         stop, needed = found or (None, 0)
         if self._contact and self._followed >= SURE and stop is not None \
-                and (stop.code == 'NO_MOTION' or stop.code == 'WRONG_SCALE' and stop.value < 1.0):
+                and stop.code in ('NO_MOTION', 'WRONG_SCALE'):
             stop, needed = None, 0
         said = '' if stop is None else stop.code + stop.text * (stop.code == 'WRONG_WIRING')
         self._times = self._times + 1 if said == self._said else 1
