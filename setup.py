@@ -38,7 +38,8 @@ setup(
     name=NAME,
     version='0.2.0',
     packages=find_packages(include=[NAME, NAME + '.*']),
-    package_data={NAME: ['py.typed', 'sim/models/*.xml', 'data/demonstrations/*']},
+    package_data={NAME: ['py.typed', 'learning/core/*.h', 'sim/models/*.xml',
+                         'data/demonstrations/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + NAME]),
         (SHARE, ['package.xml']),

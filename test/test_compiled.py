@@ -21,16 +21,21 @@ import time
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from spaars_ros.learning.core import compiler as compiler_module
+from spaars_ros.learning.core.compile import OPTIONS
 from spaars_ros.learning.core.compile import trace
 from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.products import operation
+from spaars_ros.learning.core.products import use_products
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.training_file import load_training
 
 OBSERVATION, ACTION, CONSTRAINTS, ROWS = 5, 3, 2, 8
+COMPILER = shutil.which('g++') is not None
 
 
 def make(name='spaars', gated=True, **changes):
@@ -108,6 +113,60 @@ def test_an_update_as_a_graph_does_what_it_does_without(name, gated, changes):
     assert_alike(plain.agent, other.agent)
 
 
+SHAPES = ((1, 1, 1), (7, 5, 3), (33, 70, 17), (128, 128, 14))
+"""m, n, k of products: blocks and what is left of them, on both sides."""
+
+
+def products(*operands):
+    """Return what comes of products forward and backward: transposed, narrow, masked ones."""
+    results = []
+    for a, b, bias in zip(operands[::3], operands[1::3], operands[2::3]):
+        a, b = a.detach().requires_grad_(), b.detach().requires_grad_()
+        with torch.enable_grad():
+            hidden = torch.relu(torch.bmm(a, b) + bias)
+            # Twice, so that the gradient of a product is masked on its way to the next.
+            out = torch.bmm(torch.relu(torch.bmm(hidden, hidden.transpose(1, 2))), hidden).tanh()
+            results += [out.detach(), *torch.autograd.grad(out.square().sum(), (a, b))]
+    return tuple(results)
+
+
+@pytest.fixture(scope='module')
+def rewritten():
+    """Return operands of all shapes, and `products` as a graph of our own products."""
+    torch.manual_seed(0)
+    operands = [each for m, n, k in SHAPES for each in (
+        torch.randn(2, m, k), torch.randn(2, k, n), torch.randn(2, 1, n))]
+    graph = make_fx(products)(*operands)
+    use_products(graph.graph)
+    graph.recompile()
+    return operands, graph
+
+
+def assert_same(results, expected):
+    for mine, theirs in zip(results, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_products_in_a_traced_graph_are_those_of_torch(rewritten):
+    operands, graph = rewritten
+    used = {node.target for node in graph.graph.nodes}
+    assert operation('product_relu') in used and operation('product_mask') in used
+    assert torch.ops.aten.bmm.default not in used
+    assert_same(graph(*operands), products(*operands))
+
+
+@pytest.mark.skipif(not COMPILER, reason='no C++ compiler (apt install g++)')
+def test_compiled_products_are_those_of_torch(rewritten, tmp_path):
+    from torch._C._aoti import AOTIModelPackageLoader
+    from torch._inductor import aoti_compile_and_package
+    operands, graph = rewritten
+    path = aoti_compile_and_package(torch.export.export(graph, tuple(operands)),
+                                    package_path=str(tmp_path / 'products.pt2'),
+                                    inductor_configs=OPTIONS)
+    compiled = AOTIModelPackageLoader(path, 'model', False, 1, -1)
+    assert_same(compiled.boxed_run(list(operands)), products(*operands))
+
+
 def test_a_checkpoint_goes_on_after_the_parameters_moved_into_one_vector():
     first, second = make(), make()
     work(first)
@@ -153,7 +212,7 @@ def test_a_package_that_cannot_be_loaded_is_dropped_and_updates_go_on(tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(shutil.which('g++') is None, reason='no C++ compiler (apt install g++)')
+@pytest.mark.skipif(not COMPILER, reason='no C++ compiler (apt install g++)')
 def test_compiled_beside_the_learner_and_found_in_the_cache_it_does_the_same(tmp_path):
     plain, compiled, cached = make('sac'), make('sac'), make('sac')
     work(compiled, 1, 0)

@@ -45,12 +45,11 @@ class Adam:
 
     def __init__(self, parameters: Iterable[nn.Parameter], rate: float) -> None:
         self.parameters = list(parameters)
-        self.rate = rate
+        self.rate = torch.tensor(rate, dtype=torch.float64)
         self.flat = flatten(self.parameters)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.scale = torch.zeros(2)
-        """Of the next `descend`: rate over the mean's bias, one over the root of the other's."""
-        self._steps = [torch.zeros(()) for _ in self.parameters]
+        self.steps = torch.zeros(len(self.parameters))
+        """Taken so far, of each parameter."""
 
     def clear(self) -> None:
         """Forget all gradients."""
@@ -66,28 +65,25 @@ class Adam:
             return
         parameters, steps, means, squares = (
             [tensors[index] for index in moved]
-            for tensors in (self.parameters, self._steps, self.split(self.means),
+            for tensors in (self.parameters, self.steps.unbind(), self.split(self.means),
                             self.split(self.squares)))
         gradients = [each.grad for each in parameters if each.grad is not None]
         torch._foreach_add_(steps, 1)
         torch._fused_adam_(
-            parameters, gradients, means, squares, [], steps, lr=self.rate, beta1=self.BETAS[0],
-            beta2=self.BETAS[1], weight_decay=0.0, eps=self.EPSILON, amsgrad=False, maximize=False)
-
-    def prepare(self) -> None:
-        """Count a step: `descend` may follow, which knows no numbers of Python's."""
-        torch._foreach_add_(self._steps, 1)
-        count = float(self._steps[0])
-        self.scale[0] = self.rate / (1.0 - self.BETAS[0] ** count)
-        self.scale[1] = 1.0 / math.sqrt(1.0 - self.BETAS[1] ** count)
+            parameters, gradients, means, squares, [], steps, lr=float(self.rate),
+            beta1=self.BETAS[0], beta2=self.BETAS[1], weight_decay=0.0, eps=self.EPSILON,
+            amsgrad=False, maximize=False)
 
     def descend(self, gradient: Tensor) -> None:
-        """Take the prepared step along the gradient of `flat`."""
+        """Take one step of all parameters along the gradient of `flat`."""
         first, second = self.BETAS
+        self.steps.add_(1.0)
+        count = self.steps[0].double()
+        rate = self.rate / -torch.expm1(count * math.log(first))
+        root = (-torch.expm1(count * math.log(second))).rsqrt()
         self.means.copy_(torch.lerp(self.means, gradient, 1.0 - first))
         self.squares.copy_(second * self.squares + (1.0 - second) * gradient * gradient)
-        size = self.scale[0] * self.means
-        self.flat.sub_(size / (self.squares.sqrt() * self.scale[1] + self.EPSILON))
+        self.flat.sub_(rate * self.means / (self.squares.sqrt() * root + self.EPSILON))
 
     def split(self, vector: Tensor) -> list[Tensor]:
         """Return a vector like `flat` in the shapes of the parameters, as views."""
@@ -97,7 +93,7 @@ class Adam:
     def tensors(self) -> dict[str, Tensor]:
         """Return the state by `<index of the parameter>/<name>`, names as the library's."""
         return {f'{index}/{name}': tensor
-                for name, tensors in zip(STATE, (self._steps, self.split(self.means),
+                for name, tensors in zip(STATE, (self.steps.unbind(), self.split(self.means),
                                                  self.split(self.squares)))
                 for index, tensor in enumerate(tensors)}
 

@@ -34,10 +34,12 @@ from torch.func import functional_call
 from spaars_ros.learning.core.ensemble import plainly
 from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.networks import EnsembleCritic
+from spaars_ros.learning.core.products import shims
+from spaars_ros.learning.core.products import use_products
 from spaars_ros.training_file import Training
 
-OPTIONS = {'cpp.threads': 1}
-"""One thread, as the learner has."""
+OPTIONS = {'cpp.threads': 1, 'aot_inductor.custom_ops_to_c_shims': shims()}
+"""One thread, as the learner has, and its products."""
 
 
 def make_agent(recipe: dict[str, Any]) -> Learner:
@@ -77,6 +79,7 @@ def trace(agent: Learner, update: str, drawn: list[Tensor],
     for node in places:
         if not node.users:
             graph.graph.erase_node(node)
+    use_products(graph.graph)
     graph.recompile()
     return graph, taken
 

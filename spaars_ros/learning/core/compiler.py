@@ -167,7 +167,8 @@ def _digest(request: dict[str, Any]) -> str:
     """Return what tells packages apart: request, code, torch, processor."""
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    for path in sorted((PACKAGE / 'learning').rglob('*.py')):
+    sources = PACKAGE / 'learning'
+    for path in sorted([*sources.rglob('*.py'), *sources.rglob('*.h')]):
         digest.update(path.read_bytes())
     processor = Path('/proc/cpuinfo')
     if processor.exists():

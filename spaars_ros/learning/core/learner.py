@@ -32,7 +32,7 @@ Loss = Callable[[], tuple[Tensor, Any]]
 """Returns a loss and what else the update wants of it."""
 Compiled = Callable[[list[Tensor], tuple[Tensor, ...]], tuple[Tensor, ...]]
 """A compiled update, of the state and of what is drawn for it."""
-ADAM = ('flat', 'means', 'squares', 'scale')
+ADAM = ('flat', 'means', 'squares', 'steps', 'rate')
 
 
 class Learner(nn.Module):
@@ -81,22 +81,18 @@ class Learner(nn.Module):
     def change_learning_rate(self, rate: float) -> None:
         """Go on at this rate, with the moments that the optimisers have."""
         for adam in self.optimisers.values():
-            adam.rate = rate
+            adam.rate.fill_(rate)
 
     # Updates as functions of tensors, which can be compiled whole
 
-    def run(self, update: str, moved: tuple[str, ...], *drawn: Tensor,
-            **choices: Any) -> tuple[Tensor, ...]:
+    def run(self, update: str, *drawn: Tensor, **choices: Any) -> tuple[Tensor, ...]:
         """
         Do an update, compiled where it is, and return its tensors.
 
         :param update: name of a method of (drawn tensors, choices), whose losses `minimise`
-        :param moved: optimisers of which it takes a step
         :param choices: which of the update's forms; each is compiled by itself
         """
         key = update_key(update, choices)
-        for name in moved:
-            self.optimisers[name].prepare()
         if key in self.compiled:
             return self.compiled[key](self.state_tensors(), drawn)
         if key not in self.called:
@@ -108,7 +104,7 @@ class Learner(nn.Module):
 
     def minimise(self, name: str, loss: Loss) -> tuple[Tensor, Any]:
         """
-        Take a prepared step of one optimiser on a loss; returns its value and the rest.
+        Take a step of one optimiser on a loss; returns its value and the rest.
 
         Where both are tensors of the graph of another loss: the rest is to be detached.
         """

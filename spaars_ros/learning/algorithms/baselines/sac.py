@@ -69,7 +69,7 @@ class SAC(Baseline):
         climb = self.updates % self.training_file.policy_delay == 0
         noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
         losses = self.run(
-            'learn', ('critic', 'policy', 'alpha') if climb else ('critic',),
+            'learn',
             *(batch[name] for name in ('observation', 'action', 'reward', 'next', 'discount')),
             torch.tensor(self.two_heads()), *noise, climb=climb)
         return dict(zip(('critic', 'policy', 'alpha'), map(float, losses)))

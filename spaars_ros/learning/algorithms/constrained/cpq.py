@@ -130,8 +130,8 @@ class CPQ(Baseline):
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers; the policy's is slower."""
         super().set_learning_rate(rate)
-        self.optimisers['policy'].rate = POLICY_RATE * rate
-        self.optimisers['penalty'].rate = PENALTY_RATE
+        self.optimisers['policy'].rate.fill_(POLICY_RATE * rate)
+        self.optimisers['penalty'].rate.fill_(PENALTY_RATE)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of the VAE, or after `cvae_steps` of critics and policy."""

@@ -86,7 +86,7 @@ class SACLagrangian(Baseline):
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers; the policy's has `actor_rate` times this rate."""
         super().set_learning_rate(rate)
-        self.optimisers['policy'].rate = rate * self.training_file.actor_rate
+        self.optimisers['policy'].rate.fill_(rate * self.training_file.actor_rate)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Have no offline phase."""

@@ -177,8 +177,7 @@ class SpaarsAgent(GatedAgent):
         """
         latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
-        losses = self.run('fit_policies', moved, batch['observation'], self.limits(),
-                          gated=self.gated)
+        losses = self.run('fit_policies', batch['observation'], self.limits(), gated=self.gated)
         return dict(zip(moved, map(float, losses)))
 
     @property

@@ -265,7 +265,7 @@ class GatedAgent(RawPolicyUpdates):
         pair = torch.from_numpy(self._rng.choice(t.heads, 2, replace=False))
         mask = () if t.bootstrap == 1.0 else (bootstrap_masks(
             batch['observation'], batch['action'], t.heads, t.bootstrap),)
-        loss, = self.run('fit_critic', ('critic',), *(batch[name] for name in BATCH), pair,
+        loss, = self.run('fit_critic', *(batch[name] for name in BATCH), pair,
                          self.limits(), *mask, gated=self.gate_open)
         return float(loss) / t.heads
 

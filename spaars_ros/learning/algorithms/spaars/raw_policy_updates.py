@@ -60,8 +60,7 @@ class RawPolicyUpdates(Learner):
         It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
         trust ball afterwards.
         """
-        losses = self.run('fit_raw', ('raw_policy',) * self.raw_learns, batch['observation'],
-                          self.limits(), gated=self.gated)
+        losses = self.run('fit_raw', batch['observation'], self.limits(), gated=self.gated)
         return {'raw_policy': float(losses[0])} if self.raw_learns else {}
 
     @property
