@@ -93,6 +93,7 @@ def test_a_persons_steps_are_in_the_online_replay_and_in_the_demonstrations() ->
     assert tuner._offline.size == before + 10 and tuner.taught == 10
     added = tuner._offline.arrays()['action'][-10:]
     assert added == pytest.approx(schema.get(rows, 'action')[10:20], abs=1e-6)
+    assert tuner.out_of_reach > 0.0 and tuner.progress()['out_of_reach'] == tuner.out_of_reach
     # No return goes on beyond a seam.
     after = tuner._online.arrays()['after']
     assert after[:20].tolist() == [*range(9, -1, -1), *range(9, -1, -1)]

@@ -52,8 +52,9 @@ LAYOUTS: Mapping[str, Layout] = {
         'episode': 1, 'cost': None, **dict.fromkeys(COLUMNS)}),
     'learner/progress': Layout(
         dict.fromkeys(('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty',
-                       'margin', 'gate_share', 'bundle_version', 'owed', 'fault', 'taught'), 1),
-        frozenset(('bc_error', 'novelty', 'margin', 'gate_share'))),
+                       'margin', 'gate_share', 'bundle_version', 'owed', 'fault', 'taught',
+                       'out_of_reach'), 1),
+        frozenset(('bc_error', 'novelty', 'margin', 'gate_share', 'out_of_reach'))),
     TOPIC: Layout({'episode': 1, 'outcome': 1}),
 }
 """Topic -> layout; that of `policy_server/step` is the record's (`data.schema.StepSchema`)."""

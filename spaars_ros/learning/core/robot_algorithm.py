@@ -139,6 +139,16 @@ class RobotAlgorithm:
     raw_share = 0.0
     """Of the last episode's actions."""
 
+    def out_of_reach(self, observations: NDArray[np.float32],
+                     actions: NDArray[np.float32]) -> float:
+        """
+        Return how far actions (T, d) are from what the latent's decoder can make, in the mean.
+
+        :param observations: (T, n) normalised
+        :return: norm of the difference, normalised action units; not-a-number without a decoder
+        """
+        return float('nan')
+
     @property
     def multipliers(self) -> Array:
         """Return lambda (C,) of each constraint."""

@@ -97,6 +97,8 @@ class FineTuner:
         self.algorithm.take_offline(demonstrations, self._offline)
         self._judged = {'online': Judged(self._online), 'offline': Judged(self._offline)}
         self._labels: dict[Key, Outcome] = {}
+        self.out_of_reach = float('nan')
+        """Mean distance of a person's actions from what the decoder makes: raw's own ground."""
         self.taught = 0
         """A person's transitions that were added to the demonstrations."""
         self._rng = np.random.default_rng([seed, 7])
@@ -200,7 +202,11 @@ class FineTuner:
                kept: dict[str, Array]) -> None:
         """Add what a person did to the demonstrations."""
         if self.taught + len(actions) <= TAUGHT:  # or it would take the place of what is there
+            distance = self.algorithm.out_of_reach(
+                self.normaliser(observations[:-1]), np.asarray(actions, np.float32))
+            before = 0.0 if self.taught == 0 else self.out_of_reach * self.taught
             self.taught += len(actions)
+            self.out_of_reach = (before + distance * len(actions)) / self.taught
             self._judged['offline'].add(episode, observations, actions, ends, **kept)
 
     def judge(self, number: int, outcome: Outcome, robot: str = '') -> bool:
@@ -334,6 +340,7 @@ class FineTuner:
         """Return what `learner/progress` publishes."""
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
                 'bundle_version': self.version, 'owed': self.updates_owed, 'taught': self.taught,
+                'out_of_reach': self.out_of_reach,
                 **self.algorithm.progress()}
 
 

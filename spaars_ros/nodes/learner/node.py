@@ -274,7 +274,9 @@ class LearnerNode(ManagedNode):
                 error=(self._fault or member.refused() or self._checkpoints.error
                        or self._border.news() or member.news()),
                 more={**self._border.values(), 'conflicts': member.intake.conflicts,
-                      'compiled': self._tuner.compiler.status},
+                      'compiled': self._tuner.compiler.status,
+                      'taught': self._tuner.taught,
+                      'out_of_reach': self._tuner.out_of_reach},
                 alone=member.alone(self))
             for member in self._members]))
 

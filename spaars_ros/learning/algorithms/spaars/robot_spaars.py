@@ -58,6 +58,15 @@ class RobotSpaars(GatedRobotAlgorithm):
         """Do one update of the stage that `step` is in."""
         return self.spaars.update_offline(batch, step)
 
+    def out_of_reach(self, observations: NDArray[np.float32],
+                     actions: NDArray[np.float32]) -> float:
+        """Return the mean distance of actions (T, d) from their own reconstruction."""
+        with torch.no_grad():
+            o, a = torch.from_numpy(observations), torch.from_numpy(actions)
+            bound = self.training.latent_bound
+            latent = self.agent.encoder(o, a)[0].clamp(-bound, bound)
+            return float((self.agent.decoder(o, latent) - a).norm(dim=-1).mean())
+
     def begin_online(self) -> None:
         """Freeze encoder and decoder."""
         self.spaars.begin_online()
