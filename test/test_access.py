@@ -33,7 +33,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from small_run import prepare
 from small_run import until
+from typer.testing import CliRunner
 
+from spaars_ros.cli import app
 from spaars_ros.ros.security import ENCLAVES
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
@@ -161,6 +163,25 @@ def test_the_policy_allows_what_the_running_graph_uses_and_nothing_else(
         run: Run, name: str) -> None:
     """Too little and a node cannot work under enforcement; too much and it may be misused."""
     assert policy()[name] == run.graph[name]
+
+
+def test_the_policy_of_a_task_with_sensors_and_a_gripper_has_their_topics(tmp_path: Path) -> None:
+    """Under enforcement a policy without them would be a robot that never begins."""
+    out = tmp_path / 'policy.xml'
+    done = CliRunner().invoke(app, ['keys', 'policy', str(out), '--task', 'pick', '--namespace',
+                                    '/arm', '--command', '/controller/commands'])
+    assert done.exit_code == 0, done.output
+    found: dict[str, dict[str, set[str]]] = {}
+    for profile in ElementTree.parse(out).getroot().iter('profile'):
+        assert profile.get('ns') == '/arm'
+        found[profile.get('node') or ''] = {
+            kind: {topic.text or '' for rule in profile.findall('topics') if rule.get(kind)
+                   for topic in rule} for kind in ('publish', 'subscribe')}
+    sources = {'cube/point', 'gripper/width'}
+    assert sources <= found['policy_server']['subscribe'] and sources <= found['sim']['publish']
+    assert 'gripper' in found['policy_server']['publish'] & found['sim']['subscribe']
+    assert '/controller/commands' in found['policy_server']['publish']
+    assert not sources & found['learner']['subscribe']
 
 
 def test_only_the_server_may_command_and_only_the_learner_may_push_bundles() -> None:

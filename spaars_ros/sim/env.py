@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from spaars_ros.constraints.costs import intervention_costs
 from spaars_ros.control.actuation import Actuation
+from spaars_ros.control.given import Given
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import RobotState
@@ -66,6 +67,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         # What a robot knows of itself, without the objects of the scene.
         self.kinematics = self.arm.kinematics if scene is None else Kinematics(robot)
         self.filter = SafetyFilter(robot)
+        self._given = Given(self.task)
         self.actuation = Actuation(robot, self.task.spec, self.filter, self.kinematics)
         self.goal: Array | None = None
         self._observations: list[Array] = []
@@ -83,6 +85,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
                                     self.np_random), self.np_random)
         self._send(self.actuation.channels.reset())
         self.goal = goal_of(self.task, self.np_random)
+        self._given.restart()
         state = self.arm.state()
         self.filter.reset(state)
         observation = self.task.observe(self._world(state), self.goal)
@@ -106,7 +109,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         reward = float(self.task.reward(self._observations[-1], executed, observation))
         self._observations.append(observation)
         self._actions.append(executed)
-        outcome = self.task.outcome(observation, world)
+        outcome = self._outcome(observation, world)
         terminated = outcome is not Outcome.RUNNING
         truncated = len(self._observations) > self.task.horizon
         costs = (self.task.constraint_costs(observation, executed, state.effort)
@@ -119,6 +122,13 @@ class ArmEnv(gymnasium.Env[Array, Array]):
                 np.asarray(self._observations), np.asarray(self._actions),
                 Flag.TERMINATED if terminated else Flag.TRUNCATED, outcome)) is Outcome.SUCCESS
         return observation, reward, terminated, truncated, info
+
+    def _outcome(self, observation: Array, world: World) -> Outcome:
+        """Return the task's outcome, or what the scene's source of success says."""
+        outcome, success = self.task.outcome(observation, world), self.task.settings.success
+        if success is None or success.source not in world.sources:
+            return outcome
+        return self._given.outcome(outcome, world.sources)
 
     def _world(self, state: RobotState) -> World:
         return World(state, self.kinematics, self.arm.sources())
