@@ -192,3 +192,24 @@ def test_a_node_that_is_still_importing_ends_in_order(tmp_path: Path, number: in
     output, _ = process.communicate(timeout=60.0)
     assert process.returncode == 0
     assert output == b''
+
+
+@pytest.mark.parametrize('killed', [False, True])
+def test_a_node_whose_launch_ends_while_it_imports_ends_at_once(killed: bool) -> None:
+    """The accident: 29 s of nodes that import for a launch that is gone."""
+    code = ('import os, subprocess, sys, time\n'
+            f'os.environ[{STARTED_BY!r}] = str(os.getpid())\n'
+            f'subprocess.Popen([sys.executable, {str(START)!r}, '
+            "'spaars_ros.nodes.learner.node'])\n"
+            'time.sleep(60.0 if len(sys.argv) > 1 else 0.05)\n')
+    reader, writer = os.pipe()
+    launch = subprocess.Popen([sys.executable, '-c', code, *(['wait'] if killed else [])],
+                              stdout=writer, stderr=writer)
+    os.close(writer)
+    if killed:
+        time.sleep(0.6)
+        launch.kill()
+    launch.wait()
+    with os.fdopen(reader) as output:
+        # The node has the pipe, too: it is empty when both are gone.
+        assert output.read() == ''

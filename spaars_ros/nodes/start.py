@@ -33,7 +33,9 @@ import runpy
 import signal
 from types import FrameType
 
-from spaars_ros.interrupts import PARENT as PARENT  # read before anything slow is imported
+from spaars_ros.interrupts import die_with_parent  # first: who is the parent is read here
+from spaars_ros.interrupts import STARTED_BY
+from spaars_ros.interrupts import starter_has_ended
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -47,6 +49,11 @@ def await_signals() -> None:
     """Let a signal end this process with code 0 until the node says how it ends."""
     # rclpy's wheels start the interpreter again, which forgets handlers and keeps the mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    if os.environ.get(STARTED_BY):
+        # With a launch that is killed while this imports, which takes torch seconds.
+        die_with_parent()
+        if starter_has_ended():
+            os._exit(0)
     import_module('rclpy')
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN or number in ENDING[:2]:
