@@ -29,6 +29,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 
+from spaars_ros.commissioning.controller import controller_faults
 from spaars_ros.commissioning.wiring import WiringCheck
 from spaars_ros.data.schema import Array
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
@@ -40,6 +41,8 @@ FIRST_STATE = 5.0
 """s for all joints to be heard, and for a controller to subscribe."""
 SILENT = 0.5
 """s without joint_states that end the check."""
+LEAD = 0.05
+"""rad that a position command may be ahead of the arm: as far as a joint is moved on purpose."""
 
 QUESTION = ('Each joint of {name} will move by 0.05 rad and back, one after the other, at no more '
             'than 0.1 rad/s.\nIs its surrounding free, and are you at the emergency stop?')
@@ -49,6 +52,8 @@ class Motion(Protocol):
     """What drives an arm, one command per measurement."""
 
     done: bool
+    astray: bool
+    """Whether the arm just moved as it was not told to."""
 
     def tick(self, position: Array, velocity: Array, now: float) -> Array | None:
         """Return the command (d,) rad/s that follows a measurement; None sends nothing."""
@@ -141,12 +146,13 @@ class WiringNode:
         if not self._spin_until(lambda: not self.node.count_publishers(command)):
             return [f'{self.node.count_publishers(command)} other node(s) publish on {command}: '
                     'end them first']
-        self._writer = CommandWriter(self.node, self.robot, self.interface)
+        self._writer = CommandWriter(self.node, self.robot, self.interface, lead=LEAD)
         self._writer.start()
         if not self._spin_until(lambda: self.node.count_subscribers(command) > 0):
             return [f'nobody subscribes to {command}: is the controller active, and is this its '
                     'topic?']
-        return []
+        return controller_faults(self.node, command, self.robot.joints, self.interface,
+                                 self._spin_until)
 
     def _drive(self, motion: Motion) -> list[str]:
         assert self._writer is not None
@@ -163,6 +169,8 @@ class WiringNode:
             # A position command goes on by nominal periods, however long they last.
             clock = now if self.interface == 'forward_velocity' else ticks * period
             command = motion.tick(self._position.copy(), self._velocity.copy(), clock)
+            if motion.astray:
+                self._writer.start()  # a position goes on from where the arm has got to
             if command is not None:
                 self._writer.send(command, self._position, self._stamp)
             if motion.done:

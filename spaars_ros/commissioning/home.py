@@ -42,6 +42,7 @@ class HomeMotion:
         self.blocked = ''
         """Why the arm did not get home, '' when it did."""
         self.done = False
+        self.astray = False
         self._robot = robot
         self._home = np.asarray(robot.home)
         self._speed = np.minimum(SPEED, 0.1 * np.asarray(robot.limits.velocity))

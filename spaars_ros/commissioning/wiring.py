@@ -63,6 +63,10 @@ class JointResult:
         return asdict(self)
 
 
+class _Adrift(Exception):
+    """The arm does not stand when told to; no more is tried."""
+
+
 class WiringCheck:
     """
     Move one joint after the other, through the safety filter, and compare what was measured.
@@ -81,6 +85,7 @@ class WiringCheck:
         self.timeout: float | None = None
         """s after which the controller came to rest without commands; None when it did not."""
         self.done = False
+        self.astray = False
         self._filter = SafetyFilter(robot)
         self._zero = np.zeros(len(robot.joints))
         self._began = False
@@ -98,7 +103,8 @@ class WiringCheck:
         """
         try:
             command: Array | None = self._routine.send((position, velocity, now))
-        except StopIteration:
+        except (StopIteration, _Adrift) as end:
+            self.faults += [str(end)] if isinstance(end, _Adrift) else []
             self.done = True
             command = self._zero
         return command
@@ -118,7 +124,7 @@ class WiringCheck:
         if wrong:
             self.faults += [f'{text}: move the arm by hand first' for text in wrong]
             return
-        log = yield from self._stand(REST)
+        log = yield from self._stand(REST, began=False)
         drift = np.abs(log[-1][1] - log[0][1])
         for result, far in zip(self.results, drift):
             if far > MOVED:
@@ -142,15 +148,28 @@ class WiringCheck:
             self._began = True
         return self._filter.apply(wish, state).command
 
-    def _stand(self, seconds: float) -> Generator[Any, Any, list[Any]]:
-        """Come to rest and stay; return the log of (s, position, command)."""
+    def _stand(self, seconds: float, began: bool = True) -> Generator[Any, Any, list[Any]]:
+        """
+        Come to rest and stay; return the log of (s, position, command, velocity).
+
+        :param began: whether anything was moved before; what does not stand then ends the check
+        """
         log = []
         sample = yield self._zero
         end = sample[2] + seconds
+        settled, place = sample[2] + 0.5 * seconds, sample[0]
         while sample[2] < end or not self._filter.at_rest:
             command = self._command(self._zero, sample)
             log.append((sample[2], sample[0], command, sample[1]))
             sample = yield command
+            self.astray = self.astray and sample[2] < settled
+            if sample[2] < settled:
+                place = sample[0]
+            adrift = np.abs(sample[0] - place)
+            if began and adrift.max() > ODD * AMPLITUDE:
+                raise _Adrift(f'{self.robot.joints[int(adrift.argmax())]} does not stay where it '
+                              'is when told to: something else drives it, or, under position '
+                              'control, its sign or the order of the joints is wrong')
         return log
 
     def _try(self, joint: int) -> Routine:
@@ -186,7 +205,8 @@ class WiringCheck:
             self._measured = sample[0]
             gone = _integral(log)[joint] if log else 0.0
             left = (distance - gone) * np.sign(distance)
-            if left <= 0.25 * top * self.robot.period or self._is_odd(joint, log, gone):
+            self.astray = self._is_odd(joint, log, gone)
+            if left <= 0.25 * top * self.robot.period or self.astray:
                 break
             speed = min(speed + RAMP * self.robot.period, top, np.sqrt(2 * RAMP * left) + 1e-3,
                         left / self.robot.period)

@@ -46,11 +46,14 @@ class CommandWriter:
 
     :param interface: forward_velocity, forward_position or joint_trajectory
     :param channels: of the task, whose values go out beside every command
+    :param lead: rad that a position command may be ahead of the measured position; None: what
+        the joints do at full speed in `LEAD` periods
     :param mute: send no command to the arm, which somebody leads by hand
     """
 
     def __init__(self, node: Node, robot: Robot, interface: str,
-                 channels: Channels | None = None, mute: bool = False) -> None:
+                 channels: Channels | None = None, mute: bool = False,
+                 lead: float | None = None) -> None:
         self.robot = robot
         self.interface = interface
         self.mute = mute
@@ -58,7 +61,8 @@ class CommandWriter:
             JointTrajectory if interface == 'joint_trajectory' else Float64MultiArray)
         self.publisher: 'Publisher[Any]' = node.create_publisher(kind, 'command', QOS['command'])
         self._lower, self._upper = np.asarray(robot.limits.position).T
-        self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity)
+        self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity) if lead is None \
+            else np.full(len(robot.joints), lead)
         self._target: Array | None = None
         self._channels = ChannelWriter(node, channels) if channels else None
 
