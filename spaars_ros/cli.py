@@ -27,6 +27,7 @@ from spaars_ros.commands import collect
 from spaars_ros.commands import data
 from spaars_ros.commands import doctor
 from spaars_ros.commands import evaluate
+from spaars_ros.commands import film
 from spaars_ros.commands import finetune
 from spaars_ros.commands import import_bag
 from spaars_ros.commands import keys
@@ -55,6 +56,8 @@ app.command('record', epilog=record.EXAMPLES)(record.command)
 app.command('teleop', epilog=record.TELEOP_EXAMPLES)(record.teleop)
 app.command('label', epilog=record.LABEL_EXAMPLES)(record.label)
 app.command('page', epilog=page.EXAMPLES)(page.command)
+app.command('film', epilog=film.EXAMPLES)(film.command)
+app.command('replay', epilog=page.REPLAY_EXAMPLES)(page.replay)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)
 app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)

@@ -185,21 +185,21 @@ def open_socket(port: int) -> 'socket.socket':
 
 def test_twenty_pages_a_stalled_process_and_a_killed_one_lose_no_step(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:
-    run = Run(small, tmp_path / 'run', '--page', '--episodes', '12', '--real-time-factor', '2')
+    run = Run(small, tmp_path / 'run', '--page', '--episodes', '60')
     runs.append(run)
     port, _, pid = page_of(run)
     shown(run, 1)
     clients = [open_socket(port) for _ in range(20)]
     assert all(client.recv(12).startswith(b'HTTP/1.1 101') for client in clients)
-    shown(run, 4)
+    shown(run, 10)
     os.kill(pid, signal.SIGSTOP)
-    shown(run, 7)
+    shown(run, 20)
     os.kill(pid, signal.SIGKILL)
     assert run.wait(150) == 0, run.text
     for client in clients:
         client.close()
     summary = run.summary()
-    assert summary['episodes'] == 12 and summary['lost_ticks'] == 0
+    assert summary['episodes'] == 60 and summary['lost_ticks'] == 0
     assert summary['transitions_recorded'] == summary['online_steps'] > 0
 
 
@@ -207,7 +207,7 @@ def test_twenty_pages_a_stalled_process_and_a_killed_one_lose_no_step(
 def test_a_browser_shows_the_arm_stops_it_and_needs_the_token_to_go_on(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:
     playwright = pytest.importorskip('playwright.sync_api', reason='no playwright')
-    run = Run(small, tmp_path / 'run', '--page', '--episodes', '0', '--real-time-factor', '2')
+    run = Run(small, tmp_path / 'run', '--page', '--episodes', '0')
     runs.append(run)
     port, token, _ = page_of(run)
     shown(run, 1)

@@ -16,6 +16,7 @@
 
 import os
 from typing import Annotated
+from typing import Optional
 
 import typer
 
@@ -29,6 +30,11 @@ Examples:
   spaars page
   spaars page --domain 37 --port 8090
   spaars page --namespace left --host 0.0.0.0
+"""
+REPLAY_EXAMPLES = """\b
+Examples:
+  spaars replay runs/a
+  spaars replay runs/a --bundle runs/a/initial.spaars --bundle runs/b/acting.spaars
 """
 Host = Annotated[str, typer.Option(
     help='Address to listen on; 127.0.0.1 is this machine alone. Whoever reaches another sees the '
@@ -66,3 +72,25 @@ def command(
         with Interrupts() as interrupts:
             serve(place, host=host, port=chosen, token=token, say=typer.echo,
                   interrupts=interrupts, robot=robot, task=task, joint_states=joint_states)
+
+
+def replay(
+    run: Annotated[str, typer.Argument(metavar='RUN', help='Folder of a run.')],
+    bundles: Annotated[Optional[list[str]], typer.Option(
+        '--bundle', help='Policy to ask in every recorded state; twice compares two. Default: '
+                         'what the run began with, and its newest.')] = None,
+    host: Host = '127.0.0.1', port: Port = 0,
+) -> None:
+    """Show a recorded run in the browser: scrub, see why it did that, compare two policies."""
+    with errors_as_one_line():
+        from spaars_ros.run.page.start import require_viser
+        require_viser()
+        from spaars_ros.interrupts import Interrupts
+        from spaars_ros.run.page.replay import replay as serve
+        from spaars_ros.run.page.server import choose_port
+        chosen = choose_port(host, port)
+        if len(bundles or []) > 2:
+            raise ValueError(f'--bundle: {len(bundles or [])} given, two at most are compared')
+        typer.echo(f'replay: http://{host}:{chosen}')
+        with Interrupts() as interrupts:
+            serve(run, list(bundles or []), host=host, port=chosen, interrupts=interrupts)

@@ -14,6 +14,7 @@
 
 """Run a bundle on fixed episodes in the simulation, through the robot's own control loop."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,14 @@ class Rollouts:
         """Return the layout of the step records."""
         return self.loop.schema
 
-    def episode(self) -> NDArray[np.float64]:
-        """Run the next episode and return its step records (T + 1, width)."""
+    def episode(self,
+                seen: Callable[[Arm, NDArray[np.float64] | None], None] | None = None
+                ) -> NDArray[np.float64]:
+        """
+        Run the next episode and return its step records (T + 1, width).
+
+        :param seen: is shown the arm, and the record where there is one, at every tick
+        """
         start = np.random.default_rng([self.seed, self.loop.episode + 1, 2])
         self.arm.reset(sample_start(self.task.robot, self.task.settings.start_noise, start), start)
         self.arm.channels = {}
@@ -64,6 +71,8 @@ class Rollouts:
         while True:
             self.loop.sources = self.arm.sources()
             tick = self.loop.tick(self.arm.state())
+            if seen is not None:
+                seen(self.arm, tick.record)
             self.arm.channels = dict(zip(names, tick.channels.tolist()))
             if tick.record is not None:
                 rows.append(tick.record)

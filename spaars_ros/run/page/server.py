@@ -15,7 +15,10 @@
 """The page's web server: this machine's alone unless told, and who may move the arm."""
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 import hmac
+import io
+import logging
 import secrets
 import socket
 from typing import Any
@@ -74,7 +77,10 @@ class PageServer(viser.ViserServer):
     """
 
     def __init__(self, host: str, port: int, title: str) -> None:
-        super().__init__(host=host, port=port, label=title, verbose=False)
+        # A browser that hangs up in the middle is no traceback on a user's screen.
+        logging.getLogger('websockets.server').setLevel(logging.CRITICAL)
+        with redirect_stdout(io.StringIO()):
+            super().__init__(host=host, port=port, label=title, verbose=False)
         if self.get_port() != port:  # it was taken meanwhile, and viser went on to the next
             self.stop()
             raise PageError(f'{host}:{port} is in use: give another --port')
