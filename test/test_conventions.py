@@ -47,8 +47,8 @@ ORDER = ('interrupts', 'checkpoint_files', 'robot', 'data', 'constraints', 'task
 # in a comment.
 ROSDEP = {'cryptography': 'python3-cryptography', 'h5py': 'python3-h5py',
           'matplotlib': 'python3-matplotlib', 'numpy': 'python3-numpy',
-          'pydantic': 'python3-pydantic', 'rich': 'python3-rich', 'scipy': 'python3-scipy',
-          'yaml': 'python3-yaml'}
+          'PIL': 'python3-pil', 'pydantic': 'python3-pydantic', 'rich': 'python3-rich',
+          'scipy': 'python3-scipy', 'yaml': 'python3-yaml'}
 
 
 def imports_of(source: str, module: str = '', package: bool = False) -> set[str]:
@@ -273,7 +273,7 @@ def test_constraints_name_every_import_that_ros_does_not_bring():
     section = text.split('# --- direct')[1].split('# ---')[0]
     pinned = set(re.findall(r'^([\w.-]+)==', section.lower(), re.M))
     declared = {item.text for item in ElementTree.parse(ROOT / 'package.xml').iter('exec_depend')}
-    distribution = {'yaml': 'pyyaml', 'mcap_ros2': 'mcap-ros2-support'}
+    distribution = {'PIL': 'pillow', 'yaml': 'pyyaml', 'mcap_ros2': 'mcap-ros2-support'}
     extras = set(re.findall(r"'([\w-]+)[<>=~]", (ROOT / 'setup.py').read_text().replace('-', '_')))
     missing = {name for name in dependencies() - declared - extras
                if distribution.get(name, name) not in pinned}

@@ -213,23 +213,24 @@ def test_a_browser_shows_the_arm_stops_it_and_needs_the_token_to_go_on(
     shown(run, 1)
     with playwright.sync_playwright() as browsers:
         browser = browsers.chromium.launch(executable_path=CHROMIUM, args=DRAWN)
-        page = browser.new_page(viewport={'width': 1400, 'height': 1000})
+        page = browser.new_page(viewport={'width': 800, 'height': 600})
+        page.set_default_timeout(120_000)  # it draws without a graphics card
         page.goto(f'http://127.0.0.1:{port}')
-        page.get_by_text('policy server: heard').wait_for(timeout=60_000)
+        page.get_by_text('policy server: heard').wait_for(timeout=120_000)
         assert page.locator('canvas').count() >= 1
         page.get_by_role('button', name='STOP REQUEST').click()
-        page.get_by_text('ESTOP').first.wait_for(timeout=60_000)
+        page.get_by_text('ESTOP').first.wait_for(timeout=120_000)
         page.get_by_role('button', name='Reset after a stop').click()
-        page.get_by_text("Needs the run's token").wait_for(timeout=60_000)
+        page.get_by_text("Needs the run's token").wait_for(timeout=120_000)
         assert page.get_by_text('STOPPED').is_visible()
         page.get_by_label('Token').fill('wrong')
         page.get_by_role('button', name='Reset after a stop').click()
         assert page.get_by_text('may move the arm.').count() == 0
         page.get_by_label('Token').fill(token)
-        page.get_by_text('This browser may move the arm.').wait_for(timeout=60_000)
+        page.get_by_text('This browser may move the arm.').wait_for(timeout=120_000)
         page.get_by_role('button', name='Reset after a stop').click()
-        page.get_by_text('Reset after a stop: running').wait_for(timeout=60_000)
-        page.get_by_text('STOPPED').wait_for(state='hidden', timeout=60_000)
+        page.get_by_text('Reset after a stop: running').wait_for(timeout=120_000)
+        page.get_by_text('STOPPED').wait_for(state='hidden', timeout=120_000)
         browser.close()
     run.process.send_signal(signal.SIGINT)
     assert run.wait(60) == 0, run.text
