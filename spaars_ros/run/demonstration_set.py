@@ -181,7 +181,9 @@ def table_of(some: DemonstrationSet) -> list[dict[str, Any]]:
     rewards, costs, outcomes = some.rewards, some.costs, some.outcomes
     rows = []
     for number, (part, outcome) in enumerate(zip(some.slices, outcomes)):
-        actions = np.abs(some.data.actions[part])
+        # A gripper that is open or closed is on its bound, and is meant to be.
+        arm = None if some.task is None else some.task.spec.action.width
+        actions = np.abs(some.data.actions[part, :arm])
         rows.append({
             'episode': number, 'steps': part.stop - part.start,
             'seconds': (part.stop - part.start) * some.period, 'outcome': outcome,
