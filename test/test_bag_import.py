@@ -17,8 +17,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-import subprocess
-import sys
 from typing import Any
 
 import numpy as np
@@ -27,8 +25,10 @@ from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer
 from rosbags.typesys import get_typestore
 from rosbags.typesys import Stores
+from typer.testing import CliRunner
 import yaml
 
+from spaars_ros.cli import app
 from spaars_ros.data.bags import Bag
 from spaars_ros.data.bags import BagError
 from spaars_ros.data.dataset import load_dataset
@@ -157,10 +157,9 @@ def test_the_command_writes_a_set_that_can_be_learned_from(bag: Path, tmp_path: 
     out, task = tmp_path / 'mine.h5', tmp_path / 'task.yaml'
     task.write_text(yaml.safe_dump({**load_task('reach').model_dump(mode='json'), **{
         name: list(value) for name, value in ANYWHERE.items()}}))
-    done = subprocess.run([sys.executable, '-m', 'spaars_ros.cli', 'import', str(bag), '--out',
-                           str(out), '--cut-by', 'said', '--task', str(task)],
-                          capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(app, ['import', str(bag), '--out', str(out), '--cut-by', 'said',
+                                    '--task', str(task)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
     assert load_dataset(out, PANDA, REACH).episodes == 2
 
 

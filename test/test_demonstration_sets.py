@@ -15,14 +15,16 @@
 """Sets of demonstrations: shown, checked, merged, split, exported and read back."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 import json
 from pathlib import Path
-import subprocess
 import sys
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from spaars_ros.cli import app
 from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import save_dataset
@@ -33,8 +35,6 @@ from spaars_ros.run.demonstration_export import write
 from spaars_ros.run.demonstration_picture import picture_of
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.registry import load_task
-
-SPAARS = [sys.executable, '-m', 'spaars_ros.cli']
 
 
 @pytest.fixture(scope='module')
@@ -48,9 +48,18 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def spaars(*arguments: str | Path) -> 'subprocess.CompletedProcess[str]':
-    return subprocess.run([*SPAARS, *map(str, arguments)], capture_output=True, text=True,
-                          check=False)
+@dataclass
+class Done:
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def spaars(*arguments: str | Path) -> Done:
+    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    return Done(result.exit_code, result.stdout, result.stderr)
 
 
 def test_a_set_is_shown_as_table_and_picture(file: Path, tmp_path: Path) -> None:
