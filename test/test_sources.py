@@ -301,6 +301,14 @@ def test_the_same_sample_again_is_not_out_of_order():
     assert one.stop(0.0, False) is None
 
 
+def test_a_sensor_whose_clock_is_set_back_goes_on_from_there():
+    """The accident: every later sample counts as old, and no reset ever helps."""
+    one = watch()
+    assert one.sample(900 * S, np.ones(1), 0.0)
+    assert one.sample(5 * S, np.ones(1), 0.0) and one.sample(6 * S, np.ones(1), 0.0)
+    assert one.stop(0.0, False) is None
+
+
 def test_a_message_that_is_not_finite_stops_until_a_good_one_comes():
     one = watch()
     one.refuse('NOT_FINITE', 'x is nan')

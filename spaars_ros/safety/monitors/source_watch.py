@@ -22,6 +22,8 @@ from spaars_ros.safety.stop import Stop
 
 ORDER_WINDOW, ORDER_LIMIT = 50, 10
 """So many samples out of order, of so many, are odd; fewer are only passed over."""
+BACK_NS = 1_000_000_000
+"""A stamp so far behind the newest is of a clock that was set back, not of a late message."""
 FUTURE = 0.5
 """s; a stamp further ahead of the node's clock is of another clock."""
 
@@ -57,14 +59,17 @@ class SourceWatch:
 
         :param age: s since its stamp by the node's clock, when it came; negative: in the future
         """
-        if self._newest is not None and stamp_ns <= self._newest:
+        back = self._newest is not None and self._newest - stamp_ns > BACK_NS
+        if back:
+            self.restart()  # the clock of the sensor was set back: it goes on from there
+        elif self._newest is not None and stamp_ns <= self._newest:
             # Twice the same is sent again, not out of order.
             self._order.add(stamp_ns < self._newest)
             return False
         if age < -FUTURE:
             self.refuse('FUTURE', f'its stamp is {-age:.3g} s ahead of the clock of this node')
             return False
-        self._order.add(False)
+        self._order.add(back)
         self._bad = None
         if self._values is not None and len(values) == len(self._values) \
                 and bool((values == self._values).all()):
