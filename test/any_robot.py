@@ -28,6 +28,12 @@ def log_floats(low: float, high: float) -> st.SearchStrategy[float]:
         lambda value: min(max(value, low), high)), st.sampled_from([low, high]))
 
 
+def parameters() -> st.SearchStrategy[dict[str, float]]:
+    """Return arguments of the filter, as the policy server's parameters allow them."""
+    return st.fixed_dictionaries({'gross': log_floats(1.0, 100.0),
+                                  'repeated': log_floats(0.01, 3600.0)})
+
+
 @st.composite
 def arms(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """Return an MJCF model and the content of a robot file about it, without its key `model`."""
@@ -51,26 +57,30 @@ def arms(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
                    f'size="0.02 0.03 0.02" mass="0.5"/>')
     model = (f'<mujoco><compiler angle="radian"/><worldbody>{bodies}'
              f'<site name="tip" pos="0.05 0 0.1"/>{"</body>" * n}</worldbody></mujoco>')
-    rate = draw(log_floats(5.0, 500.0))
-    velocity = [draw(log_floats(0.02, 5.0)) for _ in range(n)]
+    rate = draw(log_floats(1.0, 1000.0))
+    velocity = [draw(log_floats(0.001, 100.0)) for _ in range(n)]
     content: dict[str, Any] = {
         'name': 'any', 'joints': [f'joint{index}' for index in range(n)], 'tip': 'tip',
         'tip_offset': [0.0, draw(st.floats(-0.1, 0.1)), 0.0], 'home': home,
         'limits': {
             'position': position, 'velocity': velocity,
-            'acceleration': [draw(log_floats(0.5, 500.0)) for _ in range(n)],
-            'jerk': [draw(log_floats(5.0, 1e5)) for _ in range(n)], 'torque': [50.0] * n,
-            'margin': draw(st.sampled_from([0.0, 0.001, 0.005]))},
-        'control': {'rate': rate, 'delay': draw(st.integers(0, 5)),
+            'torque': [50.0] * n, 'margin': draw(st.sampled_from([0.0, 0.001, 0.005]))},
+        'control': {'rate': rate, 'delay': draw(st.one_of(st.integers(0, 3),
+                                                          st.integers(0, 20))),
                     'action_scale': draw(st.floats(0.05, 1.0))},
         'keep_out': [_zone(draw, index) for index in range(draw(st.integers(0, 3)))],
         'self_collision': draw(st.booleans()),
         'clearance': draw(st.sampled_from([0.002, 0.005, 0.02]))}
+    # Left out they follow from the velocities.
+    if draw(st.integers(0, 3)):
+        content['limits']['acceleration'] = [draw(log_floats(0.001, 1e4)) for _ in range(n)]
+    if draw(st.integers(0, 3)):
+        content['limits']['jerk'] = [draw(log_floats(0.1, 1e7)) for _ in range(n)]
     if draw(st.booleans()):
         content['workspace'] = {'low': [draw(st.floats(-2.5, -0.3)) for _ in range(3)],
                                 'high': [draw(st.floats(0.3, 2.5)) for _ in range(3)]}
     if draw(st.booleans()):
-        content['tip_speed'] = draw(log_floats(0.05, 3.0))
+        content['tip_speed'] = draw(log_floats(0.001, 100.0))
     return model, content
 
 

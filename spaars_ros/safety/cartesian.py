@@ -16,6 +16,7 @@
 
 from dataclasses import dataclass
 import math
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +42,13 @@ SCREEN = 0.5
 
 MARGIN = 1e-3
 """m beyond the zones' margin, where they are kept out of that too."""
+
+BEND = 2.0
+"""Times the clearance, that turn times travel between two places of the way may be."""
+
+MOST_PIECES = 40
+"""Places of the way that stand for one, at most."""
+
 LOST = 1e-4
 """m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
 
@@ -81,9 +89,11 @@ class Cartesian:
     **Way to rest.** The row is first order. So the command that comes out of it is followed along
     the braking law, with the model's real distances, to rest: at the end of the period and at
     a few places after it no distance may be below clearance / 2 (or below what it is now), nor
-    the tip faster than SPEED_CHECK of its limit. A command that fails is not sent: the arm brakes
-    instead, along a way that was followed and found free one tick before. The other half of
-    `clearance` is for tracking error, noise, and the way between two samples.
+    the tip faster than SPEED_CHECK of its limit. Where the joints turn so far between two such
+    places that the way bends, there are more of them, from wherever the arm may be by then. A
+    command that fails is not sent: the arm brakes instead, along a way that was followed and found
+    free one tick before. The other half of `clearance` is for tracking error, noise, and the way
+    between two samples.
 
     **Far away.** Joint j changes h by at most levers_j a rad. Distances that cannot come close
     before the arm is at rest are not followed to rest, and those measured before stay valid, less
@@ -165,16 +175,48 @@ class Cartesian:
         :param position: the one given to `rows`
         :param last: (d,) rad/s, the command before
         """
-        speed = np.abs(velocity)
-        floor = 0.5 * self._clearance
         offsets, velocities = self._limits.way(velocity, last)
-        way = position + offsets
-        if flight:
-            way += flight[-1]
+        starts = np.array(flight or [np.zeros_like(velocity)])
+        steps = np.abs(np.concatenate((starts, np.diff(offsets, axis=0))))
+        near = (self._gap - 0.5 * self._clearance
+                <= self._levers @ steps.sum(axis=0)).nonzero()[0]
+        fast = float(self._tip_levers @ np.abs(velocity)) > SPEED_CHECK * self._tip_speed
+        if not len(near) and not fast:
+            return ''
+        bend = self._bend(steps, near) if len(near) else 0.0
+        if bend <= 1.0:
+            return self._blocked_from(position, starts[-1], offsets, velocities)
+        # A long way is no line: more places of it, wherever the arm may be when it obeys.
+        pieces = math.ceil(math.sqrt(bend))
+        if pieces > MOST_PIECES:
+            self.failed = self._distances[near[0]].name
+            return self._distances[near[0]].kind
+        offsets, velocities = self._limits.way(velocity, last, pieces)
+        for start in (np.zeros_like(velocity), *flight):
+            said = self._blocked_from(position, start, offsets, velocities)
+            if said:
+                return said
+        return ''
+
+    def _bend(self, steps: Array, near: 'np.ndarray[Any, np.dtype[np.intp]]') -> float:
+        """
+        Return how far steps (k, d) rad may be off a line, in units of what is allowed.
+
+        While the joints turn by an angle, a point that this takes along by a length leaves the
+        line by less than half the product of both.
+        """
+        travel = (steps @ self._levers[near].T).max(axis=1)
+        return float((travel * steps.sum(axis=1)).max()) / (BEND * self._clearance)
+
+    def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array
+                      ) -> str:
+        """Return what is in the way (k, d) from `start` (d,) rad beyond a position."""
+        floor = 0.5 * self._clearance
+        way = position + offsets + start
         steps = np.abs(way - np.concatenate((position[None], way[:-1])))
         threat = self._levers @ steps.sum(axis=0)
         near = (self._gap - floor <= threat).nonzero()[0]
-        fast = float(self._tip_levers @ speed) > SPEED_CHECK * self._tip_speed
+        fast = float(self._tip_levers @ np.abs(velocities[0])) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
             return ''
         if not self._exact[near].all():

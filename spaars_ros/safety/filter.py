@@ -42,6 +42,8 @@ from spaars_ros.safety.stop import Stop
 
 MEMORY = 1.0
 """s of commands that are remembered: with older states the oldest of them stands for the rest."""
+FEWEST = 20
+"""Commands that are remembered at least."""
 
 SLOWER = 0.25  # of a command whose way to rest is not free: what is tried before braking
 CUTS = 4  # rows at most that are added for one tip speed
@@ -102,7 +104,7 @@ class SafetyFilter:
         self._last = self._zero
         self._last_acceleration = self._zero
         self._delay = robot.control.delay
-        remembered = self._delay + math.ceil(MEMORY / self.period)
+        remembered = self._delay + max(math.ceil(MEMORY / self.period), FEWEST)
         self._flight = deque([self._zero] * remembered, maxlen=remembered)
         """The motions (d,) rad that the last commands make in a period each, newest first."""
         self._consecutive = 0.0

@@ -165,28 +165,31 @@ class JointLimits:
         distance: Array = speed * (speed * self.inverse_twice + self.settle)
         return distance
 
-    def way(self, velocity: Array, last: Array) -> tuple[Array, Array]:
+    def way(self, velocity: Array, last: Array, pieces: int = 1) -> tuple[Array, Array]:
         """
         Return where the arm passes when it moves by `velocity` for T and then brakes to rest.
 
         :param velocity: (d,) rad/s, after `last` (d,) rad/s
+        :param pieces: so many places for one, of a way that is long
         :return: offsets (k, d) rad from where it starts, the first zero, and velocities (k, d)
             rad/s there
         """
         if self.jerk_binds:
-            return self._followed(velocity, last)
+            return _divided(*self._followed(velocity, last, pieces), pieces)
         speed = np.abs(velocity)
         stop_time = speed / self.acceleration
         longest = float(stop_time.max())
         shares = SHARES if longest > self.period else ENDS
+        if pieces > 1:
+            shares = np.linspace(0.0, 1.0, SAMPLES * pieces + 1)[:, None]
         # A constant deceleration has covered 1 - left^2 of the way at a speed of left times v.
         left = 1.0 - np.minimum(shares * longest / np.maximum(stop_time, 1e-9), 1.0)
         further = np.sign(velocity) * self.stopping(speed)
         offsets = self.period * velocity + further * (1.0 - left * left)
-        return (np.concatenate((np.zeros((1, len(speed))), offsets)),
-                np.concatenate((velocity[None], velocity * left)))
+        return _divided(np.concatenate((np.zeros((1, len(speed))), offsets)),
+                        np.concatenate((velocity[None], velocity * left)), pieces)
 
-    def _followed(self, velocity: Array, last: Array) -> tuple[Array, Array]:
+    def _followed(self, velocity: Array, last: Array, pieces: int) -> tuple[Array, Array]:
         """Return `way` by following the braking law, which jerk limits give no short form."""
         place, speed = np.zeros_like(velocity), velocity
         acceleration = (velocity - last) / self.period
@@ -202,7 +205,7 @@ class JointLimits:
         else:
             places.append(place + np.sign(speed) * self.stopping(np.abs(speed) + self.late))
             speeds.append(np.zeros_like(speed))
-        every = max(1, len(places) // MAX_SAMPLES)
+        every = max(1, len(places) // (MAX_SAMPLES * pieces))
         kept = [*range(0, len(places) - 1, every), len(places) - 1]
         return np.array(places)[kept], np.array(speeds)[kept]
 
@@ -226,3 +229,13 @@ class JointLimits:
         positive = np.maximum(y, 0.0)
         root = np.sqrt(self.jerk_step * (self.jerk_step + 2.0 * positive)) - self.jerk_step
         return self.period * np.where(y > 0.0, root, y)
+
+
+def _divided(offsets: Array, velocities: Array, pieces: int) -> tuple[Array, Array]:
+    """Return a way with so many straight pieces for each, which its second place ends."""
+    if pieces == 1:
+        return offsets, velocities
+    shares = np.arange(pieces)[:, None] / pieces
+    between = offsets[:-1, None] + shares * np.diff(offsets, axis=0)[:, None]
+    return (np.concatenate((between.reshape(-1, offsets.shape[1]), offsets[-1:])),
+            np.concatenate((np.repeat(velocities[:-1], pieces, axis=0), velocities[-1:])))
