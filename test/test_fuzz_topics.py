@@ -79,7 +79,8 @@ TEXTS = ('', 'x', '\x1b[2J\x1b[31mended: all safe', 'a\nended: all safe', '\u202
 LISTENS = {
     'nodes/sim/node.py', 'nodes/learner/node.py', 'nodes/cost_monitor/node.py',
     'nodes/policy_server/cost_listener.py', 'nodes/policy_server/node.py',
-    'nodes/policy_server/person_listener.py',
+    'nodes/policy_server/person_listener.py', 'nodes/policy_server/simulated_time.py',
+    'ros/raw_take.py',  # takes bytes: test_simulated_time.py and below
     'run/run_observer.py', 'run/lifecycle_watch.py', 'commissioning/check.py',
     'commissioning/stress_watch.py', 'commissioning/state_log.py',
     'run/operator.py',  # keeps the message and shows it: test_ros_room.py has what is shown

@@ -71,7 +71,7 @@ def codes_of(source: str) -> set[str]:
     """Return the codes of a source's stops; where one is a variable, what its function names."""
     codes = set()
     for function in ast.walk(ast.parse(source)):
-        if not isinstance(function, ast.FunctionDef):
+        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
             continue
         constants = {node.value for node in ast.walk(function)
                      if isinstance(node, ast.Constant) and isinstance(node.value, str)

@@ -178,4 +178,4 @@ def test_velocities_of_0_while_the_arm_moves_stop_it_within_mismatch_ticks(scale
     tick, found = moving(scale, told=0.0, ticks=50)
     assert found.code == 'VELOCITY_MISMATCH' and tick <= 12
     assert scale > 0.5 or 'velocity: derived' in found.text
-    assert moving(scale, told=1.0, ticks=50) is None
+    assert moving(scale, told=1.0, ticks=30) is None

@@ -48,5 +48,6 @@ QOS: dict[str, QoSProfile] = {
     'learner/fetch': _profile(reliable=True, depth=10),
     '/diagnostics': _profile(reliable=True, depth=10),
     '/clock': _profile(reliable=False, depth=1),
+    'sim/held': _profile(reliable=False, depth=1),
 }
 """Topic name -> profile."""

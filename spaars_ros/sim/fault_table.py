@@ -64,6 +64,9 @@ FAULTS: tuple[Fault, ...] = (
     Fault('unsubscribed', '1: nobody subscribes to command', 0.0, 1.0),
     Fault('push', 'added to the velocity of `push_joint`, as a hand does', -10.0, 10.0, 'rad/s'),
     Fault('push_joint', 'joint that `push` is about', 1.0, 64.0, 'joint'),
+    Fault('drift', 'speed at which the reported position of `drift_joint` leaves the true one',
+          -10.0, 10.0, 'rad/s'),
+    Fault('drift_joint', 'joint that `drift` is about', 1.0, 64.0, 'joint'),
     Fault('velocity_zero', '1: joint_states with a velocity of 0', 0.0, 1.0),
     Fault('velocity_empty', '1: joint_states without velocities', 0.0, 1.0),
     Fault('velocity_nan', '1: joint_states with NaN as velocities, as mock hardware has', 0.0,
@@ -84,7 +87,8 @@ FAULTS: tuple[Fault, ...] = (
 )
 """All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
 BY_NAME = {fault.name: fault for fault in FAULTS}
-DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1, 'scale': 1.0, 'push_joint': 1.0}
+DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1, 'scale': 1.0, 'push_joint': 1.0,
+            'drift_joint': 1.0}
 
 
 def checked(values: Mapping[str, Any], where: str) -> dict[str, float]:

@@ -91,6 +91,7 @@ class FaultInjector:
         self._period_ns = round(1e9 * period)
         self._held: list[tuple[int, RobotState]] = []
         self._frozen_at: RobotState | None = None
+        self._drifting_since: int | None = None
         self.values = dict(DEFAULTS)
 
     def set(self, values: Mapping[str, float]) -> None:
@@ -98,6 +99,8 @@ class FaultInjector:
         self.values.update(checked(values, 'faults'))
         if self.values['frozen'] < 1.0:
             self._frozen_at = None
+        if not self.values['drift']:
+            self._drifting_since = None
 
     @property
     def offset_ns(self) -> int:
@@ -143,7 +146,7 @@ class FaultInjector:
                 np.concatenate([getattr(old, name)[:frozen], getattr(state, name)[frozen:]])
                 for name in ('position', 'velocity', 'effort'))
             state = replace(state, position=position, velocity=velocity, effort=effort)
-        state = self._unmeasured(state)
+        state = self._unmeasured(self._drifted(state))
         if nan is None and (spike is None or not self.values['spike']):
             return state
         wrong: Array = state.position.copy()
@@ -152,6 +155,17 @@ class FaultInjector:
         if nan is not None:
             wrong[nan] = np.nan
         return replace(state, position=wrong)
+
+    def _drifted(self, state: RobotState) -> RobotState:
+        """Return a state whose position has crept away since the fault began."""
+        if not self.values['drift']:
+            return state
+        if self._drifting_since is None:
+            self._drifting_since = state.stamp_ns
+        position: Array = state.position.copy()
+        position[min(int(self.values['drift_joint']), self._joints) - 1] += \
+            self.values['drift'] * (state.stamp_ns - self._drifting_since) * 1e-9
+        return replace(state, position=position)
 
     def _unmeasured(self, state: RobotState) -> RobotState:
         """Return a state without what the robot does not measure."""

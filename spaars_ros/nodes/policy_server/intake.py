@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 TRIALS = 10
 
+MAX_OFFER = 64 * 2**20
+"""bytes of a bundle that comes by topic."""
 MAX_JUMP = 10_000
 """Versions that a learner may be ahead: it makes one per some hundred steps."""
 

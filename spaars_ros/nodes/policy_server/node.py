@@ -25,7 +25,6 @@ from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
-from std_msgs.msg import UInt8MultiArray
 
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
@@ -33,6 +32,7 @@ from spaars_ros.nodes.policy_server.arm_reset import ArmReset
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.nodes.policy_server.cost_listener import CostListener
 from spaars_ros.nodes.policy_server.exclusive import ExclusiveCommand
+from spaars_ros.nodes.policy_server.intake import MAX_OFFER
 from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.nodes.policy_server.parts import Parts
@@ -41,6 +41,7 @@ from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.nodes.policy_server.services import ServerServices
+from spaars_ros.nodes.policy_server.simulated_time import SimulatedTime
 from spaars_ros.nodes.policy_server.source_gate import SourceGate
 from spaars_ros.nodes.policy_server.state_silence import StateSilence
 from spaars_ros.nodes.policy_server.step_log import StepLog
@@ -51,6 +52,7 @@ from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.raw_take import LargeBytes
 from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.stop import Stop
@@ -105,9 +107,12 @@ class PolicyServer(ManagedNode):
                           self._reporter.diagnostics):
             make(publisher)
         if p['accept_bundles']:
-            make(self.create_subscription(UInt8MultiArray, 'learner/policy',
-                                          lambda msg: self._intake.offer(msg.data),
-                                          QOS['learner/policy']))
+            bundles = LargeBytes(
+                self, 'learner/policy', QOS['learner/policy'], most=MAX_OFFER,
+                take=self._intake.offer,
+                refuse=lambda error: self._border.refuse('learner/policy', error))
+            self._opened.append(bundles)
+            make(bundles.subscription)
         make(self.create_subscription(
             Float64MultiArray, 'learner/fetch',
             self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
@@ -122,6 +127,10 @@ class PolicyServer(ManagedNode):
         self._watch_sources()
         make(self.create_subscription(JointState, 'joint_states', self._on_joint_states,
                                       QOS['joint_states']))
+        self._simulated = SimulatedTime(self, self._on_held) if self._sim_time else None
+        if self._simulated is not None:
+            make(self._simulated.subscription)
+            self._opened.append(self._simulated)
         self._reset: ArmReset | None = None
         if p['reset_service']:
             self._reset = ArmReset(self, p['reset_service'], timeout=p['reset_time'],
@@ -147,6 +156,8 @@ class PolicyServer(ManagedNode):
         p = self._values
         self._exclusive.refuse_unheard(p['controller_time'])
         self._writer.refuse_unheard(p['controller_time'])
+        if self._simulated is not None:
+            self._simulated.refuse_standing(p['controller_time'])
         self._sources.wait()
         self._responder = Responder(
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
@@ -161,13 +172,17 @@ class PolicyServer(ManagedNode):
         # A full collection takes several ms, and what is loaded now stays.
         gc.collect()
         gc.freeze()
-        # A system clock set back would hold its timers for as long: no braking, no watch.
-        self._steady = (self.get_clock() if self._sim_time
-                        else Clock(clock_type=ClockType.STEADY_TIME))
+        # A system clock set back would hold its timers for as long, and a simulation's clock may
+        # stop: what protects runs on the steady one.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._ticking = self.get_clock() if self._sim_time else steady
         self._timers_on = [
-            self.create_timer(self._robot.period, self._on_timer, clock=self._steady),
-            # What is waited for is said also while a simulation, which waits too, stands still.
-            self.create_timer(1.0, self._diagnose, clock=Clock(clock_type=ClockType.STEADY_TIME))]
+            self.create_timer(self._robot.period, self._on_timer, clock=self._ticking),
+            self.create_timer(1.0, self._diagnose, clock=steady)]
+        if self._simulated is not None:
+            self._simulated.rest(True)
+            self._timers_on.append(
+                self.create_timer(self._robot.period, self._on_guard, clock=steady))
         self._silence = StateSilence(self, self._reader, p['joint_states_time'])
         self._reporter.announce(self._responder.supervisor.phase)
 
@@ -176,6 +191,8 @@ class PolicyServer(ManagedNode):
         try:
             for timer in self._timers_on:
                 self.destroy_timer(timer)
+            if self._simulated is not None:
+                self._simulated.rest(False)
             self._responder.close_episode()
         except Exception:  # a record may be lost, the arm may not go on moving
             self.get_logger().error(f'no closing record: {traceback.format_exc()}')
@@ -232,7 +249,17 @@ class PolicyServer(ManagedNode):
         begin = time.monotonic()
         if self._reset is not None:
             self._reset.check(begin)
-        self._responder.on_period(begin, self._steady.now().nanoseconds)
+        self._responder.on_period(begin, self._ticking.now().nanoseconds)
+
+    def _on_guard(self) -> None:
+        begin = time.monotonic()
+        if self._reset is not None:
+            self._reset.check(begin)
+        self._responder.on_guard(begin)
+
+    def _on_held(self, stamp: int) -> None:
+        if self.is_active:
+            self._responder.watches.clock.hold(stamp)
 
     def _diagnose(self) -> None:
         # Also while running: two that are configured at the same time do not see each other.

@@ -32,6 +32,9 @@ PARAMETERS = ParameterTable(
           choices=('', 'forward_velocity', 'forward_position', 'joint_trajectory')),
     Param('max_observation_age', 0.2, 'older joint_states stop the robot', unit='s',
           low=0.001, high=60.0),
+    Param('clock_timeout', 2.0, 'with use_sim_time: /clock that stands for longer, on the steady '
+          'clock, stops the robot, unless the simulation says on sim/held that the arm stands '
+          'with it', unit='s', low=0.1, high=600.0),
     Param('episodes', 0, 'episodes of the whole run, those of earlier starts included; 0 for no '
           'end', low=0, high=2**31),
     Param('reset_service', '', "service that puts the arm at its start; '' goes back along the "
@@ -121,7 +124,7 @@ PARAMETERS = ParameterTable(
           'user may have it; 0 is an ordinary process', low=0, high=99),
     Param('discovery_time', 0.5, 'wait for another server on the same topics on configure',
           unit='s', low=0.0, high=60.0),
-    Param('controller_time', 5.0, 'wait on activate for a controller that subscribes to command',
-          unit='s', low=0.0, high=600.0),
+    Param('controller_time', 5.0, 'wait on activate for a controller that subscribes to command, '
+          'and with use_sim_time for a /clock that goes on', unit='s', low=0.0, high=600.0),
 )
 """The policy server's."""

@@ -17,6 +17,8 @@
 from collections.abc import Callable
 import time
 
+from rclpy.task import Future
+
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Phase
@@ -37,8 +39,10 @@ from spaars_ros.safety.monitors.watchdog import Order
 from spaars_ros.safety.stop import Stop
 
 EARLY = 0.9  # of a period: joint_states that come sooner make no tick
+SILENT = 0.25  # s without a command after which a stopped server brakes on the steady clock
 LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
 NEAR = 5_000_000_000  # ns: a number that a reset answers may be so far from the newest stamp
+UNBELIEVED = ('SPIKE', 'IMPOSSIBLE_POSITION')  # findings about a state that is not acted on
 
 
 class Responder:
@@ -74,6 +78,7 @@ class Responder:
         self._malformed: Stop | None = None
         self._state: RobotState | None = None
         self._braked_at = 0.0
+        self._guarded = False
         self._slots = Slots(robot.period)
 
     def on_state(self, state: RobotState, arrived: float) -> None:
@@ -88,21 +93,38 @@ class Responder:
         jump = self.watches.stamps.take_jump()
         if jump is not None:
             self.trip(jump)
-        if order is Order.NEW and not self._believed(state):
+        if order is Order.SAME:
+            self._on_repeated(state, arrived)
+            return
+        if not self._believed(state):
             if not self._timed:
                 self.sender.send(self.supervisor.brake(), state.stamp_ns, arrived)
             return
+        self._go_on_after_guard(state)
         self._state = state
+        stamp = self.sender.stamp
+        if not self._timed and (
+                (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._period
+                or self.sender.command is None or state.stamp_ns < stamp):
+            self._ticker.tick(state, arrived)
+
+    def _on_repeated(self, state: RobotState, arrived: float) -> None:
+        """Take a state with the newest stamp: only what is known already is answered, again."""
+        known = self._state
+        known = known if known is not None and known.stamp_ns == state.stamp_ns else None
+        if known is None or not (known.position == state.position).all():
+            disorder = None if known is None else self.watches.stamps.repeat(
+                self.watches.clock.standing > 0.0)
+            if disorder is not None:
+                self.trip(disorder)
         if self._timed:
             return
-        stamp, command = self.sender.stamp, self.sender.command
-        if order is Order.SAME and stamp == state.stamp_ns and command is not None:
+        if self.sender.stamp == state.stamp_ns and self.sender.command is not None:
             # The answer was lost: the same again, no new record. Not as a new command: one that
             # a stop left moving has to brake however often its stamp is repeated.
-            self.sender.again(state)
-        elif (state.stamp_ns - stamp) * 1e-9 >= EARLY * self._period or command is None \
-                or state.stamp_ns < stamp:
-            self._ticker.tick(state, arrived)
+            self.sender.again(None if known is None else known.position)
+        elif known is not None and self.sender.command is None:
+            self._ticker.tick(known, arrived)
 
     def on_malformed(self, stop: Stop, stamp: int) -> None:
         """
@@ -172,6 +194,38 @@ class Responder:
             self.sender.send(self.supervisor.brake(), at=begin)
             self._braked_at = self.sender.at
 
+    def on_guard(self, steady: float) -> None:
+        """
+        Do what the clock of the ticks cannot be trusted with; about once a period.
+
+        Where that clock stands, the arm may move on: the last command is held as far as it is
+        safe by now, a stop brakes, and after `clock_timeout` it is one.
+
+        :param steady: s on the monotonic clock
+        """
+        now, clock = self._now(), self.watches.clock
+        before, was_late = clock.silent, clock.late
+        clock.look(now, steady)
+        if clock.late:
+            # Periods in which the last command stood, besides the one that is answered now.
+            stood = clock.silent - (before if was_late else 0.0)
+            self._loop.filter.stood(round(stood / self._period) - 1)
+        cause = clock.cause()
+        if cause is not None:
+            self.trip(cause)
+        if self.supervisor.latch.stop is not None:
+            if clock.late or steady - self.sender.at > SILENT:
+                self._keep_on(now, steady)
+                self._guarded = True
+        elif clock.late and self.watches.stamps.newest_ns is not None:
+            self._keep_on(now, steady)
+
+    def _go_on_after_guard(self, state: RobotState) -> None:
+        """Brake from the measured motion where the guard's commands reached nobody."""
+        guarded, self._guarded = self._guarded, False
+        if guarded and self.supervisor.latch.stop is not None and self._loop.filter.at_rest:
+            self._loop.filter.reset(state)
+
     def on_reset_done(self, stamp_ns: int | None) -> None:
         """Go on with the first state stamped `stamp_ns` or later; None: with the next one."""
         if self.supervisor.phase is not Phase.RESETTING:
@@ -187,6 +241,14 @@ class Responder:
     def trip(self, stop: Stop) -> None:
         """Latch a stop, close the episode, say so."""
         self.logbook.trip(stop)
+
+    def braking(self) -> 'Future[bool]':
+        """Return what is done once a stop's command is out, or there is nothing to brake."""
+        if self.supervisor.state is not None:
+            return self.sender.braking()
+        nothing: 'Future[bool]' = Future()
+        nothing.set_result(False)
+        return nothing
 
     def resume(self, cause: Stop | None) -> Stop | None:
         """
@@ -216,12 +278,12 @@ class Responder:
         """Return whether a new state may be acted on; trips where it is odd."""
         if self.supervisor.phase is Phase.RESETTING:
             self.watches.motion.forget()
-            return True
-        found = self.watches.motion.take(state, self._loop.filter.last)
-        if found is None:
-            return True
-        self.trip(found)
-        return found.code != 'SPIKE'
+            found = self.watches.motion.impossible(state)
+        else:
+            found = self.watches.motion.take(state, self._loop.filter.last)
+        if found is not None:
+            self.trip(found)
+        return found is None or found.code not in UNBELIEVED
 
     def _keep_on(self, now: int, steady: float) -> None:
         """Send what a period of the timer needs that has no new joint_states to answer."""
@@ -232,7 +294,8 @@ class Responder:
             self.sender.send(self.supervisor.brake(), at=steady)
         elif self.sender.command is not None:
             self._loop.lost_ticks += 1
-            held = self.supervisor.hold(self.watches.stamps.age(now, steady))
+            held = self.supervisor.hold(
+                self.watches.stamps.age(now, steady) + self.watches.clock.silent)
             self.sender.send(held.command, at=steady)
             if held.stop is not None:
                 self.trip(held.stop)

@@ -18,9 +18,10 @@
 from collections.abc import Callable
 import time
 
+from rclpy.task import Future
+
 from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Array
-from spaars_ros.data.schema import RobotState
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.safety.monitors.monitors import Watches
 
@@ -48,6 +49,7 @@ class CommandSender:
         """(d,) rad/s, the last one; None: nothing was sent, or something else moves the arm."""
         self.at = time.monotonic()
         """s on the monotonic clock, when a command was sent last."""
+        self._braking: 'Future[bool] | None' = None
         writer.start()
 
     def start(self) -> None:
@@ -70,11 +72,19 @@ class CommandSender:
             state = self._supervisor.state
             self._writer.send(command, None if state is None else state.position, self.stamp)
             self.at = time.monotonic()
+        if self._braking is not None and self._supervisor.latch.stop is not None:
+            self._braking.set_result(command is not None)
+            self._braking = None
 
-    def again(self, state: RobotState) -> None:
-        """Send the last command once more, as the answer that it was."""
+    def again(self, position: Array | None) -> None:
+        """Send the last command once more, as the answer that it was to a position (d,) rad."""
         assert self.command is not None
-        self._writer.send(self.command, state.position, self.stamp)
+        self._writer.send(self.command, position, self.stamp)
+
+    def braking(self) -> 'Future[bool]':
+        """Return what is done once a command has gone out while a stop is latched."""
+        self._braking = self._braking or Future()
+        return self._braking
 
     def come_to_rest(self) -> None:
         """Brake along the profile; the last command sent is zero."""

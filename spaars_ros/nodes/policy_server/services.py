@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.service import Service
 from std_srvs.srv import Trigger
 
@@ -49,11 +50,14 @@ class ServerServices:
         self._cause = cause
         self._label = label
         answers: dict[str, Callable[[], tuple[bool, str]]] = {
-            'estop': self._estop, 'reset': self._reset, 'rollback': self._rollback,
+            'reset': self._reset, 'rollback': self._rollback,
             **{f'label_{word}': partial(self._say, word) for word in (*WORDS, READY)}}
         self.made: list[Service[Any, Any]] = [
             node.create_service(Trigger, f'policy_server/{name}', self._guarded(answer))
             for name, answer in answers.items()]
+        # A group of its own: while its answer waits, everything else goes on.
+        self.made.append(node.create_service(Trigger, 'policy_server/estop', self._estop,
+                                             callback_group=ReentrantCallbackGroup()))
 
     def _guarded(self, answer: Callable[[], tuple[bool, str]]
                  ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
@@ -63,9 +67,17 @@ class ServerServices:
             return response
         return call
 
-    def _estop(self) -> tuple[bool, str]:
+    async def _estop(self, request: Trigger.Request, response: Trigger.Response
+                     ) -> Trigger.Response:
+        """Latch a stop; answered when its first command is out."""
+        response.success = self._node.is_active
+        if not response.success:
+            response.message = 'the policy server is not active'
+            return response
         self._responder().trip(Stop('ESTOP', 1.0, 0.0, 'policy_server/estop was called'))
-        return True, 'stopped'
+        await self._responder().braking()
+        response.message = 'stopped'
+        return response
 
     def _reset(self) -> tuple[bool, str]:
         cause = self._responder().resume(self._cause())

@@ -19,6 +19,7 @@ import time
 from typing import Any
 from typing import Union
 
+from builtin_interfaces.msg import Time
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType  # type: ignore[attr-defined]
@@ -117,13 +118,14 @@ class SimNode(ManagedNode):
         self._states = StateWriter(states, self._joints)
         self._true_states = StateWriter(true_states, self._joints)
         self._clock_topic = self.create_publisher(ClockMessage, '/clock', QOS['/clock'])
+        self._held = self.create_publisher(Time, 'sim/held', QOS['sim/held'])
         self._listen(True)
         self._channels = ChannelReader(self, self._arm, self._task.spec.channels,
                                        self._border.guarded)
         self._sources = SourcePublishers(self, self._task, self._arm, seed=self._values['seed'])
         self._made = [
             *self._channels.subscriptions, *self._sources.publishers,
-            states, true_states, self._clock_topic,
+            states, true_states, self._clock_topic, self._held,
             self.create_subscription(
                 Float64MultiArray, 'learner/progress',
                 self._border.guarded('learner/progress', self._on_progress),
@@ -267,7 +269,12 @@ class SimNode(ManagedNode):
         if self.is_active and not self._factor:
             self._advance()
 
+    def _say_held(self) -> None:
+        """Say that the arm stands, and the clock with it: nothing runs away meanwhile."""
+        self._held.publish(time_of(self._wire_stamp))
+
     def _on_resend(self) -> None:
+        self._say_held()
         self._advance()  # a learner that died holds nothing
         if self._answer is None and not self._paused \
                 and time.monotonic() - self._sent >= RESEND:
@@ -276,7 +283,9 @@ class SimNode(ManagedNode):
     def _on_wall_tick(self) -> None:
         if self._system_stamps and self._ahead():
             return
-        if not self._paused:
+        if self._paused:
+            self._say_held()
+        else:
             self._arm.move()
         self._publish()
 

@@ -21,7 +21,9 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.monitors.astray import Astray
+from spaars_ros.safety.monitors.clock_watch import ClockWatch
 from spaars_ros.safety.monitors.cost_watch import CostWatch
+from spaars_ros.safety.monitors.drift import DriftWatch
 from spaars_ros.safety.monitors.external import ExternalMotion
 from spaars_ros.safety.monitors.following import Following
 from spaars_ros.safety.monitors.motion import MotionWatch
@@ -56,6 +58,8 @@ class Watches:
         self.cost = CostWatch(mode=p['cost_monitor'], timeout=p['cost_timeout'],
                               names=[c.name for c in robot.constraints],
                               limit=p['max_episode_cost'])
+        self.clock = ClockWatch(p['clock_timeout'], robot.period)
+        self.drift = DriftWatch(robot)
         self.following = Following(robot)
         self.wiring = WiringWatch(robot, contact)
         self.external = ExternalMotion(robot)
@@ -79,13 +83,15 @@ class Watches:
         self.wiring.commanded(time, command)
         self.external.commanded(command)
         self.astray.commanded(command)
+        self.drift.commanded(command)
 
     def moved(self, time: float, state: RobotState) -> Stop | None:
         """Compare a state, measured at `time` s, with the commands before; for each tick."""
         self.following.measured(time, state.velocity)
         self.wiring.measured(time, state.position)
         self._ticks += 1
-        return None if self._ticks % self._ticks_apart else self.wiring.judge()
+        drift = self.drift.take(state)
+        return drift if self._ticks % self._ticks_apart else self.wiring.judge() or drift
 
     def cause(self, now: int, steady: float) -> Stop | None:
         """
@@ -94,11 +100,12 @@ class Watches:
         :param now: ns on the node's clock
         :param steady: s on the monotonic clock
         """
-        return (self.stamps.check(now, steady) or self.stamps.cause() or self.motion.cause()
-                or self.timing.cause() or self.cost.cause(steady))
+        return (self.clock.cause() or self.stamps.check(now, steady) or self.stamps.cause()
+                or self.motion.cause() or self.timing.cause() or self.cost.cause(steady))
 
     def counts(self) -> dict[str, int]:
         """Return what the diagnostics show."""
-        return {'out_of_order': self.stamps.out_of_order, 'late_ticks': self.timing.late.total,
+        return {'out_of_order': self.stamps.out_of_order,
+                'repeated_stamps': self.stamps.repeated, 'late_ticks': self.timing.late.total,
                 'overruns': self.timing.overruns.total, 'motion_findings': self.motion.findings,
                 'external_motion': self.external.total}

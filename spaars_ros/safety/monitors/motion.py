@@ -23,14 +23,19 @@ MOVING = 0.05  # of the velocity limit: a command above it has to show in the po
 SETTLED = 10  # periods without a finding after which the cause is over
 CREEPING = 0.005  # of the velocity limit: so fast an arm does not go with a velocity of 0
 WHOLE = 0.9  # of a control period: states closer together are not compared for motion
+BEYOND = 0.25  # of the range between the position limits, that an arm may be outside of them, and
+BEYOND_LEAST = 0.1  # rad: pushed, or with an encoder that is off, but not another number
 
 
 class MotionWatch:
     """
     Compare every joint's position with the last one, its velocity and its command.
 
+    * IMPOSSIBLE_POSITION: outside the position limits by more than a quarter of their range. Such
+      a state is never believed, also as the first.
     * SPIKE: further from the last believed position than `spike` times the velocity limit allows.
-      Such a state is not believed; what is there to stay is, once the time passed allows for it.
+      Such a state is not believed; what is there to stay is, once the time passed allows for it,
+      or after `SETTLED` states that such a step does not divide.
     * FROZEN: exactly the same position `frozen` periods running, while commanded to move.
     * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
       the mean measured velocity times the time, by more than `mismatch` times the velocity limit
@@ -51,6 +56,9 @@ class MotionWatch:
         self._joints = robot.joints
         self._limits = [float(limit) for limit in robot.limits.velocity]
         self._period = robot.period
+        self._ends = [(low - room, high + room) for low, high, room in (
+            (low, high, max(BEYOND * (high - low), BEYOND_LEAST))
+            for low, high in robot.limits.position)]
         self._spike = spike
         self._frozen = frozen
         self._mismatch = mismatch
@@ -64,6 +72,8 @@ class MotionWatch:
         """Compare the next state with none: the arm may be put somewhere else."""
         self._last: tuple[int, list[float], list[float]] | None = None
         self._before: tuple[int, list[float], list[float]] | None = None
+        self._elsewhere: tuple[int, list[float]] | None = None
+        self._agree = 0
         self._still = [0] * len(self._joints)
         self._odd = [0] * len(self._joints)
         self._unmoved: list[float] | None = None
@@ -73,6 +83,19 @@ class MotionWatch:
         """Return the last finding, until `SETTLED` periods were without one."""
         return self._found
 
+    def impossible(self, state: RobotState) -> Stop | None:
+        """Return a stop where a joint is where it cannot be; part of `take`."""
+        for joint, (position, (low, high)) in enumerate(zip(state.position.tolist(), self._ends)):
+            if not low <= position <= high:
+                bound = low if position < low else high
+                self.findings += 1
+                self._found, self._since = Stop(
+                    'IMPOSSIBLE_POSITION', position, bound, f'rad, {self._joints[joint]}, far '
+                    'outside its limits: see its encoder, or limits.position in the robot file'
+                    ), 0
+                return self._found
+        return None
+
     def take(self, state: RobotState, command: Array) -> Stop | None:
         """
         Judge a state with a new stamp and finite numbers; returns what is wrong with it.
@@ -81,6 +104,9 @@ class MotionWatch:
 
         :param command: (d,) rad/s, the last one sent
         """
+        found = self.impossible(state)
+        if found is not None:
+            return found
         found = self._judge(state, command)
         if found is not None:
             self.findings += 1
@@ -99,12 +125,17 @@ class MotionWatch:
         stamp, before, _ = self._last
         dt = (state.stamp_ns - stamp) * 1e-9
         span = dt if dt > self._period else self._period
-        for joint, limit in enumerate(self._limits):
-            moved = positions[joint] - before[joint]
-            if self._spike and abs(moved) > self._spike * limit * span:
-                # Not believed, and the counts of the others wait with it.
-                return Stop('SPIKE', moved, self._spike * limit * span,
-                            f'rad in {dt:g} s, {self._joints[joint]}')
+        step = self._step(positions, before, dt)
+        if step is not None:
+            # Not believed, and the counts of the others wait with it.
+            if not self._settled(state.stamp_ns, positions):
+                joint, moved, most = step
+                return Stop('SPIKE', moved, most, f'rad in {dt:g} s, {self._joints[joint]}')
+            self.forget()
+            self._last = self._before = state.stamp_ns, positions, velocities
+            self._found = None
+            return None
+        self._elsewhere = None
         self._last = state.stamp_ns, positions, velocities
         stamp, before, speeds = self._before
         dt = (state.stamp_ns - stamp) * 1e-9
@@ -133,6 +164,24 @@ class MotionWatch:
             else:
                 self._odd[joint] = 0
         return found or self._all_zero(positions, velocities)
+
+    def _step(self, positions: list[float], before: list[float], dt: float
+              ) -> tuple[int, float, float] | None:
+        """Return joint, step and the most it may be, where one is too far within `dt` s."""
+        span = dt if dt > self._period else self._period
+        for joint, limit in enumerate(self._limits):
+            moved = positions[joint] - before[joint]
+            if self._spike and abs(moved) > self._spike * limit * span:
+                return joint, moved, self._spike * limit * span
+        return None
+
+    def _settled(self, stamp: int, positions: list[float]) -> bool:
+        """Return whether so many states running agree on another place that it is the true one."""
+        other, self._elsewhere = self._elsewhere, (stamp, positions)
+        agrees = other is not None and \
+            self._step(positions, other[1], (stamp - other[0]) * 1e-9) is None
+        self._agree = self._agree + 1 if agrees else 1
+        return self._agree >= SETTLED
 
     def _all_zero(self, positions: list[float], velocities: list[float]) -> Stop | None:
         """Return a stop where the positions change while every velocity is said to be 0."""

@@ -49,6 +49,8 @@ class Watchdog:
         self._newest: int | None = None
         self._arrived = 0.0
         self._jump: Stop | None = None
+        self.repeated = 0
+        """States with the stamp of the one before and other content."""
         self.behind = ''
         """Joints whose part of the joint_states is the oldest, where it comes in parts."""
 
@@ -93,6 +95,18 @@ class Watchdog:
             return Order.NEW
         self._disorder.add(True)
         return Order.OLD
+
+    def repeat(self, clock_stands: bool) -> Stop | None:
+        """
+        Count a state with the newest stamp and other content, as one out of order.
+
+        :param clock_stands: such stamps all alike, and that is not the states' fault
+        """
+        self.repeated += 1
+        if clock_stands:
+            return None
+        self._disorder.add(True)
+        return self.cause()
 
     def cause(self) -> Stop | None:
         """Return a stop while too many of the last joint_states were out of order."""
