@@ -576,6 +576,16 @@ def test_any_joint_states_are_read_or_refused(
             assert values.shape == (2,) and np.isfinite(values).all()
 
 
+def test_sizes_that_cancel_out_are_no_layout() -> None:
+    """Found by a hundred thousand messages: a field of size 1 and one of -1, and no value."""
+    dims = [MultiArrayDimension(label='episode', size=1, stride=0),
+            MultiArrayDimension(label='outcome', size=1, stride=1)]
+    message = Float64MultiArray(layout=MultiArrayLayout(dim=dims))
+    dims[1]._size = -1
+    with pytest.raises(CodecError, match='WRONG_SIZE'):
+        ArrayCodec.of_message(message)
+
+
 @tries(200)
 @given(st.text(max_size=30) | st.sampled_from(['²', '٣', '9' * 5000, '-1', ' 1', '1_0']))
 def test_any_label_is_a_stamp_or_none(text: str) -> None:

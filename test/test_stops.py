@@ -386,6 +386,32 @@ def test_a_frozen_joint_shows_only_while_it_is_commanded_to_move() -> None:
     assert judge(motion_watch(), 0.3 + 1e-6 * np.arange(6), 0.0, 0.5) == [''] * 6, 'it moves'
 
 
+@pytest.mark.parametrize(('speed', 'periods'), [(0.03, 40), (-0.03, 40)])
+def test_encoders_that_stand_still_stop_a_slow_arm_too(speed: float, periods: int) -> None:
+    """The accident: below 5 % of its velocity limit a blind arm went on, 9 mm into a zone."""
+    watch, said = motion_watch(), []
+    state = RobotState(0, np.array(ROBOT.home), np.zeros(7), np.zeros(7))
+    for tick in range(periods):
+        found = watch.take(RobotState(tick * PERIOD_NS, state.position, state.velocity,
+                                      state.effort), np.eye(7)[0] * speed)
+        said.append(found.code if found is not None else '')
+    assert 'FROZEN' in said
+    assert said.index('FROZEN') * ROBOT.period * abs(speed) < 0.012
+
+
+def test_a_state_whose_positions_do_not_change_is_as_old_as_the_last_that_did() -> None:
+    """The accident: half a second until FROZEN, in which the tip got 13 mm into a zone."""
+    watch = motion_watch()
+    places = [0.1, 0.2, 0.2, 0.2, 0.21, *[0.21] * 9]
+    seen = []
+    for tick, place in enumerate(places):
+        state = RobotState(tick * PERIOD_NS, np.array([place, *ROBOT.home[1:]]), np.zeros(7),
+                           np.zeros(7))
+        watch.take(state, np.zeros(7))
+        seen.append(round(watch.blind(state) / ROBOT.period))
+    assert seen == [0, 0, 1, 2, 0, 1, 2, 3, 4, 4, 4, 4, 4, 4], 'at most `frozen` periods'
+
+
 def test_velocity_that_contradicts_the_position_shows_when_it_lasts() -> None:
     still = 0.3 + 1e-6 * np.arange(6)
     assert judge(motion_watch(), still, 1.5, 1.5)[-3:] == ['VELOCITY_MISMATCH'] * 3

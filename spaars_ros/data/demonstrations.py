@@ -83,7 +83,7 @@ def load_demonstrations(path: str | os.PathLike[str], robot: Robot | None = None
 def digest_of(path: Path) -> bytes:
     """Return what tells two sets of demonstrations apart; b'' where there are none."""
     if not path.is_dir():
-        return path.read_bytes() if path.exists() else b''
+        return path.read_bytes() if path.is_file() else b''
     digest = hashlib.sha256()
     for file in (path / RECORDING, path / FILE):
         digest.update(file.read_bytes() if file.exists() else b'')

@@ -267,6 +267,8 @@ def save_bundle(bundle: Bundle, path: Path, signer: 'Signer | None' = None) -> N
 
 def bundle_bytes(path: Path) -> bytes:
     """Return a bundle file's bytes, unchecked; raises BundleError."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise BundleError('unreadable', f'{path}: not a file')
     try:
         with open(path, 'rb') as file:
             return file.read(MAX_BYTES + 1)

@@ -38,6 +38,8 @@ class Kinematics:
         :param build: adds to the model before it is compiled
         """
         path = robot.model_path
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise ConfigError(f'{robot.source}: model {path}: not a file')
         try:
             if build is None:
                 self.model = mujoco.MjModel.from_xml_path(str(path))

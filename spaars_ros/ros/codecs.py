@@ -95,7 +95,8 @@ class ArrayCodec:
             raise CodecError('NO_LABELS', 'the message has no layout')
         if len(set(labels)) != len(labels):
             raise CodecError('DUPLICATE_LABEL', f'labels {labels}')
-        if sum(dim.size for dim in msg.layout.dim) != len(msg.data):
+        if any(dim.size < 0 for dim in msg.layout.dim) \
+                or sum(dim.size for dim in msg.layout.dim) != len(msg.data):
             raise CodecError('WRONG_SIZE', f'{len(msg.data)} values, layout says '
                                            f'{sum(dim.size for dim in msg.layout.dim)}')
         codec = cls({dim.label: int(dim.size) for dim in msg.layout.dim})

@@ -55,6 +55,8 @@ class OnnxPolicy:
 
     def __init__(self, path: str | os.PathLike[str], env: 'gymnasium.Env[Any, Any]') -> None:
         self.where = str(path)
+        if Path(path).exists() and not Path(path).is_file():
+            raise RolloutError(f'{path}: not a file')
         try:
             graph = Path(path).read_bytes()
         except OSError as error:

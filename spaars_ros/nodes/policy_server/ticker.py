@@ -82,7 +82,7 @@ class Ticker:
         astray = self._watches.astray.measured(state)
         if astray is not None:  # the one watch that is worth a period
             self._logbook.trip(astray)
-        answer = self._supervisor.answer(state, age)
+        answer = self._supervisor.answer(state, age + self._watches.motion.blind(state))
         self._sender.send(answer.command, state.stamp_ns, begin)
         stop = None if answer.tick is None else answer.tick.stop
         if stop is not None and stop.code == 'INFERENCE':

@@ -25,7 +25,7 @@ from spaars_ros.safety.cartesian import Cartesian
 from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.stop import Stop
 
-BEYOND = 0.03
+BEYOND = 0.01
 """Of the velocity limit, that a joint is faster than commanded: noise, a servo that settles."""
 SHARE = 0.3
 """Of its speed, that this has to be: an arm that overshoots a little goes where it was sent."""

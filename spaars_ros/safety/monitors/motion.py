@@ -20,6 +20,7 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.safety.stop import Stop
 
 MOVING = 0.05  # of the velocity limit: a command above it has to show in the position
+UNSEEN = 0.008  # rad or m of commanded motion that has to show: some counts of a coarse encoder
 SETTLED = 10  # periods without a finding after which the cause is over
 CREEPING = 0.005  # of the velocity limit: so fast an arm does not go with a velocity of 0
 WHOLE = 0.9  # of a control period: states closer together are not compared for motion
@@ -36,7 +37,8 @@ class MotionWatch:
     * SPIKE: further from the last believed position than `spike` times the velocity limit allows.
       Such a state is not believed; what is there to stay is, once the time passed allows for it,
       or after `SETTLED` states that such a step does not divide.
-    * FROZEN: exactly the same position `frozen` periods running, while commanded to move.
+    * FROZEN: exactly the same position `frozen` periods running, while commanded to move: each
+      period by more than `MOVING`, or by `UNSEEN` in all of them.
     * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
       the mean measured velocity times the time, by more than `mismatch` times the velocity limit
       times the time (at least a period: stamps of a late timer lie close together). Or all
@@ -74,7 +76,10 @@ class MotionWatch:
         self._before: tuple[int, list[float], list[float]] | None = None
         self._elsewhere: tuple[int, list[float]] | None = None
         self._agree = 0
+        self._fresh: int | None = None
         self._still = [0] * len(self._joints)
+        self._same = [0] * len(self._joints)
+        self._unseen = [0.0] * len(self._joints)
         self._odd = [0] * len(self._joints)
         self._unmoved: list[float] | None = None
         self._zeros = 0
@@ -107,7 +112,11 @@ class MotionWatch:
         found = self.impossible(state)
         if found is not None:
             return found
+        if self._last is None or state.position.tolist() != self._last[1]:
+            self._fresh = state.stamp_ns
         found = self._judge(state, command)
+        if self._fresh is None:
+            self._fresh = state.stamp_ns
         if found is not None:
             self.findings += 1
             self._found, self._since = found, 0
@@ -116,6 +125,17 @@ class MotionWatch:
             if self._since >= SETTLED:
                 self._found = None
         return found
+
+    def blind(self, state: RobotState) -> float:
+        """
+        Return for how long the positions have been exactly the same, s.
+
+        Where they are frozen the arm goes on as commanded all the same: the state is so much
+        older than its stamp says. `frozen` periods at most, since then it is a stop.
+        """
+        if self._fresh is None:
+            return 0.0
+        return min(max((state.stamp_ns - self._fresh) * 1e-9, 0.0), self._frozen * self._period)
 
     def _judge(self, state: RobotState, command: Array) -> Stop | None:
         positions, velocities = state.position.tolist(), state.velocity.tolist()
@@ -147,14 +167,7 @@ class MotionWatch:
         found = None
         for joint, limit in enumerate(self._limits):
             moved = positions[joint] - before[joint]
-            if moved == 0.0 and abs(command[joint]) > MOVING * limit:
-                self._still[joint] += 1
-                if 0 < self._frozen <= self._still[joint]:
-                    found = Stop('FROZEN', self._still[joint], self._frozen,
-                                 f'control periods with the same position of '
-                                 f'{self._joints[joint]} while it is commanded to move')
-            else:
-                self._still[joint] = 0
+            found = self._is_frozen(joint, moved, float(command[joint]), dt) or found
             error = abs(moved - 0.5 * (velocities[joint] + speeds[joint]) * dt)
             if self._mismatch and error > self._mismatch * limit * span:
                 self._odd[joint] += 1
@@ -182,6 +195,20 @@ class MotionWatch:
             self._step(positions, other[1], (stamp - other[0]) * 1e-9) is None
         self._agree = self._agree + 1 if agrees else 1
         return self._agree >= SETTLED
+
+    def _is_frozen(self, joint: int, moved: float, command: float, dt: float) -> Stop | None:
+        if moved != 0.0:
+            self._still[joint], self._same[joint], self._unseen[joint] = 0, 0, 0.0
+            return None
+        self._same[joint] += 1
+        self._unseen[joint] += command * min(dt, 2.0 * self._period)
+        fast = abs(command) > MOVING * self._limits[joint]
+        self._still[joint] = self._still[joint] + 1 if fast else 0
+        periods = self._still[joint] if abs(self._unseen[joint]) < UNSEEN else self._same[joint]
+        if not 0 < self._frozen <= periods:
+            return None
+        return Stop('FROZEN', periods, self._frozen, 'control periods with the same position of '
+                    f'{self._joints[joint]} while it is commanded to move')
 
     def _all_zero(self, positions: list[float], velocities: list[float]) -> Stop | None:
         """Return a stop where the positions change while every velocity is said to be 0."""
