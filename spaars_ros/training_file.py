@@ -200,8 +200,9 @@ class Training(Strict):
                                'before it')
     align_push: bool = Field(False, description="marvel: keep CPQ's push on the costs of foreign "
                              'actions in the alignment')
-    align_entropy_reward: Real = Field(0.0, ge=0, description='marvel: weight of the entropy in '
-                                        "the reward critic's alignment")
+    align_entropy_reward: float | None = Field(
+        None, ge=0, le=1_000_000, description='marvel: weight of the entropy in the reward '
+        "critic's alignment; null: `entropy`, as online, so that nothing changes between them")
     align_entropy_cost: Real = Field(0.0, ge=0, description='marvel: the same of the cost '
                                       "critic's; not negative: it makes uncertain actions dear")
     setpoint: float = Field(0.7, gt=0, le=1, description='sac-lagrangian and its kin: share of '

@@ -80,6 +80,22 @@ def test_targets_are_the_equations():
     np.testing.assert_allclose(y.numpy(), expected, rtol=1e-6)
 
 
+def test_the_entropy_has_one_weight_in_alignment_and_online(monkeypatch):
+    """Fault of 0.1.0: alignment with 0, then 0.135 online: a mismatch of its own making."""
+    marvel, seen = make('marvel', entropy=0.03), []
+    targets = marvel.targets
+    monkeypatch.setattr(marvel, 'targets', lambda batch, *, entropy_reward, **rest: seen.append(
+        entropy_reward) or targets(batch, entropy_reward=entropy_reward, **rest))
+    marvel.align(batch_of())
+    for _ in range(3):
+        marvel.update_online(batch_of(), batch_of())
+    assert seen == pytest.approx([0.03] * 4)
+
+
+def test_the_shipped_weight_of_the_entropy_is_a_constant():
+    assert load_training('marvel').entropy > 0.0
+
+
 def test_cost_entropy_raises_the_estimated_cost_of_uncertain_actions():
     """The accident it prevents: a policy that is unsure looks cheap, and goes on unsure."""
     gaps = {}

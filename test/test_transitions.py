@@ -393,6 +393,16 @@ def test_empty_data_load_and_say_so(tmp_path, env):
         assert len(load_transitions(tmp_path / 'b.h5')) == 0
 
 
+def test_data_that_say_nothing_of_success_are_said_so(tmp_path, env):
+    columns = fields()
+    columns['rewards'] = np.full_like(columns['rewards'], -1.0)
+    columns['terminations'] = np.zeros_like(columns['terminations'])
+    columns['truncations'] = np.zeros_like(columns['truncations'])
+    columns['truncations'][-1] = True
+    with pytest.warns(DataWarning, match='every reward is -1 and no episode terminates'):
+        load_transitions(written(tmp_path / 'a.npz', columns), env)
+
+
 def test_one_transition_can_be_sampled_again_and_again(tmp_path, env):
     path = written(tmp_path / 'a.npz', {name: array[:1] for name, array in fields().items()})
     with pytest.warns(DataWarning, match='one transition only'):

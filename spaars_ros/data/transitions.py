@@ -143,7 +143,13 @@ def _oddities(data: Transitions) -> list[str]:
         return ['no transition in it: nothing can be learned from it offline']
     if len(data) == 1:
         return ['one transition only: every batch repeats it']
-    return unchanging(data.observations)
+    found = unchanging(data.observations)
+    if data.episodes == 1:
+        found.append('one episode only: what is learned is near to that episode')
+    if np.ptp(data.rewards) == 0.0 and not data.terminations.any():
+        found.append(f'every reward is {data.rewards[0]:g} and no episode terminates: nothing '
+                     'says what was a success, so the policy is a clone, and values say nothing')
+    return found
 
 
 def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:

@@ -142,8 +142,8 @@ class Marvel(SACLagrangian):
         if own is not None and not self.aligned:
             self.set_learning_rate(t.offline_learning_rate)
         batch = self.from_floor(offline if own is None else concatenate(own, offline))
-        y = self.targets(batch, entropy_reward=t.align_entropy_reward,
-                         entropy_cost=t.align_entropy_cost)
+        entropy = t.entropy if t.align_entropy_reward is None else t.align_entropy_reward
+        y = self.targets(batch, entropy_reward=entropy, entropy_cost=t.align_entropy_cost)
         error = (self.critic(batch['observation'], batch['action']) - y).square().mean(1).sum(-1)
         if t.align_push:
             foreign = self.cpq.outside(offline['observation'])
