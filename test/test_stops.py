@@ -32,6 +32,7 @@ from server_rig import Rig
 from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.control.control import Tick
+from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
@@ -410,6 +411,26 @@ def test_a_state_whose_positions_do_not_change_is_as_old_as_the_last_that_did() 
         watch.take(state, np.zeros(7))
         seen.append(round(watch.blind(state) / ROBOT.period))
     assert seen == [0, 0, 1, 2, 0, 1, 2, 3, 4, 4, 4, 4, 4, 4], 'at most `frozen` periods'
+
+
+def test_an_arm_that_a_reset_put_elsewhere_has_not_drifted() -> None:
+    """The accident: a stop DRIFT in the first second of an episode after a jump of the clock."""
+    for phase, said in ((Phase.RESETTING, None), (Phase.RUNNING, 'DRIFT')):
+        wire = Wire()
+        for _ in range(10):
+            wire.period()
+        watches, stamp = wire.responder.watches, wire.now
+        watches.commanded(1e5, np.zeros(7))
+        wire.supervisor.phase = phase
+        found = None
+        for tick in range(12):
+            stamp += PERIOD_NS
+            state = RobotState(stamp, np.array(ROBOT.home) + 0.08 * tick, np.zeros(7),
+                               np.zeros(7))
+            wire.responder._believed(state)
+            found = found or (watches.drift.take(state) if tick > 10 or phase is Phase.RUNNING
+                              else None)
+        assert (None if found is None else found.code) == said
 
 
 def test_velocity_that_contradicts_the_position_shows_when_it_lasts() -> None:

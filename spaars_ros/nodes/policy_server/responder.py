@@ -278,6 +278,7 @@ class Responder:
         """Return whether a new state may be acted on; trips where it is odd."""
         if self.supervisor.phase is Phase.RESETTING:
             self.watches.motion.forget()
+            self.watches.drift.forget()  # whatever was sent meanwhile, the arm is put elsewhere
             found = self.watches.motion.impossible(state)
         else:
             found = self.watches.motion.take(state, self._loop.filter.last)
