@@ -181,8 +181,10 @@ def test_the_margin_never_locks_the_gate():
     agent.bc_error.fill_(5.0)
     agent.gated, agent.trust = False, 0.1
     assert agent.margin == pytest.approx(2.0 * 0.1 * np.sqrt(D) / 2.0)
-    agent.gated, agent.promised = True, 0.3
-    assert agent.margin == pytest.approx(0.3)
+    agent.gated, agent.promised = True, 0.9  # raw actions were overrated by so much
+    assert agent.margin == pytest.approx(0.9)
+    agent.promised = -0.9
+    assert agent.margin == pytest.approx(2.0 * 0.1 * np.sqrt(D) / 2.0)
 
 
 def test_what_holds_the_policies_fades():

@@ -242,13 +242,13 @@ class GatedAgent(RawPolicyUpdates):
         """
         Return the gate's margin.
 
-        max(m_0, L_Q min(eps_BC, trust sqrt(d) / 2)) until raw actions were seen to act: the
-        difference of two actions in the ball is at most L_Q trust sqrt(d), which no margin may
-        come up to. From then on max(m_0, by how much the critic overrates them).
+        max(m_0, L_Q min(eps_BC, trust sqrt(d) / 2)): the difference of two actions in the ball is
+        at most L_Q trust sqrt(d), which no margin may come up to. Once raw actions were seen to
+        act it is at least by how much the critic overrates them.
         """
         least, error = self.training_file.min_margin, float(self.bc_error)
         if self.gated and np.isfinite(self.promised):
-            return max(least, self.promised)
+            least = max(least, self.promised)
         if not np.isfinite(error):
             return least
         reach = 0.5 * self.trust * math.sqrt(len(self.action_variance))
