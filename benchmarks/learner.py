@@ -37,6 +37,7 @@ from benchmarks.peer_environments import SCRIPTS
 from spaars_ros import __version__
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Normaliser
@@ -52,6 +53,10 @@ TRANSITIONS = 20_000
 RATIOS = {'ratio': ('sac', ('sb3', 'd3rlpy')), 'sbx_ratio': ('sac', ('sbx',)),
           'eager_sbx_ratio': ('sac_eager', ('sbx',)),
           'sac_ratio': ('sac', ('sb3',)), 'iql_ratio': ('iql', ('d3rlpy',))}
+SIZES = {'2x256, 2 heads, batch 256': {'width': 256, 'heads': 2, 'batch': 256},
+         'our defaults': {'width': 128, 'heads': 4, 'batch': 128},
+         '10 heads': {'width': 128, 'heads': 10, 'batch': 128}}
+"""Of `--sizes`."""
 Rates = dict[str, list[float]]
 """Updates a second by worker and round."""
 Round = Callable[[int], tuple[float, float]]
@@ -130,10 +135,12 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     if name == 'sac':
         algorithm.begin_online()
 
+    draws = Draws(replay, None, (batch, 0), rng)
+
     def work(updates: int) -> tuple[float, float]:
         began, cpu = time.perf_counter(), time.process_time()
         for step in range(updates):
-            sampled = replay.sample(batch, rng)
+            sampled, _ = draws.next()
             if name == 'sac':
                 algorithm.update_online(sampled, sampled)
             else:
@@ -155,6 +162,12 @@ def compile_all(agent: Learner) -> None:
         compiler.look()
     if agent.called:
         raise PeerError(f'updates: {compiler.status}')
+
+
+def run_sizes(**options: Any) -> dict[str, Any]:
+    """Return `run` of each of `SIZES`, by name, and the ratios to SBX side by side."""
+    rows = {name: run(**{**options, **sizes}) for name, sizes in SIZES.items()}
+    return {'sbx_ratios': {name: row['sbx_ratio'] for name, row in rows.items()}, 'sizes': rows}
 
 
 def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 256,

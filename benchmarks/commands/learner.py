@@ -29,6 +29,7 @@ EXAMPLES = """\b
 Examples:
   spaars bench peers
   spaars bench learner --json learner.json
+  spaars bench learner --sizes
   spaars bench learner --replay
   spaars bench learner --wall-clock --tasks reach,Hopper-v5=hopper-medium.npz --budget 3600
 """
@@ -64,6 +65,9 @@ def learner(
     width: Annotated[int, typer.Option(min=8, help='Units of every hidden layer.')] = 256,
     batch: Annotated[int, typer.Option(min=2, help='Transitions an update.')] = 256,
     heads: Annotated[int, typer.Option(min=2, help='Critic heads.')] = 2,
+    sizes: Annotated[bool, typer.Option(
+        '--sizes', help='Instead of one size: 2x256 with 2 heads, our defaults, 10 heads.')
+    ] = False,
     compiled: Annotated[bool, typer.Option(
         help='Our SAC as a long run has it; a minute or two of compiling the first time.')] = True,
     replay: Annotated[bool, typer.Option(
@@ -109,8 +113,10 @@ def learner(
                 seeds=seeds_of(seeds)), json)
             return
         from benchmarks import learner as speed
-        result = speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,
-                           peers=peers, compiled=compiled, say=_say)
+        result = speed.run_sizes(updates=updates, rounds=rounds, peers=peers, compiled=compiled,
+                                 say=_say) if sizes else \
+            speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,
+                      peers=peers, compiled=compiled, say=_say)
         if replay:
             from benchmarks import replay as memory
             result['replay'] = memory.run()

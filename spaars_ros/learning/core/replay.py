@@ -115,6 +115,8 @@ class Replay:
         self.capacity = capacity
         self.constraints = constraints
         self.size = 0
+        self.changes = 0
+        """How often something was added or replaced."""
         n = observation if task is None else task.observation_dim
         if n is None:
             raise ValueError('a replay without a task has to be told the observation width')
@@ -183,6 +185,7 @@ class Replay:
             column[self._head:self._head + first] = values[:first]
             column[:steps - first] = values[first:]
         self._head = (self._head + steps) % self.capacity
+        self.changes += 1
         self.size = min(self.size + steps, self.capacity)
 
     def sample(self, batch: int, rng: np.random.Generator, relabel: float = 0.0) -> Batch:
@@ -271,6 +274,7 @@ class Replay:
         for name, values in arrays.items():
             self._columns[name][:size] = values
         self.size, self._head = size, size % self.capacity
+        self.changes += 1
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:

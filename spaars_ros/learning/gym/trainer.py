@@ -33,7 +33,7 @@ from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.algorithm import OfflineLearner
 from spaars_ros.learning.core.averaged import AveragedWeights
-from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.gym.cost_limit import agreed_limits
@@ -280,14 +280,11 @@ class Trainer:
         if self.steps >= t.warmup_steps:
             self._align()
         share = self.algorithm.offline_share if self._offline is not None else 0.0
+        offline = int(round(share * t.batch))
+        draws = Draws(self._online, self._offline, (t.batch - offline, offline), self.rng,
+                      t.relabel if self.task is not None else 0.0)
         while self.updates < int(t.utd * (self.steps - t.warmup_steps)):
-            relabel = t.relabel if self.task is not None else 0.0
-            offline = int(round(share * t.batch))
-            online = self._online.sample(t.batch - offline, self.rng, relabel)
-            batch = online
-            if offline:
-                assert self._offline is not None
-                batch = concatenate(online, self._offline.sample(offline, self.rng, relabel))
+            batch, online = draws.next()
             losses = self.algorithm.update_online(batch, online)
             self.updates += 1
             self._average.update()

@@ -30,8 +30,8 @@ from spaars_ros.data.seams import is_terminal
 from spaars_ros.data.seams import learnable_parts
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.learner import Learner
-from spaars_ros.learning.core.replay import concatenate
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.robot_algorithm import PHASES
@@ -102,6 +102,9 @@ class FineTuner:
         self.taught = 0
         """A person's transitions that were added to the demonstrations."""
         self._rng = np.random.default_rng([seed, 7])
+        half = training.batch // 2
+        self._draws = Draws(self._online, self._offline, (half, training.batch - half), self._rng,
+                            training.relabel)
         self.steps = 0
         self.updates = 0
         self.version = m.version
@@ -262,10 +265,7 @@ class FineTuner:
 
         Raises ValueError when the critic's loss is not finite: what was learned is worthless then.
         """
-        t = self.training
-        half = t.batch // 2
-        online = self._online.sample(half, self._rng, t.relabel)
-        batch = concatenate(online, self._offline.sample(t.batch - half, self._rng, t.relabel))
+        batch, online = self._draws.next()
         losses = self.algorithm.update(batch, online, self.updates)
         if not np.isfinite(losses['critic']):
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
@@ -290,6 +290,7 @@ class FineTuner:
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
+        self._draws.forget()
         state = {
             # The running episode is taken again after a resume.
             'received': {robot: each.taken_again_from for robot, each in self._streams.items()},
@@ -314,6 +315,7 @@ class FineTuner:
         """Continue from a checkpoint; afterwards `add` every record of the run again."""
         state = unpack(bundle, self.agent, optimisers=True)
         self._resume(bundle, state)
+        self._draws.forget()
         if 'random' in state:  # not in older checkpoints, whose runs draw as from their start
             random = state['random']
             self._rng.bit_generator.state = random['batches']

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.robot_algorithm import RobotSetup
@@ -108,8 +109,9 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
     step = 0
     for stage, total in algorithm.stages().items():
         share = training.relabel if algorithm.relabels(stage) else 0.0
+        draws = Draws(replay, None, (training.batch, 0), rng, share)
         for done in range(1, total + 1):
-            losses = algorithm.update_offline(replay.sample(training.batch, rng, share), step)
+            losses = algorithm.update_offline(draws.next()[0], step)
             step += 1
             if done % LOOK == 0 or done == total:
                 _check_losses(losses, stage, done)

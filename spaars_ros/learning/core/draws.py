@@ -1,0 +1,79 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Batches of one update after another, drawn for several of them at once."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import Replay
+
+AHEAD = 8
+"""Updates that are drawn for at once."""
+
+
+class Draws:
+    """
+    Draws batches, in part online and in part offline transitions.
+
+    A draw is some forty calls of numpy, which take as long for a thousand rows as for a hundred.
+    What was drawn ahead is dropped as soon as the online replay changes, so that no update goes
+    without what is new.
+
+    :param counts: online and offline transitions of a batch
+    :param relabel: share of them with hindsight goals
+    """
+
+    def __init__(self, online: Replay, offline: Replay | None, counts: tuple[int, int],
+                 rng: np.random.Generator, relabel: float = 0.0) -> None:
+        self._online, self._offline, self._counts = online, offline, counts
+        self._rng, self._relabel = rng, relabel
+        self._drawn: Iterator[tuple[Batch, Batch]] = iter(())
+        self._seen = online.changes
+
+    def next(self) -> tuple[Batch, Batch]:
+        """Return the next batch, online transitions first, and these alone."""
+        if self._online.changes != self._seen:
+            self.forget()
+        drawn = next(self._drawn, None)
+        if drawn is None:
+            self._drawn = self._draw()
+            drawn = next(self._drawn)
+        return drawn
+
+    def forget(self) -> None:
+        """Drop what was drawn ahead: before the state is saved from which another goes on."""
+        self._drawn = iter(())
+        self._seen = self._online.changes
+
+    def _draw(self) -> Iterator[tuple[Batch, Batch]]:
+        mine, others = self._counts
+        online = _parts(self._online.sample(AHEAD * mine, self._rng, self._relabel))
+        whole = online
+        if others:
+            assert self._offline is not None
+            offline = _parts(self._offline.sample(AHEAD * others, self._rng, self._relabel))
+            whole = {name: torch.cat([online[name], offline[name]], 1) for name in online}
+        return iter([(Batch({name: each[i] for name, each in whole.items()}),
+                      Batch({name: each[i] for name, each in online.items()}))
+                     for i in range(AHEAD)])
+
+
+def _parts(drawn: Batch) -> dict[str, torch.Tensor]:
+    """Return transitions (AHEAD * B, ...) as (AHEAD, B, ...)."""
+    return {name: each.view(AHEAD, len(each) // AHEAD, *each.shape[1:])
+            for name, each in drawn.items()}
