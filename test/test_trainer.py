@@ -28,6 +28,7 @@ from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.curriculum import LEAST
 from spaars_ros.learning.algorithms.spaars.trials import LOOK
 from spaars_ros.learning.algorithms.spaars.trials import Trials
+from spaars_ros.learning.core.draws import AHEAD
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -227,8 +228,8 @@ def test_half_of_every_online_batch_is_offline(tmp_path, monkeypatch, algorithm)
     while trainer.steps < 200:
         trainer._run_episode()
     offline, online = drawn.values()
-    assert len(online) > 50
-    assert offline == online == [32] * len(online)
+    assert len(online) > 50 // AHEAD
+    assert offline == online == [32 * AHEAD] * len(online)
 
 
 @pytest.mark.parametrize('when', ['offline 500/500', '200 steps'])
