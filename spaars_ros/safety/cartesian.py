@@ -43,8 +43,11 @@ SCREEN = 0.5
 MARGIN = 1e-3
 """m beyond the zones' margin, where they are kept out of that too."""
 
+TURN = 2.0
+"""rad, of all joints together, between two places of the way: less is taken for straight."""
+
 BEND = 2.0
-"""Times the clearance, that turn times travel between two places of the way may be."""
+"""Times the clearance, that turn times travel between two places of a longer way may be."""
 
 MOST_PIECES = 40
 """Places of the way that stand for one, at most."""
@@ -183,7 +186,7 @@ class Cartesian:
         fast = float(self._tip_levers @ np.abs(velocity)) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
             return ''
-        bend = self._bend(steps, near) if len(near) else 0.0
+        bend = self._bend(steps, near) if len(near) and steps.sum(axis=1).max() > TURN else 0.0
         if bend <= 1.0:
             return self._blocked_from(position, starts[-1], offsets, velocities)
         # A long way is no line: more places of it, wherever the arm may be when it obeys.
