@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 import re
 import time
+from types import SimpleNamespace
 from typing import Any
 
 from at_length import Clock
@@ -46,6 +47,7 @@ from rclpy.serialization import serialize_message
 from sensor_msgs.msg import JointState
 from sensor_msgs.msg import Joy
 from small_run import prepare
+from std_msgs.msg import Float64
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import MultiArrayDimension
 from std_msgs.msg import String
@@ -62,22 +64,34 @@ from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.sources import NEED_SELECT
+from spaars_ros.robot.sources import Source
+from spaars_ros.robot.sources import TF
+from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.fields import LAYOUTS
+from spaars_ros.run.fleet import LearnerProgress
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
+from spaars_ros.run.page.link import Link
+from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
 
 SHORT = 200
+ROBOT = 'left'
+"""Of a fleet."""
 OK = TransitionCallbackReturn.SUCCESS
 NUMBERS = (0.0, -1.0, 0.5, 7.0, 1e6, 1e10, 1e308, -1e308, float('nan'), float('inf'),
            -float('inf'), 2.0**53, 2.0**63)
 TEXTS = ('', 'x', '\x1b[2J\x1b[31mended: all safe', 'a\nended: all safe', '\u202e', '\0', '²',
          'stamp:5', 'stamp:' + '9' * 40, 'BUDGET_DONE', 'é' * 3000, '٣', '1e999', '-1', 'nan')
 LISTENS = {
-    'nodes/sim/node.py', 'nodes/learner/node.py', 'nodes/cost_monitor/node.py',
+    'nodes/sim/node.py', 'nodes/sim/channel_reader.py', 'nodes/learner/member.py',
+    'nodes/cost_monitor/node.py', 'ros/sources/source_reader.py', 'run/fleet.py',
+    'run/page/link.py',
     'nodes/policy_server/cost_listener.py', 'nodes/policy_server/node.py',
     'nodes/policy_server/person_listener.py', 'nodes/policy_server/simulated_time.py',
     'ros/raw_take.py',  # takes bytes: test_simulated_time.py and below
@@ -116,6 +130,7 @@ class Seeds:
         if name == 'policy_server/step':
             return ArrayCodec(self._schema).encode(self._schema.row(
                 sequence=self._sequence, index=self._sequence, stamp=0.02 * self._sequence))
+        name = name.removeprefix(f'{ROBOT}/')
         if name in LAYOUTS:
             return ArrayCodec(LAYOUTS[name].sized(1)).encode_fields()
         if name == 'learner/fetch':
@@ -144,6 +159,8 @@ class Seeds:
             return diagnostics()
         if kind is TransitionEvent:
             return TransitionEvent()
+        if name.startswith('source_') or kind is Float64:
+            return kind()
         raise AssertionError(f'{topic}: a topic without a seed of type {kind.__name__}')
 
 
@@ -251,7 +268,17 @@ def listening(tmp_path_factory: pytest.TempPathFactory
         PolicyServer(**common, bundle=str(bundle), trigger='joint_states', discovery_time=0.0)]
     for node in managed:
         assert node.trigger_configure() == OK and node.trigger_activate() == OK
-    plain = [rclpy.create_node(name) for name in ('conductor', 'stress')]
+    managed.append(SimNode(task='pick', real_time_factor=0.0))  # it has a channel
+    assert managed[-1].trigger_configure() == OK and managed[-1].trigger_activate() == OK
+    plain = [rclpy.create_node(name) for name in ('conductor', 'stress', 'reader')]
+    sources = SourceSet(plain[2], [
+        Source(name=f'source_{place}', type=kind,
+               select=['position.a'] if kind in NEED_SELECT else [])
+        for place, kind in enumerate(TYPES) if kind != TF], kinematics=Kinematics(robot),
+        tip=robot.tip, position=lambda: None, simulated=False, now=lambda: 0)
+    fleet = LearnerProgress(SimpleNamespace(node=plain[0]), [ROBOT])
+    page = Link('')
+    page.listen_to_joints(robot.joints, 'joint_states')
     watch = RunObserver(plain[0], ReachTask(robot, settings), LiveState())
     lifecycle = LifecycleWatch(plain[0], ['learner'])
     stress = StressWatch(plain[1], robot)
@@ -259,10 +286,11 @@ def listening(tmp_path_factory: pytest.TempPathFactory
     manifest = load_bundle(bundle).manifest
     schema = StepSchema(observation=manifest.observation_dim, latent=manifest.latent_dim,
                         action=manifest.action_dim)
-    yield ([(node.get_name(), each) for node in (*managed, *plain, log, check.node)
+    yield ([(node.get_name(), each) for node in (*managed, *plain, log, check.node, page.node)
             for each in node.subscriptions],
            Seeds(schema, list(robot.joints), bundle.read_bytes()))
-    assert watch is not None and lifecycle is not None and stress is not None
+    assert None not in (watch, lifecycle, stress, sources, fleet)
+    page.close()
     check.close()
     for node in managed:
         node.finish()
