@@ -71,11 +71,11 @@ from spaars_ros.robot.sources import TF
 from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.fields import LAYOUTS
+from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.run.fleet import LearnerProgress
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
-from spaars_ros.run.page.link import Link
-from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.run.liveview import LiveState
+from spaars_ros.run.page.link import Link
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task

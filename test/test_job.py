@@ -15,6 +15,7 @@
 """The job around the nodes: what it resumes, what it refuses, how it ends; without nodes."""
 
 from functools import cache
+from functools import partial
 import io
 import os
 from pathlib import Path
@@ -43,8 +44,9 @@ from spaars_ros.data.spool import Spool
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import Interrupts
 from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.nodes.learner.member import Member
 from spaars_ros.nodes.learner.node import LearnerNode
-from spaars_ros.nodes.learner.node import PROGRESS
+from spaars_ros.nodes.learner.parameters import PROGRESS
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.diagnostics import ERROR
@@ -254,13 +256,15 @@ def test_an_update_that_fails_is_reported_and_neither_saved_nor_pushed() -> None
     def broken() -> None:
         raise ValueError('critic_loss is nan')
     sent: list[Any] = []
-    learner: Any = SimpleNamespace(
-        is_active=True, _fault='', _arrived=False, _last_stamp=1.0, _recorder=SimpleNamespace(
-            count=3), _sequencer=SimpleNamespace(next=3),
-        _tuner=SimpleNamespace(updates_owed=1, update=broken, progress=lambda: {'margin': np.nan}),
-        get_logger=lambda: SimpleNamespace(fatal=lambda _: None),
-        _progress=SimpleNamespace(publish=sent.append),
+    member: Any = SimpleNamespace(
+        sequencer=SimpleNamespace(next=3), recorder=SimpleNamespace(count=3), last_stamp=1.0,
+        _publishers={'learner/progress': SimpleNamespace(publish=sent.append)},
         _progress_codec=ArrayCodec(dict.fromkeys(PROGRESS, 1)))
+    member.publish_progress = partial(Member.publish_progress, member)
+    learner: Any = SimpleNamespace(
+        is_active=True, _fault='', _arrived=False, _members=[member],
+        _tuner=SimpleNamespace(updates_owed=1, update=broken, progress=lambda: {'margin': np.nan}),
+        get_logger=lambda: SimpleNamespace(fatal=lambda _: None))
     learner._report = lambda: LearnerNode._report(learner)
     LearnerNode._work(learner)
     assert learner._fault == 'learning stopped: critic_loss is nan'
