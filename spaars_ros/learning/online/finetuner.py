@@ -342,7 +342,7 @@ class FineTuner:
         """Return what `learner/progress` publishes."""
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
                 'bundle_version': self.version, 'owed': self.updates_owed, 'taught': self.taught,
-                'out_of_reach': self.out_of_reach,
+                'out_of_reach': self.out_of_reach if self.taught else -1.0,  # not measured
                 **self.algorithm.progress()}
 
 
