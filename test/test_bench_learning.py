@@ -283,7 +283,8 @@ def test_an_unknown_method_is_named(method):
 
 def test_every_method_changes_the_training_file_in_its_own_way():
     from spaars_ros.training_file import load_training
-    made = [load_training('spaars', **learning.changes_of(method)).model_dump_json()
+    made = [load_training('manipulation', **{'plateau': True, **learning.changes_of(method)}
+                          ).model_dump_json()
             for method in [*learning.METHODS, 'spaars:k=2']]
     assert len(set(made)) == len(made)
 

@@ -203,6 +203,8 @@ def test_twenty_pages_a_stalled_process_and_a_killed_one_lose_no_step(
     assert summary['transitions_recorded'] == summary['online_steps'] > 0
 
 
+# A browser that draws in software takes the cores that the arm's ticks need: OVERRUN, on two.
+@pytest.mark.long
 @pytest.mark.skipif(CHROMIUM is None, reason='no chromium: apt install chromium')
 def test_a_browser_shows_the_arm_stops_it_and_needs_the_token_to_go_on(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:

@@ -76,6 +76,9 @@ def kept_files(folder: Path) -> dict[str, str]:
             if (folder / name).is_file()}
 
 
+MARVEL_ONLY = 'align_entropy_reward'
+
+
 def without_source(robot: Robot) -> dict[str, Any]:
     """Return a robot file's content, with a model that is found from every folder."""
     content = robot.model_dump(mode='json', exclude={'source'})
@@ -121,6 +124,8 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
             here = read(name)
             if kind == 'training':
                 here['demonstrations'] = began.get('demonstrations')
+                if here.get(MARVEL_ONLY) is None:  # its default was 0.0 in 0.1.0; no run reads it
+                    here[MARVEL_ONLY] = began.get(MARVEL_ONLY)
             if kind == 'robot' and began.get('targets') is None:
                 here['targets'] = None  # a file that ships has got it since; tasks had their own
             differ = differences(began, here) if began else ''
