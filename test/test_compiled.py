@@ -15,6 +15,8 @@
 """Updates as graphs of tensors: the same results, and what happens around compiling."""
 
 import json
+from resource import getrusage
+from resource import RUSAGE_SELF
 import shutil
 import time
 
@@ -165,6 +167,21 @@ def test_compiled_products_are_those_of_torch(rewritten, tmp_path):
                                     inductor_configs=OPTIONS)
     compiled = AOTIModelPackageLoader(path, 'model', False, 1, -1)
     assert_same(compiled.boxed_run(list(operands)), products(*operands))
+
+
+def test_memory_of_an_update_is_not_handed_back_between_updates():
+    algorithm = make()
+
+    def activations():
+        faults = getrusage(RUSAGE_SELF).ru_minflt
+        for _ in range(20):
+            kept = [torch.ones(1 << 18) for _ in range(8)]  # 8 of 1 MB
+            del kept
+        return getrusage(RUSAGE_SELF).ru_minflt - faults
+
+    assert algorithm.agent.optimisers
+    activations()
+    assert activations() < 2048  # a page each, once, would be 40,960
 
 
 def test_a_checkpoint_goes_on_after_the_parameters_moved_into_one_vector():

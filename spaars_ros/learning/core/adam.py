@@ -79,8 +79,11 @@ class Adam:
         first, second = self.BETAS
         self.steps.add_(1.0)
         count = self.steps[0].double()
-        rate = self.rate / -torch.expm1(count * math.log(first))
-        root = (-torch.expm1(count * math.log(second))).rsqrt()
+        # In float64, or the first steps are off by its rounding. As a product, since the compiler
+        # would compute what comes of other operations anew for every few parameters.
+        scales = torch.stack((self.rate / -torch.expm1(count * math.log(first)),
+                              (-torch.expm1(count * math.log(second))).rsqrt()))
+        rate, root = (self.steps.new_ones(1, 1) @ scales.float()[None])[0]
         self.means.copy_(torch.lerp(self.means, gradient, 1.0 - first))
         self.squares.copy_(second * self.squares + (1.0 - second) * gradient * gradient)
         self.flat.sub_(rate * self.means / (self.squares.sqrt() * root + self.EPSILON))

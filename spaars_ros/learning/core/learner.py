@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from spaars_ros.learning.core.adam import Adam
+from spaars_ros.learning.core.memory import keep_freed_memory
 from spaars_ros.training_file import Training
 
 Loss = Callable[[], tuple[Tensor, Any]]
@@ -73,6 +74,7 @@ class Learner(nn.Module):
 
     def set_learning_rate(self, rate: float) -> None:
         """Begin with fresh optimisers at this rate."""
+        keep_freed_memory()
         self.optimisers = {name: Adam(parameters, rate)
                            for name, parameters in self.trained().items()}
         self.compiled, self.called = {}, {}
