@@ -251,14 +251,22 @@ class Mutator:
 
 
 @pytest.fixture(scope='module')
-def listening(tmp_path_factory: pytest.TempPathFactory
+def graph() -> Iterator[None]:
+    """Shut down also where a node does not come up: the next file of tests begins anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        rclpy.init(domain_id=next(DOMAINS))
+        yield
+        rclpy.try_shutdown()
+
+
+@pytest.fixture(scope='module')
+def listening(graph: None, tmp_path_factory: pytest.TempPathFactory
               ) -> Iterator[tuple[list[tuple[str, Any]], Seeds]]:
     """Yield (node, subscription) of everything that listens, active, and good messages."""
     folder = prepare(tmp_path_factory.mktemp('fuzz'))
     patch = pytest.MonkeyPatch()
-    patch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     patch.setenv(FILE, str(folder / 'states'))
-    rclpy.init(domain_id=next(DOMAINS))
     robot, settings = load_robot(), load_task(str(folder / 'task.yaml'))
     common = {'task': str(folder / 'task.yaml'), 'run_dir': str(folder)}
     bundle = folder / 'initial.spaars'
@@ -268,7 +276,8 @@ def listening(tmp_path_factory: pytest.TempPathFactory
         PolicyServer(**common, bundle=str(bundle), trigger='joint_states', discovery_time=0.0)]
     for node in managed:
         assert node.trigger_configure() == OK and node.trigger_activate() == OK
-    managed.append(SimNode(task='pick', real_time_factor=0.0))  # it has a channel
+    # A task with a channel, on the robot that has it.
+    managed.append(SimNode(task='pick', robot='panda_gripper', real_time_factor=0.0))
     assert managed[-1].trigger_configure() == OK and managed[-1].trigger_activate() == OK
     plain = [rclpy.create_node(name) for name in ('conductor', 'stress', 'reader')]
     sources = SourceSet(plain[2], [
@@ -296,7 +305,6 @@ def listening(tmp_path_factory: pytest.TempPathFactory
         node.finish()
     for node in (*managed, *plain, log):
         node.destroy_node()
-    rclpy.try_shutdown()
     patch.undo()
 
 

@@ -398,7 +398,8 @@ def test_a_learner_keeps_steps_but_learns_nothing_while_inactive(bench: Bench, s
         bench.turn(2)
     updates = node._tuner.updates
     bench.turn()
-    assert node._sequencer.next == len(rows) and node._tuner.updates == updates == 0
+    assert node._members[0].sequencer.next == len(rows)
+    assert node._tuner.updates == updates == 0
 
 
 def test_a_command_to_an_inactive_sim_moves_nothing_later(bench: Bench, small: Path,

@@ -102,9 +102,15 @@ class Rig:
     def start(self):
         for node in reversed(self.nodes):
             assert node.trigger_configure().name == 'SUCCESS'
-        for node in (*self.nodes[:0], *self.nodes[::-1]):
+        for node in reversed(self.nodes):
             assert node.trigger_activate().name == 'SUCCESS'
+            self.spin_for(0.4)  # the server refuses to begin before it has seen /clock go on
         return self
+
+    def spin_for(self, seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.02)
 
     def until(self, done, seconds=30.0):
         end = time.monotonic() + seconds

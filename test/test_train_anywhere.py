@@ -199,6 +199,7 @@ def test_a_set_of_another_environment_is_said(tmp_path):
               'rewards': np.zeros(20, np.float32), 'terminations': np.zeros(20, bool),
               'attributes': np.array(json.dumps({'env': 'Walker2d-v4'}))}
     np.savez(tmp_path / 'set.npz', **fields)
-    assert not load_transitions(tmp_path / 'set.npz', walker).warnings
+    said = load_transitions(tmp_path / 'set.npz', walker).warnings
+    assert not [line for line in said if 'recorded in' in line]
     with pytest.warns(UserWarning, match='recorded in Walker2d-v4, and this is HalfCheetah-v5'):
         load_transitions(tmp_path / 'set.npz', cheetah)

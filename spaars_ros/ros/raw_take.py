@@ -21,6 +21,7 @@ import threading
 from typing import Any
 
 from rclpy.callback_groups import CallbackGroup
+from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import UInt8MultiArray
@@ -102,9 +103,12 @@ class LargeBytes:
         handle: Any = self.subscription.handle
         while not self._closing.wait(EVERY):
             message = _Serialized(None, 0, 0, self._allocator)
-            with handle:
-                found = self._rcl.rcl_take_serialized_message(
-                    handle.pointer, ctypes.addressof(message), None, None)
+            try:
+                with handle:
+                    found = self._rcl.rcl_take_serialized_message(
+                        handle.pointer, ctypes.addressof(message), None, None)
+            except InvalidHandle:  # the node was destroyed
+                return
             if found == OK:
                 try:
                     self._take(self._data(message))
