@@ -39,7 +39,7 @@ setup(
     version='0.2.0',
     packages=find_packages(include=[NAME, NAME + '.*']),
     package_data={NAME: ['py.typed', 'learning/core/*.h', 'sim/models/*.xml',
-                         'data/demonstrations/*']},
+                         'vision/encoders/*.onnx', 'data/demonstrations/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', ['resource/' + NAME]),
         (SHARE, ['package.xml']),
@@ -69,6 +69,7 @@ setup(
             'cost_monitor = spaars_ros.nodes.start:cost_monitor',
             'learner = spaars_ros.nodes.start:learner',
             'sim = spaars_ros.nodes.start:sim',
+            'encoder = spaars_ros.nodes.start:encoder',
             'conductor = spaars_ros.run.start_conductor:main',
         ],
     },

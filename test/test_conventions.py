@@ -35,11 +35,11 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).removesuffix('
 SOURCES = [path for folder in ('spaars_ros', 'benchmarks', 'launch', 'test', 'examples')
            for path in sorted((ROOT / folder).rglob('*.py'))] + [ROOT / 'setup.py']
 ROS_FREE = ('tasks', 'robot', 'policy', 'safety', 'constraints', 'control', 'data', 'sim',
-            'learning')
-TORCH_FREE = ('policy', 'safety', 'control', 'tasks', 'constraints', 'robot')
+            'learning', 'vision')
+TORCH_FREE = ('policy', 'safety', 'control', 'tasks', 'constraints', 'robot', 'vision')
 
-ORDER = ('interrupts', 'checkpoint_files', 'robot', 'data', 'constraints', 'tasks', 'safety',
-         'policy', 'control', 'training_file', 'sim', 'learning', 'ros', 'nodes', 'run',
+ORDER = ('interrupts', 'checkpoint_files', 'robot', 'data', 'vision', 'constraints', 'tasks',
+         'safety', 'policy', 'control', 'training_file', 'sim', 'learning', 'ros', 'nodes', 'run',
          'commissioning', 'commands', 'cli')
 """Rooms and lone modules, the lower before the higher: a room imports only from lower ones."""
 
@@ -130,7 +130,7 @@ def test_control_loop_never_imports_torch(module):
     assert chain_to(module, 'torch') is None
 
 
-@pytest.mark.parametrize('node', ['policy_server', 'cost_monitor', 'sim'])
+@pytest.mark.parametrize('node', ['policy_server', 'cost_monitor', 'sim', 'encoder'])
 def test_only_the_learner_process_imports_torch(node):
     assert chain_to(f'spaars_ros.nodes.{node}.node', 'torch') is None
 
@@ -171,7 +171,8 @@ OF_TASKS = {'reach', 'insert', 'pick', 'tip_error', 'ReachTask', 'InsertTask', '
 MAY_SAY = {
     # The task of a run that names none, as in 0.1.0.
     'nodes/sim/parameters.py', 'nodes/learner/parameters.py', 'nodes/cost_monitor/parameters.py',
-    'nodes/policy_server/parameters.py', 'run/bringup.py', 'run/launch_graph.py',
+    'nodes/policy_server/parameters.py', 'nodes/encoder/parameters.py', 'run/bringup.py',
+    'run/launch_graph.py',
     'run/conductor_main.py', 'run/folder.py', 'run/demonstration_set.py', 'run/installation.py',
     'sim/environments.py', 'commands/collect.py', 'commands/evaluate.py', 'commands/finetune.py',
     'commands/keys.py', 'commands/pretrain.py', 'commands/record.py'}

@@ -41,6 +41,7 @@ from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Targets
 from spaars_ros.robot.config import Workspace
 from spaars_ros.robot.sources import Apply
+from spaars_ros.robot.sources import Camera
 from spaars_ros.robot.sources import Source
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.base import GivenSuccess
@@ -80,7 +81,7 @@ def names(archive):
 def test_wheel_carries_everything_that_the_checkout_has(wheel):
     carried = names(wheel)
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / 'spaars_ros').rglob('*.py')}
-    for pattern in ('sim/models/*', 'data/demonstrations/*'):
+    for pattern in ('sim/models/*', 'data/demonstrations/*', 'vision/encoders/*'):
         expected |= {str(path.relative_to(ROOT)) for path in (ROOT / 'spaars_ros').glob(pattern)}
     for pattern in ('launch/*.launch.py', 'config/*/*.yaml', 'config/*/*.xml'):
         expected |= {f'share/spaars_ros/{path.relative_to(ROOT)}' for path in ROOT.glob(pattern)}
@@ -98,7 +99,7 @@ def test_every_console_script_has_its_function(wheel):
     parser.read_string(text)
     scripts = dict(parser['console_scripts'])
     assert set(scripts) == {'spaars', 'policy_server', 'cost_monitor', 'learner', 'sim',
-                            'conductor'}
+                            'encoder', 'conductor'}
     for target in scripts.values():
         module, function = target.split(':')
         path = ROOT / (module.replace('.', '/') + '.py')
@@ -185,7 +186,7 @@ def parameter_page():
     text = ['# Parameters', '',
             "Made from the nodes' declarations; `ros2 param describe` shows the same. Live: "
             '`ros2 param set` takes effect while the node runs; the others are read-only.']
-    for name in ('policy_server', 'cost_monitor', 'learner', 'sim'):
+    for name in ('policy_server', 'cost_monitor', 'learner', 'sim', 'encoder'):
         table = importlib.import_module(f'spaars_ros.nodes.{name}.node').PARAMETERS
         text += ['', f'## {name}', '', table.markdown()]
     return '\n'.join(text) + '\n'
@@ -224,6 +225,7 @@ def file_page():
                          ('Task file: stages', StagesSettings),
                          ('Task and robot file: sources', Source),
                          ('Task and robot file: sources, apply', Apply),
+                         ('Task and robot file: sources, camera', Camera),
                          ('Task file: success', GivenSuccess),
                          ('Robot file', Robot), ('Robot file: limits', Limits),
                          ('Robot file: control', Control),

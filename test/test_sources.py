@@ -35,6 +35,7 @@ from spaars_ros.learning.core.replay import Replay
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.sources import IMAGES
 from spaars_ros.robot.sources import Source
 from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.sources.frames import Frames
@@ -67,7 +68,8 @@ def row(entry, msg, **more):
     return RowMaker(entry, **more).row(msg, 0)
 
 
-@pytest.mark.parametrize('type_', [t for t in TYPES if not t.startswith('tf2')])
+@pytest.mark.parametrize('type_', [
+    t for t in TYPES if not t.startswith('tf2') and t not in IMAGES])
 def test_what_is_filled_in_is_read_again(type_):
     kind = KINDS[type_]
     select = ['position.b', 'position.a', 'effort.b'] if kind.parts else []
@@ -143,7 +145,7 @@ def test_a_message_that_is_no_sample_is_named(entry, msg, words):
 def test_values_that_change_their_number_are_refused():
     maker = RowMaker(source('Float64MultiArray'))
     maker.row(Float64MultiArray(data=[1.0, 2.0]), 0)
-    with pytest.raises(SourceError, match='1 values, 2 before'):
+    with pytest.raises(SourceError, match='1 values, expected 2'):
         maker.row(Float64MultiArray(data=[1.0]), 0)
 
 

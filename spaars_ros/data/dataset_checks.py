@@ -15,6 +15,7 @@
 """What has to hold of a data set before anyone learns from it, and who says what does not."""
 
 from collections.abc import Mapping
+import json
 from typing import Any
 from typing import Protocol
 from typing import TYPE_CHECKING
@@ -65,9 +66,10 @@ class Task(Protocol):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return what a data set keeps of the task: task, terms, term_widths, action."""
+        """Return what a data set keeps of the task: task, terms, term_widths, action, encoders."""
 
-    def differences(self, widths: Mapping[str, int], action: str) -> list[str]:
+    def differences(self, widths: Mapping[str, int], action: str,
+                    encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
         """Return each way in which terms and action differ from the task's, in words."""
 
 
@@ -139,12 +141,23 @@ def _check_contract(data: 'Dataset', robot: Robot, where: str) -> None:
                            f'{differ}: restore that, or record demonstrations for this file')
 
 
+def _encoders(kept: Mapping[str, Any], where: str) -> dict[str, dict[str, str]]:
+    """Return term -> what made its values; raises DatasetError."""
+    try:
+        found = json.loads(kept.get('encoders', '{}'))
+        return {str(term): {str(place): str(text) for place, text in by.items()}
+                for term, by in found.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        raise DatasetError(f'{where}: attribute encoders is {str(kept["encoders"])[:80]!r}, '
+                           'expected JSON') from None
+
+
 def check_task(data: 'Dataset', task: Task, where: str) -> None:
     """Raise DatasetError where the data are of another task."""
     kept = data.attributes
     if 'terms' in kept:  # not in those of 0.1.0
         differs = task.differences(dict(zip(kept['terms'], map(int, kept['term_widths']))),
-                                   str(kept.get('action', '')))
+                                   str(kept.get('action', '')), _encoders(kept, where))
         if differs:
             raise DatasetError(f'{where}: made for other observations or actions: '
                                + '; '.join(differs))

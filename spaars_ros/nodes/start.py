@@ -87,6 +87,11 @@ def sim() -> int:
     return start('sim')
 
 
+def encoder() -> int:
+    """Run the encoder of the task's cameras; returns its exit code."""
+    return start('encoder')
+
+
 if __name__ == '__main__':
     await_signals()
     runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)

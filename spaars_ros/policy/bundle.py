@@ -104,6 +104,9 @@ class Manifest(BaseModel):
     observation_terms: dict[str, int] = Field(
         {}, max_length=1000, description='width of each term of the observation, in order; '
         'none in bundles of 0.1.0')
+    encoders: dict[str, dict[str, str]] = Field(
+        {}, max_length=1000, description='term -> field of a camera -> what stood there, of terms '
+        "that an encoder makes: its file's digest and what it was given")
     action: str = Field('', max_length=1000, description='what the action means, in words')
     action_scale: float = Field(gt=0, le=1, description='joint velocity share at |action| = 1')
     observation_mean: list[float]

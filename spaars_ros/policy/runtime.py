@@ -211,7 +211,7 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
         raise BundleError('wrong_joints', f'made for {m.joints}, the robot file has '
                                           f'{robot.joints}')
     if spec is not None and m.observation_terms and m.task == task:
-        differs = differing(spec, m.observation_terms, m.action)
+        differs = differing(spec, m.observation_terms, m.action, m.encoders)
         if differs:
             raise BundleError('wrong_terms', '; '.join(differs))
     if m.action_dim != d:

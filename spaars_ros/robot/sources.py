@@ -14,7 +14,9 @@
 
 """What a robot or task file says of a source: a topic that is observed beside joint_states."""
 
+from collections.abc import Sequence
 import math
+from pathlib import Path
 from typing import Annotated
 from typing import Literal
 from typing import Optional
@@ -29,10 +31,13 @@ from spaars_ros.robot.files import Strict
 TYPES = ('geometry_msgs/msg/WrenchStamped', 'geometry_msgs/msg/PoseStamped',
          'geometry_msgs/msg/PointStamped', 'geometry_msgs/msg/TwistStamped',
          'std_msgs/msg/Float64MultiArray', 'std_msgs/msg/Float32', 'std_msgs/msg/Float64',
-         'std_msgs/msg/Bool', 'sensor_msgs/msg/JointState', 'tf2_msgs/msg/TFMessage')
+         'std_msgs/msg/Bool', 'sensor_msgs/msg/JointState', 'tf2_msgs/msg/TFMessage',
+         'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 """Message types that a source may have; `ros/sources/` has a file for each."""
 SHORT = {name.rpartition('/')[2]: name for name in TYPES}
 TF = 'tf2_msgs/msg/TFMessage'
+IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+"""Types whose values an encoder makes."""
 NEED_SELECT = ('sensor_msgs/msg/JointState',)
 """Types whose fields are of the message: a source says which it takes."""
 UNITS = {'': 1.0, 'mm': 1e-3, 'cm': 1e-2, 'um': 1e-6, 'deg': math.pi / 180.0, 'kN': 1e3,
@@ -71,6 +76,47 @@ class Apply(Strict):
         return self.scale * UNITS[self.unit]
 
 
+Pixels = Annotated[int, Field(ge=1, le=8192)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Colours = tuple[Finite, Finite, Finite]
+
+
+class Camera(Strict):
+    """How the images of a camera become the values of a source."""
+
+    encoder: str = Field(min_length=1, max_length=400, description='ONNX file that maps an image '
+                         'to a vector: a path, or package://<python package>/<path>')
+    size: Optional[tuple[Pixels, Pixels]] = Field(
+        None, description='pixels, width and height of the images as they come; others are '
+        "refused; none: the first one's, and what a simulated camera draws is the encoder's")
+    crop: tuple[Share, Share, Share, Share] = Field(
+        (0.0, 0.0, 1.0, 1.0), description='left, top, right and bottom of what is kept, as '
+        'shares of the image')
+    input: Optional[tuple[Pixels, Pixels]] = Field(
+        None, description='pixels, width and height that the encoder is given, where its file '
+        'leaves them open')
+    mean: Colours = Field((0.0, 0.0, 0.0), description='red, green, blue in [0, 1], taken from '
+                          'the image first')
+    std: Colours = Field((1.0, 1.0, 1.0), description='by which it is divided then')
+    rate: float = Field(0.0, ge=0, le=1000, description='Hz, images that are encoded at most; '
+                        '0: every one')
+    contrast: float = Field(2.0, ge=0, le=255, description='of 255, standard deviation of the '
+                            'brightness below which an image shows nothing and is refused; 0: '
+                            'never')
+    simulated: str = Field('', max_length=200, description="name of the scene's camera; '': the "
+                           "source's name")
+
+    @model_validator(mode='after')
+    def _makes_sense(self) -> 'Camera':
+        left, top, right, bottom = self.crop
+        if not (left < right and top < bottom):
+            raise ValueError(f'crop: {list(self.crop)}: left has to be below right, top below '
+                             'bottom')
+        if not all(self.std):
+            raise ValueError(f'std: {list(self.std)}: nothing can be divided by 0')
+        return self
+
+
 class Source(Strict):
     """A topic that a task observes beside joint_states."""
 
@@ -98,6 +144,8 @@ class Source(Strict):
         'unknown frame, frozen or often out of order: a stop or a warning; none is used')
     frozen: int = Field(0, ge=0, le=100_000, description='so many samples running of exactly the '
                         'same values are frozen; 0: never')
+    camera: Optional[Camera] = Field(None, description='of Image and CompressedImage: what makes '
+                                     'the values')
 
     @field_validator('type')
     @classmethod
@@ -120,9 +168,32 @@ class Source(Strict):
         if self.type == TF and not self.frame:
             raise ValueError(f'frame: source {self.name!r}: a TFMessage needs the frame that '
                              f'the pose of {self.child!r} is wanted in')
+        self._check_camera()
         return self
+
+    def _check_camera(self) -> None:
+        if (self.type in IMAGES) != (self.camera is not None):
+            raise ValueError(f'camera: source {self.name!r}: an image needs it, with its encoder, '
+                             'and nothing else takes it')
+        if self.camera is not None and self.frame:
+            raise ValueError(f"frame: source {self.name!r}: an encoder's values have none")
 
     @property
     def on(self) -> str:
-        """Return the topic."""
+        """Return the topic of the values; of a camera that on which its encoder publishes."""
+        if self.camera is not None:
+            return f'{self.images}/{self.name}'
         return self.topic or ('/tf' if self.type == TF else self.name)
+
+    @property
+    def images(self) -> str:
+        """Return the topic of a camera's images."""
+        return self.topic or self.name
+
+
+def anchored(sources: Sequence[Source], folder: Path) -> list[Source]:
+    """Return sources whose encoders are found from every folder, as the file in `folder` means."""
+    return [one if one.camera is None or one.camera.encoder.startswith('package://')
+            else one.model_copy(update={'camera': one.camera.model_copy(update={
+                'encoder': str((folder / Path(one.camera.encoder).expanduser()).resolve())})})
+            for one in sources]

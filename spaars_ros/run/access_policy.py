@@ -34,11 +34,17 @@ def policy_of(task: Task, *, namespace: str = '', renamed: Mapping[str, str] | N
     """
     root = ElementTree.fromstring((share_directory() / POLICY).read_text())
     profiles = {profile.get('node'): profile for profile in root.iter('profile')}
-    sources = [source.on for source in sources_of(task)]
+    declared = sources_of(task)
+    sources = [source.on for source in declared]
+    images = [source.images for source in declared if source.camera is not None]
+    features = [source.on for source in declared if source.camera is not None]
+    drawn = [source.on if source.camera is None else source.images for source in declared]
     channels = [channel.topic or channel.name for channel in task.spec.channels]
     for node, how, topics in (('policy_server', 'subscribe', sources),
                               ('policy_server', 'publish', channels),
-                              ('sim', 'publish', sources), ('sim', 'subscribe', channels)):
+                              ('sim', 'publish', drawn), ('sim', 'subscribe', channels),
+                              ('encoder', 'subscribe', images),
+                              ('encoder', 'publish', features)):
         rule = next(each for each in profiles[node].findall('topics') if each.get(how))
         known = {topic.text for topic in rule}
         for name in topics:

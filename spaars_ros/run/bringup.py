@@ -31,8 +31,13 @@ from typing import Any
 from spaars_ros.interrupts import begin_as_child
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.interrupts import STARTED_BY
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.node_parameters import write_node_parameters
+from spaars_ros.tasks.registry import load_task
+from spaars_ros.tasks.registry import make_task
+from spaars_ros.tasks.sources import cameras_of
 
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
@@ -182,6 +187,8 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'run_dir': settings.out, 'seed': settings.seed, 'robots': settings.robots,
             'demonstrations': settings.demonstrations, 'signing_key': settings.signing_key},
             respawn=True))
+    if policy and _has_cameras(settings):
+        graph.append(NodeDescription('encoder', 'encoder', dict(common), settings.remappings))
     if policy:
         graph.append(NodeDescription('cost_monitor', 'cost_monitor',
                                      {**common, 'run_dir': settings.out}))
@@ -192,6 +199,14 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'trigger': 'joint_states' if settings.sim else 'timer',
             'reset_service': 'sim/reset' if settings.sim else ''}, settings.remappings))
     return [replace(node, remappings=(*node.remappings, *settings.clock)) for node in graph]
+
+
+def _has_cameras(settings: RunSettings) -> bool:
+    """Return whether the task sees; a file that cannot be read is the nodes' to name."""
+    try:
+        return bool(cameras_of(make_task(load_robot(settings.robot), load_task(settings.task))))
+    except ConfigError:
+        return False
 
 
 class Processes:

@@ -204,7 +204,8 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
 def refuse_others(folder: RunFolder, interrupts: Interrupts, namespace: str, run: str) -> None:
     """Raise ConductorError when another run's nodes have this one's names; touches nothing."""
     with interrupts.deferred():
-        names = [node.name for node in describe(RunSettings(sim=folder.options.sim))]
+        names = [node.name for node in describe(RunSettings(
+            sim=folder.options.sim, robot=folder.files['robot'], task=folder.files['task']))]
         conductor = Conductor(names, task=folder.task, view=LiveView(LiveState(), plain=True),
                               interrupts=interrupts, namespace=namespace, run=run)
         try:

@@ -19,7 +19,8 @@ from functools import cache
 import hashlib
 from pathlib import Path
 
-ROOMS = ('constraints', 'control', 'data', 'learning', 'policy', 'robot', 'safety', 'sim', 'tasks')
+ROOMS = ('constraints', 'control', 'data', 'learning', 'policy', 'robot', 'safety', 'sim', 'tasks',
+         'vision')
 """Where what is learned and simulated is decided."""
 
 

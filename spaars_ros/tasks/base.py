@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import cached_property
+import json
 from types import MappingProxyType
 from typing import Any
 from typing import ClassVar
@@ -231,13 +232,15 @@ class Task(ABC):
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return what data sets keep of the task: task, terms, term_widths, action."""
-        return {'task': self.name, 'terms': list(self.spec.widths),
+        """Return what data sets keep of the task: task, terms, term_widths, action, encoders."""
+        kept = {'task': self.name, 'terms': list(self.spec.widths),
                 'term_widths': list(self.spec.widths.values()), 'action': self.spec.action_text}
+        return {**kept, 'encoders': json.dumps(self.spec.encoders)} if self.spec.encoders else kept
 
-    def differences(self, widths: Mapping[str, int], action: str) -> list[str]:
+    def differences(self, widths: Mapping[str, int], action: str,
+                    encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
         """Return each way in which kept terms and action differ from the task's, in words."""
-        return differing(self.spec, widths, action)
+        return differing(self.spec, widths, action, encoders)
 
     @cached_property
     def constraint_names(self) -> list[str]:

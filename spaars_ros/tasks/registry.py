@@ -28,6 +28,7 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.files import find_file
 from spaars_ros.robot.files import make_model
 from spaars_ros.robot.files import nearest
+from spaars_ros.robot.sources import anchored
 from spaars_ros.robot.strict_yaml import read_yaml
 from spaars_ros.tasks.base import MEASURED
 from spaars_ros.tasks.base import Task
@@ -93,7 +94,8 @@ def load_task(name: str = 'reach') -> TaskSettings:
         settings = task_class(which).Settings
     except ConfigError as error:
         raise ConfigError(f'{document.where(("task",))}: {error}') from None
-    return make_model(settings, document, {'task': which})
+    made = make_model(settings, document, {'task': which})
+    return made.model_copy(update={'sources': anchored(made.sources, path.parent)})
 
 
 def settings_of(content: Mapping[str, Any]) -> TaskSettings:

@@ -50,3 +50,8 @@ def sources_of(task: Task) -> tuple[Source, ...]:
                               f'{entry.type}, another on the same topic {entry.on!r} of '
                               f'{types[entry.on]}')
     return found
+
+
+def cameras_of(task: Task) -> tuple[Source, ...]:
+    """Return the sources of a task that an encoder makes of images; raises ConfigError."""
+    return tuple(one for one in sources_of(task) if one.camera is not None)

@@ -16,6 +16,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 from typing import Literal
@@ -41,6 +42,9 @@ class Term:
     high: float = float('inf')
     names: tuple[str, ...] = ()
     """Of its values; (): name.0, name.1, ..., or the name where it is one value."""
+    made_by: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Field of `sources` -> what stands there, of values that mean another thing by another
+    encoder; see `tasks.seen.camera_term`."""
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.name:
@@ -227,6 +231,11 @@ class TaskSpec:
         return {term.name: term.width for term in self.terms}
 
     @property
+    def encoders(self) -> dict[str, dict[str, str]]:
+        """Return term -> what makes its values, of terms that an encoder makes."""
+        return {term.name: dict(term.made_by) for term in self.terms if term.made_by}
+
+    @property
     def action_text(self) -> str:
         """Return the action in words that are equal only where actions mean the same."""
         arm = self.action
@@ -237,7 +246,8 @@ class TaskSpec:
                                    for c in self.channels)])
 
 
-def differing(spec: TaskSpec, widths: Mapping[str, int], action: str) -> list[str]:
+def differing(spec: TaskSpec, widths: Mapping[str, int], action: str,
+              encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
     """Return each way in which declared terms and actions differ from a spec's, in words."""
     mine = spec.widths
     lines = [f'term {name!r} is missing' for name in mine if name not in widths]
@@ -248,4 +258,9 @@ def differing(spec: TaskSpec, widths: Mapping[str, int], action: str) -> list[st
         lines.append(f'terms are in the order {list(widths)}, the task has {list(mine)}')
     if action and action != spec.action_text:
         lines.append(f'the action is {action}, the task has {spec.action_text}')
+    for name, mine_by in spec.encoders.items():
+        other_by = (encoders or {}).get(name, {})
+        lines += [f'term {name!r}: {place} was {other_by.get(place, "none")[:16]}, here it is '
+                  f'{here[:16]}' for place, here in mine_by.items()
+                  if other_by.get(place) != here and name in widths]
     return lines

@@ -42,6 +42,8 @@ class SourcePublishers:
         measured = arm.sources()
         self._writers: dict[str, SourceWriter] = {}
         for source in sources_of(task):
+            if source.camera is not None:
+                continue  # drawn, see CameraPublishers
             if source.name not in measured:
                 node.get_logger().warning(
                     f'source {source.name} is of no sensor in the scene: it has to come from '

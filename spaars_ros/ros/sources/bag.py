@@ -39,7 +39,7 @@ def rows_of_bag(path: str | os.PathLike[str], maker: RowMaker,
     topic, factory = maker.source.on.lstrip('/'), DecoderFactory()
     decoders: dict[int, Any] = {}
     for schema, channel, message in read_messages(path):
-        if channel.topic.lstrip('/') != topic or schema.name != maker.source.type:
+        if channel.topic.lstrip('/') != topic or schema.name != maker.kind.carried:
             continue
         if channel.id not in decoders:
             decoders[channel.id] = factory.decoder_for(channel.message_encoding, schema)

@@ -32,7 +32,8 @@ def _place(field: str) -> int:
     return int(number)
 
 
-def _read(msg: Any, fields: Sequence[str]) -> Array:
+def read(msg: Any, fields: Sequence[str]) -> Array:
+    """Return the values of fields data.<n>, all of them for none; raises SourceError."""
     values = np.asarray(msg.data, dtype=np.float64)
     places = [_place(field) for field in fields]
     if places and max(places) >= len(values):
@@ -40,11 +41,12 @@ def _read(msg: Any, fields: Sequence[str]) -> Array:
     return values[places] if places else values
 
 
-def _fill(msg: Any, fields: Sequence[str], values: Array) -> None:
+def fill(msg: Any, fields: Sequence[str], values: Array) -> None:
+    """Write values (k,) of fields data.<n>, of all of them for none."""
     places = [_place(field) for field in fields] or list(range(len(values)))
     data = np.zeros(max(places) + 1)
     data[places] = values
     msg.data = array('d', data.tobytes())
 
 
-KIND = Kind('std_msgs/msg/Float64MultiArray', _read, _fill, stamped=False)
+KIND = Kind('std_msgs/msg/Float64MultiArray', read, fill, stamped=False)

@@ -58,10 +58,19 @@ class Kind:
     stamped: bool = True
     parts: bool = False
     """Whether several messages make one sample."""
+    wire: str = ''
+    """Message type of the values, where an encoder makes them; '': the type itself."""
+    stamp: Callable[[Any], int] | None = None
+    """ns, of a message without a header; None: of its header."""
+
+    @property
+    def carried(self) -> str:
+        """Return the message type on the topic of the values."""
+        return self.wire or self.type
 
     def message(self) -> Any:
         """Return a new message; raises ImportError where its package is not installed."""
-        package, _, name = self.type.partition('/msg/')
+        package, _, name = self.carried.partition('/msg/')
         return getattr(import_module(f'{package}.msg'), name)()
 
 

@@ -16,6 +16,7 @@
 
 from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.sources import bool as bool_
+from spaars_ros.ros.sources import features
 from spaars_ros.ros.sources import float32
 from spaars_ros.ros.sources import float64
 from spaars_ros.ros.sources import float64_multi_array
@@ -27,7 +28,8 @@ from spaars_ros.ros.sources import twist_stamped
 from spaars_ros.ros.sources import wrench_stamped
 from spaars_ros.ros.sources.kind import Kind
 
-KINDS: dict[str, Kind] = {module.KIND.type: module.KIND for module in (
+_KINDS = (*(module.KIND for module in (
     wrench_stamped, pose_stamped, point_stamped, twist_stamped, float64_multi_array, float32,
-    float64, bool_, joint_state, tf_message)}
+    float64, bool_, joint_state, tf_message)), features.IMAGE, features.COMPRESSED)
+KINDS: dict[str, Kind] = {kind.type: kind for kind in _KINDS}
 assert set(KINDS) == set(TYPES)

@@ -26,10 +26,13 @@ from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.sources import Source
 from spaars_ros.robot.sources import TF
+from spaars_ros.ros.sources.features import check_encoder
 from spaars_ros.ros.sources.frames import Pose
 from spaars_ros.ros.sources.kind import SourceError
 from spaars_ros.ros.sources.kinds import KINDS
 from spaars_ros.ros.sources.tf_message import transform_of
+from spaars_ros.vision.encoder_file import digest_of
+from spaars_ros.vision.encoder_file import read_encoder
 
 NANO = 1_000_000_000
 Between = Callable[[str, str], Pose]
@@ -70,9 +73,12 @@ class RowMaker:
             if self.kind.fields and source.select else None
         self._factor = np.ones(len(self.kind.fields)) if self.kind.fields else np.ones(1)
         self._factor[:self.kind.scaled] *= source.apply.factor
+        self._digest = digest_of(source) if source.camera is not None else ''
         self._parts: Array | None = None
         self._stamps: Array | None = None
         self._width: int | None = None
+        if source.camera is not None and not source.select:
+            self._width = read_encoder(source.camera.encoder).features
         self._filtered: tuple[int, Array] | None = None
 
     def forget(self) -> None:
@@ -90,7 +96,9 @@ class RowMaker:
             msg = transform_of(msg, self.source.child)
             if msg is None:
                 return None
-        stamp = _stamp(msg) if self.kind.stamped else None
+        stamp = self._stamp(msg)
+        if self._digest:
+            check_encoder(msg, self._digest)
         values = self.kind.read(msg, self._fields)
         if self.kind.parts:
             whole = self._together(values, stamp or 0)
@@ -107,6 +115,11 @@ class RowMaker:
         if clamp is not None:
             values = np.clip(values, *clamp)
         return Row(stamp, self._smoothed(values, arrived_ns if stamp is None else stamp))
+
+    def _stamp(self, msg: Any) -> int | None:
+        if self.kind.stamp is not None:
+            return self.kind.stamp(msg)
+        return _stamp(msg) if self.kind.stamped else None
 
     def _together(self, values: Array, stamp: int) -> tuple[Array, int] | None:
         """Return the joints of all parts and the oldest one's stamp, once they have all come."""
@@ -131,7 +144,7 @@ class RowMaker:
             worst = int(np.abs(values).argmax())
             raise SourceError('IMPLAUSIBLE', f'{self._name(worst)} is {values[worst]:g}')
         if self._width is not None and len(values) != self._width:
-            raise SourceError('WRONG_SIZE', f'{len(values)} values, {self._width} before')
+            raise SourceError('WRONG_SIZE', f'{len(values)} values, expected {self._width}')
         self._width = len(values)
 
     def _name(self, place: int) -> str:

@@ -33,6 +33,8 @@ from spaars_ros.safety.monitors.source_watch import SourceWatch
 from spaars_ros.safety.stop import Stop
 
 FOREVER = float('inf')
+SOON = 2_000_000
+"""ns by which an image may be early."""
 
 
 class SourceReader:
@@ -59,7 +61,11 @@ class SourceReader:
         self._came = came
         self._maker = RowMaker(source, between, same)
         self._qos = source_qos(source)
-        self.where = f'{source.name} on {node.resolve_topic_name(source.on)} ({source.type})'
+        self._carried = self._maker.kind.carried
+        self.where = f'{source.name} on {node.resolve_topic_name(source.on)} ({self._carried})'
+        # A slower camera has no image for most states, and its last one counts.
+        self._wait_ns = round(1e9 / source.camera.rate) - SOON \
+            if source.camera is not None and source.camera.rate else 0
         self.watch = SourceWatch(self.where, max_age=source.max_age, silent=source.silent,
                                  wrong=source.wrong, frozen=source.frozen)
         self.values: Array | None = None
@@ -104,7 +110,8 @@ class SourceReader:
 
     def is_of(self, stamp_ns: int) -> bool:
         """Return whether the newest sample is of this state's time, or newer."""
-        return self.values is not None and (self._stamp is None or self._stamp >= stamp_ns)
+        return self.values is not None and (
+            self._stamp is None or self._stamp + max(self._wait_ns, 0) >= stamp_ns)
 
     def age(self, stamp_ns: int) -> float:
         """Return the newest sample's age in s, at the newest state's stamp; infinite for none."""
@@ -128,7 +135,15 @@ class SourceReader:
     def why(self) -> str:
         """Return why nothing comes, as far as the graph shows."""
         bad = self.watch.refusal
-        return bad or why_silent(self._node, self.source.on, self.source.type, self._qos)
+        return bad or self._silence()
+
+    def _silence(self) -> str:
+        said = why_silent(self._node, self.source.on, self._carried, self._qos)
+        if self.source.camera is None:
+            return said
+        return f'its encoder ({said.partition(": ")[0]}); the images on ' \
+            f'{self._node.resolve_topic_name(self.source.images)}: ' \
+            + why_silent(self._node, self.source.images, self.source.type, self._qos)
 
     def forget(self) -> None:
         """Wait for new samples: the arm, or the clock, was put somewhere else."""

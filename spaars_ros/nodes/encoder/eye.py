@@ -1,0 +1,139 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""One camera: its newest image in, its vector out."""
+
+from collections.abc import Callable
+import time
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticStatus
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float64MultiArray
+
+from spaars_ros.robot.sources import Source
+from spaars_ros.ros import diagnostics
+from spaars_ros.ros.absence import why_silent
+from spaars_ros.ros.codecs import NANO
+from spaars_ros.ros.sources.features import features_message
+from spaars_ros.ros.sources.qos import source_qos
+from spaars_ros.vision.encoder import Encoder
+from spaars_ros.vision.images import decompressed
+from spaars_ros.vision.images import ImageError
+from spaars_ros.vision.images import Pixels
+from spaars_ros.vision.images import pixels_of
+
+SOON = 2_000_000
+"""ns by which an image may come before its time."""
+SILENT = 1.0
+"""s without an image after which it is said."""
+BUSY = 0.9
+"""Share of the time beyond which the encoder does not keep up."""
+LOGGED = 5.0
+"""s between two log lines about images that are refused."""
+COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+
+
+class Eye:
+    """
+    Subscribe to a camera, and publish what its encoder makes of each image.
+
+    Only the newest image waits: one that comes while another is encoded takes the place of what
+    waited. An image that cannot be used is answered too, by its stamp and why.
+
+    :param active: whether images are to be encoded now
+    """
+
+    def __init__(self, node: Node, source: Source, encoder: Encoder,
+                 active: Callable[[], bool]) -> None:
+        self.source = source
+        self._node = node
+        self._encoder = encoder
+        self._active = active
+        # Nothing waits behind the newest.
+        asked = source_qos(source)
+        self._qos = QoSProfile(history=asked.history, depth=1, reliability=asked.reliability,
+                               durability=asked.durability)
+        kind: Any = CompressedImage if source.type == COMPRESSED else Image
+        self.publisher = node.create_publisher(
+            Float64MultiArray, source.on, source_qos(source, subscription=False))
+        self.subscription = node.create_subscription(kind, source.images, self._on_image,
+                                                     self._qos)
+        self._period_ns = round(NANO / source.camera.rate) - SOON \
+            if source.camera is not None and source.camera.rate else 0
+        self._newest = 0
+        self._heard = time.monotonic()
+        self._busy, self._asked = 0.0, self._heard
+        self._refusal = ''
+        self.encoded = self.refused = 0
+        self.statistics = diagnostics.LoopStatistics()
+
+    def _on_image(self, msg: Any) -> None:
+        begin = self._heard = time.monotonic()
+        if not self._active():
+            return
+        stamp = int(msg.header.stamp.sec) * NANO + int(msg.header.stamp.nanosec)
+        if 0 < stamp - self._newest < self._period_ns:
+            return
+        self._newest = stamp
+        try:
+            values = self._encoder.encode(self._pixels(msg))
+        except ImageError as error:
+            self._refuse(error, stamp)
+            return
+        self._refusal = ''
+        self.publisher.publish(features_message(values, stamp, self._encoder.digest))
+        self.encoded += 1
+        took = time.monotonic() - begin
+        self._busy += took
+        self.statistics.add(begin, took)
+
+    def _pixels(self, msg: Any) -> Pixels:
+        if self.source.type == COMPRESSED:
+            return decompressed(bytes(msg.data))
+        return pixels_of(msg.encoding, msg.width, msg.height, msg.step, msg.data)
+
+    def _refuse(self, error: ImageError, stamp: int) -> None:
+        self.refused += 1
+        self._refusal = diagnostics.printable(str(error))
+        self.publisher.publish(features_message(np.zeros(0), stamp, self._encoder.digest,
+                                                self._refusal))
+        self._node.get_logger().error(f'{self.source.name}: image refused: {self._refusal}',
+                                      throttle_duration_sec=LOGGED)
+
+    def status(self) -> DiagnosticStatus:
+        """Return what the diagnostics say of the camera, since this was asked before."""
+        now = time.monotonic()
+        share = self._busy / max(now - self._asked, 1e-6)
+        self._busy, self._asked = 0.0, now
+        level, text = diagnostics.OK, 'encoding'
+        if now - self._heard > SILENT:
+            level, text = diagnostics.WARN, (
+                f'no image on {self._node.resolve_topic_name(self.source.images)} for '
+                f'{now - self._heard:.0f} s: '
+                + why_silent(self._node, self.source.images, self.source.type, self._qos))
+        elif self._refusal:
+            level, text = diagnostics.WARN, f'image refused: {self._refusal}'
+        elif share > BUSY:
+            level, text = diagnostics.WARN, (
+                f'falls behind: it encodes {share:.0%} of the time, and passes over images that '
+                'come meanwhile: a smaller encoder, a rate, or a GPU')
+        return diagnostics.status(
+            f'encoder: {self.source.name}', level, text, **self.statistics.values(),
+            encoded=self.encoded, refused=self.refused, busy=share,
+            provider=self._encoder.provider, encoder=self._encoder.digest[:16])

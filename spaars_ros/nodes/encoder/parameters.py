@@ -1,0 +1,29 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The parameters of the encoder."""
+
+from spaars_ros.ros.parameters import Param
+from spaars_ros.ros.parameters import ParameterTable
+from spaars_ros.ros.parameters import RUN
+
+PARAMETERS = ParameterTable(
+    RUN,
+    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
+    Param('task', 'reach', 'task file: a path, or a name from config/task'),
+    Param('provider', 'auto', 'what ONNX Runtime encodes with: auto takes a GPU where there is '
+          'one', choices=('auto', 'cpu', 'cuda')),
+    Param('threads', 1, 'threads of the CPU per camera', low=1, high=64),
+)
+"""The encoder's."""
