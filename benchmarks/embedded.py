@@ -89,7 +89,7 @@ def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episode
             newest = _means(scores[-WINDOW:])
             say(f'episode {number}: {newest["success"]:.0%}, cost {newest["cost"]:.2f}, '
                 f'{newest["within_limit"]:.0%} within the limit, raw {newest["raw_share"]:.0%}')
-    after = _scored(rollouts(tuner.export(), False), made, evaluation_episodes)
+    after = _scored(rollouts(tuner.deployed(), False), made, evaluation_episodes)
     costs = [each['cost'] for each in scores]
     return {'task': task, 'training_file': training, 'seed': seed, 'episodes': episodes,
             'budget': budget, 'overrides': overrides or {}, 'before': before, 'after': after,

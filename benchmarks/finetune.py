@@ -153,7 +153,7 @@ def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episode
             tuner.update()
         if tuner.bundle_due:
             rollouts.loop.swap(runtime(Bundle.from_bytes(tuner.export().to_bytes())))
-    final = tuner.export()
+    final = tuner.deployed()
     save_bundle(final, out / f'{mode}_{seed}_{episodes}_{digest}.spaars')
     after = evaluate(final, robot, task, episodes=evaluation_episodes)
     success = np.asarray([score['success'] for score in scores], dtype=float)

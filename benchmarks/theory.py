@@ -132,7 +132,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
             tuner.update()
         if tuner.bundle_due:
             online.loop.swap(PolicyRuntime(tuner.export()))
-    final = tuner.export()
+    final = tuner.deployed()
     before, _, _ = _returns(rollouts(bundle, False), task, training)
     after, observations, actions = _returns(rollouts(final, False), task, training)
     # The critic of the statement is the pretrained one, which evaluates the latent policy.

@@ -130,6 +130,10 @@ class Training(Strict):
                           'after the hand-over in control episodes, with the gate shut; the gate '
                           'is used, with explore_kappa, while episodes with it return more. 0: '
                           'always used, as on the robot')
+    champion: float = Field(0.0, ge=0, lt=1, description='the version with the best record of '
+                            'training episodes acts and is deployed until another beats it; this '
+                            'is the share of the episodes in which one is tried; 0: what was '
+                            'learned last acts')
     actor_kappa: Real = Field(1.0, ge=0, description='policies climb this many standard '
                                'deviations of the heads below their mean')
     min_margin: Real = Field(0.0, ge=0, description='gate: least advantage of raw')
@@ -257,6 +261,13 @@ class Training(Strict):
         'numbers, bit for bit, on every run')
     push_every: Steps = Field(100, ge=1, description='environment steps between bundles')
     checkpoint_every: Steps = Field(2500, ge=1, description='environment steps')
+
+    @model_validator(mode='after')
+    def _has_one_judge(self) -> 'Training':
+        if self.champion and self.trials:
+            raise ValueError(f'champion {self.champion:g} and trials {self.trials:g}: both try '
+                             'what was learned; set one of them to 0')
+        return self
 
     @model_validator(mode='after')
     def _has_what_it_copies(self) -> 'Training':

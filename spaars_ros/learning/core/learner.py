@@ -68,6 +68,15 @@ class Learner(nn.Module):
         """Take `rng_state()` back."""
         self._rng.bit_generator.state = state
 
+    def settings(self) -> dict[str, Any]:
+        """Return what acts besides tensors, JSON-able."""
+        return {}
+
+    def set_settings(self, settings: dict[str, Any]) -> None:
+        """Take `settings()` back."""
+        for name, value in settings.items():
+            setattr(self, name, value)
+
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each optimiser."""
         raise NotImplementedError

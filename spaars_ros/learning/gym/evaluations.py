@@ -20,32 +20,32 @@ import torch
 
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.learning.core.algorithm import Algorithm
-from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.gym.rollout import Boxes
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import evaluate
 from spaars_ros.learning.gym.training_folder import TrainingFolder
+from spaars_ros.learning.gym.versions import Versions
 
 
 class Evaluations:
     """
-    Evaluates the mean of the weights on the same episodes every time, and keeps the curve.
+    Evaluates what is deployed on the same episodes every time, and keeps the curve.
 
     :param env: is not the one that is explored in
     :param episodes: of each evaluation
     :param folder: gets a line of `curve.jsonl` each
     """
 
-    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, average: AveragedWeights, *,
+    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, versions: Versions, *,
                  env_id: str, episodes: int, folder: TrainingFolder) -> None:
         self._env, self._boxes, self._algorithm = env, boxes, algorithm
-        self._average = average
+        self._versions = versions
         self._env_id, self._episodes, self._folder = env_id, episodes, folder
         self.curve: list[dict[str, Any]] = []
 
     def take(self, steps: int, **counters: float) -> dict[str, Any]:
         """Evaluate after `steps` environment steps; returns the curve's new row."""
-        with self._average.applied():
+        with self._versions.deployed():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
             noisy = self._with_noise() if self._algorithm.learns_online and steps else found
         row = {'steps': steps, **counters,

@@ -115,6 +115,13 @@ class Rollout:
         self.done = self.terminated = self.reported_costs = False
         self._stored = 0
 
+    def segment(self, algorithm: Algorithm, rng: np.random.Generator) -> int:
+        """Do exploring steps until the replay has got a segment; return how many."""
+        steps = 1
+        while not self.step(algorithm, rng):
+            steps += 1
+        return steps
+
     def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
         """Do one exploring step; returns whether the replay has got a segment by it."""
         choice = algorithm.choose(self.observations[-1], rng, True)

@@ -33,6 +33,7 @@ from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.algorithm import OfflineLearner
 from spaars_ros.learning.core.averaged import AveragedWeights
+from spaars_ros.learning.core.champion import Champion
 from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -47,6 +48,7 @@ from spaars_ros.learning.gym.rollout import random_observations
 from spaars_ros.learning.gym.rollout import Rollout
 from spaars_ros.learning.gym.training_data import digest_of
 from spaars_ros.learning.gym.training_folder import TrainingFolder
+from spaars_ros.learning.gym.versions import Versions
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.environments import make_environment
@@ -118,8 +120,12 @@ class Trainer:
         elif self.algorithm.offline_steps or self.algorithm.offline_share or training.start:
             raise ValueError(f'{training.algorithm} starts from a data set, and none was given')
         self._average = AveragedWeights(self.algorithm.agent, training.weight_average)
+        self._versions = Versions(
+            self.algorithm.agent, self._average,
+            Champion(training.champion) if training.champion else None,
+            max(1.0, training.utd * max(training.push_every, training.critic_steps)))
         self._evaluations = Evaluations(
-            self._test_env, self.boxes, self.algorithm, self._average, env_id=env_id,
+            self._test_env, self.boxes, self.algorithm, self._versions, env_id=env_id,
             episodes=evaluation_episodes, folder=self.folder)
         # SAC-Lagrangian and its kin differ in nothing else but these gains.
         gains = getattr(self.algorithm, 'gains', None)
@@ -170,7 +176,7 @@ class Trainer:
         if not self._online_begun:
             self._online_begun = True
             self.algorithm.begin_online()
-            self._average.begin()
+            self._versions.begin()
             self._evaluate(say)
             self.save()
         while self.algorithm.learns_online and self.steps < self.total:
@@ -185,7 +191,7 @@ class Trainer:
 
     def export(self) -> bytes:
         """Return what is evaluated as an ONNX graph; see `export_trained`, which may refuse."""
-        with self._average.applied():
+        with self._versions.deployed():
             return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
@@ -229,11 +235,11 @@ class Trainer:
         learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
         if learner is not None:
             learner.begin_episode()
+        version = self._versions.number
         while not episode.done:
-            stored = episode.step(self.algorithm, rng)
-            self.steps += 1
-            if stored:
-                self._update()
+            with self._versions.acting():
+                self.steps += episode.segment(self.algorithm, rng)
+            self._update()
         modes = np.asarray(episode.modes)
         if learner is not None:
             learner.take_episode(Episode(
@@ -249,13 +255,17 @@ class Trainer:
                           'without one counts as 0', stacklevel=2)
         if self.controllers:
             self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
+        self._versions.take(np.asarray(episode.rewards),
+                            np.asarray(episode.costs)[:, :len(self.controllers)],
+                            np.array([each.value for each in self.controllers]), self.updates)
         self.episode += 1
         self.seconds += time.monotonic() - began
         self.folder.append('episodes.jsonl', {
             'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
             'return': float(np.sum(episode.rewards)), 'length': len(modes),
             'cost': float(total[0]) if len(total) else None,
-            'raw_share': float((modes == Mode.RAW).mean()),
+            'raw_share': float((modes == Mode.RAW).mean()), 'version': version,
+            'terminated': episode.terminated,
             'multiplier': self.controllers[0].value if self.controllers else None})
 
     def _align(self) -> None:
@@ -321,10 +331,10 @@ class Trainer:
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
-            'algorithm': self.algorithm.state(),
+            'algorithm': self.algorithm.state(), 'versions': self._versions.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'{part}/{name}': array for part, of in (
-            ('algorithm', self.algorithm), ('replay', self._online))
+            ('algorithm', self.algorithm), ('replay', self._online), ('versions', self._versions))
             for name, array in of.arrays().items()}
         arrays['torch'] = torch.get_rng_state().numpy()
         if self.training.weight_average:
@@ -348,6 +358,7 @@ class Trainer:
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
+        self._versions.restore(state.get('versions'), _under('versions/', arrays))
         if AVERAGE in arrays:
             self._average.load(arrays[AVERAGE].tobytes())
 

@@ -40,6 +40,7 @@ from spaars_ros.learning.core.robot_algorithm import RobotSetup
 from spaars_ros.learning.online.checkpoint import make_bundle
 from spaars_ros.learning.online.checkpoint import pack
 from spaars_ros.learning.online.checkpoint import unpack
+from spaars_ros.learning.online.contenders import Contenders
 from spaars_ros.learning.online.judged import Judged
 from spaars_ros.learning.online.judged import Key
 from spaars_ros.learning.online.pretrain import replay_of
@@ -112,6 +113,9 @@ class FineTuner:
         """Signs the checkpoints."""
         self._streams: dict[str, Stream] = {}
         self._pushed_at = 0
+        self.contenders = Contenders(Bundle(m, bundle.graphs, bundle.canaries), self.schema,
+                                     training.champion) if training.champion else None
+        """Champion and challenger, where the training file asks for a champion."""
         state = unpack(bundle, self.agent, optimisers=True)
         self.algorithm.begin_online()
         self.compiler = Compiler(self.agent, training.compile)
@@ -198,6 +202,10 @@ class FineTuner:
                 modes[part], ends, rewards[part]))
         if get(rows[-1], 'sequence') < stream.counted_from:
             return  # replayed from the recording: the checkpoint has counted it
+        if self.contenders is not None and get(rows[-1], 'outcome') != Outcome.DISCARDED:
+            computed = self.task.reward(observations[:-1], actions, observations[1:])
+            self.contenders.take(rows, np.where(np.isnan(rewards), computed, rewards), costs,
+                                 self.multipliers)
         self.algorithm.end_episode(self.normaliser(observations[1:]), modes,
                                    min(self.steps, self.learned_steps + len(modes)), self._online)
 
@@ -280,13 +288,36 @@ class FineTuner:
     def bundle_due(self) -> bool:
         """Return whether enough has been learned since the last export."""
         t = self.training
-        return self.updates - self._pushed_at >= max(1.0, t.utd * t.push_every)
+        learned = self.updates - self._pushed_at >= max(1.0, t.utd * t.push_every)
+        if self.contenders is None:
+            return learned
+        return self.contenders.due or (learned and self._challenges)
+
+    @property
+    def _challenges(self) -> bool:
+        """Return whether what is learned now may stand against the champion."""
+        t = self.training
+        return self.contenders is not None and self.contenders.champion.ready \
+            and self.updates >= t.utd * t.critic_steps
 
     def export(self) -> Bundle:
-        """Return the next version's bundle, without the learner's tensors."""
-        self._pushed_at = self.updates
+        """Return the bundle of who is to act next, without the learner's tensors."""
+        if self.contenders is None:
+            self._pushed_at = self.updates
+            self.version += 1
+            return self._bundle()
+        if self._challenges and not self.contenders.due:
+            self._pushed_at = self.updates
+            self.contenders.challenge(self._bundle())
         self.version += 1
-        return self._bundle()
+        return self.contenders.push(self.version)
+
+    def deployed(self) -> Bundle:
+        """Return the bundle that a run leaves behind, without the learner's tensors."""
+        if self.contenders is None:
+            return self.export()
+        self.version += 1
+        return self.contenders.deployed(self.version)
 
     def save(self, path: Path) -> None:
         """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
@@ -297,6 +328,7 @@ class FineTuner:
             'steps': self.steps - sum(each.running_steps for each in self._streams.values()),
             'updates': self.updates, 'multipliers': self.multipliers.tolist(),
             'pushed_at': self._pushed_at, **self.algorithm.state(),
+            'contenders': None if self.contenders is None else self.contenders.state(),
             'random': {'batches': dict(self._rng.bit_generator.state),
                        'agent': self.agent.rng_state(),
                        'torch': torch.get_rng_state().numpy().tobytes().hex()},
@@ -304,7 +336,8 @@ class FineTuner:
         extras = pack(self.agent, state)
         if self.training.weight_average:
             extras[AVERAGE] = self._average.to_bytes()
-        save_bundle(self._bundle(extras), path, self.signer)
+        save_bundle(self._bundle(extras) if self.contenders is None
+                    else self.contenders.deployed(self.version, extras), path, self.signer)
 
     def _bundle(self, extras: dict[str, bytes] | None = None) -> Bundle:
         with self._average.applied():
@@ -337,6 +370,8 @@ class FineTuner:
         self.multipliers = np.asarray(state['multipliers'])
         self.algorithm.restore(state)
         self._pushed_at = int(state['pushed_at'])
+        if self.contenders is not None and state.get('contenders'):
+            self.contenders.restore(state['contenders'], bundle)
 
     def progress(self) -> dict[str, float]:
         """Return what `learner/progress` publishes."""

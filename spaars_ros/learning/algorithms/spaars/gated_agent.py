@@ -38,6 +38,8 @@ from spaars_ros.learning.core.rnd import RND
 from spaars_ros.training_file import Training
 
 BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
+ACTS = ('trust', 'explore_raw', 'promised', 'gated', 'closed')
+"""What a version of the policy has besides its tensors."""
 LARGEST = math.log(100.0)
 """Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs
 nothing."""
@@ -112,6 +114,10 @@ class GatedAgent(RawPolicyUpdates):
         return {'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'raw_policy': parameters_of(self.raw_policy),
                 'rnd': parameters_of(self.rnd.predictor), **residual}
+
+    def settings(self) -> dict[str, Any]:
+        """Return what gate and trust ball are at."""
+        return {name: getattr(self, name) for name in ACTS}
 
     # Offline
 

@@ -1,0 +1,129 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The versions of a run between which a learner changes, each as the bundle that is pushed."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.learning.core.champion import Champion
+from spaars_ros.learning.core.champion import Verdict
+from spaars_ros.policy.bundle import Bundle
+
+MOST_OF_IT = 0.8
+"""Share of an episode's steps in which a version has to have acted for it to count: a bundle that
+is pushed after an episode arrives in the next one."""
+
+
+class Contenders:
+    """
+    Champion and challenger as bundles, and whose an episode was.
+
+    A policy server takes no version that is older than what it has: whoever is pushed again gets
+    the next number, and this knows whose it was.
+
+    :param first: the bundle that the run begins with, the first champion
+    :param share: of `Champion`
+    """
+
+    def __init__(self, first: Bundle, schema: StepSchema, share: float) -> None:
+        self.champion = Champion(share)
+        self._schema = schema
+        self._bundles = {0: first}
+        self._owners = {first.manifest.version: 0}
+        """Version of a bundle -> version of the champion's contest."""
+        self._pushed = 0
+
+    @property
+    def due(self) -> bool:
+        """Return whether another version is to act than was pushed last."""
+        return self.champion.acts != self._pushed
+
+    def challenge(self, bundle: Bundle) -> None:
+        """Have what was just learned stand against the champion."""
+        self._bundles[self.champion.challenge()] = bundle
+
+    def push(self, version: int) -> Bundle:
+        """Return the bundle of who is to act, under the next number."""
+        self._pushed = self.champion.acts
+        self._owners[version] = self._pushed
+        return numbered(self._bundles[self._pushed], version)
+
+    def deployed(self, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
+        """Return the champion's bundle under a number, with other extra parts."""
+        return numbered(self._bundles[self.champion.champion], version, extras)
+
+    def take(self, rows: Array, rewards: Array, costs: Array,
+             multipliers: NDArray[Any]) -> Verdict:
+        """
+        Take a finished episode; one in which a person or two versions acted counts for nobody.
+
+        :param rows: (T + 1, width) its records
+        :param rewards: (T,)
+        :param costs: (T, C)
+        :param multipliers: (C,) as they are now
+        """
+        owner = self._owner(rows)
+        if owner < 0:
+            return Verdict.OPEN
+        verdict = self.champion.take(owner, float(rewards.sum()), costs.sum(0).tolist(),
+                                     multipliers)
+        if verdict is not Verdict.OPEN:
+            kept = self.champion.champion
+            self._bundles = {kept: self._bundles[kept]}
+            self._owners = {version: who for version, who in self._owners.items() if who == kept}
+        return verdict
+
+    def _owner(self, rows: Array) -> int:
+        """Return which version acted, -1 where that cannot be said."""
+        get = self._schema.get
+        if (get(rows[:-1], 'mode') == Mode.HUMAN).any():
+            return -1
+        owners = np.array([self._owners.get(int(version), -1)
+                           for version in get(rows[:-1], 'bundle_version')])
+        values, counts = np.unique(owners, return_counts=True)
+        place = int(counts.argmax())
+        return int(values[place]) if counts[place] >= MOST_OF_IT * len(owners) else -1
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes, JSON-able."""
+        return {'contest': self.champion.state(),
+                'owners': {str(version): who for version, who in self._owners.items()}}
+
+    def restore(self, state: dict[str, Any], champion: Bundle) -> None:
+        """
+        Continue from `state()`; a challenger is gone, the next one stands when it is due.
+
+        :param champion: the checkpoint, whose graph is the champion's
+        """
+        self.champion.restore(state['contest'])
+        self.champion.withdraw()
+        kept = self.champion.champion
+        self._bundles = {kept: Bundle(champion.manifest, champion.graphs, champion.canaries)}
+        self._owners = {int(version): int(who) for version, who in state['owners'].items()
+                        if int(who) == kept}
+        self._owners[champion.manifest.version] = kept
+        self._pushed = kept
+
+
+def numbered(bundle: Bundle, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
+    """Return a bundle under another number, which descends from the one before."""
+    manifest = bundle.manifest.model_copy(update={'version': version,
+                                                  'parent_version': version - 1})
+    return Bundle(manifest, bundle.graphs, bundle.canaries, extras)
