@@ -203,6 +203,7 @@ def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
               'return_mean': point['return_mean'], 'cost': point['cost_mean'],
               'success': point['success'],
               'success_explored': point.get('success_explored'), 'stalled': point.get('stalled'),
+              'success_training': point.get('success_training'),
               'raw_share': point.get('raw_share_evaluated')} for point in summary['curve']]
     limit = summary['cost_limit']
     return {

@@ -26,6 +26,7 @@ from benchmarks import learning
 from benchmarks.metaworld_tasks import DEMONSTRATIONS
 from benchmarks.metaworld_tasks import demonstrations
 from benchmarks.metaworld_tasks import env_id
+from benchmarks.tables import write_table
 from spaars_ros.run.workers import Workers
 
 TASKS = tuple(DEMONSTRATIONS)
@@ -59,9 +60,9 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     Return what the goals are about, of each task and method, and of each method over all tasks.
 
     Keys: task ('all' for all), method, seeds, pretrained, final, area (mean success over the
-    evaluations), below (most that any evaluation of a seed is under its pretrained policy's),
-    lost (best evaluation less the last one): interquartile means over seeds, in percent, each with
-    the 95 % interval of a bootstrap that is stratified by task.
+    evaluations), training (of the training episodes), below (most that any evaluation of a seed is
+    under its pretrained policy's), lost (best evaluation less the last one): interquartile means
+    over seeds, in percent, each with the 95 % interval of a bootstrap that is stratified by task.
     """
     found = []
     methods = list(dict.fromkeys(row['method'] for row in rows))
@@ -81,6 +82,13 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def trained(row: dict[str, Any]) -> float:
+    """Return the success of the training episodes, over all windows, %; nan without any."""
+    windows = [point['success_training'] for point in row['curve'][1:]
+               if point.get('success_training') is not None]
+    return 100.0 * float(np.mean(windows)) if windows else float('nan')
+
+
 def successes(row: dict[str, Any]) -> NDArray[np.float64]:
     """Return the success (m,) of each evaluation of a run, %."""
     return 100.0 * np.array([point['success'] for point in row['curve']], np.float64)
@@ -91,7 +99,8 @@ MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
     'final': lambda row: float(successes(row)[-1]),
     'area': lambda row: float(successes(row).mean()),
     'below': lambda row: float((successes(row)[0] - successes(row)).max()),
-    'lost': lambda row: float(successes(row).max() - successes(row)[-1])}
+    'lost': lambda row: float(successes(row).max() - successes(row)[-1]),
+    'training': lambda row: trained(row)}
 
 
 def interquartile(strata: list[NDArray[np.float64]]) -> list[float]:
@@ -101,3 +110,42 @@ def interquartile(strata: list[NDArray[np.float64]]) -> list[float]:
     means = trim_mean(drawn, 0.25, axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return [float(trim_mean(np.concatenate(strata), 0.25)), float(low), float(high)]
+
+
+def tables(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
+    """Write the tables of docs/results/manipulation.md: what the goals are about, and curves."""
+    seeds = sorted({row['seed'] for row in rows})
+    found = summary(rows)
+    write_table('manipulation', [
+        'task', 'method', 'seeds', 'pretrained, %', 'at the end', 'area', 'training episodes',
+        'most below the pretrained', 'best less last'], [
+            [each['task'], each['method'], len(each['seeds']), *(
+                _interval(each[name]) for name in ('pretrained', 'final', 'area', 'training',
+                                                   'below', 'lost'))] for each in found],
+        command=command, seeds=seeds, note=note)
+    steps = [point['steps'] for point in rows[0]['curve']]
+    write_table('manipulation-curves', [
+        'task', 'method', *(f'{_round(step, steps)} steps' for step in range(len(steps)))], [
+            [task, method, *(', '.join(f'{value:.0f}' for value in values)
+                             for values in zip(*members))]
+            for task, method, members in _curves(rows)],
+        command=command, seeds=seeds, note='success of each evaluation, %, a number a seed')
+
+
+def _round(place: int, steps: list[int]) -> str:
+    """Return an evaluation's steps, which end with an episode, to the last 500."""
+    return f'{steps[place] // 500 * 500:,}'
+
+
+def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[NDArray[np.float64]]]]:
+    """Return task, method and the successes (m,) of each seed."""
+    pairs = dict.fromkeys((row['task'], row['method']) for row in rows)
+    return [(task, method, [successes(row) for row in rows
+                            if (row['task'], row['method']) == (task, method)])
+            for task, method in pairs]
+
+
+def _interval(values: list[float]) -> str:
+    if not np.isfinite(values[0]):
+        return '-'
+    return f'{values[0]:.0f} ({values[1]:.0f} to {values[2]:.0f})'

@@ -111,6 +111,10 @@ class Training(Strict):
     latent_candidates: int = Field(0, ge=0, le=256, description='spaars: the latent action is the '
                                    'best of so many about the pretrained one by the lower '
                                    'bound; 0: of a policy that climbs the critic')
+    self_imitation: bool = Field(False, description='spaars, with latent_candidates: the latent '
+                                 'policy goes on cloning online, demonstrations and own episodes '
+                                 'that earned more than these in the mean; the candidates but '
+                                 'the first lie about it')
     latent_spread: Real = Field(0.5, ge=0, description='std of these candidates')
     hold_start: Real = Field(1.0, ge=0, description='factor on `anchor` and `raw_bc` when online '
                              'learning begins ...')

@@ -14,6 +14,8 @@
 
 """`spaars bench manipulation`: its demonstrations, its tasks, and what it makes of the rows."""
 
+import json
+
 import gymnasium
 import numpy as np
 import pytest
@@ -60,6 +62,24 @@ def test_all_tasks_have_a_line_of_their_own():
 def test_one_run_that_failed_does_not_move_an_interquartile_mean_of_ten():
     values = np.array([90.0] * 9 + [0.0])
     assert interquartile([values])[0] == 90.0
+
+
+def test_the_tables_of_the_page_have_a_line_a_method_and_every_evaluation(tmp_path, monkeypatch):
+    from benchmarks import manipulation
+    from benchmarks.tables import write_table
+    monkeypatch.setattr(manipulation, 'write_table', lambda *arguments, **more: write_table(
+        *arguments, **more, folder=tmp_path))
+    rows = [row('a', seed, [0.5, 0.3 + 0.1 * seed]) for seed in range(2)]
+    for each in rows:
+        for steps, point in zip((0, 2510), each['curve']):
+            point.update(steps=steps, success_training=0.75 if steps else None)
+    manipulation.tables(rows, 'spaars bench manipulation')
+    table, curves = (json.loads((tmp_path / f'{name}.json').read_text())
+                     for name in ('manipulation', 'manipulation-curves'))
+    found = dict(zip(table['columns'], table['rows'][0]))
+    assert found['training episodes'] == '75 (75 to 75)' and found['seeds'] == 2
+    assert curves['columns'][2:] == ['0 steps', '2,500 steps']
+    assert curves['rows'] == [['a', 'spaars', '50, 50', '30, 40']]
 
 
 def test_without_meta_world_the_command_says_how_to_get_it(tmp_path, monkeypatch):

@@ -77,14 +77,16 @@ def test_numpy_torch_and_onnx_choose_the_same(margins):
     assert (set(by_numpy) == {0}) == (margins[1] > 1.0)
 
 
-def test_what_training_takes_is_what_the_exported_policy_takes():
+@pytest.mark.parametrize('imitates', [False, True])
+def test_what_training_takes_is_what_the_exported_policy_takes(imitates):
     """`Spaars.choose`, its target's rule over all heads, and the graph of `spaars train`."""
     from spaars_ros.learning.gym.export_trained import export_trained
     from spaars_ros.learning.gym.rollout import Boxes
-    algorithm = make()
+    algorithm = make(self_imitation=imitates)
     agent = algorithm.agent
     with torch.no_grad():  # far enough apart that all three act somewhere
-        for layer in (agent.anchor.net.layers[-1], agent.raw_policy.net.layers[-1]):
+        for layer in (agent.anchor.net.layers[-1], agent.raw_policy.net.layers[-1],
+                      agent.latent_policy.net.layers[-1]):
             layer.weight.mul_(20.0)
     agent.bc_error.fill_(0.0)
     observations = np.random.default_rng(0).normal(size=(ROWS, N)).astype(np.float32)

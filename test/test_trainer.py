@@ -102,6 +102,29 @@ def without_times(curve):
     return [{name: value for name, value in row.items() if name != 'seconds'} for row in curve]
 
 
+class Reached(Point):
+    """Every other episode ends in success."""
+
+    def step(self, action):
+        *first, info = super().step(action)
+        return *first, {**info, 'success': self.place[0] > 0.0}
+
+
+def test_an_evaluation_says_how_many_training_episodes_since_the_last_one_succeeded(tmp_path):
+    training = load_training('locomotion', **{**SMALL, **FEW})
+    trainer = Trainer('Point', data_of(), training=training, seed=0, out=tmp_path, steps=400,
+                      evaluate_every=200, evaluation_episodes=1, make_env=Reached)
+    curve = trainer.run()['curve']
+    lines = (tmp_path / 'episodes.jsonl').read_text().splitlines()
+    episodes = [json.loads(line) for line in lines]
+    assert curve[0]['success_training'] is None
+    for before, row in zip(curve, curve[1:]):
+        since = [each['success'] for each in episodes
+                 if before['steps'] < each['steps'] <= row['steps']]
+        assert row['success_training'] == pytest.approx(np.mean(since))
+    assert 0.0 < curve[-1]['success_training'] < 1.0
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """Return the summary of a run of SPAARS from beginning to end."""

@@ -54,6 +54,8 @@ def command(
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
+    docs: Annotated[bool, typer.Option(
+        '--docs', help='Also write the tables of docs/results/manipulation.md.')] = False,
     out: Annotated[Path, typer.Option(help='Folder of rows.')] = Path('runs/bench_manipulation'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
@@ -62,6 +64,7 @@ def command(
         from benchmarks.manipulation import METHODS
         from benchmarks.manipulation import run
         from benchmarks.manipulation import summary
+        from benchmarks.manipulation import tables
         from spaars_ros.run.workers import Workers
         names = list(METHODS) if methods == 'all' else methods.split(',')
         rows = run(tasks=tasks.split(','), methods=names, seeds=seeds_of(seeds), steps=steps,
@@ -71,4 +74,9 @@ def command(
                    workers=Workers(jobs, ray, cpus, gpus),
                    say=lambda line: typer.echo(line, err=True))
         (out / 'rows.json').write_text(json_module.dumps(rows))
+        if docs:
+            tables(rows, ' '.join([
+                f'spaars bench manipulation --tasks {tasks} --methods {methods}',
+                f'--seeds {seeds} --steps {steps}',
+                *(f'--set {each}' for each in change or [])]))
         report(summary(rows), json)

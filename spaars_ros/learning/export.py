@@ -58,9 +58,13 @@ def best_latent(graph: PolicyGraph, agent: SpaarsAgent, o: str, anchor: str) -> 
     if not t.latent_candidates:
         return graph.policy(agent.latent_policy, o)
     middle = graph.constant(np.array([1], np.int64))
-    moved = graph.node('Add', graph.node('Unsqueeze', anchor, middle),
-                       graph.constant(agent.offsets))
-    latents = graph.clip(moved, t.latent_bound)
+    centre, offsets = anchor, agent.offsets
+    if t.self_imitation:
+        centre, offsets = graph.policy(agent.latent_policy, o), agent.offsets[:-1]
+    latents = graph.clip(graph.node('Add', graph.node('Unsqueeze', centre, middle),
+                                    graph.constant(offsets)), t.latent_bound)
+    if t.self_imitation:
+        latents = graph.node('Concat', graph.node('Unsqueeze', anchor, middle), latents, axis=1)
     rows = graph.repeated(o, agent.anchor.inputs, t.latent_candidates)
     actions = graph.decoder(agent.decoder, rows, graph.flat(latents, t.latent_dim))
     values = graph.values_of(agent.critic, rows, actions, t.latent_candidates, agent.multipliers)

@@ -259,6 +259,18 @@ class Replay:
         observation[chosen] = self.goals.relabel(observation[chosen], goals)
         path[chosen] = self.goals.relabel(path[chosen], goals[:, None, :])
 
+    def episodes(self) -> list[dict[str, NDArray[Any]]]:
+        """Return the columns of each episode, oldest first, with `reward` as it counts."""
+        columns = self.arrays()
+        if self.task is not None:
+            computed = self.task.reward(columns['observation'].astype(np.float64),
+                                        columns['action'], columns['next'].astype(np.float64))
+            given = columns.get('reward', np.full(len(computed), np.nan))
+            columns['reward'] = np.where(np.isnan(given), computed, given)
+        starts = np.flatnonzero(columns['before'] == 0)
+        return [{name: column[start:end] for name, column in columns.items()}
+                for start, end in zip(starts, [*starts[1:], self.size])]
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the transitions that are kept, oldest first, for `load_arrays`."""
         order = (np.arange(self.size) + self._head - self.size) % self.capacity

@@ -43,7 +43,7 @@ class Evaluations:
         self._env_id, self._episodes, self._folder = env_id, episodes, folder
         self.curve: list[dict[str, Any]] = []
 
-    def take(self, steps: int, **counters: float) -> dict[str, Any]:
+    def take(self, steps: int, **counters: float | None) -> dict[str, Any]:
         """Evaluate after `steps` environment steps; returns the curve's new row."""
         with self._versions.deployed():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)

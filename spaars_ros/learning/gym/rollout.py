@@ -113,6 +113,8 @@ class Rollout:
         self.rewards: list[float] = []
         self.costs: list[Array] = []
         self.done = self.terminated = self.reported_costs = False
+        self.success = float('nan')
+        """What the environment said at the end, nan where it says nothing."""
         self._stored = 0
 
     def segment(self, algorithm: Algorithm, rng: np.random.Generator) -> int:
@@ -136,6 +138,7 @@ class Rollout:
         self.rewards.append(float(reward))
         self.costs.append(costs)
         self.terminated = bool(terminated)
+        self.success = float(info.get('success', np.nan))
         self.done = self.terminated or bool(truncated)
         if not self.done:
             check_length(len(self.actions))

@@ -137,6 +137,8 @@ class Trainer:
         self.rng = np.random.default_rng([seed, 7])
         self.offline_done = self.steps = self.updates = self.episode = 0
         self.seconds = self.offline_seconds = 0.0
+        self._succeeded: list[float] = []
+        """Of the training episodes since the last evaluation."""
         self._online_begun = False
 
     def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
@@ -259,13 +261,14 @@ class Trainer:
                             np.asarray(episode.costs)[:, :len(self.controllers)],
                             np.array([each.value for each in self.controllers]), self.updates)
         self.episode += 1
+        self._succeeded.append(episode.success)
         self.seconds += time.monotonic() - began
         self.folder.append('episodes.jsonl', {
             'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
             'return': float(np.sum(episode.rewards)), 'length': len(modes),
             'cost': float(total[0]) if len(total) else None,
             'raw_share': float((modes == Mode.RAW).mean()), 'version': version,
-            'terminated': episode.terminated,
+            'success': None if np.isnan(episode.success) else bool(episode.success),
             'multiplier': self.controllers[0].value if self.controllers else None})
 
     def _align(self) -> None:
@@ -307,7 +310,9 @@ class Trainer:
     def _evaluate(self, say: Callable[[str], None]) -> None:
         row = self._evaluations.take(
             self.steps, updates=self.updates, episode=self.episode,
-            offline_updates=self.offline_done, seconds=round(self.seconds, 2))
+            offline_updates=self.offline_done, seconds=round(self.seconds, 2),
+            success_training=_mean(self._succeeded))
+        self._succeeded = []
         done = f'{self.steps} steps' if self._online_begun \
             else f'offline {self.offline_done}/{self.algorithm.offline_steps}'
         say(f'{done}, {self.seconds:.0f} s: {text_of(row, self.cost_limit)}')
@@ -331,6 +336,7 @@ class Trainer:
             'counters': [self.offline_done, self.steps, self.updates, self.episode],
             'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
             'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
+            'succeeded': [None if np.isnan(each) else each for each in self._succeeded],
             'algorithm': self.algorithm.state(), 'versions': self._versions.state(),
             'controllers': [controller.state_dict() for controller in self.controllers]}
         arrays = {f'{part}/{name}': array for part, of in (
@@ -358,9 +364,17 @@ class Trainer:
             controller.load_state_dict(content)
         self.rng.bit_generator.state = state['rng']
         torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
+        self._succeeded = [float('nan') if each is None else float(each)
+                           for each in state.get('succeeded', [])]
         self._versions.restore(state.get('versions'), _under('versions/', arrays))
         if AVERAGE in arrays:
             self._average.load(arrays[AVERAGE].tobytes())
+
+
+def _mean(values: list[float]) -> float | None:
+    """Return a mean; None where there is nothing, or something is not-a-number."""
+    found = float(np.mean(values)) if values else float('nan')
+    return found if np.isfinite(found) else None
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -89,7 +89,10 @@ class SpaarsAgent(GatedAgent):
             return torch.cat([anchor, self.latent_policy(o)[None]])
         bound = self.training_file.latent_bound
         offsets: Tensor = self.offsets
-        return (anchor + offsets[:, None]).clamp(-bound, bound)
+        if not self.training_file.self_imitation:
+            return (anchor + offsets[:, None]).clamp(-bound, bound)
+        about = (self.latent_policy(o)[None] + offsets[:-1, None]).clamp(-bound, bound)
+        return torch.cat([anchor, about])
 
     def best_latent(self, critic: EnsembleCritic, o: Tensor,
                     heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -185,6 +188,17 @@ class SpaarsAgent(GatedAgent):
         """Return whether there is a latent policy that learns online."""
         t = self.training_file
         return t.mode != 'raw-only' and not (self.floored and t.latent_candidates)
+
+    def imitate(self, observation: Tensor, action: Tensor) -> float:
+        """Do one update of the latent policy's cloning of actions (B, d); returns its loss."""
+        return float(self.run('fit_imitation', observation, action)[0])
+
+    def fit_imitation(self, o: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+        """Return the loss of `imitate`, all of it tensors."""
+        bound = self.training_file.latent_bound
+        latent = self.encoder(o, a)[0].clamp(-bound, bound)
+        return self.minimise('latent_policy', lambda: (
+            (self.latent_policy(o) - latent).square().mean(), ()))[:1]
 
     def fit_policies(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
         """Return the losses of `update_policies`: each from both policies as they were."""

@@ -29,6 +29,7 @@ from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.floor import best_of
+from spaars_ros.learning.core.good_episodes import GoodEpisodes
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
@@ -67,6 +68,9 @@ class Spaars:
         self.offline_steps = training.cvae_steps + training.iql_steps + training.align_steps
         self.updates = 0
         self._noise = np.zeros(training.latent_dim + action)
+        self.good: GoodEpisodes | None = None
+        """What is cloned online, where the training file asks for that."""
+        self._choices = np.random.default_rng([seed, 11])
         self.chosen = [0, 0, 0]
         """Times that pretrained, latent and raw action were taken, where there is a floor."""
 
@@ -74,6 +78,16 @@ class Spaars:
         """Measure actions (N, d), in whose units errors of actions are counted."""
         self.agent.action_variance.copy_(
             torch.from_numpy(actions.var(0).astype(np.float32)).clamp(min=1e-4))
+
+    def take_offline(self, data: Replay) -> None:
+        """Find what is worth cloning online."""
+        if not (self.training.self_imitation and self.agent.floored):
+            return
+        shown = data.episodes()
+        self.good = GoodEpisodes(
+            self.normaliser,
+            np.array([self.agent.weighed_return(each['reward'], each['cost']) for each in shown]),
+            [(self.normaliser(each['observation']), each['action']) for each in shown])
 
     # Offline
 
@@ -123,6 +137,9 @@ class Spaars:
     def take_episode(self, episode: Episode) -> None:
         """Take what an episode earned; see `Curriculum.take_episode`."""
         self.curriculum.take_episode(episode)
+        if self.good is not None:
+            self.good.take(self.agent.weighed_return(episode.rewards, episode.costs),
+                           episode.observations[:-1], episode.actions)
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
         """
@@ -183,6 +200,8 @@ class Spaars:
         losses = {'critic': agent.update_critic(batch)}
         if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(agent.update_policies(batch))
+        if self.good is not None and self.good.size:
+            agent.imitate(*self.good.sample(t.batch, self._choices))
         if self.updates % 10 == 0:
             agent.measure_lipschitz(batch)
             agent.update_rnd(online['observation'])
@@ -213,16 +232,19 @@ class Spaars:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, optimisers included."""
-        return self.agent.arrays()
+        return {**self.agent.arrays(), **({} if self.good is None else self.good.arrays())}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
         """Take `arrays()` back."""
         self.agent.load_arrays(arrays)
+        if self.good is not None:
+            self.good.load_arrays(arrays)
 
     def state(self) -> dict[str, Any]:
         """Return what is not a tensor."""
         return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
                 'noise': self._noise.tolist(), 'heads': self.agent.rng_state(),
+                'choices': dict(self._choices.bit_generator.state),
                 **self.curriculum.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -231,4 +253,6 @@ class Spaars:
         self.set_multipliers(np.asarray(state['multipliers']))
         self._noise = np.asarray(state['noise'])
         self.agent.set_rng_state(state['heads'])
+        if 'choices' in state:
+            self._choices.bit_generator.state = state['choices']
         self.curriculum.restore(state)
