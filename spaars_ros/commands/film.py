@@ -14,9 +14,6 @@
 
 """`spaars film`: a run's policy before and after as an animated picture."""
 
-import os
-import subprocess
-import sys
 from typing import Annotated
 
 import typer
@@ -28,22 +25,6 @@ Examples:
   spaars film runs/a
   spaars film runs/a --out docs/images/insert.gif --episodes 2
 """
-BACKENDS = ('egl', 'osmesa')
-PROBE = 'import mujoco; c = mujoco.GLContext(8, 8); c.make_current(); c.free()'
-
-
-def choose_backend() -> None:
-    """Set MUJOCO_GL to one that draws here, unless it is set; raises ValueError for none."""
-    if os.environ.get('MUJOCO_GL'):
-        return
-    for name in BACKENDS:
-        tried = subprocess.run([sys.executable, '-c', PROBE], capture_output=True, check=False,
-                               env={**os.environ, 'MUJOCO_GL': name})
-        if tried.returncode == 0:
-            os.environ['MUJOCO_GL'] = name
-            return
-    raise ValueError('drawing off screen needs EGL or OSMesa, and neither starts here: '
-                     'sudo apt install libosmesa6 (or set MUJOCO_GL)')
 
 
 def command(
@@ -55,6 +36,7 @@ def command(
 ) -> None:
     """Film a run's policy before and after, side by side, on the same simulated episodes."""
     with errors_as_one_line():
+        from spaars_ros.sim.gl import choose_backend
         choose_backend()
         from spaars_ros.run.film import film_run
         typer.echo(film_run(run, target=out, episodes=episodes)[1])

@@ -188,7 +188,8 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'demonstrations': settings.demonstrations, 'signing_key': settings.signing_key},
             respawn=True))
     if policy and _has_cameras(settings):
-        graph.append(NodeDescription('encoder', 'encoder', dict(common), settings.remappings))
+        graph.append(NodeDescription('encoder', 'encoder',
+                                     {**common, 'run_dir': settings.out}))
     if policy:
         graph.append(NodeDescription('cost_monitor', 'cost_monitor',
                                      {**common, 'run_dir': settings.out}))

@@ -15,8 +15,10 @@
 """The MuJoCo arm with a joint-velocity servo, as a robot with ros2_control offers it."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import copy
 import math
+from typing import TYPE_CHECKING
 
 import mujoco
 import numpy as np
@@ -25,8 +27,12 @@ from numpy.typing import NDArray
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.sources import Source
 from spaars_ros.tasks.base import Sample
 from spaars_ros.tasks.protocols import Scene
+
+if TYPE_CHECKING:
+    from spaars_ros.sim.sight import Sight
 
 Array = NDArray[np.float64]
 
@@ -52,11 +58,13 @@ class Arm:
     file's torque limits; the model's own actuators are switched off.
     """
 
-    def __init__(self, robot: Robot, scene: Scene | None = None) -> None:
+    def __init__(self, robot: Robot, scene: Scene | None = None,
+                 cameras: Sequence[Source] = ()) -> None:
         """
         Load the robot's model; raises ConfigError as Kinematics does.
 
         :param scene: what stands around the arm
+        :param cameras: sources that are drawn and encoded here, for `sources`
         """
         self.robot = robot
         self.scene = scene
@@ -74,9 +82,14 @@ class Arm:
         self._torque = np.zeros(self.model.nv)
         self._effort = np.zeros(len(robot.joints))
         self._known: tuple[mujoco.MjModel, mujoco.MjData] | None = None
+        self.sight: Sight | None = self._sight(cameras) if cameras else None
         self.stamp_ns = 1_000_000_000
         self._period_ns = round(1e9 * robot.period)
         self.reset(np.asarray(robot.home))
+
+    def _sight(self, cameras: Sequence[Source]) -> 'Sight':
+        from spaars_ros.sim.sight import Sight  # what draws and encodes, where somebody sees
+        return Sight(self.model, cameras, self.robot.control.rate)
 
     def disturb(self, *, payload: float = 0.0, friction: float = 0.0,
                 damping: float = 0.0) -> None:
@@ -122,6 +135,8 @@ class Arm:
             self._check_contacts()
         self._effort = self.data.qfrc_bias[self.kinematics.dof].copy()
         self.stamp_ns += self._period_ns
+        if self.sight is not None:
+            self.sight.clear()
 
     def _check_contacts(self) -> None:
         for contact in self.data.contact:
@@ -134,10 +149,11 @@ class Arm:
 
     def sources(self) -> dict[str, Sample]:
         """Return source -> what its sensor reads now."""
+        seen = {} if self.sight is None else self.sight.look(self.data, self.stamp_ns)
         if self.scene is None:
-            return {}
-        return {name: Sample(np.asarray(values, dtype=np.float64), 0.0)
-                for name, values in self.scene.measure(self.model, self.data).items()}
+            return seen
+        return {**{name: Sample(np.asarray(values, dtype=np.float64), 0.0)
+                   for name, values in self.scene.measure(self.model, self.data).items()}, **seen}
 
     def step(self, velocity: Array) -> None:
         """Follow joint velocities (d,) rad/s for one control period."""

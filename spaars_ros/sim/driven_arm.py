@@ -16,6 +16,7 @@
 
 from collections.abc import Mapping
 
+import mujoco
 import numpy as np
 
 from spaars_ros.data.schema import Array
@@ -45,6 +46,16 @@ class DrivenArm:
     @stamp_ns.setter
     def stamp_ns(self, stamp: int) -> None:
         self._arm.stamp_ns = stamp
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """Return the model, with the scene."""
+        return self._arm.model
+
+    @property
+    def data(self) -> mujoco.MjData:
+        """Return its state as it is now."""
+        return self._arm.data
 
     def set(self, faults: Mapping[str, float], *, timeout: float = 0.0) -> None:
         """

@@ -39,6 +39,7 @@ from spaars_ros.tasks.base import World
 from spaars_ros.tasks.protocols import goal_of
 from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.registry import make_task
+from spaars_ros.tasks.sources import cameras_of
 
 Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         self.robot = robot
         self.task = make_task(robot, settings)
         scene = scene_of(self.task)
-        self.arm = Arm(robot, scene)
+        self.arm = Arm(robot, scene, cameras_of(self.task) if scene is not None else ())
         # What a robot knows of itself, without the objects of the scene.
         self.kinematics = self.arm.kinematics if scene is None else Kinematics(robot)
         self.filter = SafetyFilter(robot)
@@ -151,7 +152,10 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         return self._renderer.render()
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Free what draws."""
+        if self.arm.sight is not None:
+            self.arm.sight.close()
+            self.arm.sight = None
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None

@@ -34,6 +34,7 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.tasks.scoring import paths_from_steps
+from spaars_ros.tasks.sources import cameras_of
 
 EVALUATION_SEED = 10_000
 
@@ -43,7 +44,7 @@ class Rollouts:
 
     def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
                  explore: bool, budget: str = 'off') -> None:
-        self.arm = Arm(robot, scene_of(task))
+        self.arm = Arm(robot, scene_of(task), cameras_of(task))
         self.task = task
         self.seed = seed
         self.loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),

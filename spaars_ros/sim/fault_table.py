@@ -84,6 +84,14 @@ FAULTS: tuple[Fault, ...] = (
     Fault('source_nan', 'share of the samples of every source that are NaN', 0.0, 1.0),
     Fault('source_frozen', '1: every source reports for ever what it reported when the fault '
           'began, with new stamps', 0.0, 1.0),
+    Fault('camera_drop', 'share of the images of every camera that are never published', 0.0, 1.0),
+    Fault('camera_delay', 'images of every camera are published this late, rounded up to control '
+          'periods', 0.0, 10.0, 's'),
+    Fault('camera_frozen', '1: every camera shows for ever what it showed when the fault began, '
+          'with new stamps', 0.0, 1.0),
+    Fault('camera_black', '1: every image is black', 0.0, 1.0),
+    Fault('camera_size', '1: images have half their width and height', 0.0, 1.0),
+    Fault('camera_encoding', '1: images come in an encoding that nobody knows', 0.0, 1.0),
 )
 """All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
 BY_NAME = {fault.name: fault for fault in FAULTS}

@@ -24,6 +24,7 @@ PARAMETERS = ParameterTable(
     Param('task', 'reach', 'task file: a path, or a name from config/task'),
     Param('provider', 'auto', 'what ONNX Runtime encodes with: auto takes a GPU where there is '
           'one', choices=('auto', 'cpu', 'cuda')),
+    Param('run_dir', '', "run folder in which frames are kept; '' keeps none"),
     Param('threads', 1, 'threads of the CPU per camera', low=1, high=64),
 )
 """The encoder's."""

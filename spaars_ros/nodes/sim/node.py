@@ -31,6 +31,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from spaars_ros.data.schema import Array
+from spaars_ros.nodes.sim.camera_publishers import CameraPublishers
 from spaars_ros.nodes.sim.channel_reader import ChannelReader
 from spaars_ros.nodes.sim.command_reader import CommandReader
 from spaars_ros.nodes.sim.parameters import FAULT
@@ -76,6 +77,7 @@ class SimNode(ManagedNode):
         """Declare parameters only."""
         super().__init__('sim', PARAMETERS, overrides=overrides)
         self._commands: Any = None
+        self._cameras: Any = None
         self._made: list[Any] = []
         self._border = Border(self.get_logger())
         self._progress_reader = TopicReader('learner/progress', needs=PACE)
@@ -123,8 +125,9 @@ class SimNode(ManagedNode):
         self._channels = ChannelReader(self, self._arm, self._task.spec.channels,
                                        self._border.guarded)
         self._sources = SourcePublishers(self, self._task, self._arm, seed=self._values['seed'])
+        self._cameras = CameraPublishers(self, self._task, self._arm, seed=self._values['seed'])
         self._made = [
-            *self._channels.subscriptions, *self._sources.publishers,
+            *self._channels.subscriptions, *self._sources.publishers, *self._cameras.publishers,
             states, true_states, self._clock_topic, self._held,
             self.create_subscription(
                 Float64MultiArray, 'learner/progress',
@@ -152,6 +155,8 @@ class SimNode(ManagedNode):
     def cleanup(self) -> None:
         """Remove what `configure` made."""
         self._listen(False)
+        if self._cameras is not None:
+            self._cameras.close()
         for made in self._made:
             for destroy in (self.destroy_publisher, self.destroy_subscription,
                             self.destroy_service):
@@ -195,6 +200,7 @@ class SimNode(ManagedNode):
             sample_start(self._task.robot, self._task.settings.start_noise, rng), rng)
         self._faults.clear()
         self._sources.clear()
+        self._cameras.clear()
         self._answer = None
         self._publish()
         return self._wire_stamp
@@ -225,6 +231,7 @@ class SimNode(ManagedNode):
             self._clock_message.clock = time_of(self._wire_stamp)
             self._clock_topic.publish(self._clock_message)
         self._sources.send(self._wire_stamp, self._faults.values, again)
+        self._cameras.send(self._wire_stamp, self._faults.values, again)
         for seen in self._faults.measured(state, again):
             self._states.send(seen)
         if self._factor:

@@ -1,0 +1,115 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The cameras of a MuJoCo scene: images of them, drawn off screen."""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+
+from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.sources import Source
+from spaars_ros.sim.gl import gl_context
+from spaars_ros.vision.encoder_file import camera_of
+from spaars_ros.vision.encoder_file import input_size
+from spaars_ros.vision.images import Pixels
+
+SAMPLES = 4
+"""Samples of a pixel; shadows, which take twenty times as long, are left out."""
+MAX_GEOMS = 10_000
+
+
+def size_of(source: Source) -> tuple[int, int]:
+    """Return width and height of a simulated camera's images."""
+    return camera_of(source).size or input_size(source)
+
+
+def ticks_of(source: Source, rate: float) -> int:
+    """Return the control ticks from one image to the next, at a control rate in Hz."""
+    camera = camera_of(source)
+    return max(1, round(rate / camera.rate)) if camera.rate else 1
+
+
+def camera_ids(model: mujoco.MjModel, sources: Sequence[Source]) -> dict[str, int]:
+    """Return source -> number of the scene's camera; raises ConfigError where it has none."""
+    there = [model.camera(number).name for number in range(model.ncam)]
+    for source in sources:
+        name = camera_of(source).simulated or source.name
+        if name not in there:
+            raise ConfigError(f'source {source.name!r}: the scene has no camera {name!r}, it has '
+                              f'{there}: add one in Scene.build, with add_camera(name={name!r}, '
+                              '...), or name another as camera.simulated')
+    return {source.name: there.index(camera_of(source).simulated or source.name)
+            for source in sources}
+
+
+def place(model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Put bodies, cameras and lights where the joints and mocap bodies say."""
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    mujoco.mj_camlight(model, data)
+
+
+class Cameras:
+    """
+    Draw what the cameras of sources see; on the thread that made this object.
+
+    :raises ConfigError: the scene has no such camera, or nothing draws here
+    """
+
+    def __init__(self, model: mujoco.MjModel, sources: Sequence[Source]) -> None:
+        self._model = model
+        self._ids = camera_ids(model, sources)
+        self._sizes: Mapping[str, tuple[int, int]] = {each.name: size_of(each)
+                                                      for each in sources}
+        width, height = (max(size[axis] for size in self._sizes.values()) for axis in (0, 1))
+        self._gl = gl_context(width, height)
+        self._gl.make_current()
+        quality, whole = model.vis.quality, model.vis.global_
+        before = quality.offsamples, quality.shadowsize, whole.offwidth, whole.offheight
+        try:
+            quality.offsamples, quality.shadowsize = SAMPLES, 0
+            whole.offwidth, whole.offheight = width, height
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        finally:
+            (quality.offsamples, quality.shadowsize, whole.offwidth, whole.offheight) = before
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = 0
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        # Sites are marks of the model, which no camera sees.
+        self._option.sitegroup[:] = 0
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+
+    def image(self, name: str, data: mujoco.MjData) -> Pixels:
+        """Return what a source's camera sees, (h, w, 3); `place` comes first."""
+        width, height = self._sizes[name]
+        self._gl.make_current()
+        self._camera.fixedcamid = self._ids[name]
+        mujoco.mjv_updateScene(self._model, data, self._option, mujoco.MjvPerturb(), self._camera,
+                               mujoco.mjtCatBit.mjCAT_ALL, self._scene)
+        rectangle = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(rectangle, self._scene, self._context)
+        pixels = np.empty((height, width, 3), np.uint8)
+        mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
+        return np.ascontiguousarray(pixels[::-1])
+
+    def close(self) -> None:
+        """Free the context."""
+        self._gl.make_current()
+        self._context.free()
+        self._gl.free()
