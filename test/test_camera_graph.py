@@ -93,6 +93,8 @@ def test_a_tick_acts_on_the_vector_of_its_own_image_and_faults_stop_by_name(rig)
         seen = observation[task.spec.slices['eye']]
         assert np.abs(seen - wanted).max() < 0.02 < np.ptp(wanted)
     cameras.close()
+    frames = one.encoder._frames
+    assert frames.kept > 20 and not frames.lost and not frames.error
     for fault, code in (({'camera_black': 1.0}, 'SOURCE_BLANK'),
                         ({'camera_size': 1.0}, 'SOURCE_WRONG_SIZE'),
                         ({'camera_encoding': 1.0}, 'SOURCE_UNKNOWN_ENCODING'),

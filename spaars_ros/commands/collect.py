@@ -31,7 +31,7 @@ Examples:
   spaars collect --env SpaarsStaged-v0 --episodes 300 --seed 0 staged.npz
 """
 
-ARM_ONLY = ('episodes', 'robot', 'task')
+ARM_ONLY = ('episodes', 'robot', 'task', 'frames')
 ROLLOUT_ONLY = ('policy', 'transitions')
 STAGED = 'SpaarsStaged-v0'
 EPISODES, STAGED_EPISODES = 60, 300
@@ -48,6 +48,8 @@ def command(
     robot: Annotated[str, typer.Option(
         help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
     task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    frames: Annotated[Optional[Path], typer.Option(
+        help='Folder in which to keep what the cameras see, as JPEG in MCAP.')] = None,
     env: Annotated[str | None, typer.Option(
         help='Gymnasium environment to record instead of the arm; needs --policy, except for '
              'SpaarsStaged-v0, which has a scripted demonstrator.')] = None,
@@ -67,7 +69,7 @@ def command(
         _refuse(context, ARM_ONLY if env is not None else ROLLOUT_ONLY,
                 'with --env' if env is not None else 'without --env')
         if env is None:
-            _operator(out, episodes or EPISODES, seed, robot, task)
+            _operator(out, episodes or EPISODES, seed, robot, task, frames)
         elif policy is None:
             raise ValueError('--env needs --policy FILE.onnx')
         else:
@@ -94,13 +96,15 @@ def _demonstrator(out: Path, episodes: int, seed: int) -> None:
                f'{data.returns.mean():.2f} of 4 stages, at most {data.returns.max():.0f}')
 
 
-def _operator(out: Path, episodes: int, seed: int, robot: str, task: str) -> None:
+def _operator(out: Path, episodes: int, seed: int, robot: str, task: str,
+              frames: Path | None) -> None:
     from spaars_ros.data.dataset import save_dataset
     from spaars_ros.robot.config import load_robot
     from spaars_ros.sim.operator import record
     from spaars_ros.tasks.registry import load_task
     robot = robot_of(robot, task)
-    dataset, summary = record(load_robot(robot), load_task(task), episodes=episodes, seed=seed)
+    dataset, summary = record(load_robot(robot), load_task(task), episodes=episodes, seed=seed,
+                              frames=frames)
     if summary.poor:
         raise ValueError(f'{out} not written, most episodes failed: {summary.text()}; look at '
                          f'the targets of {task} and at `spaars robot check {robot}`')

@@ -148,6 +148,25 @@ def export_command(
         _write(_only(sets.open_set(demonstrations, robot, task), only), out)
 
 
+@app.command('encode')
+def encode_command(
+    run: Annotated[Path, typer.Argument(help='Folder of a run whose frames were kept.')],
+    out: Annotated[Path, typer.Argument(help='HDF5 file to write.')],
+    encoder: Annotated[str, typer.Option(help="ONNX file in place of the run's own.")] = '',
+    source: Annotated[str, typer.Option(
+        help='Camera that it is for; default: the only one.')] = '',
+    task: Annotated[str, typer.Option(
+        help='Task file that says all of it instead, crop and sizes too.')] = '',
+) -> None:
+    """Compute a run's camera values again with another encoder, from the frames it kept."""
+    with errors_as_one_line(), warnings_as_one_line():
+        from spaars_ros.data.dataset import save_dataset
+        from spaars_ros.run.encode_run import encode_run
+        data = encode_run(run, encoder=encoder, source=source, task=task)
+        save_dataset(data, out)
+        typer.echo(f'{out}: {data.episodes} episodes, {len(data)} transitions')
+
+
 def _only(some: Any, outcomes: list[str] | None) -> Any:
     if not outcomes:
         return some

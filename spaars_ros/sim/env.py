@@ -132,7 +132,8 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         return self._given.outcome(outcome, world.sources)
 
     def _world(self, state: RobotState) -> World:
-        return World(state, self.kinematics, self.arm.sources())
+        self.world = World(state, self.kinematics, self.arm.sources())
+        return self.world
 
     def _send(self, values: Array) -> None:
         names = (channel.name for channel in self.task.spec.channels)

@@ -15,8 +15,11 @@
 """Demonstrations of a task's own scripted demonstrator, recorded in the simulation."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +36,15 @@ from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.protocols import Candid
 from spaars_ros.tasks.protocols import Demonstrator
 from spaars_ros.tasks.protocols import Guarded
+from spaars_ros.tasks.protocols import Informed
 from spaars_ros.tasks.protocols import Operator
+from spaars_ros.tasks.sources import cameras_of
 
 FIELDS = ('observations', 'actions', 'next_observations', 'efforts', 'terminations',
           'truncations', 'episode')
+
+MOST_FRAMES = 2_000_000_000
+"""bytes of frames that are kept of one recording."""
 
 
 @dataclass
@@ -92,16 +100,48 @@ def collect(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int) -
     return record(robot, settings, episodes=episodes, seed=seed)[0]
 
 
-def record(robot: Robot, settings: TaskSettings, *, episodes: int,
-           seed: int) -> tuple[Dataset, Summary]:
+def record(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int,
+           frames: Path | None = None) -> tuple[Dataset, Summary]:
     """
     Record demonstrations of the task's demonstrator; the same seed gives the same data.
 
     An operator who sees no way at all makes no step: such an episode is not in the data.
 
+    :param frames: folder in which every image that the cameras saw is kept
     :raises ConfigError: the task has none, or no episode has a step
     """
     env = ArmEnv(robot, settings)
+    with kept_frames(env, frames):
+        return _record(env, episodes=episodes, seed=seed)
+
+
+@contextmanager
+def kept_frames(env: ArmEnv, folder: Path | None) -> Iterator[None]:
+    """
+    Keep what an environment's cameras see while the block runs.
+
+    :param folder: of the frames; None: none are kept
+    :raises ConfigError: the task has no camera
+    """
+    sight = env.arm.sight
+    if folder is None:
+        yield
+        return
+    if sight is None:
+        raise ConfigError(f'task {env.task.name!r} has no camera: there are no frames to keep')
+    from spaars_ros.vision.frames import FrameWriter
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = FrameWriter(folder, MOST_FRAMES, wait=True)
+    topics = {source.name: source.images for source in cameras_of(env.task)}
+    sight.seen = lambda name, stamp, image: writer.put(topics[name], stamp, image)
+    try:
+        yield
+    finally:
+        writer.close()
+
+
+def _record(env: ArmEnv, *, episodes: int, seed: int) -> tuple[Dataset, Summary]:
+    robot = env.robot
     if not isinstance(env.task, Demonstrator):
         raise ConfigError(f'task {env.task.name!r} has no scripted demonstrator: record a person '
                           'with the nodes, or give it `demonstrator(rng)`')
@@ -113,11 +153,11 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int,
     scores, costs, filtered = [], [], []
     for episode in range(episodes):
         observation, _ = env.reset(seed=seed * 100_003 + episode)
-        operator.begin(observation)
+        operator.begin(_shown(env, observation))
         done, spent = operator.done, np.zeros(len(env.task.constraint_names))
         states, actions = [observation], []
         while not done:
-            action = operator.act(observation)
+            action = operator.act(_shown(env, observation))
             following, _, terminated, truncated, info = env.step(action)
             truncated = truncated or operator.done
             done = terminated or truncated
@@ -156,6 +196,11 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int,
         'action_scale': robot.control.action_scale,
         'contract': contract_of(robot, env.task.observation_names).model_dump_json(),
         'source': f'spaars collect --episodes {episodes} --seed {seed}'}), summary
+
+
+def _shown(env: ArmEnv, observation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what the operator acts on."""
+    return env.task.informed(env.world) if isinstance(env.task, Informed) else observation
 
 
 def _guard(operator: Operator, robot: Robot) -> None:

@@ -23,6 +23,7 @@ from typing import runtime_checkable
 import numpy as np
 
 from spaars_ros.tasks.base import Array
+from spaars_ros.tasks.base import World
 
 
 @runtime_checkable
@@ -120,6 +121,14 @@ class Candid(Protocol):
 
 
 @runtime_checkable
+class Informed(Protocol):
+    """A task whose scripted demonstrator is shown more than the policy: the simulation's truth."""
+
+    def informed(self, world: World) -> Array:
+        """Return what the demonstrator acts on in place of the observation."""
+
+
+@runtime_checkable
 class Demonstrator(Protocol):
     """A task with a scripted demonstrator."""
 
@@ -137,5 +146,5 @@ def scene_of(task: Any) -> Scene | None:
     return task.scene() if isinstance(task, HasScene) else None
 
 
-__all__ = ['Candid', 'Demonstrator', 'Goals', 'Guarded', 'HasScene', 'Operator', 'Potential',
-           'Scene', 'TopView', 'goal_of', 'scene_of']
+__all__ = ['Candid', 'Demonstrator', 'Goals', 'Guarded', 'HasScene', 'Informed', 'Operator',
+           'Potential', 'Scene', 'TopView', 'goal_of', 'scene_of']

@@ -33,6 +33,8 @@ from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.sources.features import features_message
 from spaars_ros.ros.sources.qos import source_qos
 from spaars_ros.vision.encoder import Encoder
+from spaars_ros.vision.frames import FrameWriter
+from spaars_ros.vision.image_messages import COMPRESSED
 from spaars_ros.vision.images import decompressed
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import Pixels
@@ -46,7 +48,8 @@ BUSY = 0.9
 """Share of the time beyond which the encoder does not keep up."""
 LOGGED = 5.0
 """s between two log lines about images that are refused."""
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
+JPEG = b'\xff\xd8'
+"""What every JPEG begins with."""
 
 
 class Eye:
@@ -57,14 +60,16 @@ class Eye:
     waited. An image that cannot be used is answered too, by its stamp and why.
 
     :param active: whether images are to be encoded now
+    :param frames: keeps them; None: nobody does
     """
 
     def __init__(self, node: Node, source: Source, encoder: Encoder,
-                 active: Callable[[], bool]) -> None:
+                 active: Callable[[], bool], frames: FrameWriter | None = None) -> None:
         self.source = source
         self._node = node
         self._encoder = encoder
         self._active = active
+        self._frames = frames
         # Nothing waits behind the newest.
         asked = source_qos(source)
         self._qos = QoSProfile(history=asked.history, depth=1, reliability=asked.reliability,
@@ -92,16 +97,24 @@ class Eye:
             return
         self._newest = stamp
         try:
-            values = self._encoder.encode(self._pixels(msg))
+            image = self._pixels(msg)
+            values = self._encoder.encode(image)
         except ImageError as error:
             self._refuse(error, stamp)
             return
         self._refusal = ''
         self.publisher.publish(features_message(values, stamp, self._encoder.digest))
+        self._keep(msg, image, stamp)
         self.encoded += 1
         took = time.monotonic() - begin
         self._busy += took
         self.statistics.add(begin, took)
+
+    def _keep(self, msg: Any, image: Pixels, stamp: int) -> None:
+        if self._frames is not None:
+            whole = bytes(msg.data) if self.source.type == COMPRESSED else b''
+            self._frames.put(self._node.resolve_topic_name(self.source.images), stamp,
+                             whole if whole.startswith(JPEG) else image)
 
     def _pixels(self, msg: Any) -> Pixels:
         if self.source.type == COMPRESSED:
@@ -129,6 +142,8 @@ class Eye:
                 + why_silent(self._node, self.source.images, self.source.type, self._qos))
         elif self._refusal:
             level, text = diagnostics.WARN, f'image refused: {self._refusal}'
+        elif self._frames is not None and self._frames.error:
+            level, text = diagnostics.WARN, self._frames.error
         elif share > BUSY:
             level, text = diagnostics.WARN, (
                 f'falls behind: it encodes {share:.0%} of the time, and passes over images that '
@@ -136,4 +151,6 @@ class Eye:
         return diagnostics.status(
             f'encoder: {self.source.name}', level, text, **self.statistics.values(),
             encoded=self.encoded, refused=self.refused, busy=share,
+            frames_kept=self._frames.kept if self._frames is not None else 0,
+            frames_lost=self._frames.lost if self._frames is not None else 0,
             provider=self._encoder.provider, encoder=self._encoder.digest[:16])

@@ -14,6 +14,7 @@
 
 """The encoder: images of the task's cameras to stamped vectors, beside the way of the commands."""
 
+from pathlib import Path
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -32,6 +33,8 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
 from spaars_ros.vision.encoder import Encoder
+from spaars_ros.vision.frames import FrameWriter
+from spaars_ros.vision.frames import MEGA
 
 
 class EncoderNode(ManagedNode):
@@ -41,6 +44,7 @@ class EncoderNode(ManagedNode):
         super().__init__('encoder', PARAMETERS, overrides=overrides)
         self._eyes: list[Eye] = []
         self._made: list[Any] = []
+        self._frames: FrameWriter | None = None
 
     def configure(self) -> None:
         """Load the task's encoders; raises what is wrong with them."""
@@ -49,9 +53,11 @@ class EncoderNode(ManagedNode):
         cameras = cameras_of(task)
         if not cameras:
             raise Refused(f'task {task.name!r} has no camera: none of its sources is an image')
+        if p['run_dir'] and p['frames_mb']:
+            self._frames = FrameWriter(Path(p['run_dir']), p['frames_mb'] * MEGA)
         for source in cameras:
             encoder = Encoder(source, provider=p['provider'], threads=p['threads'])
-            eye = Eye(self, source, encoder, lambda: self.is_active)
+            eye = Eye(self, source, encoder, lambda: self.is_active, self._frames)
             self._eyes.append(eye)
             self._made += [eye.publisher, eye.subscription]
             self.get_logger().info(
@@ -77,6 +83,9 @@ class EncoderNode(ManagedNode):
             if not self.destroy_publisher(made):
                 self.destroy_subscription(made)
         self._made, self._eyes = [], []
+        if self._frames is not None:
+            self._frames.close()
+            self._frames = None
 
     def _diagnose(self) -> None:
         self._diagnostics.publish(diagnostics.diagnostic_array(

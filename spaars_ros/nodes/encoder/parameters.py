@@ -25,6 +25,8 @@ PARAMETERS = ParameterTable(
     Param('provider', 'auto', 'what ONNX Runtime encodes with: auto takes a GPU where there is '
           'one', choices=('auto', 'cpu', 'cuda')),
     Param('run_dir', '', "run folder in which frames are kept; '' keeps none"),
+    Param('frames_mb', 1000, 'images are kept as JPEG in the run folder up to so much; 0 keeps '
+          'none', unit='MB', low=0, high=10_000_000),
     Param('threads', 1, 'threads of the CPU per camera', low=1, high=64),
 )
 """The encoder's."""

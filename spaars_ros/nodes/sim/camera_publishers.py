@@ -36,10 +36,10 @@ from spaars_ros.sim.drawing import Drawing
 from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.sources import cameras_of
+from spaars_ros.vision.image_messages import COMPRESSED
 from spaars_ros.vision.images import jpeg_of
 from spaars_ros.vision.images import Pixels
 
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 UNKNOWN = 'spaars_unknown'
 """Encoding of the fault camera_encoding."""
 
