@@ -26,6 +26,7 @@ from spaars_ros.commands import check
 from spaars_ros.commands import collect
 from spaars_ros.commands import data
 from spaars_ros.commands import doctor
+from spaars_ros.commands import encoder
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import film
 from spaars_ros.commands import finetune
@@ -66,6 +67,7 @@ for name in ('stop', 'reset', 'rollback', 'status'):
 app.add_typer(keys.app, name='keys')
 app.add_typer(robot.app, name='robot')
 app.add_typer(data.app, name='data')
+app.add_typer(encoder.app, name='encoder')
 app.command('import', epilog=import_bag.EXAMPLES)(import_bag.command)
 
 

@@ -1,0 +1,126 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""The network of `spaars encoder train`: a few convolutions to points in the image."""
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+from onnx import helper
+from onnx import numpy_helper
+from onnx import TensorProto
+import torch
+from torch import nn
+from torch import Tensor
+
+WIDTHS = (16, 32)
+"""Channels of the two convolutions before the maps of the points."""
+SHARPNESS = 4.0
+"""Factor of the maps before their softmax, as training begins."""
+OPSET, IR = 17, 8
+AGREES = 1e-3
+"""By which the exported graph may differ from the network."""
+
+
+class ExportError(RuntimeError):
+    """The exported graph does not compute what the network does."""
+
+
+class PointNet(nn.Module):
+    """
+    Map images (B, 3, h, w) of [0, 1] to points (B, K, 2) in [-1, 1], x to the right, y down.
+
+    Each point is the mean place of a softmax over its map, as in Levine et al. 2016, End-to-end
+    training of deep visuomotor policies, and Finn et al. 2016, Deep spatial autoencoders.
+
+    :param size: pixels of an image's edge
+    :param points: K
+    """
+
+    def __init__(self, size: int, points: int) -> None:
+        super().__init__()
+        self.size, self.points = size, points
+        self.grid: Tensor
+        first, second = WIDTHS
+        self.first = nn.Conv2d(3, first, 5, stride=2, padding=2)
+        self.second = nn.Conv2d(first, second, 3, padding=1)
+        self.maps = nn.Conv2d(second, points, 3, padding=1)
+        self.sharpness = nn.Parameter(torch.tensor(SHARPNESS))
+        edge = (size + 1) // 2
+        line = torch.linspace(-1.0, 1.0, edge)
+        y, x = torch.meshgrid(line, line, indexing='ij')
+        self.register_buffer('grid', torch.stack((x.reshape(-1), y.reshape(-1)), dim=-1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return points (B, K, 2)."""
+        maps = self.maps(torch.relu(self.second(torch.relu(self.first(images)))))
+        shares = torch.softmax(self.sharpness * maps.flatten(2), dim=-1)
+        return shares @ self.grid
+
+    def to_onnx(self) -> bytes:
+        """
+        Return the graph from one image [1, 3, h, w] to its features [1, 2 K].
+
+        :raises ExportError: it computes something else
+        """
+        weights = {name: value.detach().cpu().numpy().astype(np.float32)
+                   for name, value in (*self.named_parameters(), *self.named_buffers())}
+        weights['sharpness'] = weights['sharpness'].reshape(1)
+        tensors = [numpy_helper.from_array(np.ascontiguousarray(value), name)
+                   for name, value in weights.items()]
+        tensors += [numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in (
+            ('flat', (1, self.points, -1)), ('row', (1, -1)))]
+        nodes, last = [], 'image'
+        for name, stride, padding in (('first', 2, 2), ('second', 1, 1), ('maps', 1, 1)):
+            nodes.append(helper.make_node(
+                'Conv', [last, f'{name}.weight', f'{name}.bias'], [f'{name}_out'],
+                strides=[stride] * 2, pads=[padding] * 4))
+            last = f'{name}_out'
+            if name != 'maps':
+                nodes.append(helper.make_node('Relu', [last], [f'{name}_relu']))
+                last = f'{name}_relu'
+        for kind, more, out in (('Reshape', 'flat', 'maps_flat'), ('Mul', 'sharpness', 'sharp')):
+            nodes.append(helper.make_node(kind, [last, more], [out]))
+            last = out
+        nodes += [helper.make_node('Softmax', [last], ['shares'], axis=-1),
+                  helper.make_node('MatMul', ['shares', 'grid'], ['points']),
+                  helper.make_node('Reshape', ['points', 'row'], ['features'])]
+        graph = helper.make_graph(
+            nodes, 'points',
+            [helper.make_tensor_value_info('image', TensorProto.FLOAT,
+                                           [1, 3, self.size, self.size])],
+            [helper.make_tensor_value_info('features', TensorProto.FLOAT, [1, 2 * self.points])],
+            tensors)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)],
+                                  ir_version=IR, producer_name='spaars_ros')
+        onnx.checker.check_model(model)
+        data: bytes = model.SerializeToString()
+        self._check(data)
+        return data
+
+    def _check(self, data: bytes) -> None:
+        import onnxruntime
+        session = onnxruntime.InferenceSession(data, providers=['CPUExecutionProvider'])
+        image = np.random.default_rng(0).random((1, 3, self.size, self.size), np.float32)
+        (found,) = session.run(None, {'image': image})
+        with torch.no_grad():
+            wanted = self(torch.from_numpy(image)).flatten(1).numpy()
+        off = float(np.abs(found - wanted).max())
+        if not off < AGREES:
+            raise ExportError(f'the exported encoder differs by {off:.3g}: report this')
+
+
+def as_tensor(images: NDArray[np.uint8]) -> Tensor:
+    """Return images (B, h, w, 3) as the network takes them."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255.0

@@ -1,0 +1,198 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Learn an encoder from frames alone: rebuild what changes, or tell near from far in time."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional
+
+from spaars_ros.learning.encoder.network import as_tensor
+from spaars_ros.learning.encoder.network import PointNet
+
+METHODS = ('reconstruction', 'contrastive')
+BATCH = 48
+RATE = 1e-3
+SHIFT = 6
+"""Pixels by which an image is shifted at random, each way."""
+EQUIVARIANCE = 1.0
+"""Weight of points that do not move with the image."""
+SMOOTH = 0.05
+"""Weight of points that jump from frame to frame."""
+COARSE = 3
+"""Pixels of an image's edge to one of the picture that is rebuilt."""
+HIDDEN = 256
+TEMPERATURE = 0.1
+NEAR = 2
+"""Frames that are near in time."""
+HELD_OUT = 0.1
+"""Share of the frames, the last ones, that nothing is learned from."""
+LOOK = 20
+"""Updates between two reports."""
+
+Images = NDArray[np.uint8]
+Progress = Callable[[int, int, float], None]
+"""Called with updates done, updates in all, loss."""
+
+
+class TrainingError(ValueError):
+    """Nothing can be learned from these frames; the message says why."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it."""
+
+    network: PointNet
+    frames: int
+    loss: float
+    """Mean of the last updates."""
+    explained: float
+    """Share of what changes in frames held out that the points account for; nan: not measured."""
+    seconds: float
+
+
+class _Rebuild(nn.Module):
+    """Rebuild a coarse picture of what differs from the mean image, from points alone."""
+
+    def __init__(self, images: Images, points: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.spread: Tensor
+        coarse = _coarse(as_tensor(images))
+        self.register_buffer('mean', coarse.mean(0))
+        # What hardly ever changes counts for little, what is small and moves for as much.
+        self.register_buffer('spread', coarse.std(0) + 0.02)
+        self.net = nn.Sequential(nn.Linear(2 * points, HIDDEN), nn.ReLU(),
+                                 nn.Linear(HIDDEN, coarse[0].numel()))
+
+    def errors(self, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean squared error, and that of the mean image."""
+        wanted = (_coarse(images) - self.mean) / self.spread
+        made = self.net(points.flatten(1)).view_as(wanted)
+        return (made - wanted).square().mean(), wanted.square().mean()
+
+
+def _coarse(images: Tensor) -> Tensor:
+    return functional.avg_pool2d(images, COARSE)
+
+
+def train(images: Images, follows: NDArray[np.bool_], *, points: int = 16,
+          method: str = METHODS[0], updates: int = 800, seed: int = 0,
+          progress: Progress = lambda done, total, loss: None) -> Result:
+    """
+    Learn an encoder; the same frames and seed give the same one.
+
+    :param images: (N, s, s, 3)
+    :param follows: (N,) whether a frame is the next of the one before, of the same camera
+    :param points: half the width of the vector
+    :param method: reconstruction rebuilds what changes from the points (Finn et al. 2016);
+        contrastive tells frames that are near in time from others (Sermanet et al. 2018)
+    :raises TrainingError: too few frames, or they are all the same
+    """
+    began = time.monotonic()
+    if method not in METHODS:
+        raise TrainingError(f'--method {method}: one of {", ".join(METHODS)}')
+    kept = len(images) - round(HELD_OUT * len(images))
+    if kept < BATCH:
+        raise TrainingError(f'{len(images)} frames: at least {round(BATCH / (1 - HELD_OUT)) + 1}')
+    if np.ptp(images[::max(1, kept // 200)], axis=0).max() < 3:
+        raise TrainingError('the frames are all the same: move what is to be seen')
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = PointNet(images.shape[1], points)
+    rebuild = _Rebuild(images[:kept:max(1, kept // 1000)], points)
+    head = nn.Sequential(nn.Linear(2 * points, 64), nn.ReLU(), nn.Linear(64, 32))
+    model = nn.ModuleList((network, rebuild if method == METHODS[0] else head))
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates, RATE / 20)
+    middles = _middles(follows[:kept])
+    losses: list[float] = []
+    for done in range(1, updates + 1):
+        places = rng.choice(middles, min(BATCH, len(middles)), replace=False)
+        loss = _rebuilt(network, rebuild, images, places, rng) if method == METHODS[0] \
+            else _contrast(network, head, images, places, rng)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if not np.isfinite(losses[-1]):
+            raise TrainingError(f'the loss is {losses[-1]} after {done} updates: try another seed')
+        if done % LOOK == 0 or done == updates:
+            progress(done, updates, float(np.mean(losses[-LOOK:])))
+    explained = _explained(network, rebuild, images[kept:]) if method == METHODS[0] \
+        else float('nan')
+    return Result(network, len(images), float(np.mean(losses[-LOOK:])), explained,
+                  time.monotonic() - began)
+
+
+def _middles(follows: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the frames that have neighbours in time on both sides; all where none has."""
+    near = np.flatnonzero(follows[1:-1] & follows[2:]) + 1
+    found = near[(near >= NEAR) & (near < len(follows) - NEAR)]
+    return found if len(found) else np.arange(NEAR, len(follows) - NEAR)
+
+
+def shifted(images: Tensor, by: NDArray[np.int_]) -> Tensor:
+    """Return images (B, 3, s, s) shifted by (B, 2) pixels, x and y, their edges drawn out."""
+    size = images.shape[-1]
+    padded = functional.pad(images, (SHIFT,) * 4, mode='replicate')
+    return torch.stack([one[:, SHIFT - y:SHIFT - y + size, SHIFT - x:SHIFT - x + size]
+                        for one, (x, y) in zip(padded, by.tolist())])
+
+
+def _rebuilt(network: PointNet, rebuild: _Rebuild, images: Images, places: NDArray[np.intp],
+             rng: np.random.Generator) -> Tensor:
+    now = as_tensor(images[places])
+    by = rng.integers(-SHIFT, SHIFT + 1, (len(places), 2))
+    some = len(places) // 3
+    neighbours = as_tensor(np.concatenate((images[places[:some] - 1], images[places[:some] + 1])))
+    points = network(torch.cat((now, shifted(now, by), neighbours)))
+    here, moved, beside = points.split((len(now), len(now), 2 * some))
+    error, _ = rebuild.errors(now, here)
+    wanted = here.detach() + torch.from_numpy(by).float()[:, None] * 2.0 / (network.size - 1)
+    inside = (wanted.abs() < 1.0).float()
+    equivariant = ((moved - wanted).square() * inside).mean()
+    jumps = (beside[:some] - 2.0 * here[:some] + beside[some:]).square().mean()
+    return error + EQUIVARIANCE * equivariant + SMOOTH * jumps
+
+
+def _contrast(network: PointNet, head: nn.Module, images: Images, places: NDArray[np.intp],
+              rng: np.random.Generator) -> Tensor:
+    """Return the InfoNCE loss of frames and those near them in time, both shifted at random."""
+    near = places + rng.integers(1, NEAR + 1, len(places)) * rng.choice((-1, 1), len(places))
+    both = as_tensor(images[np.concatenate((places, near))])
+    by = rng.integers(-SHIFT, SHIFT + 1, (len(both), 2)) // 2
+    found = functional.normalize(head(network(shifted(both, by)).flatten(1)), dim=-1)
+    one, other = found.chunk(2)
+    return functional.cross_entropy(one @ other.T / TEMPERATURE, torch.arange(len(one)))
+
+
+def _explained(network: PointNet, rebuild: _Rebuild, images: Images) -> float:
+    error = whole = 0.0
+    with torch.no_grad():
+        for part in np.array_split(images, max(1, len(images) // BATCH)):
+            given = as_tensor(part)
+            left, all_of_it = rebuild.errors(given, network(given))
+            error, whole = error + float(left) * len(part), whole + float(all_of_it) * len(part)
+    return 1.0 - error / whole if whole else float('nan')
