@@ -50,6 +50,7 @@ from spaars_ros.nodes.learner.parameters import PROGRESS
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.diagnostics import diagnostic_array
 from spaars_ros.ros.diagnostics import ERROR
+from spaars_ros.ros.diagnostics import full_name
 from spaars_ros.ros.diagnostics import status
 from spaars_ros.run import continuation
 from spaars_ros.run import job
@@ -173,9 +174,10 @@ def test_a_spool_of_a_run_that_still_runs_is_refused(tmp_path: Path) -> None:
     held.close()
 
 
-def observer() -> RunObserver:
+def observer(namespace: str = '/') -> RunObserver:
     """Return an observer whose topics the test plays."""
-    node: Any = SimpleNamespace(create_subscription=lambda *_: None, get_namespace=lambda: '/')
+    node: Any = SimpleNamespace(create_subscription=lambda *_: None,
+                                get_namespace=lambda: namespace)
     task: Any = None
     return RunObserver(node, task, LiveState())
 
@@ -215,6 +217,25 @@ def test_a_learner_that_stopped_learning_fails_the_run_with_its_reason() -> None
         status('learner', ERROR, 'learning stopped: bc_loss is nan')]))
     with pytest.raises(ConductorError, match='learner: learning stopped: bc_loss is nan'):
         watched(made)
+
+
+def test_diagnostics_of_another_namespace_are_none_of_this_run() -> None:
+    """/diagnostics is one for all robots: the stop of one was told on the other's terminal."""
+    left = observer('/left')
+    left._on_progress(progress(received=7, fault=1))
+    for name in ('right/learner', 'learner', 'learner: right', 'right/cost_monitor: constraints'):
+        left._on_diagnostics(diagnostic_array(Time(), [status(name, ERROR, 'of the other')]))
+    assert set(left.heard) == {'learner'} and left.learner_words == left.state.message == ''
+    left._on_diagnostics(diagnostic_array(Time(), [
+        status(full_name('/left', 'cost_monitor: constraints'), ERROR, 'cost 9 above 5'),
+        status('learner: left', ERROR, 'of the fleet')]))
+    assert left.state.message == 'learner: left: of the fleet'
+    assert left.learner_words == 'of the fleet' and 'cost_monitor' in left.heard
+    alone = observer()
+    alone._on_progress(progress(received=7, fault=1))
+    alone._on_diagnostics(diagnostic_array(Time(), [
+        status('left/learner', ERROR, 'of another'), status('learner', ERROR, 'mine')]))
+    assert alone.learner_words == 'mine'
 
 
 def test_a_run_whose_cost_monitor_was_lost_ends_as_failed() -> None:

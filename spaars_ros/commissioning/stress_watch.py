@@ -31,6 +31,7 @@ from spaars_ros.robot.zones import distance
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
 from spaars_ros.ros.borders import TopicReader
+from spaars_ros.ros.diagnostics import own_name
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.joint_states import JointStateReader
@@ -91,6 +92,7 @@ class StressWatch:
         self._said: dict[str, str] = {}
         self._said_before: dict[str, str] = {}
         self._lost_ticks = self._lost_before = 0.0
+        self._namespace = node.get_namespace()
         self._robot = robot
         self._kinematics = Kinematics(robot)
         self._low, self._high = np.asarray(robot.limits.position).T
@@ -197,19 +199,22 @@ class StressWatch:
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         at = seconds(msg.header.stamp)
         for status in msg.status:
-            for name, text in values_of(status).items():
-                if name in RISING and text.isascii() and text.isdigit():
-                    self._counters[name] = float(text)
-                    risen = float(text) - self._counters_before.get(name, 0.0)
-                    if risen >= RISING[name]:
-                        self.detect(f'diagnostics: {name} {risen:+g}', at)
+            name = own_name(self._namespace, status.name)
+            if not name:
+                continue  # another run's
+            for key, text in values_of(status).items():
+                if key in RISING and text.isascii() and text.isdigit():
+                    self._counters[key] = float(text)
+                    risen = float(text) - self._counters_before.get(key, 0.0)
+                    if risen >= RISING[key]:
+                        self.detect(f'diagnostics: {key} {risen:+g}', at)
             warning = printable(status.message) if status.level > b'\x00' else ''
-            self._said[status.name] = warning
+            self._said[name] = warning
             # What was said before the fault is about something else, and what an episode costs
             # about none.
-            if warning and not status.name.startswith('cost_monitor') \
-                    and warning != self._said_before.get(status.name):
-                self.detect(f'diagnostics of {status.name.split(":")[0]}: {warning}', at)
+            if warning and not name.startswith('cost_monitor') \
+                    and warning != self._said_before.get(name):
+                self.detect(f'diagnostics of {name.split(":")[0]}: {warning}', at)
 
     def _on_step(self, msg: Float64MultiArray) -> None:
         schema, row = self._steps.read(msg)

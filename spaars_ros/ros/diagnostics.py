@@ -55,6 +55,25 @@ def status(name: str, level: bytes, message: str, **values: object) -> Diagnosti
         KeyValue(key=key, value=_text(value)) for key, value in values.items()])
 
 
+def full_name(namespace: str, name: str) -> str:
+    """Return a status's name as `/diagnostics`, which all robots share, shows it."""
+    place = namespace.strip('/')
+    return f'{place}/{name}' if place else name
+
+
+def own_name(namespace: str, name: str) -> str:
+    """
+    Return a status's name without the namespace, '' of a node of another one.
+
+    A fleet's learner, wherever it is, has a status per robot: `learner: <namespace>`.
+    """
+    here = namespace.strip('/')
+    node, mark, about = name.partition(': ')
+    place, _, node = node.strip('/').rpartition('/')
+    shared = bool(here) and node == 'learner' and about == here
+    return node + mark + about if place == here or shared else ''
+
+
 def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
     """Return the message that carries them."""
     msg = DiagnosticArray(status=list(statuses))

@@ -33,6 +33,7 @@ from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
 from spaars_ros.ros.borders import TopicReader
 from spaars_ros.ros.diagnostics import ERROR
+from spaars_ros.ros.diagnostics import own_name
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
@@ -100,7 +101,8 @@ class RunObserver:
         """When a node said something last, by its name, s on the monotonic clock."""
         self.heard_step = 0.0
         self._task = task
-        self._remedy = reset_command(node.get_namespace())
+        self._namespace = node.get_namespace()
+        self._remedy = reset_command(self._namespace)
         """What an operator does about a stop, once its cause is gone."""
         self._schema: StepSchema | None = None
         self._rows: list[Any] = []
@@ -211,9 +213,13 @@ class RunObserver:
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            self.heard[status.name.split(':')[0].split('/')[-1]] = time.monotonic()
-            if self.learner_fault and status.name == 'learner' and status.level == ERROR:
+            name = own_name(self._namespace, status.name)
+            if not name:
+                continue  # another run's
+            node = name.partition(':')[0]
+            self.heard[node] = time.monotonic()
+            if self.learner_fault and node == 'learner' and status.level == ERROR:
                 self.learner_words = printable(status.message)
             if not self.stop and status.level > b'\x00' \
-                    and status.name.startswith(('learner', 'cost_monitor', 'policy_server')):
-                self.state.message = printable(f'{status.name}: {status.message}')
+                    and node in ('learner', 'cost_monitor', 'policy_server'):
+                self.state.message = printable(f'{name}: {status.message}')

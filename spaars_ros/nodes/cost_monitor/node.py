@@ -320,7 +320,9 @@ class CostMonitor(ManagedNode):
             level, message, self._problem = diagnostics.WARN, self._problem, ''
         self._diagnostics.publish(diagnostics.diagnostic_array(
             self.get_clock().now().to_msg(),
-            [diagnostics.status('cost_monitor: constraints', level, message, **values)]))
+            [diagnostics.status(
+                diagnostics.full_name(self.get_namespace(), 'cost_monitor: constraints'),
+                level, message, **values)]))
 
 
 def main(args: list[str] | None = None) -> int:

@@ -73,6 +73,11 @@ class Member:
         return f'/{self.robot}/{name}' if self.robot else name
 
     @property
+    def title(self) -> str:
+        """Return the name of what the diagnostics say about it."""
+        return f'learner: {self.robot}' if self.robot else 'learner'
+
+    @property
     def prefix(self) -> str:
         """Return what a line about this robot begins with."""
         return f'{self.robot}: ' if self.robot else ''

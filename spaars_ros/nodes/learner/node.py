@@ -42,6 +42,7 @@ from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.codecs import encode_bytes
 from spaars_ros.ros.diagnostics import diagnostic_array
+from spaars_ros.ros.diagnostics import full_name
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
@@ -270,7 +271,8 @@ class LearnerNode(ManagedNode):
             member.recorder.flush()
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), [
             learner_status(
-                member.recorder, member.sequencer, self._tuner.progress(), robot=member.robot,
+                member.recorder, member.sequencer, self._tuner.progress(),
+                full_name(self.get_namespace(), member.title),
                 error=(self._fault or member.refused() or self._checkpoints.error
                        or self._border.news() or member.news()),
                 more={**self._border.values(), 'conflicts': member.intake.conflicts,

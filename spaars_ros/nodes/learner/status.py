@@ -26,16 +26,16 @@ from spaars_ros.ros.diagnostics import WARN
 
 
 def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
-                   progress: dict[str, float], *, error: str, alone: bool,
-                   more: Mapping[str, object], robot: str = '') -> Any:
+                   progress: dict[str, float], name: str, *, error: str, alone: bool,
+                   more: Mapping[str, object]) -> Any:
     """
     Return the DiagnosticStatus.
 
     :param progress: of `FineTuner`
+    :param name: of the status
     :param error: what stopped learning, recording or saving, '' while all is well
     :param alone: whether nobody publishes steps
     :param more: what else is to be said, by name
-    :param robot: namespace, where there are several
     """
     gap = sequencer.gap
     level, message = OK, 'learning'
@@ -45,7 +45,6 @@ def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
         level, message = WARN, 'waiting for missing steps'
     if error:
         level, message = ERROR, error
-    name = f'learner: {robot}' if robot else 'learner'
     return status(name, level, message, steps=sequencer.next, recorded=recorder.count,
                   missing=f'{gap[0]} to {gap[1]}' if gap else '',
                   duplicates=sequencer.duplicates, updates=int(progress['updates']),

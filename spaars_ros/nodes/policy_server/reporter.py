@@ -120,7 +120,8 @@ class ServerReporter:
         elif self._intake.last_refusal:
             level, message = diagnostics.WARN, f'bundle refused: {self._intake.last_refusal}'
         self._send(self.diagnostics, diagnostics.status(
-            'policy_server: control loop', level, message, **self.loop_statistics.values(),
+            diagnostics.full_name(self._node.get_namespace(), 'policy_server: control loop'),
+            level, message, **self.loop_statistics.values(),
             lost_ticks=self._loop.lost_ticks, episode=self._loop.episode, phase=phase.name,
             stop=stop.code if stop else '', bundle_version=version,
             bundle_age_s=time.monotonic() - self._swapped,
