@@ -38,7 +38,7 @@ LIMITS = np.asarray(ROBOT.limits.velocity)
 
 
 def driven(seconds: float, *, speed: float = 0.1, steady: float = 0.8, seed: int = 0,
-           contact: bool = False, begin: float = 0.0,
+           contact: bool = False, begin: float = 0.0, late_joint: int = 0,
            **faults: float) -> tuple[float, Stop | None]:
     """
     Drive a Panda with random commands; return when, and what, the watch says.
@@ -47,6 +47,7 @@ def driven(seconds: float, *, speed: float = 0.1, steady: float = 0.8, seed: int
     :param steady: correlation of a command with the next
     :param contact: whether the task touches things on purpose
     :param begin: s, of the faults
+    :param late_joint: number of a joint that is told to move from half of the time on only
     """
     arm, rng = DrivenArm(ROBOT), np.random.default_rng(seed)
     watch = WiringWatch(ROBOT, contact)
@@ -59,6 +60,8 @@ def driven(seconds: float, *, speed: float = 0.1, steady: float = 0.8, seed: int
         wish = rng.normal(size=7) * speed * LIMITS * np.sqrt(1.0 - steady ** 2)
         home = 0.3 * (1.0 - steady) * (np.asarray(ROBOT.home) - state.position)
         command = steady * command + wish + home
+        if late_joint and tick < 0.5 * seconds / T:
+            command[late_joint - 1] = 0.0
         watch.commanded(tick * T, command)
         arm.obey(command)
         arm.move()
@@ -108,6 +111,35 @@ def test_an_arm_that_is_held_up_is_no_fault_of_a_task_that_touches_things() -> N
     assert stop is not None and stop.code == 'NO_MOTION', 'it never followed'
     swapped = driven(9.0, contact=True, begin=4.0, swap=2, swap_with=3)[1]
     assert swapped is not None and swapped.code == 'WRONG_WIRING'
+    when, stop = driven(**{**held, 'seconds': 40.0}, contact=True)
+    assert stop is not None and stop.code == 'NO_MOTION' and when > 20.0, 'nothing holds for ever'
+
+
+@pytest.mark.parametrize(('faults', 'code', 'said'), [
+    ({'scale': 0.0, 'scale_joint': 2}, 'NO_MOTION', 'panda_joint2'),
+    ({'scale': 0.4}, 'WRONG_SCALE', 'every joint'),
+    ({'scale': 2.0}, 'WRONG_SCALE', 'times as far'),
+    ({'scale': 3.0, 'scale_joint': 5}, 'WRONG_SCALE', 'panda_joint5'),
+    ({'flip': 4}, 'WRONG_WIRING', 'backwards'),
+    ({'swap': 1, 'swap_with': 3}, 'WRONG_WIRING', 'command of')], ids=str)
+@pytest.mark.parametrize('begin', [0.0, 4.0])
+def test_a_wrong_wire_stops_also_a_task_that_touches_things(
+        faults: dict[str, float], code: str, said: str, begin: float) -> None:
+    """Whoever declares contact declares no wiring: what holds an arm up moves none further."""
+    stoppable = begin == 0.0 or code != 'NO_MOTION' and faults.get('scale') != 0.4
+    for seed in range(3):
+        stop = driven(begin + 8.0, seed=seed, contact=True, begin=begin, **faults)[1]
+        if stoppable:
+            assert stop is not None and stop.code == code and said in stop.text
+        else:
+            assert stop is None, 'a joint that has followed may be held up'
+
+
+def test_a_joint_without_a_drive_is_no_held_up_one_because_others_followed() -> None:
+    """It was: a joint that the task seldom moves was never seen to obey, and never missed."""
+    for seed in range(3):
+        stop = driven(14.0, seed=seed, contact=True, late_joint=2, scale=0.0, scale_joint=2)[1]
+        assert stop is not None and stop.code == 'NO_MOTION' and 'panda_joint2' in stop.text
 
 
 def test_swapped_joints_are_known_within_a_second_of_motion() -> None:

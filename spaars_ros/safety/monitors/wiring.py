@@ -15,6 +15,7 @@
 """Which joint answers which command: found from commands and measured positions alone."""
 
 from collections import deque
+from dataclasses import dataclass
 import math
 
 import numpy as np
@@ -64,11 +65,24 @@ CONFIRMED = 3
 """Judgements running that have to say the same."""
 SURE = 6
 """The same for a joint that is slower than commanded, and for an arm that does not move."""
+FOLLOWS = 0.45
+"""Rest below which a joint follows its own command, and so is wired rightly."""
+HELD_UP = 200
+"""Judgements running after which also a task that touches things holds no joint up."""
 
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-Found = tuple[Stop, int]
-"""What is wrong, and the judgements running that have to say so."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is wrong, and what it takes to be sure of it."""
+
+    stop: Stop
+    needed: int
+    """Judgements running that have to say so."""
+    held: Mask | None = None
+    """(d,) joints that go less far than commanded, as things that are touched can make them."""
 
 
 class WiringWatch:
@@ -83,8 +97,10 @@ class WiringWatch:
 
     For ten times a second: it takes up to half a millisecond.
 
-    Where an arm touches things on purpose, one that is held up or deflected is no fault: once it
-    has followed its commands, only a joint that obeys another one's, or the opposite, is one.
+    Where an arm touches things on purpose, a joint that is held up is no fault as such: for
+    `HELD_UP` judgements, once it has followed its own command for `SURE`. One that never did may
+    have no drive; and nothing that is touched makes a joint obey another one's command, go the
+    other way, or go further than commanded.
 
     :param robot: the robot file
     :param contact: whether the task touches things on purpose
@@ -92,7 +108,8 @@ class WiringWatch:
 
     def __init__(self, robot: Robot, contact: bool = False) -> None:
         self._contact = contact
-        self._followed = 0
+        self._followed = np.zeros(len(robot.joints), dtype=int)
+        """(d,) judgements in which a joint followed its own command."""
         self._joints = robot.joints
         self._limits = np.asarray(robot.limits.velocity)
         late = max(LATENESS, robot.period * max(LATEST, robot.control.delay + 4))
@@ -136,10 +153,10 @@ class WiringWatch:
     def judge(self) -> Stop | None:
         """Return a stop that names what is connected wrongly, once it is sure."""
         found = self._judged()
-        stop, needed = found or (None, 0)
-        if self._contact and self._followed >= SURE and stop is not None \
-                and stop.code in ('NO_MOTION', 'WRONG_SCALE'):
-            stop, needed = None, 0
+        stop, needed = (None, 0) if found is None else (found.stop, found.needed)
+        if found is not None and self._contact and found.held is not None \
+                and (self._followed[found.held] >= SURE).all():
+            needed = HELD_UP
         said = '' if stop is None else stop.code + stop.text * (stop.code == 'WRONG_WIRING')
         self._times = self._times + 1 if said == self._said else 1
         self._said = said
@@ -160,16 +177,18 @@ class WiringWatch:
             return None
         if not (size > np.maximum(floor, UNMOVED * sizes.min(axis=0))).any():
             joint = int(np.argmax(np.where(wanted, sizes.min(axis=0) / floor, 0.0)))
-            return Stop('NO_MOTION', float(size[joint] / sizes[0, joint]), UNMOVED,
-                        f'of the motion that {self._joints[joint]} was commanded, and no joint '
-                        'moves: nobody obeys `command`; see whether the controller is active and '
-                        'the robot in no protective stop'), SURE
+            return Found(Stop(
+                'NO_MOTION', float(size[joint] / sizes[0, joint]), UNMOVED,
+                f'of the motion that {self._joints[joint]} was commanded, and no joint moves: '
+                'nobody obeys `command`; see whether the controller is active and the robot in no '
+                'protective stop'), SURE, wanted)
         held = (sizes.min(axis=0) > PLAIN * floor) & (size < HELD * sizes.min(axis=0))
         if held.any():
             joint = int(np.argmax(np.where(held, sizes.min(axis=0) / floor, 0.0)))
-            return Stop('NO_MOTION', float(size[joint] / sizes[0, joint]), HELD,
-                        f'of the motion that {self._joints[joint]} was commanded: it does not '
-                        'obey, others do; see its drive, its brake and its wire'), SURE
+            return Found(Stop(
+                'NO_MOTION', float(size[joint] / sizes[0, joint]), HELD,
+                f'of the motion that {self._joints[joint]} was commanded: it does not obey, '
+                'others do; see its drive, its brake and its wire'), SURE, held)
         moves = size > floor
         rest, against, _ = _rests(moved, asked)
         # A hand that pushes steadily adds a constant, and leaves the shape.
@@ -192,12 +211,13 @@ class WiringWatch:
                 found.append((f'command of {self._joints[j]} {way} {self._joints[i]}',
                               float(own[i])))
         if found:
-            return Stop('WRONG_WIRING', max(value for _, value in found), AMISS,
-                        ', '.join(text for text, _ in found) + ": the controller's joints have to "
-                        "be the robot file's, in its order and with its signs"), CONFIRMED
+            return Found(Stop(
+                'WRONG_WIRING', max(value for _, value in found), AMISS,
+                ', '.join(text for text, _ in found) + ": the controller's joints have to be the "
+                "robot file's, in its order and with its signs"), CONFIRMED)
         factor = self._factors(moved, asked, wanted & moves)
-        if factor is None and not amiss.any() and moves[wanted].all():
-            self._followed += 1
+        if factor is None and not amiss.any():
+            self._followed += wanted & moves & (own < FOLLOWS)
         return factor
 
     def _factors(self, moved: Array, asked: Array, judged: Mask) -> Found | None:
@@ -214,15 +234,17 @@ class WiringWatch:
         least = np.where(sure, np.minimum(factors, shaped), 0.0)
         most = int(least.argmax())
         joint, value, threshold = self._joints[places[most]], float(least[most]), FASTER
+        held = None
         if value <= FASTER:
             # Friction and loads hold joints back, too, but not all by the same factor.
             if len(places) < SEVERAL or alike.min() < ALIKE or factors.max() > SLOWER \
                     or np.ptp(factors) > SAME * factors.min():
                 return None
-            joint, value, threshold = 'every joint', float(factors.mean()), SLOWER
-        return Stop('WRONG_SCALE', value, threshold, f'times as far as commanded goes {joint}: '
-                    "look at the controller's units (rad, not degrees), gears and speed scaling"
-                    ), CONFIRMED if value > 1.0 else SURE
+            joint, value, threshold, held = 'every joint', float(factors.mean()), SLOWER, judged
+        return Found(Stop(
+            'WRONG_SCALE', value, threshold, f'times as far as commanded goes {joint}: look at '
+            "the controller's units (rad, not degrees), gears and speed scaling"),
+            CONFIRMED if held is None else SURE, held)
 
     def _motions(self) -> tuple[Array | None, Array | None]:
         """Return how far the joints went (n, d), and how far commands say (lateness, n, d)."""
