@@ -301,6 +301,20 @@ def test_a_huge_bundle_delays_no_tick_and_is_refused_by_its_size(
     assert np.max(np.diff(times)) < size / 400 + 2 * ROBOT.period
 
 
+def test_a_large_bundle_takes_no_tick_and_is_refused_by_name(start: Callable[..., Rig]) -> None:
+    rig, size = start(trigger='timer', max_observation_age=5.0, late=0, overruns=0), 200
+    loop = rig.server._loop
+    with subprocess.Popen([sys.executable, '-c', PUBLISH, str(size << 20)]) as other:
+        rig.spin_until(lambda: rig.server.count_publishers('learner/policy') > 1, 100.0)
+        before, steps = loop.lost_ticks, len(rig.steps)
+        rig.spin_until(lambda: rig.server._border.refused['learner/policy'], 100.0)
+        other.terminate()
+    assert 'TOO_LARGE' in rig.server._border.last and rig.code == ''
+    assert str(size << 20)[:3] in rig.server._border.last and len(rig.steps) > steps
+    # A take under Python's lock is away for a tenth of a second per 40 MB: ten ticks of this arm.
+    assert loop.lost_ticks - before < 5
+
+
 def test_bundles_of_every_layout_are_read_and_no_cut_one_is() -> None:
     for data in (b'', b'x', bytes(range(256)) * 5):
         for dims in ([], [MultiArrayDimension(label='a', size=1, stride=2)] * 3,

@@ -35,8 +35,10 @@ from spaars_ros.ros.qos import QOS
 
 pytestmark = pytest.mark.timeout(120)
 
-DANGEROUS = 0.25
-"""rad that no joint of a wrongly wired arm under velocity control may move by."""
+DANGEROUS = 0.15
+"""rad that no joint of a wrongly wired arm may move by."""
+SWINGS = ('double', 'half', 'degrees', 'late')
+"""Faults that the simulation makes of velocities: a position controller swings up with them."""
 FAULTS: dict[str, tuple[dict[str, float], str]] = {
     'order': ({'swap': 2, 'swap_with': 4}, 'another order|order of the joints is wrong'),
     'sign': ({'flip': 3}, 'its sign is wrong|its sign or the order'),
@@ -90,14 +92,20 @@ def test_a_wiring_fault_is_named_over_the_nodes(
         assert record['timeout'] is None, record
     else:
         assert not record['passed'] and re.search(words, str(record['faults'])), record
-    if load_robot(name).control.command_interface == 'forward_velocity':
+    if fault not in SWINGS or load_robot(name).control.command_interface == 'forward_velocity':
         assert furthest < DANGEROUS
 
 
+@pytest.mark.parametrize('name', ['panda', 'so101'])
 def test_two_joints_exchanged_are_named_over_the_nodes(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The accident: an SO-101 that went 0.6 rad before it was named.
+
+    It was sent back to where it had been a period before, and ran past that each time.
+    """
     faults, words = FAULTS['order']
-    record, furthest = checked('panda', faults, tmp_path, monkeypatch)
+    record, furthest = checked(name, faults, tmp_path, monkeypatch)
     assert not record['passed'] and re.search(words, str(record['faults'])), record
     assert furthest < DANGEROUS
 

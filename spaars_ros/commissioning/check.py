@@ -82,6 +82,7 @@ class WiringNode:
         size = len(robot.joints)
         self._place = {name: number for number, name in enumerate(robot.joints)}
         self._position, self._velocity, self._effort = (np.full(size, np.nan) for _ in range(3))
+        self._messages = 0
         self._stamp, self._heard = 0, np.full(size, -math.inf)
         self.node.create_subscription(JointState, 'joint_states', self._on_state,
                                       QOS['joint_states'])
@@ -159,8 +160,7 @@ class WiringNode:
         period, due, ticks = self.robot.period, time.monotonic(), 0
         while True:
             due = max(due + period, time.monotonic())
-            while (left := due - time.monotonic()) > 0.0:
-                self.executor.spin_once(timeout_sec=left)
+            self._spin_until_due(due, fresh=motion.astray and self._holds_places)
             now, ticks = time.monotonic(), ticks + 1
             if now - self._heard.min() > SILENT:
                 return [f'joint_states stayed away for {SILENT} s']
@@ -180,10 +180,25 @@ class WiringNode:
         if self._writer is not None and np.isfinite(self._position).all():
             for _ in range(3):
                 # A position command goes on from where the arm is, not from where it should be.
+                self._spin_until_due(time.monotonic() + self.robot.period,
+                                     fresh=self._holds_places)
                 self._writer.start()
-                self.executor.spin_once(timeout_sec=0.0)
                 self._writer.send(np.zeros(len(self._place)), self._position, self._stamp)
-                time.sleep(self.robot.period)
+
+    @property
+    def _holds_places(self) -> bool:
+        return self.interface != 'forward_velocity'
+
+    def _spin_until_due(self, due: float, *, fresh: bool) -> None:
+        """
+        Handle callbacks until `due`, s on the monotonic clock.
+
+        :param fresh: no longer than until a state comes: where the arm was a period ago is not
+            where it is to stay, and what it is sent back to, it runs past
+        """
+        heard = self._messages
+        while (left := due - time.monotonic()) > 0.0 and not (fresh and self._messages > heard):
+            self.executor.spin_once(timeout_sec=left)
 
     def _spin_until(self, true: Any) -> bool:
         end = time.monotonic() + FIRST_STATE
@@ -193,6 +208,7 @@ class WiringNode:
 
     def _on_state(self, msg: JointState) -> None:
         self._stamp = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+        self._messages += 1
         now = time.monotonic()
         for index, name in enumerate(msg.name):
             place = self._place.get(name)

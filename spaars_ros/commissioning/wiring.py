@@ -35,6 +35,8 @@ RAMP = 0.08
 """rad/s^2; from rest, so that a wrong factor shows while the arm is slow."""
 ODD = 0.4
 """Share of the amplitude that a wrong motion may reach before the joint is brought to rest."""
+COASTS = 1.0
+"""The same of what a joint that moved wrongly may go on until it rests."""
 MOVED = 0.003
 """rad that count as a motion."""
 SCALE_ERROR = 0.15
@@ -156,7 +158,8 @@ class WiringCheck:
         """
         log = []
         sample = yield self._zero
-        end = sample[2] + seconds
+        end, first = sample[2] + seconds, sample[0]
+        far = (COASTS if began else ODD) * AMPLITUDE
         settled, place = sample[2] + 0.5 * seconds, sample[0]
         while sample[2] < end or not self._filter.at_rest:
             command = self._command(self._zero, sample)
@@ -165,18 +168,27 @@ class WiringCheck:
             self.astray = self.astray and sample[2] < settled
             if sample[2] < settled:
                 place = sample[0]
-            adrift = np.abs(sample[0] - place)
-            if began and adrift.max() > ODD * AMPLITUDE:
-                raise _Adrift(f'{self.robot.joints[int(adrift.argmax())]} does not stay where it '
-                              'is when told to: something else drives it, or, under position '
-                              'control, its sign or the order of the joints is wrong')
+            adrift, away = np.abs(sample[0] - place), np.abs(sample[0] - first)
+            if away.max() > far or began and adrift.max() > ODD * AMPLITUDE:
+                self.astray = True
+                if began:
+                    joint = int(max(adrift, away, key=np.max).argmax())
+                    raise _Adrift(f'{self.robot.joints[joint]} does not stay where it is when '
+                                  'told to: something else drives it, or, under position control, '
+                                  'its sign or the order of the joints is wrong')
+                log.append((sample[2], sample[0], command, sample[1]))
+                break
         return log
 
     def _try(self, joint: int) -> Routine:
         result = self.results[joint]
         for direction in (self._roomy(joint), -self._roomy(joint)):
             log = yield from self._go(joint, direction * AMPLITUDE)
-            log += yield from self._stand(REST)
+            try:
+                log += yield from self._stand(REST)
+            except _Adrift:
+                self._judge(joint, log)
+                raise
             asked = _integral(log)[joint]
             if abs(asked) > 0.6 * AMPLITUDE or self._is_odd(joint, log, asked):
                 break
