@@ -16,6 +16,7 @@
 
 import os
 from pathlib import Path
+import signal
 import sys
 
 import pytest
@@ -24,6 +25,10 @@ import pytest
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.pop('ROS_DOMAIN_ID', None)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    # Under nohup: processes of tests would ignore it, too. A handler is not handed down to them.
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 
 # The benchmarks lie beside the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
