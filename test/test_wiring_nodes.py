@@ -88,11 +88,12 @@ def test_a_wiring_fault_is_named_over_the_nodes(
     """As in test_wiring_check, with what lies between: topics, clocks, another process."""
     faults, words = FAULTS[fault]
     record, furthest = checked(name, faults, tmp_path, monkeypatch)
+    holds = load_robot(name).control.command_interface != 'forward_velocity'
     if fault == 'no_timeout':
         assert record['timeout'] is None, record
-    else:
+    elif not (holds and fault == 'pushed'):  # who holds a place makes up for a hand
         assert not record['passed'] and re.search(words, str(record['faults'])), record
-    if fault not in SWINGS or load_robot(name).control.command_interface == 'forward_velocity':
+    if not (holds and fault in SWINGS):
         assert furthest < DANGEROUS
 
 
