@@ -25,12 +25,14 @@ import typer
 from spaars_ros.commands import check
 from spaars_ros.commands import collect
 from spaars_ros.commands import data
+from spaars_ros.commands import describe
 from spaars_ros.commands import doctor
 from spaars_ros.commands import encoder
 from spaars_ros.commands import evaluate
 from spaars_ros.commands import film
 from spaars_ros.commands import finetune
 from spaars_ros.commands import import_bag
+from spaars_ros.commands import judge
 from spaars_ros.commands import keys
 from spaars_ros.commands import operator
 from spaars_ros.commands import page
@@ -61,10 +63,12 @@ app.command('film', epilog=film.EXAMPLES)(film.command)
 app.command('replay', epilog=page.REPLAY_EXAMPLES)(page.replay)
 app.command('stress', epilog=stress.EXAMPLES)(stress.command)
 app.command('check', epilog=check.EXAMPLES)(check.command)
+app.command('describe', epilog=describe.EXAMPLES)(describe.command)
 app.command('doctor', epilog=doctor.EXAMPLES)(doctor.command)
-for name in ('stop', 'reset', 'rollback', 'status'):
+for name in ('stop', 'reset', 'rollback', 'pause', 'resume', 'status'):
     app.command(name, epilog=operator.EXAMPLES)(getattr(operator, name))
 app.add_typer(keys.app, name='keys')
+app.add_typer(judge.app, name='judge')
 app.add_typer(robot.app, name='robot')
 app.add_typer(data.app, name='data')
 app.add_typer(encoder.app, name='encoder')

@@ -66,6 +66,7 @@ from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import INACTIVE
 from spaars_ros.run.lifecycle_client import UNKNOWN
+from spaars_ros.run.liveview import learner_line
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.loss_watch import LossWatch
@@ -196,6 +197,21 @@ def test_progress_with_numbers_that_are_not_finite_is_heard() -> None:
     assert made.heard_learner > 0.0
 
 
+def test_a_learner_that_is_paused_is_told_once_and_ends_no_run() -> None:
+    made = observer()
+    made._on_progress(progress(received=7))
+    assert not made.state.paused and not made.state.message
+    made._on_progress(progress(received=7, paused=1))
+    assert made.state.paused and 'spaars resume' in made.state.message
+    assert 'PAUSED' in learner_line(made.state)
+    made.state.message = ''
+    made._on_progress(progress(received=8, paused=1))
+    assert not made.state.message
+    assert watched(made) == 'budget done'
+    made._on_progress(progress(received=8, paused=0))
+    assert not made.state.paused and made.state.message == 'learning goes on'
+
+
 def watched(made: RunObserver, *others: str) -> str:
     """Return why a conductor ends a run whose budget is done."""
     made.budget_done, made.heard_learner = True, time.monotonic()
@@ -284,6 +300,7 @@ def test_an_update_that_fails_is_reported_and_neither_saved_nor_pushed() -> None
     member.publish_progress = partial(Member.publish_progress, member)
     learner: Any = SimpleNamespace(
         is_active=True, _fault='', _arrived=False, _members=[member],
+        _pause=SimpleNamespace(now=False),
         _tuner=SimpleNamespace(updates_owed=1, update=broken, progress=lambda: {'margin': np.nan}),
         get_logger=lambda: SimpleNamespace(fatal=lambda _: None))
     learner._report = lambda: LearnerNode._report(learner)

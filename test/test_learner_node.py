@@ -19,6 +19,8 @@ import os
 from pathlib import Path
 import resource
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -299,6 +301,49 @@ def test_a_killed_learner_recovers_and_asks_for_what_it_missed(
     assert server.progress['updates'] >= redone
     server.lifecycle.take_down('learner', 20.0)
     np.testing.assert_array_equal(server.recorded(), np.arange(len(rows)))
+
+
+def spaars(server: Server, *words: str) -> str:
+    """Return what a `spaars` command printed, which has to succeed."""
+    process = subprocess.Popen([sys.executable, '-m', 'spaars_ros.cli', *words], text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    server.until(lambda: process.poll() is not None, 30.0)
+    text = process.communicate()[0]
+    assert process.returncode == 0, text
+    return text
+
+
+def test_a_paused_learner_records_and_learns_nothing_also_after_it_was_killed(
+        server: Server, rows: np.ndarray) -> None:
+    """One that came back after a crash would learn on without a word."""
+    half = len(rows) // 2
+    server.start()
+    server.serve()
+    server.send(rows[:10])
+    server.received(10)
+    assert 'spaars resume' in spaars(server, 'pause')
+    server.send(rows[10:half])
+    server.received(half)
+    server.listen(1.5)  # so that it is on disk
+    assert server.progress['paused'] and not server.progress['updates']
+    assert not server.progress['owed'], 'a simulated arm would wait for it'
+    os.kill(server.processes.pid('learner'), signal.SIGKILL)
+    server.processes.stop()
+    server.progress.clear()
+    server.start()
+    server.until(lambda: server.progress.get('received') == half)
+    assert server.progress['paused']
+    server.until(lambda: server.steps.get_subscription_count() > 0)
+    server.send(rows[half:])
+    server.received(len(rows))
+    server.listen(1.0)
+    assert not server.progress['updates'] and not server.bundles
+    assert 'goes on' in spaars(server, 'resume')
+    server.until(lambda: server.progress['updates'] > 0 and not server.progress['owed'], 60.0)
+    server.until(lambda: server.bundles)
+    server.lifecycle.take_down('learner', 20.0)
+    np.testing.assert_array_equal(server.recorded(), np.arange(len(rows)))
+    assert not (server.out / 'learning_paused').exists()
 
 
 def test_a_full_disk_delays_the_recording_and_loses_nothing(

@@ -16,8 +16,6 @@
 
 import os
 from pathlib import Path
-import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,9 +24,10 @@ import sys
 from finetune_run import Run
 from finetune_run import runs as runs
 import numpy as np
+from page_run import page_of
+from page_run import shown
 import pytest
 from small_run import prepare
-from small_run import until
 
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
@@ -47,10 +46,6 @@ from spaars_ros.run.page.words import age  # noqa: E402
 from spaars_ros.run.page.words import summary  # noqa: E402
 
 pytestmark = pytest.mark.timeout(400)
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-DRAWN = ['--no-sandbox', '--disable-gpu', '--use-gl=angle', '--use-angle=swiftshader',
-         '--enable-unsafe-swiftshader']
-WHERE = re.compile(r'http://127\.0\.0\.1:(\d+)  token (\w+)')
 
 
 @pytest.fixture(scope='module')
@@ -145,33 +140,6 @@ def test_a_browser_cannot_open_a_tunnel_to_the_internet():
 # Beside a run
 
 
-def page_of(run: Run) -> tuple[int, str, int]:
-    """Return port, token and process id of a run's page, once it shows the run."""
-    until(lambda: WHERE.search(run.text), 150.0, run.text)
-    port, token = WHERE.search(run.text).groups()
-    until(lambda: pid_of(port), 30.0, 'process of the page')
-    return int(port), token, pid_of(port)
-
-
-def shown(run: Run, episode: int) -> None:
-    """Wait until a run has shown an episode."""
-    until(lambda: f'episode {episode}' in run.text or run.process.poll() is not None, 150.0,
-          f'episode {episode}: {run.text}')
-    assert run.process.poll() is None, run.text
-
-
-def pid_of(port: str) -> int:
-    for entry in Path('/proc').iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / 'cmdline').read_bytes().split(b'\0')
-            except OSError:
-                continue
-            if b'page' in words and port.encode() in words:
-                return int(entry.name)
-    return 0
-
-
 def open_socket(port: int) -> 'socket.socket':
     """Return a browser's connection that never reads what it is sent."""
     client = socket.create_connection(('127.0.0.1', port))
@@ -201,38 +169,3 @@ def test_twenty_pages_a_stalled_process_and_a_killed_one_lose_no_step(
     summary = run.summary()
     assert summary['episodes'] == 60 and summary['lost_ticks'] == 0
     assert summary['transitions_recorded'] == summary['online_steps'] > 0
-
-
-# A browser that draws in software takes the cores that the arm's ticks need: OVERRUN, on two.
-@pytest.mark.long
-@pytest.mark.skipif(CHROMIUM is None, reason='no chromium: apt install chromium')
-def test_a_browser_shows_the_arm_stops_it_and_needs_the_token_to_go_on(
-        small: Path, tmp_path: Path, runs: list[Run]) -> None:
-    playwright = pytest.importorskip('playwright.sync_api', reason='no playwright')
-    run = Run(small, tmp_path / 'run', '--page', '--episodes', '0')
-    runs.append(run)
-    port, token, _ = page_of(run)
-    shown(run, 1)
-    with playwright.sync_playwright() as browsers:
-        browser = browsers.chromium.launch(executable_path=CHROMIUM, args=DRAWN)
-        page = browser.new_page(viewport={'width': 800, 'height': 600})
-        page.set_default_timeout(120_000)  # it draws without a graphics card
-        page.goto(f'http://127.0.0.1:{port}')
-        page.get_by_text('policy server: heard').wait_for(timeout=120_000)
-        assert page.locator('canvas').count() >= 1
-        page.get_by_role('button', name='STOP REQUEST').click()
-        page.get_by_text('ESTOP').first.wait_for(timeout=120_000)
-        page.get_by_role('button', name='Reset after a stop').click()
-        page.get_by_text("Needs the run's token").wait_for(timeout=120_000)
-        assert page.get_by_text('STOPPED').is_visible()
-        page.get_by_label('Token').fill('wrong')
-        page.get_by_role('button', name='Reset after a stop').click()
-        assert page.get_by_text('may move the arm.').count() == 0
-        page.get_by_label('Token').fill(token)
-        page.get_by_text('This browser may move the arm.').wait_for(timeout=120_000)
-        page.get_by_role('button', name='Reset after a stop').click()
-        page.get_by_text('Reset after a stop: running').wait_for(timeout=120_000)
-        page.get_by_text('STOPPED').wait_for(state='hidden', timeout=120_000)
-        browser.close()
-    run.process.send_signal(signal.SIGINT)
-    assert run.wait(60) == 0, run.text

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from spaars_ros.constraints.costs import EpisodeCosts
 from spaars_ros.data.dataset_steps import dataset_from_rows
@@ -34,11 +35,16 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.seams import learnable_parts
+from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.nodes.learner.member import Member
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot
+from spaars_ros.run.recorded import lessons_of
+from spaars_ros.run.report import write_report
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
@@ -208,3 +214,113 @@ def test_a_file_of_labels_that_is_none_is_named(tmp_path: Path, text: str) -> No
 def test_a_running_episode_has_no_outcome() -> None:
     schema, rows = with_modes(0, 0)
     assert not schema.get(applied(schema, rows[:-1], {0: Outcome.SUCCESS}), 'outcome').any()
+
+
+# Cloning a person
+
+
+def agent_of(**changes: Any) -> SpaarsAgent:
+    torch.manual_seed(0)
+    made = SpaarsAgent(load_training('spaars', width=16, heads=3, **changes), 4, 2, 1)
+    made.multipliers[:] = 0.3
+    return made
+
+
+def test_only_what_the_critic_puts_above_the_policys_own_action_is_cloned() -> None:
+    agent = agent_of()
+    o, shown = torch.randn(64, 4), torch.rand(64, 2) * 2 - 1
+    own = (torch.rand(64, 2) * 2 - 1).requires_grad_()
+    agent.clone(o, own, shown).backward()
+    with torch.no_grad():
+        def value(action: Any) -> Any:
+            heads = agent.critic(o, action)
+            return ((heads[..., 0] - 0.3 * heads[..., 1]) / 1.3).mean(0)
+        better = value(shown) > value(own)
+    assert 5 < better.sum() < 59
+    pulled = own.grad.abs().sum(-1) > 0
+    assert pulled.tolist() == better.tolist()
+    towards = ((shown - own) * -own.grad).sum(-1)
+    assert (towards[better] > 0).all()
+
+
+def test_raw_clones_what_it_can_do_within_its_trust_ball() -> None:
+    agent = agent_of()
+    agent.trust = 0.1
+    agent.gated = True
+    o, shown = torch.randn(32, 4), torch.ones(32, 2)
+    near = agent.near(o)
+    with torch.no_grad():
+        inside = agent.trusted(shown, near)
+    with torch.enable_grad():
+        loss = agent._clone_raw((o, shown), agent.limits(), free=False)
+        wanted = agent.clone(o, agent.raw_policy(o), inside)
+    assert loss.item() == pytest.approx(wanted.item())
+    assert float((inside - near).abs().max()) <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize('gated', [False, True])
+def test_a_persons_steps_move_the_policies_towards_them(gated: bool) -> None:
+    """Cloned in every update; without the weight nothing but the values moves them."""
+    moved = {}
+    for weight in (0.0, 50.0):
+        agent = agent_of(correction_weight=weight, anchor=0.0, raw_bc=0.0)
+        agent.gated, agent.trust = gated, 2.0
+        o, shown = torch.randn(64, 4), torch.rand(64, 2) * 2 - 1
+        batch = Batch({'observation': torch.randn(64, 4)})
+        if weight:
+            agent.corrections = (o, shown)
+        for _ in range(150):
+            agent.update_policies(batch)
+        with torch.no_grad():
+            for name, action, target in (
+                    ('latent', agent.latent_action(o), agent.reconstruct(o, shown)),
+                    ('raw', agent.raw_policy(o), shown)):
+                moved[name, weight] = float((action - target).norm(dim=-1).mean())
+    assert moved['latent', 50.0] < moved['latent', 0.0]
+    if gated:
+        assert moved['raw', 50.0] < moved['raw', 0.0]
+
+
+def test_updates_are_given_a_persons_steps_once_there_are_any() -> None:
+    tuner, _, rows = tuner_and_rows()
+    plain = rows.copy()
+    plain[:, tuner.schema.fields['mode']] = Mode.LATENT
+    feed(tuner, plain)
+    tuner.update()
+    agent = tuner.agent
+    assert isinstance(agent, SpaarsAgent) and not agent.corrections
+    again = rows.copy()
+    again[:, tuner.schema.fields['episode']] = 1
+    again[:, tuner.schema.fields['sequence']] += len(rows)
+    feed(tuner, again)
+    while tuner.updates_owed:
+        tuner.update()
+    o, shown = agent.corrections
+    taught = tuner._offline.arrays()['action'][-10:]
+    assert len(shown) == tuner.training.batch // 4
+    assert all(any(np.allclose(one, other) for other in taught) for one in shown.numpy())
+    assert o.shape[1] == TASK.observation_dim
+    assert 'fit_policies-corrected=True-gated=False' in agent.called
+
+
+def test_what_the_decoder_cannot_make_is_recorded_by_episode_and_drawn(tmp_path: Path) -> None:
+    tuner, schema, rows = tuner_and_rows()
+    feed(tuner, rows)
+    assert [lesson[:3] for lesson in tuner.lessons] == [('', 0, 10)]
+    member = Member('', tmp_path, schema)
+    for row in rows:
+        member.recorder.write_step(row)
+    member.store_lesson(*tuner.lessons[0][1:])
+    member.store_lesson(0, 10, tuner.out_of_reach + 0.2)
+    member.store_lesson(3, 4, float('nan'))
+    member.recorder.close()
+    found = lessons_of(tmp_path / 'transitions.mcap')
+    assert found == {0: pytest.approx(tuner.out_of_reach + 0.1)}
+    _, read = read_steps(tmp_path / 'transitions.mcap')
+    assert len(read) == len(rows)
+    episodes = episodes_from_steps(schema, rows, TASK)
+    with_them = [{**each, 'out_of_reach': found.get(each['episode'])} for each in episodes]
+    write_report(tmp_path / 'with', {}, with_them, [], [], TASK)
+    write_report(tmp_path / 'without', {}, episodes, [], [], TASK)
+    assert (tmp_path / 'with' / 'plots' / 'out_of_reach.png').exists()
+    assert not (tmp_path / 'without' / 'plots' / 'out_of_reach.png').exists()

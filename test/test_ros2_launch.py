@@ -27,6 +27,7 @@ import pytest
 from small_run import prepare
 from small_run import until
 
+from spaars_ros.data.recording import read_steps
 from spaars_ros.robot.config import share_directory
 
 pytest.importorskip('launch', reason="ROS 2's launch is not installed (it is not on PyPI)")
@@ -231,3 +232,54 @@ def test_finetune_launch_comes_up_takes_parameters_and_ends_by_itself(tmp_path):
     for name in ('sim', 'learner', 'cost_monitor', 'policy_server', 'conductor'):
         assert launched.finished_cleanly(name), launched.text
     assert (tmp_path / 'run' / 'summary.json').exists()
+
+
+@needs_install
+@pytest.mark.timeout(240)
+def test_record_launch_records_what_a_person_does_and_ends_by_itself(tmp_path):
+    from geometry_msgs.msg import TwistStamped
+    import rclpy
+    from sensor_msgs.msg import Joy
+    from std_srvs.srv import Trigger
+
+    from spaars_ros.data.schema import Mode
+    from spaars_ros.ros.qos import QOS
+
+    domain = next(DOMAINS)
+    launched = Launched('record.launch.py', tmp_path, domain, sim='true', episodes='1',
+                        out=tmp_path / 'run', put_back='nothing')
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = rclpy.create_node('somebody', context=context)
+    joy = node.create_publisher(Joy, 'joy', QOS['joy'])
+    twist = node.create_publisher(TwistStamped, 'teleop/twist', QOS['teleop/twist'])
+    done = {name: node.create_client(Trigger, f'policy_server/label_{name}')
+            for name in ('success', 'ready')}
+
+    def act(seconds, held):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            joy.publish(Joy(axes=[0.0] * 6, buttons=[int(held and place == 4)
+                                                     for place in range(8)]))
+            if held:
+                msg = TwistStamped()
+                msg.header.frame_id = 'base'
+                msg.twist.linear.z = 0.05
+                twist.publish(msg)
+            time.sleep(0.03)
+    try:
+        launched.until('active: policy_server', 120)
+        act(2.0, False)
+        act(3.0, True)
+        for client in done.values():
+            assert client.wait_for_service(20.0)
+            client.call_async(Trigger.Request())
+            act(1.0, False)
+    finally:
+        code = launched.end(100)
+        node.destroy_node()
+        rclpy.shutdown(context=context)
+    assert code == 0, launched.text
+    assert 'learner' not in launched.text.partition('active')[0]
+    schema, rows = read_steps(tmp_path / 'run' / 'transitions.mcap')
+    assert (schema.get(rows, 'mode') == Mode.HUMAN).sum() > 20

@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from domains import DOMAINS
+from geometry_msgs.msg import TransformStamped
 import numpy as np
 import pytest
 from rcl_interfaces.srv import SetParameters
@@ -32,6 +33,7 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from std_srvs.srv import Trigger
 
@@ -276,6 +278,23 @@ def test_the_arm_waits_again_for_a_learner_that_was_idle(start: Any) -> None:
     peer.answer(peer.states[-1].stamp_ns)
     peer.spin(0.7)
     assert peer.states[-1].stamp_ns == start_ns + 10 * PERIOD_NS
+
+
+def test_who_listens_sees_where_the_links_are(start: Any) -> None:
+    """And nobody else pays for it; the description is latched."""
+    peer = start(real_time_factor=1.0).peer
+    texts: list[str] = []
+    tips: list[Any] = []
+    peer.node.create_subscription(String, 'robot_description',
+                                  lambda msg: texts.append(msg.data), QOS['robot_description'])
+    peer.node.create_subscription(
+        TransformStamped, 'link_poses',
+        lambda msg: tips.append(msg) if msg.child_frame_id == 'tip' else None, QOS['link_poses'])
+    peer.until(lambda: texts and len(tips) > 3)
+    assert '<robot name="panda">' in texts[0]
+    assert tips[-1].header.frame_id == 'link7'
+    stamp = tips[-1].header.stamp
+    assert stamp.sec * 10**9 + stamp.nanosec in [state.stamp_ns for state in peer.states]
 
 
 @pytest.mark.alone

@@ -24,6 +24,7 @@ from benchmarks.commands import constraints as bench_constraints
 from benchmarks.commands import drift as bench_drift
 from benchmarks.commands import embedded as bench_embedded
 from benchmarks.commands import filter as bench_filter
+from benchmarks.commands import interventions as bench_interventions
 from benchmarks.commands import learner as bench_learner
 from benchmarks.commands import learning as bench_learning
 from benchmarks.commands import manipulation as bench_manipulation
@@ -46,6 +47,7 @@ app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.
 app.command('drift', epilog=bench_drift.EXAMPLES)(bench_drift.command)
 app.command('embedded', epilog=bench_embedded.EXAMPLES)(bench_embedded.command)
 app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
+app.command('interventions', epilog=bench_interventions.EXAMPLES)(bench_interventions.command)
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
 app.command('manipulation', epilog=bench_manipulation.EXAMPLES)(bench_manipulation.command)

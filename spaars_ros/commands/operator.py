@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars stop`, `reset`, `rollback` and `status`: what an operator asks, without ros2 tools."""
+"""`spaars stop`, `reset`, `rollback`, `pause`, `resume`, `status`: without ros2 tools."""
 
 from collections.abc import Callable
 import os
@@ -55,6 +55,23 @@ def trigger(service: str, summary: str) -> Callable[[str, int], None]:
 stop = trigger('estop', 'Brake the arm and latch a stop; not a certified emergency stop.')
 reset = trigger('reset', 'Clear a latched stop once its cause is gone; the arm moves again.')
 rollback = trigger('rollback', 'Take the acting policy back to the one before.')
+
+
+def pause_or_resume(paused: bool, summary: str) -> Callable[[str, int], None]:
+    """Return the command that has the learner rest, or go on."""
+    def command(namespace: Namespace = '', domain: Domain = -1) -> None:
+        with errors_as_one_line():
+            place = prepare(namespace, domain)
+            from spaars_ros.run.operator import set_paused
+            typer.echo(set_paused(paused, place))
+    command.__doc__ = summary
+    return command
+
+
+pause = pause_or_resume(True, 'Let the learner rest: the arm acts and is recorded, no policy is '
+                              'learned or pushed.')
+resume = pause_or_resume(False, 'Let the learner go on after spaars pause (a run that ended goes '
+                                'on with spaars finetune --resume).')
 
 
 def status(namespace: Namespace = '', domain: Domain = -1) -> None:

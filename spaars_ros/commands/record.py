@@ -124,11 +124,29 @@ def command(
                 typer.echo(line)
 
 
-def teleop(namespace: Namespace = '', domain: Domain = -1) -> None:
+def teleop(
+    namespace: Namespace = '', domain: Domain = -1,
+    simulated: Annotated[bool, typer.Option(
+        '--simulated', help='Nobody at the keyboard: a simulated person takes over where the '
+                            'policy fails, for a simulated arm.')] = False,
+    robot: Annotated[str, typer.Option(
+        help="With --simulated: robot file; default: the task's, or panda.")] = '',
+    task: Annotated[str, typer.Option(help='With --simulated: task file.')] = 'reach',
+    seed: Annotated[int, typer.Option(min=0, help='With --simulated: of the hand.')] = 0,
+) -> None:
     """Drive the arm of a policy server from the keyboard: take over, demonstrate, judge."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.interrupts import Interrupts
+        if simulated:
+            from spaars_ros.robot.config import load_robot
+            from spaars_ros.run.simulated_person import simulate
+            from spaars_ros.tasks.registry import load_task
+            from spaars_ros.tasks.registry import make_task
+            made = make_task(load_robot(robot_of(robot, task)), load_task(task))
+            with Interrupts() as interrupts:
+                simulate(place, made, seed, say=typer.echo, interrupts=interrupts)
+            return
         from spaars_ros.run.teleop import teleop as drive
 
         def show(line: str) -> None:

@@ -36,6 +36,10 @@ Examples:
   spaars robot new --mjcf my_arm.xml --out my_arm.yaml
   spaars robot new --urdf my_arm.urdf --tip tool0 --out my_arm.yaml
 """
+URDF_EXAMPLES = """\b
+Examples:
+  spaars robot urdf panda --out panda.urdf
+"""
 MARKS = {'fine': 'fine ', 'look': 'look ', 'wrong': 'WRONG'}
 
 
@@ -82,3 +86,22 @@ def new_command(
             raise ValueError(f'{place}: is there already; name another with --out')
         place.write_text(text)
         typer.echo(f'{place}: next, look it over and `spaars robot check {place}`')
+
+
+@app.command('urdf', epilog=URDF_EXAMPLES)
+def urdf_command(
+    file: Annotated[str, typer.Argument(help='Robot file: path, or name that ships.')],
+    out: Annotated[Optional[Path], typer.Option(help='File to write; default: shown.')] = None,
+) -> None:
+    """Write a URDF of the robot file's model, for viewers: links, joints and what is shown."""
+    with errors_as_one_line():
+        from spaars_ros.robot.config import load_robot
+        from spaars_ros.robot.kinematics import Kinematics
+        from spaars_ros.robot.urdf import description_of
+        robot = load_robot(file)
+        text = description_of(robot, Kinematics(robot))
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            out.write_text(text)
+            typer.echo(f'{out}: {robot.name}')

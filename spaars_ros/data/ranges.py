@@ -61,7 +61,7 @@ RANGES: Mapping[str, Range] = {
     'outcome': Range(min(Outcome), max(Outcome), whole=True),
     'budget': Range(min(Budget), max(Budget), whole=True),
     'phase': Range(0.0, 2.0, whole=True),
-    **dict.fromkeys(('ended', 'valid', 'fault', 'reward_given'), YES_OR_NO),
+    **dict.fromkeys(('ended', 'valid', 'fault', 'paused', 'reward_given'), YES_OR_NO),
     **dict.fromkeys(('observation', 'latent', 'latent_action', 'raw_action', 'asked_action',
                      'action', 'effort', 'gate', 'margin', 'latency', 'reward'), SIZE),
     'multiplier': Range(0.0, 1e9), 'limit': Range(0.0, 1e9),

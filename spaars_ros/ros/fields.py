@@ -53,7 +53,7 @@ LAYOUTS: Mapping[str, Layout] = {
     'learner/progress': Layout(
         dict.fromkeys(('received', 'stamp', 'updates', 'recorded', 'phase', 'bc_error', 'novelty',
                        'margin', 'gate_share', 'bundle_version', 'owed', 'fault', 'taught',
-                       'out_of_reach'), 1),
+                       'out_of_reach', 'paused'), 1),
         frozenset(('bc_error', 'novelty', 'margin', 'gate_share', 'out_of_reach'))),
     TOPIC: Layout({'episode': 1, 'outcome': 1}),
 }

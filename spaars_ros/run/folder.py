@@ -57,6 +57,7 @@ from spaars_ros.run.kept_files import KINDS
 from spaars_ros.run.kept_files import model_digest
 from spaars_ros.run.metrics import metrics_summary
 from spaars_ros.run.recorded import final_multipliers
+from spaars_ros.run.recorded import lessons_of
 from spaars_ros.run.recorded import server_transitions
 from spaars_ros.run.sources import source_digest
 from spaars_ros.tasks.registry import load_task
@@ -306,8 +307,10 @@ class RunFolder:
         schema, rows = self.recorded()
         if schema is None:
             return []
-        return episodes_from_steps(schema, rows, self.task,
-                                   final_multipliers(self.recording, schema, rows))
+        episodes = episodes_from_steps(schema, rows, self.task,
+                                       final_multipliers(self.recording, schema, rows))
+        lessons = lessons_of(self.recording)
+        return [{**each, 'out_of_reach': lessons.get(each['episode'])} for each in episodes]
 
     def summary(self, before: dict[str, Any], after: dict[str, Any] | None,
                 episodes: list[dict[str, Any]], **more: Any) -> dict[str, Any]:

@@ -81,6 +81,8 @@ class LiveState:
     interventions: int = 0
     updates: int = 0
     owed: int = 0
+    paused: bool = False
+    """Whether the learner only records."""
     success_before: float | None = None
     metrics: Sequence[MetricSpec] = ()
     """That the task reports."""
@@ -131,6 +133,11 @@ def duration(seconds: float | None) -> str:
     return f'{minutes // 60} h {minutes % 60:02d} min'
 
 
+def learner_line(state: LiveState) -> str:
+    """Return what the learner has done, and owes."""
+    return f'{state.updates} updates, ' + ('PAUSED' if state.paused else f'{state.owed} owed')
+
+
 def plain_line(state: LiveState) -> str:
     """Return the last episode as one line."""
     episode = state.episodes[-1]
@@ -143,7 +150,8 @@ def plain_line(state: LiveState) -> str:
             f'lambda {state.multiplier:.3f}  '
             f'raw {episode["raw_share"]:.0%}  filter {episode["interventions"]:.0f}  '
             f'latency {state.latency_p50_ms:.1f} ms  bundle {state.bundle_version}  '
-            f'{state.phase}  left {duration(state.seconds_left())}')
+            f'{state.phase}{", learning paused" if state.paused else ""}  '
+            f'left {duration(state.seconds_left())}')
 
 
 def panel(state: LiveState) -> Panel:
@@ -204,8 +212,7 @@ def panel(state: LiveState) -> Panel:
     foot.add_column(no_wrap=True)
     foot.add_row('loop', f'{state.latency_p50_ms:.1f} ms, p99 {state.latency_p99_ms:.1f} ms',
                  'lost ticks', str(state.lost_ticks))
-    foot.add_row('learner', f'{state.updates} updates, {state.owed} owed',
-                 'bundle', f'version {state.bundle_version}')
+    foot.add_row('learner', learner_line(state), 'bundle', f'version {state.bundle_version}')
     foot.add_row('steps', f'{state.step} of {total * state.horizon}' if total
                  else str(state.step), '', '')
     parts: list[Any] = [head, Text(), body, Text(), foot]

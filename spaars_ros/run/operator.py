@@ -12,25 +12,30 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an operator asks of a running policy server, by its services and its latched status."""
+"""What an operator asks of a running graph: services, parameters and its latched status."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import os
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from std_msgs.msg import Float64MultiArray
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spaars_ros.control.labels import WORDS
 from spaars_ros.data.labels import TOPIC
+from spaars_ros.ros.borders import TopicReader
+from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
@@ -65,8 +70,8 @@ def _listening(namespace: str) -> Iterator[tuple[Node, Callable[[Callable[[], An
         rclpy.shutdown(context=context)
 
 
-def _nobody(namespace: str) -> OperatorError:
-    place = f'/{namespace}/policy_server' if namespace else '/policy_server'
+def _nobody(namespace: str, name: str = 'policy_server') -> OperatorError:
+    place = f'/{namespace}/{name}' if namespace else f'/{name}'
     return OperatorError(
         f'{place} does not answer in ROS_DOMAIN_ID {os.environ.get("ROS_DOMAIN_ID", "0")}: give '
         '--domain (a simulated run says its own when it starts) or --namespace')
@@ -85,6 +90,49 @@ def call(service: str, namespace: str = '') -> str:
         if not answer.success:
             raise OperatorError(answer.message)
         return str(answer.message)
+
+
+def learner_of(node: Node) -> str:
+    """Return the full name of the node that publishes learner/progress here; '' for none."""
+    topic = node.resolve_topic_name('learner/progress')
+    names = [(each.node_namespace, each.node_name)
+             for each in node.get_publishers_info_by_topic(topic)]
+    # One learner may learn from several robots, and be in another namespace than theirs.
+    return next((f'{space.rstrip("/")}/{name}' for space, name in names if name == 'learner'), '')
+
+
+def set_paused(paused: bool, namespace: str = '') -> str:
+    """
+    Have the learner rest, or go on; return what came of it.
+
+    :raises OperatorError: no learner answers, or it refuses
+    """
+    heard: list[bool] = []
+    reader = TopicReader('learner/progress', needs=('paused',))
+
+    def hear(msg: Float64MultiArray) -> None:
+        with suppress(CodecError):
+            heard.append(bool(reader.read(msg)['paused'][0]))
+    with _listening(namespace) as (node, until):
+        node.create_subscription(Float64MultiArray, 'learner/progress', hear,
+                                 QOS['learner/progress'])
+        if not until(lambda: learner_of(node)):
+            raise _nobody(namespace, 'learner')
+        client: Any = node.create_client(SetParameters, f'{learner_of(node)}/set_parameters')
+        if not until(client.service_is_ready):
+            raise _nobody(namespace, 'learner')
+        future = client.call_async(SetParameters.Request(
+            parameters=[Parameter('paused', value=paused).to_parameter_msg()]))
+        answer = future.result() if until(future.done) else None
+        if answer is None:
+            raise _nobody(namespace, 'learner')
+        if not answer.results[0].successful:
+            raise OperatorError(printable(answer.results[0].reason))
+        heard.clear()
+        if not until(lambda: heard and heard[-1] is paused):
+            raise OperatorError('the learner took it and does not say so: look at its log')
+    return 'learning is paused; steps are recorded all the same. Go on with: spaars resume' \
+        if paused else 'learning goes on, with what was owed first'
 
 
 def say_of(word: str, episode: int, namespace: str = '') -> str:
@@ -114,11 +162,24 @@ def say_of(word: str, episode: int, namespace: str = '') -> str:
 def status(namespace: str = '') -> list[str]:
     """Return what the policy server's latched status says, in lines; raises OperatorError."""
     heard: list[DiagnosticArray] = []
+    learner: list[str] = []
+    reader = TopicReader('learner/progress', needs=('updates', 'owed', 'paused'))
+
+    def hear(msg: Float64MultiArray) -> None:
+        with suppress(CodecError):
+            fields = {name: int(value[0]) for name, value in reader.read(msg).items()
+                      if name in ('updates', 'owed', 'paused')}
+            learner.append(f'learner: {"PAUSED: " if fields["paused"] else ""}'
+                           f'{fields["updates"]} updates, {fields["owed"]} owed')
     with _listening(namespace) as (node, until):
         node.create_subscription(DiagnosticArray, 'policy_server/status', heard.append,
                                  QOS['policy_server/status'])
+        node.create_subscription(Float64MultiArray, 'learner/progress', hear,
+                                 QOS['learner/progress'])
         if not until(lambda: heard):
             raise _nobody(namespace)
+        if learner_of(node):
+            until(lambda: learner)
     lines = []
     for each in heard[-1].status:
         values = values_of(each)
@@ -126,4 +187,7 @@ def status(namespace: str = '') -> list[str]:
         lines += [f'  {key} {value}' for key, value in values.items() if value]
         if values.get('code', '') not in ('', 'BUDGET_DONE'):
             lines.append('the arm is stopped: spaars reset goes on once the cause is gone')
+    lines += learner[-1:]
+    if learner and 'PAUSED' in learner[-1]:
+        lines.append('  learning rests until: spaars resume')
     return [''.join(sign for sign in line if sign.isprintable()) for line in lines]

@@ -48,6 +48,26 @@ def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[
             for episode, index in zip(schema.get(ends, 'episode'), found)}
 
 
+def lessons_of(recording: Path) -> dict[int, float]:
+    """
+    Return how far a person's actions were from what the decoder makes, by episode.
+
+    The mean norm of the difference, normalised action units; episodes without a person are not
+    in it, nor those of a policy without a decoder.
+    """
+    sums: dict[int, list[float]] = {}
+    for _, channel, message in read_messages(recording):
+        if channel.topic.endswith('learner/lesson'):
+            fields, data = cdr.decode_array(message.data)
+            values = dict(zip((name for name, _ in fields), map(float, data)))
+            steps, distance = values['steps'], values['out_of_reach']
+            if distance == distance and steps > 0:
+                total = sums.setdefault(int(values['episode']), [0.0, 0.0])
+                total[0] += steps * distance
+                total[1] += steps
+    return {episode: total / count for episode, (total, count) in sums.items()}
+
+
 def server_transitions(spool: Path, otherwise: int) -> int:
     """
     Return how many transitions the policy server made, by its own spool where it is here.

@@ -153,6 +153,12 @@ def _figures(summary: Mapping[str, Any], episodes: Sequence[dict[str, Any]],
                     digits='.0f', bottom=-3.0, top=103.0),
             'Share of a person', each)}
            if any(episode.get('takeovers') for episode in episodes) else {}),
+        **({'out_of_reach': (
+            p.curve(episodes, 'out_of_reach', 'distance from what the decoder makes, action units',
+                    p.ORANGE, digits='.2f', bottom=0.0),
+            "A person's actions and the latent's decoder",
+            'What lies above 0 only raw actions can do; episodes in which a person acted.')}
+           if any(episode.get('out_of_reach') is not None for episode in episodes) else {}),
         **({'paths_before': (
             p.top_view(before, robot, both), 'Paths before', _path_caption(before, robot)),
             'paths_after': (

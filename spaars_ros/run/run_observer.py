@@ -48,6 +48,7 @@ PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version'
 ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
 PHASES = ('warm-up', 'latent', 'gated')
+PAUSED = 'learning is paused, steps are recorded; go on with: spaars resume'
 
 
 def reset_command(namespace: str) -> str:
@@ -189,8 +190,14 @@ class RunObserver:
             # Words from before may be about something else.
             self.faulted_at, self.learner_words = self.heard_learner, ''
         self.learner_fault = fault
+        self._take_pause(bool(fields.get('paused', (0.0,))[0]))
         if self.state.phase in ('starting', *PHASES):
             self.state.phase = PHASES[min(max(int(fields['phase'][0]), 0), 2)]
+
+    def _take_pause(self, paused: bool) -> None:
+        if paused != self.state.paused:
+            self.state.paused = paused
+            self.state.message = PAUSED if paused else 'learning goes on'
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
         fields = self._multipliers.read(msg)

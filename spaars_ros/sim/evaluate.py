@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.control.control import ControlLoop
+from spaars_ros.control.person import Person
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import check_bundle
@@ -43,12 +44,18 @@ class Rollouts:
     """The control loop on the simulated arm, without ROS; whole episodes at a time."""
 
     def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
-                 explore: bool, budget: str = 'off') -> None:
+                 explore: bool, budget: str = 'off', person: Person | None = None) -> None:
+        """
+        Begin before the first episode.
+
+        :param person: who may take over
+        """
         self.arm = Arm(robot, scene_of(task), cameras_of(task))
         self.task = task
         self.seed = seed
         self.loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
-                                runtime=runtime, seed=seed, explore=explore, budget=budget)
+                                runtime=runtime, seed=seed, explore=explore, budget=budget,
+                                person=person)
 
     @property
     def schema(self) -> StepSchema:

@@ -161,3 +161,8 @@ class InsertTask(Task):
         """Return a scripted operator, who aims badly, presses hard and gives up."""
         from spaars_ros.tasks.insert_operator import InsertOperator
         return InsertOperator(self, rng)
+
+    def corrector(self, rng: np.random.Generator) -> Operator:
+        """Return a scripted operator, who aims at the measured hole and searches about it."""
+        from spaars_ros.tasks.insert_operator import InsertOperator
+        return InsertOperator(self, rng, expert=True)

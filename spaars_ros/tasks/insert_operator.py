@@ -37,10 +37,15 @@ STUCK = 0.001
 
 
 class InsertOperator:
-    """Steers one episode: above the hole, then down, where it circles if the peg stands on."""
+    """
+    Steers one episode: above the hole, then down, where it circles if the peg stands on.
 
-    def __init__(self, task: 'InsertTask', rng: np.random.Generator) -> None:
-        self._task, self._rng = task, rng
+    :param expert: one who aims at the measured hole itself, always searches and never gives up
+    """
+
+    def __init__(self, task: 'InsertTask', rng: np.random.Generator,
+                 expert: bool = False) -> None:
+        self._task, self._rng, self._expert = task, rng, expert
         self._scale = np.asarray([task.spec.action.linear] * 3 + [task.spec.action.angular] * 2)
         self._error, self._tilt = (task.spec.slices[name] for name in ('error', 'tilt'))
 
@@ -51,6 +56,8 @@ class InsertOperator:
         self._speed = rng.uniform(*SPEED)
         self._patience = int(rng.integers(*PATIENCE))
         self._searches = rng.random() < 0.5
+        if self._expert:
+            self._aim, self._searches, self._patience = np.zeros(2), True, 10**9
         self._shake = np.zeros(5)
         self._down, self._waited, self._deepest = False, 0, -np.inf
 

@@ -136,6 +136,14 @@ class Demonstrator(Protocol):
         """Return one, who draws from `rng`."""
 
 
+@runtime_checkable
+class Corrector(Protocol):
+    """A task with somebody who takes over where a policy fails: better than who demonstrated."""
+
+    def corrector(self, rng: np.random.Generator) -> Operator:
+        """Return one, who draws from `rng`."""
+
+
 def goal_of(task: Any, rng: np.random.Generator) -> Array | None:
     """Return a goal of a task, None where it has none."""
     return task.sample_goal(rng) if isinstance(task, Goals) else None
@@ -146,5 +154,5 @@ def scene_of(task: Any) -> Scene | None:
     return task.scene() if isinstance(task, HasScene) else None
 
 
-__all__ = ['Candid', 'Demonstrator', 'Goals', 'Guarded', 'HasScene', 'Informed', 'Operator',
-           'Potential', 'Scene', 'TopView', 'goal_of', 'scene_of']
+__all__ = ['Candid', 'Corrector', 'Demonstrator', 'Goals', 'Guarded', 'HasScene', 'Informed',
+           'Operator', 'Potential', 'Scene', 'TopView', 'goal_of', 'scene_of']

@@ -244,6 +244,12 @@ class Replay:
             'next': torch.from_numpy(self.normaliser(reached)),
             'discount': torch.from_numpy(discount.astype(np.float32))})
 
+    def pairs(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return normalised observations (B, n) and actions (B, d) at places (B,)."""
+        index = (places + self._head - self.size) % self.capacity
+        return (torch.from_numpy(self.normaliser(self._columns['observation'][index])),
+                torch.from_numpy(self._columns['action'][index]))
+
     def _relabel(self, observation: Array, path: Array, index: NDArray[np.int64],
                  places: NDArray[np.int64], rng: np.random.Generator, share: float) -> None:
         """Give a share of the sample, in place, a goal that its own episode came to."""

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
@@ -120,6 +121,14 @@ class RobotAlgorithm:
         :param number: updates done before
         """
         raise NotImplementedError
+
+    def take_corrections(self, observations: Tensor, actions: Tensor) -> None:
+        """
+        Take some of what a person did, to clone in the next update what is better than its own.
+
+        :param observations: (B, n) normalised
+        :param actions: (B, d)
+        """
 
     def add_episode(self, episode: RobotEpisode) -> None:
         """Take an episode into stores of the algorithm's own; after a resume each one again."""

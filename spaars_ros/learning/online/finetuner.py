@@ -102,6 +102,9 @@ class FineTuner:
         """Mean distance of a person's actions from what the decoder makes: raw's own ground."""
         self.taught = 0
         """A person's transitions that were added to the demonstrations."""
+        self.lessons: list[tuple[str, int, int, float]] = []
+        """Robot, episode, steps and distance of what was taught; whoever reads it empties it."""
+        self._seed = seed
         self._rng = np.random.default_rng([seed, 7])
         half = training.batch // 2
         self._draws = Draws(self._online, self._offline, (half, training.batch - half), self._rng,
@@ -218,6 +221,7 @@ class FineTuner:
             before = 0.0 if self.taught == 0 else self.out_of_reach * self.taught
             self.taught += len(actions)
             self.out_of_reach = (before + distance * len(actions)) / self.taught
+            self.lessons.append((*episode, len(actions), distance))
             self._judged['offline'].add(episode, observations, actions, ends, **kept)
 
     def judge(self, number: int, outcome: Outcome, robot: str = '') -> bool:
@@ -274,6 +278,8 @@ class FineTuner:
         Raises ValueError when the critic's loss is not finite: what was learned is worthless then.
         """
         batch, online = self._draws.next()
+        if self.taught and self.training.correction_weight:
+            self._correct()
         losses = self.algorithm.update(batch, online, self.updates)
         if not np.isfinite(losses['critic']):
             raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
@@ -281,6 +287,14 @@ class FineTuner:
         self._average.update()
         self.compiler.after_update(self.updates)
         return losses
+
+    def _correct(self) -> None:
+        """Give the algorithm some of what a person did; the draw depends on the update alone."""
+        places = self._offline.latest(Mode.HUMAN, self.taught, within=self.taught)
+        if len(places):
+            rng = np.random.default_rng([self._seed, 11, self.updates])
+            drawn = places[rng.integers(0, len(places), self.training.batch // 4)]
+            self.algorithm.take_corrections(*self._offline.pairs(drawn))
 
     # Bundles out
 

@@ -151,15 +151,22 @@ class Member:
         self.last_stamp = float(self._schema.get(row, 'stamp'))
         self.fetching.advanced()
 
+    def store_lesson(self, episode: int, steps: int, distance: float) -> None:
+        """Record how far a person's actions were from what the decoder makes."""
+        self.recorder.write('learner/lesson', {
+            'episode': episode, 'steps': steps, 'out_of_reach': distance},
+            round(self.last_stamp * 1e9))
+
     def publish_policy(self, message: UInt8MultiArray) -> None:
         """Hand the robot a bundle."""
         self._publishers['learner/policy'].publish(message)
 
-    def publish_progress(self, progress: dict[str, float], *, owed: int, fault: bool) -> None:
+    def publish_progress(self, progress: dict[str, float], *, owed: int, fault: bool,
+                         paused: bool) -> None:
         """Tell the robot how far its records got."""
         self._publishers['learner/progress'].publish(self._progress_codec.encode_fields(
             **{**progress, 'received': self.sequencer.next, 'stamp': self.last_stamp,
-               'recorded': self.recorder.count, 'owed': owed, 'fault': fault}))
+               'recorded': self.recorder.count, 'owed': owed, 'fault': fault, 'paused': paused}))
 
     def loss(self) -> str:
         """Return why its steps can no longer be stored, or one no longer be had, or ''."""

@@ -26,6 +26,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 import numpy as np
 from rclpy.clock import Clock
 from rclpy.clock import ClockType  # type: ignore[attr-defined]
+from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 import torch
 
@@ -35,6 +36,7 @@ from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
 from spaars_ros.nodes.learner.member import Member
 from spaars_ros.nodes.learner.parameters import PARAMETERS
+from spaars_ros.nodes.learner.pause import Pause
 from spaars_ros.nodes.learner.status import learner_status
 from spaars_ros.nodes.learner.tuner import make_tuner
 from spaars_ros.policy.signing import Signer
@@ -83,12 +85,18 @@ class LearnerNode(ManagedNode):
         for robot in robots_of(values['robots']):
             self._members.append(Member(robot, self._run_dir, self._tuner.schema))
         self._learn_again()
+        self._pause = Pause(self._run_dir, values['paused'])
+        if self._pause.kept:
+            self.set_parameters([Parameter('paused', value=True)])
         self._say_recovery()
         self._arrived = False
         self._flushed = self._beaten = time.monotonic()
         self._make_interfaces()
 
     def _say_recovery(self) -> None:
+        if self._pause.kept:
+            self.get_logger().warning('learning is paused, as before the restart: spaars '
+                                      'resume, or the parameter paused, lets it go on')
         for line in (*(line for each in self._members for line in each.recorder.damage),
                      *self._checkpoints.skipped):
             self.get_logger().warning(line)
@@ -108,6 +116,7 @@ class LearnerNode(ManagedNode):
             if rows is None:
                 continue
             self._tuner.catch_up(rows, member.robot)
+            self._tuner.lessons.clear()  # they are recorded
             self._resumed = True
             # Until then it knows less than what acts, which learned from these steps already.
             self._redone = self._tuner.updates + self._tuner.updates_owed
@@ -155,6 +164,20 @@ class LearnerNode(ManagedNode):
             member.close(self.get_logger())
         self._members = []
 
+    def changed(self, values: dict[str, Any]) -> None:
+        """Pause, or go on."""
+        if 'paused' not in values or not self._members:
+            return
+        try:
+            self._pause.set(bool(values['paused']))
+        except OSError as error:
+            self.get_logger().error(f'{self._pause.file}: {error.strerror}; a restart will not '
+                                    'know of it')
+        self.get_logger().info('learning is paused' if self._pause.now else 'learning')
+        if self.is_active:
+            self._report()
+            self._work_waits.trigger()
+
     def _on_step(self, member: Member, row: Array) -> None:
         self._arrived = True
         for ready in member.intake.put(row):
@@ -184,6 +207,8 @@ class LearnerNode(ManagedNode):
         """Store a record, then learn from it."""
         member.store(row)
         self._tuner.add(row, member.robot)
+        while self._tuner.lessons:
+            member.store_lesson(*self._tuner.lessons.pop(0)[1:])
         # Often enough for a simulation that waits for what was received.
         if member.sequencer.next % 8 == 0 or self._tuner.schema.get(row, 'flag'):
             self._report()
@@ -200,7 +225,7 @@ class LearnerNode(ManagedNode):
 
     def _work(self) -> None:
         """Do one update when one is owed and no message waits."""
-        if not self.is_active or self._fault:
+        if not self.is_active or self._fault or self._pause.now:
             return
         if self._arrived:
             self._arrived = False
@@ -260,7 +285,7 @@ class LearnerNode(ManagedNode):
             self._diagnose()
         if self._checkpoints.retry_due:
             self._save()
-        if self._tuner.bundle_due and not self._fault:
+        if self._tuner.bundle_due and not self._fault and not self._pause.now:
             self._settle()
         if now - self._beaten >= BEAT:
             self._report()
@@ -279,15 +304,18 @@ class LearnerNode(ManagedNode):
                       'compiled': self._tuner.compiler.status,
                       'taught': self._tuner.taught,
                       'out_of_reach': self._tuner.out_of_reach},
-                alone=member.alone(self))
+                alone=member.alone(self), paused=self._pause.now)
             for member in self._members]))
 
     def _report(self) -> None:
         self._beaten = time.monotonic()
         progress = self._tuner.progress()
-        owed = 0 if self._fault else self._tuner.updates_owed
+        # Neither is worked on: a simulated arm that is to wait for it would stand.
+        rests = bool(self._fault) or self._pause.now
+        owed = 0 if rests else self._tuner.updates_owed
         for member in self._members:
-            member.publish_progress(progress, owed=owed, fault=bool(self._fault))
+            member.publish_progress(progress, owed=owed, fault=bool(self._fault),
+                                    paused=self._pause.now)
 
 
 def robots_of(names: str) -> list[str]:

@@ -30,6 +30,8 @@ PARAMETERS = ParameterTable(
     Param('robots', '', "namespaces of the robots it learns from, comma-separated; '': the one "
           'in its own'),
     Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
+    Param('paused', False, 'learn nothing and push nothing, but go on recording; what was not '
+          'learned is made up for afterwards. Kept over a restart in the run folder', live=True),
     Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
           "checkpoints; '' leaves them unsigned"),
 )

@@ -27,7 +27,7 @@ from spaars_ros.ros.diagnostics import WARN
 
 def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
                    progress: dict[str, float], name: str, *, error: str, alone: bool,
-                   more: Mapping[str, object]) -> Any:
+                   paused: bool, more: Mapping[str, object]) -> Any:
     """
     Return the DiagnosticStatus.
 
@@ -35,10 +35,11 @@ def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
     :param name: of the status
     :param error: what stopped learning, recording or saving, '' while all is well
     :param alone: whether nobody publishes steps
+    :param paused: whether it only records
     :param more: what else is to be said, by name
     """
     gap = sequencer.gap
-    level, message = OK, 'learning'
+    level, message = OK, 'paused: records, and learns nothing' if paused else 'learning'
     if alone:
         level, message = WARN, 'no policy server on policy_server/step'
     elif gap:

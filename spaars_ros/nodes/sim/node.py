@@ -48,6 +48,7 @@ from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.robot_description import RobotDescription
 from spaars_ros.sim.arm import SceneError
 from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.sim.faults import FaultInjector
@@ -126,8 +127,10 @@ class SimNode(ManagedNode):
                                        self._border.guarded)
         self._sources = SourcePublishers(self, self._task, self._arm, seed=self._values['seed'])
         self._cameras = CameraPublishers(self, self._task, self._arm, seed=self._values['seed'])
+        self._description = RobotDescription(self, self._task.robot)
         self._made = [
-            *self._channels.subscriptions, *self._sources.publishers, *self._cameras.publishers,
+            *self._description.made, *self._channels.subscriptions, *self._sources.publishers,
+            *self._cameras.publishers,
             states, true_states, self._clock_topic, self._held,
             self.create_subscription(
                 Float64MultiArray, 'learner/progress',
@@ -236,6 +239,7 @@ class SimNode(ManagedNode):
             self._states.send(seen)
         if self._factor:
             self._true_states.send(state)
+        self._description.send(state.position, self._wire_stamp)
         self._sent = time.monotonic()
 
     def _on_command(self, msg: Union[Float64MultiArray, JointTrajectory]) -> None:

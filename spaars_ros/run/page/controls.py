@@ -78,7 +78,7 @@ class Controls:
 
 class Limits:
     """
-    Cost limits and budget: what was read back stands beside the field.
+    Cost limits: what was read back stands beside the field.
 
     :param constraints: names of the robot file's
     """
@@ -129,7 +129,7 @@ class Limits:
         for (of, name), shown in self._shown.items():
             if of == node:
                 value = values.get(name)
-                told = 'there is none' if value is None else f'**{value:g}**'
-                content = f'{plain(self._labels[of, name])}: {told}'
+                said = 'there is none' if value is None else f'**{value:g}**'
+                content = f'{plain(self._labels[of, name])}: {said}'
                 if shown.content != content:
                     shown.content = content

@@ -41,6 +41,7 @@ from std_srvs.srv import Trigger
 from spaars_ros.data.schema import Array
 from spaars_ros.ros.diagnostics import printable
 from spaars_ros.ros.qos import QOS
+from spaars_ros.run.operator import learner_of
 
 STEPS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000,
                    reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -55,6 +56,11 @@ DEAD_MAN = 4
 """Of the policy server's parameters by default."""
 
 Answer = Callable[[bool, str], None]
+
+
+def told(value: Any) -> str:
+    """Return a parameter's value as the page shows it."""
+    return f'{value:g}' if isinstance(value, float) else str(value).lower()
 
 
 class Link:
@@ -77,7 +83,7 @@ class Link:
             for name in SERVICES}
         self._parameters: dict[str, Any] = {
             name: AsyncParameterClient(self.node, name)
-            for name in ('policy_server', 'cost_monitor')}
+            for name in ('policy_server', 'cost_monitor', 'learner')}
         self._twist = self.node.create_publisher(TwistStamped, 'teleop/twist',
                                                  QOS['teleop/twist'])
         self._velocity = self.node.create_publisher(
@@ -138,8 +144,8 @@ class Link:
     def read(self, node: str, names: Sequence[str],
              take: Callable[[dict[str, Any]], None]) -> None:
         """Ask for parameters; `take` gets those that there are."""
-        client = self._parameters[node]
-        if not client.services_are_ready():
+        client = self._client_of(node)
+        if client is None:
             return
         future = client.get_parameters(list(names))
 
@@ -152,8 +158,8 @@ class Link:
 
     def write(self, node: str, name: str, value: Any, answer: Answer) -> None:
         """Set a parameter."""
-        client = self._parameters[node]
-        if not client.services_are_ready():
+        client = self._client_of(node)
+        if client is None:
             answer(False, f'{node} does not answer')
             return
         future = client.set_parameters([Parameter(name, value=value)])
@@ -161,8 +167,19 @@ class Link:
         def done() -> None:
             result = future.result().results[0]
             answer(bool(result.successful),
-                   printable(result.reason) or f'{name} is set to {value:g}')
+                   printable(result.reason) or f'{name} is set to {told(value)}')
         self._after(future, done, answer)
+
+    def _client_of(self, node: str) -> Any:
+        """Return the client of a node's parameters, None while nobody answers there."""
+        if node == 'learner' and not self._parameters[node].services_are_ready():
+            # That of a fleet is in another namespace.
+            name = learner_of(self.node)
+            if name and name not in self._parameters:
+                self._parameters[name] = AsyncParameterClient(self.node, name)
+            node = name or node
+        client = self._parameters[node]
+        return client if client.services_are_ready() else None
 
     def _after(self, future: Any, done: Callable[[], None], answer: Answer) -> None:
         """Have `done` called with the answer, or `answer` with that none came."""

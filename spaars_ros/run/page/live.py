@@ -39,6 +39,7 @@ from spaars_ros.run.page.picture import Picture
 from spaars_ros.run.page.server import Access
 from spaars_ros.run.page.server import PageError
 from spaars_ros.run.page.server import PageServer
+from spaars_ros.run.page.switches import Switches
 from spaars_ros.run.page.words import plain
 from spaars_ros.run.page.words import summary
 from spaars_ros.run.run_observer import RunObserver
@@ -77,6 +78,7 @@ class LivePage:
         self._controls = Controls(server, access, link, self._driver)
         self._limits = Limits(server, access, link, self._controls,
                               [each.name for each in robot.constraints])
+        self._switches = Switches(server, access, link, self._controls)
         self._handle = Handle(server, access, self._driver)
         self._words = server.gui.add_markdown('', order=0.3)
         with server.gui.add_folder('Curves', order=4.0):
@@ -122,6 +124,7 @@ class LivePage:
             self._curves.show(list(self._state.episodes), self._state.limit)
         if self._due('limits', READ_BACK):
             self._limits.ask()
+            self._switches.ask()
 
     def _tell(self) -> None:
         now, observer = time.monotonic(), self._observer

@@ -16,6 +16,7 @@
 
 from collections.abc import Sequence
 
+from spaars_ros.run.liveview import learner_line
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import mean
 from spaars_ros.run.liveview import PHASES
@@ -66,7 +67,7 @@ def summary(state: LiveState, stop: str, asking: str, ages: Sequence[tuple[str, 
     lines.append(f'**Policy** version {state.bundle_version} · **latency** '
                  f'{state.latency_p50_ms:.1f} ms, p99 {state.latency_p99_ms:.1f} ms · '
                  f'**lost ticks** {state.lost_ticks} · **filter** {state.interventions} '
-                 f'interventions · **learner** {state.updates} updates, {state.owed} owed')
+                 f'interventions · **learner** {learner_line(state)}')
     if person:
         lines.append(f'**You drive: {person}**')
     if state.message and not stop:

@@ -180,7 +180,8 @@ class SpaarsAgent(GatedAgent):
         """
         latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
-        losses = self.run('fit_policies', batch['observation'], self.limits(), gated=self.gated)
+        losses = self.run('fit_policies', batch['observation'], self.limits(), *self.corrections,
+                          gated=self.gated, **self.corrected())
         return dict(zip(moved, map(float, losses)))
 
     @property
@@ -200,17 +201,32 @@ class SpaarsAgent(GatedAgent):
         return self.minimise('latent_policy', lambda: (
             (self.latent_policy(o) - latent).square().mean(), ()))[:1]
 
-    def fit_policies(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
+    def fit_policies(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
+                     corrected: bool = False) -> tuple[Tensor, ...]:
         """Return the losses of `update_policies`: each from both policies as they were."""
         t = self.training_file
         if not self.climbs_latent:
-            return self.fit_raw(o, limits, gated=gated)
+            return self.fit_raw(o, limits, *corrections, gated=gated)
         anchor = self.anchor(o)
 
         def loss() -> tuple[Tensor, tuple[()]]:
             latent = self.latent_policy(o)
             drift = (latent - anchor).square().mean()
-            return limits[3] * t.anchor * drift + self.climb(o, self.decoder(o, latent)), ()
+            climbed = self.climb(o, self.decoder(o, latent))
+            return limits[3] * t.anchor * drift + climbed + self._clone_latent(corrections), ()
 
-        raw = self.fit_raw(o, limits, gated=gated)
+        raw = self.fit_raw(o, limits, *corrections, gated=gated)
         return (self.minimise('latent_policy', loss)[0], *raw)
+
+    def reconstruct(self, o: Tensor, actions: Tensor) -> Tensor:
+        """Return what the decoder makes of actions (B, d): all that the latent policy can do."""
+        with torch.no_grad():
+            bound = self.training_file.latent_bound
+            return self.decoder(o, self.encoder(o, actions)[0].clamp(-bound, bound))
+
+    def _clone_latent(self, corrections: tuple[Tensor, ...]) -> Tensor | float:
+        """Return the latent policy's part of `clone`, of what the decoder can make."""
+        if not corrections:
+            return 0.0
+        o, shown = corrections
+        return self.clone(o, self.latent_action(o), self.reconstruct(o, shown))

@@ -37,6 +37,8 @@ class RawPolicyUpdates(Learner):
     raw_policy: Any
     raw_anchor: Any
     critic: Any
+    corrections: tuple[Tensor, ...] = ()
+    """Observations (B, n) and actions (B, d) of a person; empty where nobody took over."""
 
     def latent_action(self, observation: Tensor) -> Tensor:
         """Return the decoder's action at the latent policy's mode."""
@@ -60,8 +62,46 @@ class RawPolicyUpdates(Learner):
         It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
         trust ball afterwards.
         """
-        losses = self.run('fit_raw', batch['observation'], self.limits(), gated=self.gated)
+        losses = self.run('fit_raw', batch['observation'], self.limits(), *self.corrections,
+                          gated=self.gated, **self.corrected())
         return {'raw_policy': float(losses[0])} if self.raw_learns else {}
+
+    def corrected(self) -> dict[str, bool]:
+        """Return the choice of an update that is given a person's steps, too."""
+        return {'corrected': True} if self.corrections else {}
+
+    def clone(self, o: Tensor, action: Tensor, shown: Tensor) -> Tensor:
+        """
+        Return the loss of cloning what a person did better, by the critic, than the policy.
+
+        The Q-filter of Nair et al. (2018) with the Lagrangian for Q, as `Marvel.imitation` has
+        it: what costs more than it brings is not copied. L_Q turns values into distances of
+        actions, in which this loss is, too (reconstructed).
+
+        :param o: (B, n) normalised
+        :param action: (B, d) of the policy
+        :param shown: (B, d) of the person, or the nearest to it that the policy can make
+        """
+        with torch.no_grad():
+            values = self._lagrangian(self.critic(
+                torch.cat([o, o]), torch.cat([shown, action.detach()]))).mean(0)
+            theirs, own = values.chunk(2)
+            better = (theirs > own).float()
+        return self.training_file.correction_weight * (
+            better * (action - shown).square().sum(-1)).mean()
+
+    def _clone_raw(self, corrections: tuple[Tensor, ...], limits: Tensor,
+                   free: bool) -> Tensor | float:
+        """Return the raw policy's part of `clone`, within its trust ball."""
+        if not corrections:
+            return 0.0
+        o, shown = corrections
+        raw = self.raw_policy(o)
+        if free:
+            return self.clone(o, raw, shown)
+        near = self.near(o)
+        # Outside the ball it would not act: what is cloned is what can be done there.
+        return self.clone(o, raw, self.trusted(shown, near, limits[0]))
 
     @property
     def raw_learns(self) -> bool:
@@ -69,19 +109,22 @@ class RawPolicyUpdates(Learner):
         t = self.training_file
         return self.gated or t.mode == 'raw-only' or (t.concurrent_bc and t.mode != 'latent-only')
 
-    def fit_raw(self, o: Tensor, limits: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
+    def fit_raw(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
+                corrected: bool = False) -> tuple[Tensor, ...]:
         """Return the raw policy's loss, where it has one, and measure eps_BC until hand-over."""
         t = self.training_file
         if t.mode == 'raw-only':
             return self.minimise('raw_policy', lambda: (
-                self._climb(o, self.raw_policy(o), self.raw_anchor(o), limits, free=True), ()))[:1]
+                self._climb(o, self.raw_policy(o), self.raw_anchor(o), limits, free=True)
+                + self._clone_raw(corrections, limits, free=True), ()))[:1]
         decoded = self.near(o)
         if self.gated_residual(gated):
             return self.minimise('raw_policy', lambda: (
                 self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
         if gated:
             return self.minimise('raw_policy', lambda: (
-                self._climb(o, self.raw_policy(o), decoded, limits), ()))[:1]
+                self._climb(o, self.raw_policy(o), decoded, limits)
+                + self._clone_raw(corrections, limits, free=False), ()))[:1]
         if t.mode == 'latent-only':
             return ()
         if not t.concurrent_bc:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
@@ -54,6 +55,10 @@ class GatedRobotAlgorithm(RobotAlgorithm):
                     replay: Replay) -> None:
         """Have the curriculum decide on hand-over, trust ball and gate."""
         self.curriculum.end_episode(reached, modes, steps, replay)
+
+    def take_corrections(self, observations: Tensor, actions: Tensor) -> None:
+        """Take some of what a person did; see `RawPolicyUpdates.clone`."""
+        self.agent.corrections = (observations, actions)
 
     @property
     def multipliers(self) -> Array:

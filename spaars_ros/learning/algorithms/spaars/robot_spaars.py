@@ -63,9 +63,7 @@ class RobotSpaars(GatedRobotAlgorithm):
         """Return the mean distance of actions (T, d) from their own reconstruction."""
         with torch.no_grad():
             o, a = torch.from_numpy(observations), torch.from_numpy(actions)
-            bound = self.training.latent_bound
-            latent = self.agent.encoder(o, a)[0].clamp(-bound, bound)
-            return float((self.agent.decoder(o, latent) - a).norm(dim=-1).mean())
+            return float((self.agent.reconstruct(o, a) - a).norm(dim=-1).mean())
 
     def begin_online(self) -> None:
         """Freeze encoder and decoder."""

@@ -1,0 +1,47 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars describe`: what viewers need to draw a real arm."""
+
+from typing import Annotated
+
+import typer
+
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.operator import Domain
+from spaars_ros.commands.operator import Namespace
+from spaars_ros.commands.operator import prepare
+
+EXAMPLES = """\b
+Examples:
+  spaars describe --robot my_arm.yaml
+  spaars describe --robot ur5e --joint-states /arm/joint_states --namespace left
+"""
+
+
+def command(
+    robot: Annotated[str, typer.Option(
+        help='Robot file: path, or name that ships.')] = 'panda',
+    namespace: Namespace = '', domain: Domain = -1,
+    joint_states: Annotated[str, typer.Option(
+        help="Topic with the robot's joint states.")] = 'joint_states',
+) -> None:
+    """Publish robot_description and the links' transforms of an arm, for RViz and Foxglove."""
+    with errors_as_one_line():
+        place = prepare(namespace, domain)
+        from spaars_ros.interrupts import Interrupts
+        from spaars_ros.run.describe import describe
+        with Interrupts() as interrupts:
+            describe(place, robot=robot, joint_states=joint_states, say=typer.echo,
+                     interrupts=interrupts)

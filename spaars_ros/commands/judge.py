@@ -1,0 +1,93 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""`spaars judge`: a classifier of success, trained from labels and put to work."""
+
+from pathlib import Path
+from typing import Annotated
+from typing import Optional
+
+import typer
+
+from spaars_ros.commands.common import check_json
+from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.common import write_json
+from spaars_ros.commands.operator import Domain
+from spaars_ros.commands.operator import Namespace
+from spaars_ros.commands.operator import prepare
+
+app = typer.Typer(no_args_is_help=True,
+                  help='Train a classifier of success from labelled episodes, and run it.')
+
+TRAIN_EXAMPLES = """\b
+Examples:
+  spaars judge train runs/a runs/b --out judge.onnx
+"""
+RUN_EXAMPLES = """\b
+Examples:
+  spaars judge run judge.onnx --domain 37
+"""
+
+
+@app.command('train', epilog=TRAIN_EXAMPLES)
+def train_command(
+    runs: Annotated[list[Path], typer.Argument(
+        metavar='RUN...', help='Folders of runs whose episodes have labels.')],
+    out: Annotated[Path, typer.Option(help='ONNX file to write.')] = Path('judge.onnx'),
+    seed: Annotated[int, typer.Option(min=0, help='Seed of what is kept to try it on, and of '
+                                                  'training.')] = 0,
+    above: Annotated[float, typer.Option(min=0.0, max=1.0, help='Likeliness from which on the '
+                                         'task is done.')] = 0.9,
+    below: Annotated[float, typer.Option(min=0.0, max=1.0, help='Likeliness below which it is '
+                                         'not any more.')] = 0.5,
+    hold: Annotated[int, typer.Option(min=1, help='Ticks running that it has to be done.')] = 3,
+    json: Annotated[Optional[Path], typer.Option(help='Also write how it did here.')] = None,
+) -> None:
+    """Train a classifier from labelled episodes, and try it on some that it has not seen."""
+    with errors_as_one_line():
+        from spaars_ros.learning import judge
+        from spaars_ros.tasks.base import GivenSuccess
+        check_json(json)
+        if below > above:
+            raise ValueError(f'--below {below} is above --above {above}')
+        episodes, left = judge.labelled_episodes(runs)
+        rule = GivenSuccess(source='judge', above=above, below=below, hold=hold)
+        model, kept = judge.train_judge(episodes, seed)
+        out.write_bytes(judge.to_onnx(model))
+        seen = judge.tried(model, kept, rule)
+        typer.echo(f'{out}: of {len(episodes) - len(kept)} labelled episodes ({left} more have no '
+                   f'label); on {len(kept)} others: success found at the end in {seen.found} of '
+                   f'{seen.successes}, too early in {seen.early}; said in {seen.alarms} of '
+                   f'{seen.failures} failures')
+        typer.echo('in the task file (on a robot without silent: hold, so that a judge that dies '
+                   'is a stop):\n'
+                   f'success: {{source: judge, above: {above:g}, below: {below:g}, '
+                   f'hold: {hold}}}\nsources:\n  - {{name: judge, topic: judge/success, '
+                   'type: Float32, max_age: 1.0, silent: hold}')
+        if json is not None:
+            write_json(json, {'episodes': len(episodes), 'unlabelled': left, **vars(seen)})
+
+
+@app.command('run', epilog=RUN_EXAMPLES)
+def run_command(
+    judge: Annotated[Path, typer.Argument(help='ONNX file: observation -> likeliness.')],
+    namespace: Namespace = '', domain: Domain = -1,
+) -> None:
+    """Say on the topic judge/success how likely the task is done, record by record."""
+    with errors_as_one_line():
+        place = prepare(namespace, domain)
+        from spaars_ros.interrupts import Interrupts
+        from spaars_ros.run.judging import judge_run
+        with Interrupts() as interrupts:
+            judge_run(place, judge=judge, say=typer.echo, interrupts=interrupts)

@@ -1,0 +1,236 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Training a classifier of success from observations that people, or the task, labelled."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+import onnx
+from onnx import helper
+from onnx import numpy_helper
+from onnx import TensorProto
+import torch
+from torch import nn
+
+from spaars_ros.data.demonstrations import run_steps
+from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import Outcome
+from spaars_ros.tasks.base import GivenSuccess
+
+WIDTH = 64
+STEPS = 2000
+BATCH = 256
+RATE = 1e-3
+DECAY = 1e-4
+DONE = 3
+"""States at the end of an episode that succeeded, in which the task is done."""
+BETWEEN = 5
+"""States before those of which nobody can say; they teach nothing."""
+HELD_OUT = 0.25
+"""Share of the episodes on which it is tried."""
+FEWEST = 4
+"""Episodes that succeeded, and that did not, of which less can be learned."""
+CLIP = 8.0
+"""Standard deviations; what is further away is as far."""
+OPSET = 17
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One episode that was said to be a success or a failure."""
+
+    observations: Array
+    """(T, n) physical units."""
+    success: bool
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a classifier did on episodes that it had not seen, by the rule of the task file."""
+
+    successes: int
+    found: int
+    """Of the successes, those in which it said so at the end, and not before."""
+    early: int
+    """Of the successes, those in which it said so more than `DONE + BETWEEN` states before."""
+    failures: int
+    alarms: int
+    """Of the failures, those in which it said success."""
+
+
+def labelled_episodes(folders: Sequence[Path]) -> tuple[list[Labelled], int]:
+    """
+    Return the labelled episodes of some runs, and how many have no label or were discarded.
+
+    :raises DatasetError: a folder has no steps
+    :raises ValueError: the runs observe different things
+    """
+    found, left = [], 0
+    width = 0
+    for folder in folders:
+        schema, rows = run_steps(folder)
+        observations = np.asarray(rows[:, schema.fields['observation']], dtype=np.float64)
+        if width not in (0, observations.shape[1]):
+            raise ValueError(f'{folder}: observations of {observations.shape[1]} values, the runs '
+                             f'before have {width}: train on runs of one task')
+        width = observations.shape[1]
+        number = schema.get(rows, 'episode')
+        parts = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(number)) + 1)
+        for part in parts:
+            outcome = Outcome(int(schema.get(rows[part[-1]], 'outcome')))
+            if outcome in (Outcome.SUCCESS, Outcome.FAILURE) and len(part) > DONE:
+                found.append(Labelled(observations[part], outcome is Outcome.SUCCESS))
+            else:
+                left += 1
+    return found, left
+
+
+def ticks_of(episodes: Sequence[Labelled]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return observations (N, n) and whether the task is done in them (N,)."""
+    seen, done = [], []
+    for episode in episodes:
+        states = episode.observations
+        if episode.success:
+            before = states[:max(len(states) - DONE - BETWEEN, 0)]
+            seen += [before, states[-DONE:]]
+            done += [np.zeros(len(before), bool), np.ones(DONE, bool)]
+        else:
+            seen.append(states)
+            done.append(np.zeros(len(states), bool))
+    return np.concatenate(seen), np.concatenate(done)
+
+
+class Classifier(nn.Module):
+    """An MLP from standardised observations to a logit."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, observations: Array) -> None:
+        super().__init__()
+        mean, std = observations.mean(0), observations.std(0)
+        varies = std > 1e-6 * np.maximum(1.0, np.abs(mean))
+        self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32))
+        self.register_buffer('std', torch.tensor(np.where(varies, std, 1.0),
+                                                 dtype=torch.float32))
+        self.net = nn.Sequential(nn.Linear(len(mean), WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH),
+                                 nn.ReLU(), nn.Linear(WIDTH, 1))
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the logits (B,) of observations (B, n)."""
+        scaled = ((observation - self.mean) / self.std).clamp(-CLIP, CLIP)
+        logits: torch.Tensor = self.net(scaled)[:, 0]
+        return logits
+
+
+def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier, list[Labelled]]:
+    """
+    Return a classifier, and the episodes that were kept from it.
+
+    Both kinds of state weigh the same, however many there are of each.
+    :raises ValueError: too few episodes of a kind
+    """
+    wins = [each for each in episodes if each.success]
+    losses = [each for each in episodes if not each.success]
+    for kind, some in (('succeeded', wins), ('failed', losses)):
+        if len(some) < FEWEST:
+            raise ValueError(f'{len(some)} labelled episodes that {kind}, at least {FEWEST} are '
+                             'needed: label more (spaars label, the page, a button)')
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    kept: list[Labelled] = []
+    used: list[Labelled] = []
+    for some in (wins, losses):
+        order = rng.permutation(len(some))
+        count = max(int(HELD_OUT * len(some)), 1)
+        kept += [some[index] for index in order[:count]]
+        used += [some[index] for index in order[count:]]
+    observations, done = ticks_of(used)
+    model = Classifier(observations)
+    inputs = torch.tensor(observations, dtype=torch.float32)
+    targets = torch.tensor(done, dtype=torch.float32)
+    places = [np.flatnonzero(done), np.flatnonzero(~done)]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
+    for _ in range(STEPS):
+        drawn = np.concatenate([each[rng.integers(0, len(each), BATCH // 2)] for each in places])
+        loss = nn.functional.binary_cross_entropy_with_logits(model(inputs[drawn]),
+                                                              targets[drawn])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return model, kept
+
+
+def to_onnx(model: Classifier) -> bytes:
+    """Return a classifier as an ONNX graph: observation (batch, n) -> probability (batch, 1)."""
+    weights: dict[str, NDArray[np.float32]] = {
+        'mean': model.mean.numpy(), 'std': model.std.numpy(),
+        'low': np.float32(-CLIP).reshape(()), 'high': np.float32(CLIP).reshape(())}
+    nodes = [helper.make_node('Sub', ['observation', 'mean'], ['centred']),
+             helper.make_node('Div', ['centred', 'std'], ['scaled']),
+             helper.make_node('Clip', ['scaled', 'low', 'high'], ['x0'])]
+    layers = [layer for layer in model.net.modules() if isinstance(layer, nn.Linear)]
+    for number, layer in enumerate(layers):
+        weights[f'w{number}'] = layer.weight.detach().numpy()
+        weights[f'b{number}'] = layer.bias.detach().numpy()
+        nodes.append(helper.make_node('Gemm', [f'x{number}', f'w{number}', f'b{number}'],
+                                      [f'y{number}'], transB=1))
+        last = number == len(layers) - 1
+        nodes.append(helper.make_node('Sigmoid' if last else 'Relu', [f'y{number}'],
+                                      ['success' if last else f'x{number + 1}']))
+    graph = helper.make_graph(
+        nodes, 'judge',
+        [helper.make_tensor_value_info('observation', TensorProto.FLOAT,
+                                       ['batch', len(weights['mean'])])],
+        [helper.make_tensor_value_info('success', TensorProto.FLOAT, ['batch', 1])],
+        [numpy_helper.from_array(np.ascontiguousarray(value), name)
+         for name, value in weights.items()])
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)])
+    made.ir_version = 9
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def first_said(values: Sequence[float], rule: GivenSuccess) -> int | None:
+    """Return the state at which a task with this rule would end as a success, None for never."""
+    done, held = False, 0
+    for place, value in enumerate(values):
+        done = value >= rule.above or done and value >= rule.below
+        held = held + 1 if done else 0
+        if held >= rule.hold:
+            return place
+    return None
+
+
+def tried(model: Classifier, episodes: Sequence[Labelled], rule: GivenSuccess) -> Verdict:
+    """Return how a classifier does on whole episodes, by the rule that a run would use."""
+    successes = found = early = failures = alarms = 0
+    for episode in episodes:
+        with torch.no_grad():
+            values = torch.sigmoid(model(torch.tensor(episode.observations,
+                                                      dtype=torch.float32)))
+        said = first_said(values.tolist(), rule)
+        if episode.success:
+            successes += 1
+            too_soon = said is not None and said < len(values) - DONE - BETWEEN
+            early += too_soon
+            found += said is not None and not too_soon
+        else:
+            failures += 1
+            alarms += said is not None
+    return Verdict(successes, found, early, failures, alarms)
