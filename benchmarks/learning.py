@@ -36,9 +36,10 @@ REACH, STAGED = 'reach', 'staged'
 ENVIRONMENTS = {REACH: 'SpaarsReach-v0', STAGED: 'SpaarsStaged-v0'}
 TRAININGS = {REACH: 'spaars', STAGED: 'staged'}
 METHODS: dict[str, dict[str, Any]] = {
-    'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql'},
-    'rlpd': {'algorithm': 'rlpd', 'heads': 10, 'utd': 4.0},
-    'sac': {'algorithm': 'sac'}, 'plas': {'algorithm': 'plas'}, 'spaars': {},
+    'bc': {'algorithm': 'bc'}, 'iql': {'algorithm': 'iql', 'champion': 0.0},
+    'rlpd': {'algorithm': 'rlpd', 'heads': 10, 'utd': 4.0, 'champion': 0.0},
+    'sac': {'algorithm': 'sac', 'champion': 0.0}, 'plas': {'algorithm': 'plas', 'champion': 0.0},
+    'spaars': {}, 'spaars:no-champion': {'champion': 0.0},
     'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
     'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
     'spaars:hard-switch': {'mode': 'hard-switch'},

@@ -30,8 +30,8 @@ from benchmarks.tables import write_table
 from spaars_ros.run.workers import Workers
 
 TASKS = tuple(DEMONSTRATIONS)
-METHODS = ('spaars', 'spaars:no-floor', 'spaars:shared-heads', 'spaars:latent-only',
-           'spaars:raw-only', 'iql', 'rlpd', 'bc')
+METHODS = ('spaars', 'spaars:no-champion', 'spaars:no-floor', 'spaars:shared-heads',
+           'spaars:latent-only', 'spaars:raw-only', 'iql', 'rlpd', 'bc')
 TRAINING = 'manipulation'
 RESAMPLED = 5000
 

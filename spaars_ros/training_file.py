@@ -112,9 +112,9 @@ class Training(Strict):
                                    'best of so many about the pretrained one by the lower '
                                    'bound; 0: of a policy that climbs the critic')
     self_imitation: bool = Field(False, description='spaars, with latent_candidates: the latent '
-                                 'policy goes on cloning online, demonstrations and own episodes '
-                                 'that earned more than these in the mean; the candidates but '
-                                 'the first lie about it')
+                                 'policy clones demonstrations that earned more than these do in '
+                                 'the mean, in place of AWR, and online own episodes that earn '
+                                 'as much; the candidates but the first lie about it')
     latent_spread: Real = Field(0.5, ge=0, description='std of these candidates')
     hold_start: Real = Field(1.0, ge=0, description='factor on `anchor` and `raw_bc` when online '
                              'learning begins ...')

@@ -147,11 +147,20 @@ class SpaarsAgent(GatedAgent):
         return self.step('cvae', cvae_loss(self.encoder, self.decoder, batch,
                                            self.action_variance, self.training_file.kl_weight))
 
-    def update_iql(self, batch: Batch) -> dict[str, float]:
-        """IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy."""
+    def update_iql(self, batch: Batch,
+                   good: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
+        """
+        IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy.
+
+        :param good: observations and actions that the latent policy clones in place of AWR
+        """
         t = self.training_file
         o, a = batch['observation'], batch['action']
         losses, advantage = self.update_values(batch)
+        if good is not None:
+            losses['latent_policy'] = self.imitate(*good)
+            losses['raw_policy'] = self.update_clone(batch)
+            return losses
         with torch.no_grad():
             # In units of their spread, so that temperature does not depend on the reward's scale.
             scale = advantage.std(unbiased=False).clamp(min=1e-6)
@@ -196,10 +205,10 @@ class SpaarsAgent(GatedAgent):
 
     def fit_imitation(self, o: Tensor, a: Tensor) -> tuple[Tensor, ...]:
         """Return the loss of `imitate`, all of it tensors."""
-        bound = self.training_file.latent_bound
-        latent = self.encoder(o, a)[0].clamp(-bound, bound)
+        # Through the decoder, and not onto E(s, a): what counts is the action. Absolute errors:
+        # where good episodes disagree the mean of what they do may be what none of them does.
         return self.minimise('latent_policy', lambda: (
-            (self.latent_policy(o) - latent).square().mean(), ()))[:1]
+            (self.latent_action(o) - a).abs().mean(), ()))[:1]
 
     def fit_policies(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
                      corrected: bool = False) -> tuple[Tensor, ...]:

@@ -26,6 +26,7 @@ from spaars_ros.learning.algorithms.spaars.robot_gated import GatedRobotAlgorith
 from spaars_ros.learning.algorithms.spaars.spaars import Spaars
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.robot_algorithm import RobotEpisode
 from spaars_ros.learning.core.robot_algorithm import RobotSetup
 from spaars_ros.learning.export import export_policy
 
@@ -53,6 +54,18 @@ class RobotSpaars(GatedRobotAlgorithm):
     def take_offline(self, dataset: Dataset, replay: Replay) -> None:
         """Measure the actions' variance; a bundle's, which is loaded later, wins."""
         self.spaars.set_action_variance(dataset.actions)
+        self.spaars.take_offline(replay)
+
+    def add_episode(self, episode: RobotEpisode) -> None:
+        """Clone it from now on, where it is worth that."""
+        if self.spaars.good is None:
+            return
+        o, task = episode.observations, self.setup.task
+        rewards = task.reward(o[:-1], episode.actions, o[1:])
+        if episode.rewards is not None:
+            rewards = np.where(np.isnan(episode.rewards), rewards, episode.rewards)
+        self.spaars.good.take(self.agent.weighed_return(rewards, episode.costs), o[:-1],
+                              episode.actions)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
         """Do one update of the stage that `step` is in."""

@@ -111,13 +111,19 @@ class Spaars:
         if stage == 'cvae':
             return {'cvae': agent.update_cvae(batch)}
         if stage == 'iql':
-            losses = agent.update_iql(batch)
+            losses = agent.update_iql(batch, self._good_batch())
             if step == t.cvae_steps + t.iql_steps - 1:
                 agent.freeze_anchors()
             return losses
         # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that
         # will act; following its gradient at once is what makes a naive start forget.
         return {'critic': agent.update_critic(batch)}
+
+    def _good_batch(self) -> tuple[Tensor, Tensor] | None:
+        """Return observations and actions to clone, where the training file asks for that."""
+        if self.good is None:
+            return None
+        return self.good.sample(self.training.batch, self._choices)
 
     def begin_online(self) -> None:
         """Freeze the decoder and take the online learning rate."""
@@ -200,8 +206,9 @@ class Spaars:
         losses = {'critic': agent.update_critic(batch)}
         if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
             losses.update(agent.update_policies(batch))
-        if self.good is not None and self.good.size:
-            agent.imitate(*self.good.sample(t.batch, self._choices))
+        good = self._good_batch()
+        if good is not None:
+            agent.imitate(*good)
         if self.updates % 10 == 0:
             agent.measure_lipschitz(batch)
             agent.update_rnd(online['observation'])
