@@ -16,12 +16,15 @@
 
 from dataclasses import dataclass
 import math
-from typing import Any
 
 import numpy as np
 
 from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
+from spaars_ros.safety.between import look
+from spaars_ros.safety.between import Place
+from spaars_ros.safety.between import stays_open
+from spaars_ros.safety.distances import Distance
 from spaars_ros.safety.distances import distances
 from spaars_ros.safety.distances import TipToZone
 from spaars_ros.safety.joint_limits import JointLimits
@@ -43,14 +46,15 @@ SCREEN = 0.5
 MARGIN = 1e-3
 """m beyond the zones' margin, where they are kept out of that too."""
 
-TURN = 2.0
-"""rad, of all joints together, between two places of the way: less is taken for straight."""
-
-BEND = 2.0
-"""Times the clearance, that turn times travel between two places of a longer way may be."""
+TURN = 1.0
+"""rad, of all joints together, between two places of the way: more is looked at in pieces, from
+wherever the arm may be by then."""
 
 MOST_PIECES = 40
 """Places of the way that stand for one, at most."""
+
+THIN = 0.25
+"""Of the clearance, that a distance has to have between two places of the way."""
 
 LOST = 1e-4
 """m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
@@ -92,11 +96,11 @@ class Cartesian:
     **Way to rest.** The row is first order. So the command that comes out of it is followed along
     the braking law, with the model's real distances, to rest: at the end of the period and at
     a few places after it no distance may be below clearance / 2 (or below what it is now), nor
-    the tip faster than SPEED_CHECK of its limit. Where the joints turn so far between two such
-    places that the way bends, there are more of them, from wherever the arm may be by then. A
-    command that fails is not sent: the arm brakes instead, along a way that was followed and found
-    free one tick before. The other half of `clearance` is for tracking error, noise, and the way
-    between two samples.
+    the tip faster than SPEED_CHECK of its limit. Between two places a distance has to be proved
+    positive (`stays_open`). Where the joints turn by more than TURN from one to the next, there
+    are more of them, from wherever the arm may be by then. A command that fails is not sent: the
+    arm brakes instead, along a way that was followed and found free one tick before. The other
+    half of `clearance` is for tracking error and noise.
 
     **Far away.** Joint j changes h by at most levers_j a rad. Distances that cannot come close
     before the arm is at rest are not followed to rest, and those measured before stay valid, less
@@ -186,11 +190,11 @@ class Cartesian:
         fast = float(self._tip_levers @ np.abs(velocity)) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
             return ''
-        bend = self._bend(steps, near) if len(near) and steps.sum(axis=1).max() > TURN else 0.0
-        if bend <= 1.0:
+        turn = float(steps.sum(axis=1).max())
+        if not len(near) or turn <= TURN:
             return self._blocked_from(position, starts[-1], offsets, velocities)
         # A long way is no line: more places of it, wherever the arm may be when it obeys.
-        pieces = math.ceil(math.sqrt(bend))
+        pieces = math.ceil(turn / TURN)
         if pieces > MOST_PIECES:
             self.failed = self._distances[near[0]].name
             return self._distances[near[0]].kind
@@ -200,16 +204,6 @@ class Cartesian:
             if said:
                 return said
         return ''
-
-    def _bend(self, steps: Array, near: 'np.ndarray[Any, np.dtype[np.intp]]') -> float:
-        """
-        Return how far steps (k, d) rad may be off a line, in units of what is allowed.
-
-        While the joints turn by an angle, a point that this takes along by a length leaves the
-        line by less than half the product of both.
-        """
-        travel = (steps @ self._levers[near].T).max(axis=1)
-        return float((travel * steps.sum(axis=1)).max()) / (BEND * self._clearance)
 
     def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array
                       ) -> str:
@@ -231,8 +225,9 @@ class Cartesian:
                 return ''
         gaps, levers = self._gap[near], self._levers[near]
         floors = np.minimum(floor, gaps - LOST * np.clip(2.0 * gaps / floor - 1.0, 0.0, 1.0))
+        begin, thin = position, THIN * self._clearance
         for step, place, now in zip(steps @ levers.T, way, velocities):
-            gaps = gaps - step
+            before, gaps = gaps, gaps - step
             close = (gaps < floors).nonzero()[0].tolist()
             if close or fast:
                 self._move(place)
@@ -248,7 +243,23 @@ class Cartesian:
                 if math.sqrt(tip @ tip) > SPEED_CHECK * self._tip_speed:
                     self.failed = 'tip speed'
                     return 'TIP_SPEED'
+            for index in close:
+                # Of one that was pushed so near the places alone are judged: it has to come away.
+                one = self._distances[near[index]]
+                if before[index] + gaps[index] < step[index] and before[index] >= thin \
+                        and not self._stays_open(one, begin, place):
+                    self.failed = one.name
+                    return one.kind
+            begin = place
         return ''
+
+    def _stays_open(self, one: Distance, begin: Array, end: Array) -> bool:
+        """Return whether a distance stays positive between joint positions (d,) rad."""
+        def measure(place: Array) -> Place:
+            self._move(place)
+            self.evaluations += 1
+            return look(one, place)
+        return stays_open(one, measure(begin), measure(end), measure, THIN * self._clearance)
 
     def least(self, position: Array) -> dict[str, float]:
         """Return every distance at joint positions (d,) rad by name, m; for tests and reports."""

@@ -49,6 +49,10 @@ class Distance(Protocol):
     """(d,) m/rad: moving joint j by x changes the distance by at most levers[j] |x|."""
     sides: Array
     """(d,) 1 where joint j moves the second of the two things, -1 the first, 0 both or none."""
+    bends: Array
+    """(d, d) m/rad^2, of `World.bends` for `apart`."""
+    spins: Array
+    """(d,) m/rad: how far joint j turns the things about their centres, together."""
 
     def measure(self) -> float:
         """Return the distance, m, where the world is now; negative inside."""
@@ -59,6 +63,9 @@ class Distance(Protocol):
 
         The direction is the way in which the second thing moves off.
         """
+
+    def apart(self) -> Array:
+        """Return where the second thing's centre is (3,) m, seen from the first's."""
 
 
 class TipToZone:
@@ -72,6 +79,7 @@ class TipToZone:
         self.name = f'tip and {zone.name}'
         self.levers = world.levers(world.tip_body, world.tip_radius)
         self.sides = np.sign(self.levers)
+        self.bends, self.spins = world.bends(self.levers), np.zeros_like(self.levers)
 
     def measure(self) -> float:
         """Return the distance, m."""
@@ -81,6 +89,10 @@ class TipToZone:
     def line(self) -> tuple[float, ...]:
         """Return tip and outward normal."""
         return (*self._world.tip.tolist(), *self._normal)
+
+    def apart(self) -> Array:
+        """Return the tip (3,) m."""
+        return self._world.tip
 
 
 class TipToFace:
@@ -94,6 +106,7 @@ class TipToFace:
         self.name = f'tip and workspace {"xyz"[axis]} {"low" if sign > 0 else "high"}'
         self.levers = world.levers(world.tip_body, world.tip_radius)
         self.sides = np.sign(self.levers)
+        self.bends, self.spins = world.bends(self.levers), np.zeros_like(self.levers)
 
     def measure(self) -> float:
         """Return the distance, m."""
@@ -102,6 +115,10 @@ class TipToFace:
     def line(self) -> tuple[float, ...]:
         """Return tip and inward normal."""
         return (*self._world.tip.tolist(), *self._inward)
+
+    def apart(self) -> Array:
+        """Return the tip (3,) m."""
+        return self._world.tip
 
 
 class GeomToGeom:
@@ -121,6 +138,13 @@ class GeomToGeom:
                   for geom, body in zip((one, other), self._bodies)]
         self.sides = np.sign(levers[1]) - np.sign(levers[0])
         self.levers = np.where(self.sides != 0.0, levers[0] + levers[1], 0.0)
+        self.bends = np.zeros((len(self.sides), len(self.sides)))
+        self.spins = np.zeros(len(self.sides))
+        for geom, body in zip((one, other), self._bodies):
+            self.bends += world.bends(world.levers(
+                body, float(np.linalg.norm(model.geom_pos[geom]))))
+            turns = (world.levers(body, 1.0) > 0.0) & ~world.slides
+            self.spins += turns * model.geom_rbound[geom]
 
     def measure(self) -> float:
         """Return the distance, m, at most FAR."""
@@ -151,6 +175,11 @@ class GeomToGeom:
         centres = self._world.data.geom_xpos
         normal = centres[self._other] - centres[self._one]
         return (x, y, z, *(normal / max(float(np.linalg.norm(normal)), TOUCH)).tolist())
+
+    def apart(self) -> Array:
+        """Return the second geom's centre seen from the first's (3,) m."""
+        centres = self._world.data.geom_xpos
+        return np.asarray(centres[self._other] - centres[self._one])
 
 
 def distances(robot: Robot, world: World) -> list[Distance]:

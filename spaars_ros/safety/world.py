@@ -69,6 +69,9 @@ class World:
         self._whole = np.array_equal(self.dof, np.arange(self.model.nv))
         self._moved = True
         self.tip = np.zeros(3)
+        self.slides = np.array([self.model.jnt_type[self.model.dof_jntid[dof]]
+                                == mujoco.mjtJoint.mjJNT_SLIDE for dof in self.dof], dtype=bool)
+        """(d,) joints whose positions are m."""
 
     def move(self, position: Array) -> None:
         """Take joint positions (d,) rad; `tip` (3,) m is valid after it."""
@@ -124,6 +127,23 @@ class World:
             reach += float(np.linalg.norm(model.body_pos[body]))
             body = int(model.body_parentid[body])
         return levers
+
+
+    def bends(self, levers: Array) -> Array:
+        """
+        Return how much a point's way bends, |d2 p / dq_i dq_j| (d, d) m/rad^2 at most.
+
+        Of two hinges the one nearer to the point turns the way by its own lever; a hinge turns the
+        direction of a slide; two slides bend nothing.
+
+        :param levers: (d,) of `levers`, of the point
+        """
+        moves = levers > 0.0
+        bends = np.minimum(levers[:, None], levers[None, :])
+        mixed = self.slides[:, None] != self.slides[None, :]
+        bends[mixed] = (moves[:, None] & moves[None, :])[mixed]
+        bends[self.slides[:, None] & self.slides[None, :]] = 0.0
+        return np.asarray(bends)
 
 
 def zone_name(zone: Zone) -> str:
