@@ -236,6 +236,9 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
            'judged': not fault.unstoppable}
     rig.set_sim({name: DEFAULTS.get(name.removeprefix('fault.'), 0.0) for name in values})
     row['recovered'] = _bring_back(rig, fault)
+    if row['recovered'] == 'no':
+        row['detected_by'] = f'{by}; then stop {watch.code or "none"}, phase {watch.phase}, ' \
+            f'step {watch.newest}'.lstrip('; ')
     row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
     row['transitions_lost'] = rig.transitions_lost()
     return row
