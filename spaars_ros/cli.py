@@ -14,10 +14,17 @@
 
 """The `spaars` command; each subcommand is a thin module in `commands`."""
 
+import signal
+import sys
+
+AS_PROGRAM = __name__ == '__main__' or sys.argv[0].endswith('spaars')
+if AS_PROGRAM and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    # While all of this is imported there is nothing to put in order: Ctrl-C ends it at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 from importlib import import_module
 from pathlib import Path
 import re
-import sys
 import warnings
 
 import typer
@@ -42,6 +49,7 @@ from spaars_ros.commands import robot
 from spaars_ros.commands import stress
 from spaars_ros.commands import sweep
 from spaars_ros.commands import train
+from spaars_ros.interrupts import leave
 
 HOME = re.compile(r'^(--[\w-]+=|)~(?=/|$)')
 
@@ -93,8 +101,15 @@ def main() -> None:
     warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
     from spaars_ros.run.terminal import steady_streams
     steady_streams()
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A shell expands a ~ that begins an argument, but none behind --out= or in quotes.
-    app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])
+    try:
+        app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            leave(end.code)
+        raise
 
 
 if __name__ == '__main__':

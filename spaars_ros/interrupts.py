@@ -14,8 +14,10 @@
 
 """Ctrl-C and SIGTERM as one thing that is asked for, and taken at a good moment."""
 
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
 import ctypes
 import faulthandler
 import fcntl
@@ -26,6 +28,7 @@ import threading
 from types import FrameType
 from types import TracebackType
 from typing import Any
+from typing import NoReturn
 
 PARENT = os.getppid()
 """Process that started this one, as of the import of this module."""
@@ -122,6 +125,22 @@ def take_no_more_signals() -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
+
+
+def leave(code: int) -> NoReturn:
+    """
+    End this process with an exit code, once all of its own work is done.
+
+    As the interpreter does, with threads, exit functions and streams, but without taking apart
+    what is loaded: that takes torch a second of an orderly end, and five on a busy machine.
+    """
+    take_no_more_signals()
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 class Interrupted(KeyboardInterrupt):

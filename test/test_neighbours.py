@@ -194,6 +194,34 @@ def test_a_node_that_is_still_importing_ends_in_order(tmp_path: Path, number: in
     assert output == b''
 
 
+def test_a_process_that_leaves_has_done_what_an_interpreter_does_at_its_end() -> None:
+    code = ('import atexit, sys, threading, time\n'
+            'from spaars_ros.interrupts import leave\n'
+            'atexit.register(print, "exit function")\n'
+            'threading.Thread(target=lambda: (time.sleep(0.3), print("thread"))).start()\n'
+            'sys.stdout.write("main ")\n'
+            'leave(7)\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=60.0)
+    assert (done.returncode, done.stdout, done.stderr) == (7, 'main thread\nexit function\n', '')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_still_importing_ends_without_a_traceback(
+        tmp_path: Path, number: int) -> None:
+    """Ctrl-C within an import was a traceback, or 'error: initialization failed'."""
+    for wait in (0.3, 0.6, 0.9, 1.2, 1.6, 2.0):
+        process = subprocess.Popen(
+            [sys.executable, '-m', 'spaars_ros.cli', 'evaluate', str(tmp_path / 'no.spaars')],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        time.sleep(wait)
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60.0)
+        assert 'Traceback' not in output and 'initialization' not in output
+        assert process.returncode in (-number, 130, 0, 1)
+        assert process.returncode != 1 or 'no.spaars' in output, 'it was done before'
+
+
 @pytest.mark.parametrize('killed', [False, True])
 def test_a_node_whose_launch_ends_while_it_imports_ends_at_once(killed: bool) -> None:
     """The accident: 29 s of nodes that import for a launch that is gone."""

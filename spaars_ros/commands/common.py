@@ -43,10 +43,20 @@ def errors_as_one_line() -> Iterator[None]:
         # The package's errors are ValueErrors that name the file and the field, or a
         # ConductorError, a RuntimeError, that names the node; an extra that is not installed is
         # an ImportError that names it.
+        if _was_interrupted(error):
+            typer.echo('ended, as asked for', err=True)
+            raise typer.Exit(0) from None
         text = f'{error.filename}: {error.strerror}' \
             if isinstance(error, OSError) and error.filename else str(error)
         typer.echo(f'error: {text}', err=True)
         raise typer.Exit(1) from None
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Return whether Ctrl-C is behind an error: of a library that was being imported, it is one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _check_gl() -> None:

@@ -32,8 +32,10 @@ import os
 import runpy
 import signal
 from types import FrameType
+from typing import NoReturn
 
 from spaars_ros.interrupts import die_with_parent  # first: who is the parent is read here
+from spaars_ros.interrupts import leave
 from spaars_ros.interrupts import STARTED_BY
 from spaars_ros.interrupts import starter_has_ended
 
@@ -61,37 +63,42 @@ def await_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
 
-def start(name: str) -> int:
-    """Import the node `name` and run it; returns its exit code."""
+def start(name: str) -> NoReturn:
+    """Import the node `name`, run it, and end with its exit code."""
     await_signals()
-    return int(import_module(f'spaars_ros.nodes.{name}.node').main())
+    leave(int(import_module(f'spaars_ros.nodes.{name}.node').main()))
 
 
-def policy_server() -> int:
-    """Run the policy server; returns its exit code."""
-    return start('policy_server')
+def policy_server() -> NoReturn:
+    """Run the policy server, and end with its exit code."""
+    start('policy_server')
 
 
-def cost_monitor() -> int:
-    """Run the cost monitor; returns its exit code."""
-    return start('cost_monitor')
+def cost_monitor() -> NoReturn:
+    """Run the cost monitor, and end with its exit code."""
+    start('cost_monitor')
 
 
-def learner() -> int:
-    """Run the learner; returns its exit code."""
-    return start('learner')
+def learner() -> NoReturn:
+    """Run the learner, and end with its exit code."""
+    start('learner')
 
 
-def sim() -> int:
-    """Run the simulated arm; returns its exit code."""
-    return start('sim')
+def sim() -> NoReturn:
+    """Run the simulated arm, and end with its exit code."""
+    start('sim')
 
 
-def encoder() -> int:
-    """Run the encoder of the task's cameras; returns its exit code."""
-    return start('encoder')
+def encoder() -> NoReturn:
+    """Run the encoder of the task's cameras, and end with its exit code."""
+    start('encoder')
 
 
 if __name__ == '__main__':
     await_signals()
-    runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
+    try:
+        runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)
+    except SystemExit as end:
+        if isinstance(end.code, int):
+            leave(end.code)
+        raise

@@ -15,14 +15,13 @@
 """Start a launch file's conductor so that a signal ends it in order, also while it imports."""
 
 from importlib import import_module
+from typing import NoReturn
 
-from spaars_ros.interrupts import take_no_more_signals
+from spaars_ros.interrupts import leave
 from spaars_ros.nodes.start import await_signals
 
 
-def main() -> int:
-    """Run the conductor; returns its exit code."""
+def main() -> NoReturn:
+    """Run the conductor, and end with its exit code."""
     await_signals()
-    code = int(import_module('spaars_ros.run.conductor_main').main())
-    take_no_more_signals()
-    return code
+    leave(int(import_module('spaars_ros.run.conductor_main').main()))
