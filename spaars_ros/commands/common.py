@@ -53,7 +53,7 @@ def errors_as_one_line() -> Iterator[None]:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error: of a library that was being imported, it is one."""
+    """Return whether Ctrl-C is behind an error, as of a library that was being imported."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
