@@ -63,7 +63,9 @@ setup(
         'spaars_ros.tasks': ['reach = spaars_ros.tasks.reach:ReachTask',
                              'insert = spaars_ros.tasks.insert:InsertTask',
                              'pick = spaars_ros.tasks.pick:PickTask',
-                             'stages = spaars_ros.tasks.stages:StagesTask'],
+                             'stages = spaars_ros.tasks.stages:StagesTask',
+                             'pick_camera = spaars_ros.tasks.pick_camera:PickCameraTask',
+                             'insert_camera = spaars_ros.tasks.insert_camera:InsertCameraTask'],
         'console_scripts': [
             'spaars = spaars_ros.cli:main',
             'policy_server = spaars_ros.nodes.start:policy_server',

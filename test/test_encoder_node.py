@@ -41,6 +41,7 @@ from spaars_ros.ros.sources.features import stamp_of
 from spaars_ros.ros.sources.source_set import SourceSet
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.vision.encoder_file import digest_of
+from spaars_ros.vision.frames import read_frames
 from spaars_ros.vision.images import jpeg_of
 
 pytestmark = pytest.mark.timeout(90)
@@ -196,3 +197,19 @@ def test_a_task_without_a_camera_and_a_gpu_that_is_not_there_are_refused_by_name
     assert blind.trigger_configure().name != 'SUCCESS'
     blind.destroy_node()
     assert "task 'reach' has no camera" in capfd.readouterr().err
+
+
+def test_a_node_that_is_taken_down_and_up_again_goes_on_with_nothing_left_over(rig, tmp_path):
+    run = tmp_path / 'run'
+    one = rig(write_task(tmp_path), run_dir=str(run)).start()
+    before = len(list(one.node.publishers)), len(list(one.node.subscriptions))
+    one.show(noise(), 1_000_000_000)
+    for step in ('deactivate', 'cleanup'):
+        assert getattr(one.node, f'trigger_{step}')().name == 'SUCCESS'
+    assert len(list(one.node.subscriptions)) < before[1]
+    assert [frame.stamp_ns for frame in read_frames(run)] == [1_000_000_000]
+    assert one.node.trigger_configure().name == one.node.trigger_activate().name == 'SUCCESS'
+    assert (len(list(one.node.publishers)), len(list(one.node.subscriptions))) == before
+    one.until(lambda: one.camera.get_subscription_count() == 1)
+    one.show(noise(), 2_000_000_000)
+    assert len(one.vectors[-1].data) == 3

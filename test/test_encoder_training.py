@@ -54,7 +54,7 @@ def follows(count):
     return np.arange(count) > 0
 
 
-@pytest.mark.parametrize('method, updates', [('reconstruction', 160), ('contrastive', 160)])
+@pytest.mark.parametrize('method, updates', [('reconstruction', 60), ('contrastive', 80)])
 def test_what_is_learned_from_frames_tells_where_a_thing_is(method, updates, tmp_path):
     """From frames of another film, by a linear map: the encoder was never told of places."""
     images, _ = film()

@@ -20,6 +20,7 @@ from typing import Optional
 
 import typer
 
+from benchmarks.commands import camera as bench_camera
 from benchmarks.commands import constraints as bench_constraints
 from benchmarks.commands import drift as bench_drift
 from benchmarks.commands import embedded as bench_embedded
@@ -43,6 +44,7 @@ from spaars_ros.commands.sweep import Ray
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
                   help='Measure; every benchmark prints JSON.')
 
+app.command('camera', epilog=bench_camera.EXAMPLES)(bench_camera.command)
 app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.command)
 app.command('drift', epilog=bench_drift.EXAMPLES)(bench_drift.command)
 app.command('embedded', epilog=bench_embedded.EXAMPLES)(bench_embedded.command)

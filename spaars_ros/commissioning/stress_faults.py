@@ -52,6 +52,8 @@ LATE = 1.0
 
 WITH_SOURCES = 'insert'
 """Task whose simulated scene has sensors."""
+WITH_CAMERA = 'pick_camera'
+"""Task that sees."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,12 @@ def _source(name: str, about: str, seconds: float = 3.0, **faults: float) -> Str
                        seconds=seconds, task=WITH_SOURCES)
 
 
+def _camera(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
+    """Return a fault of a camera, in a run of a task that has one."""
+    return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
+                       seconds=seconds, task=WITH_CAMERA)
+
+
 MATRIX: tuple[StressFault, ...] = (
     StressFault('none', 'no fault, to compare with'),
     _wire('dropped', 'no joint_states at all', drop=1.0),
@@ -168,6 +176,14 @@ MATRIX: tuple[StressFault, ...] = (
     _source('source_nan', 'a NaN in one of five samples', source_nan=0.2),
     _source('source_frozen', 'the sources report the same for ever; no limit is set', 4.0,
             source_frozen=1.0),
+    _camera('camera_silent', 'no image', camera_drop=1.0),
+    _camera('camera_late', 'images 1 s late', camera_delay=1.0),
+    _camera('camera_frozen', 'the same image for ever, with new stamps; no limit is set', 4.0,
+            camera_frozen=1.0),
+    _camera('camera_black', 'every image is black', camera_black=1.0),
+    _camera('camera_size', 'images of half the size', camera_size=1.0),
+    _camera('camera_encoding', 'images in an encoding that nobody knows', camera_encoding=1.0),
+    StressFault('encoder_killed', 'SIGKILL', kill='encoder', task=WITH_CAMERA),
     StressFault('learner_killed', 'SIGKILL', kill='learner'),
     StressFault('monitor_killed', 'SIGKILL', kill='cost_monitor', seconds=5.0),
     StressFault('server_killed', f'SIGKILL; the controller has a timeout of {TIMEOUT} s',

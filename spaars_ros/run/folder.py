@@ -206,6 +206,7 @@ class RunFolder:
         kept = json.dumps({'options': asdict(self.options), 'training': self._nodes_training(),
                            'robot': self.robot.model_dump(mode='json'),
                            'model_digest': model_digest(self.robot),
+                           'encoders': self.task.spec.encoders,
                            'task': self.settings.model_dump(mode='json')}, indent=2)
         # The copies first: what has a config.json is a run, and goes on with them.
         self.files = {**self.files, **keep(self.path, self.robot, self.settings,

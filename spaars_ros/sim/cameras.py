@@ -16,6 +16,9 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+import weakref
 
 import mujoco
 import numpy as np
@@ -86,6 +89,7 @@ class Cameras:
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         finally:
             (quality.offsamples, quality.shadowsize, whole.offwidth, whole.offheight) = before
+        self._free = weakref.finalize(self, _free, self._context, self._gl)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -110,6 +114,12 @@ class Cameras:
 
     def close(self) -> None:
         """Free the context."""
-        self._gl.make_current()
-        self._context.free()
-        self._gl.free()
+        self._free()
+
+
+def _free(context: mujoco.MjrContext, gl: Any) -> None:
+    """Free what draws, also where the process ends: OpenGL is gone before Python is."""
+    with suppress(Exception):  # of a context whose thread has ended
+        gl.make_current()
+        context.free()
+        gl.free()

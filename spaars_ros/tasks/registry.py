@@ -39,7 +39,9 @@ GROUP = 'spaars_ros.tasks'
 OWN = {'reach': 'spaars_ros.tasks.reach:ReachTask',
        'insert': 'spaars_ros.tasks.insert:InsertTask',
        'pick': 'spaars_ros.tasks.pick:PickTask',
-       'stages': 'spaars_ros.tasks.stages:StagesTask'}
+       'stages': 'spaars_ros.tasks.stages:StagesTask',
+       'pick_camera': 'spaars_ros.tasks.pick_camera:PickCameraTask',
+       'insert_camera': 'spaars_ros.tasks.insert_camera:InsertCameraTask'}
 """Those of this package, which a plain checkout has too; setup.py names the same."""
 BEFORE_TASKS = 'reach'
 """The task of files without `task:`, of 0.1.0."""

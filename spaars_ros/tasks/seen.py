@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A term of an observation that a camera's encoder makes."""
+"""A term of an observation that a camera's encoder makes, and where a simulated one looks."""
+
+from collections.abc import Sequence
+
+import numpy as np
 
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Robot
@@ -41,3 +45,18 @@ def camera_term(robot: Robot, settings: TaskSettings, name: str) -> Term:
     return Term(name, width, made_by={
         f'sources.{name}.camera.{place}': text for place, text in made_by(entry).items()},
         names=(name,) if width == 1 else tuple(f'{name}.{i}' for i in range(width)))
+
+
+def looking(place: Sequence[float], at: Sequence[float]) -> list[float]:
+    """
+    Return `xyaxes` of MuJoCo's add_camera that looks from one place (3,) m at another, upright.
+
+    :raises ConfigError: straight up or down, where nothing says which side is up
+    """
+    back = np.asarray(place, float) - np.asarray(at, float)
+    right = np.cross((0.0, 0.0, 1.0), back)
+    if np.linalg.norm(right) < 1e-9:
+        raise ConfigError(f'a camera at {list(place)} that looks at {list(at)}: not straight down')
+    right /= np.linalg.norm(right)
+    up = np.cross(back, right)
+    return [*right.tolist(), *(up / np.linalg.norm(up)).tolist()]

@@ -79,8 +79,10 @@ def _where(error: BaseException) -> str:
 
 def _check_calls(task: Task, sources: dict[str, Array], rng: np.random.Generator) -> None:
     spec, kinematics = task.spec, Kinematics(task.robot)
-    samples = {name: Sample(np.asarray(sources.get(name, np.zeros(6)), float), 0.01)
-               for name in spec.sources}
+    # A camera's source has the name of its term, and the width of its encoder's vector.
+    widths = {name: spec.widths[name] for name in spec.encoders}
+    samples = {name: Sample(np.asarray(sources.get(name, np.zeros(widths.get(name, 6))), float),
+                            0.01) for name in spec.sources}
     goal = goal_of(task, rng)
     d = len(task.robot.joints)
     worlds = [World(RobotState(1_000_000_000 * (i + 1), sample_start(task.robot, 0.05, rng),

@@ -15,6 +15,7 @@
 """Frames of a run: written as JPEG beside its steps up to a bound, and read again."""
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 import os
 from pathlib import Path
 import queue
@@ -61,11 +62,13 @@ class FrameWriter:
 
     :param folder: of the run
     :param most: bytes that all its files of frames may have together
+    :param encoders: source -> digest of what made its vectors meanwhile, for who reads them
     :param wait: whether who brings frames waits for the disk, rather than lose one
     :raises OSError: the file cannot be made
     """
 
-    def __init__(self, folder: Path, most: int, wait: bool = False) -> None:
+    def __init__(self, folder: Path, most: int, wait: bool = False,
+                 encoders: Mapping[str, str] | None = None) -> None:
         self._room = most - sum(path.stat().st_size for path in frame_files(folder))
         self._waiting: queue.Queue[tuple[str, int, Pixels | bytes] | None] = queue.Queue(WAITING)
         self._wait = wait
@@ -79,6 +82,7 @@ class FrameWriter:
         self._file = os.fdopen(open_inside(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL), 'wb')
         self._writer = Writer(self._file, chunk_size=CHUNK)
         self._writer.start(profile='ros2', library='spaars_ros')
+        self._writer.add_metadata('encoders', dict(encoders or {}))
         self._schema = self._writer.register_schema(COMPRESSED, 'ros2msg', DEFINITION.encode())
         self._channels: dict[str, int] = {}
         self._check_room(0)

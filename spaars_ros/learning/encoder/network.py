@@ -28,6 +28,8 @@ WIDTHS = (16, 32)
 """Channels of the two convolutions before the maps of the points."""
 SHARPNESS = 4.0
 """Factor of the maps before their softmax, as training begins."""
+FLAT = 1e-6
+"""Added to a map's variance."""
 OPSET, IR = 17, 8
 AGREES = 1e-3
 """By which the exported graph may differ from the network."""
@@ -64,8 +66,11 @@ class PointNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return points (B, K, 2)."""
-        maps = self.maps(torch.relu(self.second(torch.relu(self.first(images)))))
-        shares = torch.softmax(self.sharpness * maps.flatten(2), dim=-1)
+        maps = self.maps(torch.relu(self.second(torch.relu(self.first(images))))).flatten(2)
+        # Of a map of another scale, the softmax would be flat or a single pixel.
+        maps = maps - maps.mean(-1, keepdim=True)
+        maps = maps / (maps.square().mean(-1, keepdim=True) + FLAT).sqrt()
+        shares = torch.softmax(self.sharpness * maps, dim=-1)
         return shares @ self.grid
 
     def to_onnx(self) -> bytes:
@@ -81,6 +86,7 @@ class PointNet(nn.Module):
                    for name, value in weights.items()]
         tensors += [numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in (
             ('flat', (1, self.points, -1)), ('row', (1, -1)))]
+        tensors.append(numpy_helper.from_array(np.array([FLAT], np.float32), 'least'))
         nodes, last = [], 'image'
         for name, stride, padding in (('first', 2, 2), ('second', 1, 1), ('maps', 1, 1)):
             nodes.append(helper.make_node(
@@ -90,10 +96,16 @@ class PointNet(nn.Module):
             if name != 'maps':
                 nodes.append(helper.make_node('Relu', [last], [f'{name}_relu']))
                 last = f'{name}_relu'
-        for kind, more, out in (('Reshape', 'flat', 'maps_flat'), ('Mul', 'sharpness', 'sharp')):
-            nodes.append(helper.make_node(kind, [last, more], [out]))
-            last = out
-        nodes += [helper.make_node('Softmax', [last], ['shares'], axis=-1),
+        nodes += [helper.make_node('Reshape', [last, 'flat'], ['maps_flat']),
+                  helper.make_node('ReduceMean', ['maps_flat'], ['mean'], axes=[-1]),
+                  helper.make_node('Sub', ['maps_flat', 'mean'], ['about']),
+                  helper.make_node('Mul', ['about', 'about'], ['square']),
+                  helper.make_node('ReduceMean', ['square'], ['variance'], axes=[-1]),
+                  helper.make_node('Add', ['variance', 'least'], ['varies']),
+                  helper.make_node('Sqrt', ['varies'], ['spread']),
+                  helper.make_node('Div', ['about', 'spread'], ['scaled']),
+                  helper.make_node('Mul', ['scaled', 'sharpness'], ['sharp']),
+                  helper.make_node('Softmax', ['sharp'], ['shares'], axis=-1),
                   helper.make_node('MatMul', ['shares', 'grid'], ['points']),
                   helper.make_node('Reshape', ['points', 'row'], ['features'])]
         graph = helper.make_graph(

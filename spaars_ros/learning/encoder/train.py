@@ -30,7 +30,7 @@ from spaars_ros.learning.encoder.network import PointNet
 
 METHODS = ('reconstruction', 'contrastive')
 BATCH = 48
-RATE = 1e-3
+RATE = 2e-3
 SHIFT = 6
 """Pixels by which an image is shifted at random, each way."""
 EQUIVARIANCE = 1.0
@@ -39,7 +39,9 @@ SMOOTH = 0.05
 """Weight of points that jump from frame to frame."""
 COARSE = 3
 """Pixels of an image's edge to one of the picture that is rebuilt."""
-HIDDEN = 256
+BLOTS = (0.08, 0.25)
+"""Widths of the blots that a point is drawn as; the image is 2 wide."""
+CHANNELS = 32
 TEMPERATURE = 0.1
 NEAR = 2
 """Frames that are near in time."""
@@ -71,7 +73,12 @@ class Result:
 
 
 class _Rebuild(nn.Module):
-    """Rebuild a coarse picture of what differs from the mean image, from points alone."""
+    """
+    Rebuild a coarse picture of what differs from the mean image, from points alone.
+
+    Each point is drawn as blots about it, of which convolutions make the picture (after Jakab et
+    al. 2018, Unsupervised learning of object landmarks).
+    """
 
     def __init__(self, images: Images, points: int) -> None:
         super().__init__()
@@ -81,13 +88,22 @@ class _Rebuild(nn.Module):
         self.register_buffer('mean', coarse.mean(0))
         # What hardly ever changes counts for little, what is small and moves for as much.
         self.register_buffer('spread', coarse.std(0) + 0.02)
-        self.net = nn.Sequential(nn.Linear(2 * points, HIDDEN), nn.ReLU(),
-                                 nn.Linear(HIDDEN, coarse[0].numel()))
+        edge = coarse.shape[-1]
+        line = torch.linspace(-1.0, 1.0, edge)
+        y, x = torch.meshgrid(line, line, indexing='ij')
+        self.places: Tensor
+        self.register_buffer('places', torch.stack((x, y)))
+        # A thing is painted where its point is, so that a point is worth most on a thing.
+        self.net = nn.Sequential(
+            nn.Conv2d(len(BLOTS) * points, CHANNELS, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(CHANNELS, 3, 3, padding=1))
 
     def errors(self, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean squared error, and that of the mean image."""
         wanted = (_coarse(images) - self.mean) / self.spread
-        made = self.net(points.flatten(1)).view_as(wanted)
+        away = (points[..., None, None] - self.places).square().sum(2)
+        made = self.net(torch.cat([torch.exp(-away / (2 * wide**2)) for wide in BLOTS], dim=1))
         return (made - wanted).square().mean(), wanted.square().mean()
 
 
@@ -96,7 +112,7 @@ def _coarse(images: Tensor) -> Tensor:
 
 
 def train(images: Images, follows: NDArray[np.bool_], *, points: int = 16,
-          method: str = METHODS[0], updates: int = 800, seed: int = 0,
+          method: str = METHODS[0], updates: int = 400, seed: int = 0,
           progress: Progress = lambda done, total, loss: None) -> Result:
     """
     Learn an encoder; the same frames and seed give the same one.

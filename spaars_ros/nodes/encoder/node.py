@@ -33,6 +33,7 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
 from spaars_ros.vision.encoder import Encoder
+from spaars_ros.vision.encoder_file import digest_of
 from spaars_ros.vision.frames import FrameWriter
 from spaars_ros.vision.frames import MEGA
 
@@ -54,7 +55,9 @@ class EncoderNode(ManagedNode):
         if not cameras:
             raise Refused(f'task {task.name!r} has no camera: none of its sources is an image')
         if p['run_dir'] and p['frames_mb']:
-            self._frames = FrameWriter(Path(p['run_dir']), p['frames_mb'] * MEGA)
+            self._frames = FrameWriter(
+                Path(p['run_dir']), p['frames_mb'] * MEGA,
+                encoders={source.name: digest_of(source) for source in cameras})
         for source in cameras:
             encoder = Encoder(source, provider=p['provider'], threads=p['threads'])
             eye = Eye(self, source, encoder, lambda: self.is_active, self._frames)
