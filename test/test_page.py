@@ -20,6 +20,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from types import SimpleNamespace
+from typing import Any
 
 from finetune_run import Run
 from finetune_run import runs as runs
@@ -29,6 +32,7 @@ from page_run import shown
 import pytest
 from small_run import prepare
 
+from spaars_ros.control.person import Person
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.run.liveview import LiveState
@@ -111,6 +115,32 @@ def test_the_handle_never_asks_for_more_than_its_speed():
         twist = driver.Driver._towards(error)
         assert np.linalg.norm(twist[:3]) <= driver.SPEED + 1e-12 and not twist[3:].any()
     assert not driver.Driver._towards(np.zeros(3)).any()
+
+
+@pytest.mark.parametrize('how', ['handle', 'home'])
+def test_a_server_that_never_heard_of_the_page_obeys_its_first_pull(how: str) -> None:
+    """What the page said before the server listened, or before a reset, is forgotten there."""
+    home = np.asarray(load_robot().home)
+    person = Person(len(home), clock=lambda: 0.0)
+    link: Any = SimpleNamespace(position=home + 0.3, drive=lambda twist=None, velocity=None:
+                                person.switch('page', not (twist is None and velocity is None)))
+    made = driver.Driver(link, load_robot(), lambda: np.zeros(3))
+    for beat in range(10):
+        made._beat(beat / driver.RATE)
+    for _ in range(2):
+        person.forget()
+        now = time.monotonic()
+        if how == 'handle':
+            made.pull(np.ones(3))
+        else:
+            made.home()
+        for beat in range(driver.RELEASES + 2):
+            made._beat(now + beat / driver.RATE)
+        assert person.acts
+        made.release()
+        for _beat in range(driver.RELEASES):
+            made._beat(now + 1.0)
+        assert not person.acts
 
 
 # Serving

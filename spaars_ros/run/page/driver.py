@@ -40,7 +40,7 @@ AT_HOME = 0.02
 HOME_TIME = 60.0
 """s, at most, on the way home."""
 RELEASES = 3
-"""Messages that the switch is let go: one may be lost, and one has to come before it counts."""
+"""Messages that the switch is let go, before it is held and after: one may be lost."""
 
 
 class Driver:
@@ -79,12 +79,19 @@ class Driver:
     def pull(self, goal: Array) -> None:
         """Have the tip follow the handle at goal (3,) m."""
         with self._lock:
+            self._begin()
             self._goal, self._moved, self._home_since = goal, time.monotonic(), 0.0
 
     def home(self) -> None:
         """Drive the joints home."""
         with self._lock:
+            self._begin()
             self._goal, self._home_since = None, time.monotonic()
+
+    def _begin(self) -> None:
+        """Show the switch released first: one that a server hears held first may be stuck."""
+        if self._goal is None and not self._home_since:
+            self._releases = RELEASES
 
     def release(self) -> None:
         """Let go: the arm is the policy's again."""
@@ -107,6 +114,8 @@ class Driver:
         tip, position = self._tip(), self._link.position
         if expired or tip is None or position is None:
             self.release()
+        elif (goal is not None or home) and self._releases:
+            pass
         elif goal is not None:
             self._link.drive(twist=self._towards(goal - tip))
             return

@@ -31,7 +31,8 @@ class Handle:
         self._driver = driver
         self._tip = np.zeros(3)
         self._controls = server.scene.add_transform_controls(
-            '/handle', scale=0.15, disable_rotations=True, visible=False)
+            '/handle', scale=0.15, disable_rotations=True, visible=False,
+            depth_test=False)  # in front of the hand that it would be hidden in
         with server.gui.add_folder('Take over', order=2.5, expand_by_default=False):
             shown = server.gui.add_checkbox(
                 'Handle on the tip', False, hint="Hold it and pull: the arm is yours as long as "
