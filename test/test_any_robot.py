@@ -14,6 +14,7 @@
 
 """Whatever robot file is accepted and whatever is wished: the arm stays within what it says."""
 
+import json
 from pathlib import Path
 import tempfile
 from typing import Any
@@ -182,6 +183,16 @@ def drive(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
             age += robot.period
         else:
             state, age = arm.state(tick + 1, old), old * robot.period
+
+
+HOSTILE = [json.loads(line) for line in (
+    Path(__file__).parent / 'fixtures' / 'hostile_arms.jsonl').read_text().splitlines()]
+
+
+@pytest.mark.parametrize('arm', HOSTILE, ids=lambda arm: arm['left'].replace(' ', '_'))
+def test_an_arm_at_about_1_hz_passes_nothing_between_two_looks(arm: dict[str, Any]) -> None:
+    """Each left the bound that it is named after: its way was taken for a line."""
+    check(arm['model'], arm['content'], arm['parameters'], arm['seed'])
 
 
 @settings(max_examples=300, deadline=None, database=None,

@@ -50,6 +50,12 @@ TURN = 1.0
 """rad, of all joints together, between two places of the way: more is looked at in pieces, from
 wherever the arm may be by then."""
 
+BEND = 0.5
+"""Of the clearance, that a way may bend off by where the arm obeys earlier."""
+
+COARSE = 0.03
+"""rad^2, of the turn until the arm obeys times that of its way: below, BEND is never looked at."""
+
 MOST_PIECES = 40
 """Places of the way that stand for one, at most."""
 
@@ -190,20 +196,26 @@ class Cartesian:
         fast = float(self._tip_levers @ np.abs(velocity)) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
             return ''
-        turn = float(steps.sum(axis=1).max())
-        if not len(near) or turn <= TURN:
+        if not len(near):
             return self._blocked_from(position, starts[-1], offsets, velocities)
-        # A long way is no line: more places of it, wherever the arm may be when it obeys.
-        pieces = math.ceil(turn / TURN)
+        turns = steps.sum(axis=1).tolist()
+        pieces = math.ceil(max(turns) / TURN)
         if pieces > MOST_PIECES:
             self.failed = self._distances[near[0]].name
             return self._distances[near[0]].kind
-        offsets, velocities = self._limits.way(velocity, last, pieces)
-        for start in (np.zeros_like(velocity), *flight):
-            said = self._blocked_from(position, start, offsets, velocities)
-            if said:
-                return said
-        return ''
+        if pieces > 1:  # a long way is no line
+            offsets, velocities = self._limits.way(velocity, last, pieces)
+        said = self._blocked_from(position, starts[-1], offsets, velocities)
+        if said or turns[len(starts) - 1] * sum(turns[len(starts):]) <= COARSE:
+            return said
+        # Also from wherever else the arm may be when it obeys: rows hold for that to first order,
+        # and the way from there bends off by no more than its turn times the levers.
+        others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
+        bent = (np.abs(starts[-1] - others) @ self._levers[near].T).max(axis=1) \
+            * np.abs(offsets[-1]).sum()
+        for start in others[bent > BEND * self._clearance]:
+            said = said or self._blocked_from(position, start, offsets, velocities)
+        return said
 
     def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array
                       ) -> str:
