@@ -84,12 +84,12 @@ class Ticker:
             self._logbook.trip(astray)
         answer = self._supervisor.answer(state, age + self._watches.motion.blind(state))
         self._sender.send(answer.command, state.stamp_ns, begin)
+        end = time.monotonic()  # the command is out: what follows delays nothing
         stop = None if answer.tick is None else answer.tick.stop
         if stop is not None and stop.code == 'INFERENCE':
             self._succession.fail()
         odd = self._watches.moved(self._watches.time(now, begin) - age, state)
         moved = self._watches.external.moved(state)
-        end = time.monotonic()
         age = self._watches.stamps.age(self._now(), end)
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
