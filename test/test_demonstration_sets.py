@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import json
 from pathlib import Path
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,6 +90,21 @@ def test_what_is_wrong_with_a_set_is_named(file: Path, tmp_path: Path) -> None:
     assert done.returncode == 1 and 'nothing moves' in done.stdout
     assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
     assert len(first)
+
+
+@pytest.mark.parametrize(('change', 'cause'), [
+    (np.rad2deg, 'in degrees?'),
+    (lambda joints: joints[:, [0, 3, 2, 1, 4, 5, 6]], 'in another order')],
+    ids=['degrees', 'order'])
+def test_joints_that_contradict_the_robot_are_wrong(
+        file: Path, tmp_path: Path, change: Callable[[Any], Any], cause: str) -> None:
+    """`spaars pretrain` refused what `spaars data check` had nothing against."""
+    data = load_dataset(file)
+    for observed in (data.observations, data.next_observations):
+        observed[:, :7] = change(observed[:, :7])
+    save_dataset(data, tmp_path / 'odd.h5')
+    done = spaars('data', 'check', tmp_path / 'odd.h5')
+    assert done.returncode == 1 and cause in done.stdout, done.stdout
 
 
 def test_a_good_set_passes(file: Path) -> None:

@@ -48,7 +48,9 @@ def contradiction(observations: NDArray[Any], names: Sequence[str], robot: Robot
         i, j = (int(index) for index in bad[0])
         degrees = np.deg2rad(joints)
         inside = (degrees >= limits[:, 0] - BEYOND) & (degrees <= limits[:, 1] + BEYOND)
-        cause = ': in degrees? rad is expected' if inside.all() else \
+        # Any rad, taken for degrees, are inside: more than a turn has to be there.
+        cause = ': in degrees? rad is expected' \
+            if inside.all() and np.abs(joints).max() > 2 * np.pi else \
             ': joints in another order, or of another robot?'
         return (f'observations at {i}: {robot.joints[j]} is {joints[i, j]:.3g}, its limits are '
                 f'{limits[j, 0]:g} to {limits[j, 1]:g}{cause}')

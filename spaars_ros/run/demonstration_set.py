@@ -28,6 +28,7 @@ from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.demonstrations import load_demonstrations
 from spaars_ros.data.lerobot import dataset_of_lerobot
 from spaars_ros.data.oddities import unchanging
+from spaars_ros.data.plausible import contradiction
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.contract import action_differences
@@ -221,6 +222,8 @@ def findings_of(some: DemonstrationSet) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     names = list(map(str, data.attributes.get('observation_names', [])))
     found += [('look', line) for line in unchanging(data.observations, names)]
+    odd = '' if some.task is None else contradiction(data.observations, names, some.task.robot)
+    found += [('wrong', odd)] if odd else []
     short = [row['episode'] for row in rows if row['steps'] < FEW]
     if short:
         found.append(('look', f'episodes {_some(short)} have fewer than {FEW} steps: discard '
