@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.tables import write_table
 from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.constraints.episode_limits import EpisodeLimits
 from spaars_ros.control.person import Person
@@ -155,3 +156,21 @@ def _alone(bundle: Bundle, robot: Robot, task: Task, episodes: int) -> float:
 
 def _mean(scores: list[dict[str, Any]], name: str) -> float:
     return float(np.mean([each[name] for each in scores])) if scores else 0.0
+
+
+def write(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
+    """Write the table of runs into docs/results/data/tables."""
+    made = []
+    for row in rows:
+        at, last = row['evaluations'][-1]
+        who = 'nobody' if not row['assisted'] else 'a person' + ''.join(
+            f', {name} {value:g}' for name, value in row['overrides'].items())
+        made.append([row['task'], row['seed'], who,
+                     at if row['episodes_to_goal'] is not None else f'not within {at}',
+                     f'{100 * row["evaluations"][0][1]:.0f}', f'{100 * last:.0f}',
+                     f'{100 * row["training_success"]:.0f}', row['takeovers'],
+                     f'{100 * row["human_share"]:.0f}'])
+    write_table('interventions', (
+        'task', 'seed', 'who takes over', 'episodes until 95 % alone', 'alone before, %',
+        'alone at the end, %', 'in training, %', 'takeovers', "a person's ticks, %"),
+        made, command=command, seeds=sorted({row['seed'] for row in rows}), note=note)

@@ -198,7 +198,7 @@ class Training(Strict):
                               "of the policy, as a multiple of the critic's")
     offline_share: float = Field(0.0, ge=0, lt=1, description='marvel: share of the offline data '
                                  'in a batch online; 0: as published')
-    correction_weight: Real = Field(1.0, ge=0, description="spaars, spaars-supe: weight of "
+    correction_weight: Real = Field(0.0, ge=0, description="spaars, spaars-supe: weight of "
                                     "cloning those of a person's steps that the critic puts "
                                     "above the policy's own action; nothing where nobody takes "
                                     'over; 0: off')

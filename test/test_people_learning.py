@@ -55,7 +55,8 @@ from spaars_ros.training_file import load_training
 ROBOT = load_robot()
 SETTINGS = load_task('reach').model_copy(update={'horizon': 30})
 TASK = ReachTask(ROBOT, SETTINGS)
-SMALL = {'width': 16, 'heads': 2, 'batch': 32, 'warmup_steps': 10, 'critic_steps': 5}
+SMALL = {'width': 16, 'heads': 2, 'batch': 32, 'warmup_steps': 10, 'critic_steps': 5,
+         'correction_weight': 1.0}
 
 
 def tuner_and_rows(algorithm: str = 'spaars') -> tuple[FineTuner, StepSchema, Any]:
@@ -221,7 +222,8 @@ def test_a_running_episode_has_no_outcome() -> None:
 
 def agent_of(**changes: Any) -> SpaarsAgent:
     torch.manual_seed(0)
-    made = SpaarsAgent(load_training('spaars', width=16, heads=3, **changes), 4, 2, 1)
+    made = SpaarsAgent(load_training('spaars', **{
+        'width': 16, 'heads': 3, 'correction_weight': 1.0, **changes}), 4, 2, 1)
     made.multipliers[:] = 0.3
     return made
 

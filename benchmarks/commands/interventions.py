@@ -43,11 +43,14 @@ def command(
     every: Annotated[int, typer.Option(min=1, help='Training episodes from one evaluation of the '
                                                    'policy alone to the next.')] = 10,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help='Of each evaluation.')] = 40,
+    table: Annotated[bool, typer.Option(
+        '--table', help='Write the table of docs/results/interventions.md.')] = False,
     json: Annotated[Optional[Path], typer.Option(help='Write the rows here.')] = None,
 ) -> None:
     """Fine-tune with and without a simulated person, until the policy alone succeeds in 95 %."""
     with errors_as_one_line():
         from benchmarks.interventions import run
+        from benchmarks.interventions import write
         rows: list[dict[str, Any]] = []
         for seed in range(seeds):
             start = None
@@ -58,6 +61,10 @@ def command(
                 start = row.pop('bundle')
                 rows.append(row)
                 write_json(json, {'rows': rows})
+        if table:
+            changes = ''.join(f' --set {one}' for one in change or [])
+            write(rows, f'spaars bench interventions --task {task} --training {training} --seeds '
+                  f'{seeds} --episodes {episodes}{changes}')
         for row in rows:
             reached = row['episodes_to_goal']
             typer.echo(f'seed {row["seed"]}, {"with" if row["assisted"] else "without"} a person: '
