@@ -49,7 +49,7 @@ def train_command(
     method: Annotated[str, typer.Option(
         help='reconstruction rebuilds what changes; contrastive tells near from far in time.'
     )] = 'reconstruction',
-    updates: Annotated[int, typer.Option(min=1, help='Updates of the network.')] = 400,
+    updates: Annotated[int, typer.Option(min=1, help='Updates of the network.')] = 800,
     most: Annotated[int, typer.Option(min=100, help='Frames that are learned from.')] = 6000,
     seed: Annotated[int, typer.Option(min=0, help='Of the weights and the draws.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Write the result here.')] = None,

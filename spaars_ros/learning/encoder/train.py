@@ -37,6 +37,8 @@ EQUIVARIANCE = 1.0
 """Weight of points that do not move with the image."""
 SMOOTH = 0.05
 """Weight of points that jump from frame to frame."""
+WORST, WEIGHT_OF_WORST = 0.03, 0.1
+"""Share of an image's pixels that are worst rebuilt, and the weight of their error besides."""
 COARSE = 3
 """Pixels of an image's edge to one of the picture that is rebuilt."""
 BLOTS = (0.08, 0.25)
@@ -100,11 +102,11 @@ class _Rebuild(nn.Module):
             nn.Conv2d(CHANNELS, 3, 3, padding=1))
 
     def errors(self, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mean squared error, and that of the mean image."""
+        """Return squared errors (B, 3, e, e), and the mean of those of the mean image."""
         wanted = (_coarse(images) - self.mean) / self.spread
         away = (points[..., None, None] - self.places).square().sum(2)
         made = self.net(torch.cat([torch.exp(-away / (2 * wide**2)) for wide in BLOTS], dim=1))
-        return (made - wanted).square().mean(), wanted.square().mean()
+        return (made - wanted).square(), wanted.square().mean()
 
 
 def _coarse(images: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ def _coarse(images: Tensor) -> Tensor:
 
 
 def train(images: Images, follows: NDArray[np.bool_], *, points: int = 16,
-          method: str = METHODS[0], updates: int = 400, seed: int = 0,
+          method: str = METHODS[0], updates: int = 800, seed: int = 0,
           progress: Progress = lambda done, total, loss: None) -> Result:
     """
     Learn an encoder; the same frames and seed give the same one.
@@ -185,7 +187,11 @@ def _rebuilt(network: PointNet, rebuild: _Rebuild, images: Images, places: NDArr
     neighbours = as_tensor(np.concatenate((images[places[:some] - 1], images[places[:some] + 1])))
     points = network(torch.cat((now, shifted(now, by), neighbours)))
     here, moved, beside = points.split((len(now), len(now), 2 * some))
-    error, _ = rebuild.errors(now, here)
+    errors, _ = rebuild.errors(now, here)
+    # Where most is left to explain is, after the arm, the small thing that it handles.
+    pixels = errors.mean(1).flatten(1)
+    worst = pixels.topk(max(1, round(WORST * pixels.shape[1])), dim=1).values
+    error = errors.mean() + WEIGHT_OF_WORST * worst.mean()
     wanted = here.detach() + torch.from_numpy(by).float()[:, None] * 2.0 / (network.size - 1)
     inside = (wanted.abs() < 1.0).float()
     equivariant = ((moved - wanted).square() * inside).mean()
@@ -210,5 +216,6 @@ def _explained(network: PointNet, rebuild: _Rebuild, images: Images) -> float:
         for part in np.array_split(images, max(1, len(images) // BATCH)):
             given = as_tensor(part)
             left, all_of_it = rebuild.errors(given, network(given))
-            error, whole = error + float(left) * len(part), whole + float(all_of_it) * len(part)
+            error += float(left.mean()) * len(part)
+            whole += float(all_of_it) * len(part)
     return 1.0 - error / whole if whole else float('nan')
