@@ -44,6 +44,7 @@ import yaml
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.nodes.cost_monitor.node import CostMonitor
+from spaars_ros.nodes.encoder.node import EncoderNode
 from spaars_ros.nodes.learner.node import LearnerNode
 from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.nodes.sim.node import SimNode
@@ -73,7 +74,7 @@ DOMAIN = next(DOMAINS)
 
 NODES: dict[str, type[ManagedNode]] = {
     'policy_server': PolicyServer, 'cost_monitor': CostMonitor, 'learner': LearnerNode,
-    'sim': SimNode}
+    'sim': SimNode, 'encoder': EncoderNode}
 STATES = {State.PRIMARY_STATE_UNCONFIGURED: 'unconfigured', State.PRIMARY_STATE_ACTIVE: 'active',
           State.PRIMARY_STATE_INACTIVE: 'inactive', State.PRIMARY_STATE_FINALIZED: 'finalized'}
 
@@ -94,6 +95,7 @@ def good(name: str, small: Path, out: Path) -> dict[str, Any]:
         'learner': {**task, 'bundle': str(small / 'initial.spaars'), 'run_dir': str(out),
                     'training': str(small / 'training.yaml')},
         'sim': {**task, 'real_time_factor': 1.0},
+        'encoder': {'task': 'pick_camera', 'robot': 'panda_gripper', 'run_dir': str(out)},
     }[name]
 
 

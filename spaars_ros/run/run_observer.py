@@ -228,5 +228,5 @@ class RunObserver:
             if self.learner_fault and node == 'learner' and status.level == ERROR:
                 self.learner_words = printable(status.message)
             if not self.stop and status.level > b'\x00' \
-                    and node in ('learner', 'cost_monitor', 'policy_server'):
+                    and node in ('learner', 'cost_monitor', 'policy_server', 'encoder'):
                 self.state.message = printable(f'{name}: {status.message}')

@@ -149,7 +149,8 @@ class Eye:
                 f'falls behind: it encodes {share:.0%} of the time, and passes over images that '
                 'come meanwhile: a smaller encoder, a rate, or a GPU')
         return diagnostics.status(
-            f'encoder: {self.source.name}', level, text, **self.statistics.values(),
+            diagnostics.full_name(self._node.get_namespace(), f'encoder: {self.source.name}'),
+            level, text, **self.statistics.values(),
             encoded=self.encoded, refused=self.refused, busy=share,
             frames_kept=self._frames.kept if self._frames is not None else 0,
             frames_lost=self._frames.lost if self._frames is not None else 0,
