@@ -212,6 +212,14 @@ def test_a_learner_that_is_paused_is_told_once_and_ends_no_run() -> None:
     assert not made.state.paused and made.state.message == 'learning goes on'
 
 
+def test_a_stop_while_a_person_is_waited_for_is_the_stop() -> None:
+    made = observer()
+    for code, text in (('', 'put the cube back'), ('STALE', 'STALE: no joint_states')):
+        made._on_status(diagnostic_array(Time(), [status(
+            'policy_server', ERROR, text, code=code, phase='ASKING')]))
+        assert (made.asking, made.stop) == ((text, '') if not code else ('', text))
+
+
 def watched(made: RunObserver, *others: str) -> str:
     """Return why a conductor ends a run whose budget is done."""
     made.budget_done, made.heard_learner = True, time.monotonic()

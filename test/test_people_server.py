@@ -19,6 +19,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TwistStamped
 import numpy as np
 import pytest
@@ -156,8 +157,13 @@ def test_a_person_says_what_an_episode_came_to(start: Callable[..., Rig], tmp_pa
 
 def test_nobody_who_comes_in_time_is_a_stop(start: Callable[..., Rig]) -> None:
     rig = start(person_reset='put the cube back', person_reset_time=0.5)
+    said: list[str] = []
+    rig.create_subscription(DiagnosticArray, 'policy_server/status',
+                            lambda msg: said.append(msg.status[0].message),
+                            QOS['policy_server/status'])
     rig.call('policy_server/label_failure')
     rig.spin_until(lambda: rig.code == 'NOBODY_CAME', 30.0)
+    rig.spin_until(lambda: 'NOBODY_CAME' in said[-1])  # and no longer what is to be put back
 
 
 def test_where_a_person_drives_an_episode_begins_and_ends_with_them(

@@ -215,7 +215,8 @@ class RunObserver:
             if stop and not self.stop:
                 self.stopped_at = time.monotonic()
             self.stop = stop
-            self.asking = printable(status.message) if values.get('phase') == 'ASKING' else ''
+            asks = values.get('phase') == 'ASKING' and not stop
+            self.asking = printable(status.message) if asks else ''
             self.state.message = f'{STOPPED}{stop}; {self._remedy}' if stop else self.asking
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:

@@ -79,7 +79,7 @@ class ServerReporter:
             values.update(value=stop.value, threshold=stop.threshold, text=stop.text)
         level = diagnostics.ERROR if stop else diagnostics.OK
         self._send(self.status, diagnostics.status(
-            'policy_server', level, message or (str(stop) if stop else phase.value), **values))
+            'policy_server', level, str(stop) if stop else message or phase.value, **values))
 
     def diagnose(self, phase: Phase, counts: Mapping[str, object], silence: Stop | None,
                  followed: Followed | None, missed: Sequence[str],
