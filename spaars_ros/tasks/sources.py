@@ -53,5 +53,11 @@ def sources_of(task: Task) -> tuple[Source, ...]:
 
 
 def cameras_of(task: Task) -> tuple[Source, ...]:
-    """Return the sources of a task that an encoder makes of images; raises ConfigError."""
-    return tuple(one for one in sources_of(task) if one.camera is not None)
+    """
+    Return the sources of a task that an encoder makes of images, in the task's order.
+
+    What is measured in a simulation needs no entry of a topic, so others may be declared nowhere.
+    """
+    known = {entry.name: entry for entry in (*task.robot.sources, *task.settings.sources)}
+    return tuple(known[name] for name in task.sources
+                 if name in known and known[name].camera is not None)
