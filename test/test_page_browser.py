@@ -15,7 +15,6 @@
 """Every control of the operator's page, used in a real browser beside a run."""
 
 from collections.abc import Iterator
-import json
 from pathlib import Path
 import re
 import shutil
@@ -36,8 +35,9 @@ from sensor_msgs.msg import JointState
 from sensor_msgs.msg import Joy
 from small_run import prepare
 
-from spaars_ros.data.recording import read_steps
+from spaars_ros.data.demonstrations import run_steps
 from spaars_ros.data.schema import Mode
+from spaars_ros.data.schema import Outcome
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.ros.qos import QOS
@@ -45,7 +45,7 @@ from spaars_ros.ros.qos import QOS
 viser = pytest.importorskip('viser', reason="the extra 'page' is not installed")
 playwright = pytest.importorskip('playwright.sync_api', reason='no playwright')
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
-pytestmark = [pytest.mark.timeout(400),
+pytestmark = [pytest.mark.timeout(400), pytest.mark.long,  # two to four minutes on two cores
               pytest.mark.skipif(CHROMIUM is None, reason='no chromium: apt install chromium')]
 
 DRAWN = ['--no-sandbox', '--disable-gpu', '--use-gl=angle', '--use-angle=swiftshader',
@@ -346,6 +346,7 @@ def test_the_run_ends_with_what_people_did_in_its_record(
         assert made.wait(90) == 0, made.text
     except subprocess.TimeoutExpired:
         raise AssertionError(made.text) from None
-    schema, rows = read_steps(made.out / 'transitions.mcap')
+    schema, rows = run_steps(made.out)
     assert (schema.get(rows, 'mode') == Mode.HUMAN).sum() > 20
-    assert json.loads((made.out / 'labels.json').read_text())
+    said = {int(outcome) for outcome in schema.get(rows, 'outcome')}
+    assert said & {Outcome.SUCCESS, Outcome.FAILURE, Outcome.DISCARDED}
