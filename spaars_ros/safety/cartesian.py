@@ -206,7 +206,7 @@ class Cartesian:
         if pieces > 1:  # a long way is no line
             offsets, velocities = self._limits.way(velocity, last, pieces)
         said = self._blocked_from(position, starts[-1], offsets, velocities)
-        if said or turns[len(starts) - 1] * sum(turns[len(starts):]) <= COARSE:
+        if said or max(turns[:len(starts)]) * sum(turns[len(starts):]) <= COARSE:
             return said
         # Also from wherever else the arm may be when it obeys: rows hold for that to first order,
         # and the way from there bends off by no more than its turn times the levers.
