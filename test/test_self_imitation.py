@@ -107,3 +107,40 @@ def test_the_latent_policy_comes_to_do_what_the_better_episodes_did():
     with torch.no_grad():  # the floor has not moved with it
         first = algorithm.agent.best_latent(algorithm.agent.critic, o, torch.arange(2))[1]
     assert abs(float(first.mean())) < 0.2
+
+
+def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
+    """And none that was given bad ones; its bundle is one that the policy server takes."""
+    from spaars_ros.learning.online.finetuner import FineTuner
+    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.policy.runtime import check_bundle
+    from spaars_ros.policy.runtime import PolicyRuntime
+    from spaars_ros.robot.config import load_robot
+    from spaars_ros.sim.evaluate import Rollouts
+    from spaars_ros.sim.operator import collect
+    from spaars_ros.tasks.reach import ReachTask
+    from spaars_ros.tasks.registry import load_task
+    robot = load_robot()
+    settings = load_task('reach').model_copy(update={'horizon': 20})
+    task = ReachTask(robot, settings)
+    training = load_training('spaars', floor=True, latent_candidates=4, self_imitation=True,
+                             champion=0.5, width=16, heads=2, batch=32, warmup_steps=10,
+                             critic_steps=0, utd=0.2)
+    bundle = untrained_bundle(robot, task, training)
+    tuner = FineTuner(bundle, robot=robot, task=task, training=training, seed=0,
+                      demonstrations=collect(robot, settings, episodes=2, seed=0))
+    rollouts = Rollouts(PolicyRuntime(bundle), robot, task, seed=0, explore=True)
+    sizes, fields, sequence = [tuner.algorithm.spaars.good.size], tuner.schema.fields, 0
+    for reward in (-100.0, 100.0):
+        rows = rollouts.episode()
+        rows[:, fields['sequence']] = sequence + np.arange(len(rows))[:, None]
+        rows[:, fields['reward_given']], rows[:, fields['reward']] = 1.0, reward
+        sequence += len(rows)
+        for row in rows:
+            tuner.add(row)
+        sizes.append(tuner.algorithm.spaars.good.size)
+    assert sizes[0] == sizes[1] < sizes[2]
+    while tuner.updates_owed:
+        tuner.update()
+    check_bundle(tuner.deployed(), robot, task=task.name, spec=task.spec,
+                 observation_dim=task.observation_dim)
