@@ -16,23 +16,15 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
-from typing import Any
-import weakref
 
 import mujoco
-import numpy as np
 
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.sources import Source
-from spaars_ros.sim.gl import gl_context
+from spaars_ros.sim.offscreen import Offscreen
 from spaars_ros.vision.encoder_file import camera_of
 from spaars_ros.vision.encoder_file import input_size
 from spaars_ros.vision.images import Pixels
-
-SAMPLES = 4
-"""Samples of a pixel; shadows, which take twenty times as long, are left out."""
-MAX_GEOMS = 10_000
 
 
 def size_of(source: Source) -> tuple[int, int]:
@@ -74,52 +66,21 @@ class Cameras:
     """
 
     def __init__(self, model: mujoco.MjModel, sources: Sequence[Source]) -> None:
-        self._model = model
         self._ids = camera_ids(model, sources)
         self._sizes: Mapping[str, tuple[int, int]] = {each.name: size_of(each)
                                                       for each in sources}
         width, height = (max(size[axis] for size in self._sizes.values()) for axis in (0, 1))
-        self._gl = gl_context(width, height)
-        self._gl.make_current()
-        quality, whole = model.vis.quality, model.vis.global_
-        before = quality.offsamples, quality.shadowsize, whole.offwidth, whole.offheight
-        try:
-            quality.offsamples, quality.shadowsize = SAMPLES, 0
-            whole.offwidth, whole.offheight = width, height
-            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-        finally:
-            (quality.offsamples, quality.shadowsize, whole.offwidth, whole.offheight) = before
-        self._free = weakref.finalize(self, _free, self._context, self._gl)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
-        self._scene = mujoco.MjvScene(model, maxgeom=MAX_GEOMS)
-        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-            self._scene.flags[flag] = 0
-        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._drawing = Offscreen(model, width, height)
         # Sites are marks of the model, which no camera sees.
-        self._option.sitegroup[:] = 0
+        self._drawing.option.sitegroup[:] = 0
+        self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
 
     def image(self, name: str, data: mujoco.MjData) -> Pixels:
         """Return what a source's camera sees, (h, w, 3); `place` comes first."""
-        width, height = self._sizes[name]
-        self._gl.make_current()
         self._camera.fixedcamid = self._ids[name]
-        mujoco.mjv_updateScene(self._model, data, self._option, mujoco.MjvPerturb(), self._camera,
-                               mujoco.mjtCatBit.mjCAT_ALL, self._scene)
-        rectangle = mujoco.MjrRect(0, 0, width, height)
-        mujoco.mjr_render(rectangle, self._scene, self._context)
-        pixels = np.empty((height, width, 3), np.uint8)
-        mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
-        return np.ascontiguousarray(pixels[::-1])
+        return self._drawing.image(data, self._camera, *self._sizes[name])
 
     def close(self) -> None:
         """Free the context."""
-        self._free()
-
-
-def _free(context: mujoco.MjrContext, gl: Any) -> None:
-    """Free what draws, also where the process ends: OpenGL is gone before Python is."""
-    with suppress(Exception):  # of a context whose thread has ended
-        gl.make_current()
-        context.free()
-        gl.free()
+        self._drawing.close()

@@ -15,7 +15,6 @@
 """The arm and its task as a Gymnasium environment, with the safety filter in the loop."""
 
 from typing import Any
-import warnings
 
 import gymnasium
 import mujoco
@@ -28,11 +27,14 @@ from spaars_ros.control.given import Given
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import RobotState
+from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.start_pose import sample_start
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
+from spaars_ros.sim.cameras import place
+from spaars_ros.sim.offscreen import Offscreen
 from spaars_ros.tasks.base import Episode
 from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.base import World
@@ -42,6 +44,9 @@ from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
 
 Array = NDArray[np.float64]
+
+WIDTH, HEIGHT = 320, 240
+"""Pixels of `render`."""
 
 
 class ArmEnv(gymnasium.Env[Array, Array]):
@@ -60,7 +65,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         if render_mode not in (None, *self.metadata['render_modes']):
             raise ValueError(f'render_mode {render_mode!r}: None or rgb_array')
         self.render_mode = render_mode
-        self._renderer: mujoco.Renderer | None = None
+        self._drawing: Offscreen | None = None
         self.robot = robot
         self.task = make_task(robot, settings)
         scene = scene_of(self.task)
@@ -141,22 +146,22 @@ class ArmEnv(gymnasium.Env[Array, Array]):
 
     def render(self) -> NDArray[np.uint8]:
         """Return an image (h, w, 3); raises RuntimeError where no OpenGL is there."""
-        if self._renderer is None:
+        model = self.arm.model
+        if self._drawing is None:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter('ignore')  # of glfw, before the error that counts
-                    self._renderer = mujoco.Renderer(self.arm.model)
-            except Exception as error:
-                raise RuntimeError('rendering needs OpenGL without a screen: set MUJOCO_GL to egl '
-                                   f'or osmesa ({type(error).__name__}: {error})') from None
-        self._renderer.update_scene(self.arm.data)
-        return self._renderer.render()
+                self._drawing = Offscreen(model, WIDTH, HEIGHT)
+            except ConfigError as error:
+                raise RuntimeError(str(error)) from None
+        camera = mujoco.MjvCamera()
+        mujoco.mjv_defaultFreeCamera(model, camera)
+        place(model, self.arm.data)
+        return self._drawing.image(self.arm.data, camera, WIDTH, HEIGHT)
 
     def close(self) -> None:
         """Free what draws."""
         if self.arm.sight is not None:
             self.arm.sight.close()
             self.arm.sight = None
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        if self._drawing is not None:
+            self._drawing.close()
+            self._drawing = None
