@@ -26,7 +26,6 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from test_encoder import task_file
 from test_source_server import Rig
-from test_source_server import ROBOTS
 
 from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.nodes.encoder.node import EncoderNode
@@ -49,14 +48,13 @@ from spaars_ros.vision.images import decompressed
 pytestmark = pytest.mark.timeout(120)
 
 ROBOT = load_robot()
-ROBOTS['seen'] = 'panda'
 
 
 class SeeingRig(Rig):
     """The same with an encoder between the simulation and the server."""
 
     def __init__(self, file, bundle, folder, **parameters):
-        super().__init__('seen', bundle, folder, file=file, **parameters)
+        super().__init__('seen', bundle, folder, file=file, robot='panda', **parameters)
         self.encoder = EncoderNode(robot='panda', task=file, run_dir=str(folder / 'run'))
         self.nodes.insert(1, self.encoder)
         self.executor.add_node(self.encoder)

@@ -67,9 +67,9 @@ def bundles(tmp_path_factory):
 class Rig:
     """Simulation and policy server in lockstep, and ears."""
 
-    def __init__(self, task, bundle, folder, *, file='', sim=True, **parameters):
+    def __init__(self, task, bundle, folder, *, file='', robot='', sim=True, **parameters):
         rclpy.init(args=[], domain_id=next(DOMAINS))
-        both = {'robot': ROBOTS[task], 'task': file or task}
+        both = {'robot': robot or ROBOTS[task], 'task': file or task}
         self.ears = rclpy.create_node('ears')
         self.executor = SingleThreadedExecutor()
         self.steps, self.codes, self.diagnostics, self.schema = [], [''], [], None
