@@ -97,10 +97,10 @@ def of_sources() -> set[str]:
     """Return the codes of messages that are no sample of their source, as the watch makes them."""
     found = set()
     for path in [*(ROOT / 'spaars_ros/ros/sources').glob('*.py'),
-                 ROOT / 'spaars_ros/safety/monitors/source_watch.py']:
+                 *(ROOT / 'spaars_ros/vision').glob('*.py'), ROOT / 'spaars_ros/safety/monitors/source_watch.py']:
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and call.args \
-                    and ast.unparse(call.func) in ('SourceError', 'self.refuse') \
+                    and ast.unparse(call.func) in ('SourceError', 'ImageError', 'self.refuse') \
                     and isinstance(call.args[0], ast.Constant):
                 found.add(f'SOURCE_{call.args[0].value}')
     # Before the first joint_states: such a sample is left out, and nothing is wrong.

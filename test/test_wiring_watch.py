@@ -125,7 +125,7 @@ def test_an_arm_that_is_held_up_is_no_fault_of_a_task_that_touches_things() -> N
 @pytest.mark.parametrize('begin', [0.0, 4.0])
 def test_a_wrong_wire_stops_also_a_task_that_touches_things(
         faults: dict[str, float], code: str, said: str, begin: float) -> None:
-    """Whoever declares contact declares no wiring: what holds an arm up moves none further."""
+    """Whoever declares contact declares no wiring: what is touched moves none further for long."""
     stoppable = begin == 0.0 or code != 'NO_MOTION' and faults.get('scale') != 0.4
     for seed in range(3):
         stop = driven(begin + 8.0, seed=seed, contact=True, begin=begin, **faults)[1]

@@ -69,6 +69,8 @@ FOLLOWS = 0.45
 """Rest below which a joint follows its own command, and so is wired rightly."""
 HELD_UP = 200
 """Judgements running after which also a task that touches things holds no joint up."""
+PUSHED = 20
+"""The same for a joint that goes further than commanded: what is touched pushes it for a moment."""
 
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -82,7 +84,7 @@ class Found:
     needed: int
     """Judgements running that have to say so."""
     held: Mask | None = None
-    """(d,) joints that go less far than commanded, as things that are touched can make them."""
+    """(d,) joints that go less far or further than commanded, as what is touched can make them."""
 
 
 class WiringWatch:
@@ -98,9 +100,9 @@ class WiringWatch:
     For ten times a second: it takes up to half a millisecond.
 
     Where an arm touches things on purpose, a joint that is held up is no fault as such: for
-    `HELD_UP` judgements, once it has followed its own command for `SURE`. One that never did may
-    have no drive; and nothing that is touched makes a joint obey another one's command, go the
-    other way, or go further than commanded.
+    `HELD_UP` judgements, once it has followed its own command for `SURE`, and for `PUSHED` one
+    that goes further than commanded. One that never followed may have no drive, or another scale;
+    and nothing that is touched makes a joint obey another one's command, or go the other way.
 
     :param robot: the robot file
     :param contact: whether the task touches things on purpose
@@ -156,7 +158,7 @@ class WiringWatch:
         stop, needed = (None, 0) if found is None else (found.stop, found.needed)
         if found is not None and self._contact and found.held is not None \
                 and (self._followed[found.held] >= SURE).all():
-            needed = HELD_UP
+            needed = HELD_UP if found.stop.value <= 1.0 else PUSHED
         said = '' if stop is None else stop.code + stop.text * (stop.code == 'WRONG_WIRING')
         self._times = self._times + 1 if said == self._said else 1
         self._said = said
@@ -234,17 +236,18 @@ class WiringWatch:
         least = np.where(sure, np.minimum(factors, shaped), 0.0)
         most = int(least.argmax())
         joint, value, threshold = self._joints[places[most]], float(least[most]), FASTER
-        held = None
+        touched, needed = np.arange(len(self._joints)) == places[most], CONFIRMED
         if value <= FASTER:
             # Friction and loads hold joints back, too, but not all by the same factor.
             if len(places) < SEVERAL or alike.min() < ALIKE or factors.max() > SLOWER \
                     or np.ptp(factors) > SAME * factors.min():
                 return None
-            joint, value, threshold, held = 'every joint', float(factors.mean()), SLOWER, judged
+            joint, value, threshold = 'every joint', float(factors.mean()), SLOWER
+            touched, needed = judged, SURE
         return Found(Stop(
             'WRONG_SCALE', value, threshold, f'times as far as commanded goes {joint}: look at '
             "the controller's units (rad, not degrees), gears and speed scaling"),
-            CONFIRMED if held is None else SURE, held)
+            needed, touched)
 
     def _motions(self) -> tuple[Array | None, Array | None]:
         """Return how far the joints went (n, d), and how far commands say (lateness, n, d)."""
