@@ -65,18 +65,23 @@ from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.sources import IMAGES
 from spaars_ros.robot.sources import NEED_SELECT
 from spaars_ros.robot.sources import Source
 from spaars_ros.robot.sources import TF
 from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.fields import LAYOUTS
+from spaars_ros.ros.qos import QOS
+from spaars_ros.ros.robot_description import RobotDescription
 from spaars_ros.ros.sources.source_set import SourceSet
+from spaars_ros.run.describe import Describer
 from spaars_ros.run.fleet import LearnerProgress
 from spaars_ros.run.lifecycle_watch import LifecycleWatch
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.page.link import Link
 from spaars_ros.run.run_observer import RunObserver
+from spaars_ros.run.simulated_person import PersonNode
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
 
@@ -97,6 +102,9 @@ LISTENS = {
     'ros/raw_take.py',  # takes bytes: test_simulated_time.py and below
     'run/run_observer.py', 'run/lifecycle_watch.py', 'commissioning/check.py',
     'commissioning/stress_watch.py', 'commissioning/state_log.py',
+    'run/describe.py', 'run/simulated_person.py',
+    'run/judging.py',  # the same records by the same border as the simulated person
+    'nodes/encoder/eye.py',  # images: test_encoder.py
     'run/operator.py',  # keeps the message and shows it: test_ros_room.py has what is shown
 }
 """Files that subscribe; what each hears is below."""
@@ -279,12 +287,13 @@ def listening(graph: None, tmp_path_factory: pytest.TempPathFactory
     # A task with a channel, on the robot that has it.
     managed.append(SimNode(task='pick', robot='panda_gripper', real_time_factor=0.0))
     assert managed[-1].trigger_configure() == OK and managed[-1].trigger_activate() == OK
-    plain = [rclpy.create_node(name) for name in ('conductor', 'stress', 'reader')]
+    plain = [rclpy.create_node(name) for name in ('conductor', 'stress', 'reader', 'describer')]
     sources = SourceSet(plain[2], [
         Source(name=f'source_{place}', type=kind,
                select=['position.a'] if kind in NEED_SELECT else [])
-        for place, kind in enumerate(TYPES) if kind != TF], kinematics=Kinematics(robot),
-        tip=robot.tip, position=lambda: None, simulated=False, now=lambda: 0)
+        for place, kind in enumerate(TYPES) if kind not in (TF, *IMAGES)],
+        kinematics=Kinematics(robot), tip=robot.tip, position=lambda: None, simulated=False,
+        now=lambda: 0)
     fleet = LearnerProgress(SimpleNamespace(node=plain[0]), [ROBOT])
     page = Link('')
     page.listen_to_joints(robot.joints, 'joint_states')
@@ -292,14 +301,19 @@ def listening(graph: None, tmp_path_factory: pytest.TempPathFactory
     lifecycle = LifecycleWatch(plain[0], ['learner'])
     stress = StressWatch(plain[1], robot)
     log, check = StateLog(), WiringNode(robot)
+    person = PersonNode('', ReachTask(robot, settings), 0)
+    plain[3].create_subscription(
+        JointState, 'joint_states',
+        Describer(robot.joints, RobotDescription(plain[3], robot).send).hear, QOS['joint_states'])
     manifest = load_bundle(bundle).manifest
     schema = StepSchema(observation=manifest.observation_dim, latent=manifest.latent_dim,
                         action=manifest.action_dim)
-    yield ([(node.get_name(), each) for node in (*managed, *plain, log, check.node, page.node)
-            for each in node.subscriptions],
+    heard = (*managed, *plain, log, check.node, page.node, person.node)
+    yield ([(node.get_name(), each) for node in heard for each in node.subscriptions],
            Seeds(schema, list(robot.joints), bundle.read_bytes()))
     assert None not in (watch, lifecycle, stress, sources, fleet)
     page.close()
+    person.close()
     check.close()
     for node in managed:
         node.finish()

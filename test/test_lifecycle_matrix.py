@@ -16,6 +16,7 @@
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from itertools import cycle
 import os
 from pathlib import Path
 import signal
@@ -466,7 +467,7 @@ def test_a_signal_ends_the_other_nodes_with_exit_code_0(bench: Bench, small: Pat
                     ChangeState.Request(transition=Transition(id=change)))
                 until(lambda f=future: bench.turn(1) or f.done(), 40.0, name)
                 assert future.result().success
-        for name, number in zip(names, (signal.SIGINT, signal.SIGTERM, signal.SIGINT)):
+        for name, number in zip(names, cycle((signal.SIGINT, signal.SIGTERM))):
             processes[name].send_signal(number)
         assert {name: each.wait(20.0) for name, each in processes.items()} == dict.fromkeys(
             names, 0)

@@ -97,7 +97,8 @@ def of_sources() -> set[str]:
     """Return the codes of messages that are no sample of their source, as the watch makes them."""
     found = set()
     for path in [*(ROOT / 'spaars_ros/ros/sources').glob('*.py'),
-                 *(ROOT / 'spaars_ros/vision').glob('*.py'), ROOT / 'spaars_ros/safety/monitors/source_watch.py']:
+                 *(ROOT / 'spaars_ros/vision').glob('*.py'),
+                 ROOT / 'spaars_ros/safety/monitors/source_watch.py']:
         for call in ast.walk(ast.parse(path.read_text())):
             if isinstance(call, ast.Call) and call.args \
                     and ast.unparse(call.func) in ('SourceError', 'ImageError', 'self.refuse') \

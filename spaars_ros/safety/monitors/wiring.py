@@ -70,7 +70,7 @@ FOLLOWS = 0.45
 HELD_UP = 200
 """Judgements running after which also a task that touches things holds no joint up."""
 PUSHED = 20
-"""The same for a joint that goes further than commanded: what is touched pushes it for a moment."""
+"""The same for a joint that goes further than commanded: what is touched pushes it shortly."""
 
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
