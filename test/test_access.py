@@ -122,7 +122,7 @@ class Run:
         try:
             # Discovery fills the graph bit by bit: until nothing new has come for a while.
             changed = began = time.monotonic()
-            while time.monotonic() - changed < 2.0 and time.monotonic() - began < 30.0:
+            while time.monotonic() - changed < 5.0 and time.monotonic() - began < 40.0:
                 executor.spin_once(timeout_sec=0.05)
                 for name, kinds in used.items():
                     for kind, what in KINDS.items():
