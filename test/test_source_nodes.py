@@ -219,8 +219,6 @@ def test_a_source_without_a_publisher_is_waited_for_and_named_with_the_time(grap
     assert stop.code == 'NO_SOURCE' and stop.value > 6.9
 
 
-# In a process that has had dozens of participants two of it do not find each other any more.
-@pytest.mark.alone
 def test_another_type_on_a_sources_topic_is_named(graph):
     node, executor = graph
     other = rclpy.Context()

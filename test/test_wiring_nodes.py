@@ -111,8 +111,6 @@ def test_two_joints_exchanged_are_named_over_the_nodes(
     assert furthest < DANGEROUS
 
 
-# In a process that has had dozens of participants two of it do not find each other any more.
-@pytest.mark.alone
 def test_a_controller_that_says_another_order_is_named_before_anything_is_sent(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under position control the first command, of no motion at all, moves a wrongly wired arm."""

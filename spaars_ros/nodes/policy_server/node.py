@@ -15,7 +15,6 @@
 """The policy server: newest observation to safe command, at the control rate."""
 
 from functools import partial
-import gc
 import time
 import traceback
 from typing import Any
@@ -169,9 +168,7 @@ class PolicyServer(ManagedNode):
             succession=self._succession, reset=self._reset, timed=p['trigger'] == 'timer',
             external=p['external_motion'], sources=self._sources)
         self._people.begin(self._responder.supervisor)
-        # A full collection takes several ms, and what is loaded now stays.
-        gc.collect()
-        gc.freeze()
+        self.settle()
         # A system clock set back would hold its timers for as long, and a simulation's clock may
         # stop: what protects runs on the steady one.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

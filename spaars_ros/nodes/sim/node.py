@@ -14,7 +14,6 @@
 
 """The simulated arm behind the topics of a robot with ros2_control."""
 
-import gc
 import time
 from typing import Any
 from typing import Union
@@ -141,10 +140,8 @@ class SimNode(ManagedNode):
 
     def activate(self) -> None:
         """Put the arm at its first start pose and begin to publish."""
-        # A full collection takes several ms, and what is loaded now stays. Not between the first
-        # stamp and the timer: it would make all later ones late.
-        gc.collect()
-        gc.freeze()
+        # Not between the first stamp and the timer: it would make all later ones late.
+        self.settle()
         self._began_ns: int | None = None
         self._place()
         wall_period = self._period / self._factor if self._factor else RESEND / 4
