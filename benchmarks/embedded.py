@@ -19,22 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fine_tuning import begin
 from spaars_ros.constraints.episode_limits import EpisodeLimits
-from spaars_ros.data.dataset import load_dataset
-from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.robot.config import load_robot
-from spaars_ros.robot.resources import resolve
 from spaars_ros.sim.evaluate import EVALUATION_SEED
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.base import Task
-from spaars_ros.tasks.registry import load_task
-from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.scoring import episodes_from_steps
-from spaars_ros.training_file import for_task
-from spaars_ros.training_file import load_training
 
 WINDOW = 20
 """Episodes of each mean cost."""
@@ -53,15 +45,9 @@ def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episode
 
     :param budget: off, warn or hold, in training and in evaluations
     """
-    settings = load_task(task)
-    robot = load_robot(settings.robot or 'panda')
-    made = make_task(robot, settings)
-    wanted = for_task(load_training(training, **(overrides or {})), made.action_dim,
-                      settings.demonstrations)
-    data = load_dataset(resolve(wanted.demonstrations), robot, made)
-    bundle = pretrain(robot, made, wanted, data, seed=seed)
-    tuner = FineTuner(bundle, robot=robot, task=made, training=wanted, demonstrations=data,
-                      seed=seed)
+    begun = begin(task, training, seed, overrides)
+    robot, made, wanted, bundle, tuner = (begun.robot, begun.task, begun.training, begun.bundle,
+                                          begun.tuner)
 
     def rollouts(of: Bundle, explore: bool) -> Rollouts:
         return Rollouts(PolicyRuntime(of), robot, made, explore=explore, budget=budget,

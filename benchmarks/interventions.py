@@ -19,30 +19,22 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fine_tuning import begin
 from benchmarks.tables import write_table
 from spaars_ros.constraints.costs import transition_costs
 from spaars_ros.constraints.episode_limits import EpisodeLimits
 from spaars_ros.control.person import Person
-from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import PolicyRuntime
-from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
-from spaars_ros.robot.resources import resolve
 from spaars_ros.sim.evaluate import EVALUATION_SEED
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.person import as_command
 from spaars_ros.sim.person import SimulatedPerson
 from spaars_ros.tasks.base import Task
-from spaars_ros.tasks.registry import load_task
-from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.scoring import episodes_from_steps
-from spaars_ros.training_file import for_task
-from spaars_ros.training_file import load_training
 
 GOAL = 0.95
 """Success of the policy alone."""
@@ -98,15 +90,9 @@ def run(*, task: str = 'insert', training: str = 'spaars', seed: int = 0, episod
 
     :param start: pretrained bundle; None: pretrained here
     """
-    settings = load_task(task)
-    robot = load_robot(settings.robot or 'panda')
-    made = make_task(robot, settings)
-    wanted = for_task(load_training(training, **(overrides or {})), made.action_dim,
-                      settings.demonstrations)
-    data = load_dataset(resolve(wanted.demonstrations), robot, made)
-    bundle = start or pretrain(robot, made, wanted, data, seed=seed)
-    tuner = FineTuner(bundle, robot=robot, task=made, training=wanted, demonstrations=data,
-                      seed=seed)
+    begun = begin(task, training, seed, overrides, start)
+    robot, made, wanted, bundle, tuner = (begun.robot, begun.task, begun.training, begun.bundle,
+                                          begun.tuner)
     watched = Assisted(bundle, robot, made, seed) if assisted else None
     online = watched.rollouts if watched else Rollouts(PolicyRuntime(bundle), robot, made,
                                                        seed=seed, explore=True)

@@ -98,12 +98,7 @@ def test_a_tick_acts_on_the_vector_of_its_own_image_and_faults_stop_by_name(rig)
                         ({'camera_encoding': 1.0}, 'SOURCE_UNKNOWN_ENCODING'),
                         ({'camera_drop': 1.0}, 'SOURCE_SILENT'),
                         ({'camera_delay': 1.0}, 'SOURCE_SILENT')):
-        one.fault(**fault)
-        one.until(lambda code=code: one.codes[-1] == code)
-        before = len(one.steps)
-        one.fault(**dict.fromkeys(fault, 0.0))
-        one.reset()
-        one.until(lambda before=before: len(one.steps) > before + 5)
+        one.stops_and_goes_on(fault, code)
 
 
 def test_a_slow_camera_gives_every_tick_its_last_image_with_its_age(rig):

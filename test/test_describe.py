@@ -36,8 +36,8 @@ from hypothesis import reject
 from hypothesis import settings
 import mujoco
 import numpy as np
+from peer import peer_of
 import pytest
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
@@ -213,15 +213,8 @@ def test_a_model_that_is_a_urdf_is_published_as_it_is(tmp_path: Path) -> None:
 
 @pytest.fixture
 def peer() -> Iterator[tuple[Any, SingleThreadedExecutor]]:
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    node = rclpy.create_node('arm', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    yield node, executor
-    executor.shutdown(timeout_sec=1.0)
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    with peer_of('arm', DOMAIN) as made:
+        yield made
 
 
 def test_a_real_arms_links_are_where_its_joint_states_say(

@@ -28,8 +28,8 @@ import numpy as np
 import onnx
 from onnx import helper
 from onnx import TensorProto
+from peer import peer_of
 import pytest
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Float32
 from std_msgs.msg import Float64MultiArray
@@ -199,15 +199,8 @@ def test_an_episode_that_begins_does_not_find_the_success_of_the_one_before(
 
 @pytest.fixture
 def peer() -> Iterator[tuple[Any, SingleThreadedExecutor]]:
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    node = rclpy.create_node('server', context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    yield node, executor
-    executor.shutdown(timeout_sec=1.0)
-    node.destroy_node()
-    rclpy.shutdown(context=context)
+    with peer_of('server', DOMAIN) as made:
+        yield made
 
 
 def test_the_commands_train_and_judge(run: Path, tmp_path: Path,

@@ -122,6 +122,15 @@ class Rig:
         self.sim.set_parameters([Parameter(f'fault.{name}', value=value)
                                  for name, value in values.items()])
 
+    def stops_and_goes_on(self, fault, code):
+        """Have a fault stop the server by name, and a reset go on once it is over."""
+        self.fault(**fault)
+        self.until(lambda: self.codes[-1] == code)
+        before = len(self.steps)
+        self.fault(**dict.fromkeys(fault, 0.0))
+        self.reset()
+        self.until(lambda: len(self.steps) > before + 10)
+
     def reset(self):
         client = self.ears.create_client(Trigger, 'policy_server/reset')
         self.until(client.service_is_ready)
@@ -163,12 +172,7 @@ def test_every_step_has_the_samples_of_its_own_tick_and_faults_stop_by_name(rig)
     for fault, code in (({'source_drop': 1.0}, 'SOURCE_SILENT'),
                         ({'source_delay': 1.0}, 'SOURCE_SILENT'),
                         ({'source_nan': 1.0}, 'SOURCE_NOT_FINITE')):
-        one.fault(**fault)
-        one.until(lambda code=code: one.codes[-1] == code)
-        before = len(one.steps)
-        one.fault(**dict.fromkeys(fault, 0.0))
-        one.reset()
-        one.until(lambda before=before: len(one.steps) > before + 10)
+        one.stops_and_goes_on(fault, code)
     aged = max(float(np.max(step['ages'])) for step in one.steps)
     assert 0.05 <= aged <= 0.55, 'what was held was as old as its file allows'
 

@@ -41,15 +41,20 @@ def prepare(namespace: str, domain: int) -> str:
     return checked_namespace(namespace)
 
 
-def trigger(service: str, summary: str) -> Callable[[str, int], None]:
-    """Return the command that calls one of the policy server's services."""
+def asking(question: str, argument: str | bool, summary: str) -> Callable[[str, int], None]:
+    """Return the command that asks a running graph something of `spaars_ros.run.operator`."""
     def command(namespace: Namespace = '', domain: Domain = -1) -> None:
         with errors_as_one_line():
             place = prepare(namespace, domain)
-            from spaars_ros.run.operator import call
-            typer.echo(call(service, place))
+            from spaars_ros.run import operator
+            typer.echo(getattr(operator, question)(argument, place))
     command.__doc__ = summary
     return command
+
+
+def trigger(service: str, summary: str) -> Callable[[str, int], None]:
+    """Return the command that calls one of the policy server's services."""
+    return asking('call', service, summary)
 
 
 stop = trigger('estop', 'Brake the arm and latch a stop; not a certified emergency stop.')
@@ -57,21 +62,10 @@ reset = trigger('reset', 'Clear a latched stop once its cause is gone; the arm m
 rollback = trigger('rollback', 'Take the acting policy back to the one before.')
 
 
-def pause_or_resume(paused: bool, summary: str) -> Callable[[str, int], None]:
-    """Return the command that has the learner rest, or go on."""
-    def command(namespace: Namespace = '', domain: Domain = -1) -> None:
-        with errors_as_one_line():
-            place = prepare(namespace, domain)
-            from spaars_ros.run.operator import set_paused
-            typer.echo(set_paused(paused, place))
-    command.__doc__ = summary
-    return command
-
-
-pause = pause_or_resume(True, 'Let the learner rest: the arm acts and is recorded, no policy is '
-                              'learned or pushed.')
-resume = pause_or_resume(False, 'Let the learner go on after spaars pause (a run that ended goes '
-                                'on with spaars finetune --resume).')
+pause = asking('set_paused', True, 'Let the learner rest: the arm acts and is recorded, no policy '
+               'is learned or pushed.')
+resume = asking('set_paused', False, 'Let the learner go on after spaars pause (a run that ended '
+                'goes on with spaars finetune --resume).')
 
 
 def status(namespace: Namespace = '', domain: Domain = -1) -> None:

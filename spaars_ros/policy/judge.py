@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from spaars_ros.data.inference import session_options
 from spaars_ros.data.schema import Array
 from spaars_ros.policy.graph import check_graph
 from spaars_ros.policy.graph import GraphError
@@ -47,11 +48,7 @@ class Judge:
                 raise JudgeError(f'{path}: more than {LARGEST // 2**20} MiB')
             data = path.read_bytes()
             check_graph(data)
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = options.inter_op_num_threads = 1
-            options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-            options.log_severity_level = 4
-            self._session = onnxruntime.InferenceSession(data, options,
+            self._session = onnxruntime.InferenceSession(data, session_options(),
                                                          providers=['CPUExecutionProvider'])
         except OSError as error:
             raise JudgeError(f'{path}: {error.strerror}') from None

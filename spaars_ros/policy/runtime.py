@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
+from spaars_ros.data.inference import session_options
 from spaars_ros.data.schema import Mode
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
@@ -81,15 +82,9 @@ def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
     except GraphError as error:
         raise BundleError('bad_graph', f'{name}: {error}') from None
     _bounded_arena()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
+    options = session_options()
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    # Spinning threads would take the core that the rest of the control process needs.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.add_session_config_entry('session.inter_op.allow_spinning', '0')
     options.add_session_config_entry('session.use_env_allocators', '1')
-    options.log_severity_level = 4
     try:
         # The fallback would only try the same again, and print that it does.
         return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'],

@@ -128,7 +128,6 @@ class World:
             body = int(model.body_parentid[body])
         return levers
 
-
     def bends(self, levers: Array) -> Array:
         """
         Return how much a point's way bends, |d2 p / dq_i dq_j| (d, d) m/rad^2 at most.

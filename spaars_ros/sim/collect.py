@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
+from spaars_ros.data.inference import session_options
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.sim.environments import costs_of
@@ -71,12 +72,9 @@ class OnnxPolicy:
         self(np.zeros(n[0], np.float32), np.zeros(d[0], np.float32))
 
     def _load(self, graph: bytes) -> onnxruntime.InferenceSession:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
         try:
             # From bytes, so that a graph cannot name other files to be read.
-            return onnxruntime.InferenceSession(graph, options,
+            return onnxruntime.InferenceSession(graph, session_options(),
                                                 providers=['CPUExecutionProvider'])
         except Exception as error:  # noqa: BLE001 - the C++ side raises several unrelated kinds
             raise RolloutError(f'{self.where}: not a valid ONNX graph: '

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 import onnxruntime
 
+from spaars_ros.data.inference import session_options
 from spaars_ros.data.schema import Array
 from spaars_ros.robot.sources import Source
 from spaars_ros.vision.encoder_file import camera_of
@@ -112,15 +113,10 @@ def _session(path: object, provider: str, threads: int) -> onnxruntime.Inference
     if chosen[0] not in there:
         raise EncoderError(f'provider {provider}: ONNX Runtime has {", ".join(there)} here: '
                            'install onnxruntime-gpu in place of onnxruntime, or use cpu')
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the core that the control process needs.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 4
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return onnxruntime.InferenceSession(str(path), options, providers=chosen)
+            return onnxruntime.InferenceSession(str(path), session_options(threads),
+                                                providers=chosen)
     except Exception as error:  # the C++ side raises several unrelated kinds
         raise EncoderError(f'encoder {path}: {error}'.splitlines()[0]) from None

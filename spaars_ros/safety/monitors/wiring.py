@@ -83,8 +83,10 @@ class Found:
     stop: Stop
     needed: int
     """Judgements running that have to say so."""
-    held: Mask | None = None
-    """(d,) joints that go less far or further than commanded, as what is touched can make them."""
+    touched: Mask | None = None
+    """(d,) joints that move as what is touched can make them; None: nothing touched does that."""
+    excused: int = 0
+    """Judgements running that have to say so of them, in a task that touches things."""
 
 
 class WiringWatch:
@@ -156,9 +158,9 @@ class WiringWatch:
         """Return a stop that names what is connected wrongly, once it is sure."""
         found = self._judged()
         stop, needed = (None, 0) if found is None else (found.stop, found.needed)
-        if found is not None and self._contact and found.held is not None \
-                and (self._followed[found.held] >= SURE).all():
-            needed = HELD_UP if found.stop.value <= 1.0 else PUSHED
+        if found is not None and self._contact and found.touched is not None \
+                and (self._followed[found.touched] >= SURE).all():
+            needed = found.excused
         said = '' if stop is None else stop.code + stop.text * (stop.code == 'WRONG_WIRING')
         self._times = self._times + 1 if said == self._said else 1
         self._said = said
@@ -183,14 +185,14 @@ class WiringWatch:
                 'NO_MOTION', float(size[joint] / sizes[0, joint]), UNMOVED,
                 f'of the motion that {self._joints[joint]} was commanded, and no joint moves: '
                 'nobody obeys `command`; see whether the controller is active and the robot in no '
-                'protective stop'), SURE, wanted)
+                'protective stop'), SURE, wanted, HELD_UP)
         held = (sizes.min(axis=0) > PLAIN * floor) & (size < HELD * sizes.min(axis=0))
         if held.any():
             joint = int(np.argmax(np.where(held, sizes.min(axis=0) / floor, 0.0)))
             return Found(Stop(
                 'NO_MOTION', float(size[joint] / sizes[0, joint]), HELD,
                 f'of the motion that {self._joints[joint]} was commanded: it does not obey, '
-                'others do; see its drive, its brake and its wire'), SURE, held)
+                'others do; see its drive, its brake and its wire'), SURE, held, HELD_UP)
         moves = size > floor
         rest, against, _ = _rests(moved, asked)
         # A hand that pushes steadily adds a constant, and leaves the shape.
@@ -236,18 +238,19 @@ class WiringWatch:
         least = np.where(sure, np.minimum(factors, shaped), 0.0)
         most = int(least.argmax())
         joint, value, threshold = self._joints[places[most]], float(least[most]), FASTER
-        touched, needed = np.arange(len(self._joints)) == places[most], CONFIRMED
+        touched = np.arange(len(self._joints)) == places[most]
+        needed, excused = CONFIRMED, PUSHED
         if value <= FASTER:
             # Friction and loads hold joints back, too, but not all by the same factor.
             if len(places) < SEVERAL or alike.min() < ALIKE or factors.max() > SLOWER \
                     or np.ptp(factors) > SAME * factors.min():
                 return None
             joint, value, threshold = 'every joint', float(factors.mean()), SLOWER
-            touched, needed = judged, SURE
+            touched, needed, excused = judged, SURE, HELD_UP
         return Found(Stop(
             'WRONG_SCALE', value, threshold, f'times as far as commanded goes {joint}: look at '
             "the controller's units (rad, not degrees), gears and speed scaling"),
-            needed, touched)
+            needed, touched, excused)
 
     def _motions(self) -> tuple[Array | None, Array | None]:
         """Return how far the joints went (n, d), and how far commands say (lateness, n, d)."""
