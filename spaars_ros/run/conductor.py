@@ -42,6 +42,8 @@ from spaars_ros.tasks.base import Task
 
 BRING_UP = 60.0
 """s for one node to become active; the learner replays what was recorded."""
+DISCOVERY = 10.0
+"""s for the learner to find the policy server; it says itself where it does not."""
 TAKE_DOWN = 20.0
 """s for one node to deactivate."""
 SILENCE = 2.0
@@ -115,11 +117,25 @@ class Conductor:
         for name in self.names:
             try:
                 if self.autostart:
+                    if name == 'policy_server' and 'learner' in self.names:
+                        self._client.configure(name, BRING_UP)
+                        self._await_learner()
                     self._client.bring_up(name, BRING_UP)
                 else:
                     self._client.wait_until_active(name)
             except LifecycleError as error:
                 raise ConductorError(self._with_last_words(str(error), name)) from None
+
+    def _await_learner(self) -> None:
+        """
+        Let the learner find the policy server before anything moves.
+
+        Discovery takes up to some seconds, in which a simulated arm that is as fast as the
+        machine does a short run without having learned anything.
+        """
+        end = time.monotonic() + DISCOVERY
+        while not self.observer.learner_hears and time.monotonic() < end:
+            self._client.spin(0.02)
 
     def watch(self) -> str:
         """Follow the run until its budget is done and learned from; return why it ended."""

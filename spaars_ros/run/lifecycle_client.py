@@ -104,15 +104,20 @@ class LifecycleClient:
             states[name] = int(answer.current_state.id) if answer else UNKNOWN
         return states
 
+    def configure(self, name: str, timeout: float) -> None:
+        """Configure a node that is not yet; raises LifecycleError."""
+        deadline = time.monotonic() + timeout
+        self._wait_for_service(self._client(name, 'change_state'), name, timeout)
+        if self._known_state(name, deadline) == UNCONFIGURED:
+            self._change(name, UNCONFIGURED, Transition.TRANSITION_CONFIGURE, 'configure',
+                         deadline)
+
     def bring_up(self, name: str, timeout: float) -> None:
         """Configure and activate a node from wherever it is; raises LifecycleError."""
         deadline = time.monotonic() + timeout
-        self._wait_for_service(self._client(name, 'change_state'), name, timeout)
-        for start, transition, verb in (
-                (UNCONFIGURED, Transition.TRANSITION_CONFIGURE, 'configure'),
-                (INACTIVE, Transition.TRANSITION_ACTIVATE, 'activate')):
-            if self._known_state(name, deadline) == start:
-                self._change(name, start, transition, verb, deadline)
+        self.configure(name, timeout)
+        if self._known_state(name, deadline) == INACTIVE:
+            self._change(name, INACTIVE, Transition.TRANSITION_ACTIVATE, 'activate', deadline)
         state = self._known_state(name, deadline)
         if state != ACTIVE:
             raise LifecycleError(name, f'is {STATES.get(state, "in transition")}, not active')

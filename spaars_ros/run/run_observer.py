@@ -92,6 +92,8 @@ class RunObserver:
         self.recorded = 0
         self.pushed = 0
         """Version of the newest bundle that the learner made."""
+        self.learner_hears = False
+        """Whether the learner has found the policy server."""
         self.learner_fault = False
         """Whether the learner said that it stopped learning."""
         self.learner_words = ''
@@ -226,6 +228,8 @@ class RunObserver:
                 continue  # another run's
             node = name.partition(':')[0]
             self.heard[node] = time.monotonic()
+            if node == 'learner':
+                self.learner_hears = values_of(status).get('policy_server') == 'heard'
             if self.learner_fault and node == 'learner' and status.level == ERROR:
                 self.learner_words = printable(status.message)
             if not self.stop and status.level > b'\x00' \

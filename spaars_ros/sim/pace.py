@@ -18,6 +18,8 @@ SILENCE = 5.0
 """s of wall time without progress after which a learner counts as gone."""
 IDLE = 3
 """Equal progress reports after which a learner counts as idle."""
+NOT_YET = 10
+"""The same before its first record: it may not have found the policy server yet."""
 
 
 class LearnerPace:
@@ -35,6 +37,8 @@ class LearnerPace:
         self._same = IDLE
         self._heard = -SILENCE
         self._received = -1.0
+        self._first = -1.0
+        """Records that it had when it was heard first, as in a run that goes on."""
 
     def heard(self, *, received: float, owed: float, stamp: float, now: float) -> None:
         """
@@ -46,6 +50,8 @@ class LearnerPace:
         :param now: s on the wall clock
         """
         self._heard = now
+        if self._first < 0.0:
+            self._first = received
         if owed > 0:
             self._same = 0  # it has work: the arm waits again, however long it was idle before
             return
@@ -56,7 +62,8 @@ class LearnerPace:
 
     def too_far(self, stamp: float, now: float) -> bool:
         """Return whether the arm at `stamp` s has to wait, at `now` s on the wall clock."""
-        if self._same >= IDLE or now - self._heard > SILENCE:
+        patience = NOT_YET if 0.0 <= self._first == self._received else IDLE
+        if self._same >= patience or now - self._heard > SILENCE:
             return False
         # A stamp is only so exact: a lead of whole periods must not be missed by a rounding.
         return (stamp - self._learned) / self._period >= self._max_lead - 1e-6

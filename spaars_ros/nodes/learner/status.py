@@ -49,5 +49,6 @@ def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
     return status(name, level, message, steps=sequencer.next, recorded=recorder.count,
                   missing=f'{gap[0]} to {gap[1]}' if gap else '',
                   duplicates=sequencer.duplicates, updates=int(progress['updates']),
-                  owed=int(progress['owed']), bundle_version=int(progress['bundle_version']),
+                  owed=int(progress['owed']), policy_server='not heard' if alone else 'heard',
+                  bundle_version=int(progress['bundle_version']),
                   **more)
