@@ -315,6 +315,7 @@ def test_a_huge_bundle_delays_no_tick_and_is_refused_by_its_size(
     assert np.max(np.diff(times)) < size / 400 + 2 * ROBOT.period
 
 
+@pytest.mark.alone
 def test_a_large_bundle_takes_no_tick_and_is_refused_by_name(start: Callable[..., Rig]) -> None:
     rig, size = start(trigger='timer', max_observation_age=5.0, late=0, overruns=0), 200
     loop = rig.server._loop
