@@ -17,10 +17,14 @@
 import signal
 import sys
 
+from spaars_ros.interrupts import load_glfw_here
+
 AS_PROGRAM = __name__ == '__main__' or sys.argv[0].endswith('spaars')
 if AS_PROGRAM and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
     # While all of this is imported there is nothing to put in order: Ctrl-C ends it at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+if AS_PROGRAM:
+    load_glfw_here()
 
 from importlib import import_module
 from pathlib import Path
@@ -49,6 +53,7 @@ from spaars_ros.commands import robot
 from spaars_ros.commands import stress
 from spaars_ros.commands import sweep
 from spaars_ros.commands import train
+from spaars_ros.interrupts import interrupt_and_note
 from spaars_ros.interrupts import leave
 
 HOME = re.compile(r'^(--[\w-]+=|)~(?=/|$)')
@@ -102,7 +107,7 @@ def main() -> None:
     from spaars_ros.run.terminal import steady_streams
     steady_streams()
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, interrupt_and_note)
     # A shell expands a ~ that begins an argument, but none behind --out= or in quotes.
     try:
         app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])

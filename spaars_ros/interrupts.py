@@ -21,6 +21,7 @@ from contextlib import suppress
 import ctypes
 import faulthandler
 import fcntl
+import importlib.util
 import os
 import signal
 import sys
@@ -40,6 +41,23 @@ def die_with_parent() -> None:
     """Ask Linux to end this process when its parent ends, also by SIGKILL."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
+
+
+def load_glfw_here() -> None:
+    """
+    Let MuJoCo's import load the GLFW of its wheel in this process; only the environment is set.
+
+    Else the package `glfw` asks each library for its version in a process of its own, which
+    prints a traceback where a signal ends the import.
+    """
+    found = importlib.util.find_spec('glfw')
+    if found is None or not found.origin or 'PYGLFW_LIBRARY' in os.environ:
+        return
+    kind = os.environ.get('PYGLFW_LIBRARY_VARIANT') or os.environ.get('XDG_SESSION_TYPE') or ''
+    library = os.path.join(os.path.dirname(found.origin),
+                           'wayland' if kind.lower() == 'wayland' else 'x11', 'libglfw.so')
+    if os.path.exists(library):
+        os.environ['PYGLFW_LIBRARY'] = library
 
 
 def starter_has_ended() -> bool:
@@ -145,6 +163,25 @@ def leave(code: int) -> NoReturn:
 
 class Interrupted(KeyboardInterrupt):
     """The operator asked for the end."""
+
+
+_noted: list[int] = []
+
+
+def interrupt_and_note(number: int, frame: FrameType | None) -> None:
+    """
+    Handle SIGINT as Python does, and remember it.
+
+    Within a call of ctypes, as while MuJoCo loads EGL, Python makes an ArgumentError of the
+    KeyboardInterrupt, which no longer says what was behind it.
+    """
+    _noted.append(number)
+    raise KeyboardInterrupt
+
+
+def interrupt_was_noted() -> bool:
+    """Return whether `interrupt_and_note` has handled a signal in this process."""
+    return bool(_noted)
 
 
 class Interrupts:

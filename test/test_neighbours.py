@@ -222,6 +222,30 @@ def test_a_command_that_is_still_importing_ends_without_a_traceback(
         assert process.returncode != 1 or 'no.spaars' in output, 'it was done before'
 
 
+def test_an_interrupt_within_a_call_of_ctypes_is_an_interrupt() -> None:
+    """Python makes an ArgumentError of it, as while MuJoCo loads EGL; that was an error's line."""
+    code = ('import ctypes, os, signal\n'
+            'from spaars_ros.commands.common import errors_as_one_line\n'
+            'from spaars_ros.interrupts import interrupt_and_note\n'
+            'signal.signal(signal.SIGINT, interrupt_and_note)\n'
+            'class Interrupts:\n'
+            '    @classmethod\n'
+            '    def from_param(cls, value):\n'
+            '        os.kill(os.getpid(), signal.SIGINT)\n'
+            '        return value\n'
+            'call = ctypes.CDLL(None).abs\n'
+            'call.argtypes = [Interrupts]\n'
+            'with errors_as_one_line():\n'
+            '    try:\n'
+            '        call(1)\n'
+            '    except ctypes.ArgumentError as error:\n'
+            '        raise ValueError(f"MuJoCo cannot be loaded: {error}") from None\n')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                          timeout=60.0)
+    assert 'ended, as asked for' in done.stderr
+    assert 'MuJoCo cannot be loaded' not in done.stderr
+
+
 @pytest.mark.parametrize('killed', [False, True])
 def test_a_node_whose_launch_ends_while_it_imports_ends_at_once(killed: bool) -> None:
     """The accident: 29 s of nodes that import for a launch that is gone."""

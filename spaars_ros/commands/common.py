@@ -27,6 +27,7 @@ import warnings
 
 import typer
 
+from spaars_ros.interrupts import interrupt_was_noted
 from spaars_ros.run.robot_options import TEXTS
 
 
@@ -54,6 +55,8 @@ def errors_as_one_line() -> Iterator[None]:
 
 def _was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C is behind an error, as of a library that was being imported."""
+    if interrupt_was_noted():
+        return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None

@@ -36,6 +36,7 @@ from typing import NoReturn
 
 from spaars_ros.interrupts import die_with_parent  # first: who is the parent is read here
 from spaars_ros.interrupts import leave
+from spaars_ros.interrupts import load_glfw_here
 from spaars_ros.interrupts import STARTED_BY
 from spaars_ros.interrupts import starter_has_ended
 
@@ -57,6 +58,7 @@ def await_signals() -> None:
         if starter_has_ended():
             os._exit(0)
     import_module('rclpy')
+    load_glfw_here()
     for number in ENDING:
         if signal.getsignal(number) != signal.SIG_IGN or number in ENDING[:2]:
             signal.signal(number, _leave)
