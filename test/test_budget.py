@@ -53,7 +53,8 @@ def spend(mode, costs, **changes):
     standing = [budget.reached(np.zeros(1), np.zeros(7))]
     for cost in costs:
         budget.took(np.zeros(7), 0, Mode.LATENT)
-        standing.append(budget.reached(np.array([cost]), np.zeros(7)))
+        budget.reached(np.array([cost]), np.zeros(7))
+        standing.append(budget.counted())
     return budget, standing
 
 

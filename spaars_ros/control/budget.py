@@ -69,6 +69,9 @@ class EpisodeBudget:
         """(C,) of the newest tick."""
         self._action: Array | None = None
         self._more = np.zeros(len(self.limits))
+        self._pending: tuple[Array, Array, Array | None, Array] | None = None
+        """State, effort, and what led there, that are still to be counted."""
+        self._standing = Budget.WITHIN
 
     def took(self, action: Array, intervention: int, mode: Mode) -> None:
         """Take what was executed, (a,), and what the filter and persons had to do with it."""
@@ -77,18 +80,35 @@ class EpisodeBudget:
             + (mode is Mode.HUMAN) * self._takeover
 
     def reached(self, observation: Array, effort: Array) -> Budget:
-        """Count the state that the newest action reached; return how the episode stands."""
+        """
+        Take the state that the newest action reached; return how the episode stands.
+
+        Only `hold` has to know before the command: elsewhere `counted` says it afterwards, and
+        this returns what it said last.
+        """
+        self.counted()
         if self.mode == 'off' or not len(self.limits):
-            return Budget.WITHIN
-        if self._action is not None:
-            cost = np.asarray(self._task.constraint_costs(observation, self._action, effort),
-                              dtype=np.float64) + self._more
+            self._standing = Budget.WITHIN
+            return self._standing
+        self._pending = observation, effort, self._action, self._more
+        return self.counted() if self.mode == 'hold' else self._standing
+
+    def counted(self) -> Budget:
+        """Return how the episode stands with the newest state."""
+        if self._pending is None:
+            return self._standing
+        (observation, effort, action, more), self._pending = self._pending, None
+        if action is not None:
+            cost = np.asarray(self._task.constraint_costs(observation, action, effort),
+                              dtype=np.float64) + more
             # A cost that is no number is the cost monitor's to say; here it counts as one.
             self.newest = np.where(np.isfinite(cost), cost, 1.0)
             self.spent = self.spent + self.newest
         if self.mode == 'hold' and (self.spent > (1.0 - RESERVE) * self.limits).any():
-            return Budget.HELD
-        return Budget.WARNED if (self.spent > self.limits).any() else Budget.WITHIN
+            self._standing = Budget.HELD
+        else:
+            self._standing = Budget.WARNED if (self.spent > self.limits).any() else Budget.WITHIN
+        return self._standing
 
     @property
     def ends(self) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -52,6 +53,8 @@ from spaars_ros.tasks.protocols import goal_of
 
 Array = NDArray[np.float64]
 
+DECIDED = ('gate', 'margin', 'latent', 'latent_action', 'raw_action', 'asked_action')
+"""Fields of a record that a network gave."""
 Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
 """Observation, decision, the skill that it was made in (None: it began one), the noise."""
 
@@ -258,12 +261,10 @@ class ControlLoop:
         self.budget.took(acted.action, filtered.intervention, mode)
         record = self._recorded(
             state, observation, flag=Flag.RUNNING if filtered.stop is None else Flag.ABORTED,
-            mode=mode, gate=_finite(decision.gate),
-            margin=_finite(decision.margin), intervention=filtered.intervention,
-            latent=_finite(decision.latent), skill_step=skill_step,
-            latent_action=_finite(decision.latent_action),
-            raw_action=_finite(decision.raw_action), asked_action=_finite(action),
-            action=acted.action)
+            mode=mode, gate=decision.gate, margin=decision.margin,
+            intervention=filtered.intervention, latent=decision.latent, skill_step=skill_step,
+            latent_action=decision.latent_action, raw_action=decision.raw_action,
+            asked_action=action, action=acted.action, budget=None)
         self.index += 1
         if filtered.stop is not None:
             self.skill.restart()
@@ -326,18 +327,29 @@ class ControlLoop:
         self._standing = standing
 
     def _recorded(self, state: RobotState, observation: Array,
-                  **values: object) -> Callable[[], Array]:
-        """Return what makes a record, which is numbered now."""
+                  **values: Any) -> Callable[[], Array]:
+        """
+        Return what makes a record, which is numbered now.
+
+        :param values: budget None has it counted then: off the way of the command
+        """
         values.update(
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
-            lost_ticks=self.lost_ticks, latency=self.latency, budget=self._standing,
+            lost_ticks=self.lost_ticks, latency=self.latency,
+            budget=values.get('budget', self._standing),
             ages=[self.sources[name].age if name in self.sources else 0.0
                   for name in self.task.sources],
             **self.given.reward(self.sources))
         self.sequence += 1
-        return lambda: self.schema.row(observation=observation,
-                                       effort=np.nan_to_num(state.effort), **values)
+
+        def make() -> Array:
+            if values['budget'] is None:
+                values['budget'] = self._standing = self.budget.counted()
+            values.update((name, _finite(values[name])) for name in DECIDED if name in values)
+            return self.schema.row(observation=observation, effort=np.nan_to_num(state.effort),
+                                   **values)
+        return make
 
 
 def _finite(value: ArrayLike) -> Array:

@@ -114,7 +114,9 @@ class PolicyRuntime:
     def normalise(self, observation: Array) -> NDArray[np.float32]:
         """Return observations (..., n) as the graphs take them."""
         scaled = (observation - self._mean) / self._std
-        return np.clip(scaled, -OBSERVATION_CLIP, OBSERVATION_CLIP).astype(np.float32)
+        # Every tick runs this on cold caches, where np.clip takes three times as long.
+        return np.minimum(np.maximum(scaled, -OBSERVATION_CLIP), OBSERVATION_CLIP).astype(
+            np.float32)
 
     def run(self, observation: NDArray[np.float32], noise: NDArray[np.float32],
             skill: NDArray[np.float32] | None = None,

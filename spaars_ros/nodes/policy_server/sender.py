@@ -66,12 +66,13 @@ class CommandSender:
         """
         self.stamp = self.stamp if stamp is None else stamp
         self.command = command
-        self._watches.commanded(self._watches.time(
-            self._now(), time.monotonic() if at is None else at), command)
+        begin = time.monotonic() if at is None else at
         if command is not None:
             state = self._supervisor.state
             self._writer.send(command, None if state is None else state.position, self.stamp)
             self.at = time.monotonic()
+        # The command is out: what follows delays nothing.
+        self._watches.commanded(self._watches.time(self._now(), begin), command)
         if self._braking is not None and self._supervisor.latch.stop is not None:
             self._braking.set_result(command is not None)
             self._braking = None

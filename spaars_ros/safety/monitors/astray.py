@@ -15,6 +15,7 @@
 """Whether an arm that moves otherwise than commanded can still stop before its limits."""
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -57,6 +58,8 @@ class Astray:
         self._beyond = BEYOND * np.asarray(robot.limits.velocity)
         self._ahead = robot.period * (robot.control.delay + NEXT)
         self._commands: deque[Array] = deque(maxlen=robot.control.delay + OBEYED)
+        self._span: tuple[Array, Array] | None = None
+        """Least and most (d,) rad/s of the commands that can be in effect, once there are all."""
         self._cartesian = Cartesian(robot, limits) if (
             robot.keep_out or robot.workspace or robot.self_collision) else None
 
@@ -64,17 +67,22 @@ class Astray:
         """Note a command (d,) rad/s; None: something else is meant to move the arm."""
         if command is None:
             self._commands.clear()
-        else:
-            self._commands.append(command)
+            self._span = None
+            return
+        self._commands.append(command)
+        if len(self._commands) == self._commands.maxlen:
+            commands = np.array(self._commands)
+            self._span = commands.min(axis=0), commands.max(axis=0)
 
     def measured(self, state: RobotState) -> Stop | None:
         """Return a stop where the arm leaves its limits unless it is stopped now."""
-        if len(self._commands) < (self._commands.maxlen or 0):
+        if self._span is None:
             return None
-        velocity = state.velocity
-        commands = np.array(self._commands)
-        over = np.maximum(velocity - commands.max(axis=0), commands.min(axis=0) - velocity)
-        astray = (over > self._beyond) & (over > SHARE * np.abs(velocity))
+        velocity, (least, most) = state.velocity, self._span
+        over = np.maximum(velocity - most, least - velocity)
+        if not (over > self._beyond).any():
+            return None
+        astray: Any = (over > self._beyond) & (over > SHARE * np.abs(velocity))
         if not astray.any():
             return None
         offsets, _ = self._limits.way(velocity, velocity)
