@@ -182,6 +182,12 @@ def encode_command(values: Array, stamp_ns: int) -> Float64MultiArray:
                              data=array('d', np.asarray(values, dtype=np.float64).tobytes()))
 
 
+def encode_command_into(msg: Float64MultiArray, values: Array, stamp_ns: int) -> None:
+    """Make of a message of `encode_command` another of as many values: in half the time."""
+    msg.layout.dim[0].label = f'{STAMP}{stamp_ns}'
+    msg.data = array('d', values.tobytes())
+
+
 def encode_trajectory(joints: Sequence[str], position: Array, velocity: Array, period: float,
                       stamp_ns: int) -> JointTrajectory:
     """Return a one-point trajectory: be at `position` (d,) rad in `period` s, from now."""

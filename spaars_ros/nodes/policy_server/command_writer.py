@@ -29,6 +29,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.nodes.policy_server.channel_writer import ChannelWriter
 from spaars_ros.robot.config import Robot
 from spaars_ros.ros.codecs import encode_command
+from spaars_ros.ros.codecs import encode_command_into
 from spaars_ros.ros.codecs import encode_trajectory
 from spaars_ros.ros.lifecycle import Refused
 from spaars_ros.ros.qos import QOS
@@ -63,6 +64,7 @@ class CommandWriter:
         self._lower, self._upper = np.asarray(robot.limits.position).T
         self._lead = LEAD * robot.period * np.asarray(robot.limits.velocity) if lead is None \
             else np.full(len(robot.joints), lead)
+        self._message = encode_command(np.zeros(len(robot.joints)), 0)
         self._target: Array | None = None
         self._channels = ChannelWriter(node, channels) if channels else None
 
@@ -105,7 +107,7 @@ class CommandWriter:
         if self.mute:
             return
         if self.interface == 'forward_velocity':
-            self.publisher.publish(encode_command(velocity, stamp_ns))
+            self._publish(velocity, stamp_ns)
             return
         if position is None:
             return
@@ -115,7 +117,11 @@ class CommandWriter:
                         position + self._lead)
         self._target = np.clip(ahead, self._lower, self._upper)
         if self.interface == 'forward_position':
-            self.publisher.publish(encode_command(self._target, stamp_ns))
+            self._publish(self._target, stamp_ns)
         else:
             self.publisher.publish(encode_trajectory(
                 self.robot.joints, self._target, velocity, self.robot.period, stamp_ns))
+
+    def _publish(self, values: Array, stamp_ns: int) -> None:
+        encode_command_into(self._message, values, stamp_ns)
+        self.publisher.publish(self._message)

@@ -84,7 +84,8 @@ class Ticker:
             self._logbook.trip(astray)
         answer = self._supervisor.answer(state, age + self._watches.motion.blind(state))
         self._sender.send(answer.command, state.stamp_ns, begin)
-        end = time.monotonic()  # the command is out: what follows delays nothing
+        # The command is out: what follows delays nothing.
+        end = time.monotonic() if answer.command is None else self._sender.at
         stop = None if answer.tick is None else answer.tick.stop
         if stop is not None and stop.code == 'INFERENCE':
             self._succession.fail()
