@@ -16,13 +16,9 @@
 
 from launch import LaunchDescription
 
-from spaars_ros.run.launch_graph import ARGUMENTS
 from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
     """Start the policy server and the cost monitor (and the simulated arm), no learner."""
-    arguments = [name for name in ARGUMENTS
-                 if name not in ('training', 'demonstrations', 'resume')]
-    return launch_description('hold', arguments, learner=False, episodes='0',
-                              sim='false')
+    return launch_description('hold', 'deploy.launch', learner=False)

@@ -16,10 +16,9 @@
 
 from launch import LaunchDescription
 
-from spaars_ros.run.launch_graph import ARGUMENTS
 from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
     """Start every node; ends with the episode budget."""
-    return launch_description('finetune', list(ARGUMENTS))
+    return launch_description('finetune', 'finetune.launch')

@@ -16,15 +16,9 @@
 
 from launch import LaunchDescription
 
-from spaars_ros.run.launch_graph import ARGUMENTS
 from spaars_ros.run.launch_graph import launch_description
-from spaars_ros.run.launch_graph import OF_RECORDINGS
-
-NOT_HERE = ('training', 'bundle', 'demonstrations', 'evaluate_in_sim')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Start every node but the learner; ends with the number of episodes, or Ctrl-C."""
-    arguments = [name for name in ARGUMENTS if name not in NOT_HERE]
-    return launch_description('record', [*arguments, *OF_RECORDINGS], learner=False,
-                              episodes='0', real_time_factor='1.0')
+    return launch_description('record', 'record.launch', learner=False)

@@ -21,8 +21,4 @@ from spaars_ros.run.launch_graph import launch_description
 
 def generate_launch_description() -> LaunchDescription:
     """Start the arm behind the topics of a robot with ros2_control."""
-    return launch_description(
-        'hold', ['robot', 'task', 'params_file', 'namespace', 'log_level', 'autostart', 'seed',
-                 'real_time_factor', 'command_interface', 'joint_states', 'command'],
-        learner=False, policy=False,
-        real_time_factor='1.0')
+    return launch_description('hold', 'sim.launch', learner=False, policy=False)

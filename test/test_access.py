@@ -39,7 +39,7 @@ from spaars_ros.cli import app
 from spaars_ros.ros.security import ENCLAVES
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.run_config import RunConfig
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -217,7 +217,7 @@ def test_a_run_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> Non
     out = tmp_path / 'run'
     out.mkdir()
     out.chmod(0o777)
-    folder = RunFolder(RunOptions(out=str(out), training='smoke'))
+    folder = RunFolder(RunConfig(out=str(out), training='smoke'))
     with pytest.raises(RunError, match='writable by everybody'):
         folder.claim(resume=False)
     assert not (out / 'config.json').exists()

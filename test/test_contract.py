@@ -33,7 +33,7 @@ from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.continuation import continued
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.tasks.registry import load_task
@@ -150,7 +150,7 @@ def begun(tmp_path, monkeypatch):
     Path('arm.yaml').write_text(Path(ROBOT.source).read_text())
     Path('own.yaml').write_text(Path(load_training_path()).read_text())
     Path('params.yaml').write_text('cost_monitor: {ros__parameters: {stop_cost: 5.0}}')
-    folder = RunFolder(RunOptions(
+    folder = RunFolder(RunConfig(
         out=str(tmp_path / 'run'), robot='arm.yaml', training='own.yaml',
         overrides={'utd': 1.5}, params_file=str(tmp_path / 'params.yaml')))
     claimed(folder)
@@ -220,7 +220,7 @@ def test_a_model_that_was_changed_since_is_named_on_resume(begun, tmp_path):
     model.write_text(ROBOT.model_path.read_text())
     content = yaml.safe_load(Path('arm.yaml').read_text())
     Path('arm.yaml').write_text(yaml.safe_dump({**content, 'model': 'arm.xml'}))
-    claimed(RunFolder(RunOptions(out='other', robot='arm.yaml')))
+    claimed(RunFolder(RunConfig(out='other', robot='arm.yaml')))
     RunFolder.resume('other')
     model.write_text(model.read_text() + '\n')
     with pytest.raises(RunError, match='the model has changed since the run began'):

@@ -172,11 +172,8 @@ OF_TASKS = {'reach', 'insert', 'pick', 'pick_camera', 'insert_camera', 'tip_erro
 MAY_SAY = {
     # The task of a run that names none, as in 0.1.0.
     'nodes/sim/parameters.py', 'nodes/learner/parameters.py', 'nodes/cost_monitor/parameters.py',
-    'nodes/policy_server/parameters.py', 'nodes/encoder/parameters.py', 'run/bringup.py',
-    'run/launch_graph.py',
-    'run/conductor_main.py', 'run/folder.py', 'run/demonstration_set.py', 'run/installation.py',
-    'sim/environments.py', 'commands/collect.py', 'commands/evaluate.py', 'commands/finetune.py',
-    'commands/keys.py', 'commands/pretrain.py', 'commands/record.py'}
+    'nodes/policy_server/parameters.py', 'nodes/encoder/parameters.py', 'run/run_config.py',
+    'run/demonstration_set.py', 'run/installation.py', 'sim/environments.py'}
 """Modules that say 'reach', and nothing else of them."""
 STRESSED = {'commissioning/stress_faults.py': {'insert', 'pick_camera'}}
 """The tasks that faults of sensors are made in."""

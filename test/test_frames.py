@@ -35,7 +35,7 @@ from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
@@ -126,7 +126,7 @@ def run(tmp_path_factory):
     """Return the folder of a run that saw: its config, its spool and its frames."""
     folder = tmp_path_factory.mktemp('seen')
     robot, name = load_robot(), task_file(folder, size=[64, 64])
-    options = RunOptions(out=str(folder / 'run'), task=name, training='smoke')
+    options = RunConfig(out=str(folder / 'run'), task=name, training='smoke')
     made = RunFolder(options)
     made.claim(resume=False).release()
     made.begin()

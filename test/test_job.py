@@ -62,7 +62,6 @@ from spaars_ros.run.conductor import ConductorError
 from spaars_ros.run.domain import stay_on_this_machine
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import INACTIVE
 from spaars_ros.run.lifecycle_client import UNKNOWN
@@ -70,6 +69,8 @@ from spaars_ros.run.liveview import learner_line
 from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.loss_watch import LossWatch
+from spaars_ros.run.option_words import read_launch
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.run.run_observer import reset_command
 from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.run.sources import code_of
@@ -98,13 +99,13 @@ class Reached(Exception):
 @cache
 def untrained() -> bytes:
     """Return a whole bundle of the default robot, task and training."""
-    folder = RunFolder(RunOptions(out=''))
+    folder = RunFolder(RunConfig(out=''))
     return untrained_bundle(folder.robot, folder.task, folder.training).to_bytes()
 
 
 def made_run(path: Path, **options: Any) -> RunFolder:
     """Return the folder of a run with STEPS recorded and spooled steps."""
-    folder = RunFolder(RunOptions(out=str(path), **options))
+    folder = RunFolder(RunConfig(out=str(path), **options))
     lock = folder.claim(resume=False)
     folder.begin()
     lock.release()
@@ -387,10 +388,8 @@ def test_the_robots_topics_reach_the_nodes_that_are_at_them(
         ('command', '/controller/commands'),)
 
 
-DEFAULTS = {'sim': 'true', 'robot': 'panda', 'task': 'reach', 'training': 'spaars', 'seed': '0',
-            'episodes': '', 'real_time_factor': '0.0', 'bundle': '', 'demonstrations': '',
-            'joint_states': '', 'command': '', 'command_interface': '', 'params_file': '',
-            'namespace': ''}
+def launched_again(**arguments: str) -> RunFolder:
+    return continuation.launched_again(read_launch('finetune.launch', arguments))
 
 
 def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> None:
@@ -399,7 +398,7 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     newest = tmp_path / 'checkpoints' / 'step_000030.spaars'
     newest.parent.mkdir()
     newest.write_bytes(untrained())
-    folder = continuation.launched_again({**DEFAULTS, 'out': str(tmp_path), 'seed': '5'}, DEFAULTS)
+    folder = launched_again(out=str(tmp_path), seed='5')
     settings = continuation.continued(RunSettings(namespace='left'), folder)
     assert (settings.seed, settings.episodes, settings.sim) == (5, 300, False)
     assert (settings.joint_states, settings.namespace) == ('/arm/joint_states', 'left')
@@ -417,8 +416,7 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     bundles = {node.name: node.parameters.get('bundle') for node in graph}
     assert bundles['policy_server'] == str(acting)
     assert bundles['learner'] == str(tmp_path / 'initial.spaars')
-    more = continuation.launched_again(
-        {**DEFAULTS, 'out': str(tmp_path), 'episodes': '400'}, DEFAULTS)
+    more = launched_again(out=str(tmp_path), episodes='400')
     assert more.options.episodes == 400
 
 
@@ -429,7 +427,7 @@ def test_a_launch_argument_that_contradicts_the_resumed_run_is_named(
     """Silently ignored, it would look as if it had been taken."""
     made_run(tmp_path, seed=5)
     with pytest.raises(RunError, match=message):
-        continuation.launched_again({**DEFAULTS, 'out': str(tmp_path), **given}, DEFAULTS)
+        launched_again(**{'out': str(tmp_path), **given})
 
 
 def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tmp_path: Path
@@ -437,21 +435,20 @@ def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tm
     """Velocities for a position controller, or no stop_cost and no key, would move an arm."""
     made_run(tmp_path, command_interface='forward_position', params_file='/x/safe.yaml',
              namespace='left')
-    folder = continuation.launched_again({**DEFAULTS, 'out': str(tmp_path)}, DEFAULTS)
+    folder = launched_again(out=str(tmp_path))
     settings = continuation.continued(RunSettings(), folder)
     assert (settings.command_interface, settings.params_file, settings.namespace) == (
         'forward_position', '/x/safe.yaml', 'left')
     server = {node.name: node for node in describe(settings)}['policy_server']
     assert server.parameters['command_interface'] == 'forward_position'
-    older = RunFolder(RunOptions(out=str(tmp_path)))  # of before it was kept
+    older = RunFolder(RunConfig(out=str(tmp_path)))  # of before it was kept
     assert continuation.continued(RunSettings(command_interface='forward_position'),
                                   older).command_interface == 'forward_position'
     other = continuation.continued(
         RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
     assert (other.params_file, other.namespace) == ('/x/other.yaml', 'right')
     with pytest.raises(RunError, match='takes command_interface from the run'):
-        continuation.launched_again({**DEFAULTS, 'out': str(tmp_path),
-                            'command_interface': 'forward_velocity'}, DEFAULTS)
+        launched_again(out=str(tmp_path), command_interface='forward_velocity')
 
 
 def test_a_graph_without_a_learner_takes_no_bundles() -> None:
@@ -491,7 +488,7 @@ def test_nohup_is_respected() -> None:
 
 def test_a_bundle_pretrained_by_other_code_is_not_taken(tmp_path: Path,
                                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder(RunOptions(out=str(tmp_path)))
+    folder = RunFolder(RunConfig(out=str(tmp_path)))
     before = folder.cached_bundle()
     assert folder.cached_bundle() == before
     monkeypatch.setattr('spaars_ros.run.folder.source_digest', lambda: 'other code')

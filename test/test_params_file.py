@@ -14,19 +14,12 @@
 
 """The ROS 2 parameter file: a node or a parameter that nobody has is refused by name."""
 
-from dataclasses import fields
-from pathlib import Path
 
 import pytest
-from typer.main import get_command
 
-from spaars_ros.cli import app
 from spaars_ros.robot.strict_yaml import ConfigError
-from spaars_ros.run.conductor_main import _arguments
-from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.params_file import TABLES
-from spaars_ros.run.robot_options import TEXTS
 
 
 def check(folder, text, namespace='', constraints=('cost', 'torque')):
@@ -95,17 +88,3 @@ def test_every_parameter_with_its_default_is_taken(tmp_path, node):
     values = {name: repr(param.default).lower() if isinstance(param.default, bool)
               else repr(param.default) for name, param in TABLES[node].params.items()}
     check(tmp_path, section(node, **values))
-
-
-def test_launch_conductor_and_command_line_have_the_same_options_of_a_robot():
-    """They had drifted: no signing keys in launch, no command interface on the command line."""
-    root = Path(__file__).resolve().parent.parent
-    source = (root / 'spaars_ros/run/launch_graph.py').read_text()
-    assert 'TEXTS.items()' in source, 'the launch arguments are declared from the same table'
-    told = {option.name: option.help for option in get_command(app).commands['finetune'].params}
-    for name, text in TEXTS.items():
-        assert told[name] == f'{text[0].upper()}{text[1:]}.'
-    arguments = [f'--{name.replace("_", "-")}=x' for name in TEXTS]
-    given = _arguments(['finetune', *arguments])
-    assert all(getattr(given, name) == 'x' for name in TEXTS)
-    assert set(TEXTS) <= {each.name for each in fields(RunOptions)}

@@ -24,7 +24,6 @@ import torch
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
-from spaars_ros.commands.common import training_of
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.learning.algorithms.supe.robot_supe import whole_skills
 from spaars_ros.learning.online.finetuner import FineTuner
@@ -38,7 +37,8 @@ from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
+from spaars_ros.run.run_config import RunConfig
+from spaars_ros.run.run_config import training_of
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.sim.operator import collect
 from spaars_ros.tasks.reach import ReachTask
@@ -195,7 +195,7 @@ def test_an_algorithm_that_the_robot_has_not_is_refused_with_those_it_has(tmp_pa
         assert "error: algorithm 'iql': the robot runs spaars, spaars-supe, spar; " \
             in result.output
     with pytest.raises(ConfigError, match='spaars, spaars-supe, spar'):
-        RunFolder(RunOptions(out='', training='locomotion', overrides={'algorithm': 'cpq'}))
+        RunFolder(RunConfig(out='', training='locomotion', overrides={'algorithm': 'cpq'}))
 
 
 def test_an_algorithm_brings_its_training_file_unless_one_is_named() -> None:
@@ -204,5 +204,5 @@ def test_an_algorithm_brings_its_training_file_unless_one_is_named() -> None:
     assert training_of('', None, 'pick') == 'pick'
     assert training_of('my.yaml', 'spar', 'reach') == 'my.yaml'
     for name in NAMES:
-        assert RunFolder(RunOptions(out='', training=training_of('', name, 'reach'))
+        assert RunFolder(RunConfig(out='', training=training_of('', name, 'reach'))
                          ).training.algorithm == name

@@ -49,11 +49,11 @@ from spaars_ros.learning.online.pretrain import pretrain
 from spaars_ros.nodes.learner.step_fetch import GIVE_UP
 from spaars_ros.nodes.learner.step_fetch import StepFetch
 from spaars_ros.robot.resources import resolve
-from spaars_ros.run.bringup import new_run_folder
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.node_parameters import write_node_parameters
+from spaars_ros.run.run_config import new_run_folder
+from spaars_ros.run.run_config import RunConfig
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -427,7 +427,7 @@ def test_writers_notice_that_their_file_is_taken_away(tmp_path: Path, harm: str)
 @pytest.mark.parametrize('rate', [1e6])
 def test_a_pretraining_that_diverges_makes_no_bundle(rate: float) -> None:
     """NaN weights were saved, with exit code 0."""
-    folder = RunFolder(RunOptions(out='', training='smoke', overrides={
+    folder = RunFolder(RunConfig(out='', training='smoke', overrides={
         'offline_learning_rate': rate}))
     with pytest.raises(DivergedError, match='pretraining diverged: .*lower offline_learning_rate'):
         pretrain(folder.robot, folder.task, folder.training, folder.demonstrations(), seed=0)
@@ -438,7 +438,7 @@ def test_two_runs_of_one_moment_get_folders_of_their_own(
     """The second was refused, or lost: its name was the first one's."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr('time.strftime', lambda _: 'runs/20260101-000000')
-    folders = [RunFolder(RunOptions(out='')) for _ in range(3)]
+    folders = [RunFolder(RunConfig(out='')) for _ in range(3)]
     locks = [folder.claim(resume=False) for folder in folders]
     for folder, lock in zip(folders, locks):
         folder.begin()

@@ -21,9 +21,13 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import check_json
-from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import write_json
+from spaars_ros.commands.run_options import CommandInterface
+from spaars_ros.commands.run_options import ControllerTopic
+from spaars_ros.commands.run_options import JointStates
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.run.run_config import checked_namespace
 
 EXAMPLES = """\b
 Examples:
@@ -57,11 +61,9 @@ def command(
     yes: Annotated[bool, typer.Option('--yes', help='Do not ask before the arm moves.')] = False,
     accept_no_timeout: Annotated[bool, typer.Option(
         '--accept-no-timeout', help='Pass a controller that goes on without commands.')] = False,
-    joint_states: Annotated[str, typer.Option(help="Topic with the robot's joint states.")] = '',
-    command: Annotated[str, typer.Option(help="Topic of the robot's controller.")] = '',
-    command_interface: Annotated[str, typer.Option(
-        help="What the controller takes; default: the robot file's.")] = '',
-    namespace: Annotated[str, typer.Option(help='Namespace of the topics.')] = '',
+    joint_states: JointStates = '', command: ControllerTopic = '',
+    command_interface: CommandInterface = '',
+    namespace: Annotated[str, run_option('namespace', 'Namespace of the topics.')] = '',
     out: Annotated[Optional[Path], typer.Option(
         help='File that keeps the result; default runs/checks/<robot>-<digest>.json.')] = None,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,

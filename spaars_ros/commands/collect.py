@@ -22,7 +22,11 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
-from spaars_ros.commands.common import robot_of
+from spaars_ros.commands.run_options import Robot
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.commands.run_options import Task
+from spaars_ros.run.run_config import robot_of
+from spaars_ros.run.run_config import TASK
 
 EXAMPLES = """\b
 Examples:
@@ -43,11 +47,10 @@ def command(
         help='File to write: HDF5; with --env also .npz.')],
     episodes: Annotated[Optional[int], typer.Option(
         min=1, help='Episodes of the arm to record; default: 60, with stages 300.')] = None,
-    seed: Annotated[int, typer.Option(
-        min=0, help='Seed of the operator and the goals, or of the resets and the noise.')] = 0,
-    robot: Annotated[str, typer.Option(
-        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    seed: Annotated[int, run_option(
+        'seed', 'Seed of the operator and the goals, or of the resets and the noise.')] = 0,
+    robot: Robot = '',
+    task: Task = TASK,
     frames: Annotated[Optional[Path], typer.Option(
         help='Folder in which to keep what the cameras see, as JPEG in MCAP.')] = None,
     env: Annotated[str | None, typer.Option(

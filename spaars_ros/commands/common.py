@@ -21,14 +21,12 @@ import json
 import math
 import os
 from pathlib import Path
-import re
 from typing import Any
 import warnings
 
 import typer
 
 from spaars_ros.interrupts import interrupt_was_noted
-from spaars_ros.run.robot_options import TEXTS
 
 
 @contextmanager
@@ -83,12 +81,6 @@ def warnings_as_one_line() -> Iterator[None]:
         yield
 
 
-def option_help(name: str) -> str:
-    """Return what an option that launch files have too is."""
-    text = TEXTS[name]
-    return f'{text[0].upper()}{text[1:]}.'
-
-
 def plain(value: Any) -> Any:
     """Return a value that strict JSON can hold; not-a-number becomes None."""
     if isinstance(value, dict):
@@ -119,15 +111,6 @@ def check_json(path: Path | None) -> None:
         parent for parent in path.absolute().parents if parent.exists())
     if not os.access(place, os.W_OK) or not (path.exists() or place.is_dir()):
         raise ValueError(f'--json {path}: no file can be written there')
-
-
-def checked_namespace(namespace: str) -> str:
-    """Return a namespace without its slashes at the ends; raises ValueError."""
-    name = namespace.strip('/')
-    if name and not re.fullmatch(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', name, re.ASCII):
-        raise ValueError(f'--namespace {namespace}: expected letters, digits and _, parts '
-                         'separated by /, none of them beginning with a digit')
-    return name
 
 
 def report(result: Any, path: Path | None) -> None:
@@ -162,23 +145,3 @@ def overrides_of(pairs: list[str]) -> dict[str, Any]:
             raise ValueError(f'--set {pair}: {name} is there twice')
         overrides[name] = read_value(value, f'--set {pair}')
     return overrides
-
-
-def robot_of(robot: str, task: str) -> str:
-    """Return the robot file that is named, or that of the task; raises ConfigError."""
-    from spaars_ros.tasks.registry import load_task
-    return robot or load_task(task).robot or 'panda'
-
-
-def training_of(training: str, algorithm: str | None, task: str) -> str:
-    """
-    Return the training file that is named, or the algorithm's own, or the task's.
-
-    An algorithm that the robot does not run has none here; the run refuses it by name.
-
-    :raises ConfigError: of the task file
-    """
-    from spaars_ros.tasks.registry import load_task
-    from spaars_ros.training_file import ROBOT_ALGORITHMS
-    return training or (algorithm if algorithm in ROBOT_ALGORITHMS else '') \
-        or load_task(task).training or 'spaars'

@@ -22,6 +22,8 @@ from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.operator import Domain
 from spaars_ros.commands.operator import Namespace
 from spaars_ros.commands.operator import prepare
+from spaars_ros.commands.run_options import JointStates
+from spaars_ros.commands.run_options import run_option
 
 EXAMPLES = """\b
 Examples:
@@ -31,11 +33,9 @@ Examples:
 
 
 def command(
-    robot: Annotated[str, typer.Option(
-        help='Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, run_option('robot', 'Robot file: path, or name that ships.')] = 'panda',
     namespace: Namespace = '', domain: Domain = -1,
-    joint_states: Annotated[str, typer.Option(
-        help="Topic with the robot's joint states.")] = 'joint_states',
+    joint_states: JointStates = 'joint_states',
 ) -> None:
     """Publish robot_description and the links' transforms of an arm, for RViz and Foxglove."""
     with errors_as_one_line():

@@ -22,8 +22,12 @@ from typing import Optional
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
-from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import write_json
+from spaars_ros.commands.run_options import Robot
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.commands.run_options import Task
+from spaars_ros.run.run_config import robot_of
+from spaars_ros.run.run_config import TASK
 
 EXAMPLES = """\b
 Examples:
@@ -35,12 +39,11 @@ Examples:
 def command(
     bundle: Annotated[Path, typer.Argument(help='Policy bundle or checkpoint.')],
     episodes: Annotated[int, typer.Option(min=1, help='Fixed episodes to run.')] = 50,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of goals and start poses.')] = 10_000,
+    seed: Annotated[int, run_option('seed', 'Seed of goals and start poses.')] = 10_000,
     explore: Annotated[bool, typer.Option(
         help='With the exploration noise of training.')] = False,
-    robot: Annotated[str, typer.Option(
-        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    robot: Robot = '',
+    task: Task = TASK,
     json: Annotated[Optional[Path], typer.Option(help='Write the result here.')] = None,
 ) -> None:
     """Run a policy on fixed episodes in the simulation and print how it does."""

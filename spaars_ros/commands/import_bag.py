@@ -20,8 +20,10 @@ from typing import Annotated
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
-from spaars_ros.commands.common import robot_of
 from spaars_ros.commands.common import warnings_as_one_line
+from spaars_ros.commands.run_options import Robot
+from spaars_ros.commands.run_options import Task
+from spaars_ros.run.run_config import robot_of
 
 EXAMPLES = """\b
 Examples:
@@ -36,9 +38,8 @@ SHOWN = 20
 def command(
     bag: Annotated[Path, typer.Argument(help='Folder of rosbag2, .mcap or .db3 file.')],
     out: Annotated[Path, typer.Option(help='HDF5 file to write.')],
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')],
-    robot: Annotated[str, typer.Option(
-        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
+    task: Task,
+    robot: Robot = '',
     joint_states: Annotated[str, typer.Option(help='Topic of the joint states.')] = 'joint_states',
     command: Annotated[str, typer.Option(
         help='Topic of the actions: TwistStamped, or Float64MultiArray of joint velocities; '

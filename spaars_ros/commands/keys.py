@@ -20,9 +20,15 @@ from typing import Annotated
 
 import typer
 
-from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
-from spaars_ros.commands.common import robot_of
+from spaars_ros.commands.run_options import ControllerTopic
+from spaars_ros.commands.run_options import JointStates
+from spaars_ros.commands.run_options import Robot
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.commands.run_options import Task
+from spaars_ros.run.run_config import checked_namespace
+from spaars_ros.run.run_config import robot_of
+from spaars_ros.run.run_config import TASK
 
 app = typer.Typer(no_args_is_help=True, help='Make keys; sign and verify policy bundles.')
 
@@ -74,12 +80,10 @@ def sign_command(
 @app.command('policy', epilog=POLICY_EXAMPLES)
 def policy_command(
     out: Annotated[Path, typer.Argument(help='File to write, in the format of sros2.')],
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
-    robot: Annotated[str, typer.Option(
-        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
-    namespace: Annotated[str, typer.Option(help='Namespace of the nodes.')] = '',
-    joint_states: Annotated[str, typer.Option(help='Topic, where it is another.')] = '',
-    command: Annotated[str, typer.Option(help='Topic, where it is another.')] = '',
+    task: Task = TASK,
+    robot: Robot = '',
+    namespace: Annotated[str, run_option('namespace', 'Namespace of the nodes.')] = '',
+    joint_states: JointStates = '', command: ControllerTopic = '',
 ) -> None:
     """Write the SROS2 policy of a run: what each node may do, with the task's own topics."""
     with errors_as_one_line():

@@ -20,10 +20,11 @@ from typing import Annotated
 
 import typer
 
-from spaars_ros.commands.common import checked_namespace
 from spaars_ros.commands.common import errors_as_one_line
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.run.run_config import checked_namespace
 
-Namespace = Annotated[str, typer.Option(help='Namespace of the run.')]
+Namespace = Annotated[str, run_option('namespace', 'Namespace of the run.')]
 Domain = Annotated[int, typer.Option(
     min=-1, max=232, help='ROS_DOMAIN_ID of the run; -1: that of the environment.')]
 EXAMPLES = """\b

@@ -24,6 +24,8 @@ from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.operator import Domain
 from spaars_ros.commands.operator import Namespace
 from spaars_ros.commands.operator import prepare
+from spaars_ros.commands.run_options import JointStates
+from spaars_ros.commands.run_options import run_option
 
 EXAMPLES = """\b
 Examples:
@@ -45,11 +47,10 @@ Port = Annotated[int, typer.Option(
 
 def command(
     namespace: Namespace = '', domain: Domain = -1, host: Host = '127.0.0.1', port: Port = 0,
-    robot: Annotated[str, typer.Option(
-        help="Robot file; default: the policy server's, where this machine has it.")] = '',
-    task: Annotated[str, typer.Option(help="Task file; default: the policy server's.")] = '',
-    joint_states: Annotated[str, typer.Option(
-        help="Topic with the robot's joint states.")] = 'joint_states',
+    robot: Annotated[str, run_option('robot', "Robot file; default: the policy server's, where "
+                                     'this machine has it.')] = '',
+    task: Annotated[str, run_option('task', "Task file; default: the policy server's.")] = '',
+    joint_states: JointStates = 'joint_states',
 ) -> None:
     """Show a run in the browser: the arm live, curves, stop request, limits, takeover."""
     with errors_as_one_line():

@@ -16,14 +16,21 @@
 
 from pathlib import Path
 from typing import Annotated
-from typing import Optional
 
 import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
-from spaars_ros.commands.common import robot_of
-from spaars_ros.commands.common import training_of
+from spaars_ros.commands.run_options import Algorithm
+from spaars_ros.commands.run_options import Demonstrations
+from spaars_ros.commands.run_options import Overrides
+from spaars_ros.commands.run_options import Robot
+from spaars_ros.commands.run_options import run_option
+from spaars_ros.commands.run_options import Task
+from spaars_ros.commands.run_options import Training
+from spaars_ros.run.run_config import robot_of
+from spaars_ros.run.run_config import TASK
+from spaars_ros.run.run_config import training_of
 
 EXAMPLES = """\b
 Examples:
@@ -35,21 +42,13 @@ Examples:
 
 def command(
     out: Annotated[Path, typer.Option(help='Bundle file to write.')],
-    demonstrations: Annotated[str, typer.Option(
-        help="HDF5 data set, or the folder of a run (spaars record); default: the training "
-             "file's.")] = '',
-    seed: Annotated[int, typer.Option(min=0, help='Seed of weights and batches.')] = 0,
-    robot: Annotated[str, typer.Option(
-        help="Robot file: path, or name that ships; default: the task's, or panda.")] = '',
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
-    algorithm: Annotated[str, typer.Option(
-        help="spaars, spaars-supe or spar; default: the training file's.")] = '',
-    training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships; default: that of the algorithm, or of the '
-             'task, or spaars.')] = '',
-    settings: Annotated[Optional[list[str]], typer.Option(
-        '--set', metavar='NAME=VALUE', help='Training constant that wins; may be repeated.')]
-    = None,
+    demonstrations: Demonstrations = '',
+    seed: Annotated[int, run_option('seed', 'Seed of weights and batches.')] = 0,
+    robot: Robot = '',
+    task: Task = TASK,
+    algorithm: Algorithm = '',
+    training: Training = '',
+    overrides: Overrides = None,
 ) -> None:
     """Train an algorithm's offline stages and write one policy bundle."""
     with errors_as_one_line():
@@ -58,15 +57,15 @@ def command(
         from spaars_ros.learning.online.pretrain import pretrain
         from spaars_ros.policy.bundle import save_bundle
         from spaars_ros.run.folder import RunFolder
-        from spaars_ros.run.folder import RunOptions
         from spaars_ros.run.progress import pretraining_shown
-        overrides = overrides_of(settings or [])
+        from spaars_ros.run.run_config import RunConfig
+        constants = overrides_of(overrides or [])
         if algorithm:
-            overrides['algorithm'] = algorithm
-        folder = RunFolder(RunOptions(
+            constants['algorithm'] = algorithm
+        folder = RunFolder(RunConfig(
             out='', robot=robot_of(robot, task), task=task,
             training=training_of(training, algorithm, task), seed=seed,
-            overrides=overrides, demonstrations=demonstrations))
+            overrides=constants, demonstrations=demonstrations))
         dataset = folder.demonstrations()
         with pretraining_shown(Console(stderr=True)) as progress:
             bundle = pretrain(folder.robot, folder.task, folder.training, dataset, seed=seed,

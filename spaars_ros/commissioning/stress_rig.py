@@ -49,9 +49,9 @@ from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.folder import RunOptions
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import LifecycleClient
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.tasks.registry import load_task
 
 BRING_UP = 60.0
@@ -95,7 +95,7 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
     task.write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json', exclude_none=True), 'horizon': HORIZON}))
     start = start or folder / 'pretrained.spaars'
-    run = RunFolder(RunOptions(
+    run = RunFolder(RunConfig(
         out=str(folder / 'run'), robot=settings.robot or 'panda', task=str(task),
         training='smoke', bundle=str(start),
         overrides=LEARNING, episodes=0, real_time_factor=1.0, seed=seed))

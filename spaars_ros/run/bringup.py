@@ -16,8 +16,8 @@
 
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import fields
 from dataclasses import replace
-import itertools
 import os
 from pathlib import Path
 import secrets
@@ -35,6 +35,8 @@ from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.security import enclave_arguments
 from spaars_ros.run.node_parameters import write_node_parameters
+from spaars_ros.run.run_config import NodeOptions
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
@@ -43,13 +45,6 @@ LAST_LINES = 3
 """Lines of a node's log that an error shows."""
 START = Path(__file__).resolve().parent.parent / 'nodes' / 'start.py'
 """What runs a node without the working folder on its path."""
-
-
-def new_run_folder() -> str:
-    """Return a run folder named after this moment that is not there yet."""
-    moment = time.strftime('runs/%Y%m%d-%H%M%S')
-    more = (f'{moment}-{number}' for number in itertools.count(2))
-    return next(name for name in itertools.chain([moment], more) if not Path(name).exists())
 
 
 def new_run_token(out: str) -> str:
@@ -64,27 +59,14 @@ def started_by_this() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """What a run is made of; the launch files' and the command line's arguments end up here."""
+class RunSettings(NodeOptions):
+    """What the nodes of a run are started with."""
 
     out: str = 'runs/latest'
     """Run folder; everything that the run writes is in it."""
-    robot: str = 'panda'
-    task: str = 'reach'
-    sim: bool = True
-    real_time_factor: float = 0.0
-    """0 is lockstep: as fast as the nodes answer."""
-    command_interface: str = ''
-    """'' takes the robot file's."""
-    seed: int = 0
-    episodes: int = 150
-    """Episodes of the whole run, 0 for no end."""
     explore: bool = True
     demonstrations: str = ''
     """HDF5 file; '' takes the set that ships with the package."""
-    namespace: str = ''
-    params_file: str = ''
-    """ROS 2 parameter file whose values win over the ones here."""
     use_sim_time: bool | None = None
     """None: as `sim`."""
     log_level: str = 'info'
@@ -94,24 +76,20 @@ class RunSettings:
     """s; simulated time of the first joint_states, later than the records of a resumed run."""
     first_reset: int = 0
     """Start poses already used by a resumed run."""
-    joint_states: str = ''
-    """Topic that the robot publishes its joint states on; '' is joint_states."""
-    command: str = ''
-    """Topic that the controller takes its commands from; '' is command."""
-    signing_key: str = ''
-    """The learner signs bundles and checkpoints with this private key."""
-    public_key: str = ''
-    """The policy server refuses bundles that this key did not sign."""
     training_file: str = ''
     """'' is the run folder's own."""
     robots: str = ''
     """Namespaces that the learner learns from, comma-separated; '' is `namespace` alone."""
-    shared_learner: bool = False
-    """Whether the learner of a fleet learns from this robot, so that none is started here."""
     page: bool = False
     """Whether the operator's page is served beside the nodes."""
     run: str = ''
     """Token of this start (`new_run_token`); the conductor touches only nodes that carry it."""
+
+    @classmethod
+    def of(cls, config: RunConfig, **more: Any) -> 'RunSettings':
+        """Return the settings of the nodes of a new run."""
+        names = {each.name for each in fields(cls)} & {each.name for each in fields(config)}
+        return cls(**{**{name: getattr(config, name) for name in names}, **more})
 
     @property
     def training(self) -> str:
@@ -122,12 +100,6 @@ class RunSettings:
     def initial_bundle(self) -> str:
         """Return the bundle that the nodes load on configure."""
         return self.bundle or str(Path(self.out) / 'initial.spaars')
-
-    @property
-    def remappings(self) -> tuple[tuple[str, str], ...]:
-        """Return the remappings of the nodes at the robot's two topics."""
-        return tuple((name, target) for name, target in (
-            ('joint_states', self.joint_states), ('command', self.command)) if target)
 
     @property
     def clock(self) -> tuple[tuple[str, str], ...]:

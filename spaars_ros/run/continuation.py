@@ -14,30 +14,27 @@
 
 """What a run that goes on takes from its folder."""
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spaars_ros.robot.strict_yaml import read_value
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
-from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.run_config import Asked
+from spaars_ros.run.run_config import OF_NODES
+from spaars_ros.run.run_config import OF_RUN
+from spaars_ros.run.run_config import OPTIONS
 
-KEPT = ('robot', 'task', 'sim', 'real_time_factor', 'seed', 'episodes', 'joint_states', 'command',
-        'command_interface', 'params_file', 'namespace', 'signing_key', 'public_key',
-        'shared_learner')
-"""Settings of the nodes that a resumed run takes from its folder ..."""
 GIVEN_WINS = ('params_file', 'namespace')
-"""... unless another one is given."""
+"""Settings that a resumed run takes from its folder unless another one is given."""
 
 
 def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
     """Return settings with what the run's folder says: its options, and where it has got to."""
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
-    kept = {name: folder.files.get(name, getattr(folder.options, name)) for name in KEPT}
+    kept = {name: folder.files.get(name, getattr(folder.options, name)) for name in OF_NODES}
     kept.update({name: getattr(settings, name) or kept[name]
                  for name in (*GIVEN_WINS, 'command_interface')})
     return replace(
@@ -46,26 +43,25 @@ def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
         **kept)
 
 
-def launched_again(values: Mapping[str, str], defaults: Mapping[str, str]) -> RunFolder:
+def launched_again(asked: Asked) -> RunFolder:
     """
     Return the run that launch arguments with resume:=true continue.
 
     :raises RunError: no such run, or an argument that contradicts it; one at its default does
         not, because launch cannot tell it from one that was not given
     """
-    if not values['out']:
+    out = asked.values['out']
+    if not out:
         raise RunError('resume:=true needs out:=, the folder of the run')
-    episodes = values.get('episodes', '')
-    folder = RunFolder.resume(values['out'], episodes=int(episodes) if episodes else None)
-    for name in (*KEPT, 'training', 'bundle', 'demonstrations'):
-        text = values.get(name, '')
+    folder = RunFolder.resume(out, episodes=asked.anew().get('episodes'))
+    for name in OF_RUN:
         kept = getattr(folder.options, name)
-        if name in GIVEN_WINS or (name == 'command_interface' and not kept):
+        if name not in asked.said or OPTIONS[name].anew or (
+                name == 'command_interface' and not kept):
             continue
-        if text and text != defaults[name] and anchored(text) != kept \
-                and read_value(text, f'{name}:={text}') != kept:
+        if asked.values[name] != kept:
             raise RunError(f'resume:=true takes {name} from the run, where it is {kept!r}: leave '
-                           f'{name}:={text} out')
+                           f'{name}:={asked.values[name]} out')
     return folder
 
 

@@ -46,6 +46,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.metrics import metrics_summary
+from spaars_ros.run.option_words import words_of
 from spaars_ros.run.preparation import evaluated
 from spaars_ros.run.preparation import prepare
 
@@ -138,17 +139,12 @@ def names_of(count: int) -> list[str]:
 def member_command(folder: RunFolder, name: str, number: int, log_level: str) -> list[str]:
     """Return the command that runs one robot."""
     options = folder.options
-    command = [sys.executable, '-m', 'spaars_ros.cli', 'finetune', '--plain', '--shared-learner',
-               '--namespace', name, '--out', str(folder.path / MEMBERS / name),
-               '--bundle', str(folder.initial_bundle), '--robot', folder.files['robot'],
-               '--task', folder.files['task'], '--training', str(folder.path / 'training.yaml'),
-               '--seed', str(options.seed + number), '--episodes', str(options.episodes),
-               '--real-time-factor', str(options.real_time_factor), '--log-level', log_level]
-    for flag, value in (('--demonstrations', options.demonstrations),
-                        ('--params-file', options.params_file),
-                        ('--public-key', options.public_key)):
-        command += [flag, value] if value else []
-    return command
+    values = {**vars(options), 'out': str(folder.path / MEMBERS / name),
+              'bundle': str(folder.initial_bundle), 'robot': folder.files['robot'],
+              'task': folder.files['task'], 'training': str(folder.path / 'training.yaml'),
+              'seed': options.seed + number, 'namespace': name, 'shared_learner': True,
+              'signing_key': '', 'overrides': {}, 'log_level': log_level, 'show': False}
+    return [sys.executable, '-m', 'spaars_ros.cli', 'finetune', *words_of('finetune', values)]
 
 
 def finetune_fleet(folder: RunFolder, count: int, view: LiveView, interrupts: Interrupts, *,

@@ -15,8 +15,6 @@
 """The folder of a run: what it is made of, what it starts from, what it leaves behind."""
 
 from dataclasses import asdict
-from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
 import hashlib
 import json
@@ -59,6 +57,8 @@ from spaars_ros.run.metrics import metrics_summary
 from spaars_ros.run.recorded import final_multipliers
 from spaars_ros.run.recorded import lessons_of
 from spaars_ros.run.recorded import server_transitions
+from spaars_ros.run.run_config import kept_config
+from spaars_ros.run.run_config import RunConfig
 from spaars_ros.run.sources import source_digest
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
@@ -76,45 +76,10 @@ class RunError(ValueError):
     """A run cannot start or continue; the message says why and what to do."""
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What the operator asked for; kept as config.json so that a run can be resumed."""
-
-    out: str
-    robot: str = 'panda'
-    task: str = 'reach'
-    training: str = 'spaars'
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Training constants that win over the training file."""
-    bundle: str = ''
-    demonstrations: str = ''
-    seed: int = 0
-    episodes: int = 150
-    sim: bool = True
-    real_time_factor: float = 0.0
-    evaluation_episodes: int = 50
-    evaluate_in_sim: bool = False
-    """Evaluate a robot's policy on its model; else its own first and last episodes count."""
-    cache: str = 'runs/pretrained'
-    joint_states: str = ''
-    """Topics of the robot where they are not joint_states and command."""
-    command: str = ''
-    command_interface: str = ''
-    """What the robot's controller takes; '' for the robot file's."""
-    params_file: str = ''
-    """ROS 2 parameter file, absolute: limits, keys and stops that a resumed run must not lose."""
-    namespace: str = ''
-    signing_key: str = ''
-    """Ed25519 key files: the learner signs with one, the policy server verifies with the other."""
-    public_key: str = ''
-    shared_learner: bool = False
-    """One robot of a fleet: its learner learns from this run, and none is started here."""
-
-
 class RunFolder:
     """One run's files, and the objects that its options name."""
 
-    def __init__(self, options: RunOptions, files: dict[str, str] | None = None) -> None:
+    def __init__(self, options: RunConfig, files: dict[str, str] | None = None) -> None:
         """
         Read robot, task and training; raises ConfigError.
 
@@ -147,7 +112,10 @@ class RunFolder:
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f'{out}/config.json: not a run: {error!r}') from None
         given = {name: value for name, value in changes.items() if value is not None}
-        options = RunOptions(**{**kept, **given, 'out': out})
+        try:
+            options = replace(kept_config(kept, f'{out}/config.json'), **given, out=out)
+        except ValueError as error:
+            raise RunError(str(error)) from None
         try:
             files = files_to_go_on_with(Path(out), config, given.get('params_file', ''))
         except KeptFileError as error:

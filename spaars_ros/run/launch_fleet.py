@@ -28,7 +28,6 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from spaars_ros.run.bringup import describe
-from spaars_ros.run.bringup import new_run_folder
 from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.fleet import MEMBERS
@@ -36,12 +35,15 @@ from spaars_ros.run.fleet_file import FleetRobot
 from spaars_ros.run.fleet_file import load_fleet
 from spaars_ros.run.kept_files import anchored
 from spaars_ros.run.kept_files import anchored_data
-from spaars_ros.run.launch_graph import ARGUMENTS
+from spaars_ros.run.launch_graph import asked_of
 from spaars_ros.run.launch_graph import conductor_node
+from spaars_ros.run.launch_graph import declared
 from spaars_ros.run.launch_graph import lifecycle_node
+from spaars_ros.run.run_config import new_run_folder
+from spaars_ros.run.run_config import RunConfig
+from spaars_ros.run.run_config import StartOptions
 
-TAKEN = ('task', 'training', 'params_file', 'log_level', 'out', 'bundle', 'demonstrations',
-         'check', 'real_time_factor', 'autostart')
+PLACE = 'fleet.launch'
 ROBOTS = 'YAML file with the robots: name, robot, sim, joint_states, command, episodes, seed'
 
 
@@ -61,43 +63,39 @@ class _Last:
 def fleet_description() -> LaunchDescription:
     """Return a launch description of several robots and the one learner of theirs."""
     def build(context: LaunchContext) -> list[Any]:
-        values = {name: LaunchConfiguration(name).perform(context) for name in (*TAKEN, 'robots')}
-        if not values['bundle']:
+        asked = asked_of(PLACE, context)
+        if not asked.values['bundle']:
             raise ValueError('bundle:= is missing: the policy bundle that every robot of the '
                              'fleet begins with (spaars pretrain makes one)')
-        fleet = load_fleet(values['robots'])
-        out = Path(anchored_data(values['out'] or new_run_folder()))
-        shared = RunSettings(
-            out=str(out), robot=anchored(fleet.robots[0].robot), task=anchored(values['task']),
-            bundle=anchored_data(values['bundle']), demonstrations=values['demonstrations'],
-            params_file=values['params_file'], log_level=values['log_level'],
-            sim=all(robot.sim for robot in fleet.robots), run=new_run_token(str(out)),
-            robots=','.join(robot.name for robot in fleet.robots), training_file=anchored(
-                values['training']))
+        fleet = load_fleet(LaunchConfiguration('robots').perform(context))
+        config = asked.config()
+        config = replace(
+            config, out=config.out or anchored_data(new_run_folder()),
+            robot=anchored(fleet.robots[0].robot), sim=all(robot.sim for robot in fleet.robots))
+        shared = RunSettings.of(
+            config, log_level=asked.start.log_level, run=new_run_token(config.out),
+            robots=','.join(robot.name for robot in fleet.robots), training_file=config.training)
         learner = [node for node in describe(shared) if node.name == 'learner']
         last = _Last(len(fleet.robots))
         return [*(lifecycle_node(node, shared) for node in learner),
-                conductor_node('hold', shared, values, ['learner']),
+                conductor_node('hold', config, asked.start, shared.run, ['learner']),
                 *(action for robot in fleet.robots
-                  for action in _robot(robot, shared, values, last))]
+                  for action in _robot(robot, config, asked.start, last))]
 
-    declared = [DeclareLaunchArgument(name, description=ARGUMENTS[name][1],
-                                      default_value=ARGUMENTS[name][0]) for name in TAKEN]
-    return LaunchDescription([DeclareLaunchArgument('robots', description=ROBOTS), *declared,
-                              OpaqueFunction(function=build)])
+    return LaunchDescription([DeclareLaunchArgument('robots', description=ROBOTS),
+                              *declared(PLACE), OpaqueFunction(function=build)])
 
 
-def _robot(robot: FleetRobot, shared: RunSettings, values: dict[str, str],
+def _robot(robot: FleetRobot, shared: RunConfig, start: StartOptions,
            last: Callable[..., Any]) -> list[Node]:
     """Return the nodes and the conductor of one robot; what ends it ends no other."""
-    out = str(Path(shared.out) / MEMBERS / robot.name)
-    settings = replace(
-        shared, out=out, robot=anchored(robot.robot), namespace=robot.name, sim=robot.sim,
-        joint_states=robot.joint_states, command=robot.command, episodes=robot.episodes,
-        seed=robot.seed, robots='', shared_learner=True, explore=True, bundle='',
-        real_time_factor=float(values['real_time_factor']), run=new_run_token(out))
+    config = replace(
+        shared, out=str(Path(shared.out) / MEMBERS / robot.name), robot=anchored(robot.robot),
+        namespace=robot.name, sim=robot.sim, joint_states=robot.joint_states,
+        command=robot.command, episodes=robot.episodes, seed=robot.seed, shared_learner=True)
+    settings = RunSettings.of(config, bundle='', log_level=start.log_level,
+                              run=new_run_token(config.out))
     graph = describe(settings)
-    given = {**values, 'bundle': shared.bundle}
     return [*(lifecycle_node(node, settings, alone=False) for node in graph),
-            conductor_node('finetune', settings, given, [node.name for node in graph],
-                           on_exit=last)]
+            conductor_node('finetune', config, start, settings.run,
+                           [node.name for node in graph], on_exit=last)]

@@ -1,0 +1,304 @@
+# Copyright 2026 The spaars_ros authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""
+The one declaration of what a run can be told; all that can say it is made from this.
+
+The command line imports it for every command: what reads files is imported where it is used.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import fields
+import itertools
+from pathlib import Path
+import re
+import time
+from typing import Any
+
+from spaars_ros.run.options import KEPT
+from spaars_ros.run.options import Option
+from spaars_ros.run.options import option
+from spaars_ros.run.options import options_of
+from spaars_ros.run.options import PLACES
+
+NOTHING_LEARNS = 'nothing learns there'
+NO_POLICY = 'no policy acts there'
+FLEET_FILE = 'the file of robots says it of each'
+OF_RECORDINGS = 'of recordings only'
+FILE_SAYS_IT = 'the training file says it'
+ONE_START = 'of one start of the run, not of the run'
+WITHOUT_LEARNER = 'record record.launch deploy.launch sim.launch'
+LAUNCH = 'finetune.launch record.launch deploy.launch sim.launch fleet.launch conductor'
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """What nodes are told as well, and a resumed run takes from its folder."""
+
+    robot: str = option(
+        'panda', "robot file: path, or name that ships; default: the task's, or panda", asked='',
+        path='shipped', absent={FLEET_FILE: 'fleet.launch'})
+    task: str = option('reach', 'task file: path, or name that ships', path='shipped')
+    sim: bool = option(True, 'start the simulated arm', differs={
+        'deploy.launch': {'default': False}}, absent={
+            FLEET_FILE: 'fleet.launch', 'it is what is launched': 'sim.launch'})
+    real_time_factor: float = option(
+        0.0, 'simulated s a second; 0: as fast as the nodes answer', low=0.0, differs={
+            'record': {'default': 1.0, 'low': 0.01, 'high': 10.0},
+            'record.launch': {'default': 1.0, 'low': 0.01, 'high': 10.0},
+            'sim.launch': {'default': 1.0}})
+    seed: int = option(0, 'seed of everything random', low=0, high=2**63 - 1,
+                       absent={FLEET_FILE: 'fleet.launch'})
+    episodes: int = option(
+        150, 'episodes of the whole run, 0 for no end', low=0, anew=True, differs={
+            'record': {'default': 0}, 'record.launch': {'default': 0},
+            'deploy.launch': {'default': 0}},
+        absent={FLEET_FILE: 'fleet.launch', NO_POLICY: 'sim.launch'})
+    joint_states: str = option(
+        '', "topic with the robot's joint states; default: joint_states",
+        absent={FLEET_FILE: 'fleet.launch'})
+    command: str = option(
+        '', "topic of the robot's controller; default: command",
+        absent={FLEET_FILE: 'fleet.launch'})
+    command_interface: str = option(
+        '', 'what the controller takes: forward_velocity, forward_position or '
+            "joint_trajectory; default: the robot file's",
+        absent={'the robot files say it': 'fleet.launch'})
+    params_file: str = option(
+        '', 'ROS 2 parameter file whose values win', path='data', anew=True)
+    namespace: str = option(
+        '', 'namespace of every node; two runs in one domain need two', anew=True,
+        absent={'the name of each robot': 'fleet.launch'})
+    signing_key: str = option(
+        '', 'private key (spaars keys generate) that signs every bundle of the run',
+        path='data', absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+    public_key: str = option(
+        '', 'public key; the policy server refuses what it did not sign', path='data',
+        absent={NO_POLICY: 'record record.launch sim.launch'})
+    shared_learner: bool = option(
+        False, 'one robot of a fleet: start no learner, the one of the fleet learns from the '
+               'namespace; needs a bundle', switch=True,
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER,
+                'fleet.launch.py is for it': 'finetune.launch fleet.launch'})
+
+    @property
+    def remappings(self) -> tuple[tuple[str, str], ...]:
+        """Return the remappings of the nodes at the robot's two topics."""
+        return tuple((name, target) for name, target in (
+            ('joint_states', self.joint_states), ('command', self.command)) if target)
+
+
+@dataclass(frozen=True)
+class RunConfig(NodeOptions):
+    """What the operator asked for; kept as config.json so that a run can be resumed."""
+
+    out: str = option('', 'run folder; default: runs/<date and time>', path='data', anew=True,
+                      absent={'an arm alone keeps nothing': 'sim.launch'})
+    training: str = option(
+        'spaars', 'training file: path, or name that ships; default: that of the algorithm, or '
+                  'of the task, or spaars', asked='', path='shipped',
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+    overrides: dict[str, Any] = option(
+        dict, 'training constant that wins; may be repeated', flags='--set',
+        metavar='NAME=VALUE', absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record'})
+    bundle: str = option(
+        '', 'policy bundle to start from; default: pretrained from demonstrations', path='data',
+        absent={NO_POLICY: 'record record.launch sim.launch'})
+    demonstrations: str = option(
+        '', 'HDF5 data set, or the folder of a run (spaars record); default: the training '
+            "file's", path='data', absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+    evaluation_episodes: int = option(
+        50, 'fixed episodes of the evaluations before and after; on a robot, the most of its '
+            'first and of its last that count', low=0, differs={
+                place: {'low': 1} for place in ('finetune', 'finetune.launch', 'fleet.launch')},
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+    evaluate_in_sim: bool = option(
+        False, "on a robot: evaluate before and after in MuJoCo, on the robot file's model, not "
+               "on the robot's own first and last episodes", switch=True,
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER,
+                'the policy of a fleet is measured on its robots': 'fleet.launch'})
+    cache: str = option(
+        'runs/pretrained', 'folder that keeps pretrained bundles', path='data',
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER, 'a fleet begins with a bundle': 'fleet.launch'})
+
+
+LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What one start of a run is told beside; nothing of it is kept."""
+
+    resume: bool = option(
+        False, 'continue the run that is in the run folder', switch=True, anew=True,
+        absent={ONE_START: KEPT, 'nothing is kept to go on with': 'deploy.launch sim.launch',
+                'each robot of a fleet goes on by itself': 'fleet.launch'})
+    algorithm: str = option(
+        '', "what learns: spaars, spaars-supe or spar; default: the training file's",
+        absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record', 'kept in overrides': KEPT})
+    mode: str = option(
+        '', 'how it acts: gated, or one of its ablations latent-only and raw-only',
+        absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record', 'kept in overrides': KEPT})
+    robots: int = option(
+        1, 'simulated arms, one learner for all; the number of episodes is of each', low=1,
+        high=100, absent={'fleet.launch.py takes a file of robots': LAUNCH,
+                          NOTHING_LEARNS: 'record', 'a fleet is not resumed as one': KEPT})
+    log_level: str = option('info', 'log level of the nodes', choices=LOG_LEVELS, anew=True,
+                            absent={ONE_START: KEPT, 'launch gives it to each node': 'conductor'})
+    use_sim_time: bool | None = option(
+        None, 'take time from /clock; empty: where the arm is simulated', anew=True,
+        absent={ONE_START: KEPT, 'where the arm is simulated': 'finetune record fleet.launch',
+                'an arm makes the clock': 'sim.launch', 'the nodes have it': 'conductor'})
+    autostart: bool = option(
+        True, 'configure and activate the nodes; false waits until somebody does', anew=True,
+        absent={ONE_START: KEPT, 'a command line activates its nodes': 'finetune record'})
+    check: bool = option(
+        True, 'on a robot: refuse an arm whose wiring spaars check has not passed', anew=True,
+        absent={ONE_START: KEPT, 'it checks, and asks': 'finetune record',
+                'no robot moves': 'sim.launch'})
+    page: bool | None = option(
+        None, "serve the operator's page on this machine (extra page); default: where it is "
+              'installed and this is a terminal', anew=True,
+        absent={ONE_START: KEPT, 'spaars page shows what runs':
+                'record record.launch deploy.launch sim.launch fleet.launch'})
+    hand_guiding: bool = option(
+        False, "the arm is led by hand in the robot's own free-drive; nothing is commanded",
+        switch=True, anew=True, absent={
+            ONE_START: KEPT, OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch '
+                                            'fleet.launch'})
+    put_back: str = option(
+        '', 'what a person puts back after each episode; the run waits until they say ready',
+        anew=True, absent={
+            ONE_START: KEPT, OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch '
+                                            'fleet.launch'})
+    yes: bool = option(
+        False, 'on a robot: check the wiring where it has not been, and move the arm home, '
+               'without asking', switch=True, anew=True,
+        absent={ONE_START: KEPT, 'a launch file cannot ask': LAUNCH})
+    show: bool = option(
+        True, 'live panel, or one line per episode', flags='--live/--plain', anew=True,
+        absent={ONE_START: KEPT, 'a line per episode, always': f'record {LAUNCH}'})
+    json: str = option('', 'also write the summary here', anew=True, absent={
+        ONE_START: KEPT, 'summary.json in the run folder is it': LAUNCH})
+
+
+OPTIONS: dict[str, Option] = options_of(RunConfig, StartOptions)
+"""Name -> every option of a run."""
+OF_NODES = tuple(each.name for each in fields(NodeOptions))
+OF_RUN = tuple(each.name for each in fields(RunConfig))
+TASK: str = OPTIONS['task'].default
+
+
+def options_in(place: str) -> list[Option]:
+    """Return the options that can be said in one of `PLACES`, as they are there."""
+    if place not in PLACES:
+        raise ValueError(f'{place}: expected one of {", ".join(PLACES)}')
+    return [each.at(place) for each in OPTIONS.values() if place not in each.absent]
+
+
+def robot_of(robot: str, task: str) -> str:
+    """Return the robot file that is named, or that of the task; raises ConfigError."""
+    from spaars_ros.tasks.registry import load_task
+    return robot or load_task(task).robot or NodeOptions.robot
+
+
+def training_of(training: str, algorithm: str | None, task: str) -> str:
+    """
+    Return the training file that is named, or the algorithm's own, or the task's.
+
+    An algorithm that the robot does not run has none here; the run refuses it by name.
+
+    :raises ConfigError: of the task file
+    """
+    from spaars_ros.tasks.registry import load_task
+    from spaars_ros.training_file import ROBOT_ALGORITHMS
+    return training or (algorithm if algorithm in ROBOT_ALGORITHMS else '') \
+        or load_task(task).training or RunConfig.training
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return a namespace without its slashes at the ends; raises ValueError."""
+    name = namespace.strip('/')
+    if name and not re.fullmatch(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', name, re.ASCII):
+        raise ValueError(f'--namespace {namespace}: expected letters, digits and _, parts '
+                         'separated by /, none of them beginning with a digit')
+    return name
+
+
+def new_run_folder() -> str:
+    """Return a run folder named after this moment that is not there yet."""
+    moment = time.strftime('runs/%Y%m%d-%H%M%S')
+    more = (f'{moment}-{number}' for number in itertools.count(2))
+    return next(name for name in itertools.chain([moment], more) if not Path(name).exists())
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody said of a run in one place, and what they left out."""
+
+    values: Mapping[str, Any]
+    """Every option of the place -> its value, the default where it was not said."""
+    said: frozenset[str]
+    """Names that were said."""
+
+    @property
+    def start(self) -> StartOptions:
+        """Return what is of this start only."""
+        return StartOptions(**{each.name: self.values[each.name] for each in fields(StartOptions)
+                               if each.name in self.values})
+
+    def config(self, algorithm: str = '') -> RunConfig:
+        """Return the configuration of a new run; raises ValueError, ConfigError."""
+        given = {name: self.values[name] for name in OF_RUN if name in self.values}
+        for name in given.keys() & {'params_file', 'signing_key', 'public_key'}:
+            given[name] = as_everywhere(OPTIONS[name], given[name])
+        task = given.get('task', TASK)
+        return RunConfig(**{
+            **given, 'robot': robot_of(given.get('robot', ''), task),
+            'training': training_of(given.get('training', ''), algorithm, task),
+            'namespace': checked_namespace(given.get('namespace', ''))})
+
+    def anew(self) -> dict[str, Any]:
+        """Return what a run that goes on is told anew, but for its folder; raises ValueError."""
+        found = {name: self.values[name] for name in OF_RUN
+                 if name in self.said and OPTIONS[name].anew and name != 'out'}
+        if 'namespace' in found:
+            found['namespace'] = checked_namespace(found['namespace'])
+        return {name: as_everywhere(OPTIONS[name], value) for name, value in found.items()
+                if value != ''}
+
+
+def as_everywhere(option: Option, value: Any) -> Any:
+    """Return a file's name as every working folder finds it; any other value as it is."""
+    from spaars_ros.run.kept_files import anchored
+    from spaars_ros.run.kept_files import anchored_data
+    ways = {'': lambda same: same, 'shipped': anchored, 'data': anchored_data}
+    return ways[option.path](value)
+
+
+def kept_config(kept: Mapping[str, Any], where: str) -> RunConfig:
+    """
+    Return the configuration of a run's config.json, one of an older version too.
+
+    :raises ValueError: a name or a value that no run has
+    """
+    known = {each.name: each for each in options_in(KEPT)}
+    values: dict[str, Any] = {}
+    for name, value in kept.items():
+        if name not in known:
+            raise ValueError(f'{where}: options: {name}: no option of this version: go on with '
+                             'the version that began the run')
+        values[name] = known[name].checked(value, f'{where}: options: {name} is {value!r}')
+    return RunConfig(**values)
