@@ -207,6 +207,13 @@ def browser(run: tuple[Run, int]) -> Iterator[Browser]:
 def test_anybody_stops_the_arm_and_only_the_token_lets_it_go_on(browser: Browser) -> None:
     assert browser.page.locator('canvas').count() >= 1
     browser.picture('first')
+    browser.open('Limits')  # the panel is longer than the window now
+    browser.page.get_by_text('max_episode_cost to').scroll_into_view_if_needed()
+    stop = browser.page.get_by_role('button', name='STOP REQUEST', exact=True)
+    boxes = [stop.nth(place).bounding_box() for place in range(stop.count())]
+    browser.picture('scrolled')
+    assert any(box is not None and box['y'] >= 0.0 for box in boxes), 'the stop scrolled away'
+    browser.open('Limits')
     browser.click('STOP REQUEST')
     browser.sees('ESTOP')
     browser.click('Reset after a stop')

@@ -22,8 +22,10 @@ import pytest
 from spaars_ros.data.schema import RobotState
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.unmoved import unmoved_parts
+from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.robot.config import load_robot
 from spaars_ros.safety.monitors.external import ExternalMotion
+from spaars_ros.safety.monitors.monitors import Watches
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.wiring import WiringWatch
 from spaars_ros.safety.stop import Stop
@@ -211,3 +213,31 @@ def test_velocities_of_0_while_the_arm_moves_stop_it_within_mismatch_ticks(scale
     assert found.code == 'VELOCITY_MISMATCH' and tick <= 12
     assert scale > 0.5 or 'velocity: derived' in found.text
     assert moving(scale, told=1.0, ticks=30) is None
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_a_wire_that_was_mended_before_the_reset_is_no_stop_again(seed: int) -> None:
+    """The accident: what moved before the reset was judged once more after it."""
+    given = {name: each.default for name, each in PARAMETERS.params.items()}
+    watches = Watches(ROBOT, given, wall=True)
+    arm, rng = DrivenArm(ROBOT), np.random.default_rng(seed)
+    arm.set({**DEFAULTS, 'flip': 4})
+    command, stopped, reset = np.zeros(7), None, False
+    for tick in range(round(8.0 / T)):
+        stop = watches.moved(tick * T, arm.state())
+        if stop is not None and stopped is None:
+            assert stop.code == 'WRONG_WIRING'
+            stopped = tick
+        if stopped is not None and not reset and tick > stopped + round(0.5 / T):
+            arm.set(DEFAULTS)
+            watches.resumed()
+            reset, stop = True, None
+        assert stop is None or not reset, f'{stop.text}, {(tick - stopped) * T:.2f} s after it'
+        wish = rng.normal(size=7) * 0.1 * LIMITS * 0.6
+        command = 0.8 * command + wish + 0.06 * (np.asarray(ROBOT.home) - arm.state().position)
+        if stopped is not None and not reset:
+            command = np.zeros(7)  # it stands, and what it did before stays the newest motion
+        watches.commanded(tick * T, command)
+        arm.obey(command)
+        arm.move()
+    assert reset

@@ -260,6 +260,7 @@ class Responder:
             self._malformed or self.watches.cause(self._now(), time.monotonic())
             or self.logbook.cause() or self._sources.cause() or cause)
         if cause is None:
+            self.watches.resumed()
             self.sender.start()
             if self._reset is not None:
                 self._reset.cancel()

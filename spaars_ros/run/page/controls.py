@@ -38,11 +38,13 @@ class Controls:
                  driver: Driver) -> None:
         self._server, self._access, self._link, self._driver = server, access, link, driver
         gui = server.gui
-        stop = gui.add_button(
-            'STOP REQUEST', color='red', order=0.1,
-            hint='Asks the policy server to brake the arm. It is no emergency stop: that is the '
-                 'one of the robot. Needs no token.')
-        stop.on_click(lambda _: self.stop())
+        # In a window of its own, which does not scroll away; on a telephone, where such a window
+        # is folded up, it is first in the panel, too.
+        window = gui.add_panel(order=0.0)
+        with window.add_tab('Stop'):
+            self._add_stop()
+        window.float(x=15, y=-15, width=200)
+        self._add_stop()
         self._said = gui.add_markdown('', order=0.2)
         with gui.add_folder('Run', order=1.0):
             self._add('Reset after a stop', 'reset', 'The cause has to be gone; the arm moves '
@@ -51,6 +53,13 @@ class Controls:
         with gui.add_folder('Judge the episode', order=3.0, expand_by_default=False):
             for label, service in LABELS:
                 self._add(label, service, '')
+
+    def _add_stop(self) -> None:
+        button = self._server.gui.add_button(
+            'STOP REQUEST', color='red', order=0.1,
+            hint='Asks the policy server to brake the arm. It is no emergency stop: that is the '
+                 'one of the robot. Needs no token.')
+        button.on_click(lambda _: self.stop())
 
     def _add(self, label: str, service: str, hint: str) -> None:
         button = self._server.gui.add_button(label, hint=hint or None)

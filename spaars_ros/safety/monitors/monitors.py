@@ -93,6 +93,11 @@ class Watches:
         drift = self.drift.take(state)
         return drift if self._ticks % self._ticks_apart else self.wiring.judge() or drift
 
+    def resumed(self) -> None:
+        """Judge wiring and drift by what moves after a stop was reset: its cause is gone or not."""
+        self.wiring.forget()
+        self.drift.forget()
+
     def cause(self, now: int, steady: float) -> Stop | None:
         """
         Return what speaks against going on after a stop.
