@@ -14,6 +14,7 @@
 
 """Compiled updates: made by a process beside the learner, kept in the user's cache folder."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -49,12 +50,15 @@ class Compiler:
     :param agent: whose updates; without a `recipe` they stay as they are
     :param mode: auto (what the cache has at once, the rest after `PAYS` updates), off or on
     :param folder: of the packages; made when needed
+    :param beside: False waits for what is compiled, instead of taking a second core
     """
 
-    def __init__(self, agent: Learner, mode: str = 'on', folder: Path = CACHE) -> None:
+    def __init__(self, agent: Learner, mode: str = 'on', folder: Path | None = None, *,
+                 beside: bool = True) -> None:
         self.agent = agent
         self.mode = mode
-        self._folder = folder.expanduser()
+        self._beside = beside
+        self._folder = (folder or CACHE).expanduser()
         self._failed: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
         self._compiling: tuple[str, Path] | None = None
@@ -93,8 +97,24 @@ class Compiler:
             self._take_up()
         if self._process is None and self.agent.recipe is not None:
             for key, call in list(self.agent.called.items()):
-                if key not in self._failed and self._begin(key, call, start):
+                if key in self._failed:
+                    continue
+                if not self._beside:
+                    self._compile_here(key, call, start)
+                elif self._begin(key, call, start):
                     return
+
+    def _compile_here(self, key: str, call: dict[str, Any], start: bool) -> None:
+        """Load an update, and wait for it to be compiled before, by this run or another one."""
+        if self.missing or not start:
+            self._begin(key, call, False)
+            return
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._folder / 'lock').open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self._begin(key, call, True) and self._process is not None:
+                self._process.wait()
+                self._take_up()
 
     def _begin(self, key: str, call: dict[str, Any], start: bool) -> bool:
         """Load an update that is in the cache, else start to compile it where that can be."""
@@ -111,7 +131,7 @@ class Compiler:
             self._process = subprocess.Popen(
                 [sys.executable, '-m', 'spaars_ros.learning.core.compile'], text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._errors,
-                preexec_fn=_behind_everything)
+                preexec_fn=_behind_everything if self._beside else die_with_parent)
             assert self._process.stdin is not None
             with self._process.stdin as pipe:
                 pipe.write(json.dumps({**request, 'path': str(path)}) + '\n')

@@ -27,14 +27,12 @@ from spaars_ros.constraints.episode_limits import EpisodeLimits
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import Transitions
-from spaars_ros.learning.core.algorithm import AlignedLearner
 from spaars_ros.learning.core.algorithm import AligningLearner
 from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.algorithm import OfflineLearner
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.champion import Champion
-from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.gym.cost_limit import agreed_limits
@@ -42,6 +40,7 @@ from spaars_ros.learning.gym.evaluations import Evaluations
 from spaars_ros.learning.gym.evaluations import text_of
 from spaars_ros.learning.gym.export_trained import export_trained
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
+from spaars_ros.learning.gym.online_updates import OnlineUpdates
 from spaars_ros.learning.gym.rollout import Boxes
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
@@ -79,13 +78,15 @@ class Trainer:
     :param make_env: makes the environment instead of `gymnasium.make(env_id)`
     :param cost_limit: cost per episode that an adaptive PID holds, of `info['cost']`; None: costs
         are only measured, unless `agreed_limits` finds a limit elsewhere
+    :param compile_beside: whether updates may be compiled by a process beside this one; False
+        waits for it: where every core has a run of its own
     """
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
                  seed: int, out: Path, steps: int, evaluate_every: int = 5000,
                  evaluation_episodes: int = 10, evaluate_offline: int = 0,
                  make_env: Callable[[], Env] | None = None,
-                 cost_limit: float | None = None) -> None:
+                 cost_limit: float | None = None, compile_beside: bool = True) -> None:
         """Check data against environment; raises ValueError or DataError naming what differs."""
         torch.set_num_threads(1)
         torch.manual_seed(seed)
@@ -135,7 +136,11 @@ class Trainer:
         self.controllers = self._limits.controllers
         self.cost_limit = limits[0] if len(limits) else None
         self.rng = np.random.default_rng([seed, 7])
-        self.offline_done = self.steps = self.updates = self.episode = 0
+        self._updates = OnlineUpdates(
+            self.algorithm, training, online=self._online, offline=self._offline,
+            relabel=training.relabel if self.task is not None else 0.0, average=self._average,
+            rng=self.rng, beside=compile_beside)
+        self.offline_done = self.steps = self.episode = 0
         self.seconds = self.offline_seconds = 0.0
         self._succeeded: list[float] = []
         """Of the training episodes since the last evaluation."""
@@ -197,7 +202,8 @@ class Trainer:
             return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
-        """Close both environments."""
+        """Close both environments, and end the process that compiles."""
+        self._updates.compiler.close()
         self.env.close()
         self._test_env.close()
 
@@ -271,38 +277,15 @@ class Trainer:
             'success': None if np.isnan(episode.success) else bool(episode.success),
             'multiplier': self.controllers[0].value if self.controllers else None})
 
-    def _align(self) -> None:
-        """Let the values follow the policy that did the warm-up, before it learns."""
-        t = self.training
-        if not isinstance(self.algorithm, AlignedLearner) or self._offline is None:
-            return
-        relabel = t.relabel if self.task is not None else 0.0
-        own, began = min(int(round(t.align_share * t.batch)), t.batch - 1), time.monotonic()
-        while self.algorithm.alignment_owed:
-            loss = self.algorithm.align(
-                self._offline.sample(t.batch - own, self.rng, relabel),
-                self._online.sample(own, self.rng, relabel))
-            if not np.isfinite(loss):
-                raise ValueError(f'critic loss is {loss} in the alignment after '
-                                 f'{self.steps} steps')
-        self.offline_seconds += time.monotonic() - began
-
     def _update(self) -> None:
         """Do the updates that the steps so far call for."""
-        t = self.training
-        if self.steps >= t.warmup_steps:
-            self._align()
-        share = self.algorithm.offline_share if self._offline is not None else 0.0
-        offline = int(round(share * t.batch))
-        draws = Draws(self._online, self._offline, (t.batch - offline, offline), self.rng,
-                      t.relabel if self.task is not None else 0.0)
-        while self.updates < int(t.utd * (self.steps - t.warmup_steps)):
-            batch, online = draws.next()
-            losses = self.algorithm.update_online(batch, online)
-            self.updates += 1
-            self._average.update()
-            if not np.isfinite(losses.get('critic', 0.0)):
-                raise ValueError(f'critic loss is {losses["critic"]} at update {self.updates}')
+        self.offline_seconds += self._updates.align(self.steps)
+        self._updates.catch_up(self.steps)
+
+    @property
+    def updates(self) -> int:
+        """Return the updates done online."""
+        return self._updates.done
 
     def _env_seed(self, episode: int) -> int:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
@@ -351,7 +334,7 @@ class Trainer:
         state, arrays = self.folder.load(
             self.env_id, self.seed, self._data, self.training,
             [controller.limit for controller in self.controllers])
-        self.offline_done, self.steps, self.updates, self.episode = state['counters']
+        self.offline_done, self.steps, self._updates.done, self.episode = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self._online_begun = state['online_begun']
         self._evaluations.curve = state['curve']
