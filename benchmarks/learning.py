@@ -40,13 +40,17 @@ METHODS: dict[str, dict[str, Any]] = {
     'rlpd': {'algorithm': 'rlpd', 'heads': 10, 'utd': 4.0, 'champion': 0.0},
     'sac': {'algorithm': 'sac', 'champion': 0.0}, 'plas': {'algorithm': 'plas', 'champion': 0.0},
     'spaars': {}, 'spaars:no-champion': {'champion': 0.0},
-    'spaars:latent-only': {'mode': 'latent-only'}, 'spaars:raw-only': {'mode': 'raw-only'},
+    'spaars:latent-only': {'mode': 'latent-only'},
+    'spaars:raw-only': {'mode': 'raw-only', 'raw_candidate': 'policy'},
     'spaars:no-bc': {'concurrent_bc': False}, 'spaars:no-plateau': {'plateau': False},
-    'spaars:hard-switch': {'mode': 'hard-switch'},
-    'spaars:no-floor': {'floor': False, 'latent_candidates': 0},
+    'spaars:hard-switch': {'mode': 'hard-switch', 'raw_candidate': 'policy'},
+    'spaars:no-floor': {'floor': False, 'latent_candidates': 0, 'raw_candidate': 'policy'},
+    'spaars:raw-climbs': {'raw_candidate': 'policy'},
     'spaars:shared-heads': {'independent_targets': False, 'prior': 0.0, 'bootstrap': 1.0},
-    'supe': {'algorithm': 'supe'}, 'spaars-supe': {'algorithm': 'spaars-supe'},
-    'spaars-supe:no-gate': {'algorithm': 'spaars-supe', 'mode': 'latent-only'},
+    'supe': {'algorithm': 'supe'},
+    'spaars-supe': {'algorithm': 'spaars-supe', 'raw_candidate': 'policy'},
+    'spaars-supe:no-gate': {'algorithm': 'spaars-supe', 'mode': 'latent-only',
+                            'raw_candidate': 'policy'},
     'spar': {'algorithm': 'spar'}, 'spar:mlp': {'algorithm': 'spar', 'spar_projection': 'mlp'},
     'spar:proj': {'algorithm': 'spar', 'spar_projection': 'proj'},
     'td3-bc': {'algorithm': 'td3-bc'}}
@@ -54,6 +58,11 @@ METHODS: dict[str, dict[str, Any]] = {
 Method -> what it changes in the training file; besides them spaars:k=N.
 
 RLPD has its authors' ten heads, and 4 of their 20 updates per step, which is what two cores pay.
+"""
+
+
+SHARES = ('share_pretrained', 'share_latent', 'share_raw')
+"""Of the actions since the last evaluation, in training and evaluations, where there is a floor.
 """
 
 
@@ -106,7 +115,7 @@ def changes_of(method: str) -> dict[str, Any]:
 def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: int, jobs: int,
         out: Path, evaluate_every: int = 5000, evaluation_episodes: int = 10,
         training: str = '', overrides: dict[str, Any] | None = None,
-        say: Callable[[str], None] | None = None,
+        say: Callable[[str], None] | None = None, finished: bool = False,
         workers: Workers | None = None) -> list[dict[str, Any]]:
     """
     Return a row for each task, method and seed; rows already in `out` are not run again.
@@ -121,6 +130,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
 
     :param tasks: `reach`, `staged` or a Gymnasium id -> file of offline transitions, '' for none
     :param workers: in place of `jobs` processes of this machine
+    :param finished: return the rows that are in `out`, and run nothing
     :param training: a training file; '' takes spaars for `reach`, staged for `staged` and
         locomotion for others
 
@@ -137,9 +147,15 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
         for task, data in tasks.items() for seed in seeds for method in methods]
     for job in wanted:
         _check(job)
+    if finished:
+        wanted = [job for job in wanted if (out / f'{job.name}.json').exists()]
+        if not wanted:
+            raise ValueError(f'{out}: no run of these settings and this code is finished there')
     rows: dict[Job, dict[str, Any]] = {}
     failures = []
-    for job, row in (workers or Workers(jobs)).each(partial(row_of, out=out), wanted):
+    # By seeds: what an interrupted table has is whole.
+    for job, row in (workers or Workers(jobs)).each(
+            partial(row_of, out=out), sorted(wanted, key=lambda job: job.seed)):
         if isinstance(row, (ValueError, OSError, RuntimeError)):
             failures.append(f'{job.method} on {job.task}, seed {job.seed}: {row}')
             if say is not None:
@@ -184,7 +200,7 @@ def row_of(job: Job, out: Path) -> dict[str, Any]:
     trainer = Trainer(env_id, find_data(env_id, job.data, training), training=training,
                       seed=job.seed, out=folder, steps=job.steps,
                       evaluate_every=job.evaluate_every,
-                      evaluation_episodes=job.evaluation_episodes)
+                      evaluation_episodes=job.evaluation_episodes, compile_beside=False)
     try:
         summary = trainer.run()
     finally:
@@ -205,7 +221,9 @@ def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
               'success': point['success'],
               'success_explored': point.get('success_explored'), 'stalled': point.get('stalled'),
               'success_training': point.get('success_training'),
-              'raw_share': point.get('raw_share_evaluated')} for point in summary['curve']]
+              'raw_share': point.get('raw_share_evaluated'),
+              **{name: point[name] for name in SHARES if name in point}}
+             for point in summary['curve']]
     limit = summary['cost_limit']
     return {
         'method': job.method, 'task': job.task, 'seed': job.seed, 'score': curve[-1]['score'],

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import trim_mean
 
 from benchmarks import learning
+from benchmarks.learning import SHARES
 from benchmarks.metaworld_tasks import DEMONSTRATIONS
 from benchmarks.metaworld_tasks import demonstrations
 from benchmarks.metaworld_tasks import env_id
@@ -31,7 +32,7 @@ from spaars_ros.run.workers import Workers
 
 TASKS = tuple(DEMONSTRATIONS)
 METHODS = ('spaars', 'spaars:no-champion', 'spaars:no-floor', 'spaars:shared-heads',
-           'spaars:latent-only', 'spaars:raw-only', 'iql', 'rlpd', 'bc')
+           'spaars:raw-climbs', 'spaars:latent-only', 'spaars:raw-only', 'iql', 'rlpd', 'bc')
 TRAINING = 'manipulation'
 RESAMPLED = 5000
 
@@ -39,7 +40,7 @@ RESAMPLED = 5000
 def run(*, tasks: list[str], methods: list[str], seeds: list[int], steps: int, jobs: int,
         out: Path, evaluate_every: int = 2500, evaluation_episodes: int = 20,
         overrides: dict[str, Any] | None = None, say: Callable[[str], None] | None = None,
-        workers: Workers | None = None) -> list[dict[str, Any]]:
+        finished: bool = False, workers: Workers | None = None) -> list[dict[str, Any]]:
     """Return `learning.run`'s rows; their task is Meta-World's name, their score a return."""
     out.mkdir(parents=True, exist_ok=True)
     data = {}
@@ -50,7 +51,8 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], steps: int, j
         data[env_id(task)] = str(path)
     rows = learning.run(tasks=data, methods=methods, seeds=seeds, steps=steps, jobs=jobs, out=out,
                         evaluate_every=evaluate_every, training=TRAINING, overrides=overrides,
-                        evaluation_episodes=evaluation_episodes, say=say, workers=workers)
+                        evaluation_episodes=evaluation_episodes, say=say, finished=finished,
+                        workers=workers)
     names = {env_id(task): task for task in tasks}
     return [{**row, 'task': names[row['task']]} for row in rows]
 
@@ -123,26 +125,37 @@ def tables(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
                 _interval(each[name]) for name in ('pretrained', 'final', 'area', 'training',
                                                    'below', 'lost'))] for each in found],
         command=command, seeds=seeds, note=note)
-    steps = [point['steps'] for point in rows[0]['curve']]
-    write_table('manipulation-curves', [
-        'task', 'method', *(f'{_round(step, steps)} steps' for step in range(len(steps)))], [
-            [task, method, *(', '.join(f'{value:.0f}' for value in values)
-                             for values in zip(*members))]
-            for task, method, members in _curves(rows)],
-        command=command, seeds=seeds, note='success of each evaluation, %, a number a seed')
+    for name, value, what in (
+            ('curves', lambda point: _percent(point['success']), 'success of each evaluation'),
+            ('training', lambda point: _percent(point.get('success_training')),
+             'success of the training episodes since the last evaluation'),
+            ('shares', lambda point: '/'.join(_percent(point.get(each)) for each in SHARES),
+             'actions of the pretrained, the latent and the raw candidate since the last '
+             'evaluation, in training and evaluations')):
+        _write_curves(f'manipulation-{name}', rows, value, command=command, seeds=seeds,
+                      note=f'{what}, %, a number a seed')
 
 
-def _round(place: int, steps: list[int]) -> str:
-    """Return an evaluation's steps, which end with an episode, to the last 500."""
-    return f'{steps[place] // 500 * 500:,}'
+def _write_curves(name: str, rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str],
+                  *, command: str, seeds: list[int], note: str) -> None:
+    """Write a table of something at every evaluation, of each task and method that has it."""
+    # To the last 500: an evaluation comes at an episode's end.
+    steps = [f'{point["steps"] // 500 * 500:,} steps'
+             for point in max((row['curve'] for row in rows), key=len)]
+    lines = []
+    for task, method in dict.fromkeys((row['task'], row['method']) for row in rows):
+        columns = zip(*([value(point) for point in row['curve']] for row in rows
+                        if (row['task'], row['method']) == (task, method)))
+        cells = [', '.join(column) for column in columns]
+        if any(set(cell) - set('-/, ') for cell in cells):
+            lines.append([task, method, *cells, *['-'] * (len(steps) - len(cells))])
+    if lines:
+        write_table(name, ['task', 'method', *steps], lines, command=command, seeds=seeds,
+                    note=note)
 
 
-def _curves(rows: list[dict[str, Any]]) -> list[tuple[str, str, list[NDArray[np.float64]]]]:
-    """Return task, method and the successes (m,) of each seed."""
-    pairs = dict.fromkeys((row['task'], row['method']) for row in rows)
-    return [(task, method, [successes(row) for row in rows
-                            if (row['task'], row['method']) == (task, method)])
-            for task, method in pairs]
+def _percent(value: float | None) -> str:
+    return '-' if value is None else f'{100.0 * value:.0f}'
 
 
 def _interval(values: list[float]) -> str:

@@ -157,9 +157,10 @@ class Training(Strict):
                           'pretrained one')
     raw_bc: Real = Field(0.1, ge=0, description='weight that keeps raw near the decoder online')
 
-    raw_candidate: Literal['policy', 'residual'] = Field(
+    raw_candidate: Literal['policy', 'residual', 'imitation'] = Field(
         'policy', description='spaars: how the raw policy improves after the hand-over; policy: '
-        "it climbs Q; residual: SPAR's self-imitation of residuals about the decoder's action")
+        "it climbs Q; residual: SPAR's self-imitation of residuals about the decoder's action; "
+        'imitation, with self_imitation: always, it clones what is cloned, without the decoder')
 
     spar_projection: Literal['auto', 'mlp', 'proj'] = Field(
         'auto', description="spar: residual policy; mlp: of actions; proj: of latents, through "
@@ -275,6 +276,17 @@ class Training(Strict):
         if self.champion and self.trials:
             raise ValueError(f'champion {self.champion:g} and trials {self.trials:g}: both try '
                              'what was learned; set one of them to 0')
+        return self
+
+    @model_validator(mode='after')
+    def _has_what_raw_clones(self) -> 'Training':
+        finds = self.self_imitation and self.floor and self.latent_candidates \
+            and self.mode in ('gated', 'latent-only')
+        if self.raw_candidate == 'imitation' and self.algorithm.startswith('spaars') \
+                and not (finds and self.algorithm == 'spaars'):
+            raise ValueError("raw_candidate 'imitation': clones what self_imitation finds, which "
+                             'algorithm spaars has in modes gated and latent-only with floor and '
+                             'latent_candidates; set these, or raw_candidate to policy')
         return self
 
     @model_validator(mode='after')

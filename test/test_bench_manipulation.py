@@ -80,6 +80,43 @@ def test_the_tables_of_the_page_have_a_line_a_method_and_every_evaluation(tmp_pa
     assert found['training episodes'] == '75 (75 to 75)' and found['seeds'] == 2
     assert curves['columns'][2:] == ['0 steps', '2,500 steps']
     assert curves['rows'] == [['a', 'spaars', '50, 50', '30, 40']]
+    assert not (tmp_path / 'manipulation-shares.json').exists()  # nobody has a floor
+
+
+def test_a_method_that_does_not_learn_online_has_one_column_and_shares_are_of_who_has_them(
+        tmp_path, monkeypatch):
+    from benchmarks import manipulation
+    from benchmarks.tables import write_table
+    monkeypatch.setattr(manipulation, 'write_table', lambda *arguments, **more: write_table(
+        *arguments, **more, folder=tmp_path))
+    rows = [row('a', 0, [0.5, 0.3]), row('a', 0, [0.4], method='bc')]
+    for each in rows:
+        for steps, point in zip((0, 2510), each['curve']):
+            point.update(steps=steps, success_training=0.75 if steps else None)
+    rows[0]['curve'][1].update(share_pretrained=0.2, share_latent=0.7, share_raw=0.1)
+    manipulation.tables(rows, 'spaars bench manipulation')
+    curves, shares = (json.loads((tmp_path / f'manipulation-{name}.json').read_text())['rows']
+                      for name in ('curves', 'shares'))
+    assert curves == [['a', 'spaars', '50', '30'], ['a', 'bc', '40', '-']]
+    assert shares == [['a', 'spaars', '-/-/-', '20/70/10']]
+
+
+def test_rows_of_a_bench_that_was_interrupted_are_found_and_nothing_is_run(tmp_path, monkeypatch):
+    from benchmarks import learning
+    data = tmp_path / 'data.npz'
+    data.write_bytes(b'')
+    options = {'tasks': {'Hopper-v5': str(data)}, 'methods': ['bc'], 'steps': 10, 'jobs': 1,
+               'out': tmp_path, 'finished': True, 'training': 'manipulation'}
+    with pytest.raises(ValueError, match='no run of these settings and this code is finished'):
+        learning.run(seeds=[0, 1], **options)
+    done = []
+    monkeypatch.setattr(learning.Job, 'name', property(lambda job: f'row{job.seed}'))
+    monkeypatch.setattr(learning.Workers, 'each', lambda self, function, jobs: (
+        done.append(job.seed) or (job, function(job)) for job in jobs))
+    (tmp_path / 'row1.json').write_text(json.dumps({
+        'method': 'bc', 'task': 'Hopper-v5', 'seed': 1, 'score': 1.0, 'score_offline': 1.0,
+        'unit': 'return', 'seconds': 1.0, 'curve': []}))
+    assert [each['seed'] for each in learning.run(seeds=[0, 1], **options)] == done == [1]
 
 
 def test_without_meta_world_the_command_says_how_to_get_it(tmp_path, monkeypatch):

@@ -68,6 +68,8 @@ def work(algorithm, updates=4, constraints=CONSTRAINTS):
         batch = Batch({**drawn, 'action': drawn['action'].tanh(),
                        'discount': torch.full((ROWS,), 0.9)})
         losses = algorithm.update_online(batch, batch)
+        if algorithm.training.self_imitation:
+            losses['imitation'] = algorithm.agent.imitate(batch['observation'], batch['action'])
     return losses
 
 
@@ -101,7 +103,8 @@ FLOOR = {'floor': True, 'prior': 1.0, 'independent_targets': True, 'bootstrap': 
 
 
 @pytest.mark.parametrize('name, gated, changes', [
-    ('sac', False, {}), ('spaars', False, {}), ('spaars', True, {}), ('spaars', True, FLOOR)])
+    ('sac', False, {}), ('spaars', False, {}), ('spaars', True, {}), ('spaars', True, FLOOR),
+    ('spaars', True, {**FLOOR, 'self_imitation': True, 'raw_candidate': 'imitation'})])
 def test_an_update_as_a_graph_does_what_it_does_without(name, gated, changes):
     constraints = CONSTRAINTS if name == 'spaars' else 0
     plain, graph = make(name, gated, **changes), make(name, gated, **changes)

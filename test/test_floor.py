@@ -77,12 +77,13 @@ def test_numpy_torch_and_onnx_choose_the_same(margins):
     assert (set(by_numpy) == {0}) == (margins[1] > 1.0)
 
 
-@pytest.mark.parametrize('imitates', [False, True])
-def test_what_training_takes_is_what_the_exported_policy_takes(imitates):
+@pytest.mark.parametrize('changes', [
+    {}, {'self_imitation': True}, {'self_imitation': True, 'raw_candidate': 'imitation'}])
+def test_what_training_takes_is_what_the_exported_policy_takes(changes):
     """`Spaars.choose`, its target's rule over all heads, and the graph of `spaars train`."""
     from spaars_ros.learning.gym.export_trained import export_trained
     from spaars_ros.learning.gym.rollout import Boxes
-    algorithm = make(self_imitation=imitates)
+    algorithm = make(**changes)
     agent = algorithm.agent
     with torch.no_grad():  # far enough apart that all three act somewhere
         for layer in (agent.anchor.net.layers[-1], agent.raw_policy.net.layers[-1],
@@ -187,6 +188,45 @@ def test_the_margin_never_locks_the_gate():
     assert agent.margin == pytest.approx(0.9)
     agent.promised = -0.9
     assert agent.margin == pytest.approx(2.0 * 0.1 * np.sqrt(D) / 2.0)
+
+
+def test_after_the_hand_over_the_margin_follows_what_raw_misses_its_ball_by():
+    """Fault of 0.1.0: eps_BC stood still from the hand-over on, and the gate with it."""
+    algorithm = make(learning_rate=3e-3, raw_bc=0.0, actor_kappa=0.0)
+    algorithm.begin_online()
+    agent = algorithm.agent
+    agent.lipschitz.fill_(2.0)
+    agent.bc_error.fill_(5.0)
+    locked = agent.margin
+    agent.trust = 2.0  # raw is inside, wherever it is
+    for number in range(600):
+        agent.update_policies(batch_of(number))
+    assert float(agent.bc_error) < 0.05
+    agent.trust = 0.5
+    assert agent.margin < 0.1 * locked
+
+
+@pytest.mark.parametrize('floor, handed', [(True, True), (False, False)])
+def test_raw_is_calibrated_where_the_ball_takes_its_error_away(floor, handed):
+    """Fault: |raw - decoded| stays above any bound where the best of N latents is not smooth."""
+    algorithm = make(floor=floor, latent_candidates=8 * floor, bc_bound=0.01, trust_start=0.2,
+                     min_latent_steps=10, max_latent_steps=10)
+    agent = algorithm.agent
+    agent.gated, agent.trust = False, 0.2
+    agent.bc_error.fill_(0.9 * 0.2 * np.sqrt(D))
+    algorithm.curriculum.end_episode(np.zeros((3, N), np.float32), np.zeros(3), 20)
+    assert agent.gated == handed
+    agent.gated = False
+    agent.bc_error.fill_(1.1 * 0.2 * np.sqrt(D))
+    algorithm.curriculum.end_episode(np.zeros((3, N), np.float32), np.zeros(3), 30)
+    assert not agent.gated
+
+
+@pytest.mark.parametrize('changes', [{'self_imitation': False}, {'mode': 'raw-only'},
+                                     {'floor': False}, {'latent_candidates': 0}])
+def test_raw_cannot_imitate_where_nothing_is_found_to_clone(changes):
+    with pytest.raises(ValueError, match="raw_candidate 'imitation': clones what self_imitation"):
+        make(**{'self_imitation': True, 'raw_candidate': 'imitation', **changes})
 
 
 def test_what_holds_the_policies_fades():

@@ -109,6 +109,50 @@ def test_the_latent_policy_comes_to_do_what_the_better_episodes_did():
     assert abs(float(first.mean())) < 0.2
 
 
+def test_raw_that_imitates_does_what_the_better_episodes_did_and_never_climbs():
+    torch.manual_seed(0)
+    training = load_training(
+        'spaars', floor=True, latent_candidates=4, self_imitation=True, raw_candidate='imitation',
+        latent_dim=2, width=32, heads=2, batch=32, learning_rate=3e-3, critic_steps=0)
+    algorithm = make_algorithm('spaars', training, observation=N, action=D, constraints=0,
+                               normaliser=NORMALISER, seed=0)
+    replay = replay_with(-1.0, -9.0, -1.0, -9.0)  # the better ones do 0.4, the others -0.4
+    algorithm.take_offline(replay)
+    algorithm.begin_online()
+    agent, rng = algorithm.agent, np.random.default_rng(0)
+    for gated in (False, True):  # one loss before and after the hand-over
+        agent.gated = gated
+        for _ in range(150):
+            batch = replay.sample(32, rng)
+            losses = algorithm.update_online(batch, batch)
+            assert 'raw_policy' not in losses
+    with torch.no_grad():
+        done = agent.raw_policy(replay.sample(64, rng)['observation'])
+    np.testing.assert_allclose(done, 0.4, atol=0.1)
+    # The decoder, which learned nothing here, does worse: raw has no error beside it.
+    assert float(agent.bc_error) < 0.01 and agent.margin < 0.02
+
+
+def test_raw_that_imitates_worse_than_the_decoder_has_a_margin_until_it_is_as_good():
+    training = load_training(
+        'spaars', floor=True, latent_candidates=4, self_imitation=True, raw_candidate='imitation',
+        latent_dim=2, width=32, heads=2, batch=32, learning_rate=3e-3)
+    algorithm = make_algorithm('spaars', training, observation=N, action=D, constraints=0,
+                               normaliser=NORMALISER, seed=0)
+    agent = algorithm.agent
+    with torch.no_grad():  # raw does 1 in every state
+        agent.raw_policy.net.layers[-1].bias.fill_(9.0)
+    o = torch.zeros(32, N)
+    with torch.no_grad():
+        action = agent.latent_action(o)
+    agent.imitate(o, action)
+    assert float(agent.bc_error) > 0.5 and agent.margin > 0.0
+    worst = agent.margin
+    for _ in range(1500):
+        agent.imitate(o, action)
+    assert agent.margin < 0.3 * worst
+
+
 def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
     """And none that was given bad ones; its bundle is one that the policy server takes."""
     from spaars_ros.learning.online.finetuner import FineTuner

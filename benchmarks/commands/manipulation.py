@@ -54,6 +54,8 @@ def command(
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
+    finished: Annotated[bool, typer.Option(
+        '--finished', help='Only the runs that are finished in --out; none is run.')] = False,
     docs: Annotated[bool, typer.Option(
         '--docs', help='Also write the tables of docs/results/manipulation.md.')] = False,
     out: Annotated[Path, typer.Option(help='Folder of rows.')] = Path('runs/bench_manipulation'),
@@ -70,7 +72,7 @@ def command(
         rows = run(tasks=tasks.split(','), methods=names, seeds=seeds_of(seeds), steps=steps,
                    jobs=jobs, out=out, evaluate_every=evaluate_every,
                    evaluation_episodes=evaluation_episodes,
-                   overrides=overrides_of(change or []),
+                   overrides=overrides_of(change or []), finished=finished,
                    workers=Workers(jobs, ray, cpus, gpus),
                    say=lambda line: typer.echo(line, err=True))
         (out / 'rows.json').write_text(json_module.dumps(rows))

@@ -14,6 +14,7 @@
 
 """SPAARS with the CVAE: its networks and one update of each kind, offline and online."""
 
+from collections.abc import Callable
 import copy
 
 import torch
@@ -159,7 +160,8 @@ class SpaarsAgent(GatedAgent):
         losses, advantage = self.update_values(batch)
         if good is not None:
             losses['latent_policy'] = self.imitate(*good)
-            losses['raw_policy'] = self.update_clone(batch)
+            if not self.raw_imitates:
+                losses['raw_policy'] = self.update_clone(batch)
             return losses
         with torch.no_grad():
             # In units of their spread, so that temperature does not depend on the reward's scale.
@@ -200,15 +202,23 @@ class SpaarsAgent(GatedAgent):
         return t.mode != 'raw-only' and not (self.floored and t.latent_candidates)
 
     def imitate(self, observation: Tensor, action: Tensor) -> float:
-        """Do one update of the latent policy's cloning of actions (B, d); returns its loss."""
+        """Do one update of cloning actions (B, d); returns the latent policy's loss."""
         return float(self.run('fit_imitation', observation, action)[0])
 
     def fit_imitation(self, o: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-        """Return the loss of `imitate`, all of it tensors."""
+        """Return the losses of `imitate`, all of them tensors."""
         # Through the decoder, and not onto E(s, a): what counts is the action. Absolute errors:
         # where good episodes disagree the mean of what they do may be what none of them does.
-        return self.minimise('latent_policy', lambda: (
-            (self.latent_action(o) - a).abs().mean(), ()))[:1]
+        def loss(act: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+            error = act(o) - a
+            return error.abs().mean(), error.detach().norm(dim=-1).mean()
+
+        latent, error = self.minimise('latent_policy', lambda: loss(self.latent_action))
+        if not self.raw_imitates:
+            return (latent,)
+        raw, own = self.minimise('raw_policy', lambda: loss(self.raw_policy))
+        self._average(self.bc_error, (own - error).clamp(min=0.0))
+        return latent, raw
 
     def fit_policies(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
                      corrected: bool = False) -> tuple[Tensor, ...]:

@@ -44,9 +44,9 @@ class Curriculum:
     Say when raw actions are allowed, and how far they may be from the decoder's.
 
     Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
-    (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound`:
-    spaars.md, definition 1 (reconstructed). From there the trust ball grows, while the
-    gate is open.
+    (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound` or,
+    with a floor, the reach of the trust ball: spaars.md, definition 1 (reconstructed). From there
+    the trust ball grows, while the gate is open.
 
     The gate shuts again while the critic promises too much of raw actions (`gate_watch`): while
     the mean of Q(s, a) - y over the newest raw transitions is above that over the newest latent
@@ -163,7 +163,9 @@ class Curriculum:
         t, agent = self.training, self.agent
         if t.mode in ('gated', 'hard-switch') and not agent.gated:
             calm = t.plateau and steps >= t.min_latent_steps and self.plateau.reached
-            calibrated = not t.concurrent_bc or float(agent.bc_error) <= t.bc_bound
+            # Of the action that acts, the ball takes away what is further than it reaches.
+            bound = max(t.bc_bound, agent.reach) if agent.floored else t.bc_bound
+            calibrated = not t.concurrent_bc or float(agent.bc_error) <= bound
             if (calm or steps >= t.max_latent_steps) and calibrated:
                 agent.gated = True
                 self.gated_at = steps

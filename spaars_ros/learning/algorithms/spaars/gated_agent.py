@@ -59,7 +59,11 @@ class GatedAgent(RawPolicyUpdates):
     lipschitz: Tensor
     """() L_Q, running estimate."""
     bc_error: Tensor
-    """() eps_BC, running mean of |raw - decoded|, until the hand-over."""
+    """
+    () eps_BC, running mean of |raw - decoded| until the hand-over; with a floor from there on of
+    how far raw is outside its trust ball. Where raw imitates: of by how much it is further from
+    what is cloned than the latent policy is, always.
+    """
 
     def __init__(self, training: Training, observation: int, action: int,
                  constraints: int) -> None:
@@ -93,7 +97,7 @@ class GatedAgent(RawPolicyUpdates):
         """Whether the gate is shut again, since the critic is wrong about raw actions."""
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
-        if t.raw_candidate == 'policy':  # residuals draw from numpy's generator in between
+        if t.raw_candidate != 'residual':  # residuals draw from numpy's generator in between
             self.set_recipe(t, observation=observation, action=action, constraints=constraints)
 
     def make_coder(self, observation: int, action: int) -> None:
@@ -174,11 +178,6 @@ class GatedAgent(RawPolicyUpdates):
         return float(self.training_file.reward_scale * (rewards.sum() - spent)
                      / (1.0 + weights.sum()))
 
-    @property
-    def floored(self) -> bool:
-        """Return whether the pretrained action competes in every state."""
-        return False
-
     def executed(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
                  gated: bool) -> Tensor:
         """Return the action (B, d) that wins by the lower bound over some heads, if `floored`."""
@@ -257,8 +256,12 @@ class GatedAgent(RawPolicyUpdates):
             least = max(least, self.promised)
         if not np.isfinite(error):
             return least
-        reach = 0.5 * self.trust * math.sqrt(len(self.action_variance))
-        return max(least, float(self.lipschitz) * min(error, reach))
+        return max(least, float(self.lipschitz) * min(error, 0.5 * self.reach))
+
+    @property
+    def reach(self) -> float:
+        """Return how far an action in the trust ball is from its middle, at most."""
+        return self.trust * math.sqrt(len(self.action_variance))
 
     def update_critic(self, batch: Batch) -> float:
         """

@@ -55,6 +55,11 @@ class RawPolicyUpdates(Learner):
     def _lagrangian(self, values: Tensor) -> Tensor:
         raise NotImplementedError
 
+    @property
+    def floored(self) -> bool:
+        """Return whether the pretrained action competes in every state."""
+        return False
+
     def update_raw(self, batch: Batch) -> dict[str, float]:
         """
         Do one update of the raw policy alone, by whichever of its losses is due.
@@ -104,15 +109,25 @@ class RawPolicyUpdates(Learner):
         return self.clone(o, raw, self.trusted(shown, near, limits[0]))
 
     @property
+    def raw_imitates(self) -> bool:
+        """Return whether the raw policy clones good episodes, as `fit_imitation` does."""
+        return self.training_file.raw_candidate == 'imitation'
+
+    @property
     def raw_learns(self) -> bool:
-        """Return whether the raw policy has a loss in this phase."""
+        """Return whether the raw policy has a loss of its own in this phase."""
         t = self.training_file
+        if self.raw_imitates:
+            return bool(self.corrections) and t.mode != 'latent-only'
         return self.gated or t.mode == 'raw-only' or (t.concurrent_bc and t.mode != 'latent-only')
 
     def fit_raw(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
                 corrected: bool = False) -> tuple[Tensor, ...]:
-        """Return the raw policy's loss, where it has one, and measure eps_BC until hand-over."""
+        """Return the raw policy's loss, where it has one, and measure eps_BC."""
         t = self.training_file
+        if self.raw_imitates:
+            return () if not corrections else self.minimise('raw_policy', lambda: (
+                torch.as_tensor(self._clone_raw(corrections, limits, free=False)), ()))[:1]
         if t.mode == 'raw-only':
             return self.minimise('raw_policy', lambda: (
                 self._climb(o, self.raw_policy(o), self.raw_anchor(o), limits, free=True)
@@ -122,6 +137,11 @@ class RawPolicyUpdates(Learner):
             return self.minimise('raw_policy', lambda: (
                 self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
         if gated:
+            if self.floored:
+                # From here on raw's own error is what it misses the ball by, in which it acts.
+                raw = self.raw_policy(o)
+                outside = (raw - self.trusted(raw, decoded, limits[0])).norm(dim=-1)
+                self._average(self.bc_error, outside.mean())
             return self.minimise('raw_policy', lambda: (
                 self._climb(o, self.raw_policy(o), decoded, limits)
                 + self._clone_raw(corrections, limits, free=False), ()))[:1]

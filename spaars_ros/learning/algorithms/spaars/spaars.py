@@ -204,7 +204,8 @@ class Spaars:
         faded = math.exp(-self.updates / (max(t.utd, 1e-6) * t.hold_steps))
         agent.hold = 1.0 + (t.hold_start - 1.0) * faded
         losses = {'critic': agent.update_critic(batch)}
-        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
+        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0 \
+                and (agent.climbs_latent or agent.raw_learns):
             losses.update(agent.update_policies(batch))
         good = self._good_batch()
         if good is not None:
