@@ -70,6 +70,7 @@ from spaars_ros.run.liveview import LiveState
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.loss_watch import LossWatch
 from spaars_ros.run.option_words import read_launch
+from spaars_ros.run.preparation import prepare
 from spaars_ros.run.run_config import RunConfig
 from spaars_ros.run.run_observer import reset_command
 from spaars_ros.run.run_observer import RunObserver
@@ -564,3 +565,26 @@ def test_news_with_other_numbers_is_said_once() -> None:
         view.update()
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
         'cost 58 above 5', 'robot stopped: ESTOP', 'robot stopped: ESTOP']
+
+
+def test_a_resume_says_which_checkpoint_is_damaged(tmp_path: Path) -> None:
+    """Only the learner's log did, where a bundle that had acted was whole."""
+    folder = made_run(tmp_path)
+    folder.path.joinpath('checkpoints').mkdir()
+    for number, size in ((20, None), (30, 1000)):
+        (tmp_path / 'checkpoints' / f'step_{number:06d}.spaars').write_bytes(untrained()[:size])
+    (tmp_path / 'acting.spaars').write_bytes(untrained())
+    console = Console(file=io.StringIO())
+    prepare(RunFolder.resume(str(tmp_path)), LiveView(LiveState(), console, plain=True), True)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert 'step_000030.spaars' in said and 'step_000020.spaars' not in said
+
+
+def test_a_resumed_run_shows_no_line_of_an_episode_before_it() -> None:
+    """It stood there with the multiplier, bundle and latency of a run that had not begun."""
+    console = Console(file=io.StringIO())
+    before = {'episode': 3, 'steps': 100}
+    with LiveView(LiveState(episodes=[before]), console, plain=True) as view:
+        view.update()
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text == 'goes on after episode 4\n'

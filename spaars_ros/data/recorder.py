@@ -296,5 +296,3 @@ class TransitionRecorder:
         os.replace(self._sink.path, self.path)
         sync_folder(self.path.parent)
         self._sink.path = self.path
-        for line in self.damage:
-            _log.warning('%s', line)

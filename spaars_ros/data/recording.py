@@ -76,18 +76,20 @@ def read_messages(path: str | os.PathLike[str], damage: list[Damage] | None = No
     Yield every whole message of an MCAP file, or of a rosbag2 folder's, in file order.
 
     What is damaged or cut short (a flipped bit, power loss, SIGKILL, full disk) is passed over
-    up to the next whole chunk, and logged.
+    up to the next whole chunk, and logged where no list is given.
 
-    :param damage: is given what could not be read
+    :param damage: is given what could not be read, for who says it
     :raises RecorderError: not an MCAP file
     :raises OSError: the file cannot be read
     """
     for file in recording_files(path):
-        yield from _of_file(file, damage if damage is not None else [])
+        found: list[Damage] = [] if damage is None else damage
+        yield from _of_file(file, found)
+        for each in found if damage is None else ():
+            _log.warning('%s: %s', file, each)
 
 
 def _of_file(path: Path, damage: list[Damage]) -> Iterator[tuple[Schema, Channel, Message]]:
-    known = len(damage)
     with open(path, 'rb') as file:
         start = file.read(len(MAGIC))
         if not MAGIC.startswith(start):
@@ -110,8 +112,6 @@ def _of_file(path: Path, damage: list[Damage]) -> Iterator[tuple[Schema, Channel
                     yield schemas[channel.schema_id], channel, record
                 else:
                     unknown += 1
-        for found in damage[known:]:
-            _log.warning('%s: %s', path, found)
         if unknown:
             damage.append(Damage(0, 0, f'{unknown} messages of channels whose description is '
                                        'lost'))

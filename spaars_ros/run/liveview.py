@@ -252,6 +252,9 @@ class LiveView:
         """Start drawing."""
         if self._live:
             self._live.start()
+        elif self.state.episodes:  # of before: nothing of this call stands in a line of theirs
+            self.say(f'goes on after episode {self.state.episodes[-1]["episode"] + 1}')
+        self._lines = len(self.state.episodes)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,

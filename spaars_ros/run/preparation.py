@@ -55,6 +55,7 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
         for line in lines:
             view.say(line)
     if resume and folder.initial_bundle.exists():
+        folder.newest_bundle()  # the learner's, which says what it passes over in its log alone
         folder.acting_bundle()
         for line in folder.said:
             view.say(line)

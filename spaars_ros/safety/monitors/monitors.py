@@ -94,7 +94,7 @@ class Watches:
         return drift if self._ticks % self._ticks_apart else self.wiring.judge() or drift
 
     def resumed(self) -> None:
-        """Judge wiring and drift by what moves after a stop was reset: its cause is gone or not."""
+        """Judge wiring and drift by what moves after a reset: the stop's cause is gone or not."""
         self.wiring.forget()
         self.drift.forget()
 
