@@ -61,7 +61,7 @@ def prepare(folder: Path, size: int) -> RunSettings:
     """Write a task with images of that size, an encoder that takes them, and a bundle."""
     # What follows needs torch: memory that stays, but no time of what is measured later.
     from spaars_ros.learning.encoder.network import PointNet
-    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.learning.online.pretrain import untrained_bundle
     (folder / 'eye.onnx').write_bytes(PointNet(size, 16).to_onnx())
     settings = load_task(TASK)
     content = settings.model_dump(mode='json', exclude_none=True)

@@ -26,7 +26,7 @@ from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recorder import TransitionRecorder
 from spaars_ros.data.spool import Spool
 from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot

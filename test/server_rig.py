@@ -34,7 +34,7 @@ from std_msgs.msg import UInt8MultiArray
 from std_srvs.srv import Trigger
 
 from spaars_ros.data.schema import RobotState
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import save_bundle

@@ -23,7 +23,7 @@ from spaars_ros.control.channels import Channels
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.robot.config import load_robot

@@ -23,7 +23,7 @@ from spaars_ros.data.schema import Budget
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot

@@ -47,7 +47,7 @@ from spaars_ros.control.shadow import Shadow
 from spaars_ros.control.succession import RollbackRefused
 from spaars_ros.control.succession import Succession
 from spaars_ros.data.files import write_whole
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.learner.node import LearnerNode
 from spaars_ros.nodes.policy_server.keeper import RunKeeper
 from spaars_ros.nodes.policy_server.memory import ServerMemory

@@ -27,7 +27,7 @@ from sensor_msgs.msg import CompressedImage
 from test_encoder import task_file
 from test_source_server import Rig
 
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.encoder.node import EncoderNode
 from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import save_bundle

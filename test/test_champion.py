@@ -27,7 +27,7 @@ from spaars_ros.learning.core.champion import MOST
 from spaars_ros.learning.core.champion import Verdict
 from spaars_ros.learning.online.contenders import Contenders
 from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
@@ -230,8 +230,8 @@ def run(arm, bundle, tuner, episodes, sequence=0):
         rows = rollouts.episode()
         rows[:, fields['sequence']] = sequence + np.arange(len(rows))[:, None]
         sequence += len(rows)
-        if tuner.contenders is not None:  # what was learned earns less, whoever says so
-            worse = tuner.contenders.champion.acts > 0
+        if tuner.acting.contenders is not None:  # what was learned earns less, whoever says so
+            worse = tuner.acting.contenders.champion.acts > 0
             rows[:, fields['reward_given']] = 1.0
             rows[:, fields['reward']] = rng.normal() - 9.0 * worse
         kept.append(rows)
@@ -253,7 +253,7 @@ def test_the_learner_pushes_the_champion_again_after_a_challenger_that_is_worse(
     kept = run(arm, bundle, tuner, 24)
     versions = versions_of(tuner, kept)
     assert versions == sorted(versions) and len(set(versions)) > 3
-    champion = tuner.contenders.champion
+    champion = tuner.acting.contenders.champion
     assert champion.champion == 0 and champion.state()['newest'] > 1
     deployed = tuner.deployed()
     assert deployed.graphs == bundle.graphs
@@ -268,7 +268,7 @@ def test_a_checkpoint_acts_as_the_champion_and_goes_on_with_the_contest(arm, tmp
     assert saved.graphs == bundle.graphs
     _, other = tuner_of(arm)
     other.restore(saved)
-    mine, old = other.contenders.champion, tuner.contenders.champion
+    mine, old = other.acting.contenders.champion, tuner.acting.contenders.champion
     assert mine.episodes(0) == old.episodes(0) >= 3 and mine.challenger == -1
     assert other.deployed().graphs == bundle.graphs
 
@@ -276,7 +276,7 @@ def test_a_checkpoint_acts_as_the_champion_and_goes_on_with_the_contest(arm, tmp
 def test_without_a_champion_what_was_learned_last_is_pushed(arm):
     bundle, tuner = tuner_of(arm, champion=0.0)
     run(arm, bundle, tuner, 5)
-    assert tuner.contenders is None and tuner.deployed().graphs != bundle.graphs
+    assert tuner.acting.contenders is None and tuner.deployed().graphs != bundle.graphs
 
 
 def test_an_episode_of_a_person_or_of_two_versions_counts_for_nobody(arm):

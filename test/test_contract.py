@@ -23,7 +23,7 @@ import yaml
 from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import save_dataset
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle

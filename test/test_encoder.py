@@ -29,7 +29,7 @@ from pydantic import ValidationError
 import pytest
 import yaml
 
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.robot.config import ConfigError

@@ -419,7 +419,7 @@ def test_lines_of_something_else_are_refused_and_left_alone(tmp_path: Path, text
 
 def test_a_network_that_raises_further_on_is_made_from_any_bundle() -> None:
     from spaars_ros.commissioning.stress_hostile import raises_beyond
-    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.learning.online.pretrain import untrained_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.robot.config import load_robot
     from spaars_ros.tasks.registry import load_task

@@ -240,9 +240,8 @@ def test_what_holds_the_policies_fades():
 
 
 def test_the_bundle_of_a_robot_takes_the_same_and_falls_back_when_told(tmp_path):
-    from spaars_ros.learning.algorithms.spaars.robot_spaars import RobotSpaars
-    from spaars_ros.learning.core.robot_algorithm import RobotSetup
     from spaars_ros.learning.online.checkpoint import make_bundle
+    from spaars_ros.learning.registry import make_deployable
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.robot.config import load_robot
     from spaars_ros.tasks.registry import load_task
@@ -251,8 +250,8 @@ def test_the_bundle_of_a_robot_takes_the_same_and_falls_back_when_told(tmp_path)
     robot = load_robot()
     task = make_task(robot, load_task())
     n = task.observation_dim
-    algorithm = RobotSpaars(RobotSetup(load_training('spaars', **FLOOR), task, 7,
-                                       Normaliser(np.zeros(n), np.ones(n)), 0))
+    algorithm = make_deployable(load_training('spaars', **FLOOR), task,
+                                Normaliser(np.zeros(n), np.ones(n)), 0)
     agent = algorithm.agent
     with torch.no_grad():
         for layer in (agent.anchor.net.layers[-1], agent.raw_policy.net.layers[-1]):
@@ -260,12 +259,12 @@ def test_the_bundle_of_a_robot_takes_the_same_and_falls_back_when_told(tmp_path)
     agent.gated, agent.trust = True, 0.5
     agent.bc_error.fill_(0.0)
     observations = np.random.default_rng(0).normal(size=(ROWS, n)).astype(np.float32)
-    bundle = make_bundle(algorithm, robot, observations, version=1, parent=0, phase='gated')
+    bundle = make_bundle(algorithm, robot, task, observations, version=1, parent=0, phase='gated')
     runtime = check_bundle(bundle, robot, task=task.name, observation_dim=n, spec=task.spec)
     modes = []
     for each in observations:
         decision = runtime.decide(each.astype(np.float64))
-        chosen = algorithm.spaars.choose(each, np.random.default_rng(0), False)
+        chosen = algorithm.choose(each, np.random.default_rng(0), False)
         np.testing.assert_allclose(decision.action, chosen.action, atol=1e-5)
         modes.append(decision.mode)
         careful = runtime.decide(each.astype(np.float64), np.ones(99), careful=True)

@@ -31,7 +31,7 @@ from spaars_ros.cli import app
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.recording import read_messages
 from spaars_ros.data.spool import Spool
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
 from spaars_ros.run.folder import RunFolder

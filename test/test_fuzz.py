@@ -59,7 +59,7 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.data.spool import SpoolError
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.arrays import ArrayError
 from spaars_ros.policy.arrays import read_arrays
 from spaars_ros.policy.bundle import Bundle

@@ -43,7 +43,7 @@ from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import Spool
 from spaars_ros.interrupts import ending_signals
 from spaars_ros.interrupts import Interrupts
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.learner.member import Member
 from spaars_ros.nodes.learner.node import LearnerNode
 from spaars_ros.nodes.learner.parameters import PROGRESS

@@ -32,8 +32,8 @@ from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.rnd import Plateau
 from spaars_ros.learning.online.checkpoint_store import CheckpointStore
 from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.finetuner import untrained_bundle
 from spaars_ros.learning.online.pretrain import pretrain
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
@@ -118,7 +118,7 @@ def test_a_learner_starts_without_the_compiler_of_torch():
 import sys
 from spaars_ros.robot.config import load_robot
 from spaars_ros.tasks.registry import load_task
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.tasks.reach import ReachTask
 from spaars_ros.training_file import load_training
 robot = load_robot('panda')
@@ -613,7 +613,7 @@ def test_the_filters_interventions_reach_the_learners_costs(task, training, data
     rows[:, tuner.schema.fields['intervention']] = 0.0
     rows[3, tuner.schema.fields['intervention']] = 2.0
     episodes = []
-    tuner.algorithm.add_episode = episodes.append  # what the memory of skills is given
+    tuner.algorithm.store_episode = episodes.append  # what the memory of skills is given
     for row in rows:
         tuner.add(row)
     assert np.flatnonzero(tuner._online.arrays()['cost'][:, 0]).tolist() == [3]

@@ -38,7 +38,7 @@ from spaars_ros.data.seams import learnable_parts
 from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.online.finetuner import FineTuner
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.learner.member import Member
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import Constraint

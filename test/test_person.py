@@ -24,7 +24,7 @@ from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.control import Tick
 from spaars_ros.control.person import Person
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
 from spaars_ros.safety.filter import SafetyFilter

@@ -23,7 +23,7 @@ import pytest
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.policy_server.intake import BundleIntake
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
@@ -179,16 +179,16 @@ def test_a_bundle_whose_check_fails_does_not_end_the_intake(bundle):
 def test_weights_that_are_not_finite_are_refused(robot, task):
     import torch
 
-    from spaars_ros.learning.algorithms.spaars.robot_spaars import RobotSpaars
     from spaars_ros.learning.core.replay import Normaliser
-    from spaars_ros.learning.core.robot_algorithm import RobotSetup
     from spaars_ros.learning.online.checkpoint import make_bundle
+    from spaars_ros.learning.registry import make_deployable
     n = task.observation_dim
-    spaars = RobotSpaars(RobotSetup(load_training('spaars', width=16), task, 7,
-                                    Normaliser(np.zeros(n), np.ones(n)), seed=0))
+    spaars = make_deployable(load_training('spaars', width=16), task,
+                             Normaliser(np.zeros(n), np.ones(n)), seed=0)
     with torch.no_grad():
         spaars.agent.raw_policy.net.layers[-1].bias[2] = float('nan')
-    broken = make_bundle(spaars, robot, np.zeros((2, n)), version=1, parent=0, phase='latent')
+    broken = make_bundle(spaars, robot, task, np.zeros((2, n)), version=1, parent=0,
+                         phase='latent')
     error = refused(broken, robot, task)
     assert error.reason == 'not_finite'
     assert 'raw_action' in error.detail

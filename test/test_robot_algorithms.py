@@ -25,10 +25,11 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.learning.algorithms.supe.robot_supe import whole_skills
+from spaars_ros.learning.algorithms.supe.chunks import whole_skills
+from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.learning.online.pretrain import pretrain
-from spaars_ros.learning.online.robot_algorithms import ROBOT_ALGORITHMS
+from spaars_ros.learning.registry import deployable
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
@@ -96,7 +97,22 @@ def learn(tuner: FineTuner, bundle: Bundle, episodes: int) -> np.ndarray:
 
 
 def test_the_names_that_the_commands_know_are_those_that_the_learner_has() -> None:
-    assert set(NAMES) == set(ROBOT_ALGORITHMS)
+    assert set(NAMES) == set(deployable())
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_trainer_and_learner_drive_the_same_object(
+        kind: str, bundles: dict[str, Bundle], dataset: Dataset, tmp_path: Path) -> None:
+    """What one of them had learned the other has, tensor by tensor, and its state too."""
+    training = training_for(kind)
+    trainer = Trainer('SpaarsReach-v0', dataset, training=training, seed=0, out=tmp_path, steps=0)
+    tuner = tuner_of(bundles[kind], kind, dataset)
+    assert type(trainer.algorithm) is type(tuner.algorithm)
+    tuner.algorithm.load_arrays(trainer.algorithm.arrays())
+    tuner.algorithm.load_state(trainer.algorithm.state())
+    for name, value in trainer.algorithm.arrays().items():
+        np.testing.assert_array_equal(tuner.algorithm.arrays()[name], value, name)
+    assert tuner.algorithm.state() == trainer.algorithm.state()
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -123,7 +139,7 @@ def test_every_export_reproduces_its_canaries_and_a_checkpoint_goes_on_from_itse
     batch = tuner._offline.sample(16, np.random.default_rng(0))
     for each in (tuner, again):
         torch.manual_seed(0)
-        each.algorithm.update(batch, batch, each.updates)
+        each.algorithm.update_online(batch, batch)
     for name, value in tuner.agent.arrays().items():
         np.testing.assert_array_equal(again.agent.arrays()[name], value, name)
 
@@ -150,7 +166,7 @@ def test_executed_skills_are_stored_as_macro_transitions(
         bundles: dict[str, Bundle], dataset: Dataset) -> None:
     tuner = tuner_of(bundles['spaars-supe'], 'spaars-supe', dataset)
     rows = learn(tuner, bundles['spaars-supe'], 2)
-    stored = tuner.algorithm.supe.memory.online.arrays()
+    stored = tuner.algorithm.memory.online.arrays()
     assert len(stored['action']) == 2 * 40 // 4
     get = tuner.schema.get
     begins = rows[(get(rows, 'skill_step') == 0) & (get(rows, 'mode') != 2)]
@@ -162,7 +178,7 @@ def test_executed_skills_are_stored_as_macro_transitions(
                                atol=1e-7)
     # One tensor, or an operator's limit would reach only the gate.
     tuner.multipliers = np.array([0.75])
-    assert tuner.algorithm.supe.skills.multipliers.tolist() == [0.75]
+    assert tuner.algorithm.skills.multipliers.tolist() == [0.75]
 
 
 def test_a_skill_cut_short_is_no_macro_transition() -> None:

@@ -156,7 +156,7 @@ def test_raw_that_imitates_worse_than_the_decoder_has_a_margin_until_it_is_as_go
 def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
     """And none that was given bad ones; its bundle is one that the policy server takes."""
     from spaars_ros.learning.online.finetuner import FineTuner
-    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.learning.online.pretrain import untrained_bundle
     from spaars_ros.policy.runtime import check_bundle
     from spaars_ros.policy.runtime import PolicyRuntime
     from spaars_ros.robot.config import load_robot
@@ -174,7 +174,7 @@ def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
     tuner = FineTuner(bundle, robot=robot, task=task, training=training, seed=0,
                       demonstrations=collect(robot, settings, episodes=2, seed=0))
     rollouts = Rollouts(PolicyRuntime(bundle), robot, task, seed=0, explore=True)
-    sizes, fields, sequence = [tuner.algorithm.spaars.good.size], tuner.schema.fields, 0
+    sizes, fields, sequence = [tuner.algorithm.good.size], tuner.schema.fields, 0
     for reward in (-100.0, 100.0):
         rows = rollouts.episode()
         rows[:, fields['sequence']] = sequence + np.arange(len(rows))[:, None]
@@ -182,7 +182,7 @@ def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
         sequence += len(rows)
         for row in rows:
             tuner.add(row)
-        sizes.append(tuner.algorithm.spaars.good.size)
+        sizes.append(tuner.algorithm.good.size)
     assert sizes[0] == sizes[1] < sizes[2]
     while tuner.updates_owed:
         tuner.update()

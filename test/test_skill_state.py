@@ -23,7 +23,7 @@ from small_run import TRAINING
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.succession import Succession
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import check_bundle

@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger
 
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
-from spaars_ros.learning.online.finetuner import untrained_bundle
+from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.policy_server.node import PolicyServer
 from spaars_ros.nodes.sim.node import SimNode
 from spaars_ros.policy.bundle import Bundle

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 
 VERSION = 2
 """Of the record's format: 2 adds what is given, who judged and held, and the sources' ages."""
+PHASES = ('warm-up', 'latent', 'gated')
+"""Of learning online; an algorithm without a gate stays in the second."""
 MAX_WIDTH = 100_000
 """Of one field; beyond it a layout is taken for broken."""
 MAX_VALUE = 1e6

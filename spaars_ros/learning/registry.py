@@ -13,8 +13,8 @@
 # limitations under the License.
 """The algorithms by name."""
 
-from collections.abc import Callable
 from typing import Any
+from typing import cast
 
 from spaars_ros.learning.algorithms.baselines.bc import BehaviourCloning
 from spaars_ros.learning.algorithms.baselines.iql import IQL
@@ -31,10 +31,13 @@ from spaars_ros.learning.algorithms.spar.spar import Spar
 from spaars_ros.learning.algorithms.supe.spaars_supe import SpaarsSupe
 from spaars_ros.learning.algorithms.supe.supe import Supe
 from spaars_ros.learning.core.algorithm import Algorithm
+from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.tasks.base import Task
+from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import Training
 
-ALGORITHMS: dict[str, Callable[..., Any]] = {
+ALGORITHMS: dict[str, type[Any]] = {
     'spaars': Spaars, 'bc': BehaviourCloning, 'iql': IQL, 'rlpd': RLPD, 'sac': SAC, 'plas': PLAS,
     'marvel': Marvel, 'cpq': CPQ, 'sac-lagrangian': SACLagrangian, 'sac-pid': SACPID,
     'spar': Spar, 'td3-bc': TD3BC, 'supe': Supe, 'spaars-supe': SpaarsSupe}
@@ -54,3 +57,23 @@ def make_algorithm(name: str, training: Training, *, observation: int, action: i
     made: Algorithm = ALGORITHMS[name](training, observation=observation, action=action,
                                        constraints=constraints, normaliser=normaliser, seed=seed)
     return made
+
+
+def deployable() -> list[str]:
+    """Return the names of the algorithms that a robot can run."""
+    return [name for name, made in ALGORITHMS.items() if Deployable in made.__mro__]
+
+
+def make_deployable(training: Training, task: Task, normaliser: Normaliser, seed: int
+                    ) -> Deployable:
+    """
+    Return the algorithm that a training file names, for a robot's task.
+
+    :raises ConfigError: `spaars train` has it, the robot has not; the message lists those it has
+    """
+    check_robot_runs(training)
+    made = make_algorithm(
+        training.algorithm, training, observation=task.observation_dim,
+        action=task.spec.action_dim, constraints=len(task.constraint_names),
+        normaliser=normaliser, seed=seed)
+    return cast(Deployable, made)

@@ -113,7 +113,7 @@ def record(folder: RunFolder, interrupts: Interrupts, *, guide: bool = False, pu
 def _place_bundle(folder: RunFolder) -> None:
     """Write a bundle that never acts: the server takes the widths of records from it."""
     from spaars_ros.data.files import write_whole
-    from spaars_ros.learning.online.finetuner import untrained_bundle
+    from spaars_ros.learning.online.pretrain import untrained_bundle
     bundle = untrained_bundle(folder.robot, folder.task, folder.training)
     write_whole(folder.initial_bundle, bundle.to_bytes(None))
 

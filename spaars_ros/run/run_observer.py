@@ -28,6 +28,7 @@ from std_msgs.msg import Float64MultiArray
 
 from spaars_ros.constraints.run_watch import RunWatch
 from spaars_ros.data.schema import Array
+from spaars_ros.data.schema import PHASES
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.ros.borders import Border
 from spaars_ros.ros.borders import StepReader
@@ -47,7 +48,6 @@ LATENCIES = 400
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
 ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
-PHASES = ('warm-up', 'latent', 'gated')
 PAUSED = 'learning is paused, steps are recorded; go on with: spaars resume'
 
 

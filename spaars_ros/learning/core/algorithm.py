@@ -43,7 +43,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Episode:
-    """What was done in a finished training episode."""
+    """What was done in a finished training episode, or in a part of one."""
 
     observations: Array
     """(T + 1, n) physical units."""
@@ -57,6 +57,10 @@ class Episode:
     """(T,) of `Mode`."""
     terminated: bool
     """Whether it ended truly; else by its time limit."""
+    skills: Array | None = None
+    """(T, k) latent action in effect, as the policy server says; None: the algorithm acted."""
+    skill_steps: Array | None = None
+    """(T,) 0-based step within the skill."""
 
 
 @runtime_checkable

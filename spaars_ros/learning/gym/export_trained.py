@@ -17,6 +17,7 @@ import numpy as np
 
 from spaars_ros.learning.algorithms.baselines.plas import PLAS
 from spaars_ros.learning.algorithms.spaars.agent import margins_of
+from spaars_ros.learning.algorithms.spaars.export import best_latent
 from spaars_ros.learning.algorithms.spaars.spaars import Spaars
 from spaars_ros.learning.algorithms.spar.spar import Spar
 from spaars_ros.learning.algorithms.supe.supe import Supe
@@ -25,7 +26,6 @@ from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.policy_graph import PolicyGraph
 from spaars_ros.learning.core.replay import Normaliser
-from spaars_ros.learning.export import best_latent
 from spaars_ros.learning.gym.rollout import Boxes
 
 

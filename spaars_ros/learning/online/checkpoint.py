@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.learner import Learner
-from spaars_ros.learning.core.robot_algorithm import RobotAlgorithm
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import Manifest
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import contract_of
+from spaars_ros.tasks.base import Task
 
 TENSORS = 'learner.npz'
 STATE = 'learner.json'
@@ -37,12 +38,11 @@ UNMEASURED = 'bc_error'
 """Infinite, as the agent begins, until an update has measured it."""
 
 
-def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
+def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
                 canary_observations: NDArray[Any], *, version: int, parent: int, phase: str,
                 extras: dict[str, bytes] | None = None) -> Bundle:
     """Return the bundle of an algorithm's present policies, with canaries for (m, n) states."""
-    setup = algorithm.setup
-    task, normaliser = setup.task, setup.normaliser
+    normaliser = algorithm.normaliser
     manifest = Manifest(
         robot=robot.name, task=task.name, joints=robot.joints,
         observation_dim=task.observation_dim, latent_dim=algorithm.latent_dim,
@@ -50,11 +50,11 @@ def make_bundle(algorithm: RobotAlgorithm, robot: Robot,
         action=task.spec.action_text, encoders=task.spec.encoders,
         action_scale=robot.control.action_scale,
         observation_mean=normaliser.mean.tolist(), observation_std=normaliser.std.tolist(),
-        multipliers=algorithm.multipliers.tolist(), algorithm=setup.training.algorithm,
+        multipliers=algorithm.multipliers.tolist(), algorithm=algorithm.training.algorithm,
         phase=phase, version=version, parent_version=parent,
         contract=contract_of(robot, task.observation_names),
         created=datetime.now(timezone.utc).isoformat(timespec='seconds'), **algorithm.manifest())
-    canaries = algorithm.canaries(canary_observations)
+    canaries = algorithm.golden_outputs(canary_observations)
     return Bundle(manifest, {'policy': algorithm.graph()}, canaries, extras)
 
 

@@ -21,13 +21,15 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.dataset import Dataset
+from spaars_ros.learning.core.algorithm import AligningLearner
+from spaars_ros.learning.core.algorithm import OfflineLearner
+from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
-from spaars_ros.learning.core.robot_algorithm import RobotSetup
 from spaars_ros.learning.online.checkpoint import make_bundle
 from spaars_ros.learning.online.checkpoint import pack
-from spaars_ros.learning.online.robot_algorithms import make_robot_algorithm
+from spaars_ros.learning.registry import make_deployable
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.robot.config import Robot
 from spaars_ros.tasks.base import Task
@@ -70,6 +72,13 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
     return replay
 
 
+def give_data(algorithm: Deployable, dataset: Dataset, replay: Replay) -> None:
+    """Show an algorithm its demonstrations, before all updates, offline and online."""
+    algorithm.set_action_variance(dataset.actions)
+    if isinstance(algorithm, OfflineLearner):
+        algorithm.take_offline(replay)
+
+
 def _floors(task: Task) -> NDArray[np.float64]:
     """Return the least standard deviation (n,) of each observation, by its unit."""
     return np.concatenate([np.full(term.width, FLOORS.get(term.unit, 0.0))
@@ -102,13 +111,14 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     normaliser = Normaliser.of(dataset.observations, _floors(task))
-    algorithm = make_robot_algorithm(RobotSetup(training, task, task.spec.action_dim, normaliser,
-                                                seed))
+    algorithm = make_deployable(training, task, normaliser, seed)
     replay = replay_of(dataset, normaliser, task, training)
-    algorithm.take_offline(dataset, replay)
+    give_data(algorithm, dataset, replay)
     step = 0
     for stage, total in algorithm.stages().items():
-        share = training.relabel if algorithm.relabels(stage) else 0.0
+        # The other stages learn from what was done.
+        aligns = isinstance(algorithm, AligningLearner) and algorithm.aligns(step)
+        share = training.relabel if aligns else 0.0
         draws = Draws(replay, None, (training.batch, 0), rng, share)
         for done in range(1, total + 1):
             losses = algorithm.update_offline(draws.next()[0], step)
@@ -120,5 +130,15 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
     algorithm.end_offline(lambda: replay.sample(training.batch, rng))
     _check_weights(algorithm.agent)
     canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
-    return make_bundle(algorithm, robot, canaries, version=0, parent=-1, phase='offline',
+    return make_bundle(algorithm, robot, task, canaries, version=0, parent=-1, phase='offline',
                        extras=pack(algorithm.agent, {}))
+
+
+def untrained_bundle(robot: Robot, task: Task, training: Training, seed: int = 0) -> Bundle:
+    """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    n = task.observation_dim
+    algorithm = make_deployable(training, task, Normaliser(np.zeros(n), np.ones(n)), seed)
+    return make_bundle(algorithm, robot, task, rng.normal(size=(4, n)), version=0, parent=-1,
+                       phase='offline', extras=pack(algorithm.agent, {}))

@@ -29,8 +29,6 @@ from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.rnd import Plateau
 from spaars_ros.training_file import Training
 
-PHASES = ('warm-up', 'latent', 'gated')
-
 WATCHED = 512
 """Newest transitions of each mode on which the TD errors are compared ..."""
 WITHIN = 5000

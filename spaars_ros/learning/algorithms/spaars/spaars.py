@@ -25,19 +25,21 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithms.spaars.agent import margins_of
 from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
+from spaars_ros.learning.algorithms.spaars.deployment import GatedDeployment
+from spaars_ros.learning.algorithms.spaars.export import export_policy
+from spaars_ros.learning.algorithms.spaars.export import golden_outputs
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.floor import best_of
 from spaars_ros.learning.core.good_episodes import GoodEpisodes
-from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.training_file import Training
 
 
-class Spaars:
+class Spaars(GatedDeployment):
     """
     SPAARS (CVAE) and its ablations, by `mode`, `concurrent_bc`, `plateau` and `latent_dim`.
 
@@ -47,6 +49,8 @@ class Spaars:
 
     offline_share = 0.5
     learns_online = True
+
+    agent: SpaarsAgent
 
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
@@ -65,7 +69,7 @@ class Spaars:
         self.agent = SpaarsAgent(training, observation, action, constraints)
         self.agent.seed(seed)
         self.curriculum = Curriculum(self.agent, training)
-        self.offline_steps = training.cvae_steps + training.iql_steps + training.align_steps
+        self.offline_steps = sum(self.stages().values())
         self.updates = 0
         self._noise = np.zeros(training.latent_dim + action)
         self.good: GoodEpisodes | None = None
@@ -90,6 +94,11 @@ class Spaars:
             [(self.normaliser(each['observation']), each['action']) for each in shown])
 
     # Offline
+
+    def stages(self) -> dict[str, int]:
+        """Return CVAE, IQL and value pre-alignment, with the updates of each."""
+        t = self.training
+        return {'cvae': t.cvae_steps, 'iql': t.iql_steps, 'align': t.align_steps}
 
     def stage(self, step: int) -> str:
         """Return the name of the stage of offline update `step`: cvae, iql or align."""
@@ -143,6 +152,10 @@ class Spaars:
     def take_episode(self, episode: Episode) -> None:
         """Take what an episode earned; see `Curriculum.take_episode`."""
         self.curriculum.take_episode(episode)
+        self.store_episode(episode)
+
+    def store_episode(self, episode: Episode) -> None:
+        """Clone it from now on, where it is worth that."""
         if self.good is not None:
             self.good.take(self.agent.weighed_return(episode.rewards, episode.costs),
                            episode.observations[:-1], episode.actions)
@@ -221,11 +234,6 @@ class Spaars:
         """Take a finished episode; see `Curriculum.end_episode`."""
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
 
-    def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
-        self.agent.multipliers.copy_(torch.from_numpy(
-            checked_multipliers(multipliers, self.agent.multipliers.numel())))
-
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return what is logged of the phases and the gate."""
         found = self.curriculum.diagnostics(steps)
@@ -235,6 +243,29 @@ class Spaars:
                           zip(('pretrained', 'latent', 'raw'), self.chosen)})
             self.chosen = [0, 0, 0]
         return found
+
+    # On a robot
+
+    def out_of_reach(self, observations: NDArray[np.float32],
+                     actions: NDArray[np.float32]) -> float:
+        """Return the mean distance of actions (T, d) from their own reconstruction."""
+        with torch.no_grad():
+            o, a = torch.from_numpy(observations), torch.from_numpy(actions)
+            return float((self.agent.reconstruct(o, a) - a).norm(dim=-1).mean())
+
+    def manifest(self) -> dict[str, Any]:
+        """Return gate, trust ball and exploration noise as they are now."""
+        t = self.training
+        return {'latent_bound': t.latent_bound, **self.gate(explore_latent=t.explore_latent)}
+
+    def graph(self) -> bytes:
+        """Return the ONNX graph of the present policies."""
+        return export_policy(self.agent)
+
+    def golden_outputs(self, observations: NDArray[np.float32]
+                       ) -> dict[str, NDArray[np.float32]]:
+        """Return what torch computes for observations (m, n)."""
+        return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
 
@@ -259,8 +290,9 @@ class Spaars:
         """Take `state()` back."""
         self.updates = int(state['updates'])
         self.set_multipliers(np.asarray(state['multipliers']))
-        self._noise = np.asarray(state['noise'])
-        self.agent.set_rng_state(state['heads'])
+        if 'heads' in state:  # not in what a robot's learner of 0.1.0 wrote
+            self._noise = np.asarray(state['noise'])
+            self.agent.set_rng_state(state['heads'])
         if 'choices' in state:
             self._choices.bit_generator.state = state['choices']
         self.curriculum.restore(state)

@@ -21,22 +21,28 @@ from numpy.typing import NDArray
 import torch
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.spar.export import export_spar
+from spaars_ros.learning.algorithms.spar.export import golden_outputs
 from spaars_ros.learning.algorithms.spar.geometry import Geometry
 from spaars_ros.learning.algorithms.spar.geometry import residual_geometry
 from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.policy.bundle import Exploration
 from spaars_ros.training_file import Training
 
 SEEN = 4096
 """Pairs that the diagnostic looks at."""
 
+UNBOUNDED = 2.0
+"""Trust ball that holds every action: SPAR has no gate between two policies."""
 
-class Spar:
+
+class Spar(Deployable):
     """
     SPAR (Zhao, Pan, Liang, Lin 2026; docs/concepts/spar.md, mostly reconstructed).
 
@@ -49,6 +55,8 @@ class Spar:
 
     offline_share = 0.5
     learns_online = True
+
+    agent: SparAgent
 
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
@@ -71,6 +79,8 @@ class Spar:
         self.agent = SparAgent(t, observation, action, constraints)
         self.agent.seed(seed)
         self.geometry: Geometry | None = None
+        self.raw_share = 0.0
+        """Of the last episode's actions."""
         self.updates = 0
         self._seed = seed
         self._seen = np.zeros((0, observation + action), np.float32)
@@ -80,6 +90,12 @@ class Spar:
         """Ignore the data set's actions (N, d): errors are counted in residuals."""
 
     # Offline
+
+    def stages(self) -> dict[str, int]:
+        """Return the base, the residual CVAE and self-imitation, with the updates of each."""
+        begins = self.training.spar_base_steps
+        return {'base': begins, 'residual': self.imitates_from - begins,
+                'imitation': self.offline_steps - self.imitates_from}
 
     def stage(self, step: int) -> str:
         """Return the name of the stage of offline update `step`: base, residual or imitation."""
@@ -163,16 +179,41 @@ class Spar:
                     replay: Replay) -> None:
         """Take a finished episode: exploration begins anew."""
         self._noise[:] = 0.0
-
-    def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
-        self.agent.multipliers.copy_(torch.from_numpy(
-            checked_multipliers(multipliers, self.agent.multipliers.numel())))
+        self.raw_share = float((modes == Mode.RAW).mean())
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return which residual policy acts (1: PROJ), and the share of fragmented clusters."""
         fragmented = self.geometry.fragmented if self.geometry is not None else float('nan')
         return {'projection': float(self.agent.projects), 'fragmented': fragmented}
+
+    # On a robot
+
+    def progress(self) -> dict[str, float]:
+        """Return the share of raw actions; there is no hand-over and no gate."""
+        return {'bc_error': -1.0, 'novelty': 0.0, 'margin': 0.0, 'gate_share': self.raw_share}
+
+    def manifest(self) -> dict[str, Any]:
+        """
+        Return the mode, which is that of the residual policy, and the exploration noise.
+
+        SPAR-PROJ acts by its latent (`latent-only`) and explores there. SPAR-MLP acts by its
+        residual (`raw-only`); its exploration noise is `explore_raw` on the action, where
+        `choose` moves it along the decoder.
+        """
+        t = self.training
+        return {'latent_bound': t.latent_bound, 'kappa': t.kappa, 'trust': UNBOUNDED,
+                'mode': 'latent-only' if self.agent.projection == 'proj' else 'raw-only',
+                'exploration': Exploration(latent=t.explore_latent, raw=t.explore_raw,
+                                           correlation=t.explore_correlation)}
+
+    def graph(self) -> bytes:
+        """Return the ONNX graph of the present policy."""
+        return export_spar(self.agent)
+
+    def golden_outputs(self, observations: NDArray[np.float32]
+                       ) -> dict[str, NDArray[np.float32]]:
+        """Return what torch computes for observations (m, n)."""
+        return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
 
@@ -189,6 +230,7 @@ class Spar:
         """Return what is not a tensor."""
         return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
                 'noise': self._noise.tolist(), 'candidates': self.agent.rng_state(),
+                'raw_share': self.raw_share,
                 'components': list(self.geometry.components) if self.geometry else None}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -197,5 +239,6 @@ class Spar:
         self.set_multipliers(np.asarray(state['multipliers']))
         self._noise = np.asarray(state['noise'])
         self.agent.set_rng_state(state['candidates'])
+        self.raw_share = float(state.get('raw_share', 0.0))
         found = state['components']
         self.geometry = None if found is None else Geometry(tuple(found))

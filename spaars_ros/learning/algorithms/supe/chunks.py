@@ -180,3 +180,22 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
                                  np.asarray(actions, np.float32)[rows])
     return Macros(np.asarray(observations, np.float64)[np.append(begins, ends[-1])], chosen,
                   sums[:, 0], sums[:, 1:], ends - begins, encoded, terminated)
+
+
+def whole_skills(skill_steps: NDArray[Any], length: int) -> list[slice]:
+    """
+    Return the parts of an episode (T,) in which every skill but its last has all its steps.
+
+    :param skill_steps: (T,) 0-based step within the skill; what does not count up is in no part
+    """
+    begins = [*np.flatnonzero(np.asarray(skill_steps) == 0), len(skill_steps)]
+    parts = []
+    first = begins[0]
+    for begin, end in zip(begins[:-1], begins[1:]):
+        counts = np.array_equal(skill_steps[begin:end], np.arange(end - begin))
+        whole = end - begin == length or (end == len(skill_steps) and end - begin < length)
+        if not (counts and whole):
+            parts.append(slice(first, begin))
+            first = end
+    parts.append(slice(first, len(skill_steps)))
+    return [part for part in parts if part.start < part.stop]

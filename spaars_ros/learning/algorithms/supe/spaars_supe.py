@@ -23,6 +23,10 @@ from torch import Tensor
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
+from spaars_ros.learning.algorithms.spaars.deployment import GatedDeployment
+from spaars_ros.learning.algorithms.supe.export import decoder_digest
+from spaars_ros.learning.algorithms.supe.export import export_skills
+from spaars_ros.learning.algorithms.supe.export import golden_outputs
 from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.algorithms.supe.supe import Supe
@@ -35,7 +39,7 @@ from spaars_ros.learning.core.replay import Replay
 from spaars_ros.training_file import Training
 
 
-class SpaarsSupe(Supe):
+class SpaarsSupe(Supe, GatedDeployment):
     """
     SPAARS with OPAL's skills (docs/concepts/spaars.md, SPAARS-SUPE, reconstructed).
 
@@ -47,6 +51,12 @@ class SpaarsSupe(Supe):
     action of the skill in effect; the skill's clock goes on either way, and a skill with raw
     actions in it is stored as what its chunk encodes to. The mode `latent-only` is the ablation
     without the gate. Both levels have one lambda.
+
+    On a robot the skills in effect are the policy server's. A skill is drawn from its policy (a
+    standard deviation of 1 of the noise, whatever `explore_latent` says) and decoded to its mean
+    action, also while exploring: the published noise of every action would be filtered away or
+    shake the arm. With `explore_correlation` the draws of successive skills are correlated by its
+    H-th power.
     """
 
     offline_share = 0.5
@@ -160,6 +170,33 @@ class SpaarsSupe(Supe):
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return what is logged of the skills, the phases and the gate."""
         return {**super().diagnostics(steps), **self.curriculum.diagnostics(steps)}
+
+    # On a robot
+
+    @property
+    def latent_dim(self) -> int:
+        """Return the values of a skill."""
+        return self.training.skill_dim
+
+    def ready(self) -> None:
+        """Encode the chunks: not while the robot waits for steps."""
+        self.memory.forget_skills()
+        self.memory.encoded()
+
+    def manifest(self) -> dict[str, Any]:
+        """Return the skills' length and decoder, and the gate as it is now."""
+        return {'latent_bound': self.agent.skill_bound,
+                'skill_length': self.training.skill_length,
+                'decoder': decoder_digest(self.agent), **self.gate(explore_latent=1.0)}
+
+    def graph(self) -> bytes:
+        """Return the ONNX graph of the present policies."""
+        return export_skills(self.agent)
+
+    def golden_outputs(self, observations: NDArray[np.float32]
+                       ) -> dict[str, NDArray[np.float32]]:
+        """Return what torch computes for observations (m, n)."""
+        return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
 

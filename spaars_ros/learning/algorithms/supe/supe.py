@@ -13,6 +13,7 @@
 # limitations under the License.
 """SUPE: skills by OPAL, then SAC over them with optimistically relabelled offline chunks."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ import torch
 from torch import Tensor
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.algorithms.supe.chunks import Macros
+from spaars_ros.learning.algorithms.supe.chunks import whole_skills
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.algorithms.supe.skill_memory import SkillMemory
 from spaars_ros.learning.core.algorithm import Array
@@ -65,6 +68,8 @@ class Supe:
         self.memory = SkillMemory(self.skills, normaliser, observation, seed)
         self.offline_steps = training.skill_steps
         self.updates = self.skill_updates = 0
+        self._newest: list[Macros] = []
+        """Of the newest episode, until it ends: they become familiar then."""
         self.begin_episode()
 
     def _make(self, observation: int, action: int, constraints: int,
@@ -157,18 +162,40 @@ class Supe:
             climb=climb and self.skill_updates % t.skill_actor_delay == 0, anchor=anchor)
 
     def take_episode(self, episode: Episode) -> None:
-        """Store the skills of an episode; after the warm-up they become familiar, too."""
+        """Store the skills of an episode in which it acted; they become familiar, too."""
         skills, steps = zip(*self._taken, strict=True)
-        macros = self.memory.add(
-            episode.observations, episode.actions, episode.rewards, episode.costs,
-            np.asarray(skills), np.asarray(steps), episode.modes, episode.terminated)
-        if self.updates:
-            self.memory.make_familiar(macros)
+        self.store_episode(replace(episode, skills=np.asarray(skills),
+                                   skill_steps=np.asarray(steps)))
+        self._make_familiar()
+
+    def store_episode(self, episode: Episode) -> None:
+        """
+        Store an episode's skills as macro transitions.
+
+        A skill that was cut short in the middle of an episode, which a bundle with another
+        decoder does, is left out: what it would have led to is not known.
+        """
+        e = episode
+        assert e.skills is not None and e.skill_steps is not None
+        self._newest = []
+        for part in whole_skills(e.skill_steps, self.training.skill_length):
+            self._newest.append(self.memory.add(
+                e.observations[part.start:part.stop + 1], e.actions[part], e.rewards[part],
+                e.costs[part], e.skills[part], e.skill_steps[part], e.modes[part],
+                part.stop == len(e.actions) and e.terminated))
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """End the skill with the episode."""
+        """End the skill with the episode, whose skills become familiar."""
         self.begin_episode()
+        self._make_familiar()
+
+    def _make_familiar(self) -> None:
+        """Let the newest episode's skills be less of a novelty, once learning has begun."""
+        if self.updates:
+            for macros in self._newest:
+                self.memory.make_familiar(macros)
+        self._newest = []
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""

@@ -12,15 +12,15 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policies of the robot's algorithms as ONNX graphs."""
+"""The policies of SPAARS (CVAE) as one ONNX graph, and what it has to answer."""
 
 import numpy as np
+from numpy.typing import NDArray
+import torch
 
 from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
-from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
-from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
-from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.policy_graph import PolicyGraph
+from spaars_ros.learning.core.replay import Normaliser
 
 
 def export_policy(agent: SpaarsAgent) -> bytes:
@@ -98,62 +98,21 @@ def _export_floored(agent: SpaarsAgent) -> bytes:
                        critic=agent.critic, floor=True)
 
 
-def export_spar(agent: SparAgent) -> bytes:
-    """
-    Return the graph of SPAR, with the inputs and outputs of `export_policy`.
-
-    latent = h(s) of SPAR-PROJ, 0 for SPAR-MLP; latent_action = clip(a_b + g(s, a_b, latent));
-    raw_action = clip(a_b + phi tanh(.)) of SPAR-MLP. docs/concepts/spar.md (reconstructed).
-    """
-    graph = PolicyGraph()
-    o = 'observation'
-    policy = agent.latent_policy
-    twice = graph.pair(o, o)
-    latent = graph.policy(policy, o)
-    if agent.projection == 'mlp':
-        latent = graph.node('Mul', latent, graph.number(0.0))
-    results = {'latent': latent}
-    results['explored_latent'] = graph.clip(graph.node('Add', latent, 'noise'), policy.bound)
-    base = graph.policy(agent.base, o)
-    bases = graph.pair(base, base)
-    latents = graph.pair(latent, results['explored_latent'])
-    seen = graph.node('Concat', twice, bases, latents, axis=1)
-    residuals = graph.mlp(agent.residual_decoder.net, seen)
-    results['latent_action'], results['explored_action'] = graph.halves(
-        graph.clip(graph.node('Add', bases, residuals), 1.0))
-    free = graph.node('Add', base, graph.policy(agent.residual_policy, o))
-    results['raw_action'] = graph.trusted(free, results['latent_action'])
-    actions = graph.pair(results['latent_action'], results['raw_action'])
-    results['q_latent'], results['q_raw'] = graph.halves(
-        graph.critic(agent.critic, twice, actions))
-    return graph.model(results, observation=policy.inputs, latent=policy.outputs,
-                       critic=agent.critic)
-
-
-def export_skills(agent: SkillAgent) -> bytes:
-    """
-    Return the graph of SPAARS-SUPE: as `export_policy`, for the skill in effect.
-
-    Two inputs more, skill (batch, k) and fresh (batch, 1):
-    latent = mean(s) + std(s) * noise within the bound where fresh is 1, else skill. Nothing is
-    added to the skill in effect, so the explored outputs are the others again.
-    """
-    graph = PolicyGraph()
-    o = 'observation'
-    policy = agent.skill_policy
-    mean, log_std = graph.halves(graph.mlp(policy.net, o), axis=1)
-    low, high = SquashedGaussian.LOG_STD
-    std = graph.node('Exp', graph.node('Clip', log_std, graph.number(low), graph.number(high)))
-    drawn = graph.clip(graph.node('Add', mean, graph.node('Mul', std, 'noise')),
-                       agent.skill_bound)
-    old = graph.node('Mul', graph.node('Sub', graph.number(1.0), 'fresh'), 'skill')
-    latent = graph.node('Add', graph.node('Mul', 'fresh', drawn), old)
-    action = graph.decoder(agent.skill_decoder, o, latent)
-    raw = graph.trusted(graph.policy(agent.raw_policy, o), action)
-    results = {'latent': latent, 'latent_action': action, 'raw_action': raw,
-               'explored_latent': graph.node('Identity', latent),
-               'explored_action': graph.node('Identity', action)}
-    results['q_latent'], results['q_raw'] = graph.halves(
-        graph.critic(agent.critic, graph.pair(o, o), graph.pair(action, raw)))
-    return graph.model(results, observation=agent.raw_policy.inputs,
-                       latent=agent.training_file.skill_dim, critic=agent.critic, skills=True)
+def golden_outputs(agent: SpaarsAgent, normaliser: Normaliser, observations: NDArray[np.float32]
+                   ) -> dict[str, NDArray[np.float32]]:
+    """Return what torch computes for observations (m, n) in physical units."""
+    with torch.no_grad():
+        o = torch.from_numpy(normaliser(observations))
+        latent, floor = agent.latent_policy(o), {}
+        if agent.floored:
+            anchor = agent.anchor(o)
+            latent, first, _ = agent.best_latent(agent.critic, o, agent.every_head)
+            floor = {'anchor_latent': anchor.numpy(), 'anchor_action': first.numpy(),
+                     'q_anchor': agent.critic(o, first).permute(1, 0, 2).numpy()}
+        action = agent.decoder(o, latent)
+        raw = agent.trusted(agent.raw_policy(o), action)
+        return {**floor, 'observation': observations.astype(np.float32),
+                'latent': latent.numpy(), 'latent_action': action.numpy(),
+                'raw_action': raw.numpy(),
+                'q_latent': agent.critic(o, action).permute(1, 0, 2).numpy(),
+                'q_raw': agent.critic(o, raw).permute(1, 0, 2).numpy()}

@@ -12,29 +12,24 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What SPAARS on the robot shares between its two kinds of latent actions."""
+"""What a robot needs of SPAARS, with either kind of latent actions."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-import torch
 from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
-from spaars_ros.learning.core.multipliers import checked_multipliers
+from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.replay import Batch
-from spaars_ros.learning.core.replay import Replay
-from spaars_ros.learning.core.robot_algorithm import Array
-from spaars_ros.learning.core.robot_algorithm import RobotAlgorithm
 from spaars_ros.policy.bundle import Exploration
 
 
-class GatedRobotAlgorithm(RobotAlgorithm):
+class GatedDeployment(Deployable):
     """
-    An algorithm with a `GatedAgent` and the `Curriculum` of its phases.
+    A deployable algorithm with a `GatedAgent` and the `Curriculum` of its phases.
 
     Online: warm-up, latent phase with concurrent BC, gated phase.
     """
@@ -42,33 +37,14 @@ class GatedRobotAlgorithm(RobotAlgorithm):
     agent: GatedAgent
     curriculum: Curriculum
 
-    def relabels(self, stage: str) -> bool:
-        """Return whether it is value pre-alignment: the others learn from what was done."""
-        return stage == 'align'
-
     def end_offline(self, sample: Callable[[], Batch]) -> None:
         """Measure L_Q, which the gate's margin needs."""
         for _ in range(20):
             self.agent.measure_lipschitz(sample())
 
-    def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
-                    replay: Replay) -> None:
-        """Have the curriculum decide on hand-over, trust ball and gate."""
-        self.curriculum.end_episode(reached, modes, steps, replay)
-
     def take_corrections(self, observations: Tensor, actions: Tensor) -> None:
         """Take some of what a person did; see `RawPolicyUpdates.clone`."""
         self.agent.corrections = (observations, actions)
-
-    @property
-    def multipliers(self) -> Array:
-        """Return lambda (C,) of each constraint."""
-        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
-
-    @multipliers.setter
-    def multipliers(self, values: Array) -> None:
-        self.agent.multipliers.copy_(torch.from_numpy(
-            checked_multipliers(values, self.agent.multipliers.numel())))
 
     def phase(self, steps: int) -> int:
         """Return 0 in warm-up, 1 in the latent phase, 2 in the gated phase."""
