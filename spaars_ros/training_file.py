@@ -22,9 +22,11 @@ from pydantic import Field
 from pydantic import model_validator
 
 from spaars_ros.robot.files import find_file
-from spaars_ros.robot.files import load_model
+from spaars_ros.robot.files import make_model
 from spaars_ros.robot.files import Strict
 from spaars_ros.robot.strict_yaml import ConfigError
+from spaars_ros.robot.strict_yaml import read_yaml
+from spaars_ros.training_sections import flat
 
 ROBOT_ALGORITHMS = ('spaars', 'spaars-supe', 'spar')
 """What the four nodes run; `spaars train` runs these and all others."""
@@ -320,5 +322,11 @@ def for_task(training: Training, action: int, demonstrations: str = '') -> Train
 
 
 def load_training(name: str = 'spaars', **overrides: Any) -> Training:
-    """Read a training file by path, or by name from `config/training/`; overrides win."""
-    return load_model(Training, find_file(str(name), 'training'), **overrides)
+    """
+    Read a training file by path, or by name from `config/training/`; overrides win.
+
+    What is of one kind of algorithm may stand in its section (`training_sections.SECTIONS`).
+    """
+    document = flat(read_yaml(find_file(str(name), 'training')), Training.model_fields)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return make_model(Training, document, given)

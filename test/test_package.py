@@ -51,6 +51,8 @@ from spaars_ros.tasks.pick import PickSettings
 from spaars_ros.tasks.reach import ReachSettings
 from spaars_ros.tasks.stages import StagesSettings
 from spaars_ros.training_file import Training
+from spaars_ros.training_sections import section_of
+from spaars_ros.training_sections import SECTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGING = ('run', 'constraints.txt', 'setup.py', 'setup.cfg')
@@ -211,13 +213,17 @@ def file_page():
             '`--robot panda` (a bare name) is the file that ships; what has a folder or a suffix '
             'in it is a path. A run copies its files into its folder and goes on with the copies; '
             'where a file was changed since, `--resume` names the fields and ends.', '',
-            'Any training key can be given on the command line: `spaars finetune --set utd=1`.',
+            'Any training key can be given on the command line: `spaars finetune --set utd=1`. '
+            'In the file a key of one kind of algorithm may stand in its section (`spar:` and '
+            'indented under it `spar_sigma: 0.3`), or, as in files of 0.1.0, outside.',
             '', '## Base frame', '',
             "Everywhere in this software the base frame is the world frame of the robot file's "
             'MJCF model: zones, workspace, targets, tips, twists with `frame: base`. An arm whose '
             'base body the model puts elsewhere, or turns, keeps its zones in the world; '
             '`spaars robot check` says where the first joint is in it.']
+    sections = {section: f'Training file: section {section}' for section in SECTIONS}
     for title, model in (('Training file', Training),
+                         *((title, Training) for title in sections.values()),
                          ('Task file: every task', TaskSettings),
                          ('Task file: reach', ReachSettings),
                          ('Task file: insert', InsertSettings),
@@ -238,6 +244,8 @@ def file_page():
         text += ['', f'## {title}', '', '| key | default | range | meaning |', '|---|---|---|---|']
         for name, field in model.model_fields.items():
             if name == 'source' and model is Robot:
+                continue
+            if model is Training and sections.get(section_of(name), 'Training file') != title:
                 continue
             signs = {'ge': '>=', 'gt': '>', 'le': '<=', 'lt': '<'}
             bounds = [f'{sign} {getattr(item, key):.10g}' for item in field.metadata

@@ -66,6 +66,7 @@ from spaars_ros.tasks.scoring import episodes_from_steps
 from spaars_ros.training_file import check_robot_runs
 from spaars_ros.training_file import for_task
 from spaars_ros.training_file import load_training
+from spaars_ros.training_sections import sectioned
 
 CONFIG = 'config.json'
 OTHERS_WRITE = 0o022
@@ -170,7 +171,7 @@ class RunFolder:
     def begin(self) -> None:
         """Write what the nodes read, and the settings that a resume goes on with."""
         write_whole(self.path / 'training.yaml',
-                    yaml.safe_dump(self._nodes_training(), sort_keys=False).encode())
+                    yaml.safe_dump(sectioned(self._nodes_training()), sort_keys=False).encode())
         kept = json.dumps({'options': asdict(self.options), 'training': self._nodes_training(),
                            'robot': self.robot.model_dump(mode='json'),
                            'model_digest': model_digest(self.robot),
