@@ -44,7 +44,7 @@ CALLS = ReleasedGains(calls=1)
 def test_released_form_gives_the_published_figures(cost: float, after: dict[int, float],
                                                    digits: dict[int, int], iterations: int
                                                    ) -> None:
-    """The published forms of docs/concepts/safety.md, limit 20, to every digit printed there."""
+    """The published forms of docs/concepts/constraints.md, limit 20, to every printed digit."""
     pid = ReleasedPID(20.0, CALLS)
     values = [pid.update(cost) for _ in range(1000)]
     for calls, printed in after.items():

@@ -82,7 +82,7 @@ SETTLE = 0.02
 
 class AdaptivePID:
     """
-    One constraint's multiplier; safe form of docs/concepts/safety.md (reconstructed there).
+    One constraint's multiplier; safe form of docs/concepts/constraints.md (reconstructed there).
 
     With u = max(d, unit), e = (C - setpoint d) / u, smoothed P and M (factor 0.7, M of C / u)
     and e' = sign(e) max(|e| - deadband, 0):

@@ -47,7 +47,7 @@ class ReleasedGains:
 
 class ReleasedPID:
     """
-    One constraint's multiplier as Marvel's released code has it (docs/concepts/safety.md).
+    One constraint's multiplier as Marvel's released code has it (docs/concepts/constraints.md).
 
     A call takes the episode cost Jc at limit d, delta = Jc - d, everything else starting at 0:
 
