@@ -68,7 +68,7 @@ def work(algorithm, updates=4, constraints=CONSTRAINTS):
         batch = Batch({**drawn, 'action': drawn['action'].tanh(),
                        'discount': torch.full((ROWS,), 0.9)})
         losses = algorithm.update_online(batch, batch)
-        if algorithm.training.self_imitation:
+        if getattr(algorithm.agent, 'raw_imitates', False):
             losses['imitation'] = algorithm.agent.imitate(batch['observation'], batch['action'])
     return losses
 

@@ -153,7 +153,8 @@ def test_raw_that_imitates_worse_than_the_decoder_has_a_margin_until_it_is_as_go
     assert agent.margin < 0.3 * worst
 
 
-def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
+@pytest.mark.parametrize('raw', ['policy', 'imitation'])
+def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards(raw):
     """And none that was given bad ones; its bundle is one that the policy server takes."""
     from spaars_ros.learning.online.finetuner import FineTuner
     from spaars_ros.learning.online.pretrain import untrained_bundle
@@ -169,7 +170,7 @@ def test_the_learner_of_a_robot_clones_an_episode_that_was_given_good_rewards():
     task = ReachTask(robot, settings)
     training = load_training('spaars', floor=True, latent_candidates=4, self_imitation=True,
                              champion=0.5, width=16, heads=2, batch=32, warmup_steps=10,
-                             critic_steps=0, utd=0.2)
+                             critic_steps=0, utd=0.2, raw_candidate=raw)
     bundle = untrained_bundle(robot, task, training)
     tuner = FineTuner(bundle, robot=robot, task=task, training=training, seed=0,
                       demonstrations=collect(robot, settings, episodes=2, seed=0))
