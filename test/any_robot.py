@@ -67,6 +67,7 @@ def arms(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             'torque': [50.0] * n, 'margin': draw(st.sampled_from([0.0, 0.001, 0.005]))},
         'control': {'rate': rate, 'delay': draw(st.one_of(st.integers(0, 3),
                                                           st.integers(0, 20))),
+                    'timeout': draw(st.one_of(st.just(0.0), st.floats(0.0, 0.5))),
                     'action_scale': draw(st.floats(0.05, 1.0))},
         'keep_out': [_zone(draw, index) for index in range(draw(st.integers(0, 3)))],
         'self_collision': draw(st.booleans()),

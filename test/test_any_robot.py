@@ -76,6 +76,26 @@ class Arm:
                           self.velocity, np.zeros_like(self.position))
 
 
+def is_safe_in_silence(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
+                       last: np.ndarray) -> bool:
+    """Return whether an arm that hears no more after `last` comes to rest inside."""
+    place, speeds = arm.position, [*arm._waiting]
+    whole, part = divmod(robot.control.timeout / robot.period, 1.0)
+    steps = [(speed, 1.0) for speed in [*speeds, *[last] * round(whole)]] + [(last, part)]
+    speed, acceleration = last, np.zeros_like(last)
+    while speed.any() and len(steps) < 2000:
+        following = tried.limits.brake(speed, acceleration)
+        acceleration, speed = (following - speed) / robot.period, following
+        steps.append((speed, 1.0))
+    low, high = tried.limits.ends
+    for speed, share in steps:
+        place = place + share * robot.period * speed
+        if ((place < low - ROUNDING) | (place > high + ROUNDING)).any() \
+                or min(ruler.least(place).values(), default=1.0) < -ROUNDING:
+            return False
+    return True
+
+
 def admissible(robot: Robot, tried: SafetyFilter, ruler: Cartesian, position: np.ndarray,
                velocity: np.ndarray) -> bool:
     """Return whether an arm that is told to brake now, and obeys as late as it may, is safe."""
@@ -146,6 +166,7 @@ def drive(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
     state, age = arm.state(0, 0.0), 0.0
     tried.reset(state)
     last, before, wish, braking = arm.velocity, np.zeros(size), np.zeros(size), 0
+    silent = robot.control.timeout > 0.0 and is_safe_in_silence(robot, tried, ruler, arm, last)
     for tick in range(TICKS):
         if tick % 10 == 0:
             wish = rng.uniform(-1.9, 1.9, size) * velocity * rng.choice([0.1, 1.0])
@@ -181,6 +202,8 @@ def drive(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
             assert (place >= low - ROUNDING).all() and (place <= high + ROUNDING).all(), 'position'
             for name, gap in ruler.least(place).items():
                 assert gap >= -ROUNDING, f'{name} {gap} at tick {tick}'
+        if silent and rng.random() < 0.2:
+            assert is_safe_in_silence(robot, tried, ruler, arm, last), f'silence at tick {tick}'
         if rng.random() < 0.05:
             age += robot.period
         else:
@@ -197,6 +220,26 @@ def test_an_arm_at_about_1_hz_passes_nothing_between_two_looks(arm: dict[str, An
     said: list[str] = []
     check(arm['model'], arm['content'], arm['parameters'], arm['seed'], said.append)
     assert said[-1].startswith('driven')
+
+
+@pytest.mark.parametrize('planned', [True, False])
+def test_an_arm_whose_server_dies_stays_outside_where_the_timeout_is_planned_for(
+        planned: bool) -> None:
+    """The accident: 3 mm in a zone, 0.2 s of the last command after the server was killed."""
+    panda = load_robot()
+    robot = panda.model_copy(update={'control': panda.control.model_copy(
+        update={'timeout': 0.2})})
+    tried = SafetyFilter(robot if planned else panda)
+    ruler = Cartesian(robot, JointLimits(robot))
+    found = []
+    for seed in range(4):
+        start = np.asarray(robot.home), np.zeros(len(robot.joints))
+        try:
+            drive(robot, tried, ruler, Arm(robot, *start, 1), np.random.default_rng(seed))
+        except AssertionError as error:
+            found.append(str(error))
+    assert bool(found) is not planned
+    assert all('silence' in each for each in found)
 
 
 @settings(max_examples=300, deadline=None, database=None,

@@ -109,7 +109,8 @@ class WiringNode:
         return {'robot': self.robot.name, 'digest': robot_digest(self.robot),
                 'when': datetime.now(timezone.utc).isoformat(timespec='seconds'),
                 'passed': check.done and not faults, 'faults': faults, 'joints': joints,
-                'timeout': check.timeout, 'effort_reported': effort, 'interface': self.interface}
+                'timeout': check.timeout, 'timeout_planned': self.robot.control.timeout,
+                'effort_reported': effort, 'interface': self.interface}
 
     @property
     def position(self) -> Array:
@@ -267,6 +268,10 @@ def lines_of(record: dict[str, Any]) -> list[str]:
     lines.append('without commands: ' + (
         'keeps moving, or not tried' if timeout is None
         else f'at rest after {timeout:.2f} s'))
+    planned = record.get('timeout_planned', 0.0)
+    if timeout is not None and timeout > planned:
+        lines.append(f'control.timeout in the robot file is {planned:g}: with {timeout:.2f} the '
+                     'filter leaves room for a last command that stands so long')
     listed = {f'{each["joint"]} {text}' for each in record['joints'] for text in each['faults']}
     lines += [f'fault: {text}' for text in record['faults'] if text not in listed]
     return [*lines, 'passed' if record['passed'] else 'FAILED: the arm is not to be run like this']

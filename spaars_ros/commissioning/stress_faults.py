@@ -36,13 +36,12 @@ from spaars_ros.commissioning.stress_hostile import raising_bundle
 from spaars_ros.commissioning.stress_hostile import truncated_bundle
 from spaars_ros.commissioning.stress_rig import PATIENCE
 from spaars_ros.commissioning.stress_rig import StressRig
+from spaars_ros.commissioning.stress_rig import TIMEOUT
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.fault_table import DEFAULTS
 
 FOLLOWED = 6.0
 """s in which it shows how the arm follows: so many states are compared with their commands."""
-TIMEOUT = 0.2
-"""s, of a controller that has a timeout."""
 LATER = 1.0
 """s; a fault begins up to so much later than it could."""
 SETTLED = 0.5

@@ -43,6 +43,7 @@ from spaars_ros.data.recording import RecorderError
 from spaars_ros.data.spool import read_spool
 from spaars_ros.data.spool import SpoolError
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.qos import QOS
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
@@ -73,6 +74,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Parameters that differ from those of `spaars finetune`."""
 
 
+TIMEOUT = 0.2
+"""s, of a controller that has a timeout."""
+PLANNED = TIMEOUT + 0.05
+"""s, the robot file's `control.timeout`: the controller looks once a period."""
 LEARNING = {'utd': 0.25}
 """Training constants beside those of the smoke file: the learner takes in, learns, pushes as often
 as there, with an eighth of the updates, which are most of what a run costs."""
@@ -95,8 +100,15 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
     task.write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json', exclude_none=True), 'horizon': HORIZON}))
     start = start or folder / 'pretrained.spaars'
+    base = load_robot(settings.robot or 'panda')
+    arm = base.model_dump(mode='json', exclude={'source'})
+    arm['control']['timeout'] = PLANNED
+    if not base.model.startswith('package://'):
+        arm['model'] = str(base.model_path.resolve())
+    robot = folder / 'arm.yaml'
+    robot.write_text(yaml.safe_dump(arm))
     run = RunFolder(RunConfig(
-        out=str(folder / 'run'), robot=settings.robot or 'panda', task=str(task),
+        out=str(folder / 'run'), robot=str(robot), task=str(task),
         training='smoke', bundle=str(start),
         overrides=LEARNING, episodes=0, real_time_factor=1.0, seed=seed))
     if not start.exists():

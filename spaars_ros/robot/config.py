@@ -84,6 +84,11 @@ class Control(Strict):
     delay: int = Field(
         1, ge=0, le=20, description='control ticks, at most, until the arm moves as commanded: '
         'transport and the lag of its servo; the safety filter looks so far ahead')
+    timeout: float = Field(
+        0.0, ge=0.0, le=2.0, description='s after which the controller itself brings the arm to '
+        'rest when no command comes; the filter then leaves room at limits and zones for a last '
+        'command that stands for so long, as when the server dies, at the price of speed there; '
+        '0: none is left')
 
 
 class Protecting(Strict):

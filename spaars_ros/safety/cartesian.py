@@ -83,8 +83,9 @@ class Cartesian:
     Control barrier functions of the robot's distances, for a sampled arm that has to brake.
 
     h(q) is a distance (tip to zone, link to zone, tip to a face of the workspace, link to link), n
-    its gradient, T the period, D_m the joint motion that the last m commands still may make,
-    m = 0 .. delay, and T times the measured velocity. Reconstructed here.
+    its gradient, T the period and the controller's `timeout`, for which a last command stands,
+    D_m the joint motion that the last m commands still may make, m = 0 .. delay, and a period
+    times the measured velocity. Reconstructed here.
 
     **Row.** If the arm moves by v for T and then brakes by the law of `JointLimits`, joint j goes
     on for E_j(|v_j|). To first order in the joint motion h never falls below
@@ -123,7 +124,11 @@ class Cartesian:
 
     def __init__(self, robot: Robot, limits: JointLimits) -> None:
         self._limits = limits
-        self._period = robot.period
+        self._held = limits.held
+        # To rest from the next tick on, and from when a controller that hears no more gives up:
+        # joints brake unlike each other, so that one way is no part of the other.
+        self._stands = (limits.period,) if limits.held == limits.period \
+            else (limits.period, limits.held)
         self._clearance = robot.clearance
         self._world = World(robot)
         self._distances = distances(robot, self._world)
@@ -160,7 +165,7 @@ class Cartesian:
         :param candidate: (d,) rad/s, inside the joint limits
         """
         speed = np.abs(candidate)
-        reach = self._period * speed + self._limits.stopping(speed + self._limits.late)
+        reach = self._held * speed + self._limits.stopping(speed + self._limits.late)
         moved = np.abs(position - self._seen)
         for motion in flight[-1:]:
             reach = reach + np.abs(motion)
@@ -188,7 +193,15 @@ class Cartesian:
         :param position: the one given to `rows`
         :param last: (d,) rad/s, the command before
         """
-        offsets, velocities = self._limits.way(velocity, last)
+        for held in self._stands:
+            said = self._blocked(position, flight, velocity, last, held)
+            if said:
+                return said
+        return ''
+
+    def _blocked(self, position: Array, flight: list[Array], velocity: Array, last: Array,
+                 held: float) -> str:
+        offsets, velocities = self._limits.way(velocity, last, held=held)
         starts = np.array(flight or [np.zeros_like(velocity)])
         steps = np.abs(np.concatenate((starts, np.diff(offsets, axis=0))))
         near = (self._gap - 0.5 * self._clearance
@@ -204,7 +217,7 @@ class Cartesian:
             self.failed = self._distances[near[0]].name
             return self._distances[near[0]].kind
         if pieces > 1:  # a long way is no line
-            offsets, velocities = self._limits.way(velocity, last, pieces)
+            offsets, velocities = self._limits.way(velocity, last, pieces, held)
         said = self._blocked_from(position, starts[-1], offsets, velocities)
         if said or max(turns[:len(starts)]) * sum(turns[len(starts):]) <= COARSE:
             return said
@@ -306,11 +319,11 @@ class Cartesian:
             room = room + np.minimum((normals @ np.array(flight).T).min(axis=1), 0.0)
         least = -GAIN * np.maximum(room, 0.0)
         sized = np.abs(normals)
-        binding = (sized @ ((self._period + further) * speed) >= -least).nonzero()[0]
+        binding = (sized @ ((self._held + further) * speed) >= -least).nonzero()[0]
         if not len(binding):
             return None
         normals, least = normals[binding], least[binding]
-        rows = normals * (self._period + np.where(normals * candidate < 0.0, further, 0.0))
+        rows = normals * (self._held + np.where(normals * candidate < 0.0, further, 0.0))
         size = np.sqrt(np.maximum((rows * rows).sum(axis=1), 1e-18))
         return Rows(rows / size[:, None], least / size,
                     tuple(self._distances[near[place]].kind for place in binding.tolist()))

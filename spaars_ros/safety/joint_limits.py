@@ -49,9 +49,11 @@ class JointLimits:
     braking is at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed late, so it
     goes no further than E(v + W).
 
-    **Position.** The joint has to be able to stop inside: T z + E(z) <= room, z = v' + W(a' + A).
-    With c = 0 that is z <= sqrt((A T)^2 + 2 A room) - A T. `room` is counted from where the joint
-    will be when it obeys, the worst of all commands that may still be on their way, less `margin`.
+    **Position.** The joint has to be able to stop inside: H z + E(z) <= room, z = v' + W(a' + A).
+    With c = 0 that is z <= sqrt((A H)^2 + 2 A room) - A H. H is T and the `timeout` of the
+    controller, for which a last command stands; braking by A T needs H A T less, and no more than
+    T z is gone by then. `room` is counted from where the joint will be when it obeys, the worst of
+    all commands that may still be on their way, less `margin`.
 
     **Velocity.** Where J T < 2 A an acceleration cannot be taken back at once, so v' plus what
     taking it back adds, T max(0, a' - J T / 2)^2 / (2 J T), stays below the limit.
@@ -72,11 +74,14 @@ class JointLimits:
     is lost in rounding: from there on those stand instead.
 
     :param robot: the robot file
+    :param timeout: s that a last command stands; None: the robot file's
     """
 
-    def __init__(self, robot: Robot) -> None:
+    def __init__(self, robot: Robot, timeout: float | None = None) -> None:
         limits = robot.limits
         self.period = period = robot.period
+        self.held = period + (robot.control.timeout if timeout is None else timeout)
+        """H, s."""
         self.ends = np.array(limits.position, dtype=np.float64).T
         """(2, d) rad, the file's lower and upper limits."""
         self.lower, self.upper = self.ends + np.array([[limits.margin], [-limits.margin]])
@@ -96,7 +101,7 @@ class JointLimits:
             excess = np.maximum(0.0, self.acceleration * 2.0 - 0.5 * self.jerk_step)
             self.late = self.period * excess ** 2 / (2.0 * self.jerk_step)
         self._half_jerk = 0.5 * self.jerk_step
-        self._rate = self.acceleration * (self.period + self.settle)
+        self._rate = self.acceleration * (self.held + self.settle)
         self._rate_squared = self._rate ** 2
         self._twice = 2.0 * self.acceleration
         self.inverse_twice = 1.0 / self._twice
@@ -165,17 +170,20 @@ class JointLimits:
         distance: Array = speed * (speed * self.inverse_twice + self.settle)
         return distance
 
-    def way(self, velocity: Array, last: Array, pieces: int = 1) -> tuple[Array, Array]:
+    def way(self, velocity: Array, last: Array, pieces: int = 1, held: float | None = None
+            ) -> tuple[Array, Array]:
         """
-        Return where the arm passes when it moves by `velocity` for T and then brakes to rest.
+        Return where the arm passes when it moves by `velocity` for H and then brakes to rest.
 
         :param velocity: (d,) rad/s, after `last` (d,) rad/s
         :param pieces: so many places for one, of a way that is long
+        :param held: s that the velocity stands, for H
         :return: offsets (k, d) rad from where it starts, the first zero, and velocities (k, d)
             rad/s there
         """
+        held = self.held if held is None else held
         if self.jerk_binds:
-            return _divided(*self._followed(velocity, last, pieces), pieces)
+            return _divided(*self._followed(velocity, last, pieces, held), pieces)
         speed = np.abs(velocity)
         stop_time = speed / self.acceleration
         longest = float(stop_time.max())
@@ -185,17 +193,18 @@ class JointLimits:
         # A constant deceleration has covered 1 - left^2 of the way at a speed of left times v.
         left = 1.0 - np.minimum(shares * longest / np.maximum(stop_time, 1e-9), 1.0)
         further = np.sign(velocity) * self.stopping(speed)
-        offsets = self.period * velocity + further * (1.0 - left * left)
+        offsets = held * velocity + further * (1.0 - left * left)
         return _divided(np.concatenate((np.zeros((1, len(speed))), offsets)),
                         np.concatenate((velocity[None], velocity * left)), pieces)
 
-    def _followed(self, velocity: Array, last: Array, pieces: int) -> tuple[Array, Array]:
+    def _followed(self, velocity: Array, last: Array, pieces: int, held: float
+                  ) -> tuple[Array, Array]:
         """Return `way` by following the braking law, which jerk limits give no short form."""
         place, speed = np.zeros_like(velocity), velocity
         acceleration = (velocity - last) / self.period
         places, speeds = [place], [speed]
-        for _ in range(MAX_TICKS):
-            place = place + self.period * speed
+        for tick in range(MAX_TICKS):
+            place = place + (self.period if tick else held) * speed
             places.append(place)
             following = self.brake(speed, acceleration)
             acceleration, speed = (following - speed) / self.period, following

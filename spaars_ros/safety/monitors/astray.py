@@ -54,7 +54,7 @@ class Astray:
 
     def __init__(self, robot: Robot) -> None:
         self._joints = robot.joints
-        self._limits = limits = JointLimits(robot)
+        self._limits = limits = JointLimits(robot, timeout=0.0)
         self._beyond = BEYOND * np.asarray(robot.limits.velocity)
         self._ahead = robot.period * (robot.control.delay + NEXT)
         self._commands: deque[Array] = deque(maxlen=robot.control.delay + OBEYED)
