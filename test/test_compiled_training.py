@@ -46,7 +46,7 @@ def test_a_run_with_compiled_updates_is_the_run_without_within_rounding(tmp_path
     assert not plain.algorithm.agent.compiled
     assert compiled.algorithm.agent.compiled and 'fit_critic' in next(iter(
         compiled.algorithm.agent.compiled))
-    assert plain.updates == compiled.updates == STEPS - 100
+    assert plain.updates == compiled.updates > LOOKS
     expected, got = plain.algorithm.arrays(), compiled.algorithm.arrays()
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], rtol=5e-3, atol=5e-4, err_msg=name)

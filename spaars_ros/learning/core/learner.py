@@ -154,8 +154,10 @@ class Learner(nn.Module):
 
     def set_recipe(self, training: Training, **sizes: Any) -> None:
         """Say of which training file and sizes, the constructor's, these networks are made."""
+        # When it is compiled is nothing of what is compiled: one package for every mode.
         self.recipe = {'make': f'{type(self).__module__}:{type(self).__qualname__}',
-                       'training': training.model_dump(), 'sizes': sizes, 'layer_norm': True}
+                       'training': training.model_dump(exclude={'compile'}), 'sizes': sizes,
+                       'layer_norm': True}
 
     @contextmanager
     def holding(self, state: list[Tensor]) -> Iterator[dict[str, Tensor]]:
