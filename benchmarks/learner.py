@@ -38,10 +38,10 @@ from spaars_ros import __version__
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.core.draws import Draws
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.training_file import load_training
 
@@ -129,7 +129,7 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     for module in algorithm.modules():
         if isinstance(module, EnsembleCritic):
             module.normalise = layer_norm
-    assert isinstance(algorithm, Learner)
+    assert isinstance(algorithm, TrainableModule)
     if algorithm.recipe is not None:
         algorithm.recipe['layer_norm'] = layer_norm
     if name == 'sac':
@@ -153,7 +153,7 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     return work
 
 
-def compile_all(agent: Learner) -> None:
+def compile_all(agent: TrainableModule) -> None:
     """Wait until what the agent has done so far is compiled; raises PeerError where it fails."""
     compiler = Compiler(agent)
     compiler.look()

@@ -146,12 +146,12 @@ class Training(Strict):
     trust_start: Real = Field(0.1, gt=0, description='raw within +- this of the decoder ...')
     trust_end: Real = Field(0.5, gt=0, description='... growing to this')
     trust_steps: Steps = Field(4000, ge=1, description='environment steps of the growth')
-    trust_backoff: float = Field(1.0, gt=0, le=1, description='factor on the trust ball after an '
+    trust_backoff: float = Field(1.0, gt=0, le=1, description='factor on the trust box after an '
                                  'episode that shut the gate; 1 leaves it to grow')
     explore_latent: Real = Field(0.3, ge=0, description='std of the latent noise')
     explore_raw: Real = Field(0.1, ge=0, description='std of the raw noise')
     explore_raw_end: Real = Field(0.04, ge=0, description='std of the raw noise once the trust '
-                                   'ball has grown')
+                                   'box has grown')
     explore_correlation: float = Field(0.8, ge=0, lt=1, description='of the noise from tick to '
                                        'tick; white noise hardly moves an arm')
     policy_delay: Steps = Field(1, ge=1, description='critic updates a policy update')

@@ -100,7 +100,7 @@ def with_version(bundle: Bundle, version: int) -> Bundle:
 def tampered(bundle: Bundle, output: str, term: list[tuple[str, Any]],
              **changes: Any) -> Bundle:
     """
-    Return the bundle with a term added to an output; its canaries are computed again.
+    Return the bundle with a term added to an output; its golden outputs are computed again.
 
     :param term: operators applied to the first normalised observation one after the other, each
         with the constant that it takes, or None
@@ -151,7 +151,7 @@ def shadow_refusal(bundle: Bundle, candidate: Bundle, first: float, **limits: An
 # The trial
 
 def test_a_bundle_that_is_not_finite_in_some_states_fails_its_trial(bundle: Bundle) -> None:
-    """Its canaries are fine: it is only far out, where nobody looked, that it breaks."""
+    """Its golden outputs are fine: it is only far out, where nobody looked, that it breaks."""
     broken = tampered(bundle, 'raw_action', [('Add', 7.0), ('Sqrt', None), ('Mul', 0.0)])
     assert shadow_refusal(bundle, broken, -7.5) == 'shadow_not_finite'
 
@@ -161,7 +161,7 @@ def test_a_bundle_that_leaves_the_action_bounds_fails_its_trial(bundle: Bundle) 
     assert shadow_refusal(bundle, wild, 7.5) == 'shadow_out_of_bounds'
 
 
-def test_a_raw_action_outside_its_trust_ball_fails_its_trial(bundle: Bundle) -> None:
+def test_a_raw_action_outside_its_trust_box_fails_its_trial(bundle: Bundle) -> None:
     wild = tampered(bundle, 'raw_action', [('Sub', 7.0), ('Relu', None)], trust=0.1)
     assert shadow_refusal(bundle, wild, 7.5) == 'shadow_out_of_bounds'
 
@@ -442,7 +442,7 @@ def test_a_pushed_bundle_that_diverges_never_moves_the_arm(
     rig = start(shadow_bound=0.3)
     wild = tampered(bundle, 'explored_action', [('Mul', 0.0), ('Add', 0.6)], version=1,
                     trust=2.0)
-    # What is explored has to agree with what is not, or the canaries give it away.
+    # What is explored has to agree with what is not, or the golden outputs give it away.
     wild = tampered(wild, 'latent_action', [('Mul', 0.0), ('Add', 0.6)])
     rig.policy.publish(encode_bytes(wild.to_bytes()))
     rig.spin_until(lambda: 'version 1: shadow_diverged' in diagnosed(rig, 'refusal'))

@@ -25,7 +25,7 @@ from spaars_ros.cli import app
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.gym.export_trained import export_trained
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import EVALUATION_SEED
 from spaars_ros.learning.registry import ALGORITHMS
 from spaars_ros.learning.registry import make_algorithm
@@ -61,7 +61,7 @@ def made(name, **changes):
 def compare(tmp_path, algorithm, observations):
     """Return the share of raw actions, where the graph's are the algorithm's."""
     env, rng = Wide(), np.random.default_rng(1)
-    boxes = Boxes.of('Wide', env)
+    boxes = ActionScaler.of('Wide', env)
     path = tmp_path / 'policy.onnx'
     path.write_bytes(export_trained(algorithm, boxes))
     policy = OnnxPolicy(path, env)
@@ -94,7 +94,7 @@ def test_the_gate_is_in_the_policy_file(tmp_path, changes, least, most):
         latent = agent.decoder(o, agent.latent_policy(o))
         inside = agent.trusted(agent.raw_policy(o), latent)
         advantage = agent.advantage(o, inside, latent, curriculum.kappa(False))
-    agent.bc_error.fill_(0.1)  # well within the trust ball, or that bounds the margin
+    agent.bc_error.fill_(0.1)  # well within the trust box, or that bounds the margin
     # The margin, where that is above zero: in the widest gap about the middle, since a state that
     # lies on the margin is taken either way, by how a processor rounds.
     middle = advantage.sort().values[120:180]
@@ -121,7 +121,7 @@ def test_a_residual_policy_file_is_of_the_policy_that_was_chosen(tmp_path, proje
 def test_skills_are_refused_for_what_a_graph_cannot_hold(name):
     algorithm, _ = made(name, skill_dim=2, skill_length=2)
     with pytest.raises(ValueError, match='no memory'):
-        export_trained(algorithm, Boxes.of('Wide', Wide()))
+        export_trained(algorithm, ActionScaler.of('Wide', Wide()))
 
 
 def test_train_leaves_a_policy_file_that_returns_what_was_evaluated(tmp_path):

@@ -82,7 +82,7 @@ def test_numpy_torch_and_onnx_choose_the_same(margins):
 def test_what_training_takes_is_what_the_exported_policy_takes(changes):
     """`Spaars.choose`, its target's rule over all heads, and the graph of `spaars train`."""
     from spaars_ros.learning.gym.export_trained import export_trained
-    from spaars_ros.learning.gym.rollout import Boxes
+    from spaars_ros.learning.gym.rollout import ActionScaler
     algorithm = make(**changes)
     agent = algorithm.agent
     with torch.no_grad():  # far enough apart that all three act somewhere
@@ -98,7 +98,7 @@ def test_what_training_takes_is_what_the_exported_policy_takes(changes):
     chosen = [algorithm.choose(each, np.random.default_rng(0), False).action
               for each in observations]
     one = np.ones(D, np.float32)
-    boxes = Boxes(N, D, np.zeros(D), np.ones(D), -one, one)
+    boxes = ActionScaler(N, D, np.zeros(D), np.ones(D), -one, one)
     session = onnxruntime.InferenceSession(export_trained(algorithm, boxes))
     by_graph, = session.run(None, {'observation': observations})
     np.testing.assert_allclose(chosen, by_target, atol=1e-5)

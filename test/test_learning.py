@@ -624,7 +624,7 @@ def test_the_filters_interventions_reach_the_learners_costs(task, training, data
 # A learner that lags behind its arm
 
 
-def test_what_was_not_learned_from_neither_hands_over_nor_opens_the_trust_ball(
+def test_what_was_not_learned_from_neither_hands_over_nor_opens_the_trust_box(
         task, dataset, robot, pretrained):
     """The arm does not wait for a slow learner; steps alone would have let raw actions act."""
     training = load_training('spaars', **SMALL)
@@ -643,7 +643,7 @@ def test_what_was_not_learned_from_neither_hands_over_nor_opens_the_trust_ball(
     assert tuner.phase == 2
 
 
-def test_steps_that_go_back_do_not_shrink_the_trust_ball(
+def test_steps_that_go_back_do_not_shrink_the_trust_box(
         task, dataset, robot, pretrained, training):
     """Counted by what was learned, a short episode after a long one is behind it."""
     tuner = tuner_of(pretrained, robot, task, training, dataset)

@@ -245,7 +245,7 @@ def test_only_what_the_critic_puts_above_the_policys_own_action_is_cloned() -> N
     assert (towards[better] > 0).all()
 
 
-def test_raw_clones_what_it_can_do_within_its_trust_ball() -> None:
+def test_raw_clones_what_it_can_do_within_its_trust_box() -> None:
     agent = agent_of()
     agent.trust = 0.1
     agent.gated = True

@@ -222,7 +222,7 @@ def test_a_multiplier_turns_the_gate_against_costly_raw_actions():
     assert held.advantage(raw, latent) == pytest.approx(-0.75)
 
 
-def test_raw_stays_inside_the_trust_ball_of_the_decoder(bundle):
+def test_raw_stays_inside_the_trust_box_of_the_decoder(bundle):
     runtime = PolicyRuntime(changed(bundle, trust=0.01, gate_open=True))
     rng = np.random.default_rng(0)
     for _ in range(50):

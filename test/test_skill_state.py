@@ -173,7 +173,7 @@ def test_a_skill_is_a_draw_of_its_policy_and_its_actions_the_decoders(bundle: Bu
     np.testing.assert_array_equal(later.action, begun.action)
 
 
-# Canaries
+# Golden outputs
 
 
 def refusal(bundle: Bundle) -> BundleError:
@@ -192,7 +192,7 @@ def test_canaries_look_at_a_skill_that_begins_and_at_one_that_is_held(bundle: Bu
         latent = bundle.canaries['latent'].copy()
         latent[row] += 0.5
         error = refusal(with_canaries(bundle, latent=latent))
-        assert error.reason == 'canary_mismatch' and f'at canary {row}' in error.detail
+        assert error.reason == 'canary_mismatch' and f'at golden output {row}' in error.detail
     fresh = np.ones_like(bundle.canaries['fresh'])
     assert 'fresh' in refusal(with_canaries(bundle, fresh=fresh)).detail
 

@@ -34,7 +34,7 @@ from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Rollout
 from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.training_file import load_training
@@ -313,7 +313,7 @@ def test_exploration_begins_with_the_prior_and_goes_on_with_the_policy():
 
 def test_where_raw_wins_within_a_skill_the_rest_is_gated_by_step_and_encoded_again(trained):
     algorithm = trained.algorithm
-    boxes = Boxes.of('Point', trained.env)
+    boxes = ActionScaler.of('Point', trained.env)
     rng = np.random.default_rng(0)
     mixed = 0
     for seed in range(6):

@@ -541,7 +541,7 @@ def test_the_residual_candidate_never_climbs_the_critic():
     assert any(parameter.grad.any() for parameter in agent.raw_policy.parameters())
 
 
-def test_the_residual_candidate_is_trained_towards_what_the_trust_ball_holds():
+def test_the_residual_candidate_is_trained_towards_what_the_trust_box_holds():
     spaars = gated(raw_bc=0.0)
     agent = spaars.agent
     agent.trust = 0.05

@@ -86,7 +86,7 @@ def test_an_action_on_its_bound_is_on_the_boxs(end, dtype):
         low = rng.normal(size=2)
         env.action_space = gymnasium.spaces.Box(
             low.astype(dtype), (low + rng.uniform(0.01, 3.0, 2)).astype(dtype), dtype=dtype)
-        boxes = rollout.Boxes.of('Walk', env)
+        boxes = rollout.ActionScaler.of('Walk', env)
         assert env.action_space.contains(boxes.physical(np.full(2, end)))
 
 
@@ -113,7 +113,7 @@ def test_integer_actions_are_refused(tmp_path):
     class Whole(Walk):
         action_space = gymnasium.spaces.Box(0, 3, (2,), np.int64)
     with pytest.raises(ValueError, match='Whole: actions are int64'):
-        rollout.Boxes.of('Whole', Whole())
+        rollout.ActionScaler.of('Whole', Whole())
 
 
 @pytest.mark.parametrize('algorithm', ['bc', 'iql', 'rlpd', 'sac', 'plas', 'td3-bc'])

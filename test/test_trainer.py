@@ -26,13 +26,13 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.curriculum import LEAST
+from spaars_ros.learning.algorithms.spaars.trials import GateTrials
 from spaars_ros.learning.algorithms.spaars.trials import LOOK
-from spaars_ros.learning.algorithms.spaars.trials import Trials
 from spaars_ros.learning.core.draws import AHEAD
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import evaluate
 from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.learning.gym.training_data import find_data
@@ -208,7 +208,7 @@ def test_an_action_that_cannot_vary_is_named(tmp_path):
         action_space = gymnasium.spaces.Box(
             np.array([-1.0, 0.5]), np.array([1.0, 0.5]), dtype=np.float64)
     with pytest.raises(ValueError, match='Fixed: action 1 cannot vary: its bounds are 0.5 and'):
-        Boxes.of('Fixed', Fixed())
+        ActionScaler.of('Fixed', Fixed())
 
 
 def test_other_data_do_not_go_on_with_a_run(tmp_path):
@@ -503,7 +503,7 @@ def test_the_watch_finds_latent_actions_where_raw_ones_have_taken_over():
 
 def tried(gated, latent, episodes=20, trials=None, steps=LOOK):
     """Return trials after episodes that earn what is given, and a little noise."""
-    trials, rng = trials or Trials(0.25), np.random.default_rng(0)
+    trials, rng = trials or GateTrials(0.25), np.random.default_rng(0)
     for _ in range(episodes):
         earned = latent if trials.control else gated
         trials.take(earned + 0.1 * rng.standard_normal(), steps)
@@ -557,7 +557,7 @@ def test_a_spell_of_early_falls_is_one_look_and_leaves_the_gate_in_use():
 
 
 def test_an_unfinished_look_goes_on_after_a_resume():
-    whole, resumed = tried(2.0, 1.0, steps=LOOK // 3), Trials(0.25)
+    whole, resumed = tried(2.0, 1.0, steps=LOOK // 3), GateTrials(0.25)
     resumed.restore(json.loads(json.dumps(whole.state())))
     for trials in (whole, resumed):
         for total in range(12):
@@ -566,21 +566,21 @@ def test_an_unfinished_look_goes_on_after_a_resume():
 
 
 def test_a_checkpoint_without_unfinished_looks_is_taken():
-    state, trials = tried(2.0, 1.0).state(), Trials(0.25)
+    state, trials = tried(2.0, 1.0).state(), GateTrials(0.25)
     del state['unfinished']
     trials.restore(state)
     assert trials.gate_pays
 
 
 def test_the_gate_stays_shut_in_use_until_there_is_something_to_compare():
-    trials = Trials(0.0)  # no control episodes
+    trials = GateTrials(0.0)  # no control episodes
     for _ in range(10):
         trials.take(100.0, 10)
     assert not trials.gate_pays
 
 
 def test_long_control_episodes_leave_the_steps_to_the_others_that_they_are_to_leave():
-    trials, spent = Trials(0.2), {True: 0, False: 0}
+    trials, spent = GateTrials(0.2), {True: 0, False: 0}
     for _ in range(200):
         steps = 1000 if trials.control else 100
         spent[trials.control] += steps

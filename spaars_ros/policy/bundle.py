@@ -145,7 +145,7 @@ class Part(BaseModel):
 
 class Bundle:
     """
-    A policy: manifest, ONNX graphs by name, canaries and extra parts.
+    A policy: manifest, ONNX graphs by name, golden outputs and extra parts.
 
     :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy
         and critic in one call

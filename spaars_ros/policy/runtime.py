@@ -193,7 +193,7 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
                  latent_dim: int | None = None, observation_names: Sequence[str] = (),
                  spec: TaskSpec | None = None) -> PolicyRuntime:
     """
-    Return a runtime for a bundle that fits this robot and reproduces its canaries.
+    Return a runtime for a bundle that fits this robot and reproduces its golden outputs.
 
     Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_contract,
     wrong_task, wrong_terms, wrong_shape, not_finite, bad_graph or canary_mismatch.
@@ -249,14 +249,15 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
         if name not in canaries or canaries[name].ndim != 2 or len(canaries[name]) == 0 \
                 or canaries[name].shape[1:] != shape:
             found = canaries[name].shape if name in canaries else 'nothing'
-            raise BundleError('wrong_shape', f'canary {name}: {found}, expected (m, {shape[0]})')
+            raise BundleError('wrong_shape', f'golden output {name}: {found}, expected '
+                                             f'(m, {shape[0]})')
     o = runtime.normalise(canaries['observation'].astype(np.float64))
     skills = []
     if m.skill_length > 1:
         skills = [canaries[name].astype(np.float32) for name in ('skill', 'fresh')]
         if set(skills[1].flat) != {0.0, 1.0}:
-            raise BundleError('wrong_shape', 'canary fresh: has to have both 0 and 1, a skill '
-                                             'that is held and one that begins')
+            raise BundleError('wrong_shape', 'golden output fresh: has to have both 0 and 1, '
+                                             'a skill that is held and one that begins')
     try:
         got = runtime.run(o, np.zeros((len(o), m.latent_dim), np.float32), *skills)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime raises several unrelated kinds
@@ -272,12 +273,12 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
                 'explored_anchor_action': 'anchor_action'}
     for name, values in got.items():
         if not np.isfinite(values).all():
-            raise BundleError('not_finite', f'canary output {name}')
+            raise BundleError('not_finite', f'golden output {name}')
         want = canaries.get(repeated.get(name, name))
         if want is None or want.shape != values.shape:
-            raise BundleError('wrong_shape', f'canary {name}: '
+            raise BundleError('wrong_shape', f'golden output {name}: '
                               f'{None if want is None else want.shape}, computed {values.shape}')
         off = (np.abs(values - want) / (1.0 + np.abs(want))).reshape(len(want), -1).max(1)
         if not off.max() < CANARY_TOLERANCE:
-            raise BundleError('canary_mismatch', f'{name} differs by {off.max():.3g} at canary '
-                                                 f'{int(off.argmax())}')
+            raise BundleError('canary_mismatch', f'{name} differs by {off.max():.3g} at golden '
+                                                 f'output {int(off.argmax())}')

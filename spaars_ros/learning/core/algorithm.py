@@ -23,16 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.trainable import TrainableModule
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Choice:
+class ActionSample:
     """What an algorithm does in one state."""
 
     action: Array
@@ -111,7 +111,7 @@ class Algorithm(Protocol):
     """
 
     normaliser: Normaliser
-    agent: Learner
+    agent: TrainableModule
     """Its networks: what acts and what learns."""
     offline_steps: int
     """Updates before the first environment step; 0 for one that learns from scratch."""
@@ -126,7 +126,7 @@ class Algorithm(Protocol):
     def begin_online(self) -> None:
         """End the offline phase."""
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the action for one observation (n,) in physical units."""
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:

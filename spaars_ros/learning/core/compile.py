@@ -32,20 +32,20 @@ from torch import Tensor
 from torch.func import functional_call
 
 from spaars_ros.learning.core.ensemble import plainly
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.products import shims
 from spaars_ros.learning.core.products import use_products
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 OPTIONS = {'cpp.threads': 1, 'aot_inductor.custom_ops_to_c_shims': shims()}
 """One thread, as the learner has, and its products."""
 
 
-def make_agent(recipe: dict[str, Any]) -> Learner:
-    """Return an agent of the shapes that `Learner.recipe` says."""
+def make_agent(recipe: dict[str, Any]) -> TrainableModule:
+    """Return an agent of the shapes that `TrainableModule.recipe` says."""
     module, _, name = recipe['make'].partition(':')
-    agent: Learner = getattr(import_module(module), name)(
+    agent: TrainableModule = getattr(import_module(module), name)(
         Training(**recipe['training']), **recipe['sizes'])
     for critic in agent.modules():
         if isinstance(critic, EnsembleCritic):
@@ -53,7 +53,7 @@ def make_agent(recipe: dict[str, Any]) -> Learner:
     return agent
 
 
-def trace(agent: Learner, update: str, drawn: list[Tensor],
+def trace(agent: TrainableModule, update: str, drawn: list[Tensor],
           choices: dict[str, Any]) -> tuple[Any, list[int]]:
     """
     Return an update as a graph of tensors, and which of state and drawn tensors it takes.

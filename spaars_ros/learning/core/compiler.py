@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from spaars_ros.interrupts import die_with_parent
-from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.robot.config import PACKAGE
 
 CACHE = Path('~/.cache/spaars_ros/compiled')
@@ -53,7 +53,7 @@ class Compiler:
     :param beside: False waits for what is compiled, instead of taking a second core
     """
 
-    def __init__(self, agent: Learner, mode: str = 'on', folder: Path | None = None, *,
+    def __init__(self, agent: TrainableModule, mode: str = 'on', folder: Path | None = None, *,
                  beside: bool = True) -> None:
         self.agent = agent
         self.mode = mode
@@ -171,7 +171,7 @@ class Compiler:
 
 
 def load_update(path: Path) -> Any:
-    """Return the compiled update of a package, as `Learner.compiled` has it."""
+    """Return the compiled update of a package, as `TrainableModule.compiled` has it."""
     from torch._C._aoti import AOTIModelPackageLoader
     taken = json.loads(path.with_suffix('.json').read_text())
     package = AOTIModelPackageLoader(str(path), 'model', False, 1, -1)

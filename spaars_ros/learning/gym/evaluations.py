@@ -20,7 +20,7 @@ import torch
 
 from spaars_ros.data.scores import normalised_score
 from spaars_ros.learning.core.algorithm import Algorithm
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import evaluate
 from spaars_ros.learning.gym.training_folder import TrainingFolder
@@ -36,7 +36,7 @@ class Evaluations:
     :param folder: gets a line of `curve.jsonl` each
     """
 
-    def __init__(self, env: Env, boxes: Boxes, algorithm: Algorithm, versions: Versions, *,
+    def __init__(self, env: Env, boxes: ActionScaler, algorithm: Algorithm, versions: Versions, *,
                  env_id: str, episodes: int, folder: TrainingFolder) -> None:
         self._env, self._boxes, self._algorithm = env, boxes, algorithm
         self._versions = versions

@@ -26,10 +26,10 @@ from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.policy_graph import PolicyGraph
 from spaars_ros.learning.core.replay import Normaliser
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 
 
-def export_trained(algorithm: Algorithm, boxes: Boxes) -> bytes:
+def export_trained(algorithm: Algorithm, boxes: ActionScaler) -> bytes:
     """
     Return the graph of what acts without exploring, gate and critic included.
 

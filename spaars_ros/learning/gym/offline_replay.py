@@ -25,7 +25,7 @@ from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.replay import replay_of_transitions
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.online.pretrain import replay_of
 from spaars_ros.tasks.base import Task
@@ -41,7 +41,7 @@ class OfflineReplay:
     actions: NDArray[np.float32]
 
     @classmethod
-    def of(cls, data: Transitions | Dataset, *, env_id: str, env: Env, boxes: Boxes,
+    def of(cls, data: Transitions | Dataset, *, env_id: str, env: Env, boxes: ActionScaler,
            task: Task | None, training: Training, constraints: int) -> 'OfflineReplay':
         """
         Check data against environment, and leave the caller's as they are.

@@ -48,7 +48,7 @@ PROBE = 1000
 
 
 @dataclass(frozen=True)
-class Boxes:
+class ActionScaler:
     """Widths of an environment's spaces, and its actions to and from [-1, 1]."""
 
     observation: int
@@ -63,7 +63,7 @@ class Boxes:
     """(d,) the same."""
 
     @classmethod
-    def of(cls, env_id: str, env: Env) -> 'Boxes':
+    def of(cls, env_id: str, env: Env) -> 'ActionScaler':
         """Read the spaces; raises ValueError where one is no Box of one axis and finite bounds."""
         actions, observations = env.action_space, env.observation_space
         for name, space in (('action', actions), ('observation', observations)):
@@ -102,7 +102,7 @@ class Rollout:
     :param replay: takes as many of the costs of a step as it has constraints
     """
 
-    def __init__(self, env: Env, boxes: Boxes, replay: Replay, *, seed: int) -> None:
+    def __init__(self, env: Env, boxes: ActionScaler, replay: Replay, *, seed: int) -> None:
         self._env, self._boxes, self._replay = env, boxes, replay
         observation, _ = env.reset(seed=seed)
         # Copies: an environment may write its next observation into the same array.
@@ -171,7 +171,7 @@ def check_length(steps: int) -> None:
                          'time limit (max_episode_steps)')
 
 
-def evaluate(env: Env, boxes: Boxes, algorithm: Algorithm, episodes: int,
+def evaluate(env: Env, boxes: ActionScaler, algorithm: Algorithm, episodes: int,
              explore: bool = False) -> dict[str, Any]:
     """
     Return means over episodes on the same seeds every time.
@@ -217,7 +217,7 @@ def stalls(observations: Array) -> bool:
     return bool((spread <= STILL * np.maximum(1.0, np.abs(observations).max(0))).all())
 
 
-def random_observations(env: Env, boxes: Boxes, seed: int) -> Array:
+def random_observations(env: Env, boxes: ActionScaler, seed: int) -> Array:
     """Return observations of random actions (PROBE + 1, n), to normalise by."""
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)

@@ -41,7 +41,7 @@ from spaars_ros.learning.gym.evaluations import text_of
 from spaars_ros.learning.gym.export_trained import export_trained
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
 from spaars_ros.learning.gym.online_updates import OnlineUpdates
-from spaars_ros.learning.gym.rollout import Boxes
+from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
 from spaars_ros.learning.gym.rollout import Rollout
@@ -98,7 +98,7 @@ class Trainer:
         self.env = make()
         # Franka Kitchen counts its reward in another way where it is evaluated.
         self._test_env = make() if make_env else make_environment(evaluation_id(env_id))
-        self.boxes = Boxes.of(env_id, self.env)
+        self.boxes = ActionScaler.of(env_id, self.env)
         arm = self.env.unwrapped
         self.task = arm.task if isinstance(arm, ArmEnv) else None
         """Of an arm: rewards, shaping and hindsight goals are then the replay's."""

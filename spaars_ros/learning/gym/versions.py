@@ -27,7 +27,7 @@ from torch import Tensor
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.champion import Champion
 from spaars_ros.learning.core.champion import Verdict
-from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.trainable import TrainableModule
 
 Array = NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Kept:
     tensors: list[Tensor]
     """Copies of all parameters and buffers."""
     settings: dict[str, Any]
-    """Of `Learner.settings`."""
+    """Of `TrainableModule.settings`."""
 
 
 class Versions:
@@ -53,7 +53,7 @@ class Versions:
     :param every: updates between challengers, at least
     """
 
-    def __init__(self, agent: Learner, average: AveragedWeights, champion: Champion | None,
+    def __init__(self, agent: TrainableModule, average: AveragedWeights, champion: Champion | None,
                  every: float) -> None:
         self._agent, self._average, self._every = agent, average, every
         self.champion = champion

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.learning.core.deployable import Deployable
-from spaars_ros.learning.core.learner import Learner
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import Manifest
@@ -41,7 +41,7 @@ UNMEASURED = 'bc_error'
 def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
                 canary_observations: NDArray[Any], *, version: int, parent: int, phase: str,
                 extras: dict[str, bytes] | None = None) -> Bundle:
-    """Return the bundle of an algorithm's present policies, with canaries for (m, n) states."""
+    """Return the bundle of an algorithm's present policies, with golden outputs for (m, n)."""
     normaliser = algorithm.normaliser
     manifest = Manifest(
         robot=robot.name, task=task.name, joints=robot.joints,
@@ -58,14 +58,14 @@ def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
     return Bundle(manifest, {'policy': algorithm.graph()}, canaries, extras)
 
 
-def pack(agent: Learner, state: dict[str, Any]) -> dict[str, bytes]:
+def pack(agent: TrainableModule, state: dict[str, Any]) -> dict[str, bytes]:
     """Return the extras from which `unpack` restores an agent."""
     buffer = io.BytesIO()
     np.savez(buffer, **agent.arrays())  # type: ignore[arg-type]
     return {TENSORS: buffer.getvalue(), STATE: json.dumps(state).encode()}
 
 
-def unpack(bundle: Bundle, agent: Learner, *, optimisers: bool) -> dict[str, Any]:
+def unpack(bundle: Bundle, agent: TrainableModule, *, optimisers: bool) -> dict[str, Any]:
     """Load a bundle's learner tensors into an agent, strictly; return the state."""
     if TENSORS not in bundle.extras or STATE not in bundle.extras:
         raise BundleError('missing_part', 'this bundle can be run but not fine-tuned: it carries '

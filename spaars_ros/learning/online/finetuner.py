@@ -28,8 +28,8 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.compiler import Compiler
 from spaars_ros.learning.core.draws import Draws
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.learning.online.acting import Acting
 from spaars_ros.learning.online.checkpoint import make_bundle
 from spaars_ros.learning.online.checkpoint import pack
@@ -97,7 +97,7 @@ class FineTuner:
             self.experience.streams.clear()
 
     @property
-    def agent(self) -> Learner:
+    def agent(self) -> TrainableModule:
         """Return the algorithm's networks."""
         return self.algorithm.agent
 
@@ -193,7 +193,7 @@ class FineTuner:
         Return the environment steps that updates were done for.
 
         Phases count these and the newest episode: a learner that lags behind the arm must not
-        hand over, nor let the trust ball grow, on what it has not learned from.
+        hand over, nor let the trust box grow, on what it has not learned from.
         """
         t = self.training
         return self.steps if not t.utd else t.warmup_steps + int(self.updates / t.utd)

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
-class Baseline(Learner):
+class Baseline(TrainableModule):
     """
     An algorithm with one policy, no phases and no multipliers.
 
@@ -48,7 +48,7 @@ class Baseline(Learner):
         self.updates = 0
 
     @property
-    def agent(self) -> Learner:
+    def agent(self) -> TrainableModule:
         """Return itself: it holds its networks."""
         return self
 

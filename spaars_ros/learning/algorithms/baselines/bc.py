@@ -20,11 +20,11 @@ import torch
 from torch import nn
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
@@ -54,8 +54,8 @@ class BehaviourCloning(Baseline):
         """Learn nothing."""
         return {}
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's action."""
         with torch.no_grad():
             action = self.policy(torch.from_numpy(self.normaliser(observation))[None])
-        return Choice(action[0].numpy().astype(np.float64))
+        return ActionSample(action[0].numpy().astype(np.float64))

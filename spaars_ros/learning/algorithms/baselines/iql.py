@@ -22,14 +22,14 @@ from torch import nn
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
 from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
@@ -97,7 +97,7 @@ class IQL(Baseline):
         self.updates += 1
         return {'value': value, 'critic': critic, 'policy': policy}
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's mean, or a sample of it."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
@@ -105,4 +105,4 @@ class IQL(Baseline):
             std = self.log_std.clamp(-5.0, 0.0).exp().numpy()
         if explore:
             action = np.clip(action + std * rng.standard_normal(len(action)), -1.0, 1.0)
-        return Choice(action)
+        return ActionSample(action)

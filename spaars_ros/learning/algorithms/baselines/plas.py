@@ -22,16 +22,16 @@ from torch import nn
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.cvae import cvae_loss
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import Encoder
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
@@ -114,7 +114,7 @@ class PLAS(Baseline):
         self.updates += 1
         return {'critic': critic, 'policy': policy}
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the decoded action, of a noisy latent one when it explores."""
         t = self.training_file
         with torch.no_grad():
@@ -125,4 +125,4 @@ class PLAS(Baseline):
                 latent = (latent + t.explore_latent * torch.from_numpy(noise)).clamp(
                     -t.latent_bound, t.latent_bound)
             action = self.decoder(o, latent)
-        return Choice(action[0].numpy().astype(np.float64), Mode.LATENT)
+        return ActionSample(action[0].numpy().astype(np.float64), Mode.LATENT)

@@ -23,13 +23,13 @@ from torch import nn
 from torch import Tensor
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
@@ -102,16 +102,16 @@ class SAC(Baseline):
     def _policy_value(heads: Tensor) -> Tensor:
         return heads.amin(0)
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the mode, or a sample; uniform before the first update."""
         if explore and self.updates == 0:
-            return Choice(rng.uniform(-1.0, 1.0, self.sizes[1]))
+            return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
         with torch.no_grad():
             mean, log_std = self.policy(torch.from_numpy(self.normaliser(observation))[None])
         before = mean[0].numpy().astype(np.float64)
         if explore:
             before = before + np.exp(log_std[0].numpy()) * rng.standard_normal(len(before))
-        return Choice(np.tanh(before))
+        return ActionSample(np.tanh(before))
 
 
 class RLPD(SAC):

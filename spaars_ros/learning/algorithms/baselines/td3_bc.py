@@ -21,13 +21,13 @@ import torch
 from torch import nn
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 ALPHA = 2.5
@@ -101,7 +101,7 @@ class TD3BC(Baseline):
             polyak(self.policy_target, self.policy, t.tau)
         return losses
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's action, with noise when it explores."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
@@ -109,4 +109,4 @@ class TD3BC(Baseline):
         if explore:
             noise = self.training_file.explore_raw * rng.standard_normal(len(action))
             action = np.clip(action + noise, -1.0, 1.0)
-        return Choice(action)
+        return ActionSample(action)

@@ -26,16 +26,16 @@ import torch.nn.functional as functional
 
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.cvae import cvae_loss
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import Encoder
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 POLICY_RATE = 0.3
@@ -231,13 +231,13 @@ class CPQ(Baseline):
         """Have no online phase."""
         raise NotImplementedError('CPQ learns offline')
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the mode, or a sample."""
         if explore:
-            return Choice(policy_action(self.policy, self.normaliser, observation, rng))
+            return ActionSample(policy_action(self.policy, self.normaliser, observation, rng))
         with torch.no_grad():
             mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
-        return Choice(mode[0].numpy().astype(np.float64))
+        return ActionSample(mode[0].numpy().astype(np.float64))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return the weight of the penalty."""

@@ -28,15 +28,15 @@ from spaars_ros.constraints.lagrangian import PIDGains
 from spaars_ros.learning.algorithms.baselines.baseline import Baseline
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.algorithms.constrained.alignment import soft_targets
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 INTEGRAL = PIDGains(kp=0.0, kd=0.0, rate=0.0)
@@ -144,15 +144,15 @@ class SACLagrangian(Baseline):
         self.updates += 1
         return losses
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the mode, or a sample; from scratch uniform before the first update."""
         if explore and self.updates == 0 and self.explores_uniformly:
-            return Choice(rng.uniform(-1.0, 1.0, self.sizes[1]))
+            return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
         if explore:
-            return Choice(policy_action(self.policy, self.normaliser, observation, rng))
+            return ActionSample(policy_action(self.policy, self.normaliser, observation, rng))
         with torch.no_grad():
             mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
-        return Choice(mode[0].numpy().astype(np.float64))
+        return ActionSample(mode[0].numpy().astype(np.float64))
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""

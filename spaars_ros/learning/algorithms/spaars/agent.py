@@ -28,12 +28,12 @@ from spaars_ros.learning.core.floor import best_of
 from spaars_ros.learning.core.floor import latent_offsets
 from spaars_ros.learning.core.floor import lower_bounds
 from spaars_ros.learning.core.floor import pick
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import Encoder
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import parameters_of
 
 
 def margins_of(limits: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class SpaarsAgent(GatedAgent):
         """
         Return candidates (3, B, d), their bounds (3, B), and the best latent (B, k).
 
-        Candidates: pretrained, latent, raw in its trust ball about the latent one.
+        Candidates: pretrained, latent, raw in its trust box about the latent one.
         """
         with torch.no_grad():
             latent, first, action = self.best_latent(critic, o, heads)
@@ -187,7 +187,7 @@ class SpaarsAgent(GatedAgent):
 
         The latent policy climbs Q through the frozen decoder, held near the pretrained one; the
         raw policy imitates the decoder (concurrent BC) until the hand-over and climbs Q
-        inside the trust ball afterwards.
+        inside the trust box afterwards.
         """
         latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
-from spaars_ros.learning.algorithms.spaars.trials import Trials
+from spaars_ros.learning.algorithms.spaars.trials import GateTrials
 from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.rnd import Plateau
@@ -43,8 +43,8 @@ class Curriculum:
 
     Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
     (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound` or,
-    with a floor, the reach of the trust ball: spaars.md, definition 1 (reconstructed). From there
-    the trust ball grows, while the gate is open.
+    with a floor, the reach of the trust box: spaars.md, definition 1 (reconstructed). From there
+    the trust box grows, while the gate is open.
 
     The gate shuts again while the critic promises too much of raw actions (`gate_watch`): while
     the mean of Q(s, a) - y over the newest raw transitions is above that over the newest latent
@@ -52,7 +52,7 @@ class Curriculum:
     it is now; or, where the watch is for errors, while their root mean square is (spaars.md).
     Each such episode takes `trust_backoff` of the ball's growth.
 
-    With `trials`, episodes with and without the gate are compared by their returns (`Trials`):
+    With `trials`, episodes with and without the gate are compared by their returns (`GateTrials`):
     the gate is used while it pays, and then it is the one that was tried, with `explore_kappa`.
     """
 
@@ -64,7 +64,7 @@ class Curriculum:
         self.gated_at = -1
         """Environment steps at the hand-over."""
         self.grown = 0.0
-        """Share of its growth that the trust ball has done."""
+        """Share of its growth that the trust box has done."""
         self._grown_at = -1
         self.novelty = 0.0
         self.raw_share = 0.0
@@ -76,7 +76,7 @@ class Curriculum:
         """Whether what explores may be on trial; False: it is what is deployed, with noise."""
         self.shut = 0
         """Episodes that ended with a shut gate."""
-        self.trials = Trials(training.trials, agent.floored) \
+        self.trials = GateTrials(training.trials, agent.floored) \
             if training.trials and training.mode == 'gated' else None
 
     def phase(self, steps: int) -> int:
@@ -173,7 +173,7 @@ class Curriculum:
             self._grown_at = max(self._grown_at, steps)
 
     def _grow(self, steps: int) -> None:
-        """Let the trust ball grow with `steps` more steps; a shut gate does not."""
+        """Let the trust box grow with `steps` more steps; a shut gate does not."""
         t, agent = self.training, self.agent
         if not agent.closed:
             self.grown = min(1.0, self.grown + steps / t.trust_steps)

@@ -59,7 +59,7 @@ class GatedDeployment(Deployable):
 
     def gate(self, *, explore_latent: float) -> dict[str, Any]:
         """
-        Return the manifest's entries of gate, trust ball and exploration noise as they are now.
+        Return the manifest's entries of gate, trust box and exploration noise as they are now.
 
         :param explore_latent: standard deviation of the latent noise
         """

@@ -27,7 +27,6 @@ from torch import Tensor
 from spaars_ros.learning.algorithms.spaars.raw_policy_updates import RawPolicyUpdates
 from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
 from spaars_ros.learning.core.floor import bootstrap_masks
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
@@ -35,6 +34,7 @@ from spaars_ros.learning.core.networks import MLP
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.rnd import RND
+from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
@@ -61,7 +61,7 @@ class GatedAgent(RawPolicyUpdates):
     bc_error: Tensor
     """
     () eps_BC, running mean of |raw - decoded| until the hand-over; with a floor from there on of
-    how far raw is outside its trust ball. Where raw imitates: of by how much it is further from
+    how far raw is outside its trust box. Where raw imitates: of by how much it is further from
     what is cloned than the latent policy is, always.
     """
 
@@ -120,7 +120,7 @@ class GatedAgent(RawPolicyUpdates):
                 'rnd': parameters_of(self.rnd.predictor), **residual}
 
     def settings(self) -> dict[str, Any]:
-        """Return what gate and trust ball are at."""
+        """Return what gate and trust box are at."""
         return {name: getattr(self, name) for name in ACTS}
 
     # Offline
@@ -160,7 +160,7 @@ class GatedAgent(RawPolicyUpdates):
     # Online
 
     def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
-        """Return the raw action inside the trust ball (the present one) about the decoder's."""
+        """Return the raw action inside the trust box (the present one) about the decoder's."""
         if self.training_file.mode == 'raw-only':
             return raw
         ball = self.trust if trust is None else trust
@@ -208,7 +208,7 @@ class GatedAgent(RawPolicyUpdates):
         return torch.where(opens[None, :, None], v_raw, v_latent)
 
     def limits(self) -> Tensor:
-        """Return trust ball, margins of raw and latent, and hold as they are now, (4,)."""
+        """Return trust box, margins of raw and latent, and hold as they are now, (4,)."""
         return torch.tensor([self.trust, self.margin, self.training_file.min_margin, self.hold])
 
     def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
@@ -260,7 +260,7 @@ class GatedAgent(RawPolicyUpdates):
 
     @property
     def reach(self) -> float:
-        """Return how far an action in the trust ball is from its middle, at most."""
+        """Return how far an action in the trust box is from its middle, at most."""
         return self.trust * math.sqrt(len(self.action_variance))
 
     def update_critic(self, batch: Batch) -> float:

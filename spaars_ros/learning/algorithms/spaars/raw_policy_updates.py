@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
-class RawPolicyUpdates(Learner):
+class RawPolicyUpdates(TrainableModule):
     """How the raw policy of a `GatedAgent`, which has all that is named here, learns online."""
 
     training_file: Training
@@ -45,11 +45,11 @@ class RawPolicyUpdates(Learner):
         raise NotImplementedError
 
     def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
-        """Return the raw action inside the trust ball about the decoder's."""
+        """Return the raw action inside the trust box about the decoder's."""
         raise NotImplementedError
 
     def limits(self) -> Tensor:
-        """Return trust ball, margins and hold."""
+        """Return trust box, margins and hold."""
         raise NotImplementedError
 
     def _lagrangian(self, values: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ class RawPolicyUpdates(Learner):
         Do one update of the raw policy alone, by whichever of its losses is due.
 
         It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
-        trust ball afterwards.
+        trust box afterwards.
         """
         losses = self.run('fit_raw', batch['observation'], self.limits(), *self.corrections,
                           gated=self.gated, **self.corrected())
@@ -97,7 +97,7 @@ class RawPolicyUpdates(Learner):
 
     def _clone_raw(self, corrections: tuple[Tensor, ...], limits: Tensor,
                    free: bool) -> Tensor | float:
-        """Return the raw policy's part of `clone`, within its trust ball."""
+        """Return the raw policy's part of `clone`, within its trust box."""
         if not corrections:
             return 0.0
         o, shown = corrections
@@ -165,7 +165,7 @@ class RawPolicyUpdates(Learner):
 
     def _climb(self, o: Tensor, raw: Tensor, near: Tensor, limits: Tensor,
                free: bool = False) -> Tensor:
-        """Return the raw policy's loss where it climbs Q in the trust ball about `near`."""
+        """Return the raw policy's loss where it climbs Q in the trust box about `near`."""
         inside = raw if free else self.trusted(raw, near, limits[0])
         # Outside the ball Q has no gradient for raw; the distance to the ball has.
         outside = (raw - inside.detach()).square().sum(-1)

@@ -36,7 +36,7 @@ class ResidualCandidate(nn.Module):
     (docs/concepts/spar.md, reconstructed). The raw policy stays the plain network that it
     is, and so does its graph on the robot: it regresses to the weighted mean of
 
-        a_k = trust ball(clip(D(s, z) + g(s, D(s, z), u_k))),  u_k about the present residual's.
+        a_k = trust box(clip(D(s, z) + g(s, D(s, z), u_k))),  u_k about the present residual's.
     """
 
     def __init__(self, training: Training, observation: int, action: int) -> None:
@@ -64,7 +64,7 @@ class ResidualCandidate(nn.Module):
 
         :param raw: (B, d) of the policy, which alone is differentiated
         :param decoded: (B, d) D(s, pi_z(s)), no graph
-        :param trusted: raw and decoded actions to those within the trust ball
+        :param trusted: raw and decoded actions to those within the trust box
         """
         t = self.training_file
         with torch.no_grad():

@@ -28,8 +28,8 @@ from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.deployment import GatedDeployment
 from spaars_ros.learning.algorithms.spaars.export import export_policy
 from spaars_ros.learning.algorithms.spaars.export import golden_outputs
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.floor import best_of
 from spaars_ros.learning.core.good_episodes import GoodEpisodes
@@ -160,7 +160,7 @@ class Spaars(GatedDeployment):
             self.good.take(self.agent.weighed_return(episode.rewards, episode.costs),
                            episode.observations[:-1], episode.actions)
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """
         Return what the gate picks: the rule of `policy/runtime.py`.
 
@@ -182,14 +182,14 @@ class Spaars(GatedDeployment):
                 action = agent.trusted(raw, decoded)
                 if explore:
                     action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
-                return Choice(action[0].numpy().astype(np.float64), Mode.RAW)
+                return ActionSample(action[0].numpy().astype(np.float64), Mode.RAW)
             if explore:
                 moved = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
                                                                       t.latent_bound)
                 decoded = agent.decoder(o, moved)
-            return Choice(decoded[0].numpy().astype(np.float64), Mode.LATENT)
+            return ActionSample(decoded[0].numpy().astype(np.float64), Mode.LATENT)
 
-    def _choose_above_floor(self, o: Tensor, noise: Tensor, explore: bool) -> Choice:
+    def _choose_above_floor(self, o: Tensor, noise: Tensor, explore: bool) -> ActionSample:
         """Return the best of pretrained, latent and raw action, noise added where it explores."""
         t, agent, k = self.training, self.agent, self.training.latent_dim
         limits, place = agent.limits(), 0
@@ -204,12 +204,12 @@ class Spaars(GatedDeployment):
             action = candidates[2]
             if explore:
                 action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
-            return Choice(action[0].numpy().astype(np.float64), Mode.RAW)
+            return ActionSample(action[0].numpy().astype(np.float64), Mode.RAW)
         if explore:
             latent = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
                                                                    t.latent_bound)
         action = agent.decoder(o, latent)
-        return Choice(action[0].numpy().astype(np.float64), Mode.LATENT)
+        return ActionSample(action[0].numpy().astype(np.float64), Mode.LATENT)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update; the policies rest for the first `critic_steps` environment steps."""
@@ -254,7 +254,7 @@ class Spaars(GatedDeployment):
             return float((self.agent.reconstruct(o, a) - a).norm(dim=-1).mean())
 
     def manifest(self) -> dict[str, Any]:
-        """Return gate, trust ball and exploration noise as they are now."""
+        """Return gate, trust box and exploration noise as they are now."""
         t = self.training
         return {'latent_bound': t.latent_bound, **self.gate(explore_latent=t.explore_latent)}
 

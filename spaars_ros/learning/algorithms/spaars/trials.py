@@ -33,7 +33,7 @@ UNPROVEN = 0.5
 """
 
 
-class Trials:
+class GateTrials:
     """
     Whether the gate has earned its use, and which training episodes go without it.
 

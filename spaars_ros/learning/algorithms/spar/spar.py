@@ -26,8 +26,8 @@ from spaars_ros.learning.algorithms.spar.export import golden_outputs
 from spaars_ros.learning.algorithms.spar.geometry import Geometry
 from spaars_ros.learning.algorithms.spar.geometry import residual_geometry
 from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
@@ -39,7 +39,7 @@ SEEN = 4096
 """Pairs that the diagnostic looks at."""
 
 UNBOUNDED = 2.0
-"""Trust ball that holds every action: SPAR has no gate between two policies."""
+"""Trust box that holds every action: SPAR has no gate between two policies."""
 
 
 class Spar(Deployable):
@@ -146,7 +146,7 @@ class Spar(Deployable):
 
     # Online
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's action; exploration moves its latent, and so along the data."""
         t, agent = self.training, self.agent
         mode = Mode.LATENT if agent.projects else Mode.RAW
@@ -163,7 +163,7 @@ class Spar(Deployable):
                 moved = agent.decoded(o, moved.clamp(-t.latent_bound, t.latent_bound))
                 # For SPAR-PROJ this is `moved`: its action is its latent's.
                 action = (action + moved - agent.decoded(o, latent)).clamp(-1.0, 1.0)
-        return Choice(action[0].numpy().astype(np.float64), mode)
+        return ActionSample(action[0].numpy().astype(np.float64), mode)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update of the values, and as often as `policy_delay` says of the residual."""

@@ -21,8 +21,6 @@ from torch import nn
 from torch import Tensor
 
 from spaars_ros.learning.algorithms.spar.geometry import Projection
-from spaars_ros.learning.core.learner import Learner
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
@@ -34,13 +32,15 @@ from spaars_ros.learning.core.self_imitation import candidate_values
 from spaars_ros.learning.core.self_imitation import candidate_weights
 from spaars_ros.learning.core.self_imitation import Candidates
 from spaars_ros.learning.core.self_imitation import draw_candidates
+from spaars_ros.learning.core.trainable import parameters_of
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 CONSERVATIVE = 4
 """Actions of the decoder a state whose values are pushed down."""
 
 
-class SparAgent(Learner):
+class SparAgent(TrainableModule):
     """
     A frozen base policy and a residual that imitates its own best candidates.
 

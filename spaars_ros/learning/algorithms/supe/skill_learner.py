@@ -28,8 +28,6 @@ from spaars_ros.learning.algorithms.supe.opal import ChunkEncoder
 from spaars_ros.learning.algorithms.supe.opal import opal_loss
 from spaars_ros.learning.algorithms.supe.opal import SkillDecoder
 from spaars_ros.learning.algorithms.supe.opal import SkillPrior
-from spaars_ros.learning.core.learner import Learner
-from spaars_ros.learning.core.learner import parameters_of
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
@@ -38,10 +36,12 @@ from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import concatenate
 from spaars_ros.learning.core.rnd import RND
+from spaars_ros.learning.core.trainable import parameters_of
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
-class SkillLearner(Learner):
+class SkillLearner(TrainableModule):
     """
     OPAL, and SAC or IQL on its skills: u = tanh(z) in (-1, 1)^k is held for H steps.
 

@@ -32,10 +32,10 @@ from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.algorithms.supe.supe import Supe
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Episode
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
@@ -79,7 +79,7 @@ class SpaarsSupe(Supe, GatedDeployment):
         self._noise = np.zeros(action)
 
     def _make(self, observation: int, action: int, constraints: int,
-              seed: int) -> tuple[Learner, SkillLearner]:
+              seed: int) -> tuple[TrainableModule, SkillLearner]:
         agent = SkillAgent(self.training, observation, action, constraints)
         agent.seed(seed)
         return agent, agent.skills

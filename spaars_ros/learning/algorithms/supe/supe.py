@@ -26,14 +26,14 @@ from spaars_ros.learning.algorithms.supe.chunks import Macros
 from spaars_ros.learning.algorithms.supe.chunks import whole_skills
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.algorithms.supe.skill_memory import SkillMemory
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
-from spaars_ros.learning.core.algorithm import Choice
 from spaars_ros.learning.core.algorithm import Episode
-from spaars_ros.learning.core.learner import Learner
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
@@ -73,7 +73,7 @@ class Supe:
         self.begin_episode()
 
     def _make(self, observation: int, action: int, constraints: int,
-              seed: int) -> tuple[Learner, SkillLearner]:
+              seed: int) -> tuple[TrainableModule, SkillLearner]:
         """Return what holds all tensors, and the skills in it."""
         skills = SkillLearner(self.training, observation, action, torch.zeros(constraints))
         skills.seed(seed)
@@ -109,7 +109,7 @@ class Supe:
         self._step = 0
         self._taken: list[tuple[Array, int]] = []
 
-    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> Choice:
+    def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the action of the skill in effect, beginning a new one every H steps."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
@@ -119,7 +119,7 @@ class Supe:
         if explore:
             self._taken.append((self._skill[0].numpy().astype(np.float64), self._step))
         self._step += 1
-        return Choice(action[0].numpy().astype(np.float64), mode)
+        return ActionSample(action[0].numpy().astype(np.float64), mode)
 
     def _begin_skill(self, o: Tensor, rng: np.random.Generator, explore: bool) -> Tensor:
         noise = None

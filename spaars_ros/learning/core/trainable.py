@@ -36,7 +36,7 @@ Compiled = Callable[[list[Tensor], tuple[Tensor, ...]], tuple[Tensor, ...]]
 ADAM = ('flat', 'means', 'squares', 'steps', 'rate')
 
 
-class Learner(nn.Module):
+class TrainableModule(nn.Module):
     """
     Networks and one Adam a name in `optimisers`.
 
