@@ -125,6 +125,21 @@ def test_an_evaluation_says_how_many_training_episodes_since_the_last_one_succee
     assert 0.0 < curve[-1]['success_training'] < 1.0
 
 
+def test_raw_that_imitates_is_handed_over_to_in_a_run_and_acts(tmp_path):
+    trainer = trainer_of(
+        tmp_path, steps=900, floor=True, latent_candidates=4, self_imitation=True, prior=1.0,
+        independent_targets=True, bootstrap=0.8, raw_candidate='imitation', champion=0.5,
+        trials=0.0, bc_bound=0.15, **FEW)
+    last = trainer.run()['curve'][-1]
+    episodes = [json.loads(line)
+                for line in (tmp_path / 'episodes.jsonl').read_text().splitlines()]
+    trainer.close()
+    assert 150 <= last['gated_at'] <= 300 and 0.0 <= last['bc_error'] < 0.5
+    after = [each for each in episodes if each['raw_share'] > 0.0]
+    assert after and after[0]['version'] > 0  # a challenger's: the pretrained policy has none
+    assert {'share_pretrained', 'share_latent', 'share_raw'} <= set(last)
+
+
 @pytest.fixture(scope='module')
 def whole(tmp_path_factory):
     """Return the summary of a run of SPAARS from beginning to end."""
