@@ -209,7 +209,7 @@ def test_missing_steps_are_asked_for_and_repeated_ones_dropped(
     server.send(rows[:10])
     server.received(10)
     server.send(rows[15:30])
-    server.until(lambda: (10, 14) in server.asked)
+    server.until(lambda: (10, 15) in server.asked)
     assert server.progress['received'] == 10
     server.send(rows[5:20])  # what was asked for, and more than that
     server.received(30)
@@ -225,12 +225,12 @@ def test_a_gap_that_is_filled_record_by_record_is_asked_for_once(
     server.send(rows[:10])
     server.received(10)
     server.send(rows[60:61])
-    server.until(lambda: (10, 59) in server.asked)
+    server.until(lambda: (10, 60) in server.asked)
     for row in rows[10:60]:
         server.send(np.stack([row]))
         server.executor.spin_once(timeout_sec=0.005)
     server.received(61)
-    assert [last for first, last in server.asked if 10 <= first < 60] == [59.0]
+    assert [last for first, last in server.asked if 10 <= first < 60] == [60.0]
 
 
 def test_the_last_steps_are_asked_for_when_nothing_follows(

@@ -46,3 +46,21 @@ def test_a_forged_step_that_came_first_is_disputed_until_the_server_has_answered
     intake.on_beat(3e9)
     assert len(asked) == 3, 'answered'
     np.testing.assert_array_equal(sequencer.known(1), row(1))
+
+
+def test_a_forged_step_that_came_before_its_turn_is_found_by_filling_the_gap() -> None:
+    """The accident: the learner heard the forger before it had found the server."""
+    asked: list[tuple[float, float]] = []
+    sequencer = Sequencer()
+    fetching = StepFetch(sequencer, lambda first, last: asked.append((first, last)))
+    intake = StepIntake(SCHEMA, sequencer, fetching)
+    assert intake.put(row(2, action=0.5)) == []
+    fetching.fill_gap()
+    assert asked == [(0.0, 2.0)], 'with the one that came'
+    for number in range(3):
+        intake.put(row(number))  # the answer
+        fetching.fill_gap()
+    assert asked[-1] == (2.0, 2.0), 'which of the two is asked for again'
+    intake.put(row(2))
+    np.testing.assert_array_equal(sequencer.known(2), row(2))
+    assert [float(SCHEMA.get(each, 'action')) for each in intake.corrected] == [0.0]

@@ -65,9 +65,10 @@ class StepFetch:
         would have the server replay it as often as there are records. What is lost again on the
         way is asked for on the beat, when nothing has come for a while.
         """
-        if not self._sequencer.gap:
+        wanted = self._wanted()
+        if wanted is None:
             return
-        first, last = self._sequencer.gap
+        first, last = wanted
         asked_first, asked_last = self._asked_for
         if not asked_first <= first <= last <= asked_last:
             self.ask(first, last)
@@ -82,9 +83,19 @@ class StepFetch:
         """Ask again when nothing has come for a while."""
         if time.monotonic() - max(self._asked, self._advanced) > ASK_AGAIN:
             # Also without a gap: the records that the server wrote last may be the lost ones.
-            gap = self._sequencer.gap
-            self._count(gap[0] if gap else -1)
-            self.ask(*(gap or (self._sequencer.next, EVERYTHING)))
+            wanted = self._wanted()
+            self._count(wanted[0] if wanted else -1)
+            self.ask(*(wanted or (self._sequencer.next, EVERYTHING)))
+
+    def _wanted(self) -> tuple[int, int] | None:
+        """
+        Return first and last to ask for where records are missing.
+
+        With the one behind the gap: what came before its turn, as to a learner that has not found
+        the server yet, may be somebody else's, and is compared with what the server answers.
+        """
+        gap = self._sequencer.gap
+        return None if gap is None else (gap[0], gap[1] + 1)
 
     def _count(self, missing: int) -> None:
         if missing != self._missing:
