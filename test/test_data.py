@@ -616,6 +616,9 @@ def test_a_file_that_is_no_hdf5_is_named(tmp_path: Path) -> None:
     (tmp_path / 'a.h5').write_text('observations')
     with pytest.raises(DatasetError, match=r'a\.h5: not a readable HDF5 file'):
         load_dataset(tmp_path / 'a.h5')
+    (tmp_path / 'a.h5').write_bytes(b'\x89MCAP0\r\n')
+    with pytest.raises(DatasetError, match='an MCAP file, expected HDF5: give the folder'):
+        load_dataset(tmp_path / 'a.h5')
     with pytest.raises(DatasetError, match='no such file'):
         load_dataset(tmp_path / 'b.h5')
 

@@ -28,6 +28,8 @@ MOST_PACKED = 1100
 BROKEN = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError,
           AttributeError)
 
+MCAP = b'\x89MCAP'
+
 
 def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
               error: type[ValueError]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -50,8 +52,19 @@ def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
     except _Refused as found:
         raise error(f'{where}: {found}') from None
     except BROKEN as found:
+        if _begins_with(Path(path), MCAP):
+            raise error(f'{where}: an MCAP file, expected HDF5: give the folder of the run that '
+                        'made it, or make a set of a bag with `spaars import`') from None
         text = ' '.join(str(found).split()) or type(found).__name__
         raise error(f'{where}: not a readable HDF5 file: {text}') from None
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with open(path, 'rb') as file:
+            return file.read(len(magic)) == magic
+    except OSError:
+        return False
 
 
 def shapes_of(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
