@@ -49,6 +49,7 @@ from spaars_ros.robot.resources import resolve
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
+from spaars_ros.run.kept_files import without_source
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.sim.arm import Arm
 from spaars_ros.tasks.base import TaskSettings
@@ -67,10 +68,8 @@ QUICK = {'cvae_steps': 50, 'iql_steps': 50, 'align_steps': 50, 'warmup_steps': 1
 def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> RunSettings:
     """Write robot, task and training files at `rate` and a bundle; return the run's settings."""
     base, settings = load_robot(robot), load_task(task)
-    changed = base.model_dump(mode='json', exclude={'source'})
+    changed = without_source(base)
     changed['control']['rate'] = rate
-    changed['model'] = base.model if base.model.startswith('package://') \
-        else str(base.model_path.resolve())
     horizon = max(round(settings.horizon * rate / base.control.rate), 11)
     (folder / 'robot.yaml').write_text(yaml.safe_dump(changed))
     (folder / 'task.yaml').write_text(yaml.safe_dump(

@@ -53,8 +53,9 @@ def spend(mode, costs, **changes):
     standing = [budget.reached(np.zeros(1), np.zeros(7))]
     for cost in costs:
         budget.took(np.zeros(7), 0, Mode.LATENT)
-        budget.reached(np.array([cost]), np.zeros(7))
+        said = budget.reached(np.array([cost]), np.zeros(7))
         standing.append(budget.counted())
+        assert mode == 'warn' or said is standing[-1], 'before the command'
     return budget, standing
 
 

@@ -54,13 +54,18 @@ def test_a_forged_step_that_came_before_its_turn_is_found_by_filling_the_gap() -
     sequencer = Sequencer()
     fetching = StepFetch(sequencer, lambda first, last: asked.append((first, last)))
     intake = StepIntake(SCHEMA, sequencer, fetching)
-    assert intake.put(row(2, action=0.5)) == []
-    fetching.fill_gap()
-    assert asked == [(0.0, 2.0)], 'with the one that came'
-    for number in range(3):
+    for number in (2, 3):
+        assert intake.put(row(number, action=0.5)) == []
+        fetching.fill_gap()
+    assert asked == [(0.0, 2.0)], 'with the one that came, and on its way'
+    fetching._asked = fetching._advanced = -1e9
+    fetching.on_beat()
+    assert asked[-1] == (0.0, 3.0), 'nobody answered: with both'
+    for number in range(4):
         intake.put(row(number))  # the answer
         fetching.fill_gap()
-    assert asked[-1] == (2.0, 2.0), 'which of the two is asked for again'
-    intake.put(row(2))
-    np.testing.assert_array_equal(sequencer.known(2), row(2))
-    assert [float(SCHEMA.get(each, 'action')) for each in intake.corrected] == [0.0]
+    assert asked[-2:] == [(2.0, 2.0), (3.0, 3.0)], 'which of the two is asked for again'
+    for number in (2, 3):
+        intake.put(row(number))
+        np.testing.assert_array_equal(sequencer.known(number), row(number))
+    assert [float(SCHEMA.get(each, 'action')) for each in intake.corrected] == [0.0, 0.0]

@@ -50,6 +50,7 @@ from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.folder import RunFolder
+from spaars_ros.run.kept_files import without_source
 from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import LifecycleClient
 from spaars_ros.run.run_config import RunConfig
@@ -100,11 +101,8 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
     task.write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json', exclude_none=True), 'horizon': HORIZON}))
     start = start or folder / 'pretrained.spaars'
-    base = load_robot(settings.robot or 'panda')
-    arm = base.model_dump(mode='json', exclude={'source'})
+    arm = without_source(load_robot(settings.robot or 'panda'))
     arm['control']['timeout'] = PLANNED
-    if not base.model.startswith('package://'):
-        arm['model'] = str(base.model_path.resolve())
     robot = folder / 'arm.yaml'
     robot.write_text(yaml.safe_dump(arm))
     run = RunFolder(RunConfig(

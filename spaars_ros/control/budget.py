@@ -71,7 +71,8 @@ class EpisodeBudget:
         self._more = np.zeros(len(self.limits))
         self._pending: tuple[Array, Array, Array | None, Array] | None = None
         """State, effort, and what led there, that are still to be counted."""
-        self._standing = Budget.WITHIN
+        self.standing = Budget.WITHIN
+        """How the episode stands, as far as it is counted."""
 
     def took(self, action: Array, intervention: int, mode: Mode) -> None:
         """Take what was executed, (a,), and what the filter and persons had to do with it."""
@@ -88,15 +89,15 @@ class EpisodeBudget:
         """
         self.counted()
         if self.mode == 'off' or not len(self.limits):
-            self._standing = Budget.WITHIN
-            return self._standing
+            self.standing = Budget.WITHIN
+            return self.standing
         self._pending = observation, effort, self._action, self._more
-        return self.counted() if self.mode == 'hold' else self._standing
+        return self.counted() if self.mode == 'hold' else self.standing
 
     def counted(self) -> Budget:
         """Return how the episode stands with the newest state."""
         if self._pending is None:
-            return self._standing
+            return self.standing
         (observation, effort, action, more), self._pending = self._pending, None
         if action is not None:
             cost = np.asarray(self._task.constraint_costs(observation, action, effort),
@@ -105,10 +106,10 @@ class EpisodeBudget:
             self.newest = np.where(np.isfinite(cost), cost, 1.0)
             self.spent = self.spent + self.newest
         if self.mode == 'hold' and (self.spent > (1.0 - RESERVE) * self.limits).any():
-            self._standing = Budget.HELD
+            self.standing = Budget.HELD
         else:
-            self._standing = Budget.WARNED if (self.spent > self.limits).any() else Budget.WITHIN
-        return self._standing
+            self.standing = Budget.WARNED if (self.spent > self.limits).any() else Budget.WITHIN
+        return self.standing
 
     @property
     def ends(self) -> bool:

@@ -114,7 +114,6 @@ class ControlLoop:
         self.kinematics = Kinematics(robot)
         self.horizon = horizon or task.horizon
         self.budget = EpisodeBudget(task, robot.constraints, self.horizon, budget)
-        self._standing = Budget.WITHIN
         self.goal: Array | None = None
         self.verdict: Outcome | None = None
         """What a person says of the running episode, which ends with the next tick."""
@@ -158,7 +157,7 @@ class ControlLoop:
         self.goal = goal_of(self.task, np.random.default_rng([self.seed, self.episode, 0]))
         self._rng = np.random.default_rng([self.seed, self.episode, 1])
         self.budget.begin()
-        self._stand(Budget.WITHIN)
+        self.filter.keep_margin(False)
         self.filter.reset(state)
         self.actuation.channels.reset()
         if self.takeover is not None:
@@ -198,8 +197,9 @@ class ControlLoop:
             if self.guiding.rested:
                 return self._close(state, observation, Flag.PERSON, None)
             return self._led_here(state, observation)
-        self._stand(self.budget.reached(observation, state.effort))
-        if self._standing is Budget.HELD and self.budget.ends:
+        careful = self.budget.reached(observation, state.effort) is Budget.HELD
+        self.filter.keep_margin(careful)
+        if careful and self.budget.ends:
             # No end by the task: what would have followed is not known, so learners bootstrap.
             return self._close(state, observation, Flag.TRUNCATED, None, Outcome.FAILURE)
         m = self.runtime.manifest
@@ -214,7 +214,7 @@ class ControlLoop:
             return self._close(state, observation, Flag.ABORTED, Stop(
                 'INFERENCE', m.version, 0.0, f'bundle version {m.version} cannot decide here: '
                 f'{type(error).__name__}: {said}'))
-        if self._standing is not Budget.HELD:  # that is another decision than a bundle's own
+        if not careful:  # that is another decision than a bundle's own
             self.decided = observation, decision, held, noise
         return self._act(state, observation, decision, age)
 
@@ -253,8 +253,8 @@ class ControlLoop:
             skill_step = 0
         else:
             skill_step = self.skill.took(decision.latent)
-        acted = self.actuation.apply(action, state, age, ramped=ramped,
-                                     slow=self._standing is Budget.HELD and mode is not Mode.HUMAN)
+        slow = self.budget.standing is Budget.HELD and mode is not Mode.HUMAN
+        acted = self.actuation.apply(action, state, age, ramped=ramped, slow=slow)
         if self.takeover is not None:
             self.takeover.took(acted.action, acted.share)
         filtered = acted.filtered
@@ -274,7 +274,7 @@ class ControlLoop:
     def _decide(self, observation: Array, noise: Array | None,
                 held: NDArray[np.float32] | None) -> Decision:
         """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
-        if self._standing is Budget.HELD:
+        if self.budget.standing is Budget.HELD:
             decision = self.runtime.decide(observation, noise, held, careful=True)
         else:
             decision = self.runtime.decide(observation, noise, held)
@@ -321,11 +321,6 @@ class ControlLoop:
                     channels.values if stop is None else channels.stop(),
                     None if earlier is None else earlier())
 
-    def _stand(self, standing: Budget) -> None:
-        """Note how the episode stands to its limit, and give the filter its barrier or take it."""
-        self.filter.keep_margin(standing is Budget.HELD)
-        self._standing = standing
-
     def _recorded(self, state: RobotState, observation: Array,
                   **values: Any) -> Callable[[], Array]:
         """
@@ -337,7 +332,7 @@ class ControlLoop:
             sequence=self.sequence, episode=self.episode, index=self.index,
             stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
             lost_ticks=self.lost_ticks, latency=self.latency,
-            budget=values.get('budget', self._standing),
+            budget=values.get('budget', self.budget.standing),
             ages=[self.sources[name].age if name in self.sources else 0.0
                   for name in self.task.sources],
             **self.given.reward(self.sources))
@@ -345,7 +340,7 @@ class ControlLoop:
 
         def make() -> Array:
             if values['budget'] is None:
-                values['budget'] = self._standing = self.budget.counted()
+                values['budget'] = self.budget.counted()
             values.update((name, _finite(values[name])) for name in DECIDED if name in values)
             return self.schema.row(observation=observation, effort=np.nan_to_num(state.effort),
                                    **values)

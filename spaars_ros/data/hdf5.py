@@ -23,12 +23,12 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.data.mcap_records import MAGIC
+
 MOST_PACKED = 1100
 """Times that deflate, the usual filter, can pack a byte at most; a larger claim is not true."""
 BROKEN = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError,
           AttributeError)
-
-MCAP = b'\x89MCAP'
 
 
 def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
@@ -52,17 +52,17 @@ def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
     except _Refused as found:
         raise error(f'{where}: {found}') from None
     except BROKEN as found:
-        if _begins_with(Path(path), MCAP):
+        if _is_mcap(Path(path)):
             raise error(f'{where}: an MCAP file, expected HDF5: give the folder of the run that '
                         'made it, or make a set of a bag with `spaars import`') from None
         text = ' '.join(str(found).split()) or type(found).__name__
         raise error(f'{where}: not a readable HDF5 file: {text}') from None
 
 
-def _begins_with(path: Path, magic: bytes) -> bool:
+def _is_mcap(path: Path) -> bool:
     try:
         with open(path, 'rb') as file:
-            return file.read(len(magic)) == magic
+            return file.read(len(MAGIC)) == MAGIC
     except OSError:
         return False
 

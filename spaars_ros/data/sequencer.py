@@ -81,6 +81,11 @@ class Sequencer:
         self._released.pop(sequence - self.capacity, None)
 
     @property
+    def furthest(self) -> int | None:
+        """Return the last of the records that came before their turn, None for none."""
+        return max(self._ahead, default=None)
+
+    @property
     def gap(self) -> tuple[int, int] | None:
         """Return first and last of the missing records before the oldest kept one, or None."""
         return (self.next, min(self._ahead) - 1) if self._ahead else None

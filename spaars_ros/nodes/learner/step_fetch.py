@@ -65,16 +65,15 @@ class StepFetch:
         would have the server replay it as often as there are records. What is lost again on the
         way is asked for on the beat, when nothing has come for a while.
         """
-        wanted = self._wanted()
-        if wanted is None:
+        if not self._sequencer.gap:
             return
-        first, last = wanted
+        first, last = self._sequencer.gap
         asked_first, asked_last = self._asked_for
         if not asked_first <= first <= last <= asked_last:
-            self.ask(first, last)
+            self._ask_from(first)
         elif asked_last == EVERYTHING:
             if time.monotonic() - self._asked > ASK_AGAIN:
-                self.ask(first, last)
+                self._ask_from(first)
             else:
                 # Whatever was the newest when the server was asked: at most what is seen now.
                 self._asked_for = (asked_first, last)
@@ -83,19 +82,21 @@ class StepFetch:
         """Ask again when nothing has come for a while."""
         if time.monotonic() - max(self._asked, self._advanced) > ASK_AGAIN:
             # Also without a gap: the records that the server wrote last may be the lost ones.
-            wanted = self._wanted()
-            self._count(wanted[0] if wanted else -1)
-            self.ask(*(wanted or (self._sequencer.next, EVERYTHING)))
+            gap = self._sequencer.gap
+            self._count(gap[0] if gap else -1)
+            if gap:
+                self._ask_from(gap[0])
+            else:
+                self.ask(self._sequencer.next, EVERYTHING)
 
-    def _wanted(self) -> tuple[int, int] | None:
+    def _ask_from(self, first: int) -> None:
         """
-        Return first and last to ask for where records are missing.
+        Ask for missing records, and for all that came before their turn.
 
-        With the one behind the gap: what came before its turn, as to a learner that has not found
-        the server yet, may be somebody else's, and is compared with what the server answers.
+        Those may be somebody else's, as with a learner that has not found the server yet, and are
+        compared with what the server answers.
         """
-        gap = self._sequencer.gap
-        return None if gap is None else (gap[0], gap[1] + 1)
+        self.ask(first, self._sequencer.furthest or EVERYTHING)
 
     def _count(self, missing: int) -> None:
         if missing != self._missing:

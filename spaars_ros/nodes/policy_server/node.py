@@ -145,7 +145,7 @@ class PolicyServer(ManagedNode):
         self._sources = SourceSet(
             self, sources_of(self._loop.task), kinematics=self._loop.kinematics,
             tip=self._robot.tip, position=self._gate.position, simulated=self._sim_time,
-            now=lambda: self.get_clock().now().nanoseconds)
+            now=self._now_ns())
         self._gate.watch(self._sources)
         self._loop.read_sources = self._sources.samples
         self._entities.extend(self._sources.subscriptions)
