@@ -18,6 +18,7 @@ import numpy as np
 
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.sequencer import Sequencer
+from spaars_ros.nodes.learner.step_fetch import GIVE_UP
 from spaars_ros.nodes.learner.step_fetch import StepFetch
 from spaars_ros.nodes.learner.step_intake import StepIntake
 
@@ -61,6 +62,10 @@ def test_a_forged_step_that_came_before_its_turn_is_found_by_filling_the_gap() -
     fetching._asked = fetching._advanced = -1e9
     fetching.on_beat()
     assert asked[-1] == (0.0, 3.0), 'nobody answered: with both'
+    for _ in range(GIVE_UP):
+        fetching._asked = -1e9
+        fetching.on_beat()
+    assert asked[-2:] == [(0.0, 3.0), (0.0, 1.0)], 'not for ever'
     for number in range(4):
         intake.put(row(number))  # the answer
         fetching.fill_gap()

@@ -94,9 +94,12 @@ class StepFetch:
         Ask for missing records, and for all that came before their turn.
 
         Those may be somebody else's, as with a learner that has not found the server yet, and are
-        compared with what the server answers.
+        compared with what the server answers. Not for ever: behind a record that cannot be had
+        there are ever more of them.
         """
-        self.ask(first, self._sequencer.furthest or EVERYTHING)
+        gap = self._sequencer.gap
+        last = self._sequencer.furthest if self._times <= GIVE_UP or not gap else gap[1]
+        self.ask(first, last or EVERYTHING)
 
     def _count(self, missing: int) -> None:
         if missing != self._missing:
