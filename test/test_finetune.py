@@ -167,11 +167,17 @@ def test_a_killed_learner_loses_nothing(small: Path, tmp_path: Path, runs: list[
           f'a new learner: {run.text}')
     recovered = int(re.search(r'recovered (\d+) steps', log.read_text()).group(1))
 
-    def version() -> int:
-        return int(re.findall(r'bundle (\d+)', run.text)[-1])
-    before = version()
-    until(lambda: version() > before or run.process.poll() is not None, 60.0,
-          f'a bundle after {before}: {run.text}')
+    def last(what: str) -> int:
+        return int(re.findall(what + r' (\d+)', run.text)[-1])
+
+    def wait_for(what: str, after: int) -> None:
+        until(lambda: last(what) > after or run.process.poll() is not None, 60.0,
+              f'{what} after {after}: {run.text}')
+
+    # A line is up to an episode behind the arm: two more, and it shows every bundle of before.
+    wait_for('episode', last('episode') + 1)
+    wait_for('bundle', last('bundle'))
+    wait_for('episode', last('episode'))  # whose steps were taken by that bundle
     assert run.process.poll() is None, run.text
     os.kill(run.process.pid, signal.SIGINT)
     assert run.wait(40.0) == 0, run.text
