@@ -23,8 +23,8 @@ import torch
 from benchmarks.drift_of import measure_drift
 from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.gym.load_data import find_data
 from spaars_ros.learning.gym.trainer import Trainer
-from spaars_ros.learning.gym.training_data import find_data
 from spaars_ros.training_file import load_training
 
 STATES = 2000

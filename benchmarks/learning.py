@@ -192,8 +192,8 @@ def row_of(job: Job, out: Path) -> dict[str, Any]:
     if path.exists():
         row: dict[str, Any] = json.loads(path.read_text())
         return row
+    from spaars_ros.learning.gym.load_data import find_data
     from spaars_ros.learning.gym.trainer import Trainer
-    from spaars_ros.learning.gym.training_data import find_data
     env_id = ENVIRONMENTS.get(job.task, job.task)
     training = load_training(job.training, **dict(job.overrides))
     folder = out / 'runs' / job.name

@@ -85,7 +85,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
 
     from benchmarks import theory_of as theory
     from spaars_ros.data.dataset import load_dataset
-    from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+    from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
     from spaars_ros.learning.online.checkpoint import unpack
     from spaars_ros.learning.online.finetuner import FineTuner
     from spaars_ros.learning.online.pretrain import pretrain

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 
 
 def score_gradient_variance(advantage: Tensor, noise: Tensor, std: float) -> float:

@@ -181,8 +181,8 @@ def _ours(job: Job, budget: float, folder: Path) -> Iterator[Iterator[dict[str, 
 
 def _train(job: Job, folder: Path) -> None:
     die_with_parent()
+    from spaars_ros.learning.gym.load_data import find_data
     from spaars_ros.learning.gym.trainer import Trainer
-    from spaars_ros.learning.gym.training_data import find_data
     from spaars_ros.sim.environments import REACH as REACH_ID
     env_id = REACH_ID if job.task == REACH else job.task
     training = load_training(job.training, **dict(job.overrides))
@@ -225,7 +225,7 @@ def _theirs(method: str, python: Path, job: Job, budget: float, out: Path
 def _data_for(job: Job, out: Path) -> Path:
     """Return the task's offline transitions as the .npz that the peers' scripts read."""
     from spaars_ros.data.dataset import Dataset
-    from spaars_ros.learning.gym.training_data import find_data
+    from spaars_ros.learning.gym.load_data import find_data
     from spaars_ros.sim.environments import REACH as REACH_ID
     env_id = REACH_ID if job.task == REACH else job.task
     data = find_data(env_id, job.data, load_training(job.training, **dict(job.overrides)))

@@ -42,15 +42,15 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.commissioning.stress_hostile import raises_beyond
+from spaars_ros.control.bundle_manager import RollbackRefused
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.shadow import Shadow
-from spaars_ros.control.succession import RollbackRefused
-from spaars_ros.control.succession import Succession
 from spaars_ros.data.files import write_whole
 from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.learner.node import LearnerNode
-from spaars_ros.nodes.policy_server.keeper import RunKeeper
-from spaars_ros.nodes.policy_server.memory import ServerMemory
+from spaars_ros.nodes.policy_server.atomic_file_writer import RunKeeper
+from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
@@ -509,7 +509,7 @@ def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(
         if path.name == 'a.json':
             raise OSError(28, 'No space left on device')
         write_whole(path, data, mode)
-    monkeypatch.setattr('spaars_ros.nodes.policy_server.keeper.write_whole', full)
+    monkeypatch.setattr('spaars_ros.nodes.policy_server.atomic_file_writer.write_whole', full)
     keeper.put('a.json', b'third')
     keeper.put('b.json', b'fourth')
     until(lambda: (folder / 'b.json').read_bytes() == b'fourth', 5.0)

@@ -24,7 +24,7 @@ import torch
 from spaars_ros.checkpoint_files import steps_of
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 from spaars_ros.learning.core.adam import Adam
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.replay import Normaliser

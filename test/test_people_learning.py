@@ -35,7 +35,7 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.seams import learnable_parts
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.online.finetuner import FineTuner
 from spaars_ros.learning.online.pretrain import untrained_bundle

@@ -20,8 +20,8 @@ import pytest
 from small_run import OF_ALGORITHM
 from small_run import TRAINING
 
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
-from spaars_ros.control.succession import Succession
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.bundle import Bundle

@@ -29,7 +29,7 @@ from spaars_ros.data.scores import normalised_score
 from spaars_ros.data.transitions import DataError
 from spaars_ros.data.transitions import load_transitions
 from spaars_ros.data.transitions import save_transitions
-from spaars_ros.learning.gym.training_data import find_data
+from spaars_ros.learning.gym.load_data import find_data
 from spaars_ros.sim import kitchen
 from spaars_ros.sim.staged import DONE_AT
 from spaars_ros.sim.staged import HORIZON

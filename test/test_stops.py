@@ -36,8 +36,8 @@ from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
-from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
+from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec

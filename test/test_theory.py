@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from benchmarks import theory_of as theory
 from benchmarks.theory import gaussian_ratios
 from spaars_ros.cli import app
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 from spaars_ros.training_file import load_training
 
 

@@ -32,10 +32,10 @@ from spaars_ros.learning.core.draws import AHEAD
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.gym.load_data import find_data
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import evaluate
 from spaars_ros.learning.gym.trainer import Trainer
-from spaars_ros.learning.gym.training_data import find_data
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.robot.config import load_robot
 from spaars_ros.sim.env import ArmEnv

@@ -70,8 +70,8 @@ def command(
     """Train offline, fine-tune online and evaluate; the same classes that the learner uses."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.data.files import write_whole
+        from spaars_ros.learning.gym.load_data import find_data
         from spaars_ros.learning.gym.trainer import Trainer
-        from spaars_ros.learning.gym.training_data import find_data
         from spaars_ros.sim.environments import is_arm
         from spaars_ros.training_file import load_training
         from spaars_ros.training_file import SCRATCH

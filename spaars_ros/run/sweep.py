@@ -72,8 +72,8 @@ def run_trial(trial: Trial) -> dict[str, Any]:
         kept: dict[str, Any] = json.loads(done.read_text())
         return kept
     from spaars_ros.data.files import write_whole
+    from spaars_ros.learning.gym.load_data import find_data
     from spaars_ros.learning.gym.trainer import Trainer
-    from spaars_ros.learning.gym.training_data import find_data
     from spaars_ros.training_file import load_training
     training = load_training(trial.training, **dict(trial.settings))
     trainer = Trainer(trial.env, find_data(trial.env, trial.data, training), training=training,

@@ -16,9 +16,9 @@
 import numpy as np
 
 from spaars_ros.learning.algorithms.baselines.plas import PLAS
-from spaars_ros.learning.algorithms.spaars.agent import margins_of
 from spaars_ros.learning.algorithms.spaars.export import best_latent
 from spaars_ros.learning.algorithms.spaars.spaars import Spaars
+from spaars_ros.learning.algorithms.spaars.spaars_networks import margins_of
 from spaars_ros.learning.algorithms.spar.spar import Spar
 from spaars_ros.learning.algorithms.supe.supe import Supe
 from spaars_ros.learning.core.algorithm import Algorithm

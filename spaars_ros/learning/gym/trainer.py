@@ -39,13 +39,13 @@ from spaars_ros.learning.gym.cost_limit import agreed_limits
 from spaars_ros.learning.gym.evaluations import Evaluations
 from spaars_ros.learning.gym.evaluations import text_of
 from spaars_ros.learning.gym.export_trained import export_trained
+from spaars_ros.learning.gym.load_data import digest_of
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
 from spaars_ros.learning.gym.online_updates import OnlineUpdates
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
 from spaars_ros.learning.gym.rollout import Rollout
-from spaars_ros.learning.gym.training_data import digest_of
 from spaars_ros.learning.gym.training_folder import TrainingFolder
 from spaars_ros.learning.gym.versions import Versions
 from spaars_ros.learning.registry import make_algorithm

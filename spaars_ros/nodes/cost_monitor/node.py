@@ -28,11 +28,11 @@ from spaars_ros.constraints.costs import StepCost
 from spaars_ros.constraints.multipliers import Multipliers
 from spaars_ros.constraints.rollback import VersionJudge
 from spaars_ros.constraints.run_watch import RunWatch
-from spaars_ros.nodes.cost_monitor.memory import MonitorMemory
 from spaars_ros.nodes.cost_monitor.parameters import gains_of
 from spaars_ros.nodes.cost_monitor.parameters import limit_parameter
 from spaars_ros.nodes.cost_monitor.parameters import PARAMETERS
 from spaars_ros.nodes.cost_monitor.patient_trigger import PatientTrigger
+from spaars_ros.nodes.cost_monitor.persistent_state import MonitorMemory
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot

@@ -33,10 +33,10 @@ from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.nodes.policy_server.cost_listener import CostListener
 from spaars_ros.nodes.policy_server.exclusive import ExclusiveCommand
 from spaars_ros.nodes.policy_server.intake import MAX_OFFER
-from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.nodes.policy_server.parts import Parts
 from spaars_ros.nodes.policy_server.people import People
+from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
 from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder

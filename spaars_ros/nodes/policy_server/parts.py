@@ -25,15 +25,15 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import BEFORE_ACTING
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
-from spaars_ros.control.succession import Succession
 from spaars_ros.data.derived_velocity import DerivedVelocity
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
+from spaars_ros.nodes.policy_server.atomic_file_writer import RunKeeper
 from spaars_ros.nodes.policy_server.intake import BundleIntake
-from spaars_ros.nodes.policy_server.keeper import RunKeeper
-from spaars_ros.nodes.policy_server.memory import ServerMemory
 from spaars_ros.nodes.policy_server.people import person_of
+from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import bundle_bytes
 from spaars_ros.policy.bundle import BundleError

@@ -23,8 +23,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
-from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.data.spool import Spool
 from spaars_ros.nodes.policy_server.intake import BundleIntake

@@ -19,8 +19,8 @@ import time
 
 from rclpy.task import Future
 
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
-from spaars_ros.control.succession import Succession
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import RobotState

@@ -22,11 +22,11 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.service import Service
 from std_srvs.srv import Trigger
 
+from spaars_ros.control.bundle_manager import RollbackRefused
+from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.labels import LabelRefused
 from spaars_ros.control.labels import READY
 from spaars_ros.control.labels import WORDS
-from spaars_ros.control.succession import RollbackRefused
-from spaars_ros.control.succession import Succession
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.ros.lifecycle import ManagedNode
 from spaars_ros.safety.stop import Stop

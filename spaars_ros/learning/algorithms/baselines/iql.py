@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
 from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array

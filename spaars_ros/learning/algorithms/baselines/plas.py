@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.cvae import cvae_loss

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.networks import EnsembleCritic

@@ -24,7 +24,7 @@ from torch import nn
 from torch import Tensor
 import torch.nn.functional as functional
 
-from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array

@@ -25,7 +25,7 @@ from torch import nn
 from torch import Tensor
 
 from spaars_ros.constraints.lagrangian import PIDGains
-from spaars_ros.learning.algorithms.baselines.baseline import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.algorithms.constrained.alignment import soft_targets
 from spaars_ros.learning.core.algorithm import ActionSample

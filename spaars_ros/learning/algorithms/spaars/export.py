@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 import torch
 
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 from spaars_ros.learning.core.policy_graph import PolicyGraph
 from spaars_ros.learning.core.replay import Normaliser
 

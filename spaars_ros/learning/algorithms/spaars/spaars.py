@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithms.spaars.agent import margins_of
-from spaars_ros.learning.algorithms.spaars.agent import SpaarsAgent
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.deployment import GatedDeployment
 from spaars_ros.learning.algorithms.spaars.export import export_policy
 from spaars_ros.learning.algorithms.spaars.export import golden_outputs
+from spaars_ros.learning.algorithms.spaars.spaars_networks import margins_of
+from spaars_ros.learning.algorithms.spaars.spaars_networks import SpaarsAgent
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Episode
