@@ -33,7 +33,7 @@ from spaars_ros.learning.algorithms.constrained.alignment import Sample
 from spaars_ros.learning.algorithms.constrained.marvel import Marvel
 from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.sim.environments import costs_of
-from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import executed_action
 
 Data = Transitions | Dataset
 
@@ -139,7 +139,7 @@ def _roll(task: ConstraintTask, env: Any, marvel: Marvel, lead: Array, rng: np.r
             reward += t.shaping * (t.gamma * float(arm.potential(following))
                                    - float(arm.potential(observation)))
         observations.append(following)
-        actions.append(executed(env, action, info))
+        actions.append(executed_action(env, action, info))
         values.append(np.concatenate([[reward], costs_of(info)]))
         observation, done = following, terminated or truncated
     return np.asarray(observations), np.asarray(actions), np.asarray(values)

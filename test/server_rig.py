@@ -67,7 +67,7 @@ def bundle_file(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def newer(bundle: Bundle, version: int, **changes: Any) -> bytes:
     manifest = bundle.manifest.model_copy(update={'version': version, **changes})
-    return Bundle(manifest, bundle.graphs, bundle.canaries).to_bytes()
+    return Bundle(manifest, bundle.graphs, bundle.golden_outputs).to_bytes()
 
 
 class Rig(Node):

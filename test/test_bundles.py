@@ -42,15 +42,15 @@ from typer.testing import CliRunner
 
 from spaars_ros.cli import app
 from spaars_ros.commissioning.stress_hostile import raises_beyond
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.bundle_manager import RollbackRefused
-from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.shadow import Shadow
 from spaars_ros.data.files import write_whole
 from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.learner.node import LearnerNode
-from spaars_ros.nodes.policy_server.atomic_file_writer import RunKeeper
-from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
+from spaars_ros.nodes.policy_server.atomic_file_writer import AtomicFileWriter
+from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
@@ -94,7 +94,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def with_version(bundle: Bundle, version: int) -> Bundle:
     return Bundle(bundle.manifest.model_copy(update={'version': version}), bundle.graphs,
-                  bundle.canaries)
+                  bundle.golden_outputs)
 
 
 def tampered(bundle: Bundle, output: str, term: list[tuple[str, Any]],
@@ -126,12 +126,12 @@ def tampered(bundle: Bundle, output: str, term: list[tuple[str, Any]],
         graph.node.append(helper.make_node(kind, inputs, [x]))
     graph.node.append(helper.make_node('Add', [plain, x], [output]))
     changed = Bundle(bundle.manifest.model_copy(update=changes),
-                     {'policy': model.SerializeToString()}, dict(bundle.canaries))
+                     {'policy': model.SerializeToString()}, dict(bundle.golden_outputs))
     runtime = PolicyRuntime(changed)
-    o = runtime.normalise(changed.canaries['observation'].astype(np.float64))
+    o = runtime.normalise(changed.golden_outputs['observation'].astype(np.float64))
     computed = runtime.run(o, np.zeros((len(o), changed.manifest.latent_dim), np.float32))
-    for name in changed.canaries.keys() & computed.keys():
-        changed.canaries[name] = computed[name]
+    for name in changed.golden_outputs.keys() & computed.keys():
+        changed.golden_outputs[name] = computed[name]
     return changed
 
 
@@ -177,7 +177,7 @@ def test_a_bundle_that_decides_slowly_fails_its_trial(bundle: Bundle) -> None:
 
 def test_a_bundle_that_cannot_decide_fails_its_trial(bundle: Bundle) -> None:
     broken = Bundle(bundle.manifest.model_copy(update={'latent_dim': 9}), bundle.graphs,
-                    bundle.canaries)
+                    bundle.golden_outputs)
     assert shadow_refusal(bundle, broken, 0.0) == 'shadow_failed'
 
 
@@ -209,7 +209,7 @@ class Run:
         self.loop.begin(self.arm.state())
         self.waiting: list[PolicyRuntime] = []
         self.refusals: list[str] = []
-        self.succession = Succession(
+        self.bundle_manager = BundleManager(
             self.loop, take=lambda: self.waiting.pop() if self.waiting else None,
             refuse=self.refusals.append, ticks=ticks, bound=bound, hold=hold)
 
@@ -220,10 +220,10 @@ class Run:
         """Tick and return the versions that decided."""
         versions = []
         for _ in range(count):
-            self.succession.before_tick()
+            self.bundle_manager.before_tick()
             tick = self.loop.tick(self.arm.state())
             self.arm.step(tick.command)
-            self.succession.after_tick()
+            self.bundle_manager.after_tick()
             versions.append(int(self.loop.schema.get(tick.record, 'bundle_version')))
         return versions
 
@@ -232,7 +232,7 @@ def test_a_bundle_moves_the_arm_only_after_its_trial(bundle: Bundle) -> None:
     run = Run(bundle)
     run.push(with_version(bundle, 1))
     assert run.ticks(8) == [0] * 5 + [1] * 3
-    assert run.succession.promoted == 1 and not run.refusals
+    assert run.bundle_manager.promoted == 1 and not run.refusals
 
 
 def test_no_trial_at_all_when_its_length_is_zero(bundle: Bundle) -> None:
@@ -245,7 +245,7 @@ def test_a_trial_does_not_change_what_the_arm_does(bundle: Bundle) -> None:
     alone, beside = Run(bundle), Run(bundle, ticks=30)
     beside.push(untrained_bundle(ROBOT, TASK, load_training('spaars', width=16), seed=9))
     alone.ticks(20), beside.ticks(20)
-    assert beside.succession.shadow_version == 0
+    assert beside.bundle_manager.shadow_version == 0
     np.testing.assert_array_equal(alone.arm.state().position, beside.arm.state().position)
 
 
@@ -274,15 +274,15 @@ def test_bundles_that_arrive_during_a_trial_do_not_keep_it_from_ending(bundle: B
 def test_a_rollback_goes_back_to_the_parent_once(bundle: Bundle) -> None:
     run = Run(bundle)
     with pytest.raises(RollbackRefused, match='version 0 has no parent'):
-        run.succession.rollback()
+        run.bundle_manager.rollback()
     run.push(with_version(bundle, 1))
     assert run.ticks(6)[-1] == 1
-    assert run.succession.parent_version == 0
-    assert run.succession.rollback() == 1
+    assert run.bundle_manager.parent_version == 0
+    assert run.bundle_manager.rollback() == 1
     assert set(run.ticks(3)) == {0}
-    assert run.succession.rolled_back_from == 1
+    assert run.bundle_manager.rolled_back_from == 1
     with pytest.raises(RollbackRefused, match='no parent'):
-        run.succession.rollback()
+        run.bundle_manager.rollback()
 
 
 def test_a_rollback_begins_the_trial_of_the_next_bundle_again(bundle: Bundle) -> None:
@@ -292,7 +292,7 @@ def test_a_rollback_begins_the_trial_of_the_next_bundle_again(bundle: Bundle) ->
     run.ticks(6)
     run.push(with_version(bundle, 2))
     run.ticks(3)
-    run.succession.rollback()
+    run.bundle_manager.rollback()
     assert run.ticks(6) == [0] * 5 + [2]
 
 
@@ -303,7 +303,7 @@ def test_after_a_rollback_nothing_is_tried_for_a_while(bundle: Bundle) -> None:
     run.ticks(6)
     run.push(with_version(bundle, 2))
     run.ticks(2)
-    assert run.succession.rollback() == 1
+    assert run.bundle_manager.rollback() == 1
     assert run.refusals == ['version 2: held_back: version 1 was taken back']
     run.push(with_version(bundle, 3))
     # 10 ticks of hold, 5 of the trial.
@@ -319,8 +319,8 @@ def test_rollbacks_one_after_another_hold_longer_and_a_version_that_lasts_ends_t
         while run.loop.runtime.manifest.version != version:
             run.ticks(1)
         run.ticks(lasts)
-        assert run.succession.rollback() == version
-        held.append(run.succession.held)
+        assert run.bundle_manager.rollback() == version
+        held.append(run.bundle_manager.held)
     assert held == [4, 8, 16, 4, 8]  # the fourth version lasted
 
 
@@ -497,7 +497,7 @@ def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The folder that is not there stands for the disk; another file's success hides nothing."""
     folder = tmp_path / 'run'
-    keeper = RunKeeper(folder)
+    keeper = AtomicFileWriter(folder)
     keeper.put('a.json', b'first')
     until(lambda: 'a.json' in keeper.error, 5.0)
     folder.mkdir()
@@ -523,10 +523,10 @@ def test_what_a_restart_needs_is_written_later_where_the_disk_was_full(
     '{"taken_back": 1, "bounds": {"max_episode_cost": NaN}}', '{"taken_back": 1, "bounds": 3}'])
 def test_a_damaged_memory_of_the_server_is_named(content: str, tmp_path: Path) -> None:
     values = {'max_episode_cost': 0.0}
-    assert ServerMemory(tmp_path, values, put=lambda *file: None).taken_back == -1
+    assert PersistentState(tmp_path, values, put=lambda *file: None).taken_back == -1
     (tmp_path / 'policy_server.json').write_text(content)
     with pytest.raises(ValueError, match='policy_server.json'):
-        ServerMemory(tmp_path, values, put=lambda *file: None)
+        PersistentState(tmp_path, values, put=lambda *file: None)
 
 
 def test_a_rollback_is_refused_while_inactive(start: Callable[..., Rig]) -> None:
@@ -624,25 +624,25 @@ def test_a_network_that_raises_is_a_stop_and_its_version_is_taken_back(bundle: B
     first = float(run.loop.runtime.normalise(
         run.loop.task.observe(World(run.arm.state(), run.loop.kinematics), run.loop.goal))[0])
     taken: list[int] = []
-    run.succession._takes_back = taken.append
+    run.bundle_manager._takes_back = taken.append
     run.push(raises_beyond(bundle, first - 0.1, 1))
-    run.succession.before_tick()
+    run.bundle_manager.before_tick()
     tick = run.loop.tick(run.arm.state())
     assert tick.ended and tick.stop is not None and tick.stop.code == 'INFERENCE'
     assert 'version 1' in tick.stop.text and '\n' not in tick.stop.text
     assert np.isfinite(tick.command).all() and np.isfinite(tick.record).all()
-    run.succession.fail()
+    run.bundle_manager.fail()
     assert taken == [1] and run.loop.runtime.manifest.version == 0
 
 
 def test_a_first_bundle_that_fails_makes_place_for_the_one_before_it(bundle: Bundle) -> None:
     run = Run(with_version(bundle, 3))
     acted: list[int] = []
-    run.succession = Succession(
+    run.bundle_manager = BundleManager(
         run.loop, take=lambda: None, refuse=run.refusals.append, ticks=5, bound=1.0,
         acts=lambda runtime, parent: acted.append(runtime.manifest.version),
         spare=PolicyRuntime(with_version(bundle, 2)))
-    run.succession.fail()
+    run.bundle_manager.fail()
     assert acted == [2] and run.loop.runtime.manifest.version == 2
 
 
@@ -650,7 +650,8 @@ def test_a_running_server_survives_a_network_that_raises_and_so_does_the_next_st
         start: Callable[..., Rig], bundle: Bundle) -> None:
     """Golden outputs and trial passed: it fails only where the arm gets later."""
     rig = start(shadow_ticks=2, rollback_hold=0, spike=0.0, velocity_mismatch=0.0, frozen=0)
-    shown = PolicyRuntime(bundle).normalise(bundle.canaries['observation'].astype(np.float64))
+    observations = bundle.golden_outputs['observation'].astype(np.float64)
+    shown = PolicyRuntime(bundle).normalise(observations)
     beyond = float(shown[:, 0].max()) + 0.2
     m = bundle.manifest
     turned_to = m.observation_mean[0] + m.observation_std[0] * (beyond + 0.1)

@@ -43,7 +43,7 @@ from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
 from spaars_ros.training_file import load_training
 from spaars_ros.vision.encoder import Encoder
-from spaars_ros.vision.images import decompressed
+from spaars_ros.vision.images import decompress
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -177,5 +177,5 @@ def test_compressed_images_come_at_their_rate_in_real_time_with_their_pinhole(tm
     rclpy.shutdown()
     stamps = [msg.header.stamp.sec + msg.header.stamp.nanosec * 1e-9 for msg in images]
     np.testing.assert_allclose(np.diff(stamps[1:]), 0.1, atol=1e-6)
-    assert decompressed(bytes(images[-1].data)).shape == (48, 64, 3)
+    assert decompress(bytes(images[-1].data)).shape == (48, 64, 3)
     assert (infos[0].width, infos[0].height, infos[0].k[2]) == (64, 48, 32.0)

@@ -30,7 +30,7 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.bringup import RunSettings
-from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import continue_run
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.run_config import RunConfig
@@ -109,7 +109,7 @@ def test_a_policy_is_taken_where_zones_were_added(bundle, tmp_path):
 
 def test_a_policy_of_0_1_0_says_less_and_is_taken(bundle, tmp_path):
     old = Bundle(bundle.manifest.model_copy(update={'contract': None}), bundle.graphs,
-                 bundle.canaries)
+                 bundle.golden_outputs)
     check(Bundle.from_bytes(old.to_bytes()), other_robot(tmp_path, set_to('control', 'rate', 50)))
 
 
@@ -177,7 +177,7 @@ def test_a_run_goes_on_from_elsewhere_with_its_own_copies(begun, tmp_path, monke
     folder = claimed(RunFolder.resume(str(begun)), resume=True)
     assert folder.robot.model_dump(exclude={'source'}) == ROBOT.model_dump(exclude={'source'})
     assert folder.training.utd == 1.5
-    settings = continued(RunSettings(), folder)
+    settings = continue_run(RunSettings(), folder)
     assert settings.robot == str(begun / 'robot.yaml')
     assert settings.task == str(begun / 'task.yaml')
     assert 'stop_cost' in Path(settings.params_file).read_text()

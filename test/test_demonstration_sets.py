@@ -80,7 +80,7 @@ def test_what_is_wrong_with_a_set_is_named(file: Path, tmp_path: Path) -> None:
     first, last = (np.flatnonzero(data.episode == number) for number in (0, 4))
     data.actions[last] = 0.0
     bad = sets.DemonstrationSet('bad', data, None)
-    again = sets.merged([bad, bad.chosen([0])])
+    again = sets.merge_sets([bad, bad.chosen([0])])
     found = dict((text.split(':')[0], level) for level, text in sets.findings_of(again))
     assert found['episodes 4'] == 'wrong'
     assert any('episode 5 is episode 0 once more' in text for text in found)
@@ -131,7 +131,7 @@ def test_sets_of_two_robots_cannot_be_one(file: Path) -> None:
     other = sets.open_set(str(file))
     other.data.attributes['joints'] = ['another']
     with pytest.raises(DatasetError, match='joints'):
-        sets.merged([one, other])
+        sets.merge_sets([one, other])
 
 
 @pytest.mark.parametrize('arguments, said', [

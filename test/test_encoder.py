@@ -48,8 +48,8 @@ from spaars_ros.vision.encoder import Encoder
 from spaars_ros.vision.encoder_file import digest_of
 from spaars_ros.vision.encoder_file import EncoderError
 from spaars_ros.vision.encoder_file import read_encoder
-from spaars_ros.vision.images import decompressed
-from spaars_ros.vision.images import fitted
+from spaars_ros.vision.images import decompress
+from spaars_ros.vision.images import fit_image
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import jpeg_of
 from spaars_ros.vision.images import pixels_of
@@ -98,11 +98,11 @@ def test_a_malformed_image_is_named(arguments, code):
 
 
 def test_jpeg_and_png_are_read_and_other_bytes_named():
-    image = fitted(noise(8, 8), (0, 0, 1, 1), (80, 80))
-    assert np.abs(decompressed(jpeg_of(image, 95)).astype(int) - image).mean() < 6
+    image = fit_image(noise(8, 8), (0, 0, 1, 1), (80, 80))
+    assert np.abs(decompress(jpeg_of(image, 95)).astype(int) - image).mean() < 6
     for data in (b'', b'GIF89a', jpeg_of(image)[:200]):
         with pytest.raises(ImageError) as error:
-            decompressed(data)
+            decompress(data)
         assert error.value.code == 'UNREADABLE'
 
 
@@ -110,7 +110,7 @@ def test_a_bomb_of_pixels_is_refused_before_it_is_unpacked(tmp_path):
     path = tmp_path / 'bomb.png'
     Image.new('1', (30_000, 30_000)).save(path)
     with pytest.raises(ImageError):
-        decompressed(path.read_bytes())
+        decompress(path.read_bytes())
 
 
 def test_an_encoder_sees_the_crop_alone(tmp_path):

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 from spaars_ros.cli import app
 from spaars_ros.learning.encoder.frames import load_frames
 from spaars_ros.learning.encoder.network import as_tensor
-from spaars_ros.learning.encoder.train import shifted
+from spaars_ros.learning.encoder.train import shift_images
 from spaars_ros.learning.encoder.train import train
 from spaars_ros.learning.encoder.train import TrainingError
 from spaars_ros.robot.sources import Source
@@ -88,7 +88,7 @@ def test_frames_that_teach_nothing_are_refused():
 
 def test_a_shift_moves_the_image_by_whole_pixels():
     image = as_tensor(scene(0.5, 0.5)[None])
-    moved = shifted(image, np.array([[3, -2]]))
+    moved = shift_images(image, np.array([[3, -2]]))
     np.testing.assert_array_equal(moved[0, :, 8:20, 13:28], image[0, :, 10:22, 10:25])
 
 

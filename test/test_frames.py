@@ -46,14 +46,14 @@ from spaars_ros.vision.frames import FrameWriter
 from spaars_ros.vision.frames import read_frames
 from spaars_ros.vision.image_messages import frame_of
 from spaars_ros.vision.image_messages import IMAGE
-from spaars_ros.vision.images import decompressed
-from spaars_ros.vision.images import fitted
+from spaars_ros.vision.images import decompress
+from spaars_ros.vision.images import fit_image
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import jpeg_of
 
 
 def smooth(seed=0):
-    return fitted(noise(6, 8, seed), (0, 0, 1, 1), (80, 60))
+    return fit_image(noise(6, 8, seed), (0, 0, 1, 1), (80, 60))
 
 
 def test_frames_are_compressed_images_that_every_reader_of_mcap_knows(tmp_path):
@@ -72,7 +72,7 @@ def test_frames_are_compressed_images_that_every_reader_of_mcap_knows(tmp_path):
     assert found[1] == ('/cam/jpeg', 6, 0, 'jpeg', jpeg)
     first, second = read_frames(tmp_path)
     assert np.abs(first.pixels().astype(int) - smooth(0)).mean() < 5
-    np.testing.assert_array_equal(second.pixels(), decompressed(jpeg))
+    np.testing.assert_array_equal(second.pixels(), decompress(jpeg))
     assert [frame.stamp_ns for frame in read_frames(tmp_path, 'cam/image')] == [5_000_000_007]
 
 

@@ -212,7 +212,7 @@ def arrays_of(**arrays: Any) -> bytes:
 
 @tries(300)
 @given(damaged(arrays_of(a=np.ones((3, 2), np.float32), b=np.zeros(4))))
-def test_damaged_canaries_are_read_or_refused(data: bytes) -> None:
+def test_damaged_golden_outputs_are_read_or_refused(data: bytes) -> None:
     try:
         arrays = read_arrays(data)
     except ArrayError:
@@ -220,7 +220,7 @@ def test_damaged_canaries_are_read_or_refused(data: bytes) -> None:
     assert sum(array.nbytes for array in arrays.values()) <= len(data)
 
 
-def test_canaries_come_back_in_every_layout() -> None:
+def test_golden_outputs_come_back_in_every_layout() -> None:
     wanted = {'c': np.arange(6.0).reshape(2, 3), 'f': np.asfortranarray(np.eye(3)[:2]),
               'one': np.ones(5, np.float32), 'none': np.zeros((0, 4)), 'scalar': np.float32(2.0)}
     got = read_arrays(arrays_of(**wanted))
@@ -232,14 +232,14 @@ def test_canaries_come_back_in_every_layout() -> None:
 @pytest.mark.parametrize('array', [
     np.array([{'a': 1}], dtype=object), np.array(['text']), np.ones(2, np.complex64),
     np.ones(2, '>f4'), np.array([(1, 2.0)], dtype=[('a', 'i4'), ('b', 'f4')])])
-def test_canaries_of_another_type_are_refused(array: Any) -> None:
+def test_golden_outputs_of_another_type_are_refused(array: Any) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, a=array)  # object arrays are pickled here
     with pytest.raises(ArrayError):
         read_arrays(buffer.getvalue())
 
 
-def test_a_pickled_canary_runs_nothing(tmp_path: Path) -> None:
+def test_a_pickled_golden_output_runs_nothing(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:
             return Path.touch, (tmp_path / 'ran',)
@@ -381,7 +381,7 @@ def many_members() -> bytes:
     return entry * count + end
 
 
-CANARIES: dict[str, Callable[[], bytes]] = {
+GOLDEN: dict[str, Callable[[], bytes]] = {
     'an array that claims gigabytes': lambda: npz(claimed('(100000, 100000)'), b'1234'),
     'an array that claims more than all': lambda: npz(claimed(f'({2**62}, {2**62})'), b''),
     'zeros that unpack to megabytes': lambda: npz(
@@ -448,24 +448,24 @@ def test_nothing_sent_makes_memory_grow_or_the_process_crash(tmp_path: Path) -> 
     (folder / 'good').write_bytes(DATA)
     for name, graph in GRAPHS.items():
         (folder / f'graph, {name}').write_bytes(
-            Bundle(WHOLE.manifest, {'policy': graph()}, WHOLE.canaries).to_bytes())
-    canaries = WHOLE.to_bytes()
+            Bundle(WHOLE.manifest, {'policy': graph()}, WHOLE.golden_outputs).to_bytes())
+    golden = WHOLE.to_bytes()
     start = len(MAGIC) + 8
-    end = start + int.from_bytes(canaries[len(MAGIC):start], 'little')
-    header = json.loads(canaries[start:end])
+    end = start + int.from_bytes(golden[len(MAGIC):start], 'little')
+    header = json.loads(golden[start:end])
     graph_size = header['parts'][0]['size']
-    for name, archive in CANARIES.items():
+    for name, archive in GOLDEN.items():
         data = archive()
         header['parts'] = [header['parts'][0], {'name': 'canaries.npz', 'size': len(data)}]
-        (folder / f'canaries, {name}').write_bytes(
-            assembled(header, canaries[end:end + graph_size] + data))
+        (folder / f'golden outputs, {name}').write_bytes(
+            assembled(header, golden[end:end + graph_size] + data))
     header['manifest']['latent_dim'] = 10**18
-    (folder / 'header, dimensions of exabytes').write_bytes(assembled(header, canaries[end:]))
+    (folder / 'header, dimensions of exabytes').write_bytes(assembled(header, golden[end:]))
     for name, text in HEADERS.items():
         (folder / f'header, {name}').write_bytes(assembled(text()))
     said = in_a_process_of_its_own(folder, "said == path.name.startswith('good')")
     assert len(said.splitlines()) == 2 + sum(
-        map(len, (GRAPHS, CANARIES, HEADERS)))
+        map(len, (GRAPHS, GOLDEN, HEADERS)))
 
 
 def test_a_graph_too_greedy_to_be_looked_through_is_stopped_by_the_arena() -> None:
@@ -473,7 +473,7 @@ def test_a_graph_too_greedy_to_be_looked_through_is_stopped_by_the_arena() -> No
     for graph in (doubled(40), broadcast()):
         check_graph(graph)
         with pytest.raises(BundleError, match='memory'):
-            check_bundle(Bundle(WHOLE.manifest, {'policy': graph}, WHOLE.canaries), ROBOT,
+            check_bundle(Bundle(WHOLE.manifest, {'policy': graph}, WHOLE.golden_outputs), ROBOT,
                          task='reach', observation_dim=TASK.observation_dim)
 
 
@@ -488,7 +488,7 @@ def test_damaged_graphs_crash_nothing(tmp_path: Path) -> None:
         for _ in range(rng.integers(1, 4)):
             # Nodes and sizes come first in the file, plain weights after them.
             damage[int(len(graph) * rng.random() ** 3)] = rng.integers(256)
-        runnable = Bundle(WHOLE.manifest, {'policy': bytes(damage)}, WHOLE.canaries)
+        runnable = Bundle(WHOLE.manifest, {'policy': bytes(damage)}, WHOLE.golden_outputs)
         (folder / f'{number:05d}').write_bytes(runnable.to_bytes())
     said = in_a_process_of_its_own(folder, 'said in (True, False)')
     assert len(said.splitlines()) == len(list(folder.iterdir()))

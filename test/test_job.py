@@ -385,7 +385,7 @@ def test_the_robots_topics_reach_the_nodes_that_are_at_them(
         assert (remapped & set(command)) == (
             remapped if node.name in ('sim', 'policy_server') else set()), node.name
     kept = made_run(tmp_path / 'run', command='/controller/commands')
-    assert continuation.continued(RunSettings(), kept).remappings == (
+    assert continuation.continue_run(RunSettings(), kept).remappings == (
         ('command', '/controller/commands'),)
 
 
@@ -400,7 +400,7 @@ def test_a_run_that_is_launched_again_keeps_its_own_settings(tmp_path: Path) -> 
     newest.parent.mkdir()
     newest.write_bytes(untrained())
     folder = launched_again(out=str(tmp_path), seed='5')
-    settings = continuation.continued(RunSettings(namespace='left'), folder)
+    settings = continuation.continue_run(RunSettings(namespace='left'), folder)
     assert (settings.seed, settings.episodes, settings.sim) == (5, 300, False)
     assert (settings.joint_states, settings.namespace) == ('/arm/joint_states', 'left')
     assert settings.start_stamp == pytest.approx(1.0 + 0.05 * (STEPS - 1) + 1.0)
@@ -437,15 +437,15 @@ def test_a_resumed_run_keeps_what_its_controller_takes_and_its_parameter_file(tm
     made_run(tmp_path, command_interface='forward_position', params_file='/x/safe.yaml',
              namespace='left')
     folder = launched_again(out=str(tmp_path))
-    settings = continuation.continued(RunSettings(), folder)
+    settings = continuation.continue_run(RunSettings(), folder)
     assert (settings.command_interface, settings.params_file, settings.namespace) == (
         'forward_position', '/x/safe.yaml', 'left')
     server = {node.name: node for node in describe(settings)}['policy_server']
     assert server.parameters['command_interface'] == 'forward_position'
     older = RunFolder(RunConfig(out=str(tmp_path)))  # of before it was kept
-    assert continuation.continued(RunSettings(command_interface='forward_position'),
+    assert continuation.continue_run(RunSettings(command_interface='forward_position'),
                                   older).command_interface == 'forward_position'
-    other = continuation.continued(
+    other = continuation.continue_run(
         RunSettings(params_file='/x/other.yaml', namespace='right'), folder)
     assert (other.params_file, other.namespace) == ('/x/other.yaml', 'right')
     with pytest.raises(RunError, match='takes command_interface from the run'):

@@ -474,7 +474,7 @@ def test_a_bundle_without_learner_tensors_refuses_to_configure(
     """It can be run, not fine-tuned; the log says so."""
     bundle = load_bundle(small / 'initial.spaars')
     frozen = tmp_path / 'frozen.spaars'
-    frozen.write_bytes(Bundle(bundle.manifest, bundle.graphs, bundle.canaries).to_bytes())
+    frozen.write_bytes(Bundle(bundle.manifest, bundle.graphs, bundle.golden_outputs).to_bytes())
     server.settings = RunSettings(**{**vars(server.settings), 'bundle': str(frozen)})
     with pytest.raises(LifecycleError, match='refused to configure'):
         server.start()

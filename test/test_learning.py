@@ -421,7 +421,7 @@ def test_a_bundle_with_another_network_width_is_not_loaded_in_part(
 
 def test_a_pushed_bundle_cannot_be_fine_tuned_and_says_so(
         pretrained, robot, task, training, dataset):
-    pushed = Bundle(pretrained.manifest, pretrained.graphs, pretrained.canaries)
+    pushed = Bundle(pretrained.manifest, pretrained.graphs, pretrained.golden_outputs)
     with pytest.raises(BundleError, match='no learner tensors'):
         tuner_of(pushed, robot, task, training, dataset)
 
@@ -562,13 +562,13 @@ def test_what_acts_is_the_mean_of_the_weights_and_what_learns_the_newest(averagi
         for one, two in zip(averaging.agent.parameters(), averaging._average._mean, strict=True):
             one.copy_(two)
     means = averaging.export()
-    np.testing.assert_array_equal(before.canaries['latent'], means.canaries['latent'])
+    np.testing.assert_array_equal(before.golden_outputs['latent'], means.golden_outputs['latent'])
     averaging._average._decay = 0.0
     with torch.no_grad():
         for one, two in zip(averaging.agent.parameters(), newest, strict=True):
             one.copy_(two)
     averaging._average.update()
-    assert (averaging.export().canaries['latent'] != before.canaries['latent']).any()
+    assert (averaging.export().golden_outputs['latent'] != before.golden_outputs['latent']).any()
 
 
 def test_the_mean_counts_every_update_less_as_it_ages(pretrained, robot, task, training, dataset):

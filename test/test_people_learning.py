@@ -23,7 +23,7 @@ import torch
 
 from spaars_ros.constraints.costs import EpisodeCosts
 from spaars_ros.data.dataset_steps import dataset_from_rows
-from spaars_ros.data.labels import applied
+from spaars_ros.data.labels import apply_labels
 from spaars_ros.data.labels import LabelError
 from spaars_ros.data.labels import read_labels
 from spaars_ros.data.labels import TOPIC
@@ -214,7 +214,7 @@ def test_a_file_of_labels_that_is_none_is_named(tmp_path: Path, text: str) -> No
 
 def test_a_running_episode_has_no_outcome() -> None:
     schema, rows = with_modes(0, 0)
-    assert not schema.get(applied(schema, rows[:-1], {0: Outcome.SUCCESS}), 'outcome').any()
+    assert not schema.get(apply_labels(schema, rows[:-1], {0: Outcome.SUCCESS}), 'outcome').any()
 
 
 # Cloning a person

@@ -57,7 +57,7 @@ def bundle(robot, task):
 
 def changed(bundle, **values):
     """Return the bundle with other manifest entries."""
-    return Bundle(bundle.manifest.model_copy(update=values), bundle.graphs, bundle.canaries)
+    return Bundle(bundle.manifest.model_copy(update=values), bundle.graphs, bundle.golden_outputs)
 
 
 def refused(bundle, robot, task, **limits):
@@ -72,8 +72,8 @@ def test_a_bundle_survives_the_file(bundle, tmp_path):
     assert again.manifest == bundle.manifest
     assert again.graphs == bundle.graphs
     assert again.extras == bundle.extras
-    for name, values in bundle.canaries.items():
-        np.testing.assert_array_equal(again.canaries[name], values)
+    for name, values in bundle.golden_outputs.items():
+        np.testing.assert_array_equal(again.golden_outputs[name], values)
 
 
 def test_any_flipped_byte_is_a_wrong_digest(bundle):
@@ -122,20 +122,21 @@ def test_a_latent_of_another_size_is_refused_while_running(bundle, robot, task):
 def test_graphs_of_another_shape_are_refused(bundle, robot, task):
     wider = untrained_bundle(robot, task, load_training('spaars', width=16, latent_dim=6))
     mixed = Bundle(bundle.manifest, {**bundle.graphs, 'policy': wider.graphs['policy']},
-                   bundle.canaries)
+                   bundle.golden_outputs)
     assert refused(mixed, robot, task).reason == 'wrong_shape'
 
 
 def test_a_graph_that_is_not_onnx_is_refused(bundle, robot, task):
-    broken = Bundle(bundle.manifest, {**bundle.graphs, 'policy': b'nonsense'}, bundle.canaries)
+    broken = Bundle(bundle.manifest, {**bundle.graphs, 'policy': b'nonsense'},
+                    bundle.golden_outputs)
     assert refused(broken, robot, task).reason == 'bad_graph'
 
 
-def test_graphs_that_differ_from_their_canaries_are_refused(bundle, robot, task):
+def test_graphs_that_differ_from_their_golden_outputs_are_refused(bundle, robot, task):
     other = untrained_bundle(robot, task, load_training('spaars', width=16), seed=4)
     mixed = Bundle(bundle.manifest, {**bundle.graphs, 'policy': other.graphs['policy']},
-                   bundle.canaries)
-    assert refused(mixed, robot, task).reason == 'canary_mismatch'
+                   bundle.golden_outputs)
+    assert refused(mixed, robot, task).reason == 'golden_mismatch'
 
 
 @pytest.mark.parametrize('name', ['explored_latent', 'explored_action'])
@@ -149,7 +150,7 @@ def test_a_graph_that_explores_elsewhere_is_refused(bundle, robot, task, name, m
 
     monkeypatch.setattr(PolicyRuntime, 'run', shifted)
     error = refused(bundle, robot, task)
-    assert error.reason == 'canary_mismatch'
+    assert error.reason == 'golden_mismatch'
     assert name in error.detail
 
 

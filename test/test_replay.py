@@ -32,7 +32,7 @@ from spaars_ros.run.film import side_by_side
 from spaars_ros.run.film import to_gif
 
 pytest.importorskip('viser', reason="the extra 'page' is not installed")
-from spaars_ros.run.page.why import recorded  # noqa: E402
+from spaars_ros.run.page.why import describe_recorded  # noqa: E402
 from spaars_ros.run.page.why import told  # noqa: E402
 from spaars_ros.run.page.why import why  # noqa: E402
 
@@ -64,13 +64,14 @@ def test_what_the_filter_changed_is_told():
     schema = StepSchema(observation=3, latent=2, action=2)
     row = schema.row(mode=int(Mode.RAW), intervention=1, asked_action=[0.5, 0.0],
                      action=[0.2, 0.0], latent=[0, 0])
-    assert 'raw acted' in recorded(schema, row) and 'at most 0.300' in recorded(schema, row)
-    assert 'left it as it was' in recorded(schema, schema.row(mode=0))
+    said = describe_recorded(schema, row)
+    assert 'raw acted' in said and 'at most 0.300' in said
+    assert 'left it as it was' in describe_recorded(schema, schema.row(mode=0))
 
 
 def test_a_mode_of_another_version_is_shown_and_ends_nothing():
     schema = StepSchema(observation=3, latent=2, action=2)
-    assert 'mode 9 acted' in recorded(schema, schema.row(mode=9))
+    assert 'mode 9 acted' in describe_recorded(schema, schema.row(mode=9))
 
 
 def test_every_candidate_is_a_row_of_the_table(runtime: PolicyRuntime):

@@ -116,7 +116,7 @@ def test_trainer_and_learner_drive_the_same_object(
 
 
 @pytest.mark.parametrize('kind', KINDS)
-def test_every_export_reproduces_its_canaries_and_a_checkpoint_goes_on_from_itself(
+def test_every_export_reproduces_its_golden_outputs_and_a_checkpoint_goes_on_from_itself(
         kind: str, bundles: dict[str, Bundle], dataset: Dataset, tmp_path: Path) -> None:
     """Golden outputs are torch's answers: a graph that computes something else is refused."""
     tuner = tuner_of(bundles[kind], kind, dataset)

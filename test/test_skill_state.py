@@ -20,7 +20,7 @@ import pytest
 from small_run import OF_ALGORITHM
 from small_run import TRAINING
 
-from spaars_ros.control.bundle_manager import Succession
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.schema import Mode
 from spaars_ros.learning.online.pretrain import untrained_bundle
@@ -53,7 +53,7 @@ def bundle() -> Bundle:
 
 def changed(bundle: Bundle, **values: object) -> Bundle:
     """Return the bundle with other manifest entries."""
-    return Bundle(bundle.manifest.model_copy(update=values), bundle.graphs, bundle.canaries)
+    return Bundle(bundle.manifest.model_copy(update=values), bundle.graphs, bundle.golden_outputs)
 
 
 class Run:
@@ -182,26 +182,26 @@ def refusal(bundle: Bundle) -> BundleError:
     return caught.value
 
 
-def with_canaries(bundle: Bundle, **values: np.ndarray) -> Bundle:
-    return Bundle(bundle.manifest, bundle.graphs, {**bundle.canaries, **values})
+def with_golden_outputs(bundle: Bundle, **values: np.ndarray) -> Bundle:
+    return Bundle(bundle.manifest, bundle.graphs, {**bundle.golden_outputs, **values})
 
 
-def test_canaries_look_at_a_skill_that_begins_and_at_one_that_is_held(bundle: Bundle) -> None:
+def test_golden_outputs_look_at_a_new_skill_and_at_one_that_is_held(bundle: Bundle) -> None:
     check_bundle(bundle, ROBOT, task='reach', observation_dim=TASK.observation_dim)
     for row in (0, 1):
-        latent = bundle.canaries['latent'].copy()
+        latent = bundle.golden_outputs['latent'].copy()
         latent[row] += 0.5
-        error = refusal(with_canaries(bundle, latent=latent))
-        assert error.reason == 'canary_mismatch' and f'at golden output {row}' in error.detail
-    fresh = np.ones_like(bundle.canaries['fresh'])
-    assert 'fresh' in refusal(with_canaries(bundle, fresh=fresh)).detail
+        error = refusal(with_golden_outputs(bundle, latent=latent))
+        assert error.reason == 'golden_mismatch' and f'at golden output {row}' in error.detail
+    fresh = np.ones_like(bundle.golden_outputs['fresh'])
+    assert 'fresh' in refusal(with_golden_outputs(bundle, fresh=fresh)).detail
 
 
 def test_a_bundle_whose_graph_takes_no_skill_is_refused(bundle: Bundle) -> None:
     flat = untrained('spaars', latent_dim=K)
-    claims = Bundle(bundle.manifest, flat.graphs, bundle.canaries)
+    claims = Bundle(bundle.manifest, flat.graphs, bundle.golden_outputs)
     assert refusal(claims).reason == 'wrong_shape'
-    without = dict(bundle.canaries)
+    without = dict(bundle.golden_outputs)
     del without['skill']
     assert 'skill' in refusal(Bundle(bundle.manifest, bundle.graphs, without)).detail
 
@@ -209,30 +209,30 @@ def test_a_bundle_whose_graph_takes_no_skill_is_refused(bundle: Bundle) -> None:
 # The trial in shadow
 
 
-def trial(bundle: Bundle, candidate: Bundle) -> tuple[Run, Succession, list[str]]:
+def trial(bundle: Bundle, candidate: Bundle) -> tuple[Run, BundleManager, list[str]]:
     """Run 10 ticks and a trial of as many, begun in the middle of a skill."""
     run, refusals, waiting = Run(bundle), [], []
-    succession = Succession(run.loop, take=lambda: waiting.pop() if waiting else None,
+    bundle_manager = BundleManager(run.loop, take=lambda: waiting.pop() if waiting else None,
                             refuse=refusals.append, ticks=10, bound=1e-4)
     run.ticks(2)
     run.loop.decided = None
     waiting.append(PolicyRuntime(candidate))
     for _ in range(10):
-        succession.before_tick()
+        bundle_manager.before_tick()
         run.ticks(1)
-        succession.after_tick()
-    return run, succession, refusals
+        bundle_manager.after_tick()
+    return run, bundle_manager, refusals
 
 
 def test_a_trial_compares_decisions_within_the_servers_skill(bundle: Bundle) -> None:
     """Exploring, and begun in mid-skill: with skills of its own the candidate would differ."""
-    run, succession, refusals = trial(bundle, changed(bundle, version=1))
-    assert not refusals and succession.promoted == 1
+    run, bundle_manager, refusals = trial(bundle, changed(bundle, version=1))
+    assert not refusals and bundle_manager.promoted == 1
     assert run.ticks(1)['skill_step'].tolist() == [0]  # after 12 ticks: the clock went on
 
 
 def test_a_trial_refuses_skills_that_are_decoded_otherwise(bundle: Bundle) -> None:
     other = untrained(seed=4)
-    _, succession, refusals = trial(bundle, changed(other, version=1))
-    assert succession.promoted == 0
+    _, bundle_manager, refusals = trial(bundle, changed(other, version=1))
+    assert bundle_manager.promoted == 0
     assert refusals and 'shadow_diverged' in refusals[0]

@@ -267,7 +267,7 @@ def test_an_action_of_another_width_than_the_bundles_is_refused(rig, tmp_path, b
     """The same task's name, and a gripper less: it must not move the arm by the wrong values."""
     other = load_bundle(bundles['pick'])
     manifest = other.manifest.model_copy(update={'action_dim': 3})
-    save_bundle(Bundle(manifest, other.graphs, other.canaries), tmp_path / 'narrow.spaars')
+    save_bundle(Bundle(manifest, other.graphs, other.golden_outputs), tmp_path / 'narrow.spaars')
     one = rig('pick', bundle=tmp_path / 'narrow.spaars')
     assert one.server.trigger_configure().name != 'SUCCESS'
     said = capfd.readouterr().err

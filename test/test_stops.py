@@ -37,7 +37,7 @@ from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import RobotState
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
-from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
+from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.nodes.policy_server.responder import Responder
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec
@@ -46,7 +46,7 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.monitors.cost_watch import CostWatch
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.motion import SETTLED
 from spaars_ros.safety.monitors.recent import Recent
@@ -184,7 +184,7 @@ class Wire:
         self.latch = StopLatch()
         self.supervisor = Supervisor(self.robot, self, self.latch, episodes=0,  # type: ignore
                                      service=False)
-        watches = Watches(self.robot, {name: param.default for name, param
+        watches = Monitors(self.robot, {name: param.default for name, param
                                        in PARAMETERS.params.items()}, wall=True)
         nothing = SimpleNamespace(
             add=lambda *_: None, cause=lambda: None, announce=lambda *_: None, start=lambda: None,
@@ -194,7 +194,7 @@ class Wire:
         self.responder = Responder(
             robot=self.robot, loop=self, supervisor=self.supervisor,  # type: ignore[arg-type]
             watches=watches, writer=nothing, log=nothing, reporter=nothing,  # type: ignore
-            succession=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
+            bundle_manager=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
             external='record', sources=nothing)  # type: ignore[arg-type]
 
     episode, sequence, lost_ticks, latency, takeover = -1, 0, 0, 0.0, None
@@ -756,7 +756,7 @@ def test_a_gross_cost_that_a_restart_lost_is_said_until_it_is_set_again(
         start: Callable[..., Rig], tmp_path: Path) -> None:
     """It was set while running, as ROS 2 parameters are, and nobody may miss it unseen."""
     written: dict[str, bytes] = {}
-    before = ServerMemory(tmp_path, {'max_episode_cost': 0.0}, put=written.__setitem__)
+    before = PersistentState(tmp_path, {'max_episode_cost': 0.0}, put=written.__setitem__)
     before.changed({'max_episode_cost': 8.0}, {'max_episode_cost': 8.0})
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'policy_server.json').write_bytes(written['policy_server.json'])

@@ -25,7 +25,7 @@ from spaars_ros.data.unmoved import unmoved_parts
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.robot.config import load_robot
 from spaars_ros.safety.monitors.external import ExternalMotion
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.wiring import WiringWatch
 from spaars_ros.safety.stop import Stop
@@ -219,7 +219,7 @@ def test_velocities_of_0_while_the_arm_moves_stop_it_within_mismatch_ticks(scale
 def test_a_wire_that_was_mended_before_the_reset_is_no_stop_again(seed: int) -> None:
     """The accident: what moved before the reset was judged once more after it."""
     given = {name: each.default for name, each in PARAMETERS.params.items()}
-    watches = Watches(ROBOT, given, wall=True)
+    watches = Monitors(ROBOT, given, wall=True)
     arm, rng = DrivenArm(ROBOT), np.random.default_rng(seed)
     arm.set({**DEFAULTS, 'flip': 4})
     command, stopped, reset = np.zeros(7), None, False

@@ -39,7 +39,7 @@ Examples:
 
 def faults_of(pairs: list[str]) -> dict[str, float]:
     """Return the sim's parameters of NAME=VALUE pairs; raises ValueError."""
-    from spaars_ros.sim.fault_table import checked
+    from spaars_ros.sim.fault_table import check_faults
     faults = {}
     for pair in pairs:
         name, equals, text = pair.partition('=')
@@ -48,7 +48,7 @@ def faults_of(pairs: list[str]) -> dict[str, float]:
         except ValueError:
             raise ValueError(f'--fault {pair}: expected NAME=NUMBER') from None
     extra = {name: faults.pop(name) for name in ('command_timeout',) if name in faults}
-    return {**{f'fault.{name}': value for name, value in checked(faults, '--fault').items()},
+    return {**{f'fault.{name}': value for name, value in check_faults(faults, '--fault').items()},
             **extra}
 
 

@@ -115,7 +115,7 @@ def merge_command(
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.run import demonstration_set as sets
         opened = [sets.open_set(name, robot, task) for name in demonstrations]
-        _write(_only(sets.merged(opened), only), str(out))
+        _write(_only(sets.merge_sets(opened), only), str(out))
 
 
 @app.command('split')

@@ -65,13 +65,13 @@ def command(asked: Asked, context: typer.Context) -> None:
         from spaars_ros.run.liveview import LiveState
         from spaars_ros.run.liveview import LiveView
         from spaars_ros.run.measured import closing_lines
-        from spaars_ros.run.page.start import wanted
+        from spaars_ros.run.page.start import is_wanted
         start, out = asked.start, asked.values['out']
         if start.resume and not out:
             raise RunError('--resume needs --out, the folder of the run')
         if start.resume:
             refuse_with_resume(asked, context)
-        with_page = wanted(start.page)
+        with_page = is_wanted(start.page)
         json = Path(start.json) if start.json else None
         check_json(json)
         with Interrupts() as interrupts:

@@ -56,7 +56,7 @@ def truncated_bundle(rig: 'StressRig') -> Callable[[], None]:
 
 def _renumbered(bundle: Bundle, version: int) -> Bundle:
     return Bundle(bundle.manifest.model_copy(update={'version': version}), bundle.graphs,
-                  bundle.canaries)
+                  bundle.golden_outputs)
 
 
 def far_bundle(rig: 'StressRig') -> Callable[[], None]:
@@ -70,14 +70,15 @@ def raising_bundle(rig: 'StressRig') -> Callable[[], None]:
     """Send a bundle whose network raises a little from where the arm is, not where it is shown."""
     bundle = load_bundle(rig.run.newest_bundle())
     m = bundle.manifest
-    shown = (bundle.canaries['observation'][:, 0] - m.observation_mean[0]) / m.observation_std[0]
+    first = bundle.golden_outputs['observation'][:, 0]
+    shown = (first - m.observation_mean[0]) / m.observation_std[0]
     if not rig.until(lambda: bool(rig.watch.samples), 3.0):
         return nothing_to_end
     here = (rig.watch.samples[-1].position[0] - m.observation_mean[0]) / m.observation_std[0]
     beyond = float(max(here + NEAR, np.min(shown) + NEAR))
-    canaries = {name: values[shown < beyond - NEAR / 2]
-                for name, values in bundle.canaries.items()}
-    rig.publish_bundle(raises_beyond(Bundle(m, bundle.graphs, canaries), beyond,
+    golden_outputs = {name: values[shown < beyond - NEAR / 2]
+                for name, values in bundle.golden_outputs.items()}
+    rig.publish_bundle(raises_beyond(Bundle(m, bundle.graphs, golden_outputs), beyond,
                                      m.version + AHEAD).to_bytes())
     return nothing_to_end
 
@@ -104,7 +105,7 @@ def raises_beyond(bundle: Bundle, beyond: float, version: int) -> Bundle:
             ('Add', ['free_raw', 'fail_add'], 'raw_action')):
         model.graph.node.append(helper.make_node(kind, inputs, [output]))
     changed = _renumbered(bundle, version)
-    return Bundle(changed.manifest, {'policy': model.SerializeToString()}, changed.canaries)
+    return Bundle(changed.manifest, {'policy': model.SerializeToString()}, changed.golden_outputs)
 
 
 def empty_messages(rig: 'StressRig') -> Callable[[], None]:

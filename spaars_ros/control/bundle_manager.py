@@ -30,7 +30,7 @@ class RollbackRefused(ValueError):
     """There is nothing to go back to; the message says why."""
 
 
-class Succession:
+class BundleManager:
     """
     Changes the control loop's bundle, between ticks only.
 

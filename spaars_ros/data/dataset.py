@@ -40,7 +40,7 @@ from spaars_ros.data.dataset_checks import Task as Task
 from spaars_ros.data.dataset_checks import WIDE
 from spaars_ros.data.hdf5 import keys_of
 from spaars_ros.data.hdf5 import read_hdf5
-from spaars_ros.data.oddities import timed
+from spaars_ros.data.oddities import find_time_limits
 from spaars_ros.data.oddities import unchanging
 from spaars_ros.data.plausible import contradiction
 from spaars_ros.data.robomimic import hint_of
@@ -148,7 +148,7 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
         found = contradiction(dataset.observations, task.observation_names, robot)
         if found:
             raise DatasetError(f'{where}: {found}')
-    late = timed(dataset.terminations, dataset.episode, dataset.observations,
+    late = find_time_limits(dataset.terminations, dataset.episode, dataset.observations,
                  dataset.next_observations, None if task is None else task.horizon)
     names = [] if task is None else task.observation_names
     for text in [*unchanging(dataset.observations, names), *([late] if late else [])]:

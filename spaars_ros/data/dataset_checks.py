@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import ValidationError
 
-from spaars_ros.data.oddities import unfilled
+from spaars_ros.data.oddities import find_unfilled
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import action_differences
 from spaars_ros.robot.contract import Contract
@@ -191,7 +191,7 @@ def check_values(data: 'Dataset', where: str) -> None:
 
 def check_episodes(data: 'Dataset', where: str) -> None:
     """Raise DatasetError where episodes do not fit together."""
-    empty = unfilled(data.observations, data.actions, data.episode)
+    empty = find_unfilled(data.observations, data.actions, data.episode)
     if empty:
         raise DatasetError(f'{where}: {empty}')
     step = np.diff(data.episode)

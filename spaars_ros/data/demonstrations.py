@@ -23,7 +23,7 @@ from spaars_ros.data.dataset import DatasetError
 from spaars_ros.data.dataset import load_dataset
 from spaars_ros.data.dataset import Task
 from spaars_ros.data.dataset_steps import dataset_from_rows
-from spaars_ros.data.labels import applied
+from spaars_ros.data.labels import apply_labels
 from spaars_ros.data.labels import FILE
 from spaars_ros.data.labels import read_labels
 from spaars_ros.data.recording import NoStepError
@@ -60,7 +60,7 @@ def run_steps(folder: Path) -> tuple[StepSchema, Array]:
             spooled.rows[spooled.sound])
     if schema is None or rows is None or not len(rows):
         raise DatasetError(f'{folder}: no steps of a run in it: expected {RECORDING} or {SPOOL}/')
-    return schema, applied(schema, rows, read_labels(folder))
+    return schema, apply_labels(schema, rows, read_labels(folder))
 
 
 def load_demonstrations(path: str | os.PathLike[str], robot: Robot | None = None,

@@ -37,7 +37,7 @@ class LabelError(ValueError):
     """A file of labels cannot be read; the message names it and says what to do."""
 
 
-def applied(schema: StepSchema, rows: Array, labels: Labels) -> Array:
+def apply_labels(schema: StepSchema, rows: Array, labels: Labels) -> Array:
     """
     Return records (m, width) whose episodes' last ones say what the labels do.
 
@@ -53,7 +53,7 @@ def applied(schema: StepSchema, rows: Array, labels: Labels) -> Array:
     return rows
 
 
-def encoded(labels: Labels) -> bytes:
+def encode_labels(labels: Labels) -> bytes:
     """Return the content of a file of labels."""
     return json.dumps({str(episode): outcome.name.lower()
                        for episode, outcome in sorted(labels.items())}, indent=1).encode() + b'\n'
@@ -79,4 +79,4 @@ def read_labels(folder: Path) -> dict[int, Outcome]:
 
 def write_labels(folder: Path, labels: Labels) -> None:
     """Write the labels of a run folder whole; raises OSError."""
-    write_whole(folder / FILE, encoded(labels))
+    write_whole(folder / FILE, encode_labels(labels))

@@ -29,7 +29,7 @@ CLIP = 8
 """Standard deviations at which an observation is clipped."""
 
 
-def unfilled(observations: NDArray[Any], actions: NDArray[Any], episode: NDArray[Any]) -> str:
+def find_unfilled(observations: NDArray[Any], actions: NDArray[Any], episode: NDArray[Any]) -> str:
     """
     Return where rows at the end of an episode are all zeros, as of a buffer made too long.
 
@@ -74,8 +74,9 @@ def unchanging(observations: NDArray[Any], names: Sequence[str] = ()) -> list[st
     return lines
 
 
-def timed(terminations: NDArray[np.bool_], episode: NDArray[Any], observations: NDArray[Any],
-          next_observations: NDArray[Any], limit: int | None) -> str:
+def find_time_limits(terminations: NDArray[np.bool_], episode: NDArray[Any],
+                     observations: NDArray[Any], next_observations: NDArray[Any],
+                     limit: int | None) -> str:
     """Return why terminations (N,) look like time limits, '' where they do not."""
     _, lengths = np.unique(episode, return_counts=True)
     _, reason = suspicious_terminations(terminations, lengths, next_observations, observations,

@@ -183,7 +183,7 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
             rows[places[row[0]]] = row
     runs = split_runs(schema.current, schema.upgraded(np.stack(rows)))
     if said:  # of the last run, which is the one that goes on
-        runs[-1] = labels.applied(schema.current, runs[-1], said)
+        runs[-1] = labels.apply_labels(schema.current, runs[-1], said)
     return schema.current, runs
 
 

@@ -25,8 +25,8 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from spaars_ros.data.oddities import find_unfilled
 from spaars_ros.data.oddities import unchanging
-from spaars_ros.data.oddities import unfilled
 from spaars_ros.data.termination import suspicious_terminations
 
 Fields = dict[str, NDArray[Any]]
@@ -202,7 +202,7 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
     notes: list[str] = []
     _settle_flags(arrays, notes)
     _check_finite(arrays, where)  # while its rows are still those of the file
-    empty = unfilled(arrays['observations'], arrays['actions'],
+    empty = find_unfilled(arrays['observations'], arrays['actions'],
                      arrays.get('episode', np.zeros(size, np.int64))) if size else ''
     if empty:
         raise DataError(f'{where}: {empty}')

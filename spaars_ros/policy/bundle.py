@@ -149,7 +149,7 @@ class Bundle:
 
     :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy
         and critic in one call
-    :param canaries: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
+    :param golden_outputs: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
         `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C);
         with a floor also `anchor_latent`, `anchor_action` and `q_anchor` of the pretrained policy;
         with skills also the inputs `skill` (m, k) and `fresh` (m, 1), 1 or 0, both of them there
@@ -157,18 +157,18 @@ class Bundle:
     """
 
     def __init__(self, manifest: Manifest, graphs: dict[str, bytes],
-                 canaries: dict[str, NDArray[np.float32]],
+                 golden_outputs: dict[str, NDArray[np.float32]],
                  extras: dict[str, bytes] | None = None) -> None:
         self.manifest = manifest
         self.graphs = graphs
-        self.canaries = canaries
+        self.golden_outputs = golden_outputs
         self.extras = extras or {}
 
     def to_bytes(self, signer: 'Signer | None' = None) -> bytes:
         """Return the file's content, signed where there is a signer."""
         parts = {f'graph/{name}': data for name, data in self.graphs.items()}
         buffer = io.BytesIO()
-        np.savez(buffer, **self.canaries)  # type: ignore[arg-type]
+        np.savez(buffer, **self.golden_outputs)  # type: ignore[arg-type]
         parts['canaries.npz'] = buffer.getvalue()
         parts.update({f'extra/{name}': data for name, data in self.extras.items()})
         table = [{'name': name, 'size': len(data)} for name, data in parts.items()]
@@ -213,12 +213,12 @@ class Bundle:
                   if name.startswith('extra/')}
         try:
             manifest = Manifest.model_validate(header['manifest'])
-            canaries = read_arrays(parts['canaries.npz'])
+            golden_outputs = read_arrays(parts['canaries.npz'])
         except ValidationError as error:
             raise BundleError('bad_manifest', _first(error)) from None
         except ArrayError as error:
-            raise BundleError('bad_canaries', str(error)) from None
-        return cls(manifest, graphs, canaries, extras)
+            raise BundleError('bad_golden_outputs', str(error)) from None
+        return cls(manifest, graphs, golden_outputs, extras)
 
 
 def _first(error: ValidationError) -> str:

@@ -37,7 +37,7 @@ from spaars_ros.tasks.spec import TaskSpec
 
 Array = NDArray[np.float64]
 
-CANARY_TOLERANCE = 1e-3
+GOLDEN_TOLERANCE = 1e-3
 OUTPUTS = ('latent', 'latent_action', 'raw_action', 'explored_latent', 'explored_action',
            'q_latent', 'q_raw')
 """Of the policy graph, in this order."""
@@ -196,7 +196,7 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     Return a runtime for a bundle that fits this robot and reproduces its golden outputs.
 
     Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_contract,
-    wrong_task, wrong_terms, wrong_shape, not_finite, bad_graph or canary_mismatch.
+    wrong_task, wrong_terms, wrong_shape, not_finite, bad_graph or golden_mismatch.
     """
     m = bundle.manifest
     d = len(robot.joints) if spec is None else spec.action_dim
@@ -232,13 +232,13 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     if min(m.observation_std) <= 0:
         raise BundleError('not_finite', f'observation_std has {min(m.observation_std)}')
     runtime = PolicyRuntime(bundle)
-    _check_canaries(runtime, bundle, robot)
+    _check_golden_outputs(runtime, bundle, robot)
     return runtime
 
 
-def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> None:
+def _check_golden_outputs(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> None:
     m = bundle.manifest
-    canaries = bundle.canaries
+    golden = bundle.golden_outputs
     expected_shapes = {'observation': (m.observation_dim,), 'latent': (m.latent_dim,),
                        'latent_action': (m.action_dim,), 'raw_action': (m.action_dim,)}
     if m.floor:
@@ -246,15 +246,15 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
     if m.skill_length > 1:
         expected_shapes.update(skill=(m.latent_dim,), fresh=(1,))
     for name, shape in expected_shapes.items():
-        if name not in canaries or canaries[name].ndim != 2 or len(canaries[name]) == 0 \
-                or canaries[name].shape[1:] != shape:
-            found = canaries[name].shape if name in canaries else 'nothing'
+        if name not in golden or golden[name].ndim != 2 or len(golden[name]) == 0 \
+                or golden[name].shape[1:] != shape:
+            found = golden[name].shape if name in golden else 'nothing'
             raise BundleError('wrong_shape', f'golden output {name}: {found}, expected '
                                              f'(m, {shape[0]})')
-    o = runtime.normalise(canaries['observation'].astype(np.float64))
+    o = runtime.normalise(golden['observation'].astype(np.float64))
     skills = []
     if m.skill_length > 1:
-        skills = [canaries[name].astype(np.float32) for name in ('skill', 'fresh')]
+        skills = [golden[name].astype(np.float32) for name in ('skill', 'fresh')]
         if set(skills[1].flat) != {0.0, 1.0}:
             raise BundleError('wrong_shape', 'golden output fresh: has to have both 0 and 1, '
                                              'a skill that is held and one that begins')
@@ -274,11 +274,11 @@ def _check_canaries(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) -> Non
     for name, values in got.items():
         if not np.isfinite(values).all():
             raise BundleError('not_finite', f'golden output {name}')
-        want = canaries.get(repeated.get(name, name))
+        want = golden.get(repeated.get(name, name))
         if want is None or want.shape != values.shape:
             raise BundleError('wrong_shape', f'golden output {name}: '
                               f'{None if want is None else want.shape}, computed {values.shape}')
         off = (np.abs(values - want) / (1.0 + np.abs(want))).reshape(len(want), -1).max(1)
-        if not off.max() < CANARY_TOLERANCE:
-            raise BundleError('canary_mismatch', f'{name} differs by {off.max():.3g} at golden '
+        if not off.max() < GOLDEN_TOLERANCE:
+            raise BundleError('golden_mismatch', f'{name} differs by {off.max():.3g} at golden '
                                                  f'output {int(off.argmax())}')

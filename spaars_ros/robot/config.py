@@ -28,7 +28,7 @@ from spaars_ros.robot.files import load_model
 from spaars_ros.robot.files import PACKAGE as PACKAGE
 from spaars_ros.robot.files import share_directory as share_directory
 from spaars_ros.robot.files import Strict
-from spaars_ros.robot.sources import anchored
+from spaars_ros.robot.sources import anchor_sources
 from spaars_ros.robot.sources import Source
 from spaars_ros.robot.strict_yaml import ConfigError as ConfigError
 
@@ -279,4 +279,4 @@ def load_robot(name: str = 'panda') -> Robot:
     """Read a robot file by path, or by name from `config/robot/`; raises ConfigError."""
     path = find_file(str(name), 'robot')
     robot = load_model(Robot, path, source=str(path.resolve()))
-    return robot.model_copy(update={'sources': anchored(robot.sources, path.parent)})
+    return robot.model_copy(update={'sources': anchor_sources(robot.sources, path.parent)})

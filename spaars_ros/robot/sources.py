@@ -191,7 +191,7 @@ class Source(Strict):
         return self.topic or self.name
 
 
-def anchored(sources: Sequence[Source], folder: Path) -> list[Source]:
+def anchor_sources(sources: Sequence[Source], folder: Path) -> list[Source]:
     """Return sources whose encoders are found from every folder, as the file in `folder` means."""
     return [one if one.camera is None or one.camera.encoder.startswith('package://')
             else one.model_copy(update={'camera': one.camera.model_copy(update={

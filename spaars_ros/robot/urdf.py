@@ -98,13 +98,13 @@ class Writer:
             direct = last and not anchor.any()
             child = name if direct else f'{name}_of_{model.joint(joint).name or joint}'
             # The joint's frame: at the anchor, where the joint stands at zero.
-            place, turn = moved(place, turn, anchor, AS_IT_IS)
+            place, turn = move_frame(place, turn, anchor, AS_IT_IS)
             back = np.zeros(4)
             if kind == 'revolute':
                 mujoco.mju_axisAngle2Quat(back, axis, -zero)
-                place, turn = moved(place, turn, NOWHERE, back)
+                place, turn = move_frame(place, turn, NOWHERE, back)
             else:
-                place, turn = moved(place, turn, -zero * axis, AS_IT_IS)
+                place, turn = move_frame(place, turn, -zero * axis, AS_IT_IS)
             self._joint(model.joint(joint).name or f'joint{joint}', kind, parent, child, place,
                         turn, joint)
             if direct:
@@ -141,7 +141,7 @@ class Writer:
             return
         for place, turn, shape, sizes in self._shapes(geom):
             visual = Xml.SubElement(link, 'visual')
-            _origin(visual, *moved(model.geom_pos[geom], model.geom_quat[geom], place, turn))
+            _origin(visual, *move_frame(model.geom_pos[geom], model.geom_quat[geom], place, turn))
             Xml.SubElement(Xml.SubElement(visual, 'geometry'), shape, attrib=sizes)
             Xml.SubElement(Xml.SubElement(visual, 'material', name=f'of_{geom}'), 'color',
                            rgba=_numbers(rgba))
@@ -182,7 +182,7 @@ def mesh_files(model: Path) -> dict[str, Path]:
     return {name: path.resolve() for name, path in found.items() if path.is_file()}
 
 
-def moved(place: Array, turn: Array, by: Array, turned: Array) -> tuple[Array, Array]:
+def move_frame(place: Array, turn: Array, by: Array, turned: Array) -> tuple[Array, Array]:
     """Return the frame that is `by` and `turned` in a frame (3,) m, (4,) wxyz."""
     ahead, both = np.zeros(3), np.zeros(4)
     mujoco.mju_rotVecQuat(ahead, np.asarray(by, dtype=np.float64), turn)

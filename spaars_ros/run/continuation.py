@@ -30,7 +30,7 @@ GIVEN_WINS = ('params_file', 'namespace')
 """Settings that a resumed run takes from its folder unless another one is given."""
 
 
-def continued(settings: RunSettings, folder: RunFolder) -> RunSettings:
+def continue_run(settings: RunSettings, folder: RunFolder) -> RunSettings:
     """Return settings with what the run's folder says: its options, and where it has got to."""
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0

@@ -260,7 +260,7 @@ def findings_of(some: DemonstrationSet) -> list[tuple[str, str]]:
     return found
 
 
-def merged(sets: Sequence[DemonstrationSet]) -> DemonstrationSet:
+def merge_sets(sets: Sequence[DemonstrationSet]) -> DemonstrationSet:
     """Return all episodes of several sets; raises DatasetError where they mean other things."""
     first = sets[0]
     for other in sets[1:]:

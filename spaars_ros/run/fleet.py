@@ -41,13 +41,13 @@ from spaars_ros.run.bringup import Processes
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
-from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import continue_run
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.metrics import metrics_summary
 from spaars_ros.run.option_words import words_of
-from spaars_ros.run.preparation import evaluated
+from spaars_ros.run.preparation import evaluate_policy
 from spaars_ros.run.preparation import prepare
 
 MEMBERS = 'members'
@@ -169,14 +169,14 @@ def finetune_fleet(folder: RunFolder, count: int, view: LiveView, interrupts: In
             lock.abandon()
             raise
         try:
-            before = evaluated(folder, folder.initial_bundle, view, 'before')
+            before = evaluate_policy(folder, folder.initial_bundle, view, 'before')
             settings = replace(
-                continued(RunSettings(), folder), robots=','.join(names), log_level=log_level,
+                continue_run(RunSettings(), folder), robots=','.join(names), log_level=log_level,
                 run=new_run_token(folder.options.out))
             with interrupts.deferred():
                 members, reason = _run(folder, names, settings, view, interrupts)
             failed = [member.name for member in members if member.code]
-            after = evaluated(folder, folder.newest_bundle(), view, 'after') \
+            after = evaluate_policy(folder, folder.newest_bundle(), view, 'after') \
                 if reason == 'budget done' else None
             summary = _summary(folder, members, before, after,
                                'failed' if failed else reason, time.monotonic() - began)

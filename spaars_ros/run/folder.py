@@ -46,7 +46,7 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import resolve
-from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.kept_files import anchor_path
 from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.kept_files import files_to_go_on_with
 from spaars_ros.run.kept_files import keep
@@ -86,8 +86,9 @@ class RunFolder:
 
         :param files: of `kept_files`, which a run that goes on reads instead
         """
-        self.options = replace(options, robot=anchored(options.robot),
-                               task=anchored(options.task), training=anchored(options.training))
+        self.options = replace(options, robot=anchor_path(options.robot),
+                               task=anchor_path(options.task),
+                               training=anchor_path(options.training))
         self.path = Path(options.out).expanduser()
         self.files = {**{kind: getattr(self.options, kind) for kind in KINDS},
                       'params_file': options.params_file, **(files or {})}

@@ -35,7 +35,7 @@ from spaars_ros.run.check_record import keep_record
 from spaars_ros.run.completion import complete_recording
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
-from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import continue_run
 from spaars_ros.run.continuation import from_newest_bundle
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
@@ -45,7 +45,7 @@ from spaars_ros.run.liveview import LiveView
 from spaars_ros.run.measured import measured_on_robot
 from spaars_ros.run.page.start import page_of
 from spaars_ros.run.params_file import check_params_file
-from spaars_ros.run.preparation import evaluated
+from spaars_ros.run.preparation import evaluate_policy
 from spaars_ros.run.preparation import paths_of
 from spaars_ros.run.preparation import prepare
 from spaars_ros.run.report import write_report
@@ -134,9 +134,10 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     # The fleet's learner, not this run, has the policy that is evaluated.
     in_simulation = (folder.options.sim or folder.options.evaluate_in_sim) \
         and not folder.options.shared_learner
-    before = evaluated(folder, folder.initial_bundle, view, 'before') if in_simulation else {}
+    before = evaluate_policy(folder, folder.initial_bundle, view, 'before') \
+        if in_simulation else {}
     _prepare_state(folder, view, before)
-    settings = replace(continued(RunSettings(namespace=namespace), folder), run=run,
+    settings = replace(continue_run(RunSettings(namespace=namespace), folder), run=run,
                        **settings_changes)
     graph = describe(settings)
     from_newest_bundle(graph, folder)
@@ -183,7 +184,7 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
         before, after = measured_on_robot(
             folder, load_bundle(folder.initial_bundle).manifest.version)
     elif reason == 'budget done' and folder.options.evaluation_episodes:
-        after = evaluated(folder, folder.newest_bundle(), view, 'after')
+        after = evaluate_policy(folder, folder.newest_bundle(), view, 'after')
     summary = folder.summary(
         before, after, episodes, bundles_pushed=max(pushed - pushed_before, 0),
         lost_ticks=int(schema.get(rows, 'lost_ticks').max()) if schema else 0, ended=reason,

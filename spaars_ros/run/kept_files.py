@@ -41,7 +41,7 @@ class KeptFileError(ValueError):
     """A file is not what the run began with; the message names the fields."""
 
 
-def anchored(name: str) -> str:
+def anchor_path(name: str) -> str:
     """Return the name of a file as it is found from every folder; a bare name stays one."""
     return name if not name or is_bare(name) else str(Path(name).expanduser().resolve())
 

@@ -33,11 +33,11 @@ from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.fleet import MEMBERS
 from spaars_ros.run.fleet_file import FleetRobot
 from spaars_ros.run.fleet_file import load_fleet
-from spaars_ros.run.kept_files import anchored
+from spaars_ros.run.kept_files import anchor_path
 from spaars_ros.run.kept_files import anchored_data
 from spaars_ros.run.launch_graph import asked_of
 from spaars_ros.run.launch_graph import conductor_node
-from spaars_ros.run.launch_graph import declared
+from spaars_ros.run.launch_graph import declare_arguments
 from spaars_ros.run.launch_graph import lifecycle_node
 from spaars_ros.run.run_config import new_run_folder
 from spaars_ros.run.run_config import RunConfig
@@ -71,7 +71,7 @@ def fleet_description() -> LaunchDescription:
         config = asked.config()
         config = replace(
             config, out=config.out or anchored_data(new_run_folder()),
-            robot=anchored(fleet.robots[0].robot), sim=all(robot.sim for robot in fleet.robots))
+            robot=anchor_path(fleet.robots[0].robot), sim=all(robot.sim for robot in fleet.robots))
         shared = RunSettings.of(
             config, log_level=asked.start.log_level, run=new_run_token(config.out),
             robots=','.join(robot.name for robot in fleet.robots), training_file=config.training)
@@ -83,14 +83,14 @@ def fleet_description() -> LaunchDescription:
                   for action in _robot(robot, config, asked.start, last))]
 
     return LaunchDescription([DeclareLaunchArgument('robots', description=ROBOTS),
-                              *declared(PLACE), OpaqueFunction(function=build)])
+                              *declare_arguments(PLACE), OpaqueFunction(function=build)])
 
 
 def _robot(robot: FleetRobot, shared: RunConfig, start: StartOptions,
            last: Callable[..., Any]) -> list[Node]:
     """Return the nodes and the conductor of one robot; what ends it ends no other."""
     config = replace(
-        shared, out=str(Path(shared.out) / MEMBERS / robot.name), robot=anchored(robot.robot),
+        shared, out=str(Path(shared.out) / MEMBERS / robot.name), robot=anchor_path(robot.robot),
         namespace=robot.name, sim=robot.sim, joint_states=robot.joint_states,
         command=robot.command, episodes=robot.episodes, seed=robot.seed, shared_learner=True)
     settings = RunSettings.of(config, bundle='', log_level=start.log_level,

@@ -35,7 +35,7 @@ from spaars_ros.run.bringup import new_run_token
 from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.bringup import started_by_this
-from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import continue_run
 from spaars_ros.run.continuation import from_newest_bundle
 from spaars_ros.run.continuation import launched_again
 from spaars_ros.run.kept_files import anchored_data
@@ -43,7 +43,7 @@ from spaars_ros.run.option_words import ConductorCall
 from spaars_ros.run.option_words import launch_default
 from spaars_ros.run.option_words import launch_help
 from spaars_ros.run.option_words import read_launch
-from spaars_ros.run.page.start import wanted
+from spaars_ros.run.page.start import is_wanted
 from spaars_ros.run.params_file import check_params_file
 from spaars_ros.run.record_graph import record_graph
 from spaars_ros.run.run_config import Asked
@@ -89,7 +89,7 @@ def conductor_node(job: str, config: RunConfig, start: StartOptions, run: str,
                 on_exit=on_exit or _end('the conductor ended'))
 
 
-def declared(place: str) -> list[DeclareLaunchArgument]:
+def declare_arguments(place: str) -> list[DeclareLaunchArgument]:
     """Return the arguments of a launch file."""
     return [DeclareLaunchArgument(option.name, description=launch_help(option, place),
                                   default_value=launch_default(option, place))
@@ -125,7 +125,7 @@ def launch_description(job: str, place: str, *, learner: bool = True,
             config, explore=learner, run=new_run_token(config.out), log_level=start.log_level,
             use_sim_time=start.use_sim_time, bundle=config.bundle if job == 'hold' else '')
         if folder is not None:
-            settings = continued(replace(settings, demonstrations=''), folder)
+            settings = continue_run(replace(settings, demonstrations=''), folder)
             config = replace(config, **{name: getattr(settings, name) for name in OF_NODES})
         if settings.params_file:
             constraints = [each.name for each in load_robot(settings.robot).constraints]
@@ -135,8 +135,8 @@ def launch_description(job: str, place: str, *, learner: bool = True,
         if folder is not None:
             from_newest_bundle(graph, folder)
         if place == 'finetune.launch':
-            start = replace(start, page=wanted(start.page))
+            start = replace(start, page=is_wanted(start.page))
         return [*(lifecycle_node(node, settings) for node in graph),
                 conductor_node(job, config, start, settings.run, [node.name for node in graph])]
 
-    return LaunchDescription([*declared(place), OpaqueFunction(function=build)])
+    return LaunchDescription([*declare_arguments(place), OpaqueFunction(function=build)])

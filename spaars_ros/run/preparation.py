@@ -69,10 +69,10 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
             raise BundleError(error.reason, f'{options.bundle}: {error.detail}') from None
         folder.demonstrations()  # the learner reads them later, when all is up
         return given
-    return pretrained(folder, view)
+    return pretrain_policy(folder, view)
 
 
-def pretrained(folder: RunFolder, view: LiveView) -> Path:
+def pretrain_policy(folder: RunFolder, view: LiveView) -> Path:
     """Return the bundle pretrained with the run's settings; made when it is not in the cache."""
     path = folder.cached_bundle()
     if path.exists():
@@ -94,7 +94,7 @@ def pretrained(folder: RunFolder, view: LiveView) -> Path:
     return path
 
 
-def evaluated(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dict[str, Any]:
+def evaluate_policy(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dict[str, Any]:
     """Return the evaluation of a bundle, kept in the run folder as evaluation_<when>.json."""
     keep = folder.path / f'evaluation_{when}.json'
     if when == 'before' and keep.exists():
@@ -114,7 +114,7 @@ def evaluated(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dic
 
 
 def _evaluation(path: Path) -> dict[str, Any] | None:
-    """Return what `evaluated` kept, None where it is damaged or something else."""
+    """Return what `evaluate_policy` kept, None where it is damaged or something else."""
     try:
         kept = json.loads(path.read_text())
         for name in ('success', 'return_mean', 'cost_mean'):

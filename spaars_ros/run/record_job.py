@@ -36,7 +36,7 @@ from spaars_ros.run.check_record import keep_record
 from spaars_ros.run.completion import complete_recording
 from spaars_ros.run.conductor import Conductor
 from spaars_ros.run.conductor import ConductorError
-from spaars_ros.run.continuation import continued
+from spaars_ros.run.continuation import continue_run
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.graph_claim import claimed_graph
 from spaars_ros.run.job import check_parameters
@@ -102,7 +102,7 @@ def record(folder: RunFolder, interrupts: Interrupts, *, guide: bool = False, pu
             lock.abandon()
             raise
         try:
-            settings = replace(continued(RunSettings(namespace=place), folder), run=run,
+            settings = replace(continue_run(RunSettings(namespace=place), folder), run=run,
                                log_level=log_level)
             return _record(folder, view, interrupts, settings, guide=guide, put_back=put_back,
                            launch=launch, autostart=autostart)

@@ -282,9 +282,9 @@ class Asked:
 
 def as_everywhere(option: Option, value: Any) -> Any:
     """Return a file's name as every working folder finds it; any other value as it is."""
-    from spaars_ros.run.kept_files import anchored
+    from spaars_ros.run.kept_files import anchor_path
     from spaars_ros.run.kept_files import anchored_data
-    ways = {'': lambda same: same, 'shipped': anchored, 'data': anchored_data}
+    ways = {'': lambda same: same, 'shipped': anchor_path, 'data': anchored_data}
     return ways[option.path](value)
 
 

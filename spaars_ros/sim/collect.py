@@ -31,7 +31,7 @@ from spaars_ros.data.inference import session_options
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
 from spaars_ros.sim.environments import costs_of
-from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import executed_action
 from spaars_ros.sim.environments import reports_costs
 
 Floats = NDArray[np.float32]
@@ -167,7 +167,7 @@ def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions:
             before = np.array(observation, np.float32)
             observation, reward, terminated, truncated, info = env.step(action)
             reported |= reports_costs(info)
-            row = (before, executed(env, action, info), reward,
+            row = (before, executed_action(env, action, info), reward,
                    np.array(observation, np.float32), terminated, truncated, costs_of(info),
                    episodes)
             for column, value in zip(columns.values(), row):

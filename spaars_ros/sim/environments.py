@@ -62,7 +62,7 @@ def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':
         raise ValueError(f'environment {env_id}: {error}') from None
 
 
-def executed(env: 'gymnasium.Env[Any, Any]', action: Any, info: dict[str, Any]) -> Any:
+def executed_action(env: 'gymnasium.Env[Any, Any]', action: Any, info: dict[str, Any]) -> Any:
     """
     Return the action in [-1, 1], (d,), that a step is to be remembered by.
 

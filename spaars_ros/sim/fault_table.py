@@ -99,7 +99,7 @@ DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1, 'scale': 1.0, 'pu
             'drift_joint': 1.0}
 
 
-def checked(values: Mapping[str, Any], where: str) -> dict[str, float]:
+def check_faults(values: Mapping[str, Any], where: str) -> dict[str, float]:
     """Return values by fault name as floats; raises ConfigError naming what is wrong."""
     good = {}
     for name, value in values.items():

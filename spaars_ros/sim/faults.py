@@ -26,7 +26,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.strict_yaml import read_document
-from spaars_ros.sim.fault_table import checked
+from spaars_ros.sim.fault_table import check_faults
 from spaars_ros.sim.fault_table import DEFAULTS
 
 REORDERED = 1.5
@@ -64,7 +64,7 @@ class FaultScript:
             raise ConfigError(f'{where}: at and for have to be s, 0 to {LONGEST:g}')
         if not isinstance(item['set'], dict):
             raise ConfigError(f'{where}: set has to map faults to values')
-        return float(times[0]), float(times[0]) + float(times[1]), checked(item['set'], where)
+        return float(times[0]), float(times[0]) + float(times[1]), check_faults(item['set'], where)
 
     def at(self, elapsed: float) -> dict[str, float]:
         """Return the faults in force `elapsed` s after activation."""
@@ -96,7 +96,7 @@ class FaultInjector:
 
     def set(self, values: Mapping[str, float]) -> None:
         """Set faults by name; those not named stay. Raises ConfigError."""
-        self.values.update(checked(values, 'faults'))
+        self.values.update(check_faults(values, 'faults'))
         if self.values['frozen'] < 1.0:
             self._frozen_at = None
         if not self.values['drift']:

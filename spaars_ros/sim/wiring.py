@@ -37,7 +37,7 @@ class Wiring:
         self.set(DEFAULTS)
 
     def set(self, values: Mapping[str, float]) -> None:
-        """Take the values of all faults by name, as `checked` returns them."""
+        """Take the values of all faults by name, as `check_faults` returns them."""
         self._order = np.arange(self._joints)
         one, other = int(values['swap']), int(values['swap_with'])
         if 0 < min(one, other) and max(one, other) <= self._joints:

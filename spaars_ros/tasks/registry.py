@@ -28,7 +28,7 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.files import find_file
 from spaars_ros.robot.files import make_model
 from spaars_ros.robot.files import nearest
-from spaars_ros.robot.sources import anchored
+from spaars_ros.robot.sources import anchor_sources
 from spaars_ros.robot.strict_yaml import read_yaml
 from spaars_ros.tasks.base import MEASURED
 from spaars_ros.tasks.base import Task
@@ -97,7 +97,7 @@ def load_task(name: str = 'reach') -> TaskSettings:
     except ConfigError as error:
         raise ConfigError(f'{document.where(("task",))}: {error}') from None
     made = make_model(settings, document, {'task': which})
-    return made.model_copy(update={'sources': anchored(made.sources, path.parent)})
+    return made.model_copy(update={'sources': anchor_sources(made.sources, path.parent)})
 
 
 def settings_of(content: Mapping[str, Any]) -> TaskSettings:

@@ -30,7 +30,7 @@ from spaars_ros.vision.encoder_file import EncoderError
 from spaars_ros.vision.encoder_file import input_size
 from spaars_ros.vision.encoder_file import read_encoder
 from spaars_ros.vision.images import contrast_of
-from spaars_ros.vision.images import fitted
+from spaars_ros.vision.images import fit_image
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import Pixels
 
@@ -93,7 +93,7 @@ class Encoder:
         return values
 
     def _run(self, image: Pixels) -> Array:
-        ready = fitted(image, self._camera.crop, self._size)
+        ready = fit_image(image, self._camera.crop, self._size)
         given: NDArray[Any] = np.ascontiguousarray(ready)
         if self.file.kind == 'float32':
             given = (given.astype(np.float32) / 255.0 - self._mean) / self._std

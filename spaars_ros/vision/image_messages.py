@@ -17,7 +17,7 @@
 from dataclasses import dataclass
 import struct
 
-from spaars_ros.vision.images import decompressed
+from spaars_ros.vision.images import decompress
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import Pixels
 from spaars_ros.vision.images import pixels_of
@@ -57,7 +57,7 @@ class Frame:
         reader.stamp(), reader.text()
         if self.type == COMPRESSED:
             reader.text()
-            return decompressed(reader.rest())
+            return decompress(reader.rest())
         height, width = reader.number(), reader.number()
         encoding = reader.text()
         reader.byte()

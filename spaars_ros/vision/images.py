@@ -71,7 +71,7 @@ def pixels_of(encoding: str, width: int, height: int, step: int, data: Any) -> P
     return rows if order == (0, 1, 2) and size == 3 else rows[:, :, list(order)]
 
 
-def decompressed(data: Any) -> Pixels:
+def decompress(data: Any) -> Pixels:
     """Return the pixels of a JPEG or PNG; raises ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
@@ -91,7 +91,7 @@ def jpeg_of(image: Pixels, quality: int = 90) -> bytes:
     return out.getvalue()
 
 
-def fitted(image: Pixels, crop: Sequence[float], size: tuple[int, int]) -> Pixels:
+def fit_image(image: Pixels, crop: Sequence[float], size: tuple[int, int]) -> Pixels:
     """
     Return a part of an image (h, w, 3) in another size, smoothed where that is smaller.
 

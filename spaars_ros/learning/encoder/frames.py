@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.vision.frames import read_frames
-from spaars_ros.vision.images import fitted
+from spaars_ros.vision.images import fit_image
 from spaars_ros.vision.images import ImageError
 
 GAP = 0.5
@@ -49,7 +49,7 @@ def load_frames(paths: Sequence[Path], *, topic: str, size: int, crop: Sequence[
     before: tuple[int, str, int] | None = None
     for number, name, stamp, frame in found[::every]:
         try:
-            images.append(fitted(frame.pixels(), crop, (size, size)))
+            images.append(fit_image(frame.pixels(), crop, (size, size)))
         except ImageError:
             before = None  # one that cannot be read follows nothing
             continue

@@ -171,7 +171,7 @@ def _middles(follows: NDArray[np.bool_]) -> NDArray[np.intp]:
     return found if len(found) else np.arange(NEAR, len(follows) - NEAR)
 
 
-def shifted(images: Tensor, by: NDArray[np.int_]) -> Tensor:
+def shift_images(images: Tensor, by: NDArray[np.int_]) -> Tensor:
     """Return images (B, 3, s, s) shifted by (B, 2) pixels, x and y, their edges drawn out."""
     size = images.shape[-1]
     padded = functional.pad(images, (SHIFT,) * 4, mode='replicate')
@@ -185,7 +185,7 @@ def _rebuilt(network: PointNet, rebuild: _Rebuild, images: Images, places: NDArr
     by = rng.integers(-SHIFT, SHIFT + 1, (len(places), 2))
     some = len(places) // 3
     neighbours = as_tensor(np.concatenate((images[places[:some] - 1], images[places[:some] + 1])))
-    points = network(torch.cat((now, shifted(now, by), neighbours)))
+    points = network(torch.cat((now, shift_images(now, by), neighbours)))
     here, moved, beside = points.split((len(now), len(now), 2 * some))
     errors, _ = rebuild.errors(now, here)
     # Where most is left to explain is, after the arm, the small thing that it handles.
@@ -205,7 +205,7 @@ def _contrast(network: PointNet, head: nn.Module, images: Images, places: NDArra
     near = places + rng.integers(1, NEAR + 1, len(places)) * rng.choice((-1, 1), len(places))
     both = as_tensor(images[np.concatenate((places, near))])
     by = rng.integers(-SHIFT, SHIFT + 1, (len(both), 2)) // 2
-    found = functional.normalize(head(network(shifted(both, by)).flatten(1)), dim=-1)
+    found = functional.normalize(head(network(shift_images(both, by)).flatten(1)), dim=-1)
     one, other = found.chunk(2)
     return functional.cross_entropy(one @ other.T / TEMPERATURE, torch.arange(len(one)))
 

@@ -27,7 +27,7 @@ from spaars_ros.learning.core.algorithm import Algorithm
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.sim.environments import costs_of
-from spaars_ros.sim.environments import executed
+from spaars_ros.sim.environments import executed_action
 from spaars_ros.sim.environments import reports_costs
 
 Array = NDArray[np.float64]
@@ -133,7 +133,7 @@ class Rollout:
         self.reported_costs |= reports_costs(info)
         check_step(observation, reward, costs, len(self.actions))
         self.observations.append(np.array(observation, np.float64))
-        self.actions.append(executed(self._env, choice.action, info))
+        self.actions.append(executed_action(self._env, choice.action, info))
         self.modes.append(choice.mode)
         self.rewards.append(float(reward))
         self.costs.append(costs)

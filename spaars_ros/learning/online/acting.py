@@ -37,7 +37,7 @@ class Acting:
         self.version = first.manifest.version
         """Number of the newest bundle."""
         self.contenders = Contenders(
-            Bundle(first.manifest, first.graphs, first.canaries), schema,
+            Bundle(first.manifest, first.graphs, first.golden_outputs), schema,
             training.champion) if training.champion else None
         """Champion and challenger, where the training file asks for a champion."""
         self._training, self._make = training, make

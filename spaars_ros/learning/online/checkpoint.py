@@ -39,7 +39,7 @@ UNMEASURED = 'bc_error'
 
 
 def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
-                canary_observations: NDArray[Any], *, version: int, parent: int, phase: str,
+                golden_observations: NDArray[Any], *, version: int, parent: int, phase: str,
                 extras: dict[str, bytes] | None = None) -> Bundle:
     """Return the bundle of an algorithm's present policies, with golden outputs for (m, n)."""
     normaliser = algorithm.normaliser
@@ -54,8 +54,8 @@ def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
         phase=phase, version=version, parent_version=parent,
         contract=contract_of(robot, task.observation_names),
         created=datetime.now(timezone.utc).isoformat(timespec='seconds'), **algorithm.manifest())
-    canaries = algorithm.golden_outputs(canary_observations)
-    return Bundle(manifest, {'policy': algorithm.graph()}, canaries, extras)
+    golden_outputs = algorithm.golden_outputs(golden_observations)
+    return Bundle(manifest, {'policy': algorithm.graph()}, golden_outputs, extras)
 
 
 def pack(agent: TrainableModule, state: dict[str, Any]) -> dict[str, bytes]:

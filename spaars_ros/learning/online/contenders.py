@@ -63,11 +63,11 @@ class Contenders:
         """Return the bundle of who is to act, under the next number."""
         self._pushed = self.champion.acts
         self._owners[version] = self._pushed
-        return numbered(self._bundles[self._pushed], version)
+        return with_version(self._bundles[self._pushed], version)
 
     def deployed(self, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
         """Return the champion's bundle under a number, with other extra parts."""
-        return numbered(self._bundles[self.champion.champion], version, extras)
+        return with_version(self._bundles[self.champion.champion], version, extras)
 
     def take(self, rows: Array, rewards: Array, costs: Array,
              multipliers: NDArray[Any]) -> Verdict:
@@ -115,15 +115,15 @@ class Contenders:
         self.champion.restore(state['contest'])
         self.champion.withdraw()
         kept = self.champion.champion
-        self._bundles = {kept: Bundle(champion.manifest, champion.graphs, champion.canaries)}
+        self._bundles = {kept: Bundle(champion.manifest, champion.graphs, champion.golden_outputs)}
         self._owners = {int(version): int(who) for version, who in state['owners'].items()
                         if int(who) == kept}
         self._owners[champion.manifest.version] = kept
         self._pushed = kept
 
 
-def numbered(bundle: Bundle, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
+def with_version(bundle: Bundle, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
     """Return a bundle under another number, which descends from the one before."""
     manifest = bundle.manifest.model_copy(update={'version': version,
                                                   'parent_version': version - 1})
-    return Bundle(manifest, bundle.graphs, bundle.canaries, extras)
+    return Bundle(manifest, bundle.graphs, bundle.golden_outputs, extras)

@@ -74,7 +74,7 @@ class FineTuner:
                                  latent=self.algorithm.latent_dim,
                                  action=task.spec.action_dim, joints=len(robot.joints),
                                  sources=len(task.sources))
-        self._canaries = bundle.canaries['observation']
+        self._golden_observations = bundle.golden_outputs['observation']
         self.experience = Experience(self.algorithm, self.schema, robot=robot, task=task,
                                      demonstrations=demonstrations, seed=seed)
         self._online, self._offline = self.experience.online, self.experience.offline
@@ -261,7 +261,7 @@ class FineTuner:
     def _bundle(self, version: int, extras: dict[str, bytes] | None) -> Bundle:
         with self._average.applied():
             return make_bundle(
-                self.algorithm, self.robot, self.task, self._canaries, version=version,
+                self.algorithm, self.robot, self.task, self._golden_observations, version=version,
                 parent=version - 1, phase=PHASES[self.phase], extras=extras)
 
     def restore(self, bundle: Bundle) -> None:

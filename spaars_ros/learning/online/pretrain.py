@@ -38,7 +38,7 @@ from spaars_ros.training_file import Training
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """Called with stage, updates done, updates in all, losses."""
 
-CANARIES = 16
+GOLDEN = 16
 FLOORS = {'m': 1e-3, 'rad': 1e-3, 'm/s': 1e-3, 'rad/s': 1e-3, 'N': 0.1, 'N m': 0.01}
 """Unit -> standard deviation below which a difference means nothing to a robot."""
 LOOK = 100
@@ -129,8 +129,8 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
                     progress(stage, done, total, losses)
     algorithm.end_offline(lambda: replay.sample(training.batch, rng))
     _check_weights(algorithm.agent)
-    canaries = dataset.observations[rng.choice(len(dataset.observations), CANARIES)]
-    return make_bundle(algorithm, robot, task, canaries, version=0, parent=-1, phase='offline',
+    golden = dataset.observations[rng.choice(len(dataset.observations), GOLDEN)]
+    return make_bundle(algorithm, robot, task, golden, version=0, parent=-1, phase='offline',
                        extras=pack(algorithm.agent, {}))
 
 

@@ -32,7 +32,7 @@ from spaars_ros.nodes.cost_monitor.parameters import gains_of
 from spaars_ros.nodes.cost_monitor.parameters import limit_parameter
 from spaars_ros.nodes.cost_monitor.parameters import PARAMETERS
 from spaars_ros.nodes.cost_monitor.patient_trigger import PatientTrigger
-from spaars_ros.nodes.cost_monitor.persistent_state import MonitorMemory
+from spaars_ros.nodes.cost_monitor.persistent_state import PersistentState
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Constraint
 from spaars_ros.robot.config import load_robot
@@ -104,7 +104,7 @@ class CostMonitor(ManagedNode):
         """Go on with what a monitor of this run folder wrote before."""
         assert self._multipliers is not None
         try:
-            self._memory = MonitorMemory(folder, self._multipliers, self._values)
+            self._memory = PersistentState(folder, self._multipliers, self._values)
             if self._memory.counted:
                 # Records of before are sent again to a learner that missed them.
                 sequence = int(self._memory.counted['sequence'])

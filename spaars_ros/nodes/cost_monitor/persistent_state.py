@@ -25,7 +25,7 @@ from spaars_ros.constraints.multipliers import Multipliers
 FILE = 'cost_monitor.json'
 
 
-class MonitorMemory:
+class PersistentState:
     """
     The multipliers, the last episode that they count, and bounds that an operator set.
 

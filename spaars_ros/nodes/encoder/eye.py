@@ -35,7 +35,7 @@ from spaars_ros.ros.sources.qos import source_qos
 from spaars_ros.vision.encoder import Encoder
 from spaars_ros.vision.frames import FrameWriter
 from spaars_ros.vision.image_messages import COMPRESSED
-from spaars_ros.vision.images import decompressed
+from spaars_ros.vision.images import decompress
 from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import Pixels
 from spaars_ros.vision.images import pixels_of
@@ -118,7 +118,7 @@ class Eye:
 
     def _pixels(self, msg: Any) -> Pixels:
         if self.source.type == COMPRESSED:
-            return decompressed(bytes(msg.data))
+            return decompress(bytes(msg.data))
         return pixels_of(msg.encoding, msg.width, msg.height, msg.step, msg.data)
 
     def _refuse(self, error: ImageError, stamp: int) -> None:

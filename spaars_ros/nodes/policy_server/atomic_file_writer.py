@@ -20,7 +20,7 @@ import threading
 from spaars_ros.data.files import write_whole
 
 
-class RunKeeper:
+class AtomicFileWriter:
     """
     Writes files to the run folder, each whole and on disk, on a thread of its own.
 
@@ -37,7 +37,7 @@ class RunKeeper:
         self._wake = threading.Event()
         self._closing = False
         self._errors: dict[str, str] = {}
-        self._thread = threading.Thread(target=self._run, name='run_keeper', daemon=True)
+        self._thread = threading.Thread(target=self._run, name='file_writer', daemon=True)
         self._thread.start()
 
     @property

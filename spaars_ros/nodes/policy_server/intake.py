@@ -139,7 +139,7 @@ class BundleIntake:
         runtime.data = data
         # The first runs allocate; better here than in a tick. And a graph too slow for the
         # period is found before it moves the arm.
-        observation = np.asarray(bundle.canaries['observation'][0], dtype=np.float64)
+        observation = np.asarray(bundle.golden_outputs['observation'][0], dtype=np.float64)
         times = []
         for _ in range(TRIALS):
             begin = time.perf_counter()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 
-from spaars_ros.data.labels import encoded
+from spaars_ros.data.labels import encode_labels
 from spaars_ros.data.labels import FILE
 from spaars_ros.data.labels import TOPIC
 from spaars_ros.data.schema import Outcome
@@ -46,7 +46,7 @@ class LabelKeeper:
 
     def changed(self, labels: dict[int, Outcome], episode: int) -> None:
         """Keep all labels, of which one is new."""
-        self._put(FILE, encoded(labels))
+        self._put(FILE, encode_labels(labels))
         self._publish(episode, labels[episode])
 
     def _publish(self, episode: int, outcome: Outcome) -> None:

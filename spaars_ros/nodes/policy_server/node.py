@@ -36,7 +36,7 @@ from spaars_ros.nodes.policy_server.intake import MAX_OFFER
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.nodes.policy_server.parts import Parts
 from spaars_ros.nodes.policy_server.people import People
-from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
+from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.nodes.policy_server.replayer import StepReplayer
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.responder import Responder
@@ -54,7 +54,7 @@ from spaars_ros.ros.lifecycle import run_node
 from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.raw_take import LargeBytes
 from spaars_ros.ros.sources.source_set import SourceSet
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 from spaars_ros.tasks.sources import sources_of
@@ -69,7 +69,7 @@ class PolicyServer(ManagedNode):
         self._entities: list[Any] = []
         # Of the process, not of an activation: a latched stop survives the lifecycle.
         self._latch = StopLatch()
-        self._memory: ServerMemory | None = None
+        self._memory: PersistentState | None = None
         self._exclusive = ExclusiveCommand(self)
         self._border = Border(self.get_logger())
 
@@ -85,8 +85,8 @@ class PolicyServer(ManagedNode):
         parts = Parts(p, self.get_logger(), self._opened,
                       partial(self._exclusive.refuse, own=0, wait=p['discovery_time']))
         self._robot, self._loop, self._spool = parts.robot, parts.loop, parts.spool
-        self._keeper, self._memory = parts.keeper, parts.memory
-        self._intake, self._succession = parts.intake, parts.succession
+        self._file_writer, self._memory = parts.file_writer, parts.memory
+        self._intake, self._bundle_manager = parts.intake, parts.bundle_manager
         self._reader = parts.reader
         self._open_topics()
 
@@ -100,7 +100,7 @@ class PolicyServer(ManagedNode):
                                             QOS['policy_server/step'])
         self._log = StepLog(self._steps, self._spool, p['max_backlog'])
         self._reporter = ServerReporter(self, self._loop, self._latch, self._spool, self._intake,
-                                        self._succession)
+                                        self._bundle_manager)
         self._replayer = StepReplayer(self._spool, self._log.publish)
         self._opened.append(self._replayer)
         for publisher in (*self._writer.publishers, self._steps, self._reporter.status,
@@ -117,9 +117,9 @@ class PolicyServer(ManagedNode):
             Float64MultiArray, 'learner/fetch',
             self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
         make(CostListener(self, self._on_cost, self._border).subscription)
-        self._people = People(self, self._loop, p, self._border, self._keeper.put)
+        self._people = People(self, self._loop, p, self._border, self._file_writer.put)
         self._entities.extend(self._people.made)
-        services = ServerServices(self, self._succession, responder=lambda: self._responder,
+        services = ServerServices(self, self._bundle_manager, responder=lambda: self._responder,
                                   label=self._people.label,
                                   cause=lambda: self._exclusive.cause() or self._no_states()
                                   or self._writer.cause())
@@ -163,9 +163,9 @@ class PolicyServer(ManagedNode):
             robot=self._robot, loop=self._loop, writer=self._writer, log=self._log,
             supervisor=Supervisor(self._robot, self._loop, self._latch, episodes=p['episodes'],
                                   service=bool(p['reset_service']), asking=self._people.asking()),
-            watches=Watches(self._robot, self.values(), wall=not self._sim_time,
+            monitors=Monitors(self._robot, self.values(), wall=not self._sim_time,
                             contact=self._loop.task.spec.contact),
-            now=self._now_ns(), reporter=self._reporter, succession=self._succession,
+            now=self._now_ns(), reporter=self._reporter, bundle_manager=self._bundle_manager,
             reset=self._reset, timed=p['trigger'] == 'timer', external=p['external_motion'],
             sources=self._sources)
         self._people.begin(self._responder.supervisor)
@@ -209,7 +209,7 @@ class PolicyServer(ManagedNode):
         if self._memory is not None:
             self._memory.changed(values, self.values())
         if self.is_active and 'max_episode_cost' in values:
-            self._responder.watches.cost.limit = values['max_episode_cost']
+            self._responder.monitors.cost.limit = values['max_episode_cost']
         if self.is_active and 'budget' in values:
             self._loop.budget.mode = values['budget']
 
@@ -236,7 +236,7 @@ class PolicyServer(ManagedNode):
             self._responder.on_malformed(Stop(error.code, 0.0, 0.0, error.text), stamp)
         else:
             if state is None:
-                self._responder.watches.stamps.behind = ', '.join(self._reader.behind)
+                self._responder.monitors.stamps.behind = ', '.join(self._reader.behind)
                 return
             if self._responder.supervisor.phase is Phase.RESETTING:
                 self._reader.forget()
@@ -262,7 +262,7 @@ class PolicyServer(ManagedNode):
 
     def _on_held(self, stamp: int) -> None:
         if self.is_active:
-            self._responder.watches.clock.hold(stamp)
+            self._responder.monitors.clock.hold(stamp)
 
     def _diagnose(self) -> None:
         # Also while running: two that are configured at the same time do not see each other.
@@ -271,27 +271,27 @@ class PolicyServer(ManagedNode):
             self._responder.trip(second)
         self._responder.logbook.probe()
         silent = self._say_silence()
-        if self._keeper.error:
+        if self._file_writer.error:
             self.get_logger().warning('what a restart needs is not on disk: '
-                                      f'{self._keeper.error}', throttle_duration_sec=10.0)
-        watches, memory = self._responder.watches, self._memory
+                                      f'{self._file_writer.error}', throttle_duration_sec=10.0)
+        monitors, memory = self._responder.monitors, self._memory
         self._reporter.diagnose(self._responder.supervisor.phase,
-                                {**watches.counts(), **self._border.values(),
+                                {**monitors.counts(), **self._border.values(),
                                  **self._sources.counts()},
-                                watches.cost.silence(time.monotonic()),
-                                watches.following.judge(),
+                                monitors.cost.silence(time.monotonic()),
+                                monitors.following.judge(),
                                 [silent] if silent else memory.missed() if memory else [],
                                 [*self._people.said(), *self._sources.warnings()])
 
     def _no_states(self) -> Stop | None:
         limit = self._values['joint_states_time']
-        return None if self._responder.watches.stamps.newest_ns is not None \
+        return None if self._responder.monitors.stamps.newest_ns is not None \
             else self._sources.absent(limit) if self._gate.position() is not None \
             else self._silence.cause()
 
     def _say_silence(self) -> str:
         """Say why no joint_states or sources have come yet, and stop after a while; return it."""
-        if self._responder.watches.stamps.newest_ns is not None:
+        if self._responder.monitors.stamps.newest_ns is not None:
             return ''
         cause, text = self._no_states(), self._silence.text()
         if self._gate.position() is not None:

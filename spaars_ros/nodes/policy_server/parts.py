@@ -25,15 +25,15 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from spaars_ros.checkpoint_files import ACTING
 from spaars_ros.checkpoint_files import BEFORE_ACTING
-from spaars_ros.control.bundle_manager import Succession
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.data.derived_velocity import DerivedVelocity
 from spaars_ros.data.schema import StepSchema
 from spaars_ros.data.spool import Spool
-from spaars_ros.nodes.policy_server.atomic_file_writer import RunKeeper
+from spaars_ros.nodes.policy_server.atomic_file_writer import AtomicFileWriter
 from spaars_ros.nodes.policy_server.intake import BundleIntake
 from spaars_ros.nodes.policy_server.people import person_of
-from spaars_ros.nodes.policy_server.persistent_state import ServerMemory
+from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import bundle_bytes
 from spaars_ros.policy.bundle import BundleError
@@ -76,15 +76,15 @@ class Parts:
         self.spool = Spool(self._run_dir / 'spool', _schema(robot, task, runtime))
         opened.append(self.spool)
         self.loop = self._control_loop(p, runtime)
-        self.keeper = RunKeeper(self._run_dir)
-        opened.append(self.keeper)
+        self.file_writer = AtomicFileWriter(self._run_dir)
+        opened.append(self.file_writer)
         self.memory = self._remembered(p, runtime)
         self.intake = BundleIntake(
             partial(check, latent_dim=runtime.manifest.latent_dim), period=robot.period,
             version=runtime.manifest.version, verifier=verifier,
             taken_back=self.memory.taken_back)
         opened.append(self.intake)
-        self.succession = Succession(
+        self.bundle_manager = BundleManager(
             self.loop, take=self.intake.take, refuse=self.intake.refuse,
             ticks=p['shadow_ticks'], bound=p['shadow_bound'], hold=p['rollback_hold'],
             acts=self._keep_acting, takes_back=self.memory.take_back,
@@ -112,8 +112,8 @@ class Parts:
             loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
         return loop
 
-    def _remembered(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> ServerMemory:
-        memory = ServerMemory(self._run_dir, p, put=self.keeper.put)
+    def _remembered(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> PersistentState:
+        memory = PersistentState(self._run_dir, p, put=self.file_writer.put)
         version = runtime.manifest.version
         if version == memory.taken_back:
             self._logger.warning(f'version {version}, which begins, was taken back before')
@@ -123,8 +123,8 @@ class Parts:
 
     def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
         if parent is not None:  # first: a kill between the two leaves one that acted
-            self.keeper.put(BEFORE_ACTING, parent.data)
-        self.keeper.put(ACTING, runtime.data)
+            self.file_writer.put(BEFORE_ACTING, parent.data)
+        self.file_writer.put(ACTING, runtime.data)
 
     def _before(self, acting: PolicyRuntime, check: Callable[[Bundle], PolicyRuntime],
                 verifier: Verifier | None) -> PolicyRuntime | None:

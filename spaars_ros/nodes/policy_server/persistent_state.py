@@ -28,7 +28,7 @@ BOUNDS = ('max_episode_cost',)
 """Parameters that stop the robot and can be set while it runs; 0 is off."""
 
 
-class ServerMemory:
+class PersistentState:
     """
     The version that was taken back, and bounds that an operator set while running.
 

@@ -23,7 +23,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 
-from spaars_ros.control.bundle_manager import Succession
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.data.spool import Spool
@@ -39,13 +39,13 @@ class ServerReporter:
     """Publishes `policy_server/status` (latched) and `/diagnostics`."""
 
     def __init__(self, node: Node, loop: ControlLoop, latch: StopLatch, spool: Spool,
-                 intake: BundleIntake, succession: Succession) -> None:
+                 intake: BundleIntake, bundle_manager: BundleManager) -> None:
         self._node = node
         self._loop = loop
         self._latch = latch
         self._spool = spool
         self._intake = intake
-        self._succession = succession
+        self._bundle_manager = bundle_manager
         self.status = node.create_publisher(DiagnosticArray, 'policy_server/status',
                                             QOS['policy_server/status'])
         self.diagnostics = node.create_publisher(DiagnosticArray, '/diagnostics',
@@ -60,7 +60,7 @@ class ServerReporter:
     def announce(self, phase: Phase, message: str = '') -> None:
         """Publish the status if it changed; a new stop is also logged."""
         stop, version = self._latch.stop, self._loop.runtime.manifest.version
-        taken_back = self._succession.rolled_back_from
+        taken_back = self._bundle_manager.rolled_back_from
         now = (stop, phase, version, taken_back, message)
         if now == self._reported:
             return
@@ -113,9 +113,9 @@ class ServerReporter:
             level, message = diagnostics.WARN, followed.warning
         elif self._learner_seen and not learner:
             level, message = diagnostics.WARN, f'learner gone: running bundle version {version}'
-        elif self._succession.rolled_back_from > version:
+        elif self._bundle_manager.rolled_back_from > version:
             level = diagnostics.WARN
-            message = (f'rolled back from version {self._succession.rolled_back_from} to '
+            message = (f'rolled back from version {self._bundle_manager.rolled_back_from} to '
                        f'{version}, as policy_server/rollback asked')
         elif self._intake.last_refusal:
             level, message = diagnostics.WARN, f'bundle refused: {self._intake.last_refusal}'
@@ -126,10 +126,11 @@ class ServerReporter:
             stop=stop.code if stop else '', bundle_version=version,
             bundle_age_s=time.monotonic() - self._swapped,
             bundles_accepted=self._intake.accepted, bundles_refused=self._intake.refused,
-            bundles_promoted=self._succession.promoted,
-            shadow_version=self._succession.shadow_version,
-            parent_version=self._succession.parent_version,
-            rolled_back_from=self._succession.rolled_back_from, held_ticks=self._succession.held,
+            bundles_promoted=self._bundle_manager.promoted,
+            shadow_version=self._bundle_manager.shadow_version,
+            parent_version=self._bundle_manager.parent_version,
+            rolled_back_from=self._bundle_manager.rolled_back_from,
+            held_ticks=self._bundle_manager.held,
             refusal=self._intake.last_refusal, learner_connected=learner,
             people='; '.join(people), spool_backlog=self._spool.backlog,
             spool_error=self._spool.error or '',

@@ -19,7 +19,7 @@ import time
 
 from rclpy.task import Future
 
-from spaars_ros.control.bundle_manager import Succession
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
@@ -33,7 +33,7 @@ from spaars_ros.nodes.policy_server.ticker import Reset
 from spaars_ros.nodes.policy_server.ticker import Ticker
 from spaars_ros.robot.config import Robot
 from spaars_ros.ros.sources.source_set import SourceSet
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 from spaars_ros.safety.monitors.timing import Slots
 from spaars_ros.safety.monitors.watchdog import Order
 from spaars_ros.safety.stop import Stop
@@ -57,23 +57,23 @@ class Responder:
     """
 
     def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
-                 watches: Watches, writer: CommandWriter, log: StepLog,
-                 reporter: ServerReporter, succession: Succession, reset: Reset | None,
+                 monitors: Monitors, writer: CommandWriter, log: StepLog,
+                 reporter: ServerReporter, bundle_manager: BundleManager, reset: Reset | None,
                  timed: bool, external: str, now: Callable[[], int],
                  sources: SourceSet) -> None:
         self.supervisor = supervisor
-        self.watches = watches
+        self.monitors = monitors
         self._period = robot.period
         self._loop = loop
         self._reset = reset
         self._timed = timed
         self._now = now
         self._sources = sources
-        self.sender = CommandSender(writer, watches, supervisor, period=robot.period, now=now)
-        self.logbook = Logbook(supervisor, loop, log, reporter, watches.cost)
+        self.sender = CommandSender(writer, monitors, supervisor, period=robot.period, now=now)
+        self.logbook = Logbook(supervisor, loop, log, reporter, monitors.cost)
         self._ticker = Ticker(
-            loop=loop, supervisor=supervisor, watches=watches, sender=self.sender,
-            logbook=self.logbook, reporter=reporter, succession=succession, reset=reset,
+            loop=loop, supervisor=supervisor, monitors=monitors, sender=self.sender,
+            logbook=self.logbook, reporter=reporter, bundle_manager=bundle_manager, reset=reset,
             timed=timed, external=external, period=robot.period, now=now)
         self._malformed: Stop | None = None
         self._state: RobotState | None = None
@@ -84,13 +84,13 @@ class Responder:
     def on_state(self, state: RobotState, arrived: float) -> None:
         """Take a measured state that arrived at `arrived` s on the monotonic clock."""
         self._malformed = None
-        order = self.watches.stamps.take(state.stamp_ns, arrived)
+        order = self.monitors.stamps.take(state.stamp_ns, arrived)
         if order is Order.OLD:
-            disorder = self.watches.stamps.cause()
+            disorder = self.monitors.stamps.cause()
             if disorder is not None:
                 self.trip(disorder)
             return
-        jump = self.watches.stamps.take_jump()
+        jump = self.monitors.stamps.take_jump()
         if jump is not None:
             self.trip(jump)
         if order is Order.SAME:
@@ -113,8 +113,8 @@ class Responder:
         known = self._state
         known = known if known is not None and known.stamp_ns == state.stamp_ns else None
         if known is None or not (known.position == state.position).all():
-            disorder = None if known is None else self.watches.stamps.repeat(
-                self.watches.clock.standing > 0.0)
+            disorder = None if known is None else self.monitors.stamps.repeat(
+                self.monitors.clock.standing > 0.0)
             if disorder is not None:
                 self.trip(disorder)
         if self._timed:
@@ -137,7 +137,7 @@ class Responder:
         self.trip(stop)
         gap = (stamp - self.sender.stamp) * 1e-9
         if not self._timed and (self.sender.command is None
-                                or EARLY * self._period <= gap <= self.watches.stamps.max_age):
+                                or EARLY * self._period <= gap <= self.monitors.stamps.max_age):
             self.sender.send(self.supervisor.brake(), stamp)
 
     def on_cost(self, sequence: int, episode: int, costs: list[float]) -> bool:
@@ -151,7 +151,7 @@ class Responder:
         # One that was sent again, to a monitor that is new, says nothing about what moves now. The
         # cost of an episode's last step comes when the next one has begun.
         judged = costs if episode >= self._loop.episode - 1 else []
-        stop = self.watches.cost.heard(sequence, episode, judged)
+        stop = self.monitors.cost.heard(sequence, episode, judged)
         if stop is not None:
             self.trip(stop)
         return True
@@ -165,10 +165,10 @@ class Responder:
         """
         now = self._now()
         cause = None
-        if self.watches.stamps.newest_ns is not None:
-            cause = self.watches.stamps.check(now, begin)
+        if self.monitors.stamps.newest_ns is not None:
+            cause = self.monitors.stamps.check(now, begin)
         if self.supervisor.phase is Phase.RUNNING:
-            cause = cause or self.watches.cost.cause(begin) or self._sources.cause()
+            cause = cause or self.monitors.cost.cause(begin) or self._sources.cause()
         if cause is not None:
             self.trip(cause)
         stopped = self.supervisor.latch.stop is not None
@@ -176,7 +176,7 @@ class Responder:
             missed = self._slots.missed(due)
             self._loop.lost_ticks += missed
             self._loop.filter.stood(missed)
-            fresh = self.watches.stamps.newest_ns not in (None, self.sender.stamp)
+            fresh = self.monitors.stamps.newest_ns not in (None, self.sender.stamp)
             if not fresh or self._state is None:
                 self._keep_on(now, begin)
             elif stopped:
@@ -187,7 +187,7 @@ class Responder:
                 self._ticker.tick(self._state, begin)
             # Also the braking is answered in time, before a reset is allowed.
             if stopped:
-                self.watches.timing.add(self.watches.stamps.age(now, begin), 0.0)
+                self.monitors.timing.add(self.monitors.stamps.age(now, begin), 0.0)
         elif stopped and (begin - self.sender.at > LATE * self._period
                           or self.sender.at == self._braked_at):
             # Nobody asks any more, but the arm has to stop; once begun, on every tick.
@@ -203,7 +203,7 @@ class Responder:
 
         :param steady: s on the monotonic clock
         """
-        now, clock = self._now(), self.watches.clock
+        now, clock = self._now(), self.monitors.clock
         before, was_late = clock.silent, clock.late
         clock.look(now, steady)
         if clock.late:
@@ -217,7 +217,7 @@ class Responder:
             if clock.late or steady - self.sender.at > SILENT:
                 self._keep_on(now, steady)
                 self._guarded = True
-        elif clock.late and self.watches.stamps.newest_ns is not None:
+        elif clock.late and self.monitors.stamps.newest_ns is not None:
             self._keep_on(now, steady)
 
     def _go_on_after_guard(self, state: RobotState) -> None:
@@ -230,7 +230,7 @@ class Responder:
         """Go on with the first state stamped `stamp_ns` or later; None: with the next one."""
         if self.supervisor.phase is not Phase.RESETTING:
             return
-        newest = self.watches.stamps.newest_ns or 0
+        newest = self.monitors.stamps.newest_ns or 0
         if stamp_ns is None or abs(stamp_ns - newest) > NEAR:  # then it is no stamp
             stamp_ns = newest + 1
         self.supervisor.reset_done(stamp_ns)
@@ -257,10 +257,10 @@ class Responder:
         :param cause: what else speaks against it
         """
         cause = self.supervisor.resume(
-            self._malformed or self.watches.cause(self._now(), time.monotonic())
+            self._malformed or self.monitors.cause(self._now(), time.monotonic())
             or self.logbook.cause() or self._sources.cause() or cause)
         if cause is None:
-            self.watches.resumed()
+            self.monitors.resumed()
             self.sender.start()
             if self._reset is not None:
                 self._reset.cancel()
@@ -278,11 +278,11 @@ class Responder:
     def _believed(self, state: RobotState) -> bool:
         """Return whether a new state may be acted on; trips where it is odd."""
         if self.supervisor.phase is Phase.RESETTING:
-            self.watches.motion.forget()
-            self.watches.drift.forget()  # whatever was sent meanwhile, the arm is put elsewhere
-            found = self.watches.motion.impossible(state)
+            self.monitors.motion.forget()
+            self.monitors.drift.forget()  # whatever was sent meanwhile, the arm is put elsewhere
+            found = self.monitors.motion.impossible(state)
         else:
-            found = self.watches.motion.take(state, self._loop.filter.last)
+            found = self.monitors.motion.take(state, self._loop.filter.last)
         if found is not None:
             self.trip(found)
         return found is None or found.code not in UNBELIEVED
@@ -297,7 +297,7 @@ class Responder:
         elif self.sender.command is not None:
             self._loop.lost_ticks += 1
             held = self.supervisor.hold(
-                self.watches.stamps.age(now, steady) + self.watches.clock.silent)
+                self.monitors.stamps.age(now, steady) + self.monitors.clock.silent)
             self.sender.send(held.command, at=steady)
             if held.stop is not None:
                 self.trip(held.stop)

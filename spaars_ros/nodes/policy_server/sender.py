@@ -23,7 +23,7 @@ from rclpy.task import Future
 from spaars_ros.control.supervisor import Supervisor
 from spaars_ros.data.schema import Array
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 
 BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
 
@@ -36,10 +36,10 @@ class CommandSender:
     :param period: s, the control period
     """
 
-    def __init__(self, writer: CommandWriter, watches: Watches, supervisor: Supervisor, *,
+    def __init__(self, writer: CommandWriter, monitors: Monitors, supervisor: Supervisor, *,
                  period: float, now: Callable[[], int]) -> None:
         self._writer = writer
-        self._watches = watches
+        self._monitors = monitors
         self._supervisor = supervisor
         self._period = period
         self._now = now
@@ -72,7 +72,7 @@ class CommandSender:
             self._writer.send(command, None if state is None else state.position, self.stamp)
             self.at = time.monotonic()
         # The command is out: what follows delays nothing.
-        self._watches.commanded(self._watches.time(self._now(), begin), command)
+        self._monitors.commanded(self._monitors.time(self._now(), begin), command)
         if self._braking is not None and self._supervisor.latch.stop is not None:
             self._braking.set_result(command is not None)
             self._braking = None

@@ -22,8 +22,8 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.service import Service
 from std_srvs.srv import Trigger
 
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.bundle_manager import RollbackRefused
-from spaars_ros.control.bundle_manager import Succession
 from spaars_ros.control.labels import LabelRefused
 from spaars_ros.control.labels import READY
 from spaars_ros.control.labels import WORDS
@@ -41,11 +41,11 @@ class ServerServices:
     :param label: takes a label's text; raises LabelRefused
     """
 
-    def __init__(self, node: ManagedNode, succession: Succession, *,
+    def __init__(self, node: ManagedNode, bundle_manager: BundleManager, *,
                  responder: Callable[[], Responder], cause: Callable[[], Stop | None],
                  label: Callable[[str], str]) -> None:
         self._node = node
-        self._succession = succession
+        self._bundle_manager = bundle_manager
         self._responder = responder
         self._cause = cause
         self._label = label
@@ -96,7 +96,7 @@ class ServerServices:
 
     def _rollback(self) -> tuple[bool, str]:
         try:
-            version = self._succession.rollback()
+            version = self._bundle_manager.rollback()
         except RollbackRefused as error:
             return False, str(error)
         said = f'version {version} was taken back'

@@ -19,7 +19,7 @@ from collections.abc import Callable
 import time
 from typing import Protocol
 
-from spaars_ros.control.bundle_manager import Succession
+from spaars_ros.control.bundle_manager import BundleManager
 from spaars_ros.control.control import ControlLoop
 from spaars_ros.control.supervisor import Phase
 from spaars_ros.control.supervisor import Supervisor
@@ -27,7 +27,7 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.nodes.policy_server.logbook import Logbook
 from spaars_ros.nodes.policy_server.reporter import ServerReporter
 from spaars_ros.nodes.policy_server.sender import CommandSender
-from spaars_ros.safety.monitors.monitors import Watches
+from spaars_ros.safety.monitors.monitors import Monitors
 from spaars_ros.safety.stop import Stop
 
 
@@ -52,17 +52,17 @@ class Ticker:
     :param now: returns ns on the node's clock
     """
 
-    def __init__(self, *, loop: ControlLoop, supervisor: Supervisor, watches: Watches,
+    def __init__(self, *, loop: ControlLoop, supervisor: Supervisor, monitors: Monitors,
                  sender: CommandSender, logbook: Logbook, reporter: ServerReporter,
-                 succession: Succession, reset: Reset | None, timed: bool, external: str,
+                 bundle_manager: BundleManager, reset: Reset | None, timed: bool, external: str,
                  period: float, now: Callable[[], int]) -> None:
         self._loop = loop
         self._supervisor = supervisor
-        self._watches = watches
+        self._monitors = monitors
         self._sender = sender
         self._logbook = logbook
         self._reporter = reporter
-        self._succession = succession
+        self._bundle_manager = bundle_manager
         self._reset = reset
         self._timed = timed
         self._external = external
@@ -71,27 +71,27 @@ class Ticker:
 
     def tick(self, state: RobotState, begin: float) -> None:
         """Answer a state at `begin` s on the monotonic clock."""
-        self._succession.before_tick()
+        self._bundle_manager.before_tick()
         if not self._timed and self._sender.stamp:
             missed = max(0, round((state.stamp_ns - self._sender.stamp) * 1e-9 / self._period) - 1)
             self._loop.filter.stood(missed)
             if self._supervisor.phase is Phase.RUNNING:
                 self._loop.lost_ticks += missed
         now = self._now()
-        age = max(self._watches.stamps.age(now, begin), 0.0)
-        astray = self._watches.astray.measured(state)
+        age = max(self._monitors.stamps.age(now, begin), 0.0)
+        astray = self._monitors.astray.measured(state)
         if astray is not None:  # the one watch that is worth a period
             self._logbook.trip(astray)
-        answer = self._supervisor.answer(state, age + self._watches.motion.blind(state))
+        answer = self._supervisor.answer(state, age + self._monitors.motion.blind(state))
         self._sender.send(answer.command, state.stamp_ns, begin)
         # The command is out: what follows delays nothing.
         end = time.monotonic() if answer.command is None else self._sender.at
         stop = None if answer.tick is None else answer.tick.stop
         if stop is not None and stop.code == 'INFERENCE':
-            self._succession.fail()
-        odd = self._watches.moved(self._watches.time(now, begin) - age, state)
-        moved = self._watches.external.moved(state)
-        age = self._watches.stamps.age(self._now(), end)
+            self._bundle_manager.fail()
+        odd = self._monitors.moved(self._monitors.time(now, begin) - age, state)
+        moved = self._monitors.external.moved(state)
+        age = self._monitors.stamps.age(self._now(), end)
         self._loop.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
         self._logbook.record(answer.earlier)
@@ -99,16 +99,16 @@ class Ticker:
         if moved is not None and record is not None:
             self._loop.schema.set(record, 'external_motion', 1.0)
         self._logbook.record(record)
-        self._succession.after_tick()
+        self._bundle_manager.after_tick()
         if self._supervisor.take_reset_request() and self._reset is not None:
             self._reset.call()
         self._logbook.announce()
         if odd is not None:
             self._logbook.trip(odd)
-        if moved is not None and self._watches.external.confirmed \
+        if moved is not None and self._monitors.external.confirmed \
                 and self._supervisor.latch.stop is None:
             self._on_external(moved)
-        slow = self._watches.timing.add(age, time.monotonic() - begin)
+        slow = self._monitors.timing.add(age, time.monotonic() - begin)
         if slow is not None:
             self._logbook.trip(slow)
 

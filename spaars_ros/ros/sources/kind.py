@@ -94,6 +94,6 @@ def attributes(root: str) -> tuple[Callable[[Any, Sequence[str]], Array],
 XYZ = ('x', 'y', 'z')
 
 
-def named(*parts: str) -> tuple[str, ...]:
+def name_fields(*parts: str) -> tuple[str, ...]:
     """Return part.x, part.y, part.z of each part."""
     return tuple(f'{part}.{axis}' for part in parts for axis in XYZ)

@@ -21,9 +21,9 @@ from spaars_ros.ros.sources.frames import quaternion_of
 from spaars_ros.ros.sources.frames import quaternion_product
 from spaars_ros.ros.sources.kind import attributes
 from spaars_ros.ros.sources.kind import Kind
-from spaars_ros.ros.sources.kind import named
+from spaars_ros.ros.sources.kind import name_fields
 
-FIELDS = (*named('position'), *(f'orientation.{axis}' for axis in 'xyzw'))
+FIELDS = (*name_fields('position'), *(f'orientation.{axis}' for axis in 'xyzw'))
 
 
 def turn_pose(values: Array, place: Array, rotation: Array) -> Array:

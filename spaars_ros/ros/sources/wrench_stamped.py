@@ -19,7 +19,7 @@ import numpy as np
 from spaars_ros.data.schema import Array
 from spaars_ros.ros.sources.kind import attributes
 from spaars_ros.ros.sources.kind import Kind
-from spaars_ros.ros.sources.kind import named
+from spaars_ros.ros.sources.kind import name_fields
 
 
 def _turn(values: Array, place: Array, rotation: Array) -> Array:
@@ -29,4 +29,5 @@ def _turn(values: Array, place: Array, rotation: Array) -> Array:
 
 
 READ, FILL = attributes('wrench')
-KIND = Kind('geometry_msgs/msg/WrenchStamped', READ, FILL, named('force', 'torque'), turn=_turn)
+KIND = Kind('geometry_msgs/msg/WrenchStamped', READ, FILL, name_fields('force', 'torque'),
+            turn=_turn)

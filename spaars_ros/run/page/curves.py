@@ -39,7 +39,7 @@ def moving(values: Array) -> Array:
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
-def thinned(values: Array) -> Array:
+def thin(values: Array) -> Array:
     """Return at most POINTS means of neighbours."""
     size = -(-len(values) // POINTS)
     return values if size <= 1 else np.array(
@@ -55,7 +55,7 @@ def series_of(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
               'success': moving(column('success')), 'cost': moving(column('cost')),
               'limit': column('limit'), 'lambda': np.nan_to_num(column('multiplier')),
               'raw': moving(column('raw_share')), 'takeover': moving(taken)}
-    return {name: thinned(values) for name, values in curves.items()}
+    return {name: thin(values) for name, values in curves.items()}
 
 
 PLOTS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (

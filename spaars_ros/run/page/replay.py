@@ -34,7 +34,7 @@ from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.page.picture import Picture
 from spaars_ros.run.page.server import PageError
 from spaars_ros.run.page.server import PageServer
-from spaars_ros.run.page.why import recorded
+from spaars_ros.run.page.why import describe_recorded
 from spaars_ros.run.page.why import told
 from spaars_ros.run.page.why import Why
 from spaars_ros.run.page.why import why
@@ -167,7 +167,7 @@ class ReplayPage:
             self._picture.point_at(np.asarray(self._run.task.target(
                 row[self._run.schema.fields['observation']])))
         self._words.content = '\n\n'.join([
-            f'### Episode {episode}, tick {tick}', recorded(self._run.schema, row),
+            f'### Episode {episode}, tick {tick}', describe_recorded(self._run.schema, row),
             *(told(name, found[tick]) for name, found in self._answers.items())])
 
 

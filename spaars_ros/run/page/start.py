@@ -49,7 +49,7 @@ def _prepare() -> None:
     os.nice(NICENESS)
 
 
-def wanted(choice: bool | None) -> bool:
+def is_wanted(choice: bool | None) -> bool:
     """
     Return whether a page is served.
 

@@ -99,7 +99,7 @@ def told(name: str, answer: Why) -> str:
     return '\n'.join(lines)
 
 
-def recorded(schema: StepSchema, row: Array) -> str:
+def describe_recorded(schema: StepSchema, row: Array) -> str:
     """Return in markdown what a record says that was done."""
     get = schema.get
     asked, done = np.atleast_1d(get(row, 'asked_action')), np.atleast_1d(get(row, 'action'))

@@ -36,7 +36,7 @@ JUDGED = 0.1
 """s between two judgements of the wiring."""
 
 
-class Watches:
+class Monitors:
     """
     The watches of one activation.
 

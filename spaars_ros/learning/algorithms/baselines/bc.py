@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.networks import BoundedPolicy
@@ -28,13 +28,13 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
-class BehaviourCloning(Baseline):
+class BehaviourCloning(SinglePolicy):
     """min E |a - pi(s)|^2 over the data set; nothing is learned online."""
 
     learns_online = False
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, _ = self.sizes
         self.offline_steps = training.iql_steps

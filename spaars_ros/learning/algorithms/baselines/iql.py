@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
@@ -33,7 +33,7 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
-class IQL(Baseline):
+class IQL(SinglePolicy):
     """
     Expectile value, critic ensemble, policy by advantage-weighted regression.
 
@@ -44,7 +44,7 @@ class IQL(Baseline):
     offline_share = 0.5
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, constraints = self.sizes
         t = training

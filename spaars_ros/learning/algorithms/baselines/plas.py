@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from spaars_ros.data.schema import Mode
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.cvae import cvae_loss
@@ -35,7 +35,7 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
-class PLAS(Baseline):
+class PLAS(SinglePolicy):
     """
     CVAE, then deterministic policy gradient through its decoder, offline and online.
 
@@ -46,7 +46,7 @@ class PLAS(Baseline):
     offline_share = 0.5
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, _ = self.sizes
         t = training

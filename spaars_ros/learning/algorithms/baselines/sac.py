@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.networks import EnsembleCritic
@@ -33,7 +33,7 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 
-class SAC(Baseline):
+class SAC(SinglePolicy):
     """
     SAC (Haarnoja et al. 2018) with LayerNorm heads, two random ones of which make the target.
 
@@ -41,7 +41,7 @@ class SAC(Baseline):
     """
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, _ = self.sizes
         t = training
@@ -124,7 +124,7 @@ class RLPD(SAC):
     offline_share = 0.5
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         self.target_entropy = -0.5 * self.sizes[1]
 

@@ -25,7 +25,7 @@ from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 
-class Baseline(TrainableModule):
+class SinglePolicy(TrainableModule):
     """
     An algorithm with one policy, no phases and no multipliers.
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.networks import BoundedPolicy
@@ -40,7 +40,7 @@ DELAY = 2
 """Updates of the critic an update of the policy (sourced, TD3)."""
 
 
-class TD3BC(Baseline):
+class TD3BC(SinglePolicy):
     """
     Clipped double Q-learning with a smoothed target policy; the policy's loss is
 
@@ -54,7 +54,7 @@ class TD3BC(Baseline):
     offline_share = 0.5
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, _ = self.sizes
         t = training

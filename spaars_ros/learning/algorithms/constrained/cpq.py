@@ -24,7 +24,7 @@ from torch import nn
 from torch import Tensor
 import torch.nn.functional as functional
 
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
@@ -68,7 +68,7 @@ def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
     return batch['reward'] - torch.where(batch['discount'] == 0.0, after, floor)
 
 
-class CPQ(Baseline):
+class CPQ(SinglePolicy):
     """
     Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (marvel.md).
 
@@ -97,7 +97,7 @@ class CPQ(Baseline):
     """(d,) of the data."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`; raises ValueError without a constraint."""
+        """See `SinglePolicy`; raises ValueError without a constraint."""
         super().__init__(training, **sizes)
         n, d, constraints = self.sizes
         if constraints < 1:

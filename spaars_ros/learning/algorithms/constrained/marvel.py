@@ -57,7 +57,7 @@ class Marvel(SACLagrangian):
     """() as the offline learner has it."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`; raises ValueError when `start` cannot be read or does not fit."""
+        """See `SinglePolicy`; raises ValueError when `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
         self.explores_uniformly = False
         self.offline_share = training.offline_share

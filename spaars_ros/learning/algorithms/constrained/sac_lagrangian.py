@@ -25,7 +25,7 @@ from torch import nn
 from torch import Tensor
 
 from spaars_ros.constraints.lagrangian import PIDGains
-from spaars_ros.learning.algorithms.baselines.single_policy import Baseline
+from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.algorithms.constrained.alignment import soft_targets
 from spaars_ros.learning.core.algorithm import ActionSample
@@ -50,7 +50,7 @@ def gains_of(pid: PIDGains, training: Training) -> PIDGains:
     return replace(pid, setpoint=training.setpoint, violation_rate=training.violation_rate)
 
 
-class SACLagrangian(Baseline):
+class SACLagrangian(SinglePolicy):
     """
     SAC on (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
 
@@ -63,7 +63,7 @@ class SACLagrangian(Baseline):
     PID = INTEGRAL
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `Baseline`."""
+        """See `SinglePolicy`."""
         super().__init__(training, **sizes)
         n, d, constraints = self.sizes
         t = training
