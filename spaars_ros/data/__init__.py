@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The step record, spool, recorder, data sets and reports."""
+"""The step record, spool, recorder and data sets."""

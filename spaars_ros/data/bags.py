@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Bags of rosbag2, MCAP and sqlite3, message by message; nothing in them is executed."""
+"""Reader of rosbag2 bags (MCAP and sqlite3), by message; executes nothing from a bag."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -35,25 +35,25 @@ NANO = 1_000_000_000
 
 
 class BagError(ValueError):
-    """A bag cannot be read; the message names file, topic and time."""
+    """A bag cannot be read; the message names the file, the topic and the time."""
 
 
 @dataclass(frozen=True)
 class BagMessage:
-    """A message of a bag."""
+    """One serialised message of a bag."""
 
     topic: str
     type: str
     time_ns: int
-    """When it was recorded."""
+    """Time of recording, ns."""
     data: bytes
 
 
 class Bag:
     """
-    A folder of rosbag2, an MCAP file or a .db3 file.
+    A rosbag2 folder, an MCAP file or a .db3 file.
 
-    :raises BagError: it is none
+    :raises BagError: it is not a bag, it has no message, or its files are compressed
     :raises OSError: it cannot be read
     """
 
@@ -70,9 +70,9 @@ class Bag:
                            '(zstd --decompress)')
         self._store = get_typestore(Stores.LATEST)
         self.types: dict[str, str] = {}
-        """Topic -> type."""
+        """Topic -> message type."""
         self.counts: Counter[str] = Counter()
-        """Topic -> messages."""
+        """Topic -> number of messages."""
         self.start_ns = 0
         first = None
         for message in self.raw():
@@ -84,14 +84,16 @@ class Bag:
         self.start_ns = first
 
     def at(self, time_ns: int) -> str:
-        """Return a time as a person finds it in the bag."""
+        """Return a time in words, as seconds from the first message of the bag."""
         return f'{(time_ns - self.start_ns) / NANO:.3f} s into the bag'
 
     def find(self, name: str, what: str) -> str:
         """
-        Return the topic of that name, in any namespace.
+        Return the full name of the topic with this name, in any namespace.
 
-        :raises BagError: none or several; lists what is there
+        :param name: with or without its namespace
+        :param what: what the topic is needed for, for the error message
+        :raises BagError: no topic or several topics match; the message lists them
         """
         wanted = name.lstrip('/')
         exact = [topic for topic in self.types if topic.lstrip('/') == wanted]
@@ -107,7 +109,7 @@ class Bag:
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, Any]]:
         """
-        Yield topic, time of recording in ns, and message, in order of recording.
+        Yield topic, time of recording (ns) and decoded message, in order of recording.
 
         :raises BagError: a message cannot be decoded
         """
@@ -120,7 +122,7 @@ class Bag:
                                f'{message.type}: {type(error).__name__}: {error}') from None
 
     def raw(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """Yield messages as they are recorded, of some topics or of all."""
+        """Yield serialised messages in order of recording, of the given topics or of all."""
         if self._databases:
             yield from self._of_databases(topics)
             return
@@ -137,7 +139,7 @@ class Bag:
     def _of_databases(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
         for path in self._databases:
             try:
-                # Read only: a bag is somebody's data.
+                # Open read-only: the bag belongs to the user.
                 with sqlite3.connect(f'file:{path}?mode=ro', uri=True) as database:
                     kinds = {number: (name, kind) for number, name, kind in database.execute(
                         'SELECT id, name, type FROM topics')}

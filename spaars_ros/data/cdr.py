@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""std_msgs/msg/Float64MultiArray as bytes: the layout is encoded once, then only the data."""
+"""CDR encoding of std_msgs/msg/Float64MultiArray, with the layout encoded only once."""
 
 from collections.abc import Sequence
 import struct
@@ -36,7 +36,7 @@ string label
 uint32 size
 uint32 stride
 """
-"""The message definition that an MCAP file carries (schema encoding ros2msg)."""
+"""Message definition for the schema record of an MCAP file (encoding ros2msg)."""
 
 _HEADER = b'\x00\x01\x00\x00'  # CDR, little endian
 
@@ -47,10 +47,11 @@ def _align(offset: int, size: int) -> int:
 
 class ArrayEncoder:
     """
-    Encode arrays of one layout; about 2 us a message.
+    Encode arrays of one fixed layout; about 2 us per message.
 
-    One layout.dim a field: label = name, size = width, stride = offset.
-    :param fields: (name, width) in order
+    The message has one layout.dim per field: label = name, size = width, stride = offset.
+
+    :param fields: (name, width) of each field, in order
     """
 
     def __init__(self, fields: Sequence[tuple[str, int]]) -> None:
@@ -69,7 +70,7 @@ class ArrayEncoder:
         self._prefix = _HEADER + bytes(body)
 
     def encode(self, values: Array) -> bytes:
-        """Return the message for values (width,); raises ValueError on another width."""
+        """Return the encoded message of values (width,); raises ValueError for another width."""
         if values.shape != (self.width,):
             raise ValueError(f'{values.shape} values for a layout of {self.width}')
         return self._prefix + np.ascontiguousarray(values, dtype='<f8').tobytes()
@@ -80,7 +81,7 @@ class ArrayEncoder:
             message.startswith(self._prefix)
 
     def values(self, message: bytes) -> Array:
-        """Return the data (width,) of a message that `matches`."""
+        """Return the data (width,) of a message for which `matches` is true."""
         return np.frombuffer(message, dtype='<f8', offset=len(self._prefix))
 
 
@@ -88,8 +89,8 @@ def decode_array(message: bytes) -> tuple[list[tuple[str, int]], Array]:
     """
     Return the fields (name, width) and the data of an encoded Float64MultiArray.
 
-    :raises ValueError: truncated, another encoding than little-endian CDR, or widths that do not
-        add up to the data
+    :raises ValueError: the message is truncated, its encoding is not little-endian CDR, or the
+        widths do not add up to the number of values
     """
     if message[:4] != _HEADER:
         raise ValueError(f'encapsulation {message[:4]!r} is not little-endian CDR')

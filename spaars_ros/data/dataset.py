@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Offline data: transitions in HDF5, checked field by field before anyone learns from them."""
+"""Offline data set of transitions in HDF5, with a check of every field before training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,26 +49,26 @@ from spaars_ros.robot.config import Robot
 FORMAT = 'spaars_ros/dataset/1'
 @dataclass
 class Dataset:
-    """Transitions in time order, episode after episode."""
+    """Transitions in time order, one episode after another."""
 
     observations: NDArray[np.floating[Any]]
-    """(N, n), physical units, as `attributes['observation_names']` says."""
+    """(N, n), in physical units; `attributes['observation_names']` names the n values."""
     actions: NDArray[np.floating[Any]]
-    """(N, d), in [-1, 1]: what the robot executed."""
+    """(N, a), in [-1, 1]: the actions that the robot executed."""
     next_observations: NDArray[np.floating[Any]]
     """(N, n)."""
     efforts: NDArray[np.floating[Any]]
-    """(N, d), N m, measured with the next observation."""
+    """(N, d), N m per joint, measured together with the next observation."""
     terminations: NDArray[np.bool_]
-    """(N,), a true end: nothing follows, so nothing is bootstrapped."""
+    """(N,), a true end of the episode: the target does not bootstrap here."""
     truncations: NDArray[np.bool_]
-    """(N,), a time limit or a stop: the state itself goes on."""
+    """(N,), a time limit or a stop: the target bootstraps from the next observation."""
     episode: NDArray[np.int64]
-    """(N,), counts up by one from episode to episode."""
+    """(N,), episode number; increases by one from each episode to the next."""
     attributes: dict[str, Any] = field(default_factory=dict)
     """
-    robot, joints, task, observation_names, action_scale, contract (JSON: what an action and a
-    tick mean, of `robot/contract.py`), source (the command that made it).
+    robot, joints, task, observation_names, action_scale, contract (JSON: the meaning of an action
+    and of a tick, from `robot/contract.py`), source (the command that made the data set).
     """
 
     def __len__(self) -> int:
@@ -81,12 +81,16 @@ class Dataset:
 
     def check(self, robot: Robot | None = None, task: Task | None = None,
               where: str = 'dataset') -> None:
-        """Raise DatasetError, naming field and index, unless everything fits together."""
+        """
+        Check that all fields fit together, and fit robot and task where these are given.
+
+        :raises DatasetError: they do not; the message names the field and the index
+        """
         check_shapes(self, where)
         check_attributes(self.attributes, where)
         kept = self.attributes.get('task')
         if task is not None and kept is not None and kept != task.attributes['task']:
-            check_task(self, task, where)  # first: its terms say more than its widths
+            check_task(self, task, where)  # first, since its message names the terms
         if robot is not None:
             check_robot(self, robot, len(robot.joints) if task is None else task.action_dim,
                          where)
@@ -98,10 +102,10 @@ class Dataset:
 
 def save_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> None:
     """
-    Write a checked dataset as compressed HDF5, float32, in one atomic step.
+    Check a data set and write it atomically as compressed HDF5 with float32 values.
 
-    :raises DatasetError: it is malformed; nothing is written
-    :raises OSError: the file cannot be written; an old one stays
+    :raises DatasetError: the data set is malformed; nothing is written
+    :raises OSError: the file cannot be written; an existing file is kept
     """
     target = Path(path)
     dataset.check(where=str(target))
@@ -125,11 +129,11 @@ def save_dataset(dataset: Dataset, path: str | os.PathLike[str]) -> None:
 def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
                  task: Task | None = None) -> Dataset:
     """
-    Read a dataset and check it, against robot and task where they are given.
+    Read a data set and check it, also against robot and task where these are given.
 
-    What is odd is said by `warnings.warn` (DatasetWarning).
+    Suspicious but usable data are reported with `warnings.warn` (DatasetWarning).
 
-    :raises DatasetError: malformed; the message names the field and the index
+    :raises DatasetError: the data set is malformed; the message names the field and the index
     """
     path = Path(path).expanduser()
     where = str(path)
@@ -157,7 +161,7 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
 
 
 def _stored(array: Any, name: str, kind: Any, where: str) -> NDArray[Any]:
-    """Return an array in the type that it is kept in; raises DatasetError where that loses."""
+    """Return an array in its stored type; raises DatasetError where that loses data."""
     if name not in WIDE:
         wrong = ~np.isin(array, (0, 1)) if kind is np.bool_ else ~np.isfinite(array) \
             | (array != np.floor(array))
@@ -167,12 +171,17 @@ def _stored(array: Any, name: str, kind: Any, where: str) -> NDArray[Any]:
             raise DatasetError(f'{where}: {name} at {", ".join(map(str, place))} is '
                                f'{array[place]}, expected '
                                + ('0 or 1' if kind is np.bool_ else 'a whole number'))
-    with np.errstate(over='ignore'):  # becomes infinite, which is refused with its index
+    with np.errstate(over='ignore'):  # becomes infinite; check_values refuses it
         return np.asarray(array).astype(kind)
 
 
 def concatenate(datasets: Sequence[Dataset]) -> Dataset:
-    """Return datasets one after the other, episodes counted on; attributes of the first."""
+    """
+    Return data sets one after another, with consecutive episode numbers.
+
+    :return: the joined data set, with the attributes of the first
+    :raises DatasetError: there is no data set
+    """
     if not datasets:
         raise DatasetError('no dataset to concatenate')
     parts: dict[str, Any] = {

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What has to hold of a data set before anyone learns from it, and who says what does not."""
+"""Checks of a data set before training; each error names what does not fit."""
 
 from collections.abc import Mapping
 import json
@@ -42,19 +42,19 @@ OWN = ': name demonstrations of this arm with --demonstrations; `spaars collect`
 
 
 class DatasetError(ValueError):
-    """A dataset is malformed; the message names the file, the field and the index."""
+    """A data set is malformed; the message names the file, the field and the index."""
 
 
 class DatasetWarning(UserWarning):
-    """A dataset can be learned from, but something in it is probably not as meant."""
+    """A data set is usable, but something in it is probably not as intended."""
 
 
 class Task(Protocol):
-    """What a dataset has to know of the task."""
+    """What the checks need to know of the task."""
 
     @property
     def observation_names(self) -> list[str]:
-        """Return a name for each value of an observation."""
+        """Return one name per value of an observation."""
 
     @property
     def action_dim(self) -> int:
@@ -62,19 +62,19 @@ class Task(Protocol):
 
     @property
     def horizon(self) -> int:
-        """Return the ticks of an episode."""
+        """Return the number of ticks per episode."""
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return what a data set keeps of the task: task, terms, term_widths, action, encoders."""
+        """Return the task's attributes: task, terms, term_widths, action, encoders."""
 
     def differences(self, widths: Mapping[str, int], action: str,
                     encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
-        """Return each way in which terms and action differ from the task's, in words."""
+        """Return each difference of terms, action and encoders from the task's, in words."""
 
 
 def check_shapes(data: 'Dataset', where: str) -> None:
-    """Raise DatasetError where an array has other axes, lengths or widths than the rest."""
+    """Raise DatasetError if an array has the wrong number of axes, length or width."""
     for name in STORED:
         array = getattr(data, name)
         if array.ndim != (2 if name in WIDE else 1):
@@ -92,7 +92,7 @@ def check_shapes(data: 'Dataset', where: str) -> None:
 
 
 def check_attributes(attributes: dict[str, Any], where: str) -> None:
-    """Raise DatasetError where an attribute is of another type."""
+    """Raise DatasetError if an attribute has the wrong type."""
     for name in ('joints', 'observation_names', 'terms', 'term_widths'):
         value, kind = attributes.get(name, []), int if name == 'term_widths' else str
         if not isinstance(value, (list, tuple)) or not all(
@@ -105,7 +105,7 @@ def check_attributes(attributes: dict[str, Any], where: str) -> None:
 
 
 def check_robot(data: 'Dataset', robot: Robot, action_dim: int, where: str) -> None:
-    """Raise DatasetError where the data are of another robot."""
+    """Raise DatasetError if the data do not fit the robot (widths, joints, scale, contract)."""
     d = len(robot.joints)
     for name, width in (('actions', action_dim), ('efforts', d)):
         got = getattr(data, name).shape[1]
@@ -129,7 +129,7 @@ def check_robot(data: 'Dataset', robot: Robot, action_dim: int, where: str) -> N
 def _check_contract(data: 'Dataset', robot: Robot, where: str) -> None:
     text = data.attributes.get('contract')
     if text is None:
-        return  # of 0.1.0
+        return  # data set of release 0.1.0
     try:
         made = Contract.model_validate_json(text)
     except (ValidationError, TypeError) as error:
@@ -142,7 +142,7 @@ def _check_contract(data: 'Dataset', robot: Robot, where: str) -> None:
 
 
 def _encoders(kept: Mapping[str, Any], where: str) -> dict[str, dict[str, str]]:
-    """Return term -> what made its values; raises DatasetError."""
+    """Return term -> what made its values (the encoder's attributes); raises DatasetError."""
     try:
         found = json.loads(kept.get('encoders', '{}'))
         return {str(term): {str(place): str(text) for place, text in by.items()}
@@ -153,9 +153,9 @@ def _encoders(kept: Mapping[str, Any], where: str) -> dict[str, dict[str, str]]:
 
 
 def check_task(data: 'Dataset', task: Task, where: str) -> None:
-    """Raise DatasetError where the data are of another task."""
+    """Raise DatasetError if the data were made for another task."""
     kept = data.attributes
-    if 'terms' in kept:  # not in those of 0.1.0
+    if 'terms' in kept:  # absent in data sets of release 0.1.0
         differs = task.differences(dict(zip(kept['terms'], map(int, kept['term_widths']))),
                                    str(kept.get('action', '')), _encoders(kept, where))
         if differs:
@@ -175,7 +175,7 @@ def check_task(data: 'Dataset', task: Task, where: str) -> None:
 
 
 def check_values(data: 'Dataset', where: str) -> None:
-    """Raise DatasetError where a value is not finite or an action out of range."""
+    """Raise DatasetError if a value is not finite or an action is outside [-1, 1]."""
     for name in WIDE:
         array = getattr(data, name)
         bad = np.argwhere(~np.isfinite(array))
@@ -190,7 +190,12 @@ def check_values(data: 'Dataset', where: str) -> None:
 
 
 def check_episodes(data: 'Dataset', where: str) -> None:
-    """Raise DatasetError where episodes do not fit together."""
+    """
+    Raise DatasetError if the episodes are not consistent.
+
+    Checked: unfilled rows at an end, contiguous numbers, no end flag inside an episode, and
+    next_observations equal to the following observations (tolerance 1e-5).
+    """
     empty = find_unfilled(data.observations, data.actions, data.episode)
     if empty:
         raise DatasetError(f'{where}: {empty}')

@@ -42,13 +42,13 @@ from spaars_ros.robot.contract import contract_of
 def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = None,
                       task: Task | None = None, source: str = '') -> Dataset:
     """
-    Turn step records (m, width) into transitions.
+    Convert step records (m, width) to a data set of transitions.
 
-    Records t and t + 1 of one episode make a transition. Where records are missing or an episode
-    has no end, what is left of it ends in a truncation; records sent twice count once. Left out:
+    Records t and t + 1 of one episode form a transition. Where records are missing or an episode
+    has no end, the remaining part ends in a truncation. Duplicate records count once. Left out:
     pauses, in which nobody acted, and episodes that a person discarded.
 
-    :raises DatasetError: no transition in them, or malformed
+    :raises DatasetError: the records contain no transition, or the data are malformed
     """
     if rows.ndim != 2 or rows.shape[1] != schema.width:
         raise DatasetError(f'records have shape {rows.shape}, expected (m, {schema.width})')
@@ -66,7 +66,7 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
     now, later = now[place], later[place]
     starts = np.r_[True, np.diff(place) != 1]
     ends = np.r_[starts[1:], True]
-    # The last that is there of an episode, which may have ended in a person's pause.
+    # Last available transition of an episode; the episode may have ended in a pause by a person.
     last = np.r_[np.diff(schema.get(now, 'episode')) != 0, True]
     closing = rows[is_terminal(schema, rows)]
     terminated = last & np.isin(schema.get(now, 'episode'), schema.get(closing, 'episode')) \
@@ -94,7 +94,7 @@ def dataset_from_rows(schema: StepSchema, rows: Array, *, robot: Robot | None = 
 
 
 def _outcomes(schema: StepSchema, rows: Array, episodes: NDArray[np.float64]) -> list[str]:
-    """Return what the records say that each of some episodes came to."""
+    """Return the recorded outcome of each of the episodes (k,), 'unlabelled' if none."""
     if 'outcome' not in schema.fields:
         return ['unlabelled'] * len(episodes)
     ends = rows[schema.get(rows, 'flag') != Flag.RUNNING]
@@ -104,7 +104,7 @@ def _outcomes(schema: StepSchema, rows: Array, episodes: NDArray[np.float64]) ->
 
 
 def _rested(schema: StepSchema, rows: Array, place: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Return whether nobody acted any more after transitions at `place` (m,) of records."""
+    """Return whether nobody acted after the transitions at `place` (m,) of records, (m,)."""
     acted = (schema.get(rows, 'mode') != Mode.NONE) & (schema.get(rows, 'flag') == Flag.RUNNING)
     return np.asarray(~acted[place + 1])
 
@@ -112,9 +112,10 @@ def _rested(schema: StepSchema, rows: Array, place: NDArray[np.intp]) -> NDArray
 def import_mcap(path: str | os.PathLike[str], *, robot: Robot | None = None,
                 task: Task | None = None, topic: str = STEP_TOPIC) -> Dataset:
     """
-    Turn the step messages of a recording, or of a rosbag2 folder, into a dataset.
+    Convert the step messages of a recording, or of a rosbag2 folder, to a data set.
 
-    Several runs of a server are kept apart; of several robots, one is chosen by its topic.
+    Several runs of a server are kept apart. For a recording of several robots, the topic selects
+    one.
 
     :raises DatasetError: malformed
     :raises RecorderError: not a recording with steps

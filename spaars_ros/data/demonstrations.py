@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Demonstrations by name: a file that was made of some, or the folder of a run."""
+"""Loading of demonstrations by path: a data set file or the folder of a run."""
 
 import hashlib
 import os
@@ -40,10 +40,10 @@ SPOOL = 'spool'
 
 def run_steps(folder: Path) -> tuple[StepSchema, Array]:
     """
-    Return schema and step records (m, width) of a run's folder, with what people said of them.
+    Return schema and step records (m, width) of a run folder, with the labels of its operators.
 
-    :raises DatasetError: there are none
-    :raises RecorderError, LabelError: what is there cannot be read
+    :raises DatasetError: the folder contains no steps
+    :raises RecorderError, LabelError: the files cannot be read
     """
     schema, rows = None, None
     if (folder / RECORDING).exists():
@@ -51,7 +51,7 @@ def run_steps(folder: Path) -> tuple[StepSchema, Array]:
             schema, rows = read_steps(folder / RECORDING)
         except NoStepError:
             pass
-    if schema is None and (folder / SPOOL).is_dir():  # of a run that was cut short
+    if schema is None and (folder / SPOOL).is_dir():  # run that was interrupted
         try:
             spooled = scan_spool(folder / SPOOL)
         except SpoolError as error:
@@ -66,9 +66,10 @@ def run_steps(folder: Path) -> tuple[StepSchema, Array]:
 def load_demonstrations(path: str | os.PathLike[str], robot: Robot | None = None,
                         task: Task | None = None) -> Dataset:
     """
-    Read demonstrations: a data set in HDF5, or the folder of a run, such as `spaars record` makes.
+    Load demonstrations: an HDF5 data set, or the folder of a run (as `spaars record` makes it).
 
     :raises DatasetError: malformed; the message names the file and the field
+    :raises RecorderError, LabelError: the files of the run cannot be read
     """
     place = Path(path)
     if not place.is_dir():
@@ -81,7 +82,11 @@ def load_demonstrations(path: str | os.PathLike[str], robot: Robot | None = None
 
 
 def digest_of(path: Path) -> bytes:
-    """Return what tells two sets of demonstrations apart; b'' where there are none."""
+    """
+    Return a digest that identifies a set of demonstrations; b'' if there is none.
+
+    It is the content itself for a file and a SHA-256 for the folder of a run.
+    """
     if not path.is_dir():
         return path.read_bytes() if path.is_file() else b''
     digest = hashlib.sha256()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Joint velocities of a robot that reports positions alone."""
+"""Joint velocities of a robot that reports only positions."""
 
 from collections import deque
 
@@ -21,14 +21,15 @@ import numpy as np
 from spaars_ros.data.schema import Array
 
 SPAN = 1.9
-"""Control periods at least between the positions that a velocity is made of: two, that jitter."""
+"""Minimum span of a velocity estimate, in control periods: two periods, less some jitter."""
 
 
 class DerivedVelocity:
     """
-    Slope of the positions over two control periods.
+    Joint velocity as the slope of the positions over two control periods.
 
-    It is a period late, and an encoder that errs by e rad makes it err by e / T at most.
+    The estimate is late by one period. An encoder error of e rad causes a velocity error of at
+    most e / T.
 
     :param period: s, control period T
     """
@@ -38,14 +39,14 @@ class DerivedVelocity:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, from rest: the arm was put somewhere else."""
+        """Restart from rest, after the arm was moved without measurements."""
         self._seen: deque[tuple[int, Array]] = deque()
         self._velocity: Array | None = None
 
     def at(self, stamp_ns: int, position: Array) -> Array:
-        """Return the velocity (d,) rad/s at a position (d,) rad; 0 at the first."""
+        """Return the velocity (d,) rad/s for a position (d,) rad; 0 for the first position."""
         seen = self._seen
-        if seen and stamp_ns < seen[-1][0]:  # the clock was set back, or states are out of order
+        if seen and stamp_ns < seen[-1][0]:  # clock set back, or states out of order
             self.forget()
             seen = self._seen
         if self._velocity is None:

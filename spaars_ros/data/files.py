@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Files that are either whole or not there, and that go where they seem to go."""
+"""Atomic file writes, and file access that follows no symbolic links."""
 
 import errno
 import os
@@ -20,17 +20,17 @@ from pathlib import Path
 import secrets
 
 MODE = 0o644
-"""Of new files, less the umask."""
+"""Mode of new files, before the umask."""
 
 WHILE = 'while it was written'
-"""Ends what is said of a file that is lost to its writer for good."""
+"""End of each message about a file that its writer has lost."""
 
 
 def open_inside(path: str | os.PathLike[str], flags: int, mode: int = MODE) -> int:
     """
-    Return a descriptor of a file, never of what a symbolic link of that name points at.
+    Open a file without following a symbolic link of that name; return its descriptor.
 
-    :raises OSError: it cannot be opened, or is a symbolic link
+    :raises OSError: the file cannot be opened, or is a symbolic link
     """
     try:
         return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -43,11 +43,12 @@ def open_inside(path: str | os.PathLike[str], flags: int, mode: int = MODE) -> i
 
 def write_whole(path: str | os.PathLike[str], data: bytes, mode: int = MODE) -> None:
     """
-    Write a file beside its place, sync it, and put it there in one step.
+    Write a file atomically: to a temporary name beside it, with fsync, then renamed.
 
-    A symbolic link of that name is replaced, not followed. The folder is not made: where it has
-    gone, nobody wants a new one.
-    :raises OSError: the file cannot be written; an old one stays
+    A symbolic link of that name is replaced, not followed. The folder is not created: if it was
+    removed, it is not wanted any more.
+
+    :raises OSError: the file cannot be written; an existing file is kept
     """
     path = Path(path)
     fresh = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.part')
@@ -65,7 +66,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes, mode: int = MODE) -> 
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on disk, where its file system can."""
+    """Sync a folder, so that its file names are on disk, where the file system supports it."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -73,7 +74,7 @@ def sync_folder(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError:
-        return  # the file itself is synced; some network file systems refuse folders
+        return  # the file is synced; some network file systems cannot sync folders
     finally:
         os.close(fd)
 
@@ -87,7 +88,7 @@ def name_aside(path: Path) -> Path:
 
 
 def set_aside(path: Path) -> Path:
-    """Move what cannot be read whole to a name that says so; return it. Raises OSError."""
+    """Rename a damaged file or folder to `name_aside`; return the new path. Raises OSError."""
     aside = name_aside(path)
     os.rename(path, aside)
     return aside
@@ -95,9 +96,10 @@ def set_aside(path: Path) -> Path:
 
 def lost(fd: int, path: str | os.PathLike[str], size: int) -> str:
     """
-    Return what has happened to a file that is being written, '' while it is as it was left.
+    Return what happened to a file that is being written, '' while it is unchanged.
 
-    :param size: bytes that were written to it
+    :param fd: descriptor of the writer
+    :param size: number of bytes written to it
     """
     mine = os.fstat(fd)
     try:

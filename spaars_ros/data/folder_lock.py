@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One owner of a run's folder: locked, ours, without links, and no folder of something else."""
+"""Lock of a run folder: one owner, right user, no symbolic links, no unrelated content."""
 
 import errno
 import fcntl
@@ -34,16 +34,18 @@ class FolderError(ValueError):
 
 class FolderLock:
     """
-    The right to read and write a run's folder, held until `release` or the process's end.
+    Exclusive access to a run folder, held until `release` or the end of the process.
 
-    Made when it is missing, and taken away again by `abandon` where nothing was put into it.
+    The folder is created if missing; `abandon` removes it again if nothing was written into it.
 
     :param path: of the folder
-    :param marks: files that say that a run is in it
-    :param resume: there has to be a run; else a folder of anything else is refused
-    :raises FolderError: held by another process, of another user, writable by others, a symbolic
-        link in it, no run where one is wanted, something else where none is wanted
-    :raises OSError: it cannot be made or locked
+    :param marks: names of files that show that the folder holds a run
+    :param resume: True: the folder must hold a run. Otherwise a folder with unrelated content is
+        refused
+    :raises FolderError: the folder is held by another process, belongs to another user, is
+        writable by others, contains a symbolic link, holds no run to resume, or holds something
+        other than a run
+    :raises OSError: the folder cannot be created or locked
     """
 
     def __init__(self, path: str | os.PathLike[str], marks: tuple[str, ...], *,
@@ -104,7 +106,7 @@ class FolderLock:
                                       'place than its folder: put in its place what it points at')
 
     def _lock(self) -> None:
-        # As a file object, so that the lock goes with its holder.
+        # A file object, so that the lock ends with its owner.
         file = os.fdopen(open_inside(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600), 'r+b')
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,14 +121,14 @@ class FolderLock:
         self.note()
 
     def note(self, **more: Any) -> None:
-        """Say in the lock's file who holds it, and how to reach the run."""
+        """Write into the lock file who holds the lock and how to reach the run."""
         assert self._file is not None
         text = json.dumps({'pid': os.getpid(), **more}).encode() + b'\n'
         os.ftruncate(self._file.fileno(), 0)
         os.pwrite(self._file.fileno(), text, 0)
 
     def check(self) -> None:
-        """Raise FolderError where the folder is no longer the one that was locked."""
+        """Raise FolderError if the folder is no longer the one that was locked."""
         try:
             there = os.stat(self.path / LOCK, follow_symlinks=False)
         except OSError:
@@ -138,13 +140,13 @@ class FolderLock:
                               'where it was moved, put it back and go on with --resume')
 
     def release(self) -> None:
-        """Let others have the folder."""
+        """Release the lock."""
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def abandon(self) -> None:
-        """Let go of a folder and leave it as it was, if nothing was put into it."""
+        """Release the lock, and remove the folder if it was created here and is still empty."""
         held = self._file is not None
         try:
             if self._made and not self._entries():
@@ -153,13 +155,13 @@ class FolderLock:
                 for path in self._made:
                     path.rmdir()
         except OSError:
-            return  # somebody has put something into it
+            return  # another program has written into it
         finally:
             self.release()
 
 
 def held_by(path: Path) -> dict[str, Any]:
-    """Return what the holder of a folder's lock says of itself; {} where nobody holds it."""
+    """Return what the holder of a folder's lock wrote about itself; {} if nobody holds it."""
     try:
         with open(open_inside(path / LOCK, os.O_RDONLY), 'rb') as file:
             try:
@@ -173,7 +175,7 @@ def held_by(path: Path) -> dict[str, Any]:
 
 
 def _check_place(path: Path) -> None:
-    """Raise FolderError for a folder that is never a run's own."""
+    """Raise FolderError for a folder that is never a run folder (root, home, working folder)."""
     place = path.resolve()
     for other, what in ((Path('/'), 'the root of the file system'), (Path.home(), 'your home'),
                         (Path.cwd(), 'the working folder')):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""HDF5 files of others: what is in the file itself is read, and nothing that it points at."""
+"""Reader of foreign HDF5 files: only data in the file itself, nothing that the file refers to."""
 
 from collections.abc import Callable
 import os
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from spaars_ros.data.mcap_records import MAGIC
 
 MOST_PACKED = 1100
-"""Times that deflate, the usual filter, can pack a byte at most; a larger claim is not true."""
+"""Greatest compression ratio of deflate, the usual filter; a file that claims more is refused."""
 BROKEN = (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError,
           AttributeError)
 
@@ -36,11 +36,12 @@ def read_hdf5(path: str | os.PathLike[str], wanted: Callable[[str], bool],
     """
     Return the arrays by name (path inside the file) and the attributes of an HDF5 file.
 
-    Refused by name: links that lead nowhere or out of the file, virtual data sets, external
-    storage, rows that were never written, no numbers, a size that the file cannot hold.
+    Refused, with the name: links that lead nowhere or out of the file, virtual data sets, external
+    storage, rows that were never written, data that are not numbers, sizes that the file cannot
+    hold.
 
-    :param wanted: which names are read; the others are not looked at
-    :param error: is raised, in one line that begins with the file
+    :param wanted: predicate on the name; arrays for which it is false are not read
+    :param error: exception type to raise; its one-line message begins with the file
     """
     where = str(path)
     try:
@@ -68,7 +69,7 @@ def _is_mcap(path: Path) -> bool:
 
 
 def shapes_of(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
-    """Return name -> shape of every array in a file, {} where it cannot be read."""
+    """Return name -> shape of every array in a file, {} if it cannot be read."""
     try:
         with h5py.File(path, 'r') as file:
             return {name: tuple(item.shape or ()) for name, item in _items(file)}
@@ -77,12 +78,12 @@ def shapes_of(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
 
 
 def keys_of(path: str | os.PathLike[str]) -> list[str]:
-    """Return the name of every array in a file, [] where it cannot be read."""
+    """Return the name of every array in a file, [] if it cannot be read."""
     return list(shapes_of(path))
 
 
 class _Refused(Exception):
-    """What of a file is not taken, by name."""
+    """An item of a file is refused; the message names it."""
 
 
 def _items(group: Any, prefix: str = '', depth: int = 0) -> Any:
@@ -103,7 +104,7 @@ def _items(group: Any, prefix: str = '', depth: int = 0) -> Any:
 def _array(item: Any, name: str, size: int) -> NDArray[Any]:
     if item.shape is None:
         raise _Refused(f'{name} is empty: it has no data space')
-    if item.dtype.kind not in 'fiub':  # before it is read: no object is ever made
+    if item.dtype.kind not in 'fiub':  # checked before reading: no Python object is ever created
         raise _Refused(f'{name} holds {item.dtype}, no numbers')
     if item.is_virtual:
         raise _Refused(f'{name} is a virtual data set: what it shows lies in other files; copy it '

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Reads and writes files of transitions: NumPy archives, HDF5 (ours and D4RL's), Minari."""
+"""Readers and writers of transition files: NumPy archives, HDF5 (ours, D4RL's), Minari."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -43,7 +43,9 @@ FORMAT = 'spaars_ros/transitions/1'
 STORED = ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
           'truncations', 'costs', 'episode')
 D4RL = {'terminals': 'terminations', 'timeouts': 'truncations'}
-"""D4RL's name -> ours; the others are the same. Its `infos` and `metadata` are not read."""
+"""
+D4RL's name -> our name; the other names are equal. D4RL's `infos` and `metadata` are not read.
+"""
 Flatten = Callable[[NDArray[Any]], NDArray[Any]]
 ENDINGS = ('.npz', '.h5', '.hdf5')
 
@@ -52,13 +54,14 @@ def read_transitions(path_or_name: str | os.PathLike[str],
                      flatten: Flatten | None = None,
                      observe: Sequence[str] = ()) -> Transitions:
     """
-    Read transitions of any known format; `file` in their attributes says where from.
+    Read transitions of any known format; attribute `file` names the source.
 
-    :param flatten: makes the environment's observations (N, n) of the file's, such as
-        `sim.kitchen.flat` of D4RL's 60 numbers, half of them the goal; raises ValueError
-    :param observe: keys of the observations that make a row, of a file that keeps them apart
-        (robomimic); (): all that are rows of numbers
-    :raises DataError: unknown ending, unreadable or malformed
+    :param flatten: function that converts the file's observations to the environment's (N, n),
+        such as `sim.kitchen.flat` for D4RL's 60 numbers, half of which are the goal; may raise
+        ValueError
+    :param observe: keys of the observations to concatenate to a row, for a file that stores them
+        separately (robomimic); (): all keys that hold rows of numbers
+    :raises DataError: unknown extension, unreadable or malformed
     """
     name = str(path_or_name)
     if not name.startswith('minari:'):
@@ -89,7 +92,7 @@ def read_transitions(path_or_name: str | os.PathLike[str],
 
 
 def _lerobot(path: Path) -> str:
-    """Return what a folder of LeRobot's holds, in words; '' of anything else."""
+    """Return the content of a LeRobot folder, in words; '' for anything else."""
     try:
         features = json.loads((path / 'meta' / 'info.json').read_text())['features']
         return (f'; this is a data set of LeRobot, with {list(features)}: write its columns as '
@@ -99,7 +102,7 @@ def _lerobot(path: Path) -> str:
 
 
 def _renamed(fields: Fields, where: str) -> Fields:
-    """Return the fields by our names; raises DataError where both names of one are there."""
+    """Return the fields by our names; raises DataError if both names of a field are present."""
     for theirs, ours in D4RL.items():
         if theirs in fields and ours in fields:
             raise DataError(f'{where}: both {theirs} and {ours} are there, which mean the same: '
@@ -108,7 +111,7 @@ def _renamed(fields: Fields, where: str) -> Fields:
 
 
 def _whole(fields: Fields, there: list[str], where: str) -> Fields:
-    """Return the fields by our names; raises DataError where one is missing, or twice."""
+    """Return the fields by our names; raises DataError if one is missing or present twice."""
     fields = _renamed(fields, where)
     missing = [name for name in REQUIRED if name not in fields]
     if missing:
@@ -127,7 +130,7 @@ def _read_npz(name: str) -> tuple[Fields, dict[str, str]]:
                 raise ValueError('attributes is no mapping')
     except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError,
             zipfile.BadZipFile, zlib.error) as error:
-        # ValueError: NumPy's refusal to unpickle objects, or not an archive at all.
+        # ValueError: NumPy refuses to unpickle objects, or the file is not an archive.
         raise DataError(f'{name}: not a readable NumPy archive of numbers: {error}') from None
     return _whole(fields, there, name), {str(key): str(value)
                                          for key, value in attributes.items()}
@@ -144,7 +147,7 @@ def _read_hdf5(name: str, observe: Sequence[str]) -> tuple[Fields, dict[str, str
 
 def _read_minari(name: str) -> tuple[Fields, dict[str, str]]:
     try:
-        # By name: Minari is wanted by those who have its data sets only.
+        # Imported by name: only users of Minari data sets need the package.
         minari = import_module('minari')
     except ImportError as error:
         raise DataError(f'{name}: needs the package minari: pip install "minari[hdf5]" '
@@ -171,7 +174,11 @@ def _read_minari(name: str) -> tuple[Fields, dict[str, str]]:
 
 
 def _of_episode(episode: Any, index: int, name: str) -> Fields:
-    """Return the fields of one of Minari's episodes, which holds T + 1 observations."""
+    """
+    Return the fields of one Minari episode, which holds T + 1 observations.
+
+    :raises DataError: a field is not an array, or has the wrong length
+    """
     for field in ('observations', 'actions'):
         if not isinstance(getattr(episode, field), np.ndarray):
             raise DataError(f'{name}: {field} of episode {index} is a '
@@ -191,10 +198,10 @@ def _of_episode(episode: Any, index: int, name: str) -> Fields:
 
 def write_transitions(transitions: Transitions, path: str | os.PathLike[str]) -> None:
     """
-    Write `.npz` (fast, as large as the arrays) or `.h5`, `.hdf5` (compressed), atomically.
+    Write `.npz` (fast, not compressed) or `.h5`, `.hdf5` (compressed), atomically.
 
-    :raises DataError: the name has another ending
-    :raises OSError: the file cannot be written; an old one stays
+    :raises DataError: the file name has another extension
+    :raises OSError: the file cannot be written; an existing file is kept
     """
     target = Path(path)
     if target.suffix not in ENDINGS:

@@ -12,22 +12,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How ONNX Runtime is asked to run here: quiet, and on no more cores than it is given."""
+"""ONNX Runtime session options: no log output, and no more threads than requested."""
 
 import onnxruntime
 
 
 def session_options(threads: int = 1) -> onnxruntime.SessionOptions:
     """
-    Return the options of a session.
+    Return the options of an inference session.
 
-    :param threads: within one operator
+    :param threads: number of threads within one operator
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads would take the core that the rest of the control process needs.
+    # Spinning threads would occupy the core that the rest of the control process needs.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.add_session_config_entry('session.inter_op.allow_spinning', '0')
-    options.log_severity_level = 4  # what is wrong with a graph is raised, and said once
+    options.log_severity_level = 4  # errors of a graph are raised: no second report
     return options

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a person says an episode came to, kept beside the steps and applied to them."""
+"""Outcomes that a person assigned to episodes, stored beside the steps and applied to them."""
 
 from collections.abc import Mapping
 import json
@@ -34,14 +34,14 @@ Labels = Mapping[int, Outcome]
 
 
 class LabelError(ValueError):
-    """A file of labels cannot be read; the message names it and says what to do."""
+    """A file of labels cannot be read; the message names the file and says what to do."""
 
 
 def apply_labels(schema: StepSchema, rows: Array, labels: Labels) -> Array:
     """
-    Return records (m, width) whose episodes' last ones say what the labels do.
+    Return records (m, width) with the labels as outcomes in the last records of the episodes.
 
-    Only an episode that has ended has an outcome; the others stay as they are.
+    Only an episode that has ended has an outcome; other episodes are unchanged.
     """
     if not labels or 'outcome' not in schema.fields:
         return rows
@@ -60,7 +60,7 @@ def encode_labels(labels: Labels) -> bytes:
 
 
 def read_labels(folder: Path) -> dict[int, Outcome]:
-    """Return the labels of a run folder, {} of none; raises LabelError."""
+    """Return the labels of a run folder, {} if there are none; raises LabelError."""
     path = folder / FILE
     if not path.exists():
         return {}
@@ -78,5 +78,5 @@ def read_labels(folder: Path) -> dict[int, Outcome]:
 
 
 def write_labels(folder: Path, labels: Labels) -> None:
-    """Write the labels of a run folder whole; raises OSError."""
+    """Write the labels of a run folder atomically; raises OSError."""
     write_whole(folder / FILE, encode_labels(labels))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Demonstrations as a data set of LeRobot (format v3.0), and back."""
+"""Export of demonstrations as a LeRobot data set (format v3.0), and import of such data sets."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -31,10 +31,13 @@ from spaars_ros.data.dataset import DatasetError
 VERSION = 'v3.0'
 CHUNK = 'chunk-000/file-000.parquet'
 OURS = 'spaars_ros'
-"""Key of info.json with what the format has no place for."""
+"""Key in info.json for the attributes that the LeRobot format has no field for."""
 STATE, ACTION = 'observation.state', 'action'
 NEXT, EFFORT = 'next.observation', 'next.effort'
-"""What leads on from a frame; not named observation.*, which LeRobot's policies would take in."""
+"""
+Fields of the following state. They are not named observation.*, since LeRobot's policies would use
+them as inputs.
+"""
 EXTRA = 'LeRobot data sets need pyarrow: pip install "spaars_ros[lerobot]"'
 PANDAS = {
     'index_columns': ['__index_level_0__'],
@@ -45,7 +48,10 @@ PANDAS = {
                 {'name': None, 'field_name': '__index_level_0__', 'pandas_type': 'unicode',
                  'numpy_type': 'object', 'metadata': None}],
     'creator': {'library': 'spaars_ros', 'version': '0'}, 'pandas_version': '2.0.0'}
-"""How a table of parquet says that its text column is the index, as LeRobot reads it."""
+"""
+Pandas metadata of a parquet table, which declare its text column as the index, as LeRobot reads
+it.
+"""
 
 
 def _arrow() -> tuple[Any, Any]:
@@ -58,16 +64,18 @@ def _arrow() -> tuple[Any, Any]:
 def export_lerobot(data: Dataset, folder: Path, *, rate: float, robot: str, task: str,
                    rewards: NDArray[Any], successes: Sequence[bool]) -> None:
     """
-    Write demonstrations as a folder that LeRobot loads.
+    Write demonstrations as a LeRobot data set.
 
-    :param folder: made new
-    :param rate: frames a second
-    :param task: in words
+    :param data: N transitions
+    :param folder: is created; must not exist
+    :param rate: frames per second
+    :param robot: name, for info.json
+    :param task: description in words
     :param rewards: (N,)
-    :param successes: of each episode
-    :raises DatasetError: the folder is there already
+    :param successes: one per episode
+    :raises DatasetError: the folder exists already
     :raises ImportError: pyarrow is not installed
-    :raises OSError: it cannot be written
+    :raises OSError: the folder cannot be written
     """
     arrow, parquet = _arrow()
     if folder.exists():
@@ -161,12 +169,14 @@ def _stats(values: NDArray[np.float64]) -> dict[str, list[float]]:
 
 def read_lerobot(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """
-    Return fields and attributes of a folder of LeRobot, v3.0.
+    Return fields and attributes of a LeRobot data set, format v3.0.
 
-    Fields: observations, actions, episode, terminations, truncations; next_observations, efforts
-    and rewards where it has them. Images and videos are not read.
+    Fields: observations, actions, episode, terminations, truncations; and next_observations,
+    efforts and rewards if the data set has them. Images and videos are not read.
 
-    :raises DatasetError: no such set, another version, or a column is missing; names the file
+    :raises DatasetError: no such data set, another version, or a missing column; the message names
+        the file
+    :raises ImportError: pyarrow is not installed
     """
     arrow, parquet = _arrow()
     path = folder / 'meta' / 'info.json'
@@ -228,12 +238,13 @@ def _column(table: Any, name: str, folder: Path) -> NDArray[Any]:
 
 def dataset_of_lerobot(folder: Path) -> Dataset:
     """
-    Return demonstrations of a folder of LeRobot.
+    Return the demonstrations of a LeRobot data set.
 
-    What such a set does not say: the state that the last action of an episode led to, without
-    which that action is left out; efforts, which are 0 then.
+    Some data sets lack the state after the last action of an episode; that action is then left
+    out. Efforts are 0 where the data set has none.
 
     :raises DatasetError: as `read_lerobot`, or no transition is left
+    :raises ImportError: pyarrow is not installed
     """
     fields, attributes = read_lerobot(folder)
     if fields['observations'].ndim != 2 or fields['actions'].ndim != 2:

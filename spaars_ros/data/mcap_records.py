@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The records of an MCAP file, chunk by chunk: what is damaged is passed over, and said."""
+"""Records of an MCAP file, chunk by chunk; damaged parts are skipped and reported."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ import zstandard
 
 MAGIC = b'\x89MCAP0\r\n'
 HEAD = struct.Struct('<BQ')
-"""Opcode and length before every record."""
+"""Opcode and length that precede every record."""
 CHUNK_HEAD = 32
 """bytes of a chunk's content before the name of its compression."""
 BLOCK = 1 << 20
-"""bytes looked through at once for the next chunk."""
+"""bytes per block when searching for the next chunk."""
 BROKEN = (McapError, zstandard.ZstdError, struct.error, ValueError, EOFError, MemoryError,
           OverflowError)
 KNOWN = frozenset(int(opcode) for opcode in Opcode)
@@ -47,7 +47,7 @@ KNOWN = frozenset(int(opcode) for opcode in Opcode)
 
 @dataclass(frozen=True)
 class Damage:
-    """Bytes of a file that could not be read."""
+    """Range of bytes of a file that could not be read."""
 
     first: int
     end: int
@@ -59,13 +59,13 @@ class Damage:
 
 def read_records(file: BinaryIO, damage: list[Damage]) -> Iterator[McapRecord]:
     """
-    Yield schemas, channels and messages in file order, from every whole chunk there is.
+    Yield schemas, channels and messages in file order, from every complete chunk.
 
-    Each chunk has a checksum. Behind one that is broken, or whose length is, the next one is
-    looked for; of a file without a summary, what is cut off at the end is damage, too.
+    Each chunk has a checksum. After a chunk with a wrong checksum or a wrong length, the next
+    chunk is searched for. In a file without a summary, a truncated end counts as damage, too.
 
-    :param file: seekable, behind whose magic the records begin
-    :param damage: is given what could not be read
+    :param file: seekable; the records begin after its magic bytes
+    :param damage: list that receives the unreadable parts
     """
     size = file.seek(0, os.SEEK_END)
     yield from _summary(file, size)
@@ -90,7 +90,7 @@ def read_records(file: BinaryIO, damage: list[Damage]) -> Iterator[McapRecord]:
 
 
 def _record(file: BinaryIO, place: int, size: int) -> tuple[int, bytes | None, int]:
-    """Return opcode, content and end of the record at a place; content None: there is none."""
+    """Return opcode, content and end of the record at an offset; content None: no record there."""
     file.seek(place)
     head = file.read(HEAD.size)
     if len(head) < HEAD.size:
@@ -103,7 +103,7 @@ def _record(file: BinaryIO, place: int, size: int) -> tuple[int, bytes | None, i
 
 
 def _begins(file: BinaryIO, place: int, size: int) -> bool:
-    """Return whether a record, or the end of the file, is at a place."""
+    """Return whether an offset is the start of a record or the end of the file."""
     if place >= size:
         return place == size
     file.seek(place)
@@ -127,7 +127,7 @@ def _parse(opcode: int, content: bytes) -> Iterator[McapRecord]:
 
 
 def _next_chunk(file: BinaryIO, start: int, size: int) -> int:
-    """Return where the next chunk with a consistent head begins, `size` where none does."""
+    """Return the offset of the next chunk with a consistent header, `size` if there is none."""
     before = HEAD.size + CHUNK_HEAD - 4
     needles = [struct.pack('<I', len(name)) + name for name in (b'zstd', b'lz4')]
     place = start
@@ -150,7 +150,7 @@ def _all(block: bytes, needle: bytes) -> Iterator[int]:
 
 
 def _is_chunk(file: BinaryIO, place: int, size: int) -> bool:
-    """Return whether the lengths of a chunk at a place agree with each other."""
+    """Return whether the lengths in the header of a chunk at an offset agree with each other."""
     file.seek(place)
     head = file.read(HEAD.size + CHUNK_HEAD + 64)
     if len(head) < HEAD.size + CHUNK_HEAD:
@@ -166,7 +166,7 @@ def _is_chunk(file: BinaryIO, place: int, size: int) -> bool:
 
 
 def _summary(file: BinaryIO, size: int) -> Iterator[McapRecord]:
-    """Yield schemas and channels of a finished file's summary: the first chunk may be lost."""
+    """Yield schemas and channels from a finished file's summary: the first chunk may be lost."""
     tail = HEAD.size + 20
     place = size - len(MAGIC) - tail
     if place < len(MAGIC):

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What is odd in data of others: rows that were never filled, readings that never change."""
+"""Checks of foreign data for rows that were never filled and observations that never change."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,19 +24,19 @@ from numpy.typing import NDArray
 from spaars_ros.data.termination import suspicious_terminations
 
 HARDLY = 1e-3
-"""Standard deviation by size of a reading below which it hardly changes."""
+"""Ratio of standard deviation to mean magnitude below which an observation hardly changes."""
 CLIP = 8
-"""Standard deviations at which an observation is clipped."""
+"""Number of standard deviations at which an observation is clipped."""
 
 
 def find_unfilled(observations: NDArray[Any], actions: NDArray[Any], episode: NDArray[Any]) -> str:
     """
-    Return where rows at the end of an episode are all zeros, as of a buffer made too long.
+    Return where the rows at the end of an episode are all zeros, as in a buffer made too long.
 
     :param observations: (N, n)
-    :param actions: (N, d)
+    :param actions: (N, a)
     :param episode: (N,)
-    :return: the rows in words; '' where there are none, or nothing but zeros
+    :return: the rows in words; '' if there are none, or if all rows are zeros
     """
     zero = np.asarray((observations == 0).all(axis=1) & (actions == 0).all(axis=1))
     if zero.all():
@@ -55,10 +55,10 @@ def find_unfilled(observations: NDArray[Any], actions: NDArray[Any], episode: ND
 
 def unchanging(observations: NDArray[Any], names: Sequence[str] = ()) -> list[str]:
     """
-    Return a line for the readings that never change, and for those that hardly do.
+    Return one line for the observations that never change, and one for each that hardly changes.
 
     :param observations: (N, n)
-    :param names: of the n readings; (): their numbers
+    :param names: of the n values; (): their indices
     """
     if len(observations) < 2:
         return []
@@ -77,7 +77,14 @@ def unchanging(observations: NDArray[Any], names: Sequence[str] = ()) -> list[st
 def find_time_limits(terminations: NDArray[np.bool_], episode: NDArray[Any],
                      observations: NDArray[Any], next_observations: NDArray[Any],
                      limit: int | None) -> str:
-    """Return why terminations (N,) look like time limits, '' where they do not."""
+    """
+    Return why terminations (N,) look like time limits; '' if they do not.
+
+    :param episode: (N,)
+    :param observations: (N, n)
+    :param next_observations: (N, n)
+    :param limit: ticks per episode, None if unknown
+    """
     _, lengths = np.unique(episode, return_counts=True)
     _, reason = suspicious_terminations(terminations, lengths, next_observations, observations,
                                         None, limit)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Demonstrations against the robot that is to learn from them: limits and forward kinematics."""
+"""Check of demonstrations against the robot's joint limits and forward kinematics."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,18 +24,18 @@ from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 
 BEYOND = 0.1
-"""rad or m beyond its limits that a joint may be: overshoot, and errors of calibration."""
+"""rad or m by which a joint position may exceed its limits (overshoot, calibration error)."""
 APART = 0.02
-"""m between the recorded tip and the one that the joints give."""
+"""m, allowed distance between the recorded tip and the tip computed from the joint positions."""
 LOOKED_AT = 50
 
 
 def contradiction(observations: NDArray[Any], names: Sequence[str], robot: Robot) -> str:
     """
-    Return what in observations (N, n) contradicts the robot, and its likely cause; '' for nothing.
+    Return how observations (N, n) contradict the robot, with the likely cause; '' if they do not.
 
-    Only where the task observes `<joint>.position` of every joint; the tip only where it observes
-    `tip.x`, `tip.y`, `tip.z`.
+    The joint limits are checked only if the task observes `<joint>.position` of every joint; the
+    tip position only if it also observes `tip.x`, `tip.y` and `tip.z`.
     """
     wanted = [f'{joint}.position' for joint in robot.joints]
     if not set(wanted) <= set(names):
@@ -48,7 +48,8 @@ def contradiction(observations: NDArray[Any], names: Sequence[str], robot: Robot
         i, j = (int(index) for index in bad[0])
         degrees = np.deg2rad(joints)
         inside = (degrees >= limits[:, 0] - BEYOND) & (degrees <= limits[:, 1] + BEYOND)
-        # Any rad, taken for degrees, are inside: more than a turn has to be there.
+        # Values in rad within the limits stay within them when taken for degrees: require also
+        # more than one turn.
         cause = ': in degrees? rad is expected' \
             if inside.all() and np.abs(joints).max() > 2 * np.pi else \
             ': joints in another order, or of another robot?'
@@ -63,7 +64,7 @@ def contradiction(observations: NDArray[Any], names: Sequence[str], robot: Robot
 
 
 def _tip(joints: Array, recorded: Array, robot: Robot) -> str:
-    # Here, since it brings MuJoCo, which reading a file of numbers does not need.
+    # Imported here, because it loads MuJoCo, which reading a file of numbers does not need.
     from spaars_ros.robot.kinematics import Kinematics
     kinematics = Kinematics(robot)
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What every field of a record or message may hold, declared once."""
+"""Valid range of every field of records and messages, declared in one place."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,14 +29,14 @@ from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
 
 MOST = 2.0**53
-"""Greatest whole number that a float64 holds with all below it."""
+"""Whole numbers up to this value are exact in float64."""
 LATEST = 9.2e9
-"""s; stamps beyond it do not fit into 64 bits as ns."""
+"""s; later stamps do not fit into 64 bits as ns."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Values that a field may have; one that is not finite is in no range."""
+    """Valid values of a field; a value that is not finite is never valid."""
 
     low: float = -float('inf')
     high: float = float('inf')
@@ -44,9 +44,9 @@ class Range:
 
 
 COUNT = Range(0.0, MOST - 1.0, whole=True)
-"""Readers make integers of them."""
+"""Whole numbers from 0; readers convert them to integers."""
 NONE_YET = Range(-1.0, MOST - 1.0, whole=True)
-"""A whole number, or -1."""
+"""Whole numbers from 0, or -1 for none."""
 YES_OR_NO = Range(0.0, 1.0, whole=True)
 SIZE = Range(-MAX_VALUE, MAX_VALUE)
 ANYTHING = Range()
@@ -67,14 +67,14 @@ RANGES: Mapping[str, Range] = {
     'multiplier': Range(0.0, 1e9), 'limit': Range(0.0, 1e9),
 }
 """
-Field name -> range, of whatever message it is in; a field that is not here is any finite number.
+Field name -> range, in every message. A field that is not listed may be any finite number.
 
-Costs are among those: a cost that were refused for its size would be a cost that stops nothing.
+Costs are not listed: if a cost were refused for its size, it could not stop anything.
 """
 
 
 class Ranges:
-    """The ranges of one layout's values, as arrays to compare a whole row with."""
+    """Ranges of all values of one layout, as arrays for comparison with complete rows."""
 
     def __init__(self, widths: Mapping[str, int]) -> None:
         names = [name for name, width in widths.items() for _ in range(width)]
@@ -85,8 +85,8 @@ class Ranges:
         self._whole = np.flatnonzero([each.whole for each in ranges])
 
     def name_of_bad(self, values: Array) -> tuple[str, float] | None:
-        """Return field and value of the first of finite values (n,) out of range, or None."""
-        # What is not finite here is what a layout allows to be unmeasured.
+        """Return field and value of the first finite one of values (n,) out of range, or None."""
+        # A layout allows values that are not finite where a quantity was not measured.
         good = ((values >= self._low) & (values <= self._high)) | ~np.isfinite(values)
         counts = values[self._whole]
         good[self._whole] &= counts == np.floor(counts)
@@ -96,7 +96,7 @@ class Ranges:
         return self._names[bad], float(values[bad])
 
     def fit(self, rows: Array) -> NDArray[np.bool_]:
-        """Return which rows (m, n) are finite and in range (m,)."""
+        """Return which rows (m, n) are finite and in range, (m,)."""
         counts = rows[:, self._whole]
         good = (rows >= self._low) & (rows <= self._high) & np.isfinite(rows)
         fit: NDArray[np.bool_] = good.all(axis=1) & (counts == np.floor(counts)).all(axis=1)
@@ -109,7 +109,7 @@ def ranges_of(schema: StepSchema) -> Ranges:
 
 
 def unfit(schema: StepSchema, rows: Array) -> str:
-    """Return what is wrong with the first record (m, width) that no server wrote, '' for none."""
+    """Return the first violation of a range in records (m, width), in words; '' for none."""
     ranges = ranges_of(schema)
     bad = np.flatnonzero(~ranges.fit(rows))
     if not len(bad):
@@ -119,9 +119,9 @@ def unfit(schema: StepSchema, rows: Array) -> str:
 
 
 def follows(schema: StepSchema, before: Array, after: Array) -> bool:
-    """Return whether one server may have written two records running."""
+    """Return whether two records may be consecutive records of one server."""
     old, new = schema.view(before), schema.view(after)
-    # One that closes an episode between two ticks repeats the newest state and its stamp.
+    # A record that closes an episode between two ticks repeats the newest state and its stamp.
     closes = new['flag'] != Flag.RUNNING and new['episode'] == old['episode']
     later = new['stamp'] >= old['stamp'] if closes else new['stamp'] > old['stamp']
     if new['sequence'] != old['sequence'] + 1 or not later \

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The spool and the recording of a run brought to hold the same steps, before it goes on."""
+"""Reconciliation of spool and recording of a run: both hold the same steps before it resumes."""
 
 from dataclasses import dataclass
 from dataclasses import field
@@ -48,12 +48,12 @@ RECORDING = 'transitions.mcap'
 
 
 class ReconcileError(ValueError):
-    """A run cannot go on from what is left of its steps; the message names them."""
+    """A run cannot resume from its remaining steps; the message names the missing ones."""
 
 
 @dataclass
 class _Steps:
-    """The steps of both, by sequence."""
+    """Steps of spool and recording together, by sequence number."""
 
     schema: StepSchema
     rows: Array
@@ -65,22 +65,26 @@ class _Steps:
     corrections: list[int] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
     foreign: dict[int, str] = field(default_factory=dict)
-    """Number of a recorded step that no server wrote -> why."""
+    """Number of a recorded step that the policy server did not write -> reason."""
 
 
 def reconcile(folder: Path) -> list[str]:
     """
-    Bring a run's spool and recording to the newest of both; return a line for each change.
+    Complete the spool and the recording of a run from each other; return one line per change.
 
-    A step is published before it is on disk, so that each may hold steps that the other lacks.
-    The policy server numbers on from the spool: two steps would get one number. A step that both
-    hold in different form is as the server wrote it, by the checksum of its record; in a spool of
-    0.1.0, which has none, it is taken from the recording, whose chunks have one. A step with a
-    value that no step has is not the server's; nor is one of the recording alone that does not
-    follow the spool's end, as somebody's who published it. What was damaged is kept under another
-    name.
+    A step is published before it is on disk, so either file may hold steps that the other lacks.
+    The policy server continues the numbering of the spool; with an incomplete spool, two steps
+    would get one number.
 
-    :raises ReconcileError: a step between is in neither, or the files are of two runs
+    If spool and recording differ in a step, the spool is right, since its records have checksums.
+    A spool of release 0.1.0 has none; there the recording is right, since its chunks have
+    checksums.
+
+    Recorded steps that the policy server did not write are left out: steps with a value out of
+    range, and steps that are only in the recording and do not follow the end of the spool. Damaged
+    files are kept under another name.
+
+    :raises ReconcileError: a step in between is in neither file, or the files belong to two runs
     :raises OSError: a file cannot be read or written
     """
     steps = _collect(folder)
@@ -94,7 +98,7 @@ def reconcile(folder: Path) -> list[str]:
 
 def complete_spool(folder: Path) -> list[str]:
     """
-    Bring a run's spool to the newest of both, while its recording is being written.
+    Complete the spool of a run from its recording, while the recording is being written.
 
     :raises ReconcileError, OSError: as `reconcile`
     """
@@ -146,7 +150,7 @@ def _collect(folder: Path) -> _Steps | None:
 
 
 def _add_recorded(steps: _Steps, merged: dict[int, Array], rows: Array, ranges: Ranges) -> None:
-    """Add to the spool's steps, by number, what the recording has besides."""
+    """Add the steps that only the recording has to the steps of the spool, by number."""
     spooled = steps.spooled
     checked = spooled is not None and spooled.checked
     end = len(spooled.rows) if spooled is not None and not spooled.damaged else None
@@ -176,13 +180,13 @@ def _recorded(path: Path, damage: list[Damage]) -> tuple[StepSchema | None, Arra
     try:
         return read_steps(path, damage=damage)
     except NoStepError:
-        return None, np.zeros((0, 0))  # nothing whole in it: it stopped before its first chunk
+        return None, np.zeros((0, 0))  # no complete chunk: the run stopped before the first one
     except RecorderError as error:
         raise ReconcileError(str(error)) from None
 
 
 def _spooled(directory: Path) -> tuple[Spooled | None, str]:
-    """Return a spool's records, or None and why they cannot be read; '' where there is none."""
+    """Return the records of a spool, or None and the reason why not; '' if there is no spool."""
     if not directory.exists() or not os.listdir(directory):
         return None, ''
     try:

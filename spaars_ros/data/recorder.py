@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Every transition of a run in one MCAP file that ROS 2 tools read."""
+"""Recorder of a run: every step in one MCAP file that ROS 2 tools can read."""
 
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -43,13 +43,13 @@ from spaars_ros.data.schema import StepSchema
 _log = logging.getLogger(__name__)
 
 CHUNK = 256 * 1024
-"""bytes of messages in a chunk before it is compressed and written."""
+"""bytes of messages per chunk, before it is compressed and written."""
 RETRY = 0.25
-"""s between attempts while the disk refuses."""
+"""s between write attempts while the disk refuses."""
 
 
 class _Sink:
-    """An append-only file for the MCAP writer that keeps what the disk refuses, in order."""
+    """Append-only file for the MCAP writer; it keeps data that the disk refuses, in order."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,10 +68,10 @@ class _Sink:
         return self._written + len(self._pending)
 
     def flush(self) -> None:
-        """Do nothing on the MCAP writer's flush: the recorder decides when to `drain`."""
+        """Do nothing when the MCAP writer flushes: the recorder decides when to `drain`."""
 
     def drain(self, now: bool = False) -> bool:
-        """Write what is pending unless a retry is not due yet; return whether all is written."""
+        """Write pending data unless a retry is not due yet; return whether all is written."""
         if self._pending and self.error and not now and time.monotonic() < self._retry_at:
             return False
         try:
@@ -102,20 +102,22 @@ class TransitionRecorder:
     """
     Write step records and other named values to an MCAP file, profile ros2.
 
-    Topics become absolute; every message is a Float64MultiArray with one layout.dim a field. Use
-    it from one thread. Messages reach the file a chunk at a time, or on `flush`; what the disk
-    refuses stays in memory, in order, and is written once there is room again, so that the file
-    is at any moment the beginning of a valid MCAP file. Opening an existing file keeps every
-    whole message in it and continues; a file that is damaged stays beside it under another name.
-    One that is removed, replaced or cut short while it is written is written to no more (`lost`).
+    Topics become absolute. Every message is a Float64MultiArray with one layout.dim per field. Use
+    the recorder from one thread only.
 
-    Log times never run backwards, so that a run resumed on a clock that starts again at 0 plays
-    back in order; publish times are the stamps themselves.
+    Messages reach the file one chunk at a time, or on `flush`. Data that the disk refuses stay in
+    memory, in order, and are written as soon as the disk accepts them. The file is thus always the
+    beginning of a valid MCAP file. Opening an existing file keeps every complete message in it and
+    continues; a damaged file is kept beside it under another name. If the file is removed,
+    replaced or truncated by another program, `lost` says so and the recorder writes no more.
 
-    :param without: numbers of steps of an existing file that are nobody's; they stay in the old
-        file, which is kept under another name
-    :raises RecorderError: the file is no MCAP file, or holds steps of another schema
-    :raises OSError: the file cannot be made
+    Log times do not jump back by more than 1 s: a run resumed on a clock that restarts at 0 plays
+    back in order. Publish times are the stamps themselves.
+
+    :param without: numbers of steps of an existing file that the policy server did not write; they
+        are left out, and the old file is kept under another name
+    :raises RecorderError: the file is not an MCAP file, or holds steps of another schema
+    :raises OSError: the file cannot be created
     """
 
     def __init__(self, path: str | os.PathLike[str], schema: StepSchema,
@@ -124,11 +126,13 @@ class TransitionRecorder:
         self._without = frozenset(without)
         self.schema = schema
         self.count = 0
-        """Step records in the file or on their way to it."""
+        """Number of step records in the file or waiting to be written."""
         self.next_sequence = 0
-        """The first sequence that is not recorded: where to go on after a restart."""
+        """First sequence number that is not recorded: where to continue after a restart."""
         self.damage: list[str] = []
-        """What could not be read of an old file, and where it is kept, a line each."""
+        """
+        One line per unreadable part of an old file, and one with the name under which it is kept.
+        """
         self._ahead: set[int] = set()
         self._steps = cdr.ArrayEncoder(
             [(name, part.stop - part.start) for name, part in schema.fields.items()])
@@ -159,17 +163,17 @@ class TransitionRecorder:
 
     @property
     def error(self) -> str | None:
-        """Return what the disk last said, None while writing works."""
+        """Return the newest error of the disk, None while writing works."""
         return self._sink.error
 
     @property
     def lost(self) -> str:
-        """Return what became of a file that another program took away, '' while it is there."""
+        """Return how another program took the file away or cut it, '' while it is intact."""
         return self._sink.lost
 
     def write_step(self, row: Array) -> bool:
         """
-        Record one step (width,); return False, and record nothing, when it is there already.
+        Record one step (width,); return False, without recording, if its number is recorded.
 
         :raises ValueError: wrong width
         """
@@ -183,16 +187,17 @@ class TransitionRecorder:
 
     def correct_step(self, row: Array) -> None:
         """
-        Record what takes the place of a recorded step (width,) of the same number.
+        Record a corrected step (width,), which replaces the recorded step of the same number.
 
-        Nothing recorded is taken away: readers take the newest.
+        The recorded step is not deleted: readers use the newest.
+
         :raises ValueError: wrong width
         """
         stamp_ns = round(float(self.schema.get(row, 'stamp')) * 1e9)
         self._add(self._step_topic + CORRECTED, self._steps.encode(row), stamp_ns)
 
     def write(self, topic: str, values: Mapping[str, Any], stamp_ns: int) -> None:
-        """Record named floats or vectors on a topic, one layout.dim a name."""
+        """Record named floats or vectors on a topic, with one layout.dim per name."""
         arrays = [np.asarray(value, dtype=np.float64).reshape(-1) for value in values.values()]
         fields = tuple((name, array.size) for name, array in zip(values, arrays, strict=True))
         if fields not in self._encoders:
@@ -201,7 +206,7 @@ class TransitionRecorder:
         self._add('/' + topic.lstrip('/'), data, stamp_ns)
 
     def flush(self) -> bool:
-        """Hand everything to the operating system; return whether the disk took it."""
+        """Hand all data to the operating system; return whether the disk accepted them."""
         self._writer.flush()  # type: ignore[no-untyped-call]
         return self._sink.drain(now=True)
 
@@ -264,9 +269,10 @@ class TransitionRecorder:
 
     def _recover(self) -> None:
         """
-        Copy every whole message of the old file, then take its place atomically.
+        Copy every complete message of the old file, then replace the old file atomically.
 
-        The old one is kept under another name where anything of it could not be read.
+        The old file is kept under another name if a part of it could not be read or steps are left
+        out.
         """
         damage: list[Damage] = []
         for schema, channel, message in read_messages(self.path, damage):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Recordings are read: MCAP of this package or of ros2 bag, also where they are damaged."""
+"""Reader of MCAP recordings of this package or of ros2 bag, also of damaged ones."""
 
 from collections.abc import Iterator
 import logging
@@ -39,24 +39,24 @@ _log = logging.getLogger(__name__)
 
 STEP_TOPIC = 'policy_server/step'
 CORRECTED = '_corrected'
-"""After the topic: a record that takes the place of the recorded one of its number."""
+"""Topic suffix of a corrected step, which replaces the recorded step of the same number."""
 UNKNOWN = Channel(id=0, message_encoding='cdr', metadata={}, schema_id=0, topic='/' + STEP_TOPIC)
-"""Of a step whose channel's description was in a chunk that is lost."""
+"""Channel of a step whose channel description was in a lost chunk."""
 
 
 class RecorderError(ValueError):
-    """A recording cannot be read or continued; the message names the file and says why."""
+    """A recording cannot be read or continued; the message names the file and the reason."""
 
 
 class NoStepError(RecorderError):
-    """There is no step in a recording: it ended before its first whole chunk."""
+    """A recording contains no step: it ended before its first complete chunk."""
 
 
 def recording_files(path: str | os.PathLike[str]) -> list[Path]:
     """
-    Return the MCAP files of a recording, in order: itself, or those of a rosbag2 folder.
+    Return the MCAP files of a recording, in order: the file itself, or those of a rosbag2 folder.
 
-    :raises RecorderError: a folder without any
+    :raises RecorderError: the folder contains none
     """
     path = Path(path)
     if not path.is_dir():
@@ -73,12 +73,12 @@ def recording_files(path: str | os.PathLike[str]) -> list[Path]:
 def read_messages(path: str | os.PathLike[str], damage: list[Damage] | None = None
                   ) -> Iterator[tuple[Schema, Channel, Message]]:
     """
-    Yield every whole message of an MCAP file, or of a rosbag2 folder's, in file order.
+    Yield every complete message of an MCAP file, or of a rosbag2 folder, in file order.
 
-    What is damaged or cut short (a flipped bit, power loss, SIGKILL, full disk) is passed over
-    up to the next whole chunk, and logged where no list is given.
+    Damaged or truncated parts (a flipped bit, power loss, SIGKILL, full disk) are skipped up to
+    the next complete chunk. They are logged if no list is given.
 
-    :param damage: is given what could not be read, for who says it
+    :param damage: list that receives the unreadable parts, for the caller to report
     :raises RecorderError: not an MCAP file
     :raises OSError: the file cannot be read
     """
@@ -127,7 +127,7 @@ def _is_step(data: bytes) -> bool:
 
 
 def step_schema(fields: list[tuple[str, int]], where: str) -> StepSchema:
-    """Return the schema of a step message's fields; raises RecorderError naming what differs."""
+    """Return the schema of a step message's fields; raises RecorderError naming the difference."""
     try:
         return StepSchema.of_fields(dict(fields))
     except ValueError as error:
@@ -139,12 +139,13 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
     """
     Return the schema and the step records of each run in a recording, each (m, width).
 
-    Within a run records come by sequence, each once. Reads what TransitionRecorder or
-    `ros2 bag record` wrote, in any namespace, and what is whole of a damaged file.
-    Records of an older version come in the newest layout. What a person said of an episode
-    after its end is in its last record.
+    Within a run, records are ordered by sequence, each once. Reads files of TransitionRecorder and
+    of `ros2 bag record`, in any namespace, and the undamaged parts of a damaged file. Records of
+    an older version are converted to the newest layout. A label that a person gave after the end
+    of an episode is set in the episode's last record.
 
-    :param topic: of the steps, in full, or without the namespace where there is one robot only
+    :param topic: of the steps: the full name, or without the namespace if there is only one robot
+    :param damage: list that receives the unreadable parts
     :raises RecorderError: not an MCAP file, no step in it, steps of several robots or layouts
     """
     encoder: cdr.ArrayEncoder | None = None
@@ -182,13 +183,13 @@ def read_runs(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
         if row[0] in places:
             rows[places[row[0]]] = row
     runs = split_runs(schema.current, schema.upgraded(np.stack(rows)))
-    if said:  # of the last run, which is the one that goes on
+    if said:  # they apply to the last run, the one in progress
         runs[-1] = labels.apply_labels(schema.current, runs[-1], said)
     return schema.current, runs
 
 
 def label_topic(steps: str) -> str:
-    """Return the topic of the labels of a robot's steps."""
+    """Return the topic of the labels that belongs to a topic of steps."""
     return steps.removesuffix(STEP_TOPIC) + labels.TOPIC
 
 
@@ -207,8 +208,8 @@ def read_steps(path: str | os.PathLike[str], topic: str = STEP_TOPIC,
     Return the schema and the step records (m, width) of a recording of one run, by sequence.
 
     :param topic: see `read_runs`
-    :param damage: is given what could not be read
-    :raises RecorderError: as `read_runs`, and where several runs are in it
+    :param damage: list that receives the unreadable parts
+    :raises RecorderError: as `read_runs`, and if the recording contains several runs
     """
     schema, runs = read_runs(path, topic, damage)
     if len(runs) > 1:

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""robomimic's HDF5 layout, as transitions; and what is said of files of other layouts."""
+"""Reader of robomimic's HDF5 layout, and hints about files with other layouts."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -31,21 +31,21 @@ Fields = dict[str, NDArray[Any]]
 
 
 def is_robomimic(names: Sequence[str]) -> bool:
-    """Return whether an HDF5 file with arrays of these names has robomimic's layout."""
+    """Return whether array names of an HDF5 file are those of robomimic's layout."""
     return any(DEMO.fullmatch(name) for name in names)
 
 
 def read_robomimic(path: str, observe: Sequence[str], error: type[ValueError]
                    ) -> tuple[Fields, dict[str, str]]:
     """
-    Return fields of transitions, and attributes: env, and `observed`, what is in an observation.
+    Return the fields of transitions, and the attributes env and `observed` (observation parts).
 
-    Episodes are in the order of their numbers. A last step with `dones` and a reward above 0 is a
-    termination (robomimic's success); any other last step is a truncation, since recorders set
+    Episodes are ordered by their numbers. A last step with `dones` and a reward above 0 is a
+    termination (robomimic's success). Any other last step is a truncation, since recorders set
     `dones` at the end of each demonstration.
 
-    :param observe: keys under obs/, in this order; (): all that are rows of numbers
-    :param error: is raised, in one line that begins with the file
+    :param observe: keys under obs/, in this order; (): all keys that hold rows of numbers
+    :param error: exception type to raise; its one-line message begins with the file
     """
     shapes = shapes_of(path)
     demos = sorted((match[1] for match in map(DEMO.fullmatch, shapes) if match), key=_numbered)
@@ -64,7 +64,7 @@ def read_robomimic(path: str, observe: Sequence[str], error: type[ValueError]
 
 
 def hint_of(names: Sequence[str]) -> str:
-    """Return '; ...' with what to do with a file of these arrays, '' where nothing is known."""
+    """Return '; ...' with advice for a file with these arrays; '' for an unknown layout."""
     if is_robomimic(names):
         return ('; this is the layout of robomimic, which `spaars train --data` reads; its '
                 'actions are those of another controller')
@@ -85,7 +85,7 @@ def _numbered(name: str) -> tuple[int, str]:
 
 def _chosen(path: str, shapes: Mapping[str, tuple[int, ...]], demo: str, observe: Sequence[str],
             error: type[ValueError]) -> list[str]:
-    """Return the keys under obs/ that make an observation; raises where there are none."""
+    """Return the keys under obs/ that form an observation; raises `error` if there are none."""
     prefix = f'data/{demo}/obs/'
     there = {name.removeprefix(prefix): shape for name, shape in shapes.items()
              if name.startswith(prefix)}
@@ -101,7 +101,7 @@ def _chosen(path: str, shapes: Mapping[str, tuple[int, ...]], demo: str, observe
 
 def _of_demo(path: str, arrays: Fields, demo: str, keys: Sequence[str], whole: bool,
              error: type[ValueError]) -> Fields:
-    """Return the fields of one demonstration."""
+    """Return the fields of one demonstration; raises `error`."""
     def get(name: str) -> NDArray[Any]:
         array = arrays.get(f'data/{demo}/{name}')
         if array is None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which step records are of one run of a policy server, and in which order."""
+"""Assignment of step records to the runs of a policy server, in order of their numbers."""
 
 import numpy as np
 
@@ -22,10 +22,11 @@ from spaars_ros.data.schema import StepSchema
 
 def split_runs(schema: StepSchema, rows: Array) -> list[Array]:
     """
-    Return the records (m, width) of each run, each once and by sequence.
+    Split records (m, width) into runs; return each run's records once and by sequence.
 
-    A server numbers a run's steps 0, 1, 2 ... and sends some again, unchanged. Another run has
-    begun where a number comes again with another content, or a smaller one with a later stamp.
+    A server numbers the steps of a run 0, 1, 2 ... and sends some of them again, unchanged. A new
+    run begins where a number returns with other content, or where a smaller number has a later
+    stamp.
     """
     sequences, stamps = schema.get(rows, 'sequence'), schema.get(rows, 'stamp')
     runs: list[dict[float, int]] = [{}]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The step record: one control tick as one row of float64, named field by field."""
+"""Step record: one control tick as one row of float64 values, with named fields."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,18 +26,21 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 VERSION = 2
-"""Of the record's format: 2 adds what is given, who judged and held, and the sources' ages."""
+"""
+Version of the record format. Version 2 adds given reward, outcome, budget, robot, external motion
+and ages of the sources.
+"""
 PHASES = ('warm-up', 'latent', 'gated')
-"""Of learning online; an algorithm without a gate stays in the second."""
+"""Phases of online learning; an algorithm without a gate stays in the second."""
 MAX_WIDTH = 100_000
-"""Of one field; beyond it a layout is taken for broken."""
+"""Greatest width of one field; a layout with a wider field is taken as damaged."""
 MAX_VALUE = 1e6
-"""Of what a record holds of states and actions: larger is no rad, rad/s or N m of any arm."""
+"""Greatest magnitude of state and action values; no arm has larger values in rad, rad/s or N m."""
 
 
 @dataclass(frozen=True)
 class RobotState:
-    """What the robot reported, in the robot file's joint order."""
+    """State that the robot reported, in the joint order of the robot file."""
 
     stamp_ns: int
     position: Array
@@ -49,7 +52,7 @@ class RobotState:
 
 
 class Flag(IntEnum):
-    """Why the episode ended with this record; all but RUNNING close it."""
+    """Why the episode ended with this record; every value except RUNNING ends it."""
 
     RUNNING = 0
     TERMINATED = 1
@@ -59,23 +62,23 @@ class Flag(IntEnum):
     ABORTED = 3
     """By a stop."""
     PERSON = 4
-    """By a person who judged it or took the next one up."""
+    """By a person who judged the episode or started the next one."""
 
 
 class Outcome(IntEnum):
-    """What an episode came to; apart from why it ended."""
+    """Result of an episode, separate from the reason of its end."""
 
     UNLABELLED = 0
     RUNNING = 0
-    """Of a state: nothing is decided yet."""
+    """For a state of an unfinished episode: nothing is decided yet."""
     SUCCESS = 1
     FAILURE = 2
     DISCARDED = 3
-    """A person says that nothing is to be learned from it."""
+    """A person decided that nothing is to be learned from the episode."""
 
 
 class Mode(IntEnum):
-    """Who decided: one of the policies, nobody, or a person."""
+    """Who chose the action: one of the policies, nobody, or a person."""
 
     LATENT = 0
     RAW = 1
@@ -84,25 +87,28 @@ class Mode(IntEnum):
 
 
 class Budget(IntEnum):
-    """How the episode stood to its cost limit."""
+    """Cost of the episode compared to its cost limit."""
 
     WITHIN = 0
     WARNED = 1
-    """It has spent its limit, and nothing holds it."""
+    """The episode has spent its limit; nothing restricts it."""
     HELD = 2
-    """It has spent its limit, and goes on under the filter or the pretrained policy."""
+    """
+    The episode has spent its limit and continues restricted by the filter or to the pretrained
+    policy.
+    """
 
 
 class StepSchema:
     """
-    Names, widths and places of a step record's fields.
+    Names, widths and offsets of the fields of a step record.
 
-    :param observation: length of the task's observation
-    :param latent: length of the latent action
-    :param action: length of the action
-    :param joints: number of joints, None: as many as the action has values
+    :param observation: width of the task's observation
+    :param latent: width of the latent action
+    :param action: width of the action
+    :param joints: number of joints; None: as many as the action has values
     :param sources: number of the task's sources
-    :param version: of the format; readers take 1, that of 0.1.0, too, writers write the newest
+    :param version: of the format; readers also accept 1 (release 0.1.0), writers use the newest
     """
 
     def __init__(self, *, observation: int, latent: int, action: int, joints: int | None = None,
@@ -121,7 +127,7 @@ class StepSchema:
             'action': action, 'effort': self.joints,
         }
         if version > 1:
-            # What is given, not computed, comes after the fields of before: `upgraded` appends.
+            # New fields come after those of version 1, since `upgraded` appends zeros.
             widths.update({
                 'reward_given': 1, 'reward': 1, 'outcome': 1, 'budget': 1, 'robot': 1,
                 'external_motion': 1, 'ages': sources})
@@ -133,7 +139,7 @@ class StepSchema:
         self.width = offset
 
     def row(self, **values: Any) -> Array:
-        """Return one record; fields that are not given are 0. Raises on a wrong width."""
+        """Return one record (width,); missing fields are 0. Raises ValueError on a wrong width."""
         row = np.zeros(self.width)
         for name, value in values.items():
             place = self.fields[name]
@@ -145,13 +151,13 @@ class StepSchema:
         return row
 
     def get(self, rows: Array, name: str) -> Array:
-        """Return a field of one row or of many; width-1 fields lose their last axis."""
+        """Return a field of one row or of many rows; fields of width 1 lose their last axis."""
         place = self.fields[name]
         part = rows[..., place]
         return part[..., 0] if place.stop - place.start == 1 else part
 
     def set(self, row: Array, name: str, value: Any) -> None:
-        """Write a field of a record in place."""
+        """Set a field of a record in place."""
         row[self.fields[name]] = value
 
     def view(self, row: Array) -> dict[str, Any]:
@@ -160,26 +166,26 @@ class StepSchema:
 
     @property
     def current(self) -> 'StepSchema':
-        """Return the newest version's schema of the same widths."""
+        """Return the schema of the newest version with the same widths."""
         return self if self.version == VERSION else StepSchema(
             observation=self.observation, latent=self.latent, action=self.action,
             joints=self.joints, sources=self.sources)
 
     def upgraded(self, rows: Array) -> Array:
-        """Return records (..., width) in `current`'s layout: what they did not hold is 0."""
+        """Return records (..., width) in the layout of `current`; new fields are 0."""
         more = self.current.width - self.width
         return rows if not more else np.concatenate(
             [rows, np.zeros((*rows.shape[:-1], more))], axis=-1)
 
     def to_json(self) -> str:
-        """Return what `from_json` needs to build the same schema elsewhere."""
+        """Return the schema as JSON, for `from_json`."""
         return json.dumps({'version': self.version, 'observation': self.observation,
                            'latent': self.latent, 'action': self.action, 'joints': self.joints,
                            'sources': self.sources, 'width': self.width})
 
     @classmethod
     def of_fields(cls, fields: Mapping[str, int]) -> 'StepSchema':
-        """Return the schema, of any version, that has these fields; raises ValueError."""
+        """Return the schema, of any version, with exactly these fields; raises ValueError."""
         missing = [name for name in ('observation', 'latent', 'action', 'effort')
                    if name not in fields]
         if missing:
@@ -195,7 +201,7 @@ class StepSchema:
 
     @classmethod
     def from_json(cls, text: str) -> 'StepSchema':
-        """Build a schema from `to_json`'s text; raises ValueError on all else."""
+        """Return the schema for a text of `to_json`; raises ValueError for any other text."""
         try:
             content = json.loads(text)
             widths = {name: content[name] for name in ('observation', 'latent', 'action')}

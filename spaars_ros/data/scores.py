@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""D4RL's reference scores, so that returns of different tasks can stand in one table."""
+"""D4RL's reference scores, to compare returns across tasks."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,7 +27,8 @@ REFERENCE: Mapping[str, tuple[float, float]] = MappingProxyType({
 """
 Task -> return of a random policy and of an expert (docs/reference/data.md, sourced).
 
-SpaarsStaged's are no measurement: its return is the number of sub-tasks done, of four.
+The entry of SpaarsStaged is not measured: its return is the number of completed sub-tasks, of
+four.
 """
 
 KITCHENS = dict.fromkeys(('frankakitchen', 'spaarskitchen', 'spaarskitchenevaluation'), 'kitchen')
@@ -35,7 +36,7 @@ KITCHENS = dict.fromkeys(('frankakitchen', 'spaarskitchen', 'spaarskitchenevalua
 
 def reference_of(env_id: str) -> tuple[float, float] | None:
     """
-    Return (random, expert) returns of an environment, or None where D4RL has none.
+    Return the (random, expert) returns of an environment, or None where D4RL has none.
 
     :param env_id: Gymnasium's or D4RL's name: `Hopper-v5`, `hopper-medium-v2`
     """
@@ -47,10 +48,11 @@ def normalised_score(env_id: str, ret: float) -> float | None:
     """
     Return 100 (ret - random) / (expert - random), or None where D4RL has no reference.
 
-    D4RL measured its references on the v2 environments; v5 differs a little in contacts and in
-    Hopper's and Walker2d's rewards, so scores on v5 compare within a table, and only roughly
-    with those of papers.
+    D4RL measured its references on the v2 environments. The v5 environments differ a little in
+    contacts and in the rewards of Hopper and Walker2d. Scores on v5 are therefore comparable
+    within a table, and only roughly comparable with those of papers.
 
+    :param env_id: as for `reference_of`
     :param ret: undiscounted return of an episode, or the mean of several
     """
     reference = reference_of(env_id)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which parts of an episode are learned from, and what its end means."""
+"""Learnable parts of an episode, terminal states and discarded episodes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,17 +27,18 @@ from spaars_ros.data.unmoved import unmoved_parts
 
 def learnable_parts(schema: StepSchema, rows: Array) -> list[slice]:
     """
-    Return the parts of an episode's transitions that one and the same acted in, alone.
+    Return the parts of an episode's transitions in which one single actor decided.
 
-    Cut where a person takes over and gives back: a return that went on beyond would credit the one
-    with what the other did. Without those in which nobody acted (a person's pause), and those in
-    which a hand moved the arm.
+    The episode is cut where a person takes over and where the person gives back control: a return
+    that continues across the cut would credit one actor with the result of the other. Transitions
+    in which nobody acted (a pause by a person) and transitions in which a hand moved the arm are
+    left out.
 
     :param rows: (T + 1, width) step records of one episode
     :return: slices of its T transitions
     """
     modes = schema.get(rows, 'mode')[:-1]
-    # 0 for nobody, 1 for the policies, 2 for a person.
+    # 0: nobody, 1: the policies, 2: a person.
     actor = np.where(modes == Mode.NONE, 0, np.where(modes == Mode.HUMAN, 2, 1))
     parts = []
     for part in unmoved_parts(schema, rows):
@@ -49,10 +50,11 @@ def learnable_parts(schema: StepSchema, rows: Array) -> list[slice]:
 
 def is_terminal(schema: StepSchema, rows: Array) -> NDArray[np.bool_]:
     """
-    Return whether nothing follows the states of records (..., width).
+    Return whether the states of records (..., width) are terminal, as booleans (...).
 
-    So it is where the task ended the episode, and where a person judged it. A time limit, a stop
-    and a person who only broke it off say nothing about what would have followed.
+    A state is terminal where the task ended the episode, or where a person ended it and judged it
+    as success or failure. A time limit, a stop, or an end by a person without a judgement says
+    nothing about what would have followed.
     """
     flag = schema.get(rows, 'flag')
     if 'outcome' not in schema.fields:

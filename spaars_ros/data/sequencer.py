@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Puts numbered records in order, whatever the wire does; knows what came twice and differs."""
+"""Reordering of numbered records that arrive late, twice or out of order."""
 
 from collections.abc import Iterable
 
@@ -23,11 +23,12 @@ from spaars_ros.data.schema import Array
 
 class Sequencer:
     """
-    Releases records strictly by sequence number, each once.
+    Release records strictly in order of their sequence numbers, each record once.
 
-    :param next_sequence: the first record wanted
-    :param capacity: how far ahead of its turn a record may come, and how many released ones are
-        remembered; one that is further ahead is dropped, because the sender can send it again
+    :param next_sequence: number of the first record to release
+    :param capacity: how many records ahead of its turn a record may arrive, and how many released
+        records are remembered. A record that is further ahead is dropped, since the sender can
+        send it again
     """
 
     def __init__(self, next_sequence: int = 0, capacity: int = 20_000) -> None:
@@ -35,17 +36,17 @@ class Sequencer:
         self.capacity = capacity
         self.duplicates = 0
         self.dropped = 0
-        """Records that came too far ahead of their turn."""
+        """Records that arrived too far ahead of their turn."""
         self._ahead: dict[int, Array] = {}
         self._released: dict[int, Array] = {}
 
     def remember(self, rows: Iterable[tuple[int, Array]]) -> None:
-        """Take numbered records for released, as those of a recording are."""
+        """Mark numbered records as released, such as those that a recording already holds."""
         for sequence, row in rows:
             self._release(sequence, row)
 
     def put(self, sequence: int, row: Array) -> list[Array]:
-        """Take a record; return those whose turn it is now, in order."""
+        """Accept a record; return the records whose turn it is now, in order."""
         if sequence < self.next or sequence in self._ahead:
             self.duplicates += 1
             return []
@@ -61,17 +62,17 @@ class Sequencer:
         return ready
 
     def known(self, sequence: int) -> Array | None:
-        """Return the record that was taken for a number, None where none is remembered."""
+        """Return the record that was accepted for a number, None if none is remembered."""
         found = self._ahead.get(sequence)
         return self._released.get(sequence) if found is None else found
 
     def differs(self, sequence: int, row: Array) -> bool:
-        """Return whether another record was taken for this number."""
+        """Return whether a different record was accepted for this number."""
         known = self.known(sequence)
         return known is not None and not np.array_equal(known, row)
 
     def replace(self, sequence: int, row: Array) -> bool:
-        """Take another record for a known number; return whether the one before was released."""
+        """Replace the record of a known number; return whether the old one was released."""
         released = sequence in self._released
         (self._released if released else self._ahead)[sequence] = row
         return released
@@ -82,10 +83,10 @@ class Sequencer:
 
     @property
     def furthest(self) -> int | None:
-        """Return the last of the records that came before their turn, None for none."""
+        """Return the highest number of the records that wait for their turn, or None."""
         return max(self._ahead, default=None)
 
     @property
     def gap(self) -> tuple[int, int] | None:
-        """Return first and last of the missing records before the oldest kept one, or None."""
+        """Return first and last number missing before the oldest waiting record, or None."""
         return (self.next, min(self._ahead) - 1) if self._ahead else None

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The spool: every step record on disk, written off the control thread."""
+"""Spool: every step record on disk, written by a thread other than the control thread."""
 
 from collections import deque
 import errno
@@ -45,29 +45,33 @@ __all__ = ['Spool', 'SpoolError', 'read_spool']
 _log = logging.getLogger(__name__)
 
 GATHER = 0.005
-"""s that the writer waits after a record, so that a fast loop costs one write a batch."""
+"""s, wait of the writer after a record, so that a fast loop costs one write per batch."""
 RETRY = 0.25
-"""s between attempts while the disk refuses."""
+"""s between write attempts while the disk refuses."""
 
 
 class Spool:
     """
-    Fixed-size records in `directory`: `layout.json` (the schema) and `steps.f64`.
+    Append-only file of fixed-size step records, with its layout, in one directory.
 
-    Each record carries a checksum (`spool_format.Layout`). A spool of 0.1.0, which has none and
-    older records, is rewritten when it is opened.
+    The directory holds `layout.json` (the schema) and `steps.f64`. Each record has a checksum
+    (`spool_format.Layout`). A spool of release 0.1.0, with shorter records and no checksums, is
+    converted when it is opened.
 
     A background thread writes; `append` only queues. Each batch is handed to the operating system
-    at once and is not fsynced: records survive a kill of the process from about 10 ms after
-    `append`, and a power loss from `close` on or when the system has written them back.
-    Reopening continues after the last whole record; a torn tail is cut and logged. A file that is
-    removed, replaced or cut short while it is written is named in `lost`, and written to no more.
+    at once, without fsync. Records survive a kill of the process from about 10 ms after `append`.
+    They survive a power loss after `close`, or once the system has written them back.
 
-    :param directory: made when missing; one process at a time may hold it
+    Reopening continues after the last complete record; an incomplete record at the end is cut off,
+    with a log message. If the file is removed, replaced or truncated by another program, `lost`
+    says so and the spool writes no more.
+
+    :param directory: is created if missing; only one process at a time may hold it
     :param schema: layout of the records
-    :param max_backlog: records kept in memory while the disk refuses
-    :raises SpoolError: other schema, unreadable layout, damaged record, or held by another process
-    :raises OSError: the directory or its files cannot be made
+    :param max_backlog: number of records kept in memory while the disk refuses
+    :raises SpoolError: another schema, unreadable layout, damaged record, or held by another
+        process
+    :raises OSError: the directory or its files cannot be created
     """
 
     def __init__(self, directory: str | os.PathLike[str], schema: StepSchema,
@@ -76,9 +80,9 @@ class Spool:
         self.schema = schema
         self.max_backlog = max_backlog
         self.error: str | None = None
-        """What the disk last said, None while writing works."""
+        """Newest error of the disk, None while writing works."""
         self.lost = ''
-        """What became of the file that another program took away, '' while it is there."""
+        """What another program did to the file (removed, replaced, truncated), '' if nothing."""
         self._layout = Layout(schema)
         self._size = self._layout.stride
         self._queue: deque[Array] = deque()
@@ -101,9 +105,10 @@ class Spool:
 
     def append(self, row: Array) -> bool:
         """
-        Queue one record (width,) for writing; never blocks on I/O and never raises on it.
+        Queue one record (width,) for writing; neither blocks on I/O nor raises I/O errors.
 
-        :return: False when `max_backlog` records wait already: the record was not taken
+        :return: False if the record was not accepted: `max_backlog` records wait, or the spool is
+            closed
         :raises ValueError: wrong width
         """
         if row.shape != (self.schema.width,):
@@ -119,17 +124,17 @@ class Spool:
 
     @property
     def count(self) -> int:
-        """Return how many records there are, on disk and queued; also the next one's place."""
+        """Return the number of records, on disk and queued; also the place of the next one."""
         with self._lock:
             return self._written + len(self._queue)
 
     @property
     def backlog(self) -> int:
-        """Return how many records wait for the disk."""
+        """Return the number of records that wait for the disk."""
         return len(self._queue)
 
     def last_row(self) -> Array | None:
-        """Return a copy of the newest record (width,), None when there is none."""
+        """Return a copy of the newest record (width,), None if there is none."""
         last = self._last
         return None if last is None else last.copy()
 
@@ -137,8 +142,10 @@ class Spool:
         """
         Return records `first` to `last`, both included, as (m, width).
 
-        Places that do not exist are left out. Reads the disk: keep it off the control thread.
-        :raises OSError: the file cannot be read
+        Places that do not exist are left out. This reads the disk: do not call it in the control
+        thread.
+
+        :raises OSError: the file cannot be read, or a record is damaged
         """
         first = max(first, 0)
         with self._lock:
@@ -152,7 +159,7 @@ class Spool:
         return np.concatenate(parts) if parts else np.empty((0, self.schema.width))
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait up to `timeout` s until everything queued is written; return whether it is."""
+        """Wait up to `timeout` s until all queued records are written; return whether they are."""
         deadline = time.monotonic() + timeout
         self._wake.set()
         while self._queue and self._writer.is_alive() and time.monotonic() < deadline:
@@ -160,7 +167,7 @@ class Spool:
         return not self._queue
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Write what is queued, sync and close; return whether everything is on disk."""
+        """Write the queued records, sync and close; return whether all records are on disk."""
         with self._lock:
             if self._closing:
                 return not self._queue
@@ -194,11 +201,11 @@ class Spool:
         except BaseException:
             os.close(fd)
             raise
-        os.close(fd)  # it was rewritten: the file by this name is another one now
+        os.close(fd)  # it was rewritten: this name is another file now
         return self._open()
 
     def _claim(self) -> None:
-        """Check, or write, the layout."""
+        """Check the layout, or write it for a new spool; raises SpoolError, OSError."""
         path = self.directory / LAYOUT
         if path.exists():
             found = Layout.read(self.directory).schema
@@ -211,7 +218,7 @@ class Spool:
             write_whole(path, self._layout.to_json().encode() + b'\n')
 
     def _whole_records(self) -> int:
-        """Cut a torn last record and return how many whole ones there are."""
+        """Cut off an incomplete last record; return the number of complete ones."""
         size = os.fstat(self._fd).st_size
         whole, torn = divmod(size, self._size)
         if torn:
@@ -237,7 +244,7 @@ class Spool:
         return rows
 
     def _run(self) -> None:
-        """Write batches until closed and empty, or closed and the disk refuses."""
+        """Write batches until the spool is closed and the queue is empty, or the disk refuses."""
         while True:
             self._wake.wait()
             self._wake.clear()
@@ -252,7 +259,7 @@ class Spool:
                 self._wake.set()
 
     def _write_batch(self) -> bool:
-        """Write up to 1,000 records; return whether any went through."""
+        """Write up to 1,000 records; return whether at least one was written."""
         with self._lock:
             batch = list(islice(self._queue, 1000))
             place = self._written * self._size
@@ -261,7 +268,7 @@ class Spool:
             self.lost = self.lost or lost(self._fd, self._path, place)
             if self.lost:
                 raise OSError(errno.ESTALE, f'{STEPS} {self.lost}')
-            # pwrite at the place of the record: a short write is simply written over.
+            # pwrite at the place of the record: the next attempt overwrites an incomplete write.
             whole = os.pwrite(self._fd, data, place) // self._size
             if not whole:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The spool's files: fixed-size records with a checksum each, and how they are read."""
+"""File format of the spool: fixed-size records, each with a checksum, and its readers."""
 
 from dataclasses import dataclass
 import json
@@ -29,21 +29,21 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
 
 VERSION = 2
-"""1, of 0.1.0, has no checksums; it is read, and rewritten when a run goes on."""
+"""Version 1 (release 0.1.0) has no checksums; it is readable, and rewritten when a run resumes."""
 LAYOUT = 'layout.json'
 STEPS = 'steps.f64'
 
 
 class SpoolError(ValueError):
-    """A spool directory cannot be continued; the message names it and says why."""
+    """A spool directory cannot be continued; the message names it and gives the reason."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """
-    How a record lies in the file: its float64 values and, from version 2 on, their CRC-32.
+    Layout of one record in the file: its float64 values and, from version 2 on, their CRC-32.
 
-    Little endian; the checksum takes 8 bytes so that records stay aligned.
+    Little endian. The checksum takes 8 bytes, so that records stay aligned.
     """
 
     schema: StepSchema
@@ -51,16 +51,16 @@ class Layout:
 
     @property
     def stride(self) -> int:
-        """Return the bytes of a record."""
+        """Return the size of a record in bytes."""
         return 8 * (self.schema.width + (self.version > 1))
 
     def encode(self, row: Array) -> bytes:
-        """Return a record's bytes."""
+        """Return the bytes of a record."""
         data = row.astype('<f8').tobytes()
         return data + zlib.crc32(data).to_bytes(8, 'little') if self.version > 1 else data
 
     def decode(self, data: bytes) -> tuple[Array, NDArray[np.bool_]]:
-        """Return the whole records (m, width), and which of them (m,) their checksum confirms."""
+        """Return the complete records (m, width), and whether each checksum is correct (m,)."""
         count = len(data) // self.stride
         values = np.frombuffer(data, '<f8', count * self.stride // 8) \
             .reshape(count, self.stride // 8)
@@ -74,13 +74,13 @@ class Layout:
         return rows, good
 
     def to_json(self) -> str:
-        """Return the layout's file, which 0.1.0 refuses by name."""
+        """Return the content of the layout file; release 0.1.0 refuses it by its version."""
         return json.dumps({'spool': self.version, 'checksum': 'crc32',
                            'record': json.loads(self.schema.to_json())})
 
     @classmethod
     def from_json(cls, text: str) -> 'Layout':
-        """Return the layout of a file's text; raises ValueError on all else."""
+        """Return the layout from the content of a layout file; raises ValueError."""
         try:
             content: Any = json.loads(text)
         except RecursionError:
@@ -106,15 +106,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class Spooled:
-    """What is in a spool."""
+    """Content of a spool."""
 
     schema: StepSchema
     rows: Array
-    """(m, width); a record that is cut off at the end is none of them."""
+    """(m, width); an incomplete record at the end is left out."""
     checked: bool
-    """Whether records have checksums."""
+    """Whether the records have checksums."""
     sound: NDArray[np.bool_]
-    """(m,): the checksum is right, every value finite, and the number that of its place."""
+    """(m,): the checksum is correct, every value is finite, and the sequence matches the place."""
 
     @property
     def damaged(self) -> list[int]:
@@ -124,17 +124,18 @@ class Spooled:
 
 def sound(schema: StepSchema, rows: Array, good: NDArray[np.bool_], first: int = 0
           ) -> NDArray[np.bool_]:
-    """Return which records (m, width) from place `first` on can be used, as `Spooled.sound`."""
+    """Return which records (m, width) from place `first` on are usable, as in `Spooled.sound`."""
     places = first + np.arange(len(rows))
     return good & np.isfinite(rows).all(axis=1) & (schema.get(rows, 'sequence') == places)
 
 
 def scan_spool(directory: str | os.PathLike[str]) -> Spooled:
     """
-    Return all records of a spool, and which are sound; also of one that is being written.
+    Return all records of a spool, and which are sound; also of a spool that is being written.
 
-    Records of an older version come in the newest layout.
-    :raises SpoolError: no spool, or one of another version
+    Records of an older version are converted to the newest layout.
+
+    :raises SpoolError: no spool, or a spool of an unknown version
     """
     directory = Path(directory)
     layout = Layout.read(directory)
@@ -151,8 +152,10 @@ def read_spool(directory: str | os.PathLike[str]) -> tuple[StepSchema, Array]:
     """
     Return schema and records (m, width) of a spool, also of one that is being written.
 
-    Records at the end that are not whole yet are left out.
-    :raises SpoolError: no spool, one of another version, or a damaged record in it, by its number
+    Records after the last sound one are left out, since they may not be complete yet.
+
+    :raises SpoolError: no spool, a spool of an unknown version, or a damaged record, with its
+        number
     """
     found = scan_spool(directory)
     count = int(np.flatnonzero(found.sound)[-1]) + 1 if found.sound.any() else 0
@@ -161,7 +164,7 @@ def read_spool(directory: str | os.PathLike[str]) -> tuple[StepSchema, Array]:
 
 
 def refuse_damage(directory: str | os.PathLike[str], good: NDArray[np.bool_]) -> None:
-    """Raise SpoolError naming the first damaged record."""
+    """Raise SpoolError with the number of the first damaged record."""
     bad = np.flatnonzero(~good)
     if len(bad):
         raise SpoolError(f'{directory}: record {bad[0]} is damaged'
@@ -171,22 +174,23 @@ def refuse_damage(directory: str | os.PathLike[str], good: NDArray[np.bool_]) ->
 
 
 def write_spool(directory: Path, schema: StepSchema, rows: Array) -> None:
-    """Write a new spool of records (m, width) 0 to m - 1; raises OSError."""
+    """Write a new spool with records (m, width), numbered 0 to m - 1; raises OSError."""
     layout = Layout(schema)
     directory.mkdir()
-    # The layout last: records without one are refused, never counted on from.
+    # The layout is written last: records without a layout are refused, and no run continues them.
     write_whole(directory / STEPS, b''.join(map(layout.encode, rows)))
     write_whole(directory / LAYOUT, layout.to_json().encode() + b'\n')
 
 
 def renew_spool(directory: Path) -> None:
     """
-    Bring a spool of an older version, of the file's or of the record's format, into the newest.
+    Convert a spool to the newest version of the file format and of the record format.
 
-    The old records stay where they are until the new ones are on disk; a crash between the two
-    names leaves records that the layout does not fit, which the next call puts right.
+    The old records stay in place until the new ones are on disk. A crash between the two renames
+    leaves records that do not fit the layout; the next call repairs this.
+
     :raises SpoolError: the layout is not readable, or a record is damaged
-    :raises OSError: a file cannot be written; the old ones stay
+    :raises OSError: a file cannot be written; the old files are kept
     """
     found = Layout.read(directory)
     pending = directory / f'{STEPS}.renewed'

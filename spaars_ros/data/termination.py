@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Terminations that are probably time limits: what old recordings call `done`."""
+"""Detection of terminations that are probably time limits (`done` in old recordings)."""
 
 from typing import Any
 
@@ -29,16 +29,21 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
                             env: 'gymnasium.Env[Any, Any] | None',
                             limit: int | None = None) -> tuple[Flags, str]:
     """
-    Return which terminations (N,) look like truncations, and why; '' where none does.
+    Return which terminations (N,) look like truncations, and why; '' if none does.
 
-    Three signs, any of which is enough: the same state goes on in the next row; the episode is
-    exactly as long as the time limit, as no true end is that often; the environment calls the
-    state healthy. A time limit stored as termination teaches that the best states are worth
-    nothing. A step that repeats its own observation has not kept the state that it led to
-    (`transitions_from_fields`), so nothing is asked of that.
+    One of three signs is enough. (1) The same state continues in the next row. (2) The episode is
+    exactly as long as the time limit, more often than true ends are. (3) The environment calls the
+    state healthy. A time limit stored as a termination teaches that the best states have no value.
 
-    :param lengths: (episodes,) transitions of each episode
-    :param limit: transitions at which time is up, where there is no environment to say so
+    A step that repeats its own observation does not contain its next state
+    (`transitions_from_fields`); signs 1 and 3 ignore such steps.
+
+    :param terminations: (N,)
+    :param lengths: (episodes,) transitions per episode
+    :param next_observations: (N, n)
+    :param observations: (N, n)
+    :param env: environment for signs 2 and 3, None if there is none
+    :param limit: time limit in transitions, used if there is no environment
     """
     last = np.cumsum(lengths) - 1
     size = np.zeros(len(terminations), np.int64)
@@ -61,10 +66,11 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
 
 def _at_limit(terminations: Flags, size: NDArray[np.int64], limit: int | None) -> Flags:
     """
-    Return the terminations at the time limit if there are too many of them to be chance.
+    Return the terminations at the time limit if there are too many of them to be chance, (N,).
 
-    Where the limit is not known it is the longest episode, if two terminations or more share it.
-    True ends come about as often in the last step before the limit as in those just before it.
+    If the limit is unknown, it is taken as the longest episode, provided that two or more
+    terminations share its length. True ends are about as frequent in the last step before the
+    limit as in the steps just before it.
     """
     ends = size[terminations]
     if not len(ends):
@@ -82,10 +88,10 @@ def _at_limit(terminations: Flags, size: NDArray[np.int64], limit: int | None) -
 def _healthy(next_observations: Floats, terminations: Flags,
              env: 'gymnasium.Env[Any, Any] | None') -> Flags:
     """
-    Return (N,) which of the terminated states a MuJoCo environment calls healthy.
+    Return which of the terminated states a MuJoCo environment calls healthy, (N,).
 
-    Only where the observation is the whole state but for the first coordinate, and every
-    unhealthy state terminates, as in Hopper and Walker2d; else none.
+    Only if the observation is the complete state except the first coordinate, and every unhealthy
+    state terminates, as in Hopper and Walker2d; otherwise none.
     """
     found = np.zeros(len(terminations), bool)
     inner: Any = None if env is None else env.unwrapped
@@ -94,7 +100,7 @@ def _healthy(next_observations: Floats, terminations: Flags,
     nq, nv = inner.model.nq, inner.model.nv
     if next_observations.shape[1] != nq + nv - 1:
         return found
-    probe: Any = gymnasium.make(env.spec).unwrapped  # the caller's keeps its state
+    probe: Any = gymnasium.make(env.spec).unwrapped  # a second one: the caller's keeps its state
     try:
         for i in np.flatnonzero(terminations):
             state = np.concatenate(([0.0], next_observations[i].astype(np.float64)))

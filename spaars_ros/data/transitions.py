@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Transitions of any Gymnasium environment: fields, episodes, and the checks before learning."""
+"""Transitions of any Gymnasium environment: fields, episodes, and checks before training."""
 
 from dataclasses import dataclass
 from dataclasses import field
@@ -35,7 +35,7 @@ TWO_AXES = ('observations', 'actions', 'next_observations', 'costs')
 FLAGS = ('terminations', 'truncations')
 REQUIRED = ('observations', 'actions', 'rewards', 'terminations')
 ROUNDING = 1e-5
-"""Of a value's size: what float32 and a change of format may do to it."""
+"""Tolerance relative to a value's magnitude, for errors of float32 and of a format conversion."""
 
 
 class DataError(ValueError):
@@ -43,33 +43,36 @@ class DataError(ValueError):
 
 
 class DataWarning(UserWarning):
-    """Transitions can be learned from, but something in them is probably not as meant."""
+    """Transitions are usable, but something in them is probably not as intended."""
 
 
 @dataclass
 class Transitions:
-    """Transitions in time order, episode after episode."""
+    """Transitions in time order, one episode after another."""
 
     observations: NDArray[np.float32]
-    """(N, n), the environment's units."""
+    """(N, n), in the environment's units."""
     actions: NDArray[np.float32]
-    """(N, d), the environment's units."""
+    """(N, d), in the environment's units."""
     rewards: NDArray[np.float32]
     """(N,)."""
     next_observations: NDArray[np.float32]
     """(N, n)."""
     terminations: NDArray[np.bool_]
-    """(N,), a true end: nothing follows, so nothing is bootstrapped."""
+    """(N,), a true end of the episode: the target does not bootstrap here."""
     truncations: NDArray[np.bool_]
-    """(N,), a time limit or the recording's end: the state itself goes on."""
+    """
+    (N,), a time limit or the end of the recording: the target bootstraps from the next
+    observation.
+    """
     costs: NDArray[np.float32]
-    """(N, C), of the step; C may be 0."""
+    """(N, C), costs per step; C may be 0."""
     episode: NDArray[np.int64]
-    """(N,), counts up by one from episode to episode."""
+    """(N,), episode number; increases by one from each episode to the next."""
     attributes: dict[str, str] = field(default_factory=dict)
-    """file, source, env and whatever else the file says of itself."""
+    """file, source, env and all other attributes of the file."""
     warnings: list[str] = field(default_factory=list)
-    """What was found odd, or put right, when these transitions were read and checked."""
+    """What was suspicious, or was corrected, when these transitions were read and checked."""
 
     def __len__(self) -> int:
         return len(self.observations)
@@ -83,7 +86,7 @@ class Transitions:
     def returns(self) -> NDArray[np.float64]:
         """Return the undiscounted return of each episode, (episodes,)."""
         returns = np.bincount(self.episode, self.rewards, minlength=self.episodes)
-        return returns.astype(np.float64)  # of no episode: integers
+        return returns.astype(np.float64)  # bincount returns integers if there is no episode
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -94,12 +97,13 @@ class Transitions:
 def check_transitions(transitions: Transitions, *, observation_space: gymnasium.Space[Any],
                       action_space: gymnasium.Space[Any]) -> list[str]:
     """
-    Check transitions against the environment that they are to be learned for.
+    Check transitions against the environment in which they are to be used for learning.
 
-    Actions on a bound are fine (the actors' log-probability takes them as just inside); those
-    that rounding put beyond it are set onto it.
-    :return: warnings: what is odd, but can be learned from
-    :raises DataError: widths differ, an action is beyond its bounds, a value is not finite
+    Actions on a bound are accepted (the actors' log-probability treats them as just inside).
+    Actions that are beyond a bound only by rounding are set to the bound, in place.
+
+    :return: warnings about what is suspicious but usable
+    :raises DataError: widths differ, an action is out of bounds, or a value is not finite
     """
     where = transitions.attributes.get('file', 'transitions')
     _check_finite(vars(transitions), where)
@@ -153,7 +157,7 @@ def _oddities(data: Transitions) -> list[str]:
 
 
 def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
-    """Return a warning where an episode is longer than the environment lets one be."""
+    """Return a warning if an episode is longer than the environment's time limit."""
     limit = env.spec.max_episode_steps if env.spec is not None else None
     longest = int(data.lengths.argmax()) if len(data) else 0
     if not len(data) or limit is None or data.lengths[longest] <= limit:
@@ -166,7 +170,7 @@ def _too_long(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
 
 
 def _of_another(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
-    """Return a warning where the file names another environment; versions may differ."""
+    """Return a warning if the file names another environment; versions may differ."""
     recorded, here = data.attributes.get('env', ''), env.spec.id if env.spec is not None else ''
     names = [re.sub(r'-v\d+$', '', name) for name in (recorded, here)]
     if not all(names) or names[0] == names[1]:
@@ -178,15 +182,17 @@ def _of_another(data: Transitions, env: 'gymnasium.Env[Any, Any]') -> list[str]:
 def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = None, *,
                             where: str = 'transitions') -> Transitions:
     """
-    Make transitions of named arrays, find their episodes and derive what may be left out.
+    Make transitions from named arrays; find the episodes and derive optional fields.
 
     An episode ends at a termination, at a truncation, where `episode` changes, and where an
-    observation is not the one that its predecessor led to; the last two become truncations, as
+    observation is not the next observation of the row before. The last two become truncations, as
     does the end of the data. A step with both flags is a termination: nothing follows it.
 
-    :param fields: observations (N, n), actions (N, d), rewards (N,), terminations (N,); and,
-        where known, truncations (N,), next_observations (N, n), costs (N,) or (N, C), episode (N,)
-    :raises DataError: a field is missing, holds no numbers, has the wrong shape or length, is not
+    :param fields: observations (N, n), actions (N, d), rewards (N,), terminations (N,); optional:
+        truncations (N,), next_observations (N, n), costs (N,) or (N, C), episode (N,)
+    :param attributes: of the file, kept with the transitions
+    :param where: name of the source, for error messages
+    :raises DataError: a field is missing, is not numeric, has the wrong shape or length, or is not
         finite
     """
     arrays = {name: _array(array, name, where) for name, array in fields.items()}
@@ -201,7 +207,7 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
             raise DataError(f'{where}: {name} has {len(array)} entries, observations {size}')
     notes: list[str] = []
     _settle_flags(arrays, notes)
-    _check_finite(arrays, where)  # while its rows are still those of the file
+    _check_finite(arrays, where)  # while the row numbers are still those of the file
     empty = find_unfilled(arrays['observations'], arrays['actions'],
                      arrays.get('episode', np.zeros(size, np.int64))) if size else ''
     if empty:
@@ -219,7 +225,7 @@ def transitions_from_fields(fields: Fields, attributes: dict[str, str] | None = 
 
 
 def _array(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
-    """Return the field as it is kept; raise DataError for a shape or type that it can't have."""
+    """Return the field in its stored type; raises DataError for an invalid shape or value."""
     if array.dtype.kind not in 'fiub':
         raise DataError(f'{where}: {name} holds {array.dtype}, no numbers')
     if name not in TWO_AXES and array.ndim == 2 and array.shape[1] == 1:
@@ -240,7 +246,7 @@ def _array(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
             raise DataError(f'{where}: episode at {bad[0]} is {array[bad[0]]}, expected a whole '
                             'number')
         return array.astype(np.int64)
-    with np.errstate(over='ignore'):  # becomes infinite, which is refused with its index
+    with np.errstate(over='ignore'):  # an overflow becomes infinite; _check_finite refuses it
         return array.astype(np.float32)
 
 
@@ -256,7 +262,7 @@ def _derive_next(arrays: Fields, notes: list[str]) -> Fields:
     """
     Take each next observation from the next row; drop the ends of episodes that have none.
 
-    A terminated step is kept, since its value is its reward alone: it repeats its own observation.
+    A terminated step is kept, since its value is only its reward: it repeats its own observation.
     """
     size = len(arrays['observations'])
     ended = arrays['terminations'] | arrays['truncations']
@@ -297,17 +303,21 @@ def load_transitions(path_or_name: str | os.PathLike[str],
                      fix: bool = False, flatten: Any = None,
                      observe: 'tuple[str, ...] | list[str]' = ()) -> Transitions:
     """
-    Read transitions and check them, against an environment where one is given.
+    Read transitions and check them, against an environment if one is given.
 
-    What is odd is said by `warnings.warn` (DataWarning) and kept in `Transitions.warnings`.
+    Suspicious but usable data are reported with `warnings.warn` (DataWarning) and kept in
+    `Transitions.warnings`.
 
-    :param path_or_name: `.npz`, `.h5` or `.hdf5` (ours or D4RL's layout), or `minari:<id or path>`
-    :param env: compared: widths, action bounds, time limit; never stepped or changed
-    :param fix: take terminations that look like time limits as truncations
-    :param flatten: see `importers.read_transitions`, as `observe`
+    :param path_or_name: `.npz`, `.h5` or `.hdf5` (our layout, D4RL's or robomimic's), or
+        `minari:<id or path>`
+    :param env: source of widths, action bounds and time limit for the checks; never stepped or
+        changed
+    :param fix: convert terminations that look like time limits to truncations
+    :param flatten: see `importers.read_transitions`
+    :param observe: see `importers.read_transitions`
     :raises DataError: malformed; the message names the file, the field and the index
     """
-    # Only here, since the readers bring HDF5 and, for its data sets, Minari.
+    # Imported here, since the readers load HDF5 and, for its data sets, Minari.
     from spaars_ros.data.importers import read_transitions
     data = read_transitions(path_or_name, flatten, observe)
     if env is None:
@@ -316,7 +326,7 @@ def load_transitions(path_or_name: str | os.PathLike[str],
         data.warnings += check_transitions(data, observation_space=env.observation_space,
                                            action_space=env.action_space)
         data.warnings += _too_long(data, env)
-        if flatten is None:  # of an environment's own, which has another name
+        if flatten is None:  # flattened observations come from an environment with another name
             data.warnings += _of_another(data, env)
     suspects, reason = suspicious_terminations(
         data.terminations, data.lengths, data.next_observations, data.observations, env)
@@ -334,10 +344,11 @@ def load_transitions(path_or_name: str | os.PathLike[str],
 
 def save_transitions(transitions: Transitions, path: str | os.PathLike[str]) -> None:
     """
-    Write transitions as `.npz`, `.h5` or `.hdf5`, in one atomic step.
+    Write transitions atomically as `.npz`, `.h5` or `.hdf5`.
 
-    :raises DataError: they are not finite, or the name has another ending; nothing is written
-    :raises OSError: the file cannot be written; an old one stays
+    :raises DataError: a value is not finite, or the file name has another extension; nothing is
+        written
+    :raises OSError: the file cannot be written; an existing file is kept
     """
     from spaars_ros.data.importers import write_transitions
     _check_finite(vars(transitions), str(path))

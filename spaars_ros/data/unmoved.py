@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which transitions are what the commands did, and not a hand on the arm."""
+"""Selection of the transitions in which no hand moved the arm."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def unmoved_parts(schema: StepSchema, rows: Array) -> list[slice]:
     """
     if 'external_motion' not in schema.fields:
         return [slice(0, len(rows) - 1)]
-    # The record of a state says what led to it.
+    # The record of a state describes the motion that led to it.
     moved = np.flatnonzero(schema.get(rows, 'external_motion')[1:]).tolist()
     ends = [-1, *moved, len(rows) - 1]
     return [slice(low + 1, high) for low, high in zip(ends, ends[1:]) if low + 1 < high]
