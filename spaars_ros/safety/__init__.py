@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What reaches the motors and what stops it."""
+"""Safety filter, stops and monitors: what limits and stops the commands to the motors."""

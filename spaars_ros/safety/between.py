@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether a distance stays positive on the way between two places where it is."""
+"""Proof that a distance stays positive between two joint positions where it is positive."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ from spaars_ros.data.schema import Array
 from spaars_ros.safety.distances import Distance
 
 DEEPEST = 6
-"""Times that a way is halved before it counts as closed."""
+"""Number of times that a path is halved before it counts as blocked."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A distance where it was measured."""
+    """A distance and the joint positions where it was measured."""
 
     position: Array
     """(d,) rad."""
     gap: float
     """m."""
     apart: Array
-    """(3,) m, of `Distance.apart`."""
+    """(3,) m, from `Distance.apart`."""
     normal: Array
-    """(3,) unit vector, in which the second thing moves off."""
+    """(3,) unit vector: the direction in which the second object moves away."""
 
 
 def look(one: Distance, position: Array) -> Place:
-    """Measure a distance where its world is, at joint positions (d,) rad."""
+    """Measure a distance at the present state of its world, at joint positions (d,) rad."""
     gap = one.measure()
     return Place(position, gap, one.apart(), np.array(one.line()[3:]))
 
@@ -49,16 +49,19 @@ def look(one: Distance, position: Array) -> Place:
 def stays_open(one: Distance, begin: Place, end: Place, measure: Callable[[Array], Place],
                least: float, deepest: int = DEEPEST) -> bool:
     """
-    Return whether a distance is proved positive along the line of joint positions between.
+    Return whether a distance is proved positive along a straight line of joint positions.
 
-    By its rate at most (`levers`); else by the two planes that part the things at both ends, of
-    which each is a bound from below for things that are convex; else half by half. A point that
-    the joints take along by delta leaves the line between its two places by less than
-    delta . bends . delta / 8, and of the things about it no point turns further than
-    spins . delta. Reconstructed here.
+    Three proofs are tried in this order: the bound of the distance's rate (`levers`); the two
+    planes that separate the objects at both ends, since each is a lower bound for convex objects;
+    then both halves of the line. A point that moves with the joints by delta leaves the straight
+    line between its two places by less than delta . bends . delta / 8. No point of an object turns
+    about the object's centre by more than spins . delta. Reconstructed here.
 
-    :param measure: looks at the distance at joint positions (d,) rad
-    :param least: m, that a distance measured in between has to have
+    :param begin: the distance at the start of the line
+    :param end: the distance at the end of the line
+    :param measure: returns the distance at joint positions (d,) rad
+    :param least: m, smallest allowed distance where one is measured in between
+    :param deepest: how many more times the line may be halved
     """
     delta = np.abs(end.position - begin.position)
     if begin.gap + end.gap >= float(one.levers @ delta):
@@ -74,11 +77,12 @@ def stays_open(one: Distance, begin: Place, end: Place, measure: Callable[[Array
 
 
 def _lowest(one: Distance, begin: Place, end: Place, delta: Array) -> float:
-    """Return what the distance is at least, by the planes that part the things at both ends."""
+    """Return a lower bound, m, of the distance, from the planes that separate the objects."""
     chord, spin = end.apart - begin.apart, float(one.spins @ delta)
     falls = float(begin.normal @ chord) - spin
     rises = float(end.normal @ chord) + spin
-    # begin.gap + s falls and end.gap - (1 - s) rises, s from 0 to 1: the greater of both counts.
+    # Lower bounds begin.gap + s falls and end.gap - (1 - s) rises, s from 0 to 1: the greater
+    # holds.
     apart = falls - rises
     cross = (end.gap - rises - begin.gap) / apart if apart else 0.0
     least = min(max(begin.gap + share * falls, end.gap - (1.0 - share) * rises)

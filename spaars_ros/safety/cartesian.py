@@ -31,102 +31,105 @@ from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.world import World
 
 GAIN = 0.75
-"""Share of the room that braking from the next command may use up."""
+"""Share of the free distance that braking from the next command may use up."""
 
 SPEED_SHARE = 0.85
-"""Of the tip speed limit, that a command may ask for; the rest is for a servo that overshoots and
-for the arm's turning in T."""
+"""Share of the tip speed limit that a command may use; the rest is for a servo that overshoots and
+for the arm's rotation during T."""
 
 SPEED_CHECK = 0.9
-"""Of the tip speed limit, that the way to rest may reach."""
+"""Share of the tip speed limit that the braking path may reach."""
 
 SCREEN = 0.5
-"""Share of the levers that rows reckon with; the way to rest reckons with all of them."""
+"""Share of the levers that the screening for rows uses; the check of the braking path uses all."""
 
 MARGIN = 1e-3
-"""m beyond the zones' margin, where they are kept out of that too."""
+"""m beyond the zones' margin, where the rows keep the tip out of that margin, too."""
 
 TURN = 1.0
-"""rad, of all joints together, between two places of the way: more is looked at in pieces, from
-wherever the arm may be by then."""
+"""rad, sum over all joints, between two points of the braking path; a longer path is divided into
+pieces and checked from every place where the arm may be by then."""
 
 BEND = 0.5
-"""Of the clearance, that a way may bend off by where the arm obeys earlier."""
+"""Share of the clearance by which the path may shift if the arm obeys earlier."""
 
 COARSE = 0.03
-"""rad^2, of the turn until the arm obeys times that of its way: below, BEND is never looked at."""
+"""rad^2: rotation until the arm obeys times rotation of its path; below it BEND is not checked."""
 
 MOST_PIECES = 40
-"""Places of the way that stand for one, at most."""
+"""Maximum number of pieces between two points of the braking path."""
 
 THIN = 0.25
-"""Of the clearance, that a distance has to have between two places of the way."""
+"""Share of the clearance that a distance must have between two points of the braking path."""
 
 LOST = 1e-4
-"""m; below clearance / 2 a command may take so much more, fading to nothing at clearance / 4."""
+"""m; below clearance / 2 a command may lose this much more, falling to 0 at clearance / 4."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Half-spaces rows @ v >= least of allowed velocities."""
+    """Half-spaces rows @ v >= least of allowed velocities v (d,) rad/s."""
 
     rows: Array
-    """(m, d), scaled so that `least` is rad/s."""
+    """(m, d), scaled so that `least` is in rad/s."""
     least: Array
     """(m,) rad/s, <= 0: standing still is always allowed."""
     kinds: tuple[str, ...]
-    """What each row protects: KEEP_OUT, WORKSPACE, COLLISION or TIP_SPEED."""
+    """(m,) what each row protects: KEEP_OUT, WORKSPACE, COLLISION or TIP_SPEED."""
 
 
 class Cartesian:
     """
-    Control barrier functions of the robot's distances, for a sampled arm that has to brake.
+    Control barrier functions of the robot's distances, in discrete time, with braking distance.
 
-    h(q) is a distance (tip to zone, link to zone, tip to a face of the workspace, link to link), n
-    its gradient, T the period and the controller's `timeout`, for which a last command stands,
-    D_m the joint motion that the last m commands still may make, m = 0 .. delay, and a period
-    times the measured velocity. Reconstructed here.
+    h(q) is a distance (tip to zone, link to zone, tip to a face of the workspace, link to link)
+    and n its gradient. T is the period plus the controller's `timeout`, during which the last
+    command remains in effect. D_m is the joint motion that the last m commands may still make, for
+    m = 0 .. delay; one further D is a period times the measured velocity. Reconstructed here.
 
-    **Row.** If the arm moves by v for T and then brakes by the law of `JointLimits`, joint j goes
-    on for E_j(|v_j|). To first order in the joint motion h never falls below
+    **Row.** If the arm moves by v for T and then brakes by the law of `JointLimits`, joint j moves
+    by a further E_j(|v_j|). To first order in the joint motion h never falls below
 
         h(q) + min_m n D_m + sum_j n_j w_j v_j,   w_j = T + [n_j v_j < 0] E_j(|v_j|) / |v_j|
 
-    (joints that move away are not counted as doing so while they brake). What may be used up is a
-    share GAIN < 1 of the room, the discrete-time barrier condition:
+    (joints that increase the distance are not credited for their motion while they brake). The
+    discrete-time barrier condition allows a share GAIN < 1 of the free distance to be used up:
 
         sum_j n_j w_j v_j >= -GAIN max(0, h(q) + min_m n D_m - clearance)
 
-    w is taken at the command as limited joint by joint. If the row held for the last command, it
-    holds for braking from it, so to first order braking remains possible for ever.
+    w is computed at the command as limited joint by joint. If the row held for the last command,
+    it holds for braking from it. So to first order braking always remains possible.
 
-    **Way to rest.** The row is first order. So the command that comes out of it is followed along
-    the braking law, with the model's real distances, to rest: at the end of the period and at
-    a few places after it no distance may be below clearance / 2 (or below what it is now), nor
-    the tip faster than SPEED_CHECK of its limit. Between two places a distance has to be proved
-    positive (`stays_open`). Where the joints turn by more than TURN from one to the next, there
-    are more of them, from wherever the arm may be by then. A command that fails is not sent: the
-    arm brakes instead, along a way that was followed and found free one tick before. The other
-    half of `clearance` is for tracking error and noise.
+    **Braking path.** The row is only first order. So the resulting command is followed along the
+    braking law to rest, with the model's real distances. At the end of the period and at a few
+    points after it no distance may be below clearance / 2 (or below its present value), and the
+    tip may not be faster than SPEED_CHECK of its limit. Between two points a distance has to be
+    proved positive (`stays_open`). Where the joints turn by more than TURN between two points,
+    more points are checked, from every place where the arm may be by then. A command that fails is
+    not sent: the arm brakes instead, along a path that was checked and found free one tick before.
+    The other half of `clearance` is for tracking error and noise.
 
-    **Far away.** Joint j changes h by at most levers_j a rad. Distances that cannot come close
-    before the arm is at rest are not followed to rest, and those measured before stay valid, less
-    what the joints have moved since. Nothing is missed by that. Rows are made for distances that
-    half of the levers bring close; what that leaves out is caught on the way to rest.
+    **Far away.** Joint j changes h by at most levers_j per rad. Distances that cannot become small
+    before the arm is at rest are not followed to rest. Distances measured before stay valid, less
+    the bound of what the joints have moved since. Neither misses anything. Rows are made for
+    distances that half of the levers make small; what this omits is found on the braking path.
 
-    **Not promised.** It holds for an arm that moves as commanded at most `delay` periods late,
-    with the model's geometry, and for obstacles that the robot file knows. Two constraints that
-    together leave no way (a wedge) end in braking, which is safe, but not in progress.
+    **Not promised.** The guarantee holds for an arm that moves as commanded at most `delay`
+    periods late, with the model's geometry, and for obstacles that the robot file declares. Two
+    constraints that together leave no free direction (a wedge) end in braking, which is safe, but
+    makes no progress.
 
     :param robot: the robot file
+    :param limits: joint limits of the same robot file, with the braking law
     :raises ConfigError: model and robot file do not fit, or links touch at home
     """
 
     def __init__(self, robot: Robot, limits: JointLimits) -> None:
         self._limits = limits
         self._held = limits.held
-        # To rest from the next tick on, and from when a controller that hears no more gives up:
-        # joints brake unlike each other, so that one way is no part of the other.
+        # Held time for the braking path: until the next tick, and until the controller's timeout
+        # without a new command. Joints brake at different rates, so one path is no part of the
+        # other.
         self._stands = (limits.period,) if limits.held == limits.period \
             else (limits.period, limits.held)
         self._clearance = robot.clearance
@@ -135,7 +138,7 @@ class Cartesian:
         d = len(robot.joints)
         count = len(self._distances)
         self._kept = self._usual = np.full(count, robot.clearance)
-        """(m,) m that the rows keep of each distance, now and mostly."""
+        """(m,) m that the rows keep of each distance, now and by default."""
         margin = max(robot.clearance, robot.zone_margin + MARGIN)
         self._wide = np.asarray([margin if isinstance(one, TipToZone) else robot.clearance
                                  for one in self._distances]).reshape(-1)
@@ -150,18 +153,23 @@ class Cartesian:
         self._last_place: Array | None = None
         self.evaluations = 0
         self.failed = ''
-        """Name of the distance that made `blocked` say no last."""
+        """Name of the distance that was the last cause of `blocked`."""
 
     def keep_margin(self, kept: bool) -> None:
-        """Have the rows keep the tip out of the zones' margin too; inside it nearer is nowhere."""
+        """
+        Make the rows keep the tip out of the zones' margin, too, or stop doing so.
+
+        Inside the margin the tip may not come nearer.
+        """
         self._kept = self._wide if kept else self._usual
 
     def rows(self, position: Array, flight: list[Array], candidate: Array) -> Rows | None:
         """
-        Return the rows that matter for velocities up to `candidate`, or None.
+        Return the rows that may bind for velocities up to `candidate`, or None.
 
-        :param position: (d,) rad, measured; later calls of `blocked` are about it too
-        :param flight: motions (d,) rad that the arm still may make, last the longest, D_delay
+        :param position: (d,) rad, measured; later calls of `blocked` are about it, too
+        :param flight: motions (d,) rad that the arm may still make; the last one is the longest,
+            D_delay
         :param candidate: (d,) rad/s, inside the joint limits
         """
         speed = np.abs(candidate)
@@ -188,10 +196,12 @@ class Cartesian:
     def blocked(self, position: Array, flight: list[Array], velocity: Array,
                 last: Array) -> str:
         """
-        Return what is in the way of `velocity` (d,) rad/s and of braking from it, '' for nothing.
+        Return the kind of what blocks `velocity` (d,) rad/s and braking from it; '' for nothing.
 
-        :param position: the one given to `rows`
-        :param last: (d,) rad/s, the command before
+        :param position: the same (d,) rad as given to `rows`
+        :param flight: the same as given to `rows`
+        :param last: (d,) rad/s, the previous command
+        :return: KEEP_OUT, WORKSPACE, COLLISION, TIP_SPEED or ''
         """
         for held in self._stands:
             said = self._blocked(position, flight, velocity, last, held)
@@ -216,13 +226,14 @@ class Cartesian:
         if pieces > MOST_PIECES:
             self.failed = self._distances[near[0]].name
             return self._distances[near[0]].kind
-        if pieces > 1:  # a long way is no line
+        if pieces > 1:  # a long path is not a straight line
             offsets, velocities = self._limits.way(velocity, last, pieces, held)
         said = self._blocked_from(position, starts[-1], offsets, velocities)
         if said or max(turns[:len(starts)]) * sum(turns[len(starts):]) <= COARSE:
             return said
-        # Also from wherever else the arm may be when it obeys: rows hold for that to first order,
-        # and the way from there bends off by no more than its turn times the levers.
+        # Check also from every other place where the arm may be when it obeys. Rows hold for these
+        # to first order, and the path from there shifts by no more than its rotation times the
+        # levers.
         others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
         bent = (np.abs(starts[-1] - others) @ self._levers[near].T).max(axis=1) \
             * np.abs(offsets[-1]).sum()
@@ -232,7 +243,11 @@ class Cartesian:
 
     def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array
                       ) -> str:
-        """Return what is in the way (k, d) from `start` (d,) rad beyond a position."""
+        """
+        Return the kind of what blocks the path (k, d) rad from `start` (d,) rad, or ''.
+
+        `start` and the path's offsets are relative to the position.
+        """
         floor = 0.5 * self._clearance
         way = position + offsets + start
         steps = np.abs(way - np.concatenate((position[None], way[:-1])))
@@ -269,7 +284,8 @@ class Cartesian:
                     self.failed = 'tip speed'
                     return 'TIP_SPEED'
             for index in close:
-                # Of one that was pushed so near the places alone are judged: it has to come away.
+                # A distance that was already too small is judged at the points only: it has to
+                # grow.
                 one = self._distances[near[index]]
                 if before[index] + gaps[index] < step[index] and before[index] >= thin \
                         and not self._stays_open(one, begin, place):
@@ -279,7 +295,7 @@ class Cartesian:
         return ''
 
     def _stays_open(self, one: Distance, begin: Array, end: Array) -> bool:
-        """Return whether a distance stays positive between joint positions (d,) rad."""
+        """Return whether a distance is proved positive between joint positions (d,) rad."""
         def measure(place: Array) -> Place:
             self._move(place)
             self.evaluations += 1
@@ -287,19 +303,19 @@ class Cartesian:
         return stays_open(one, measure(begin), measure(end), measure, THIN * self._clearance)
 
     def least(self, position: Array) -> dict[str, float]:
-        """Return every distance at joint positions (d,) rad by name, m; for tests and reports."""
+        """Return every distance, m, by name at joint positions (d,) rad; for tests and reports."""
         self._move(position)
         return {one.name: one.measure() for one in self._distances}
 
     def slope(self, position: Array, rank: int) -> Array:
-        """Return the gradient (d,) m/rad of the rank-th smallest distance; for tests."""
+        """Return the gradient (d,) m/rad of the rank-th smallest distance, from 0; for tests."""
         gaps = list(self.least(position).values())
         index = int(np.argsort(gaps)[min(rank, len(gaps) - 1)])
         return np.asarray(self._world.gradients(np.array([self._distances[index].line()]),
                                                 self._sides[[index]])[0])
 
     def tip_speed(self, position: Array, velocity: Array) -> float:
-        """Return the tip's speed, m/s."""
+        """Return the tip speed, m/s, at `position` (d,) rad and `velocity` (d,) rad/s."""
         self._move(position)
         return float(np.linalg.norm(self._world.tip_jacobian() @ velocity))
 
@@ -310,7 +326,7 @@ class Cartesian:
 
     def _barriers(self, near: list[int], flight: list[Array], candidate: Array,
                   speed: Array) -> Rows | None:
-        """Return the rows of some distances as far as velocities up to `speed` break them."""
+        """Return the rows of distances that velocities up to `speed` (d,) rad/s may violate."""
         normals = self._world.gradients(
             np.array([self._distances[index].line() for index in near]), self._sides[near])
         further = speed * self._limits.inverse_twice + self._limits.settle
@@ -330,9 +346,9 @@ class Cartesian:
 
     def with_speed(self, found: Rows | None, velocity: Array) -> Rows | None:
         """
-        Add |J v| <= tip_speed along the way on which `velocity` (d,) rad/s takes the tip.
+        Add the row |J v| <= tip_speed, linearized at `velocity` (d,) rad/s.
 
-        The same `found` comes back where the tip is slow enough. About the position of `rows`.
+        Return `found` itself where the tip is slow enough. J is at the position given to `rows`.
         """
         if float(self._tip_levers @ np.abs(velocity)) <= SPEED_SHARE * self._tip_speed:
             return found

@@ -30,17 +30,17 @@ from spaars_ros.safety.world import World
 from spaars_ros.safety.world import zone_name
 
 NUDGES = [(axis, size) for size in (1e-6, -1e-6, 1e-5, -1e-5, 1e-4, -1e-4) for axis in range(3)]
-"""Axis and m; see GeomToGeom.measure."""
+"""Pairs of axis and m; see GeomToGeom.measure."""
 
 TOUCH = 1e-6
-"""m; closer than this, two geoms have no direction between them."""
+"""m; geoms that are closer than this have no direction between them."""
 
 FAR = 5.0
-"""m; no distance is measured beyond."""
+"""m; longer distances are not measured."""
 
 
 class Distance(Protocol):
-    """One distance as a function of the joint positions."""
+    """A distance as a function of the joint positions."""
 
     kind: str
     """KEEP_OUT, WORKSPACE or COLLISION: the filter's name for a violation."""
@@ -48,28 +48,29 @@ class Distance(Protocol):
     levers: Array
     """(d,) m/rad: moving joint j by x changes the distance by at most levers[j] |x|."""
     sides: Array
-    """(d,) 1 where joint j moves the second of the two things, -1 the first, 0 both or none."""
+    """(d,) 1 where joint j moves the second of the two objects, -1 the first, 0 both or none."""
     bends: Array
-    """(d, d) m/rad^2, of `World.bends` for `apart`."""
+    """(d, d) m/rad^2, result of `World.bends` for `apart`."""
     spins: Array
-    """(d,) m/rad: how far joint j turns the things about their centres, together."""
+    """(d,) m/rad: how far joint j turns the surfaces of both objects about their centres,
+    summed."""
 
     def measure(self) -> float:
-        """Return the distance, m, where the world is now; negative inside."""
+        """Return the distance, m, at the present state of the world; negative inside."""
 
     def line(self) -> tuple[float, ...]:
         """
-        Return the line of the last `measure`: a point on it, m, and its direction, 6 numbers.
+        Return the line of the last `measure`: a point on it, m, and its direction; 6 numbers.
 
-        The direction is the way in which the second thing moves off.
+        The direction is the one in which the second object moves away.
         """
 
     def apart(self) -> Array:
-        """Return where the second thing's centre is (3,) m, seen from the first's."""
+        """Return the centre of the second object relative to the first one's, (3,) m."""
 
 
 class TipToZone:
-    """The tip's distance to a keep-out zone."""
+    """Distance of the tip to a keep-out zone."""
 
     kind = 'KEEP_OUT'
 
@@ -87,7 +88,7 @@ class TipToZone:
         return gap
 
     def line(self) -> tuple[float, ...]:
-        """Return tip and outward normal."""
+        """Return the tip, m, and the outward normal; 6 numbers."""
         return (*self._world.tip.tolist(), *self._normal)
 
     def apart(self) -> Array:
@@ -96,7 +97,7 @@ class TipToZone:
 
 
 class TipToFace:
-    """The tip's distance to one face of the workspace, from inside."""
+    """Distance of the tip to one face of the workspace, from inside."""
 
     kind = 'WORKSPACE'
 
@@ -113,7 +114,7 @@ class TipToFace:
         return self._sign * float(self._world.tip[self._axis] - self._value)
 
     def line(self) -> tuple[float, ...]:
-        """Return tip and inward normal."""
+        """Return the tip, m, and the inward normal; 6 numbers."""
         return (*self._world.tip.tolist(), *self._inward)
 
     def apart(self) -> Array:
@@ -122,7 +123,7 @@ class TipToFace:
 
 
 class GeomToGeom:
-    """The distance of two geoms of the model, by mj_geomDistance."""
+    """Distance between two geoms of the model, from mj_geomDistance."""
 
     def __init__(self, world: World, one: int, other: int, kind: str) -> None:
         model = world.model
@@ -132,7 +133,7 @@ class GeomToGeom:
         self.name = f'{_geom_name(model, one)} and {_geom_name(model, other)}'
         self._gap = 0.0
         self._segment = np.zeros(6)
-        # A joint that carries both does not change their distance.
+        # A joint that moves both geoms does not change their distance.
         levers = [world.levers(body, float(np.linalg.norm(model.geom_pos[geom])
                                            + model.geom_rbound[geom]))
                   for geom, body in zip((one, other), self._bodies)]
@@ -150,8 +151,8 @@ class GeomToGeom:
         """Return the distance, m, at most FAR."""
         self._gap = self._ask()
         if self._gap == 0.0:
-            # MuJoCo 3.11 answers exactly 0 for one pair of distant boxes in a hundred, but not
-            # for the same pair a micrometre further.
+            # MuJoCo 3.11 returns exactly 0 for about one in a hundred pairs of distant boxes, but
+            # not for the same pair a micrometre further apart.
             place = self._world.data.geom_xpos[self._one]
             for axis, nudge in NUDGES:
                 place[axis] += nudge
@@ -166,27 +167,28 @@ class GeomToGeom:
                                             self._other, FAR, self._segment))
 
     def line(self) -> tuple[float, ...]:
-        """Return where the first is nearest to the second, and the way from it."""
+        """Return the first geom's nearest point, m, and the direction to the second; 6 numbers."""
         x, y, z, *end = self._segment.tolist()
         if abs(self._gap) > TOUCH:
             return (x, y, z, (end[0] - x) / self._gap, (end[1] - y) / self._gap,
                     (end[2] - z) / self._gap)
-        # In touch the segment has no direction; the centres' stands in.
+        # At contact the segment has no direction; the direction between the centres replaces it.
         centres = self._world.data.geom_xpos
         normal = centres[self._other] - centres[self._one]
         return (x, y, z, *(normal / max(float(np.linalg.norm(normal)), TOUCH)).tolist())
 
     def apart(self) -> Array:
-        """Return the second geom's centre seen from the first's (3,) m."""
+        """Return the centre of the second geom relative to the first one's, (3,) m."""
         centres = self._world.data.geom_xpos
         return np.asarray(centres[self._other] - centres[self._one])
 
 
 def distances(robot: Robot, world: World) -> list[Distance]:
     """
-    Return all distances that the robot file wants kept positive.
+    Return all distances that the robot file requires to stay positive.
 
-    :raises ConfigError: links touch at home that are not to be ignored
+    :raises ConfigError: links that are not in collision_ignore are too close at the home position,
+        or collision_ignore names an unknown body or geom
     """
     found: list[Distance] = [TipToZone(world, zone) for zone in robot.keep_out
                              if zone.protects == 'tip']
@@ -211,7 +213,7 @@ def distances(robot: Robot, world: World) -> list[Distance]:
 
 
 def _link_geoms(world: World) -> list[int]:
-    """Return the geoms of moving links; only those that collide, where the model says so."""
+    """Return the geoms of moving links; only those that collide, if any do."""
     model = world.model
     zones = {index for index in range(model.ngeom)
              if model.geom(index).name.startswith(PREFIX)}
@@ -223,7 +225,7 @@ def _link_geoms(world: World) -> list[int]:
 
 
 def _pairs(robot: Robot, world: World, links: list[int]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of geoms of links that are no neighbours; the fixed base is a link."""
+    """Yield the pairs of geoms of links that are not neighbours; the fixed base is a link."""
     model = world.model
     collide = any(model.geom_contype[index] for index in links)
     root = int(model.body_rootid[world.tip_body])

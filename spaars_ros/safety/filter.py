@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The safety filter: the last thing that a joint velocity passes on its way to the robot."""
+"""Safety filter: the last step of a joint velocity on its way to the robot."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -41,17 +41,17 @@ from spaars_ros.safety.scaling import TOLERANCE
 from spaars_ros.safety.stop import Stop
 
 MEMORY = 1.0
-"""s of commands that are remembered: with older states the oldest of them stands for the rest."""
+"""s of commands that are remembered; for an older state the oldest command counts repeatedly."""
 FEWEST = 20
-"""Commands that are remembered at least."""
+"""Minimum number of remembered commands."""
 
-SLOWER = 0.25  # of a command whose way to rest is not free: what is tried before braking
-CUTS = 4  # rows at most that are added for one tip speed
+SLOWER = 0.25  # share of a command that is tried where its braking path is not free
+CUTS = 4  # largest number of rows that are added for one tip speed
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """What may be sent, how it differs from what was asked, and whether to latch a stop."""
+    """Command that may be sent, the changes made to it, and the stop to latch, if any."""
 
     command: Array
     """(d,) rad/s, always finite and within the limits."""
@@ -62,27 +62,32 @@ class Filtered:
 
 class SafetyFilter:
     """
-    Let through what keeps the robot inside its limits, the nearest such velocity otherwise.
+    Pass a velocity that keeps the robot inside its limits, or replace it by the nearest such one.
 
-    In this order, every tick:
+    The steps of every tick, in this order:
 
-    1. finite and of the right size, not gross: otherwise a stop, with the first command to rest;
-    2. joint position by braking distance, velocity, acceleration, jerk: an interval of velocities
-       a joint (`JointLimits`);
-    3. keep-out zones, workspace, tip speed, self-collision: half-spaces of velocities
-       (`Cartesian`);
-    4. a command outside is multiplied by one factor of at least `MIN_SCALE`: its direction is
-       kept; else the nearest velocity inside is taken, joint by joint or by a quadratic
-       programme (`NearestVelocity`), which finds the least of an objective, such as a twist's;
-    5. what came out is followed to rest on the model. If that is not free, nor what is nearest to
-       a quarter of it, or there is no solution in time, the arm brakes along the last free way.
-    6. the last line, whatever came before: what is not finite, or not within acceleration,
-       velocity and position limits, is not returned; the arm brakes, and it is a stop.
+    1. Reject a command that has the wrong size, is not finite or is gross: a stop, with the first
+       command of braking.
+    2. Joint position by braking distance, velocity, acceleration, jerk: one interval of velocities
+       per joint (`JointLimits`).
+    3. Keep-out zones, workspace, tip speed, self-collision: half-spaces of velocities
+       (`Cartesian`).
+    4. Scale a command outside these by one factor of at least `MIN_SCALE`, which keeps its
+       direction. If no factor fits, take the nearest velocity inside, joint by joint or by a
+       quadratic program (`NearestVelocity`). With an objective, such as a twist's, the quadratic
+       program minimizes it.
+    5. Follow the result along its braking path on the model. If the path is not free, try the
+       velocity nearest to a quarter of the command. If that fails too, or there was no solution in
+       time, brake along the last path that was free.
+    6. Final check, independent of all others: a velocity that is not finite, or not within
+       acceleration, velocity and position limits, is not returned. The arm brakes and a stop is
+       latched.
 
     :param robot: the robot file
-    :param gross: multiple of the velocity limits above which a command is a stop
-    :param repeated: s of intervention after which the stop is latched; `PATIENCE` times as long
-        where only zones, workspace or links were in the way
+    :param gross: multiple of the velocity limits above which a command or a measured velocity is a
+        stop
+    :param repeated: s of intervention after which a stop is latched; `PATIENCE` times as long
+        where only zones, workspace or links caused it
     :raises ConfigError: the model lacks what the robot file names, or links touch at home
     """
 
@@ -106,7 +111,7 @@ class SafetyFilter:
         self._delay = robot.control.delay
         remembered = self._delay + max(math.ceil(MEMORY / self.period), FEWEST)
         self._flight = deque([self._zero] * remembered, maxlen=remembered)
-        """The motions (d,) rad that the last commands make in a period each, newest first."""
+        """Motions (d,) rad that each of the last commands makes in one period, newest first."""
         self._consecutive = 0.0
 
     @property
@@ -116,13 +121,13 @@ class SafetyFilter:
 
     @property
     def at_rest(self) -> bool:
-        """Return whether the last command was zero, and the next may be."""
+        """Return whether the last command was zero and the jerk limit allows another zero."""
         return not self._last.any() and not (
             self.limits.jerk_binds
             and (np.abs(self._last_acceleration) > self.limits.jerk_step).any())
 
     def keep_margin(self, kept: bool) -> None:
-        """Keep the tip out of the zones' margin too, or no longer; out of it at any speed."""
+        """Keep the tip out of the zones' margin, too, or stop doing so; it may always leave."""
         if self.cartesian is not None:
             self.cartesian.keep_margin(kept)
 
@@ -136,10 +141,10 @@ class SafetyFilter:
 
     def bounds(self, position: Array, flight: list[Array] | None = None) -> tuple[Array, Array]:
         """
-        Return the position bounds on velocity at `position` (d,) rad: low, high in rad/s.
+        Return the position bounds on velocity at `position` (d,) rad: low and high (d,) rad/s.
 
-        :param flight: motions (d,) rad that the arm still may make; default: those of the last
-            commands, with a state that is not old
+        :param flight: motions (d,) rad that the arm may still make; default: those of the last
+            commands, for a state of age 0
         """
         back = ahead = self._zero
         for motion in self._in_flight(0.0) if flight is None else flight:
@@ -149,13 +154,15 @@ class SafetyFilter:
     def apply(self, velocity_command: Array, state: RobotState, age: float = 0.0,
               objective: Objective | None = None) -> Filtered:
         """
-        Return what may be sent instead of `velocity_command` (d,) rad/s; raises nothing.
+        Return the command to send instead of `velocity_command` (d,) rad/s; never raises.
 
-        Non-finite numbers, a gross or a repeated violation come back as a `Stop` together with
-        the first command of the braking profile.
+        A non-finite number, a gross violation or repeated violations give a `Stop`, together with
+        the first command of braking where the command itself cannot be used.
 
-        :param age: s since the state was measured, in which the arm went on as commanded
-        :param objective: what `velocity_command` is the least of: so is what stands for it
+        :param state: newest measured state
+        :param age: s since the state was measured, during which the arm continued as commanded
+        :param objective: objective that `velocity_command` minimizes; its replacement minimizes
+            it, too
         """
         asked = np.asarray(velocity_command, dtype=np.float64)
         stop = self.gross.stop(asked, state)
@@ -168,7 +175,7 @@ class SafetyFilter:
         age = max(age, 0.0)
         flight = self._in_flight(age)
         if flight:
-            # A servo that lags still has the speed of a command before the last.
+            # A servo that lags still has the speed of an earlier command.
             flight.insert(0, (self.period + min(age, self.period)) * state.velocity)
         low, high, bits = self._joint_interval(asked, state.position, flight)
         rows = None
@@ -204,8 +211,8 @@ class SafetyFilter:
         return Filtered(self._last.copy(), self._count(bits), stop)
 
     def _repeated(self, asked: Array, bits: int) -> Stop | None:
-        """Count a tick that was changed; return a stop when it is one too many running."""
-        if not bits & ~RATES:  # scaled to what a tick can follow: routine, no fault
+        """Count a changed tick; return a stop when there were too many consecutive ones."""
+        if not bits & ~RATES:  # scaling to a reachable rate is routine, not a fault
             self._consecutive = max(0.0, self._consecutive - 1.0)
             return None
         self._consecutive += 1.0 if bits & ~(BARRIERS | RATES) else 1.0 / PATIENCE
@@ -218,12 +225,12 @@ class SafetyFilter:
                     'or the limit, lower control.action_scale, or raise repeated_violation')
 
     def stood(self, periods: int) -> None:
-        """Note that the last command was not followed by another for so many periods more."""
+        """Note that the last command remained in effect for this many additional periods."""
         for _ in range(min(periods, len(self._flight))):
             self._flight.appendleft(self._last * self.period)
 
     def brake(self) -> Filtered:
-        """Return the next command of the braking profile: to rest within the limits, then zero."""
+        """Return the next command of braking: to rest within the limits, then zero."""
         if not self.at_rest:
             self._take(self.limits.brake(self._last, self._last_acceleration))
         else:
@@ -254,7 +261,7 @@ class SafetyFilter:
 
     def _correct(self, asked: Array, low: Array, high: Array, rows: Rows | None,
                  objective: Objective | None) -> Array | None:
-        """Return the velocity inside that stands for `asked`; None when there is none."""
+        """Return the allowed velocity (d,) rad/s that replaces `asked`; None if there is none."""
         if objective is not None:
             return self._programme(asked, low, high, rows, objective)
         scaled = scale_into(asked, low, high, rows)
@@ -269,11 +276,12 @@ class SafetyFilter:
 
     def _programme(self, asked: Array, low: Array, high: Array, rows: Rows | None,
                    objective: Objective | None = None) -> Array | None:
-        """Return the best velocity inside, by the solver; None when there is none in time."""
+        """Return the solver's best allowed velocity (d,) rad/s; None if it finds none in time."""
         rows, solve = self._no_rows if rows is None else rows, self.solver.solve
         velocity: Array | None = solve(asked, low, high, rows.rows, rows.least, objective)
         for _ in range(CUTS):
-            # The tip's speed is round, a row flat: where the answer bulges out, another is cut.
+            # The tip speed limit is round, a row is flat: where the solution exceeds the limit,
+            # add a row.
             more = rows if velocity is None or self.cartesian is None \
                 or rows is self._no_rows else self.cartesian.with_speed(rows, velocity)
             if more is None or more is rows:
@@ -284,10 +292,11 @@ class SafetyFilter:
 
     def _in_flight(self, age: float) -> list[Array]:
         """
-        Return the motions (d,) rad that may come on top of a measured position.
+        Return the motions (d,) rad that may still be added to a measured position.
 
-        The last 1, 2 .. `delay` commands have not been obeyed yet, nor had those of `age` s more
-        when the state was measured, of which the oldest counts for the part that is left.
+        The last 1, 2 .. `delay` commands have not been obeyed yet. When the state was measured,
+        those of `age` s more had not been obeyed either; the oldest of them counts by its
+        remaining part.
         """
         motions: list[Array] = []
         left = self._delay + age / self.period
@@ -303,7 +312,7 @@ class SafetyFilter:
 
     def _take(self, velocity: Array) -> None:
         if not np.abs(velocity).max() < np.inf:
-            velocity = self._zero  # nothing else is left where braking is not a number
+            velocity = self._zero  # braking itself gave a non-finite value: only zero is left
         self._last_acceleration = (velocity - self._last) / self.period
         self._last = velocity
         self._flight.appendleft(velocity * self.period)

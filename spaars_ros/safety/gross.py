@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Commands and states that no correction may hide: wrong sizes, no numbers, far beyond limits."""
+"""Check for commands and states that must not be corrected: wrong size, not finite, gross."""
 
 from collections.abc import Sequence
 import math
@@ -25,10 +25,11 @@ from spaars_ros.safety.stop import Stop
 
 class GrossCheck:
     """
-    Find what has to stop the arm rather than be scaled.
+    Detect commands and states that must stop the arm instead of being scaled.
 
-    :param velocity: limits (d,) rad/s
-    :param factor: multiple of them above which a command, or a measured velocity, is a stop
+    :param joints: joint names
+    :param velocity: velocity limits (d,) rad/s
+    :param factor: multiple of them above which a command or a measured velocity is a stop
     """
 
     def __init__(self, joints: Sequence[str], velocity: Array, factor: float) -> None:
@@ -36,7 +37,7 @@ class GrossCheck:
         self._most = factor * velocity
 
     def stop(self, asked: Array, state: RobotState) -> Stop | None:
-        """Return why a command (d,) rad/s in a measured state is a stop, or None."""
+        """Return the stop for a command (d,) rad/s in a measured state, or None."""
         if asked.shape == state.position.shape == state.velocity.shape == self._most.shape \
                 and math.isfinite(asked.sum() + state.position.sum() + state.velocity.sum()) \
                 and not (np.abs(asked) > self._most).any() \

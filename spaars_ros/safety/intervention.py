@@ -12,13 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the filter may change in a command."""
+"""Bit mask of the changes that the filter can make to a command."""
 
 from enum import IntFlag
 
 
 class Intervention(IntFlag):
-    """What the filter changed; a bit mask in the step record."""
+    """Changes made by the filter; a bit mask in the step record."""
 
     NONE = 0
     POSITION = 1
@@ -35,6 +35,6 @@ class Intervention(IntFlag):
 
 RATES = int(Intervention.ACCELERATION | Intervention.JERK)
 BARRIERS = int(Intervention.KEEP_OUT | Intervention.WORKSPACE | Intervention.COLLISION)
-PATIENCE = 5  # a policy that learns leans on a barrier for a while: such ticks count a fifth
+PATIENCE = 5  # a learning policy often pushes against a barrier: such ticks count a fifth
 
 BITS = {name: int(bit) for name, bit in Intervention.__members__.items() if bit}

@@ -20,61 +20,63 @@ from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 
 SAMPLES = 3
-"""Of the way to rest, besides its beginning."""
+"""Points of the braking path, without its start."""
 
 SHARES = np.linspace(0.0, 1.0, SAMPLES + 1)[:, None]
-"""Of the time to rest, (SAMPLES + 1, 1)."""
+"""Shares of the time to rest, (SAMPLES + 1, 1)."""
 
 ENDS = SHARES[[0, -1]]
 
 MAX_TICKS = 100
-"""For which braking within jerk limits is followed tick by tick; after it E is the bound."""
+"""Number of ticks for which braking within jerk limits is followed tick by tick; after it E is the
+bound."""
 
 MAX_SAMPLES = 8
-"""Of those ticks, that are returned."""
+"""Maximum number of those ticks that are returned."""
 
 
 class JointLimits:
     """
-    The interval of velocities that each joint may take next, and the way to rest.
+    Interval of velocities that each joint may take next, and the braking path.
 
-    Reconstructed here, in discrete time. T is the control period, A, J the limits of acceleration
-    and jerk, v the last command and a the change before it over T; the command is held for T, so
-    what the limits mean is |v' - v| <= A T and |a' - a| <= J T.
+    Reconstructed here, in discrete time. T is the control period, A and J are the limits of
+    acceleration and jerk, v is the last command and a the change before it divided by T. A command
+    is held for T, so the limits mean |v' - v| <= A T and |a' - a| <= J T.
 
-    **Braking law.** a' = clip(-sign(v) min(A, kappa |v| / T), a - J T, a + J T) with
-    kappa = min(1, J T / A): as hard as allowed, then proportional to the speed that is left, which
-    keeps the jerk within its limit down to rest. From a speed v >= 0 on that law the joint goes no
-    further than E(v) = v^2 / (2 A) + c v, c = max(0, A / J - T). While a is still above -A the
-    braking is at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed late, so it
-    goes no further than E(v + W).
+    **Braking law.** a' = clip(-sign(v) min(A, kappa |v| / T), a - J T, a + J T) with kappa =
+    min(1, J T / A): as hard as allowed, then proportional to the remaining speed, which keeps the
+    jerk within its limit until rest. From a speed v >= 0 on that law the joint moves no further
+    than E(v) = v^2 / (2 A) + c v, c = max(0, A / J - T). While a is still above -A the braking
+    lags by at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed, so the joint
+    moves no further than E(v + W).
 
     **Position.** The joint has to be able to stop inside: H z + E(z) <= room, z = v' + W(a' + A).
-    With c = 0 that is z <= sqrt((A H)^2 + 2 A room) - A H. H is T and the `timeout` of the
-    controller, for which a last command stands; braking by A T needs H A T less, and no more than
-    T z is gone by then. `room` is counted from where the joint will be when it obeys, the worst of
-    all commands that may still be on their way, less `margin`.
+    With c = 0 this is z <= sqrt((A H)^2 + 2 A room) - A H. H is T plus the `timeout` of the
+    controller, during which a last command remains in effect; braking by A T needs H A T less, and
+    no more than T z is used up by then. `room` is the distance from the position where the joint
+    will be when it obeys, the worst case of all commands that may still be on their way, less
+    `margin`.
 
-    **Velocity.** Where J T < 2 A an acceleration cannot be taken back at once, so v' plus what
-    taking it back adds, T max(0, a' - J T / 2)^2 / (2 J T), stays below the limit.
+    **Velocity.** Where J T < 2 A an acceleration cannot be removed at once. So v' plus the speed
+    that removing it adds, T max(0, a' - J T / 2)^2 / (2 J T), stays below the limit.
 
-    By induction: if braking from the last command ends inside, braking once more is allowed, and
-    so the interval always holds the braking law's next velocity. That needs an arm that moves as
-    commanded, at most `delay` periods late. Where the interval is empty otherwise (the arm was
-    pushed, or began too fast) the braking law alone is left.
+    By induction: if braking from the last command ends inside, one more tick of braking is
+    allowed, so the interval always contains the braking law's next velocity. This needs an arm
+    that moves as commanded, at most `delay` periods late. Where the interval is empty otherwise
+    (the arm was pushed, or started too fast) only the braking law is left.
 
-    The bar: ros2_control's JointSaturationLimiter clamps position, velocity and acceleration, the
-    soft limiter adds a velocity proportional to the room; libfranka's rate limiting bounds
+    Related work: ros2_control's JointSaturationLimiter clamps position, velocity and acceleration,
+    and its soft limiter adds a velocity proportional to the room. libfranka's rate limiting bounds
     velocity, acceleration and jerk of the next command, and position only by a velocity limit that
     falls towards the ends. None of them promises a stop inside the position limits within both
     acceleration and jerk limits.
 
-    **Limits that never bind.** A greater velocity than the whole range in T, acceleration than
-    2 v / T and jerk than 2 A / T change nothing, but in numbers like 1e160 the room left to brake
-    is lost in rounding: from there on those stand instead.
+    **Limits that never bind.** A velocity above the whole range per T, an acceleration above 2 v /
+    T and a jerk above 2 A / T change nothing. With numbers like 1e160, however, the room left to
+    brake is lost in rounding, so larger limits are replaced by these.
 
     :param robot: the robot file
-    :param timeout: s that a last command stands; None: the robot file's
+    :param timeout: s that a last command remains in effect; None: the robot file's
     """
 
     def __init__(self, robot: Robot, timeout: float | None = None) -> None:
@@ -90,13 +92,13 @@ class JointLimits:
         self.step = self.acceleration * period
         self.jerk_step = np.minimum(np.asarray(limits.jerk) * period, 2.0 * self.acceleration)
         self.jerk_binds = bool((self.jerk_step < 2.0 * self.acceleration).any())
-        """False: any two accelerations within the limit may follow each other."""
+        """False: any acceleration within the limit may follow any other."""
         self._decay = np.minimum(1.0, self.jerk_step / self.acceleration) / self.period
         self.settle = np.maximum(
             0.0, self.acceleration / self.jerk_step * self.period - self.period)
         """c, s."""
         self.late = np.zeros_like(self.step)
-        """Most that the jerk limit makes braking late, W(2 A), rad/s."""
+        """Largest delay of braking by the jerk limit, W(2 A), (d,) rad/s."""
         if self.jerk_binds:
             excess = np.maximum(0.0, self.acceleration * 2.0 - 0.5 * self.jerk_step)
             self.late = self.period * excess ** 2 / (2.0 * self.jerk_step)
@@ -105,26 +107,33 @@ class JointLimits:
         self._rate_squared = self._rate ** 2
         self._twice = 2.0 * self.acceleration
         self.inverse_twice = 1.0 / self._twice
-        """1 / (2 A), s^2/rad."""
+        """1 / (2 A), (d,) s^2/rad."""
 
     def reachable(self, last: Array, acceleration: Array) -> tuple[Array, Array]:
-        """Return the least and greatest velocity (d,) rad/s that may follow `last`."""
+        """
+        Return the least and greatest velocity (d,) rad/s that may follow `last`.
+
+        :param last: (d,) rad/s, the last command
+        :param acceleration: (d,) rad/s^2, of the last command
+        """
         if not self.jerk_binds:
             return last - self.step, last + self.step
         down = np.maximum(acceleration - self.jerk_step, -self.acceleration)
         up = np.minimum(acceleration + self.jerk_step, self.acceleration)
-        # Outside +-A after a reset at speed there is no interval: then only the way back.
+        # Outside +-A after a reset at speed there is no interval: then only coming back is
+        # allowed.
         return (last + self.period * np.minimum(down, up),
                 last + self.period * np.maximum(down, up))
 
     def position_bounds(self, position: Array, back: Array, ahead: Array, last: Array) -> \
             tuple[Array, Array]:
         """
-        Return the velocities (d,) rad/s, low and high, that can still stop inside.
+        Return the lowest and highest velocities (d,) rad/s that can still stop inside.
 
         :param position: (d,) rad, measured
-        :param back: (d,) rad <= 0, most that commands on their way may move each joint down
-        :param ahead: (d,) rad >= 0, the same up
+        :param back: (d,) rad <= 0, largest downward motion by commands on their way
+        :param ahead: (d,) rad >= 0, the same upward
+        :param last: (d,) rad/s, the last command
         """
         high = self._stoppable(self.upper - position - ahead)
         low = self._stoppable(position + back - self.lower)
@@ -133,7 +142,7 @@ class JointLimits:
         return -low, high
 
     def velocity_bounds(self, last: Array) -> tuple[Array, Array]:
-        """Return the velocities (d,) rad/s from which acceleration can end within the limit."""
+        """Return low and high velocities (d,) rad/s that keep the limit as acceleration ends."""
         if not self.jerk_binds:
             return -self.velocity, self.velocity
         return -self._below_limit(-last), self._below_limit(last)
@@ -143,14 +152,17 @@ class JointLimits:
         """
         Return the least and greatest velocity (d,) rad/s that keep all limits.
 
-        :param low: (d,) rad/s, of `position_bounds`; `high` too
+        :param low: (d,) rad/s, from `position_bounds`; `high` too
+        :param last: (d,) rad/s, the last command
+        :param acceleration: (d,) rad/s^2, of the last command
         """
         slowest, fastest = self.reachable(last, acceleration)
         least, most = self.velocity_bounds(last)
         braking = self.brake(last, acceleration)
         low = np.minimum(np.maximum(low, least), braking)
         high = np.maximum(np.minimum(high, most), braking)
-        # Where they disagree the arm was pushed, or began too fast: what it can do wins.
+        # Where they disagree the arm was pushed or started too fast: what it can do takes
+        # precedence.
         return (np.minimum(np.maximum(low, slowest), fastest),
                 np.minimum(np.maximum(high, slowest), fastest))
 
@@ -166,20 +178,21 @@ class JointLimits:
         return np.where(stops, 0.0, last + self.period * change)
 
     def stopping(self, speed: Array) -> Array:
-        """Return E(speed) (d,) rad, how far braking goes at most from speeds >= 0 (d,) rad/s."""
+        """Return E(speed) (d,) rad, the longest braking distance from speeds >= 0 (d,) rad/s."""
         distance: Array = speed * (speed * self.inverse_twice + self.settle)
         return distance
 
     def way(self, velocity: Array, last: Array, pieces: int = 1, held: float | None = None
             ) -> tuple[Array, Array]:
         """
-        Return where the arm passes when it moves by `velocity` for H and then brakes to rest.
+        Return the path when the arm moves by `velocity` for H and then brakes to rest.
 
         :param velocity: (d,) rad/s, after `last` (d,) rad/s
-        :param pieces: so many places for one, of a way that is long
-        :param held: s that the velocity stands, for H
-        :return: offsets (k, d) rad from where it starts, the first zero, and velocities (k, d)
-            rad/s there
+        :param last: (d,) rad/s, the last command
+        :param pieces: number of points per default point, for a long path
+        :param held: s that the velocity remains in effect, instead of H
+        :return: offsets (k, d) rad from the start, the first zero, and the velocities (k, d) rad/s
+            there
         """
         held = self.held if held is None else held
         if self.jerk_binds:
@@ -190,7 +203,8 @@ class JointLimits:
         shares = SHARES if longest > self.period else ENDS
         if pieces > 1:
             shares = np.linspace(0.0, 1.0, SAMPLES * pieces + 1)[:, None]
-        # A constant deceleration has covered 1 - left^2 of the way at a speed of left times v.
+        # With constant deceleration, 1 - left^2 of the path is done when the speed is left times
+        # v.
         left = 1.0 - np.minimum(shares * longest / np.maximum(stop_time, 1e-9), 1.0)
         further = np.sign(velocity) * self.stopping(speed)
         offsets = held * velocity + further * (1.0 - left * left)
@@ -199,7 +213,7 @@ class JointLimits:
 
     def _followed(self, velocity: Array, last: Array, pieces: int, held: float
                   ) -> tuple[Array, Array]:
-        """Return `way` by following the braking law, which jerk limits give no short form."""
+        """Return `way` by following the braking law, since jerk limits allow no closed form."""
         place, speed = np.zeros_like(velocity), velocity
         acceleration = (velocity - last) / self.period
         places, speeds = [place], [speed]
@@ -241,7 +255,12 @@ class JointLimits:
 
 
 def _divided(offsets: Array, velocities: Array, pieces: int) -> tuple[Array, Array]:
-    """Return a way with so many straight pieces for each, which its second place ends."""
+    """
+    Divide each straight piece of a path into `pieces` pieces, with the velocity at its start.
+
+    :param offsets: (k, d) rad
+    :param velocities: (k, d) rad/s
+    """
     if pieces == 1:
         return offsets, velocities
     shares = np.arange(pieces)[:, None] / pieces

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The last look at a velocity, whatever came before."""
+"""Final check of a velocity before it is returned by the filter."""
 
 from collections.abc import Sequence
 
@@ -23,18 +23,18 @@ from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.stop import Stop
 
 ROUNDING = 1e-6
-"""rad/s, rad: this is about faults, not about rounding."""
+"""rad/s, rad: tolerance, so that rounding is not reported as a fault."""
 
 
 class LastLine:
     """
-    Say whether a velocity is finite and within acceleration, velocity and position limits.
+    Check that a velocity is finite and within acceleration, velocity and position limits.
 
-    Simple where the rest of the filter is clever: it knows no braking distance, no barrier and
-    nothing of the steps before. A velocity that is no number does not pass.
+    This check is simple on purpose. It knows no braking distance, no barrier and no earlier steps.
+    A velocity that is not finite does not pass.
 
-    :param joints: their names
-    :param limits: of the robot file
+    :param joints: joint names
+    :param limits: joint limits of the robot file
     """
 
     def __init__(self, joints: Sequence[str], limits: JointLimits) -> None:
@@ -48,7 +48,8 @@ class LastLine:
         """
         Return whether a velocity (d,) rad/s may be sent after `last` (d,) rad/s.
 
-        What was too fast, or outside, before the filter had the arm may come back, and no more.
+        A joint that was already too fast, or already outside its position limits, may only come
+        back.
 
         :param position: (d,) rad, measured
         """
@@ -62,7 +63,7 @@ class LastLine:
         return not out.any()
 
     def stop(self, velocity: Array, last: Array, position: Array) -> Stop:
-        """Return the stop for what does not pass."""
+        """Return the stop for a velocity that does not pass."""
         change = np.abs(velocity - last)
         joint = int(np.argmax(np.where(np.isfinite(change), change - self._step, np.inf)))
         return Stop('OUTSIDE_LIMITS', float(velocity[joint]), float(self._velocity[joint]),

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The velocity nearest to the one asked for within bounds and half-spaces."""
+"""Velocity nearest to the requested one within bounds and half-spaces."""
 
 from dataclasses import dataclass
 
@@ -22,19 +22,19 @@ import numpy as np
 from spaars_ros.data.schema import Array
 
 ITERATIONS = 200
-"""Of the active-set method, which needs about one a constraint that binds."""
+"""Of the active-set method, which needs about one per active constraint."""
 
 TIME_LIMIT = 0.001
-"""s; far above the ten microseconds that a solution takes."""
+"""s; a solution takes about ten microseconds."""
 
 SOLVED = 1
 SLACK = 1e-7
-"""rad/s; bounds closer than this are one point, moved apart for the solver."""
+"""rad/s; closer bounds are one point, and are moved apart for the solver."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a velocity v (d,) is chosen by where |v - asked|^2 is not it: least v'Hv / 2 - g'v."""
+    """Objective for the velocity v (d,) instead of |v - asked|^2: minimize v'Hv / 2 - g'v."""
 
     hessian: Array
     """(d, d), positive definite."""
@@ -44,7 +44,9 @@ class Objective:
 
 class NearestVelocity:
     """
-    min |v - asked|^2, or an objective, subject to low <= v <= high and rows @ v >= least (daqp).
+    Minimize |v - asked|^2, or an objective, subject to low <= v <= high and rows @ v >= least.
+
+    Solved by daqp.
 
     :param joints: d
     """
@@ -55,10 +57,13 @@ class NearestVelocity:
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
               objective: Objective | None = None) -> Array | None:
         """
-        Return the nearest v (d,) rad/s, or None: infeasible, or out of iterations or time.
+        Return the best v (d,) rad/s; None if infeasible, or out of iterations or time.
 
+        :param asked: (d,) rad/s, ignored where there is an objective
+        :param low: (d,) rad/s; `high` too
         :param rows: (m, d), scaled so that `least` has the unit of a velocity
-        :param least: (m,)
+        :param least: (m,) rad/s
+        :param objective: replaces |v - asked|^2
         """
         upper = np.concatenate((np.maximum(high, low + SLACK), np.full(len(least), 1e30)))
         lower = np.concatenate((low, least))

@@ -12,19 +12,25 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A velocity made slower, in its own direction, until it is inside."""
+"""Scaling of a velocity by one factor, in its own direction, into the allowed set."""
 
 import numpy as np
 
 from spaars_ros.data.schema import Array
 from spaars_ros.safety.cartesian import Rows
 
-TOLERANCE = 1e-9  # rad/s: rounding is no intervention
-MIN_SCALE = 0.25  # below it a joint is clamped alone, or one joint at its end freezes the arm
+TOLERANCE = 1e-9  # rad/s: a rounding error is no intervention
+MIN_SCALE = 0.25  # below it joints are clamped one by one, or one joint at its limit stops the arm
 
 
 def scale_into(asked: Array, low: Array, high: Array, rows: Rows | None) -> Array | None:
-    """Return `asked` times the largest factor from MIN_SCALE to 1 that fits, or None."""
+    """
+    Return `asked` (d,) rad/s times the largest factor from MIN_SCALE to 1 that fits, or None.
+
+    :param asked: (d,) rad/s
+    :param low: (d,) rad/s; `high` too
+    :param rows: half-spaces that the result has to satisfy, or None
+    """
     moving = np.abs(asked) > TOLERANCE
     if not np.all((low[~moving] <= 0.0) & (high[~moving] >= 0.0)):
         return None

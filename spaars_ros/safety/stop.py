@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A named stop, and the latch that holds it until an operator resets it."""
+"""Named stop, and the latch that holds it until an operator resets it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stop:
-    """Why the robot was stopped: `value` broke `threshold`."""
+    """Reason why the robot was stopped: `value` violated `threshold`."""
 
     code: str
     """Upper-case name, for instance STALE or NON_FINITE."""
@@ -41,11 +41,11 @@ class StopLatch:
 
     @property
     def stop(self) -> Stop | None:
-        """Return the stop that holds, or None."""
+        """Return the latched stop, or None."""
         return self._stop
 
     def trip(self, stop: Stop) -> bool:
-        """Latch; True when this is the first cause. A later cause does not replace the first."""
+        """Latch a stop; return True if it is the first cause. Later causes do not replace it."""
         if self._stop is not None:
             return False
         self._stop = stop
@@ -56,8 +56,8 @@ class StopLatch:
         """
         Clear the latch unless a cause persists.
 
-        :param persisting: looks at the robot now and returns a cause for a stop, or None
-        :return: the cause that keeps the latch, or None when it is clear
+        :param persisting: checks the robot now and returns a cause for a stop, or None
+        :return: the cause that keeps the latch, or None when it is cleared
         """
         cause = persisting()
         if cause is None:

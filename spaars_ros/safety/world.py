@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The robot's MJCF model with the zones that protect the arm."""
+"""MJCF model of the robot with the zones that protect the arm."""
 
 import mujoco
 import numpy as np
@@ -30,12 +30,12 @@ TURN_ONE, TURN_TWO = [1, 2, 0], [2, 0, 1]
 """Axes of the vector product; np.cross is ten times slower on so few rows."""
 
 PREFIX = 'spaars_keep_out_'
-"""Begins the names of zones among the model's geoms."""
+"""Prefix of the names of the zones' geoms in the model."""
 
 
 class World:
     """
-    The robot's model together with the zones that protect the arm, moved to where one asks.
+    Robot model together with the zones that protect the arm, at chosen joint positions.
 
     :raises ConfigError: the model lacks a joint, the tip, or a name in `collision_ignore`
     """
@@ -59,7 +59,7 @@ class World:
             mujoco.mju_quat2Mat(turn, self.model.site_quat[site])
             self._tip_in_body = self.model.site_pos[site] + turn.reshape(3, 3) @ robot.tip_offset
         self.tip_radius = float(np.linalg.norm(self._tip_in_body))
-        # Attributes of MjData make a new array each time; these are views of the same memory.
+        # Attributes of MjData make a new array at each access; these are views of the same memory.
         self._positions = self.data.qpos
         self._origin = self.data.xpos[self.tip_body]
         self._frame = self.data.xmat[self.tip_body].reshape(3, 3)
@@ -71,10 +71,10 @@ class World:
         self.tip = np.zeros(3)
         self.slides = np.array([self.model.jnt_type[self.model.dof_jntid[dof]]
                                 == mujoco.mjtJoint.mjJNT_SLIDE for dof in self.dof], dtype=bool)
-        """(d,) joints whose positions are m."""
+        """(d,) True for slide joints, whose positions are in m."""
 
     def move(self, position: Array) -> None:
-        """Take joint positions (d,) rad; `tip` (3,) m is valid after it."""
+        """Move the model to joint positions (d,) rad; `tip` (3,) m is valid afterwards."""
         self._positions[self.qpos] = position
         mujoco.mj_kinematics(self.model, self.data)
         self.tip = self._origin + self._frame @ self._tip_in_body
@@ -92,11 +92,11 @@ class World:
         """
         Return the gradients (m, d) m/rad of m distances.
 
-        A joint with screw (omega, v) about c moves a point p along n by omega ((p - c) x n) + v n,
-        which is the same for every p on the line of p and n.
+        A joint with screw (omega, v) about c moves a point p along n by omega ((p - c) x n) + v n.
+        This is the same for every p on the line through p along n.
 
-        :param lines: (m, 6) of `Distance.line`
-        :param sides: (m, d) of `Distance.sides`
+        :param lines: (m, 6), one `Distance.line` per distance
+        :param sides: (m, d), one `Distance.sides` per distance
         """
         if self._moved:
             mujoco.mj_comPos(self.model, self.data)
@@ -109,9 +109,10 @@ class World:
 
     def levers(self, body: int, radius: float) -> Array:
         """
-        Return how far (d,) a point within `radius` m of a body's origin moves a rad, at most.
+        Return bounds (d,) m/rad of the motion of a point within `radius` m of a body's origin.
 
-        The length of the chain from joint to point, whatever the joint positions.
+        This is the length of the chain from joint to point, at any joint positions; 1 for a slide
+        joint.
         """
         model, levers, reach = self.model, np.zeros(len(self.dof)), radius
         joints = {int(dof): index for index, dof in enumerate(self.dof)}
@@ -130,12 +131,12 @@ class World:
 
     def bends(self, levers: Array) -> Array:
         """
-        Return how much a point's way bends, |d2 p / dq_i dq_j| (d, d) m/rad^2 at most.
+        Return bounds of a point's second derivative, |d2 p / dq_i dq_j| (d, d) m/rad^2.
 
-        Of two hinges the one nearer to the point turns the way by its own lever; a hinge turns the
-        direction of a slide; two slides bend nothing.
+        For two hinges, the one nearer to the point changes the direction of motion by its own
+        lever. A hinge turns the direction of a slide. Two slides have no second derivative.
 
-        :param levers: (d,) of `levers`, of the point
+        :param levers: (d,) result of `levers` for the point
         """
         moves = levers > 0.0
         bends = np.minimum(levers[:, None], levers[None, :])
@@ -146,12 +147,12 @@ class World:
 
 
 def zone_name(zone: Zone) -> str:
-    """Return the name of the geom that stands for a zone."""
+    """Return the name of the geom that represents a zone."""
     return PREFIX + zone.name
 
 
 def _add(spec: mujoco.MjSpec, zone: Zone) -> None:
-    """Add a zone to the model, as a geom that nothing collides with."""
+    """Add a zone to the model, as a geom that collides with nothing."""
     if isinstance(zone, Sphere):
         kind, size = mujoco.mjtGeom.mjGEOM_SPHERE, [zone.radius, 0.0, 0.0]
     elif isinstance(zone, Cylinder):

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What stops the robot besides its commands."""
+"""Monitors: what stops the robot apart from its commands."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether an arm that moves otherwise than commanded can still stop before its limits."""
+"""Check that an arm that does not move as commanded can still stop before its limits."""
 
 from collections import deque
 from typing import Any
@@ -27,26 +27,26 @@ from spaars_ros.safety.joint_limits import JointLimits
 from spaars_ros.safety.stop import Stop
 
 BEYOND = 0.01
-"""Of the velocity limit, that a joint is faster than commanded: noise, a servo that settles."""
+"""Share of the velocity limit by which a joint may be faster than commanded: noise, settling."""
 SHARE = 0.3
-"""Of its speed, that this has to be: an arm that overshoots a little goes where it was sent."""
+"""Share of its own speed by which it has to be faster; a small overshoot is no fault."""
 OBEYED = 2
-"""Periods, and `control.delay`, in which a command takes effect."""
+"""Periods, plus `control.delay`, in which a command takes effect."""
 NEXT = 3
-"""Periods, and `control.delay`, that pass until a stop decided on the next state is obeyed."""
+"""Periods, plus `control.delay`, until a stop decided on the next state is obeyed."""
 
 
 class Astray:
     """
-    Find an arm that is about to leave its limits although it was not sent there.
+    Detect an arm that is about to leave its limits without being commanded to.
 
-    The filter lets the arm approach a limit as fast as it can brake, which holds for an arm that
-    moves as commanded. One that does not, since its wires are swapped, its gains are wrong or
-    somebody pushes it, may be known for that only after seconds of motion. So: where a joint's
-    measured velocity is outside all commands that can be in effect, and the motion as measured,
-    kept up until a stop would be obeyed and then braked by the law of `JointLimits`, ends outside
-    a position limit or in a zone, it is a stop now, whatever the reason. Away from limits it says
-    nothing. Reconstructed here.
+    The filter lets the arm approach a limit as fast as it can brake. This holds for an arm that
+    moves as commanded. If the wires are swapped, the gains are wrong or somebody pushes the arm,
+    the other monitors may need seconds of motion to detect it. So this monitor stops the arm at
+    once, whatever the reason, if two conditions hold: a joint's measured velocity is outside all
+    commands that can be in effect; and the measured motion, continued until a stop would be obeyed
+    and then braked by the law of `JointLimits`, ends outside a position limit or in a zone. Away
+    from limits it does nothing. Reconstructed here.
 
     :param robot: the robot file
     :raises ConfigError: as `Cartesian`
@@ -59,7 +59,8 @@ class Astray:
         self._ahead = robot.period * (robot.control.delay + NEXT)
         self._commands: deque[Array] = deque(maxlen=robot.control.delay + OBEYED)
         self._span: tuple[Array, Array] | None = None
-        """Least and most (d,) rad/s of the commands that can be in effect, once there are all."""
+        """Least and greatest (d,) rad/s of the commands that can be in effect; None until all are
+        known."""
         self._cartesian = Cartesian(robot, limits) if (
             robot.keep_out or robot.workspace or robot.self_collision) else None
 
@@ -75,7 +76,7 @@ class Astray:
             self._span = commands.min(axis=0), commands.max(axis=0)
 
     def measured(self, state: RobotState) -> Stop | None:
-        """Return a stop where the arm leaves its limits unless it is stopped now."""
+        """Return a stop if the arm would leave its limits unless it is stopped now, else None."""
         if self._span is None:
             return None
         velocity, (least, most) = state.velocity, self._span
@@ -86,7 +87,7 @@ class Astray:
         if not astray.any():
             return None
         offsets, _ = self._limits.way(velocity, velocity)
-        # Those that obey are taken to be sent where it is free.
+        # Joints that obey are assumed to be commanded only where it is free.
         way = state.position + (offsets + self._ahead * velocity)
         return self._past_limits(state, way[-1], astray) or self._into_something(state, way)
 

@@ -12,27 +12,28 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches that simulated time goes on, on the steady clock."""
+"""Monitor on the steady clock that simulated time advances."""
 
 from spaars_ros.safety.stop import Stop
 
 AWAKE = 3.0
-"""Control periods that count at most between two looks: this process may have been away."""
+"""Control periods that count at most between two calls, since this process may have been
+paused."""
 LATE = 3.0
-"""Control periods after which the clock is late, or `SLOWER` times what it took before."""
+"""Control periods after which the clock is late, or `SLOWER` times its longest earlier step."""
 SLOWER = 2.0
 FADE = 0.98
-"""Of the longest step of the clock, that is remembered from one step to the next."""
+"""Factor by which the remembered longest step of the clock decays per step."""
 
 
 class ClockWatch:
     """
-    Say how long the node's clock has stood still.
+    Measure how long the node's clock has stood still.
 
-    Stamps, ticks and watches are on the clock that the simulation gives. Where that stands, the
-    arm need not: only a simulation that says so, as `sim/held`, is known to stand with it.
+    Stamps, ticks and monitors use the clock that the simulation gives. When that clock stands, the
+    arm may still move: it is known to stand only if a simulation reports so in `sim/held`.
 
-    :param timeout: s on the steady clock that it may stand
+    :param timeout: s on the steady clock that the node's clock may stand
     :param period: s, the control period
     """
 
@@ -45,16 +46,16 @@ class ClockWatch:
         self._beat = False
         self._beaten = -timeout
         self.standing = 0.0
-        """s, while this process ran, since it went on or the arm was said to be held."""
+        """s that the clock has stood while this process ran; 0 after an advance or a `hold`."""
         self.silent = 0.0
-        """s on the steady clock since the same."""
+        """The same in s on the steady clock."""
 
     def hold(self, stamp_ns: int) -> None:
-        """Note that the simulated arm is said to be held at a time, ns."""
+        """Note a report that the simulated arm is held at a time, ns."""
         self._beat = self._beat or self._now is None or stamp_ns >= self._now
 
     def look(self, now: int, steady: float) -> None:
-        """Look at the clock, `now` ns, at `steady` s; about once a control period."""
+        """Check the node's clock, `now` ns, at `steady` s; call about once per control period."""
         gone = steady - self._looked if self._looked else 0.0
         passed = min(gone, AWAKE * self._period)
         self._looked = steady
@@ -73,9 +74,9 @@ class ClockWatch:
     @property
     def late(self) -> bool:
         """
-        Return whether nothing on this clock can be waited for, and the arm may move.
+        Return whether the clock is late while the arm may move.
 
-        That it does not is believed of a simulation for `timeout` after it said so last.
+        A report of the simulation that the arm is held is valid for `timeout`.
         """
         return self._looked - self._beaten > self._timeout and self.standing > max(
             LATE * self._period, SLOWER * self._longest)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches that somebody counts the cost, and that it is not grossly too much."""
+"""Monitor that costs are measured, and that they are not grossly too high."""
 
 from collections.abc import Sequence
 
@@ -21,16 +21,16 @@ from spaars_ros.safety.stop import Stop
 
 class CostWatch:
     """
-    Follow what the cost monitor answers to the steps.
+    Follow the cost monitor's answers to the steps.
 
-    One step at a time is waited for: the monitor is silent when neither this one's cost nor a
-    later one's has come within `timeout`. A step that it never saw, because it was just
-    starting, is thus answered by the next.
+    One step at a time is waited for. The cost monitor is silent when neither the cost of this step
+    nor of a later one has come within `timeout`. So a step that it missed during its start is
+    answered by the next one.
 
     :param mode: off, warn or stop
     :param timeout: s
     :param names: names of the constraints
-    :param limit: greatest cost of an episode, 0 for none
+    :param limit: greatest cost per episode, 0 for none
     """
 
     def __init__(self, *, mode: str, timeout: float, names: Sequence[str], limit: float) -> None:
@@ -48,9 +48,11 @@ class CostWatch:
 
     def heard(self, sequence: int, episode: int, costs: Sequence[float]) -> Stop | None:
         """
-        Take a step's cost; returns a stop, once per episode, when it is grossly too much.
+        Take the costs of a step; return a stop, once per episode, when one is grossly too high.
 
-        :param costs: (C,) of the episode until this step
+        :param sequence: number of the step
+        :param episode: number of the episode
+        :param costs: (C,) of the episode up to this step
         """
         if self._waiting is not None and sequence >= self._waiting[0]:
             self._waiting = None
@@ -62,7 +64,7 @@ class CostWatch:
         return Stop('COST', costs[worst], self.limit, f'{name} of episode {episode}')
 
     def silence(self, now: float) -> Stop | None:
-        """Return what is to be said when the monitor is silent, whatever the mode."""
+        """Return a stop that describes a silent cost monitor, or None; None if the mode is off."""
         if self._waiting is None or self.mode == 'off':
             return None
         waited = now - self._waiting[1]
@@ -71,5 +73,5 @@ class CostWatch:
             f's without the cost of step {self._waiting[0]}')
 
     def cause(self, now: float) -> Stop | None:
-        """Return a stop while the monitor is silent, where that is to stop the robot."""
+        """Return a stop while the cost monitor is silent, if the mode is stop."""
         return self.silence(now) if self.mode == 'stop' else None

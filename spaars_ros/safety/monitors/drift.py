@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches that positions stay where velocities and commands take them, over seconds."""
+"""Monitor that positions agree with integrated velocities and commands, over seconds."""
 
 from collections import deque
 
@@ -26,28 +26,28 @@ from spaars_ros.safety.stop import Stop
 SPAN = 3.0
 """s of motion that are compared."""
 APART = 0.1
-"""s from one kept state to the next."""
+"""s between two kept states."""
 GONE = 0.5
-"""s without a state after which nothing is compared with what was before."""
+"""s without a state after which the comparison starts again."""
 SLACK = 0.12
-"""s at the velocity limit that position and integral may differ by, and"""
+"""s at the velocity limit: the first part of the allowed difference of position and integral."""
 SHARE = 0.15
-"""of the way that was integrated: filtered velocities, servos that overshoot."""
+"""Share of the integrated path: the second part, for filtered velocities and servo overshoot."""
 LATEST = 12
 """Periods after which the arm has obeyed a command, or four more than `control.delay`."""
 PUSHED = 0.1
-"""Of the velocity limit, beyond which a motion without a command is a hand's: see `external`."""
+"""Share of the velocity limit; faster uncommanded motion is a hand's: see `external`."""
 
 
 class DriftWatch:
     """
-    Compare how far each joint went with what its velocities, and its commands, add up to.
+    Compare each joint's motion with the integral of its velocities and of its commands.
 
-    A position that creeps away from the truth is no spike and no mismatch of one period, and
-    every limit of position is kept by it. Over `SPAN` the change of position may differ from the
-    integral of the measured velocity by `SLACK` at the velocity limit and `SHARE` of the way; and
-    as much may add up, in one direction, of motion that no command of the last periods, nor rest,
-    explains. What is faster than that is a hand, and not this watch's. Reconstructed here.
+    A position that drifts slowly from the truth is no spike and no mismatch within one period, and
+    it violates no position limit. Over `SPAN` the change of position may differ from the integral
+    of the measured velocity by `SLACK` at the velocity limit plus `SHARE` of the path. The same
+    amount may add up, in one direction, of motion that neither the commands of the last periods
+    nor rest explain. Faster motion is a hand's, which another monitor detects. Reconstructed here.
 
     :param robot: the robot file
     """
@@ -64,7 +64,7 @@ class DriftWatch:
         self.forget()
 
     def forget(self) -> None:
-        """Compare with nothing of before: the arm was moved by something else."""
+        """Discard all earlier states: the arm was moved by something else."""
         self._last: RobotState | None = None
         zero = np.zeros(len(self._joints))
         self._velocity, self._way, self._beyond = zero, zero, zero
@@ -80,7 +80,7 @@ class DriftWatch:
         self._commands[0] = command
 
     def take(self, state: RobotState) -> Stop | None:
-        """Return what is wrong with a state that the other watches believe, once a tick."""
+        """Return a stop for a state that other monitors accept, or None; call once per tick."""
         if self._blind:
             return None
         last, self._last = self._last, state

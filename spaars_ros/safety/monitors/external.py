@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether something else than the commands moves the arm: a hand, another controller."""
+"""Detection of motion that the commands do not cause: a hand, another controller."""
 
 import numpy as np
 
@@ -22,19 +22,21 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.safety.stop import Stop
 
 BEYOND = 0.1
-"""Of the velocity limit, that a joint may be faster than commanded: servo, load, noise."""
+"""Share of the velocity limit by which a joint may be faster than commanded: servo, load,
+noise."""
 LATEST = 12
 """Periods after which the arm has obeyed a command, or four more than `control.delay`."""
 CONFIRMED = 2
-"""Ticks running before anything follows; marked is each."""
+"""Consecutive ticks before the motion has an effect; every single tick is marked."""
 
 
 class ExternalMotion:
     """
-    Compare each joint's speed with what the commands of the last periods, and rest, allow.
+    Compare each joint's speed with the commands of the last periods, and with rest.
 
-    A joint that is slower than commanded is held by a load or a contact, which belongs to what the
-    policy's action did. One that is faster, or goes the other way, is moved.
+    A joint that is slower than commanded is held by a load or a contact, which is part of the
+    effect of the policy's action. A joint that is faster, or moves the other way, is moved by
+    something else.
 
     :param robot: the robot file
     """
@@ -46,11 +48,11 @@ class ExternalMotion:
         self._commands = np.zeros((max(LATEST, robot.control.delay + 4) + 1, len(robot.joints)))
         """The last row stays 0: an arm may always rest."""
         self.total = 0
-        """Ticks with such motion."""
+        """Number of ticks with such motion."""
         self.forget()
 
     def forget(self) -> None:
-        """Compare the next state with none: the arm may be put somewhere else."""
+        """Compare the next state with none: the arm may be moved to another place."""
         self._last: RobotState | None = None
         self._running = 0
         self._blind = False
@@ -66,7 +68,7 @@ class ExternalMotion:
         self._commands[0] = command
 
     def moved(self, state: RobotState) -> Stop | None:
-        """Return what moved the arm on the way to this state besides commands, as a stop."""
+        """Return a stop for motion up to this state that the commands do not explain, or None."""
         if self._blind:
             return None
         last, self._last = self._last, state
@@ -89,5 +91,5 @@ class ExternalMotion:
 
     @property
     def confirmed(self) -> bool:
-        """Return whether it has lasted long enough to be answered."""
+        """Return whether the motion has lasted long enough to have an effect."""
         return self._running >= CONFIRMED

@@ -11,7 +11,11 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How late and how well the arm follows its commands, which the filter's promise rests on."""
+"""
+Monitor of the delay and the accuracy with which the arm follows its commands.
+
+The safety filter is valid only within these.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -22,34 +26,34 @@ from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 
 WINDOW = 40
-"""States that are compared with commands."""
+"""Number of states that are compared with commands."""
 LONGEST = 12
-"""Control periods of lateness that are looked for, and four more than `control.delay`."""
+"""Largest delay that is tried, control periods, or four more than `control.delay`."""
 STEP = 0.125
-"""Control periods from one lateness that is tried to the next."""
+"""Step between two tried delays, control periods."""
 EQUAL = 1.05
-"""A lateness that leaves no more than so many times the least rest may be the true one."""
+"""A delay whose residual is at most this multiple of the least residual may be the true one."""
 UNSURE = 1.5
-"""Control periods between such latenesses, above which none is named: the speed is constant."""
+"""Control periods between such delays above which none is named: the speed is constant."""
 CLEARER = 0.8
-"""Rest that a later command may leave, of what one within `control.delay` leaves, to be believed;
-1 is no difference, and the arm may as well be in time."""
+"""Largest ratio of a late delay's residual to the best one within `control.delay` for a warning;
+at 1 there is no difference, and the arm may as well be in time."""
 POORLY = 0.35
-"""Share of the commands that the arm's motion may differ by; a lag of half a period is 0.25."""
+"""Share of the commands by which the motion may differ; a lag of half a period gives 0.25."""
 MOVING = 0.01
-"""Of the velocity limits, root mean square: below it nothing is said."""
+"""Share of the velocity limits, root mean square; less motion is not judged."""
 SPARSE = 10
-"""Control periods from one state to the next at most."""
+"""Largest distance of two states, control periods."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """What the last commands say of the motion that was measured."""
+    """Delay and error of the measured motion compared with the last commands."""
 
     least: float
-    """Control periods from a command until the arm moves as it says, at least; nan: unknown."""
+    """Least delay from a command to the motion, control periods; nan: unknown."""
     most: float
-    """The same at most: what `control.delay` has to cover; nan: unknown."""
+    """Largest delay, which `control.delay` has to cover, control periods; nan: unknown."""
     error: float
     """Root mean square of measured less commanded velocities, as a share of the commanded."""
     warning: str
@@ -60,12 +64,12 @@ class Following:
     """
     Compare measured velocities with the commands of the periods before.
 
-    The filter looks `control.delay` periods ahead. An arm that follows later, by a slow driver or
-    a lagging servo, comes closer to things than the filter reckons, and nothing else shows it.
-    With velocities as shares of their limits, v measured at t and u(t) the command that stood
-    then, the arm is late by the m T with the least sum of |v(t) - u(t - m T)|^2 over the window.
-    A command stands for a period, so that states which come at the same place in every period
-    tell m to a period only: both ends are kept. Reconstructed here.
+    The filter looks `control.delay` periods ahead. An arm with a larger delay, by a slow driver or
+    a lagging servo, comes closer to obstacles than the filter assumes, and no other monitor
+    detects it. With velocities as shares of their limits, v measured at t and u(t) the command in
+    effect at t, the delay is the m T with the least sum of |v(t) - u(t - m T)|^2 over the window.
+    A command is in effect for a period. So states that come at the same place in every period
+    determine m only to within a period, and both ends are kept. Reconstructed here.
 
     :param robot: the robot file
     """
@@ -84,10 +88,10 @@ class Following:
 
     def commanded(self, time: float, command: Array | None) -> None:
         """
-        Note that a command (d,) rad/s stands from `time` s on.
+        Note that a command (d,) rad/s is in effect from `time` s on.
 
-        None is something else that moves the arm: what is measured until the next command, and
-        for as long after it as is looked back, says nothing.
+        None means that something else moves the arm. What is measured until the next command, and
+        for the largest tried delay after it, is not judged.
         """
         if self._commands and time < self._commands[-1][0]:  # the clock was set back
             self._commands.clear()
@@ -101,9 +105,10 @@ class Following:
 
     def judge(self) -> Followed | None:
         """
-        Return what the window says; None while it is not full or the arm hardly moves.
+        Return the result for the window; None while it is not full or the arm hardly moves.
 
-        For once a second: it takes half a millisecond, and a warning has to come twice running.
+        Call it once per second: it takes half a millisecond. A warning is given only if it comes
+        twice in a row.
         """
         found = self._judged()
         warning = '' if found is None else found.warning
@@ -119,7 +124,7 @@ class Following:
         commands = np.array([command for _, command in self._commands]) / self._limits
         times = np.array([time for time, _ in self._states])
         velocities = np.array([velocity for _, velocity in self._states]) / self._limits
-        # A hair before: a state shows what the arm did until then, not what it does from then on.
+        # Slightly before the stamp: a state shows what the arm did until then, not after.
         back = times - self._period * (self._tried[:, None] + 1e-3)
         places = np.searchsorted(begun, back, side='right') - 1
         asked = commands[places]  # (lateness, state, d)

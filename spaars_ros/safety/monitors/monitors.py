@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""All that the policy server watches besides the commands, in one place. Free of ROS."""
+"""All monitors of the policy server except the safety filter, in one place. Free of ROS."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,18 +38,19 @@ JUDGED = 0.1
 
 class Monitors:
     """
-    The watches of one activation.
+    The monitors of one activation.
 
-    :param p: the policy server's parameters
+    :param robot: the robot file
+    :param p: parameters of the policy server
     :param wall: whether stamps are of a clock that runs as fast as the monotonic one
-    :param contact: whether the task touches things on purpose
+    :param contact: whether the task makes contact on purpose
     """
 
     def __init__(self, robot: Robot, p: Mapping[str, Any], *, wall: bool,
                  contact: bool = False) -> None:
         self.stamps = Watchdog(p['max_observation_age'], window=p['window'],
                                out_of_order=p['out_of_order'], wall=wall)
-        # An arm that is late stands still for so long although it is told to move.
+        # An arm with a delay stands still for that long although it is commanded to move.
         frozen = p['frozen'] and max(p['frozen'], robot.control.delay + 2)
         self.motion = MotionWatch(robot, spike=p['spike'], frozen=frozen,
                                   mismatch=p['velocity_mismatch'], ticks=p['mismatch_ticks'])
@@ -70,7 +71,7 @@ class Monitors:
 
     def time(self, now: int, steady: float) -> float:
         """
-        Return the time that states and commands are compared in, s.
+        Return the time, s, in which states and commands are compared.
 
         :param now: ns on the node's clock
         :param steady: s on the monotonic clock
@@ -78,7 +79,7 @@ class Monitors:
         return steady if self._wall else now * 1e-9
 
     def commanded(self, time: float, command: Array | None) -> None:
-        """Note that a command (d,) rad/s stands from `time` s on; None: something else moves."""
+        """Note that a command (d,) rad/s takes effect at `time` s; None: something else moves."""
         self.following.commanded(time, command)
         self.wiring.commanded(time, command)
         self.external.commanded(command)
@@ -86,7 +87,11 @@ class Monitors:
         self.drift.commanded(command)
 
     def moved(self, time: float, state: RobotState) -> Stop | None:
-        """Compare a state, measured at `time` s, with the commands before; for each tick."""
+        """
+        Compare a state, measured at `time` s, with earlier commands; call once per tick.
+
+        :return: a stop for drift or wrong wiring, or None
+        """
         self.following.measured(time, state.velocity)
         self.wiring.measured(time, state.position)
         self._ticks += 1
@@ -94,13 +99,13 @@ class Monitors:
         return drift if self._ticks % self._ticks_apart else self.wiring.judge() or drift
 
     def resumed(self) -> None:
-        """Judge wiring and drift by what moves after a reset: the stop's cause is gone or not."""
+        """Judge wiring and drift only by motion after a reset: the stop's cause may be gone."""
         self.wiring.forget()
         self.drift.forget()
 
     def cause(self, now: int, steady: float) -> Stop | None:
         """
-        Return what speaks against going on after a stop.
+        Return the cause that forbids to continue after a stop, or None.
 
         :param now: ns on the node's clock
         :param steady: s on the monotonic clock
@@ -109,7 +114,7 @@ class Monitors:
                 or self.motion.cause() or self.timing.cause() or self.cost.cause(steady))
 
     def counts(self) -> dict[str, int]:
-        """Return what the diagnostics show."""
+        """Return the counters that the diagnostics show."""
         return {'out_of_order': self.stamps.out_of_order,
                 'repeated_stamps': self.stamps.repeated, 'late_ticks': self.timing.late.total,
                 'overruns': self.timing.overruns.total, 'motion_findings': self.motion.findings,

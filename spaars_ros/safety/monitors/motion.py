@@ -12,20 +12,20 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches whether the measured motion can be true."""
+"""Monitor that the measured motion is plausible."""
 
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.stop import Stop
 
-MOVING = 0.05  # of the velocity limit: a command above it has to show in the position
+MOVING = 0.05  # share of the velocity limit: a command above it has to show in the position
 UNSEEN = 0.008  # rad or m of commanded motion that has to show: some counts of a coarse encoder
 SETTLED = 10  # periods without a finding after which the cause is over
-CREEPING = 0.005  # of the velocity limit: so fast an arm does not go with a velocity of 0
-WHOLE = 0.9  # of a control period: states closer together are not compared for motion
-BEYOND = 0.25  # of the range between the position limits, that an arm may be outside of them, and
-BEYOND_LEAST = 0.1  # rad: pushed, or with an encoder that is off, but not another number
+CREEPING = 0.005  # share of the velocity limit: faster motion contradicts a velocity of 0
+WHOLE = 0.9  # share of a control period: closer states are not compared for motion
+BEYOND = 0.25  # share of the position range by which an arm may be outside its limits,
+BEYOND_LEAST = 0.1  # rad, at least: it was pushed, or its encoder has an offset
 
 
 class MotionWatch:
@@ -33,20 +33,21 @@ class MotionWatch:
     Compare every joint's position with the last one, its velocity and its command.
 
     * IMPOSSIBLE_POSITION: outside the position limits by more than a quarter of their range. Such
-      a state is never believed, also as the first.
-    * SPIKE: further from the last believed position than `spike` times the velocity limit allows.
-      Such a state is not believed; what is there to stay is, once the time passed allows for it,
-      or after `SETTLED` states that such a step does not divide.
-    * FROZEN: exactly the same position `frozen` periods running, while commanded to move: each
-      period by more than `MOVING`, or by `UNSEEN` in all of them.
-    * VELOCITY_MISMATCH: `ticks` periods running, the position changed by something else than
-      the mean measured velocity times the time, by more than `mismatch` times the velocity limit
-      times the time (at least a period: stamps of a late timer lie close together). Or all
-      measured velocities are exactly 0 for so long, and a position changes all the same.
+      a state is never accepted, not even as the first one.
+    * SPIKE: further from the last accepted position than `spike` times the velocity limit allows.
+      Such a state is not accepted. A lasting step is accepted once the elapsed time allows for it,
+      or after `SETTLED` consecutive states that agree with each other.
+    * FROZEN: exactly the same position for `frozen` consecutive periods, while commanded to move:
+      by more than `MOVING` in each period, or by `UNSEEN` in total.
+    * VELOCITY_MISMATCH: for `ticks` consecutive periods, the change of position differs from the
+      mean measured velocity times the elapsed time by more than `mismatch` times the velocity
+      limit times the elapsed time (at least a period: stamps of a late timer lie close together).
+      Or all measured velocities are exactly 0 for as long, and a position changes nevertheless.
 
     The latter two compare states at least `WHOLE` periods apart, however many come between; at
-    rates just above the control rate, such are up to two periods apart.
+    rates just above the control rate these are up to two periods apart.
 
+    :param robot: the robot file
     :param spike: multiple of the velocity limit, 0 for off
     :param frozen: periods, 0 for off
     :param mismatch: share of the velocity limit, 0 for off
@@ -71,7 +72,7 @@ class MotionWatch:
         self.forget()
 
     def forget(self) -> None:
-        """Compare the next state with none: the arm may be put somewhere else."""
+        """Compare the next state with none: the arm may be moved to another place."""
         self._last: tuple[int, list[float], list[float]] | None = None
         self._before: tuple[int, list[float], list[float]] | None = None
         self._elsewhere: tuple[int, list[float]] | None = None
@@ -85,11 +86,11 @@ class MotionWatch:
         self._zeros = 0
 
     def cause(self) -> Stop | None:
-        """Return the last finding, until `SETTLED` periods were without one."""
+        """Return the last finding, until `SETTLED` periods passed without one."""
         return self._found
 
     def impossible(self, state: RobotState) -> Stop | None:
-        """Return a stop where a joint is where it cannot be; part of `take`."""
+        """Return a stop where a joint is at an impossible position, else None; part of `take`."""
         for joint, (position, (low, high)) in enumerate(zip(state.position.tolist(), self._ends)):
             if not low <= position <= high:
                 bound = low if position < low else high
@@ -103,10 +104,11 @@ class MotionWatch:
 
     def take(self, state: RobotState, command: Array) -> Stop | None:
         """
-        Judge a state with a new stamp and finite numbers; returns what is wrong with it.
+        Judge a state with a new stamp and finite numbers; return what is wrong with it, or None.
 
-        Plain floats: for seven joints this takes less than numpy's calls would.
+        Plain floats are used: for seven joints they are faster than numpy calls.
 
+        :param state: the new state
         :param command: (d,) rad/s, the last one sent
         """
         found = self.impossible(state)
@@ -130,8 +132,8 @@ class MotionWatch:
         """
         Return for how long the positions have been exactly the same, s.
 
-        Where they are frozen the arm goes on as commanded all the same: the state is so much
-        older than its stamp says. `frozen` periods at most, since then it is a stop.
+        An arm with frozen positions may still move as commanded, so the state is older than its
+        stamp by this time. At most `frozen` periods, since then it is a stop.
         """
         if self._fresh is None:
             return 0.0
@@ -147,7 +149,7 @@ class MotionWatch:
         span = dt if dt > self._period else self._period
         step = self._step(positions, before, dt)
         if step is not None:
-            # Not believed, and the counts of the others wait with it.
+            # The state is not accepted, and the counts of the other checks wait with it.
             if not self._settled(state.stamp_ns, positions):
                 joint, moved, most = step
                 return Stop('SPIKE', moved, most, f'rad in {dt:g} s, {self._joints[joint]}')
@@ -159,7 +161,7 @@ class MotionWatch:
         self._last = state.stamp_ns, positions, velocities
         stamp, before, speeds = self._before
         dt = (state.stamp_ns - stamp) * 1e-9
-        # A robot may publish many states a period: between two of them nothing much moves.
+        # A robot may publish many states per period: between two of them there is little motion.
         if 0.0 <= dt < WHOLE * self._period:
             return None
         self._before = self._last
@@ -180,7 +182,7 @@ class MotionWatch:
 
     def _step(self, positions: list[float], before: list[float], dt: float
               ) -> tuple[int, float, float] | None:
-        """Return joint, step and the most it may be, where one is too far within `dt` s."""
+        """Return joint, step and allowed step, rad, of a joint that moved too far in `dt` s."""
         span = dt if dt > self._period else self._period
         for joint, limit in enumerate(self._limits):
             moved = positions[joint] - before[joint]
@@ -189,7 +191,7 @@ class MotionWatch:
         return None
 
     def _settled(self, stamp: int, positions: list[float]) -> bool:
-        """Return whether so many states running agree on another place that it is the true one."""
+        """Return whether `SETTLED` consecutive states agree on another position."""
         other, self._elsewhere = self._elsewhere, (stamp, positions)
         agrees = other is not None and \
             self._step(positions, other[1], (stamp - other[0]) * 1e-9) is None
@@ -211,7 +213,7 @@ class MotionWatch:
                     f'{self._joints[joint]} while it is commanded to move')
 
     def _all_zero(self, positions: list[float], velocities: list[float]) -> Stop | None:
-        """Return a stop where the positions change while every velocity is said to be 0."""
+        """Return a stop where positions change while every measured velocity is 0, else None."""
         if any(velocities) or not self._mismatch:
             self._unmoved = None
             return None

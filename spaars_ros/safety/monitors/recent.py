@@ -12,26 +12,27 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How often something happened lately."""
+"""Number of recent bad events."""
 
 
 class Recent:
     """
     Count the bad ones among the last `window` events.
 
-    :param limit: so many are too many; 0 for never
+    :param window: number of events
+    :param limit: number of bad events that is too many; 0 for never
     """
 
     def __init__(self, window: int, limit: int) -> None:
         self.limit = limit
         self.total = 0
         self._mask = (1 << window) - 1
-        # One bit an event, because this is asked on every tick.
+        # One bit per event, because this is called on every tick.
         self._bits = 0
 
     @property
     def count(self) -> int:
-        """Return the bad ones in the window."""
+        """Return the number of bad events in the window."""
         return self._bits.bit_count()
 
     @property
@@ -40,7 +41,7 @@ class Recent:
         return 0 < self.limit <= self._bits.bit_count()
 
     def add(self, bad: bool) -> bool:
-        """Count one event; returns whether the limit is reached by a bad one."""
+        """Count one event; return whether it is bad and the limit is reached."""
         self._bits = (self._bits << 1 | bad) & self._mask
         self.total += bad
         return bad and self.too_many

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Is a source there, fresh, in order, finite and alive? What is not is a stop or a warning."""
+"""Monitor of one source: present, fresh, in order, finite and changing."""
 
 from typing import Literal
 
@@ -21,22 +21,22 @@ from spaars_ros.safety.monitors.recent import Recent
 from spaars_ros.safety.stop import Stop
 
 ORDER_WINDOW, ORDER_LIMIT = 50, 10
-"""So many samples out of order, of so many, are odd; fewer are only passed over."""
+"""Window of samples, and how many of them out of order are a fault; fewer are only ignored."""
 BACK_NS = 1_000_000_000
-"""A stamp so far behind the newest is of a clock that was set back, not of a late message."""
+"""ns; a stamp this far behind the newest means a clock that was set back, not a late message."""
 FUTURE = 0.5
-"""s; a stamp further ahead of the node's clock is of another clock."""
+"""s; a stamp further ahead of the node's clock comes from another clock."""
 
 
 class SourceWatch:
     """
-    Watch one source; no ROS, no clock of its own.
+    Monitor one source; free of ROS, without a clock.
 
     :param where: name and topic, for messages
-    :param max_age: s; an older sample is silence
-    :param silent: what follows then; hold: nothing
-    :param wrong: what follows on samples that are wrong
-    :param frozen: equal samples running that are frozen, 0 for never
+    :param max_age: s; a source whose newest sample is older is silent
+    :param silent: what follows when it is silent; hold: nothing
+    :param wrong: what follows when samples are wrong
+    :param frozen: number of consecutive equal samples that is a fault, 0 for never
     """
 
     def __init__(self, where: str, *, max_age: float, silent: Literal['stop', 'warn', 'hold'],
@@ -55,15 +55,17 @@ class SourceWatch:
 
     def sample(self, stamp_ns: int, values: Array, age: float) -> bool:
         """
-        Look at a new sample; return whether it is to be used.
+        Check a new sample; return whether it is to be used.
 
-        :param age: s since its stamp by the node's clock, when it came; negative: in the future
+        :param stamp_ns: stamp of the sample, ns
+        :param values: its values, compared with those of the sample before
+        :param age: s from its stamp to its arrival, on the node's clock; negative: in the future
         """
         back = self._newest is not None and self._newest - stamp_ns > BACK_NS
         if back:
-            self.restart()  # the clock of the sensor was set back: it goes on from there
+            self.restart()  # the sensor's clock was set back: it continues from there
         elif self._newest is not None and stamp_ns <= self._newest:
-            # Twice the same is sent again, not out of order.
+            # An equal stamp is a message sent twice, not one out of order.
             self._order.add(stamp_ns < self._newest)
             return False
         if age < -FUTURE:
@@ -80,12 +82,12 @@ class SourceWatch:
         return True
 
     def restart(self) -> None:
-        """Forget stamps and values, as after the source's clock was set."""
+        """Forget stamps and values, for instance after the source's clock was set."""
         self._newest = self._values = self._bad = None
         self._same = 1
 
     def refuse(self, code: str, text: str) -> None:
-        """Count a message that is no sample."""
+        """Count a message that is not a valid sample."""
         self.refused += 1
         self._bad = code, text
 
@@ -96,10 +98,10 @@ class SourceWatch:
 
     def stop(self, age: float, late: bool) -> Stop | None:
         """
-        Return a stop where the parameters ask for one.
+        Return a stop where the parameters ask for one, else None.
 
         :param age: s, of the newest sample; infinite before the first
-        :param late: whether the newest came with such an age already
+        :param late: whether the newest sample already had such an age when it arrived
         """
         for found, policy in ((self._odd(), self._wrong), (self._old(age, late), self._silent)):
             if found is not None and policy == 'stop':
@@ -107,7 +109,7 @@ class SourceWatch:
         return None
 
     def warnings(self, age: float, late: bool) -> list[str]:
-        """Return what is to be said of it and does not stop."""
+        """Return the messages of the faults whose parameter is warn."""
         return [f'{found.code}: {found.text}' for found, policy in (
             (self._odd(), self._wrong), (self._old(age, late), self._silent))
             if found is not None and policy == 'warn']

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches whether the commands come in time."""
+"""Monitor of the commands' timing."""
 
 from spaars_ros.safety.monitors.recent import Recent
 from spaars_ros.safety.stop import Stop
@@ -20,12 +20,13 @@ from spaars_ros.safety.stop import Stop
 
 class TimingWatch:
     """
-    Count late answers and long ticks, and say when they are too many.
+    Count late answers and long ticks, and stop when there are too many.
 
     :param period: s, the control period
     :param deadline: s that joint_states may be old when their command is sent
-    :param late: late answers in the window that stop the robot, 0 for never
-    :param overruns: ticks longer than the period in the window that stop it, 0 for never
+    :param late: number of late answers in the window that stops the robot, 0 for never
+    :param overruns: number of ticks longer than the period in the window that stops it, 0 for
+        never
     :param window: ticks
     """
 
@@ -39,7 +40,7 @@ class TimingWatch:
 
     def add(self, age: float, computed: float) -> Stop | None:
         """
-        Count a tick; returns a stop when it is one too many.
+        Count a tick; return a stop when there are too many late answers or overruns.
 
         :param age: s from the stamp of joint_states until now, on the node's clock
         :param computed: s that the tick took, on the monotonic clock
@@ -62,7 +63,7 @@ class TimingWatch:
 
 class Slots:
     """
-    Count the periods that a timer missed, by the phase that it keeps.
+    Count the periods that a timer missed, from the phase that it keeps.
 
     :param period: s
     """

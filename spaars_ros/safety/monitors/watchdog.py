@@ -12,14 +12,14 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Watches the observations' stamps: too old, out of order, from another clock."""
+"""Monitor of the observations' stamps: too old, out of order, from another clock."""
 
 from enum import Enum
 
 from spaars_ros.safety.monitors.recent import Recent
 from spaars_ros.safety.stop import Stop
 
-AHEAD = 1.0  # s: a stamp may be this much ahead, since /clock and joint_states race each other
+AHEAD = 1.0  # s: a stamp may be this far ahead, as /clock and joint_states arrive in any order
 
 
 class Order(Enum):
@@ -32,11 +32,11 @@ class Order(Enum):
 
 class Watchdog:
     """
-    Say when the newest observation cannot be acted on.
+    Detect when the newest observation must not be acted on.
 
     :param max_age: s on the node's clock that an observation may be old
-    :param window: joint_states among which those out of order are counted
-    :param out_of_order: so many of them are a stop, 0 for never
+    :param window: number of joint_states among which those out of order are counted
+    :param out_of_order: number of them that is a stop, 0 for never
     :param wall: whether the stamps' clock runs as fast as the monotonic one
     """
 
@@ -50,13 +50,13 @@ class Watchdog:
         self._arrived = 0.0
         self._jump: Stop | None = None
         self.repeated = 0
-        """States with the stamp of the one before and other content."""
+        """Number of states with the stamp of the previous state and other content."""
         self.behind = ''
-        """Joints whose part of the joint_states is the oldest, where it comes in parts."""
+        """Joints of the oldest part of the joint_states, where several publishers send parts."""
 
     @property
     def newest_ns(self) -> int | None:
-        """Return the newest stamp, None before the first."""
+        """Return the newest stamp, ns; None before the first."""
         return self._newest
 
     @property
@@ -68,10 +68,11 @@ class Watchdog:
         """
         Compare a stamp with the newest one and remember it when it is newer.
 
-        A stamp that is older by more than `max_age`, or newer by more than both that and `AHEAD`
-        (with stamps of a wall clock: than the time that has passed), is a clock that jumped:
-        `take_jump` says so, and the stamps after it count from there.
+        The clock has jumped if the stamp is older by more than `max_age`, or newer by more than
+        both `max_age` and `AHEAD` (with stamps of a wall clock: beyond the time that has passed).
+        `take_jump` then returns the stop, and later stamps are compared with this one.
 
+        :param stamp_ns: stamp of the state, ns
         :param arrived: s on the monotonic clock
         """
         newest = self._newest
@@ -98,9 +99,10 @@ class Watchdog:
 
     def repeat(self, clock_stands: bool) -> Stop | None:
         """
-        Count a state with the newest stamp and other content, as one out of order.
+        Count a state with the newest stamp and other content, like one out of order.
 
-        :param clock_stands: such stamps all alike, and that is not the states' fault
+        :param clock_stands: whether the clock is paused, so that equal stamps are no fault of the
+            states
         """
         self.repeated += 1
         if clock_stands:
@@ -115,18 +117,19 @@ class Watchdog:
             f'of {self._window} joint_states older than the one before')
 
     def take_jump(self) -> Stop | None:
-        """Return, once, the stop for a clock that jumped back."""
+        """Return the stop for a clock that jumped back or ahead, once."""
         jump, self._jump = self._jump, None
         return jump
 
     def age(self, now_ns: int, steady: float) -> float:
         """
-        Return the newest observation's age in s; 0 before the first.
+        Return the age of the newest observation, s; 0 before the first.
 
-        With stamps of a wall clock at least the time since it arrived: a robot's clock that is
-        ahead would make joint_states that have stopped look fresh for as long as it is ahead.
+        With stamps of a wall clock, it is at least the time since the arrival. Otherwise a robot's
+        clock that is ahead would make joint_states that have stopped look fresh for as long as it
+        is ahead.
 
-        :param now_ns: on the node's clock
+        :param now_ns: ns on the node's clock
         :param steady: s on the monotonic clock
         """
         if self._newest is None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which joint answers which command: found from commands and measured positions alone."""
+"""Detection of which joint obeys which command, from commands and measured positions alone."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -27,50 +27,50 @@ from spaars_ros.safety.stop import Stop
 SPAN = 1.0
 """s of motion that are compared with commands."""
 SAMPLES = 20
-"""States of a span; those that come closer together are left out."""
+"""States per span; states that are closer together are left out."""
 LEAST = 8
-"""Of them that are needed."""
+"""Minimum number of states."""
 LATENESS = 0.3
-"""s that a command may take until the arm moves, or 12 periods, or 4 more than `control.delay`."""
+"""s from a command until the arm moves at most, or 12 periods, or 4 more than `control.delay`."""
 LATEST = 12
 TRIED = 25
-"""Latenesses that are tried."""
+"""Number of delays that are tried."""
 MOVING = 0.005
-"""Of the velocity limit, root mean square: less motion says nothing."""
+"""Share of the velocity limit, root mean square; less motion is not judged."""
 AMISS = 0.7
-"""Rest, as a share of the motion, above which a joint does not do what its own command says."""
+"""Residual, as a share of the motion, above which a joint does not follow its own command."""
 EXPLAINED = 0.3
-"""Rest below which a joint does what another command says."""
+"""Residual below which a joint follows another command."""
 ALIKE = 0.97
-"""Correlation above which a joint moves as its command, but by another factor."""
+"""Correlation above which a joint follows its command, but by another factor."""
 ALIKE_SHAPE = 0.9
 """The same without the means of both."""
 FASTER = 1.6
-"""Factor above which that stops the arm; a servo overshoots by less."""
+"""Factor above which the arm is stopped; a servo overshoots by less."""
 SLOWER = 0.6
-"""Factor below which it does, where it is the same for all joints that move."""
+"""Factor below which the arm is stopped, where it is the same for all joints that move."""
 SAME = 0.2
-"""Spread of such factors."""
+"""Largest spread of such factors, as a share of the least."""
 SEVERAL = 3
-"""Joints at least that have it."""
+"""Minimum number of joints that have such a factor."""
 SHAPE = 0.6
-"""Weight of the rest that motion and commands leave without their means."""
+"""Weight of the residual of motion and commands without their means."""
 UNMOVED = 0.1
 """Share of the commanded motion below which the arm does not move."""
 HELD = 0.03
-"""The same for one joint while others move: friction and a slow servo hold one back, too."""
+"""The same for one joint while others move; friction and a slow servo reduce motion, too."""
 PLAIN = 8.0
-"""Times `MOVING`, that it has to be commanded to for that."""
+"""Multiple of `MOVING` that the joint has to be commanded to move for that."""
 CONFIRMED = 3
-"""Judgements running that have to say the same."""
+"""Consecutive judgements that have to agree."""
 SURE = 6
-"""The same for a joint that is slower than commanded, and for an arm that does not move."""
+"""The same for a joint that moves less than commanded, and for an arm that does not move."""
 FOLLOWS = 0.45
-"""Rest below which a joint follows its own command, and so is wired rightly."""
+"""Residual below which a joint follows its own command, and so is wired correctly."""
 HELD_UP = 200
-"""Judgements running after which also a task that touches things holds no joint up."""
+"""Consecutive judgements after which a contact no longer explains a joint that is held."""
 PUSHED = 20
-"""The same for a joint that goes further than commanded: what is touched pushes it shortly."""
+"""The same for a joint that moves further than commanded; a contact pushes it only briefly."""
 
 
 Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
@@ -78,36 +78,37 @@ Mask = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class Found:
-    """What is wrong, and what it takes to be sure of it."""
+    """A suspected fault and the number of judgements that confirm it."""
 
     stop: Stop
     needed: int
-    """Judgements running that have to say so."""
+    """Consecutive judgements that have to agree."""
     touched: Mask | None = None
-    """(d,) joints that move as what is touched can make them; None: nothing touched does that."""
+    """(d,) joints whose motion a contact can explain; None: no contact can explain it."""
     excused: int = 0
-    """Judgements running that have to say so of them, in a task that touches things."""
+    """Consecutive judgements that have to agree for these joints, in a task with contact."""
 
 
 class WiringWatch:
     """
-    Match the joints' motions with the commands of all joints, early or late.
+    Match the joints' motions with the commands of all joints, at several delays.
 
-    D_i(k) is how far joint i went between two states, E_j(k, m) how far the commands of joint j
-    say, if they act m s late. Joint i is well connected where some m leaves little of
-    |D_i - E_i(m)|. Where none does, and joint j does not obey its own commands either, the command
-    j that leaves little of |D_i - E_j(m)| is what moves joint i; -E_i is a wrong sign, and a
-    multiple of E_i a wrong factor. Reconstructed here.
+    D_i(k) is how far joint i moved between two states. E_j(k, m) is how far the commands of joint
+    j would move it, if they act m s late. Joint i is connected correctly where some m leaves a
+    small residual |D_i - E_i(m)|. Where none does, and joint j does not obey its own commands
+    either, the command j with a small residual |D_i - E_j(m)| is the one that moves joint i. -E_i
+    means a wrong sign, and a multiple of E_i a wrong factor. Reconstructed here.
 
-    For ten times a second: it takes up to half a millisecond.
+    Meant to be judged ten times per second: a judgement takes up to half a millisecond.
 
-    Where an arm touches things on purpose, a joint that is held up is no fault as such: for
-    `HELD_UP` judgements, once it has followed its own command for `SURE`, and for `PUSHED` one
-    that goes further than commanded. One that never followed may have no drive, or another scale;
-    and nothing that is touched makes a joint obey another one's command, or go the other way.
+    In a task with contact, a joint that is held is not a fault by itself. Once a joint has
+    followed its own command for `SURE` judgements, a fault needs `HELD_UP` judgements if the joint
+    moves less than commanded, and `PUSHED` if it moves further. A joint that never followed may
+    have no drive, or another scale. No contact makes a joint obey another joint's command, or move
+    backwards.
 
     :param robot: the robot file
-    :param contact: whether the task touches things on purpose
+    :param contact: whether the task makes contact on purpose
     """
 
     def __init__(self, robot: Robot, contact: bool = False) -> None:
@@ -123,14 +124,14 @@ class WiringWatch:
         self.forget()
 
     def forget(self) -> None:
-        """Compare nothing of before: the arm was moved by something else."""
+        """Discard all states and commands: the arm was moved by something else."""
         self._states: deque[tuple[float, Array]] = deque(maxlen=SAMPLES + 1)
         self._commands: deque[tuple[float, Array, Array]] = deque()
         self._said = ''
         self._times = 0
 
     def commanded(self, time: float, command: Array | None) -> None:
-        """Note that a command (d,) rad/s stands from `time` s on; None: something else moves."""
+        """Note that a command (d,) rad/s takes effect at `time` s; None: something else moves."""
         if command is None:
             if self._commands:
                 self.forget()
@@ -148,14 +149,14 @@ class WiringWatch:
 
     def measured(self, time: float, position: Array) -> None:
         """Note the position (d,) rad at `time` s, on the same clock."""
-        # A little early is still due: stamps jitter.
+        # A state that is slightly early is accepted: stamps jitter.
         if not self._states or time - self._states[-1][0] > 0.9 * self._apart:
             self._states.append((time, position))
         elif time < self._states[-1][0]:
             self.forget()
 
     def judge(self) -> Stop | None:
-        """Return a stop that names what is connected wrongly, once it is sure."""
+        """Return a stop that names the wrong connection, once it is confirmed."""
         found = self._judged()
         stop, needed = (None, 0) if found is None else (found.stop, found.needed)
         if found is not None and self._contact and found.touched is not None \
@@ -175,7 +176,7 @@ class WiringWatch:
         floor = MOVING * self._limits * self._apart * math.sqrt(len(moved))
         size = np.sqrt((moved ** 2).sum(axis=0))
         sizes = np.sqrt((asked ** 2).sum(axis=1))  # (lateness, d)
-        # Only what was asked for at any lateness: a late arm has not begun yet.
+        # Only joints with a command at every delay: a late arm has not started yet.
         wanted = sizes.min(axis=0) > floor
         if not wanted.any():
             return None
@@ -195,12 +196,12 @@ class WiringWatch:
                 'others do; see its drive, its brake and its wire'), SURE, held, HELD_UP)
         moves = size > floor
         rest, against, _ = _rests(moved, asked)
-        # A hand that pushes steadily adds a constant, and leaves the shape.
+        # A hand that pushes steadily adds a constant, and leaves the shape unchanged.
         shape, shape_against, shapes = _rests(moved - moved.mean(axis=0),
                                               asked - asked.mean(axis=1, keepdims=True))
         own = np.diagonal(rest)
         amiss = (own > AMISS) & (np.diagonal(shape) > AMISS) & (moves | wanted) & shapes
-        # Both have to say so: steady speeds are alike by chance.
+        # Both residuals have to be large: constant speeds can be alike by chance.
         rest, against = np.maximum(rest, SHAPE * shape), np.maximum(against, SHAPE * shape_against)
         found = []
         for i in np.flatnonzero(amiss & moves):
@@ -225,7 +226,13 @@ class WiringWatch:
         return factor
 
     def _factors(self, moved: Array, asked: Array, judged: Mask) -> Found | None:
-        """Find joints that move as commanded, but by a multiple."""
+        """
+        Find joints that move as commanded, but by a multiple.
+
+        :param moved: (n, d) rad
+        :param asked: (delays, n, d) rad
+        :param judged: (d,) joints to judge
+        """
         places = np.flatnonzero(judged)
         if not len(places):
             return None
@@ -241,7 +248,7 @@ class WiringWatch:
         touched = np.arange(len(self._joints)) == places[most]
         needed, excused = CONFIRMED, PUSHED
         if value <= FASTER:
-            # Friction and loads hold joints back, too, but not all by the same factor.
+            # Friction and loads reduce motion, too, but not by the same factor in all joints.
             if len(places) < SEVERAL or alike.min() < ALIKE or factors.max() > SLOWER \
                     or np.ptp(factors) > SAME * factors.min():
                 return None
@@ -253,7 +260,7 @@ class WiringWatch:
             needed, touched, excused)
 
     def _motions(self) -> tuple[Array | None, Array | None]:
-        """Return how far the joints went (n, d), and how far commands say (lateness, n, d)."""
+        """Return measured motions (n, d) rad, and commanded motions (delays, n, d) rad."""
         times = np.array([time for time, _ in self._states])
         positions = np.array([position for _, position in self._states])
         recent = times >= times[-1] - SPAN - 0.5 * self._apart
@@ -273,12 +280,13 @@ class WiringWatch:
 
 def _rests(moved: Array, asked: Array) -> tuple[Array, Array, Mask]:
     """
-    Return what is left of motion i by command j (d, d), by its opposite, and what has a shape.
+    Return the residuals (d, d) of motion i by command j and by its opposite, and a mask (d,).
 
-    As shares of the larger of both, at the best lateness.
+    Residuals are shares of the larger of both, at the best delay. The mask is False where motion
+    and, at some delay, command are constant, so that they have no shape to compare.
 
-    :param moved: (n, d)
-    :param asked: (lateness, n, d)
+    :param moved: (n, d) rad
+    :param asked: (delays, n, d) rad
     """
     size, sizes = np.sqrt((moved ** 2).sum(axis=0)), np.sqrt((asked ** 2).sum(axis=1))
     product = np.matmul(moved.T, asked)
@@ -290,7 +298,7 @@ def _rests(moved: Array, asked: Array) -> tuple[Array, Array, Mask]:
 
 
 def _factors(moved: Array, asked: Array) -> tuple[Array, Array]:
-    """Return by what factor each joint follows its command (d,), and their correlation."""
+    """Return the factor (d,) by which each joint follows its command, and the correlation (d,)."""
     sizes = (asked ** 2).sum(axis=1) + 1e-18
     along = (moved * asked).sum(axis=1)  # (lateness, d)
     alike = along / np.sqrt(sizes * (moved ** 2).sum(axis=0) + 1e-18)
