@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Networks and algorithms; the only room that imports torch."""
+"""Networks and algorithms; the only subpackage that imports torch."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Training a classifier of success from observations that people, or the task, labelled."""
+"""Train a success classifier on observations of labelled episodes, and export it as ONNX."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,21 +38,21 @@ BATCH = 256
 RATE = 1e-3
 DECAY = 1e-4
 DONE = 3
-"""States at the end of an episode that succeeded, in which the task is done."""
+"""Number of states at the end of a successful episode that are labelled as done."""
 BETWEEN = 5
-"""States before those of which nobody can say; they teach nothing."""
+"""Number of states before those whose label is ambiguous; they are not used for training."""
 HELD_OUT = 0.25
-"""Share of the episodes on which it is tried."""
+"""Share of the episodes of each outcome that is kept for evaluation, 0 to 1."""
 FEWEST = 4
-"""Episodes that succeeded, and that did not, of which less can be learned."""
+"""Minimum number of successful episodes, and of failed ones, for training."""
 CLIP = 8.0
-"""Standard deviations; what is further away is as far."""
+"""Standard deviations; standardised observations are clipped to +-CLIP."""
 OPSET = 17
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """One episode that was said to be a success or a failure."""
+    """One episode that is labelled as a success or a failure."""
 
     observations: Array
     """(T, n) physical units."""
@@ -61,24 +61,26 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a classifier did on episodes that it had not seen, by the rule of the task file."""
+    """Results of a classifier on held-out episodes, by the success rule of the task file."""
 
     successes: int
     found: int
-    """Of the successes, those in which it said so at the end, and not before."""
+    """Successful episodes in which success is detected within the last `DONE + BETWEEN` states."""
     early: int
-    """Of the successes, those in which it said so more than `DONE + BETWEEN` states before."""
+    """Successful episodes in which success is detected earlier than that."""
     failures: int
     alarms: int
-    """Of the failures, those in which it said success."""
+    """Failed episodes in which success is detected (false positives)."""
 
 
 def labelled_episodes(folders: Sequence[Path]) -> tuple[list[Labelled], int]:
     """
-    Return the labelled episodes of some runs, and how many have no label or were discarded.
+    Return the labelled episodes of some runs, and the number of episodes that are left out.
+
+    An episode is left out if it is unlabelled, discarded, or no longer than `DONE` states.
 
     :raises DatasetError: a folder has no steps
-    :raises ValueError: the runs observe different things
+    :raises ValueError: the observations of the runs differ in width
     """
     found, left = [], 0
     width = 0
@@ -101,7 +103,7 @@ def labelled_episodes(folders: Sequence[Path]) -> tuple[list[Labelled], int]:
 
 
 def ticks_of(episodes: Sequence[Labelled]) -> tuple[Array, NDArray[np.bool_]]:
-    """Return observations (N, n) and whether the task is done in them (N,)."""
+    """Return observations (N, n), physical units, and whether the task is done in each (N,)."""
     seen, done = [], []
     for episode in episodes:
         states = episode.observations
@@ -116,7 +118,7 @@ def ticks_of(episodes: Sequence[Labelled]) -> tuple[Array, NDArray[np.bool_]]:
 
 
 class Classifier(nn.Module):
-    """An MLP from standardised observations to a logit."""
+    """MLP from observations (B, n) in physical units to a logit (B,); it standardises them."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -132,7 +134,7 @@ class Classifier(nn.Module):
                                  nn.ReLU(), nn.Linear(WIDTH, 1))
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
-        """Return the logits (B,) of observations (B, n)."""
+        """Return the logits (B,) of observations (B, n) in physical units."""
         scaled = ((observation - self.mean) / self.std).clamp(-CLIP, CLIP)
         logits: torch.Tensor = self.net(scaled)[:, 0]
         return logits
@@ -140,10 +142,11 @@ class Classifier(nn.Module):
 
 def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier, list[Labelled]]:
     """
-    Return a classifier, and the episodes that were kept from it.
+    Train a classifier; return it and the held-out episodes.
 
-    Both kinds of state weigh the same, however many there are of each.
-    :raises ValueError: too few episodes of a kind
+    Each batch holds as many states with the task done as not done, to balance the classes.
+
+    :raises ValueError: fewer than `FEWEST` successful or failed episodes
     """
     wins = [each for each in episodes if each.success]
     losses = [each for each in episodes if not each.success]
@@ -177,7 +180,7 @@ def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier
 
 
 def to_onnx(model: Classifier) -> bytes:
-    """Return a classifier as an ONNX graph: observation (batch, n) -> probability (batch, 1)."""
+    """Export a classifier as ONNX: observation (batch, n) -> success probability (batch, 1)."""
     weights: dict[str, NDArray[np.float32]] = {
         'mean': model.mean.numpy(), 'std': model.std.numpy(),
         'low': np.float32(-CLIP).reshape(()), 'high': np.float32(CLIP).reshape(())}
@@ -207,7 +210,7 @@ def to_onnx(model: Classifier) -> bytes:
 
 
 def first_said(values: Sequence[float], rule: GivenSuccess) -> int | None:
-    """Return the state at which a task with this rule would end as a success, None for never."""
+    """Return the index of the state at which this rule detects success; None if it never does."""
     done, held = False, 0
     for place, value in enumerate(values):
         done = value >= rule.above or done and value >= rule.below
@@ -218,7 +221,7 @@ def first_said(values: Sequence[float], rule: GivenSuccess) -> int | None:
 
 
 def tried(model: Classifier, episodes: Sequence[Labelled], rule: GivenSuccess) -> Verdict:
-    """Return how a classifier does on whole episodes, by the rule that a run would use."""
+    """Evaluate a classifier on episodes, by the rule that a run would use."""
     successes = found = early = failures = alarms = 0
     for episode in episodes:
         with torch.no_grad():

@@ -46,11 +46,12 @@ ALGORITHMS: dict[str, type[Any]] = {
 def make_algorithm(name: str, training: Training, *, observation: int, action: int,
                    constraints: int, normaliser: Normaliser, seed: int) -> Algorithm:
     """
-    Return an algorithm with networks made from torch's generator.
+    Return the named algorithm; its networks are initialised from torch's global generator.
 
-    :param observation: n
-    :param action: d
-    :param constraints: C
+    :param observation: n, width of an observation
+    :param action: d, width of an action
+    :param constraints: C, number of constraints
+    :raises ValueError: unknown name
     """
     if name not in ALGORITHMS:
         raise ValueError(f'algorithm {name!r}: none of {sorted(ALGORITHMS)}')
@@ -60,16 +61,16 @@ def make_algorithm(name: str, training: Training, *, observation: int, action: i
 
 
 def deployable() -> list[str]:
-    """Return the names of the algorithms that a robot can run."""
+    """Return the names of the algorithms that implement `Deployable`, which a robot can run."""
     return [name for name, made in ALGORITHMS.items() if Deployable in made.__mro__]
 
 
 def make_deployable(training: Training, task: Task, normaliser: Normaliser, seed: int
                     ) -> Deployable:
     """
-    Return the algorithm that a training file names, for a robot's task.
+    Return the algorithm of a training file, for a robot's task.
 
-    :raises ConfigError: `spaars train` has it, the robot has not; the message lists those it has
+    :raises ConfigError: the algorithm runs in `spaars train` only; the message lists the others
     """
     check_robot_runs(training)
     made = make_algorithm(

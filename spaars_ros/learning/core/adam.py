@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Adam over one vector that holds all parameters of an optimiser."""
+"""Adam optimiser over one vector that holds all its parameters."""
 
 from collections.abc import Iterable
 import math
@@ -28,15 +28,15 @@ STATE = ('step', 'exp_avg', 'exp_avg_sq')
 
 class Adam:
     """
-    Adam (Kingma and Ba 2015) with the numbers of `torch.optim.Adam`.
+    Adam (Kingma and Ba 2015) with the update and the constants of `torch.optim.Adam`.
 
     The parameters become views of one vector: one pass over memory is far cheaper than thirty.
-    `descend` is a few operations on tensors, for updates that are compiled whole; `advance` the
-    library's fused kernel, for losses by `backward`. Not `torch.optim`: around its kernel it takes
-    longer than in it for networks of this size, and the first optimiser that it makes imports
-    torch's compiler: seconds in which a learner that was killed is not back yet.
+    `descend` is a few tensor operations, for updates that are compiled as one graph. `advance`
+    calls torch's fused kernel, for losses by `backward`. `torch.optim` is not used: for networks
+    of this size its overhead takes longer than its kernel, and creating its first optimiser
+    imports torch's compiler, which delays the restart of a killed learner by seconds.
 
-    :param parameters: what it trains
+    :param parameters: trained parameters
     :param rate: learning rate
     """
 
@@ -49,16 +49,16 @@ class Adam:
         self.flat = flatten(self.parameters)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         self.steps = torch.zeros(len(self.parameters))
-        """Taken so far, of each parameter."""
+        """Number of steps taken so far, per parameter tensor."""
 
     def clear(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def advance(self) -> None:
-        """Take one step along the gradients; parameters without one rest."""
+        """Take one step on the parameters' gradients; skip parameters without a gradient."""
         moved = [index for index, parameter in enumerate(self.parameters)
                  if parameter.grad is not None]
         if not moved:
@@ -75,12 +75,12 @@ class Adam:
             amsgrad=False, maximize=False)
 
     def descend(self, gradient: Tensor) -> None:
-        """Take one step of all parameters along the gradient of `flat`."""
+        """Take one step of all parameters, given the gradient of `flat`, in its shape."""
         first, second = self.BETAS
         self.steps.add_(1.0)
         count = self.steps[0].double()
-        # In float64, or the first steps are off by its rounding. As a product, since the compiler
-        # would compute what comes of other operations anew for every few parameters.
+        # In float64: float32 rounding would distort the first steps. Written as a matrix product
+        # because the compiler would recompute other operations for every few parameters.
         scales = torch.stack((self.rate / -torch.expm1(count * math.log(first)),
                               (-torch.expm1(count * math.log(second))).rsqrt()))
         rate, root = (self.steps.new_ones(1, 1) @ scales.float()[None])[0]
@@ -89,12 +89,12 @@ class Adam:
         self.flat.sub_(rate * self.means / (self.squares.sqrt() * root + self.EPSILON))
 
     def split(self, vector: Tensor) -> list[Tensor]:
-        """Return a vector like `flat` in the shapes of the parameters, as views."""
+        """Split a vector like `flat` into views in the shapes of the parameters."""
         parts = vector.split([each.numel() for each in self.parameters])
         return [part.view(each.shape) for part, each in zip(parts, self.parameters)]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state by `<index of the parameter>/<name>`, names as the library's."""
+        """Return the state by `<index of the parameter>/<name>`, with torch's names (`STATE`)."""
         return {f'{index}/{name}': tensor
                 for name, tensors in zip(STATE, (self.steps.unbind(), self.split(self.means),
                                                  self.split(self.squares)))
@@ -102,9 +102,9 @@ class Adam:
 
     def load(self, arrays: dict[str, NDArray[Any]]) -> None:
         """
-        Take `tensors()` back; what is missing begins anew.
+        Restore `tensors()`; tensors that are missing are set to zero.
 
-        :raises ValueError: a name that is not there, or another shape
+        :raises ValueError: unknown name or wrong shape
         """
         there = self.tensors()
         for tensor in there.values():
@@ -117,7 +117,7 @@ class Adam:
 
 @torch.no_grad()
 def flatten(parameters: list[nn.Parameter]) -> Tensor:
-    """Return one vector of which the parameters, their values kept, are views from now on."""
+    """Copy all parameters into one vector, make the parameters views of it, and return it."""
     flat = torch.cat([each.detach().reshape(-1) for each in parameters]) if parameters \
         else torch.zeros(0)
     begin = 0

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the trainer drives: one interface for every algorithm."""
+"""Interface of all algorithms, for the trainer and the learner node."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -33,95 +33,95 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ActionSample:
-    """What an algorithm does in one state."""
+    """Action of an algorithm in one state."""
 
     action: Array
     """(d,) normalised, in [-1, 1]."""
     mode: Mode = Mode.NONE
-    """Which of two policies chose, where an algorithm has two."""
+    """Policy that chose the action, for algorithms that have two."""
 
 
 @dataclass(frozen=True)
 class Episode:
-    """What was done in a finished training episode, or in a part of one."""
+    """Trajectory of a finished training episode, or of a part of one."""
 
     observations: Array
     """(T + 1, n) physical units."""
     actions: Array
-    """(T, d) as executed, in [-1, 1]."""
+    """(T, d) executed actions, normalised, in [-1, 1]."""
     rewards: Array
-    """(T,)"""
+    """(T,) rewards."""
     costs: Array
-    """(T, C)"""
+    """(T, C) costs per constraint."""
     modes: NDArray[Any]
-    """(T,) of `Mode`."""
+    """(T,) `Mode` of each action."""
     terminated: bool
-    """Whether it ended truly; else by its time limit."""
+    """True after a true termination; False after truncation, for example by the time limit."""
     skills: Array | None = None
-    """(T, k) latent action in effect, as the policy server says; None: the algorithm acted."""
+    """(T, k) latent in effect, from the policy server's records; None if the algorithm acted."""
     skill_steps: Array | None = None
     """(T,) 0-based step within the skill."""
 
 
 @runtime_checkable
 class OfflineLearner(Protocol):
-    """What an algorithm has besides, that draws from the offline data by itself."""
+    """Optional interface of algorithms that sample the offline data themselves."""
 
     def take_offline(self, data: Replay) -> None:
-        """Take the offline data, once, before all updates and again when a run goes on."""
+        """Set the offline data: once before the first update, and again after a resume."""
 
 
 @runtime_checkable
 class EpisodeLearner(Protocol):
-    """What an algorithm has besides, that acts or learns over more than one step."""
+    """Optional interface of algorithms that act over several steps or learn from episodes."""
 
     def begin_episode(self) -> None:
-        """Begin an episode, of training or evaluation."""
+        """Begin a training or evaluation episode."""
 
     def take_episode(self, episode: Episode) -> None:
-        """Take a finished training episode, before `end_episode`."""
+        """Learn from a finished training episode; called before `end_episode`."""
 
 
 @runtime_checkable
 class AligningLearner(Protocol):
-    """What an algorithm has besides, whose offline phase ends with value pre-alignment."""
+    """Optional interface of algorithms whose offline phase ends with value pre-alignment."""
 
     def aligns(self, step: int) -> bool:
-        """Return whether offline update `step` is of the alignment, with hindsight goals."""
+        """Return whether offline update `step` is an alignment update, with hindsight goals."""
 
 
 @runtime_checkable
 class AlignedLearner(Protocol):
-    """What an algorithm has besides, whose values follow its policy before it learns online."""
+    """Optional interface of algorithms that align their values with their policy after warm-up."""
 
     @property
     def alignment_owed(self) -> int:
-        """Updates of the alignment that are to be done when the warm-up is over."""
+        """Number of alignment updates still to do after the warm-up."""
 
     def align(self, offline: Batch, own: Batch | None = None) -> float:
-        """Do one of them, of the data's transitions and the warm-up's own; returns the loss."""
+        """Do one alignment update on offline and own warm-up transitions; return the loss."""
 
 
 class Algorithm(Protocol):
     """
-    An algorithm as the trainer sees it; an agent is built for its data set.
+    Interface of an algorithm; an instance is built for one data set.
 
-    Batches hold normalised observations and actions in [-1, 1]; `offline_steps` calls of
-    `update_offline` come first, then online steps with `utd` calls of `update_online` each.
+    Batches hold normalised observations and actions in [-1, 1]. First come `offline_steps` calls
+    of `update_offline`, then environment steps with `utd` calls of `update_online` per step.
     """
 
     normaliser: Normaliser
     agent: TrainableModule
-    """Its networks: what acts and what learns."""
+    """Networks and optimisers."""
     offline_steps: int
-    """Updates before the first environment step; 0 for one that learns from scratch."""
+    """Number of updates before the first environment step; 0: learns from scratch."""
     offline_share: float
-    """Share of the offline data in an online batch; 0 for one that does not use it."""
+    """Share of offline transitions in an online batch, 0 to 1; 0: not used."""
     learns_online: bool
-    """Whether environment steps are of use to it."""
+    """Whether the algorithm learns from environment steps."""
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do update `step` of `offline_steps`; returns losses."""
+        """Do update `step` (0-based) of `offline_steps`; return the losses by name."""
 
     def begin_online(self) -> None:
         """End the offline phase."""
@@ -130,29 +130,36 @@ class Algorithm(Protocol):
         """Return the action for one observation (n,) in physical units."""
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update from a mixed batch, of which `online` is the online part."""
+        """Do one update on a mixed batch, `online` being its online part; return the losses."""
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """Take a finished episode's observations (T + 1, n), modes (T,) and all steps so far."""
+        """
+        Process the end of a training episode.
+
+        :param observations: (T + 1, n) physical units
+        :param modes: (T,) `Mode` of each action
+        :param steps: environment steps of the run so far
+        :param replay: online replay, which holds the episode
+        """
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Measure the data set's actions (N, d), before the offline phase."""
+        """Measure the variance of the data set's actions (N, d), before the offline phase."""
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Take the Lagrange multipliers (C,)."""
+        """Set the Lagrange multipliers (C,), >= 0."""
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return numbers to log, such as phase, margin and gate share."""
+        """Return values to log after `steps` steps, such as phase, margin and gate share."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included, by name."""
+        """Return every tensor, those of the optimisers included, by name."""
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back, strictly."""
+        """Restore `arrays()`, strictly."""
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor, as JSON-able values."""
+        """Return the state outside of tensors, as values for JSON."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""

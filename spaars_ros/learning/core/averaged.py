@@ -27,11 +27,11 @@ class AveragedWeights:
     """
     Polyak-Ruppert average w' <- decay w' + (1 - decay) w of a module's parameters.
 
-    A policy that climbs a critic that learns swings about what it converges to, and the robot acts
-    with whichever bundle was pushed last; the average stays near the middle.
+    A policy that follows a learning critic oscillates about its limit, and the robot acts with
+    the bundle that was pushed last. The average stays near the middle of the oscillation.
 
-    :param decay: 0 to 1; 1 / (1 - decay) updates count. With 0 there is no mean: what acts is the
-        newest, and nothing is copied
+    :param decay: 0 to 1; the average spans about 1 / (1 - decay) updates. 0: no average, the
+        newest weights act and nothing is copied
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -41,18 +41,18 @@ class AveragedWeights:
 
     @torch.no_grad()
     def begin(self) -> None:
-        """Begin with the present weights."""
+        """Set the average to the present weights."""
         torch._foreach_copy_(self._mean, self._own)
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the weights after an update in."""
+        """Add the weights to the average, after each update."""
         if self._decay:
             torch._foreach_lerp_(self._mean, self._own, 1.0 - self._decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the module the mean for a while."""
+        """Give the module the averaged weights within the context."""
         if not self._decay:
             yield
             return
@@ -66,13 +66,13 @@ class AveragedWeights:
                 torch._foreach_copy_(self._own, newest)
 
     def to_bytes(self) -> bytes:
-        """Return the mean as an npz file."""
+        """Return the average as an npz file."""
         buffer = io.BytesIO()
         np.savez(buffer, *[mean.numpy() for mean in self._mean])
         return buffer.getvalue()
 
     def load(self, data: bytes) -> None:
-        """Take `to_bytes()` back; raises ValueError for tensors of another module."""
+        """Restore `to_bytes()`; raise ValueError if the shapes are those of another module."""
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             arrays = [archive[name] for name in archive.files]
         if [array.shape for array in arrays] != [tuple(mean.shape) for mean in self._mean]:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The champion: the version with the best record of training episodes acts until it is beaten."""
+"""Champion/challenger contest between policy versions, on their training episodes."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -23,24 +23,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 LEAST = 3
-"""Episodes of a version without which nothing is said about it."""
+"""Minimum number of episodes of a version before it is compared."""
 MOST = 8
-"""Episodes of a challenger after which there is a verdict."""
+"""Number of episodes of a challenger after which a verdict is forced."""
 RECORD = 30
-"""Newest episodes of the champion that count."""
+"""Number of newest episodes of each version that count."""
 BLOCK = 2
-"""Episodes in a row by one version: over ROS a new one arrives within an episode, which then
-counts for nobody."""
+"""Consecutive episodes per version. Over ROS a new version arrives within an episode; that
+episode counts for no version."""
 BETTER = 1.5
-"""Standard errors by which a challenger has to earn more to be champion before `MOST` ..."""
+"""Standard errors by which a challenger must earn more to be promoted before `MOST` episodes."""
 WORSE = 0.5
-"""... and less, to be taken back before it. Chosen on made-up runs of a hundred episodes that
-succeed or not: a learner that gets worse pulls what is deployed down by a few points, one that
-gets better is followed some ten episodes behind."""
+"""Standard errors by which a challenger must earn less to be taken back before `MOST` episodes.
+`BETTER` and `WORSE` were tuned on simulated runs of 100 episodes with success or failure: a
+learner that degrades lowers the deployed success rate by a few points, and the deployed version
+follows a learner that improves with a delay of about ten episodes."""
 
 
 class Verdict(Enum):
-    """What an episode decided."""
+    """Result of the contest after an episode."""
 
     OPEN = 'open'
     PROMOTED = 'promoted'
@@ -49,45 +50,46 @@ class Verdict(Enum):
 
 class Champion:
     """
-    Which version of the policy acts in the next training episode, and which one is deployed.
+    Select the policy version that acts in the next training episode, and the deployed one.
 
-    A version is known by its number; 0 is the pretrained policy. The champion is deployed. A
-    challenger is what was learned when the last contest ended, and acts in `share` of the episodes
-    of the contest. After each of them the mean returns of both are compared, in standard errors
-    with one variance for both: a challenger that is better is the new champion, one that is worse
-    is taken back. What it did stays in the replay, and learning goes on (ours).
+    Versions are numbered; 0 is the pretrained policy. The champion is deployed. `challenge` makes
+    the newly learned weights the challenger, which acts in `share` of the episodes of the
+    contest. After each of its episodes the mean values of both versions are compared, in standard
+    errors with a pooled variance. A better challenger becomes the champion, a worse one is taken
+    back. Its episodes stay in the replay, and learning continues (own method, not from a paper).
 
-    An episode is worth (reward - lambda . cost) / (1 + sum lambda), with the multipliers of now.
+    The value of an episode is (reward - lambda . cost) / (1 + sum lambda), with the present
+    multipliers.
 
-    :param share: 0 to 1, of the episodes of a contest that the challenger acts in
+    :param share: share of the episodes of a contest in which the challenger acts, 0 to 1
     """
 
     def __init__(self, share: float) -> None:
         self.share = share
         self.champion = 0
         self.challenger = -1
-        """-1: none stands."""
+        """Version of the challenger; -1: none."""
         self.acts = 0
-        """The version that is to act in the next episode."""
+        """Version that acts in the next episode."""
         self._newest = 0
         self._acted = 0
-        """Episodes of the present block ..."""
+        """Number of episodes in the present block."""
         self._contest = 0
-        """... and of the present contest."""
+        """Number of episodes in the present contest."""
         self._records: dict[int, list[list[float]]] = {0: []}
-        """Version -> reward and costs of its episodes."""
+        """Version -> [reward, *costs] of each of its episodes."""
 
     @property
     def ready(self) -> bool:
-        """Return whether a challenger may stand: none does, and the champion has a record."""
+        """Return whether a contest may begin: no challenger, champion has `LEAST` episodes."""
         return self.challenger < 0 and len(self._records[self.champion]) >= LEAST
 
     def episodes(self, version: int) -> int:
-        """Return how many episodes of a version count."""
+        """Return the number of episodes in the record of a version."""
         return len(self._records.get(version, ()))
 
     def challenge(self) -> int:
-        """Have what was just learned stand against the champion; return its number."""
+        """Begin a contest with the newly learned weights as challenger; return their version."""
         self._newest += 1
         self.challenger, self._contest = self._newest, 0
         self._records[self.challenger] = []
@@ -97,11 +99,12 @@ class Champion:
     def take(self, version: int, reward: float, costs: Sequence[float],
              multipliers: NDArray[Any]) -> Verdict:
         """
-        Take a finished episode of a version, and say what it decided.
+        Record a finished episode and return the verdict.
 
-        :param version: who acted; what no contest is about any more says nothing
+        :param version: version that acted; versions outside the present contest are ignored
+        :param reward: sum over the episode
         :param costs: (C,) sums over the episode
-        :param multipliers: (C,) as they are now
+        :param multipliers: (C,) present values
         """
         if version not in self._records:
             return Verdict.OPEN
@@ -116,7 +119,7 @@ class Champion:
         return verdict
 
     def _choose(self) -> None:
-        """Say who acts in the next block."""
+        """Select the version that acts in the next block."""
         self._acted = 0
         tried = self.challenger >= 0 \
             and self.episodes(self.challenger) < self.share * (self._contest + 1)
@@ -142,7 +145,7 @@ class Champion:
         self._choose()
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes, JSON-able."""
+        """Return the state for `restore`, as values for JSON."""
         return {'champion': self.champion, 'challenger': self.challenger, 'acts': self.acts,
                 'newest': self._newest, 'acted': self._acted, 'contest': self._contest,
                 'records': {str(version): rows for version, rows in self._records.items()}}
@@ -156,19 +159,19 @@ class Champion:
                          for version, rows in state['records'].items()}
 
     def withdraw(self) -> None:
-        """Have no challenger stand, since its weights are gone."""
+        """End the contest without promotion, because the challenger's weights are lost."""
         if self.challenger >= 0:
             self._close(Verdict.TAKEN_BACK)
 
 
 def worth(record: list[list[float]], multipliers: NDArray[Any]) -> NDArray[np.float64]:
-    """Return what the episodes (m, 1 + C) of a record are worth, (m,)."""
+    """Return the value (m,) of each episode of a record (m, 1 + C); see `Champion`."""
     rows, weights = np.asarray(record, np.float64), np.append(1.0, -np.asarray(multipliers))
     return np.asarray(rows @ weights / (1.0 + np.abs(weights[1:]).sum()))
 
 
 def error_of(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return the standard error of the difference of two means, with one variance for both."""
+    """Return the standard error of the difference of two means, with a pooled variance."""
     count = len(one) + len(other)
     spread = (one.var() * len(one) + other.var() * len(other)) / max(count - 2, 1)
     return float(np.sqrt(spread * (1.0 / len(one) + 1.0 / len(other))))

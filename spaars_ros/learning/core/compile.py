@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-The process that compiles one update of an agent, beside the one that learns.
+Compile one update of an agent, in a separate process.
 
-Reads one JSON line on stdin: the agent's recipe, the update, shapes and types of what is drawn for
-it, and the path of the package to write. Imports of torch's compiler take seconds and compiling
-tens of seconds: none of it in the learner, which only loads what was written.
+The process reads one JSON line on stdin: the agent's recipe, the update, shapes and types of its
+inputs, and the path of the package to write. Importing torch's compiler takes seconds, compiling
+tens of seconds. The learner spends neither: it only loads the finished package.
 """
 
 from importlib import import_module
@@ -39,11 +39,11 @@ from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 OPTIONS = {'cpp.threads': 1, 'aot_inductor.custom_ops_to_c_shims': shims()}
-"""One thread, as the learner has, and its products."""
+"""Compiler options: one thread, as in the learner, and the operations of `products`."""
 
 
 def make_agent(recipe: dict[str, Any]) -> TrainableModule:
-    """Return an agent of the shapes that `TrainableModule.recipe` says."""
+    """Return an agent with the shapes of a `TrainableModule.recipe`."""
     module, _, name = recipe['make'].partition(':')
     agent: TrainableModule = getattr(import_module(module), name)(
         Training(**recipe['training']), **recipe['sizes'])
@@ -56,9 +56,9 @@ def make_agent(recipe: dict[str, Any]) -> TrainableModule:
 def trace(agent: TrainableModule, update: str, drawn: list[Tensor],
           choices: dict[str, Any]) -> tuple[Any, list[int]]:
     """
-    Return an update as a graph of tensors, and which of state and drawn tensors it takes.
+    Trace an update; return its graph and the indices of its inputs in [*state, *drawn].
 
-    The state's tensors are written in place.
+    The graph writes the state's tensors in place.
     """
     from torch.fx.experimental.proxy_tensor import make_fx
     state = agent.state_tensors()
@@ -85,7 +85,7 @@ def trace(agent: TrainableModule, update: str, drawn: list[Tensor],
 
 
 def compile_update(request: dict[str, Any]) -> None:
-    """Write the package that a request asks for, whole or not at all."""
+    """Compile the update of a request and write its package atomically."""
     from torch._inductor import aoti_compile_and_package
     torch.set_num_threads(1)
     agent = make_agent(request['recipe'])

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Compiled updates: made by a process beside the learner, kept in the user's cache folder."""
+"""Compile updates in a separate process and cache the packages in the user's cache folder."""
 
 import fcntl
 import hashlib
@@ -34,23 +34,23 @@ from spaars_ros.robot.config import PACKAGE
 
 CACHE = Path('~/.cache/spaars_ros/compiled')
 PAYS = 5000
-"""Updates done after which `auto` compiles: a short run is over before that would have paid."""
+"""Number of updates after which mode `auto` compiles; in shorter runs it does not pay off."""
 LOOKS = 64
-"""Updates from one look at what is ready to the next."""
+"""Number of updates between two calls of `look`."""
 PACKAGE_TO_INSTALL = 'no C++ compiler: sudo apt install g++'
 
 
 class Compiler:
     """
-    Compiles the updates that an agent does without compilation, one after another.
+    Compiles, one after another, the updates that an agent has run uncompiled.
 
-    The agent goes on without in the meantime. `look` starts, takes up and loads (10 ms); results
-    are the same within rounding.
+    Meanwhile the agent continues uncompiled. `look` starts compilations and loads finished ones
+    (10 ms). Results are equal within rounding.
 
-    :param agent: whose updates; without a `recipe` they stay as they are
-    :param mode: auto (what the cache has at once, the rest after `PAYS` updates), off or on
-    :param folder: of the packages; made when needed
-    :param beside: False waits for what is compiled, instead of taking a second core
+    :param agent: agent whose updates are compiled; without a `recipe` they stay uncompiled
+    :param mode: auto (load cached updates at once, compile others after `PAYS` updates), off, on
+    :param folder: folder of the packages, created when needed; None: `CACHE`
+    :param beside: False waits for each compilation instead of using a second core
     """
 
     def __init__(self, agent: TrainableModule, mode: str = 'on', folder: Path | None = None, *,
@@ -69,12 +69,12 @@ class Compiler:
 
     @property
     def busy(self) -> bool:
-        """Return whether something is being compiled."""
+        """Return whether a compilation runs."""
         return self._process is not None
 
     @property
     def status(self) -> str:
-        """Return in words how updates run, and what is missing."""
+        """Return a text: how many updates are compiled, what is missing, and what failed."""
         agent = self.agent
         if self.mode == 'off':
             return 'off'
@@ -87,12 +87,12 @@ class Compiler:
         return '; '.join(words)
 
     def after_update(self, updates: int) -> None:
-        """Look, every `LOOKS` updates; as `mode` says after so many."""
+        """Call `look` every `LOOKS` updates, according to `mode`; `updates` is their count."""
         if self.mode != 'off' and self.agent.called and updates % LOOKS == 0:
             self.look(start=self.mode == 'on' or updates >= PAYS)
 
     def look(self, start: bool = True) -> None:
-        """Take up what is ready, and begin with what is not."""
+        """Load what is compiled or cached and, with `start`, begin to compile the rest."""
         if self._process is not None:
             self._take_up()
         if self._process is None and self.agent.recipe is not None:
@@ -105,7 +105,7 @@ class Compiler:
                     return
 
     def _compile_here(self, key: str, call: dict[str, Any], start: bool) -> None:
-        """Load an update, and wait for it to be compiled before, by this run or another one."""
+        """Load an update; if it is not cached, wait until this or another run has compiled it."""
         if self.missing or not start:
             self._begin(key, call, False)
             return
@@ -117,7 +117,7 @@ class Compiler:
                 self._take_up()
 
     def _begin(self, key: str, call: dict[str, Any], start: bool) -> bool:
-        """Load an update that is in the cache, else start to compile it where that can be."""
+        """Load a cached update, else start to compile it if possible; return whether started."""
         request = {'recipe': self.agent.recipe, **call}
         path = self._folder / f'{key}-{_digest(request)}.pt2'
         if path.exists():
@@ -163,7 +163,7 @@ class Compiler:
             self._failed[key] = ' '.join(str(error).split())[:200]
 
     def close(self) -> None:
-        """End the process, if one runs."""
+        """Kill the compiling process, if one runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -171,7 +171,7 @@ class Compiler:
 
 
 def load_update(path: Path) -> Any:
-    """Return the compiled update of a package, as `TrainableModule.compiled` has it."""
+    """Load the compiled update of a package, as a value for `TrainableModule.compiled`."""
     from torch._C._aoti import AOTIModelPackageLoader
     taken = json.loads(path.with_suffix('.json').read_text())
     package = AOTIModelPackageLoader(str(path), 'model', False, 1, -1)
@@ -184,7 +184,7 @@ def load_update(path: Path) -> Any:
 
 
 def _digest(request: dict[str, Any]) -> str:
-    """Return what tells packages apart: request, code, torch, processor."""
+    """Return the cache key of a request: digest of request, code, torch version and processor."""
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
     sources = PACKAGE / 'learning'
@@ -198,6 +198,6 @@ def _digest(request: dict[str, Any]) -> str:
 
 
 def _behind_everything() -> None:
-    """Let the process that compiles have what nobody else wants, and end with its parent."""
+    """Give the compiling process the lowest CPU priority, and end it with its parent."""
     os.nice(19)
     die_with_parent()

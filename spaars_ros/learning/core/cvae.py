@@ -25,9 +25,11 @@ def cvae_loss(encoder: nn.Module, decoder: nn.Module, batch: Batch, variance: Te
     """
     Return reconstruction error + kl_weight KL(E(s, a) || N(0, 1)), both means (Sohn et al. 2015).
 
-    :param encoder: (B, n), (B, d) to mean and log standard deviation (B, k)
-    :param decoder: (B, n), (B, k) to actions (B, d)
-    :param variance: of the data's actions, (d,): the error is in units of it
+    :param encoder: (B, n), (B, d) -> mean and log standard deviation (B, k)
+    :param decoder: (B, n), (B, k) -> actions (B, d)
+    :param batch: normalised observations and actions in [-1, 1]
+    :param variance: (d,) variance of the data's actions, which scales the squared error
+    :param kl_weight: weight of the divergence
     """
     o, a = batch['observation'], batch['action']
     mean, log_std = encoder(o, a)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an algorithm has besides, whose policies a robot can run."""
+"""Interface of algorithms whose policies a robot can run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,11 +33,12 @@ from spaars_ros.training_file import Training
 
 class Deployable(Algorithm, Protocol):
     """
-    An algorithm that pretraining and the learner node drive too; its class derives from this.
+    Algorithm for pretraining and the learner node; such a class derives from this protocol.
 
-    Pretraining: `set_action_variance` and `take_offline`, `update_offline` for `stages()` one
-    after the other, `end_offline`. Online: the same two, `begin_online`, `ready`, then
-    `store_episode` for every episode, `end_episode` for the new ones, and `update_online`.
+    Pretraining calls `set_action_variance` and `take_offline`, then `update_offline` for the
+    `stages()` in order, then `end_offline`. The learner calls the same first two, `begin_online`
+    and `ready`, then `store_episode` for every episode, `end_episode` for new ones, and
+    `update_online`.
     """
 
     training: Training
@@ -45,7 +46,7 @@ class Deployable(Algorithm, Protocol):
     # Offline
 
     def stages(self) -> dict[str, int]:
-        """Return the offline stages in order, with the updates of each."""
+        """Return the offline stages in order, with the number of updates of each."""
 
     def end_offline(self, sample: Callable[[], Batch]) -> None:
         """End pretraining; `sample` draws a batch of demonstrations."""
@@ -53,41 +54,42 @@ class Deployable(Algorithm, Protocol):
     # Online
 
     def ready(self) -> None:
-        """Do, once tensors are loaded, what else the first update would have to wait for."""
+        """Prepare, after the tensors are loaded, whatever would delay the first update."""
 
     def take_corrections(self, observations: Tensor, actions: Tensor) -> None:
         """
-        Take some of what a person did, to clone in the next update what is better than its own.
+        Set a sample of human actions; the next update clones those better than its own actions.
 
         :param observations: (B, n) normalised
-        :param actions: (B, d)
+        :param actions: (B, d) normalised, in [-1, 1]
         """
 
     def store_episode(self, episode: Episode) -> None:
-        """Take an episode into stores of the algorithm's own; after a resume each one again."""
+        """Store an episode in the algorithm's own memory; after a resume, each episode again."""
 
     def out_of_reach(self, observations: NDArray[np.float32],
                      actions: NDArray[np.float32]) -> float:
         """
-        Return how far actions (T, d) are from what the latent's decoder can make, in the mean.
+        Return the mean distance of actions from the range of the latent decoder.
 
         :param observations: (T, n) normalised
-        :return: norm of the difference, normalised action units; not-a-number without a decoder
+        :param actions: (T, d) normalised, in [-1, 1]
+        :return: mean norm of the difference, normalised action units; NaN without a decoder
         """
         return float('nan')
 
     @property
     def multipliers(self) -> Array:
-        """Return lambda (C,) of each constraint."""
+        """Return the Lagrange multipliers (C,), one per constraint."""
         return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        """Set the multipliers (C,); raise ValueError for wrong shape, negative or non-finite."""
         own = self.agent.multipliers
         own.copy_(torch.from_numpy(checked_multipliers(multipliers, own.numel())))
 
     def phase(self, steps: int) -> int:
-        """Return the index in `PHASES` after `steps` environment steps; without a gate 0 or 1."""
+        """Return the index in `PHASES` after `steps` environment steps; 0 or 1 without a gate."""
         return 0 if steps < self.training.warmup_steps else 1
 
     def progress(self) -> dict[str, float]:
@@ -101,7 +103,7 @@ class Deployable(Algorithm, Protocol):
         return self.training.latent_dim
 
     def manifest(self) -> dict[str, Any]:
-        """Return the entries of `Manifest` that are the algorithm's to say."""
+        """Return the entries of `Manifest` that the algorithm determines."""
 
     def graph(self) -> bytes:
         """Return the ONNX graph of the present policies."""
@@ -109,7 +111,7 @@ class Deployable(Algorithm, Protocol):
     def golden_outputs(self, observations: NDArray[np.float32]
                        ) -> dict[str, NDArray[np.float32]]:
         """
-        Return what the graph has to answer, computed by torch; see `Bundle`.
+        Return the golden outputs of the graph, computed by torch; see `Bundle`.
 
         :param observations: (m, n) physical units
         """

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Batches of one update after another, drawn for several of them at once."""
+"""Batches for consecutive updates, drawn for several updates at once."""
 
 from collections.abc import Iterator
 
@@ -23,19 +23,20 @@ from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Replay
 
 AHEAD = 8
-"""Updates that are drawn for at once."""
+"""Number of updates whose batches are drawn at once."""
 
 
 class Draws:
     """
-    Draws batches, in part online and in part offline transitions.
+    Draws batches of online and offline transitions.
 
-    A draw is some forty calls of numpy, which take as long for a thousand rows as for a hundred.
-    What was drawn ahead is dropped as soon as the online replay changes, so that no update goes
-    without what is new.
+    A draw is about forty numpy calls, which take as long for a thousand rows as for a hundred.
+    Batches drawn ahead are dropped as soon as the online replay changes, so that every update can
+    draw the newest transitions.
 
-    :param counts: online and offline transitions of a batch
-    :param relabel: share of them with hindsight goals
+    :param counts: number of online and of offline transitions per batch
+    :param rng: generator of the draws
+    :param relabel: share of the transitions with hindsight goals, 0 to 1
     """
 
     def __init__(self, online: Replay, offline: Replay | None, counts: tuple[int, int],
@@ -46,7 +47,7 @@ class Draws:
         self._seen = online.changes
 
     def next(self) -> tuple[Batch, Batch]:
-        """Return the next batch, online transitions first, and these alone."""
+        """Return the next batch, online transitions first, and its online part alone."""
         if self._online.changes != self._seen:
             self.forget()
         drawn = next(self._drawn, None)
@@ -56,7 +57,7 @@ class Draws:
         return drawn
 
     def forget(self) -> None:
-        """Drop what was drawn ahead: before the state is saved from which another goes on."""
+        """Drop the batches drawn ahead; call before the state is saved for a resume."""
         self._drawn = iter(())
         self._seen = self._online.changes
 
@@ -74,6 +75,6 @@ class Draws:
 
 
 def _parts(drawn: Batch) -> dict[str, torch.Tensor]:
-    """Return transitions (AHEAD * B, ...) as (AHEAD, B, ...)."""
+    """Reshape transitions (AHEAD * B, ...) to (AHEAD, B, ...)."""
     return {name: each.view(AHEAD, len(each) // AHEAD, *each.shape[1:])
             for name, each in drawn.items()}

@@ -13,11 +13,12 @@
 # limitations under the License.
 
 """
-The critic ensemble: plainly, and for losses by `backward` with its backward pass written out.
+Critic ensemble: from torch operations, and with a hand-written backward pass for `backward`.
 
-The latter gives the same numbers as autograd in about two thirds of the time on one thread:
-gradients of weights only when somebody wants them, the last layer (a few columns, at which a
-matrix product is slow) by products with vectors, LayerNorm's gradient in four passes over memory.
+The hand-written pass gives the numbers of autograd in about two thirds of the time, on one
+thread. It computes gradients of weights only when they are needed, the last layer (few columns,
+for which a matrix product is slow) by products with vectors, and LayerNorm's gradient in four
+passes over memory.
 """
 
 from collections.abc import Iterator
@@ -28,9 +29,9 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-5
-"""LayerNorm's."""
+"""LayerNorm's epsilon."""
 FEW = 4
-"""Columns up to which products with vectors are faster than a matrix product."""
+"""Maximum number of columns for which products with vectors are faster than a matrix product."""
 _plainly = False
 
 
@@ -39,12 +40,12 @@ def ensemble_values(x: Tensor, weights: list[Tensor], biases: list[Tensor],
     """
     Return the values (heads, B, v) of inputs x (B, n), differentiable once.
 
-    ReLU of LayerNorm after every layer but the last. LayerNorm has no affine part: the next
-    layer has one, and memory traffic is what costs here.
+    Every layer but the last is followed by LayerNorm and ReLU. LayerNorm has no affine part: the
+    next layer has one, and memory traffic dominates the time.
 
-    :param weights: (heads, a, b) each
-    :param biases: (heads, 1, b) each
-    :param normalise: False leaves LayerNorm out
+    :param weights: one (heads, a, b) per layer
+    :param biases: one (heads, 1, b) per layer
+    :param normalise: False leaves out LayerNorm
     """
     if _plainly:
         return _plain(x, weights, biases, normalise)
@@ -54,7 +55,7 @@ def ensemble_values(x: Tensor, weights: list[Tensor], biases: list[Tensor],
 
 @contextmanager
 def plainly() -> Iterator[None]:
-    """Compute values by operations that the compiler knows, for a while."""
+    """Within the context, compute values by operations that torch's compiler can trace."""
     global _plainly
     _plainly = True
     try:
@@ -70,13 +71,13 @@ def _plain(x: Tensor, weights: list[Tensor], biases: list[Tensor], normalise: bo
         if normalise:
             hidden = torch.nn.functional.layer_norm(hidden, weight.shape[-1:], eps=EPSILON)
         hidden = torch.relu(hidden)
-    # By column: products with a few columns are slow, and these are one kernel with ReLU.
+    # By column: a matrix product with few columns is slow, and these fuse with ReLU.
     columns = [(hidden * column[:, None]).sum(-1) for column in weights[-1].unbind(-1)]
     return torch.stack(columns, -1) + biases[-1]
 
 
 def _times(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x @ weight, (heads, m, k) x (heads, k, v), by column where there are few."""
+    """Return x @ weight, (heads, m, k) x (heads, k, v), by column if there are at most `FEW`."""
     if weight.shape[-1] > FEW:
         return torch.bmm(x, weight)
     return torch.stack([torch.stack([torch.mv(a, column) for column in b.unbind(-1)], -1)
@@ -84,7 +85,7 @@ def _times(x: Tensor, weight: Tensor) -> Tensor:
 
 
 class _Ensemble(torch.autograd.Function):
-    """x (B, n), whether to normalise, layer count, weights, biases -> (heads, B, v)."""
+    """Function (x (B, n), normalise, number of layers, *weights, *biases) -> (heads, B, v)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, normalise: bool, layers: int,
@@ -132,7 +133,7 @@ class _Ensemble(torch.autograd.Function):
 
 
 def _through_layer_norm(flow: Tensor, normal: Tensor, inverse_std: Tensor) -> None:
-    """Turn, in place, the gradient of LayerNorm's output y into that of its input."""
+    """Replace, in place, the gradient of LayerNorm's output y by that of its input."""
     # (g - mean g - y mean(g y)) / std
     along = torch.linalg.vecdot(flow, normal)[..., None]
     flow.sub_(flow.mean(-1, keepdim=True)).addcmul_(

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The floor: candidates compete in every state, and the pretrained action acts until beaten."""
+"""Floor rule: a candidate action replaces the pretrained action only where it is better."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,12 @@ def lower_bounds(values: Tensor, kappa: float) -> Tensor:
     """
     Return the lower bounds (K, B) of each candidate's advantage over the first one.
 
-    mean_i - kappa std_i of [Q_i(s, a_j) - Q_i(s, a_0)], head by head: `policy/gate.py` has the
-    same in numpy, `PolicyGraph.lower_bounds` in ONNX. docs/concepts/spaars.md (reconstructed).
+    mean_i - kappa std_i of [Q_i(s, a_j) - Q_i(s, a_0)] over heads i. The same rule is in numpy in
+    `policy/gate.py`, in ONNX in `PolicyGraph.lower_bounds`. docs/concepts/spaars.md
+    (reconstructed).
 
     :param values: (heads, K, B) Lagrangian values
+    :param kappa: weight of the standard deviation, >= 0
     """
     advantage = values - values[:, :1]
     return advantage.mean(0) - kappa * advantage.std(0, unbiased=False)
@@ -35,27 +37,31 @@ def lower_bounds(values: Tensor, kappa: float) -> Tensor:
 
 def best_of(bounds: Tensor, margins: Tensor) -> Tensor:
     """
-    Return the place (B) of the greatest bound among those above their margins, else 0.
+    Return the index (B) of the greatest positive bound above its margin; 0 if there is none.
 
-    :param bounds: (K, B) of `lower_bounds`, the first of which is 0
-    :param margins: (K,); what the first has does not matter
+    :param bounds: (K, B) from `lower_bounds`; the first row is 0
+    :param margins: (K,); the first is ignored
     """
     over = torch.where(bounds > margins[:, None], bounds, -torch.inf)
     return torch.cat([bounds[:1] * 0.0, over[1:]]).argmax(0)
 
 
 def pick(candidates: Tensor, place: Tensor) -> Tensor:
-    """Return the candidate (B, d) at a place (B) of candidates (K, B, d)."""
+    """Return the candidates (B, d) at indices `place` (B) of candidates (K, B, d)."""
     index = place[None, :, None].expand(1, *candidates.shape[1:])
     return candidates.gather(0, index)[0]
 
 
 def latent_offsets(count: int, latent: int, spread: float) -> Tensor:
     """
-    Return what is added to the pretrained latent to make candidates (N, k); the first is 0.
+    Return the offsets (N, k) from the pretrained latent to the latent candidates; the first is 0.
 
-    The same ones in every state and every run: an arm that keeps to one moves on, where draws of
-    every tick would cancel.
+    The offsets are equal in every state and every run. An arm that keeps one offset makes
+    progress, whereas fresh draws in every tick would cancel out.
+
+    :param count: N
+    :param latent: k
+    :param spread: standard deviation of the offsets
     """
     offsets = torch.randn(count, latent, generator=torch.Generator().manual_seed(0)) * spread
     offsets[:1] = 0.0
@@ -64,13 +70,14 @@ def latent_offsets(count: int, latent: int, spread: float) -> Tensor:
 
 def bootstrap_masks(observation: Tensor, action: Tensor, heads: int, share: float) -> Tensor:
     """
-    Return which heads (B, heads) each transition trains, 1 or 0.
+    Return the bootstrap masks (B, heads), 1 where a transition trains a head, else 0.
 
-    Bernoulli(share) per transition and head, drawn by a hash of the transition itself: the same
-    in every batch that it is in, after a resume too, and without anything to keep.
+    Bernoulli(share) per transition and head (docs/concepts/spaars.md). The draw is a hash of the
+    transition, so the mask is equal in every batch and after a resume, without being stored.
 
     :param observation: (B, n)
     :param action: (B, d)
+    :param share: probability that a transition trains a head, 0 to 1
     """
     words = np.concatenate([observation.numpy(), action.numpy()], 1).astype(np.float32)
     bits = np.ascontiguousarray(words).view(np.uint32).astype(np.uint64)
@@ -84,7 +91,7 @@ def bootstrap_masks(observation: Tensor, action: Tensor, heads: int, share: floa
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return words of which every bit depends on every bit (splitmix64's finaliser)."""
+    """Hash words so that every bit depends on every input bit (splitmix64's finaliser)."""
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         words = (words ^ (words >> np.uint64(shift))) * np.uint64(factor)
     return words ^ (words >> np.uint64(31))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Own episodes that earned more than the demonstrations did in the mean, and these, to clone."""
+"""Dataset of good episodes to clone: demonstrations, and own episodes above their mean return."""
 
 from typing import Any
 
@@ -24,16 +24,17 @@ from torch import Tensor
 from spaars_ros.learning.core.replay import Normaliser
 
 CAPACITY = 200_000
-"""Transitions; where there are more the oldest own ones are dropped."""
+"""Maximum number of transitions; beyond it the oldest own transitions are dropped."""
 NAMES = ('good/observation', 'good/action')
 
 
 class GoodEpisodes:
     """
-    States and actions of the episodes that are worth cloning.
+    Observations and actions of the episodes that behaviour cloning imitates.
 
-    :param returns: (E,) what each demonstration earned; their mean is the bar
-    :param episodes: observations (T, n) normalised and actions (T, d) of each of them
+    :param normaliser: normalises the observations of own episodes
+    :param returns: (E,) return of each demonstration; their mean is the bar
+    :param episodes: normalised observations (T, n) and actions (T, d) of each demonstration
     """
 
     def __init__(self, normaliser: Normaliser, returns: NDArray[Any],
@@ -41,22 +42,23 @@ class GoodEpisodes:
         self._normaliser = normaliser
         self.bar = float(np.mean(returns))
         better = [episode for earned, episode in zip(returns, episodes) if earned > self.bar]
-        # All of them earned the same: none is better, and all are what there is.
+        # If all returns are equal none is above the mean: clone all.
         self._shown = _joined(better or episodes)
         self._own = tuple(each[:0] for each in self._shown)
         self._all = self._shown
 
     @property
     def size(self) -> int:
-        """Return how many transitions there are to clone."""
+        """Return the number of transitions to clone."""
         return len(self._all[1])
 
     def take(self, earned: float, observations: NDArray[Any], actions: NDArray[Any]) -> bool:
         """
-        Take an own episode; return whether it is above the bar.
+        Add an own episode if its return is above the bar; return whether it is.
 
+        :param earned: return of the episode
         :param observations: (T, n) physical units
-        :param actions: (T, d)
+        :param actions: (T, d) normalised, in [-1, 1]
         """
         if not earned > self.bar:
             return False
@@ -67,17 +69,17 @@ class GoodEpisodes:
         return True
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """Return observations (B, n) normalised and actions (B, d), drawn uniformly."""
+        """Return normalised observations (B, n) and actions (B, d), drawn uniformly."""
         places = rng.integers(0, self.size, count)
         observation, action = (torch.from_numpy(each[places]) for each in self._all)
         return observation, action
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the own ones."""
+        """Return the own transitions by name (`NAMES`)."""
         return dict(zip(NAMES, self._own))
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back."""
+        """Restore `arrays()`."""
         self._put(tuple(np.array(arrays[name], np.float32) for name in NAMES))
 
     def _put(self, own: tuple[NDArray[np.float32], ...]) -> None:

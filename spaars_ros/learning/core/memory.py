@@ -12,26 +12,27 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How the process handles memory that it frees."""
+"""Setting of the C library's allocator: keep freed memory in the process."""
 
 import ctypes
 from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-"""Of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 KEPT = 1 << 30
-"""Bytes that stay with the process."""
+"""Freed bytes that stay with the process."""
 LARGEST = 32 << 20
-"""Bytes of a block up to which it is taken from what was kept; the most that glibc allows."""
+"""Maximum bytes of a block that is taken from the kept memory; the maximum that glibc allows."""
 
 
 @cache
 def keep_freed_memory() -> None:
     """
-    Let the process keep what it frees, where the C library is glibc.
+    Keep freed memory in the process, if the C library is glibc.
 
-    An update makes and frees megabytes of activations. Handed back to the system, each page has
-    to be made again: 1,100 faults an update of ten heads, which then took 1.7 times as long.
+    An update allocates and frees megabytes of activations. Memory returned to the system costs
+    page faults when it is allocated again: 1,100 per update of ten heads, which then took 1.7
+    times as long.
     """
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is not None:

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 
 
 def checked_multipliers(values: Array, count: int) -> NDArray[np.float32]:
-    """Return lambda (C,) as float32; raises ValueError naming what is wrong."""
+    """Return multipliers (C,) as float32; raise ValueError unless `count` finite values >= 0."""
     array = np.asarray(values, dtype=np.float32)
     if array.shape != (count,) or not np.isfinite(array).all() or (array < 0).any():
         raise ValueError(f'multipliers {values}: expected {count} finite values >= 0')
@@ -30,11 +30,12 @@ def checked_multipliers(values: Array, count: int) -> NDArray[np.float32]:
 
 def lagrangian(values: Tensor, multipliers: Tensor) -> Tensor:
     """
-    Return (Q_r - lambda . Q_c) / (1 + sum lambda), (...).
+    Return the Lagrangian values (Q_r - lambda . Q_c) / (1 + sum lambda), (...).
 
-    The division keeps a great lambda from making the policy's steps great (marvel.md).
+    The division keeps large multipliers from making the policy's steps large
+    (docs/concepts/marvel.md).
 
-    :param values: (..., 1 + C) of the reward, then of the costs
-    :param multipliers: (C,)
+    :param values: (..., 1 + C) values of the reward, then of each cost
+    :param multipliers: (C,), >= 0
     """
     return (values[..., 0] - values[..., 1:] @ multipliers) / (1.0 + multipliers.sum())

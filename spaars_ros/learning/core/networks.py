@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Networks of every algorithm; the same classes serve offline and online."""
+"""Networks of all algorithms; the same classes are used offline and online."""
 
 import math
 from typing import Any
@@ -25,11 +25,16 @@ import torch.nn.functional as functional
 from spaars_ros.learning.core.ensemble import ensemble_values
 
 PRIOR_WIDTH = 64
-"""Hidden units of each head's prior."""
+"""Hidden units of the prior network of each head."""
 
 
 class MLP(nn.Module):
-    """Linear layers with ReLU between them, (B, inputs) -> (B, outputs)."""
+    """
+    Linear layers with ReLU between them, (B, inputs) -> (B, outputs).
+
+    :param depth: number of hidden layers
+    :param final_scale: factor on the initial weights and biases of the last layer
+    """
 
     def __init__(self, inputs: int, outputs: int, width: int, depth: int = 2,
                  final_scale: float = 1.0) -> None:
@@ -42,7 +47,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last layer's linear output."""
-        # A slice of a ModuleList is a new ModuleList, which takes longer than the layers.
+        # A slice of a ModuleList creates a new ModuleList, which takes longer than the layers.
         *hidden, last = self.layers
         for layer in hidden:
             x = functional.relu(layer(x))
@@ -71,12 +76,12 @@ class Decoder(nn.Module):
         self.net = MLP(observation + latent, action, width)
 
     def forward(self, observation: Tensor, latent: Tensor) -> Tensor:
-        """Return the action."""
+        """Return the actions (B, d) of observations (B, n) and latents (B, k)."""
         return torch.tanh(self.net(torch.cat([observation, latent], -1)))
 
 
 class BoundedPolicy(nn.Module):
-    """Deterministic policy s -> bound * tanh(.), the mode of a Gaussian of fixed width."""
+    """Deterministic policy s -> bound * tanh(.), the mode of a Gaussian with fixed deviation."""
 
     def __init__(self, observation: int, outputs: int, width: int, bound: float) -> None:
         super().__init__()
@@ -84,12 +89,12 @@ class BoundedPolicy(nn.Module):
         self.net = MLP(observation, outputs, width, final_scale=0.1)
 
     def forward(self, observation: Tensor) -> Tensor:
-        """Return the mode (B, outputs)."""
+        """Return the mode (B, outputs), in [-bound, bound]."""
         return self.bound * torch.tanh(self.net(observation))
 
 
 class SquashedGaussian(nn.Module):
-    """Policy tanh(N(mean(s), std(s))) on [-1, 1]^d, as SAC has it."""
+    """Policy tanh(N(mean(s), std(s))) on [-1, 1]^d, as in SAC."""
 
     LOG_STD = (-5.0, 2.0)
 
@@ -98,7 +103,7 @@ class SquashedGaussian(nn.Module):
         self.net = MLP(observation, 2 * action, width)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation (B, d) before the squashing."""
+        """Return mean and log standard deviation (B, d) before tanh, the latter clipped."""
         mean, log_std = self.net(observation).chunk(2, -1)
         return mean, log_std.clamp(*self.LOG_STD)
 
@@ -110,7 +115,7 @@ class SquashedGaussian(nn.Module):
         """
         Return an action (B, d), differentiable, and its log-probability (B).
 
-        :param noise: (B, d) standard normal; None draws it
+        :param noise: (B, d) standard normal; None: drawn here
         """
         mean, log_std = self(observation)
         noise = torch.randn_like(mean) if noise is None else noise
@@ -122,9 +127,9 @@ class SquashedGaussian(nn.Module):
 
     def log_prob(self, observation: Tensor, action: Tensor) -> Tensor:
         """
-        Return the log-probability (B) of actions (B, d).
+        Return the log-probability (B) of actions (B, d) in [-1, 1].
 
-        An action on its bound is the limit of an infinite argument: it is taken as 1 - 1e-4.
+        Actions are clipped to +-(1 - 1e-4), since atanh is infinite at +-1.
         """
         mean, log_std = self(observation)
         inside = action.clamp(-1.0 + 1e-4, 1.0 - 1e-4)
@@ -138,11 +143,13 @@ class EnsembleCritic(nn.Module):
     """
     Independent heads with LayerNorm, computed as batched matrix products.
 
-    (B, n), (B, d) -> (heads, B, 1 + C): the reward's value, then each constraint's cost value.
-    With a prior every head is f_i + prior p_i, where p_i is a random network that never learns
-    (Osband et al. 2018): where the data says nothing, f_i does not undo p_i and the heads differ.
+    (B, n), (B, d) -> (heads, B, 1 + C): the reward's value, then the cost value per constraint.
+    With a prior every head is f_i + prior p_i, where p_i is a frozen random network (Osband et
+    al. 2018). Away from the data f_i does not compensate p_i, so the heads differ.
 
-    :param prior: weight of p_i; 0: there is none
+    :param values: 1 + C
+    :param width: hidden units per layer and head
+    :param prior: weight of p_i; 0: no prior
     """
 
     def __init__(self, observation: int, action: int, values: int, width: int, heads: int,
@@ -166,7 +173,7 @@ class EnsembleCritic(nn.Module):
             self.biases.append(nn.Parameter(torch.empty(heads, 1, b).uniform_(-limit, limit)))
 
     def forward(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Return the values of every head."""
+        """Return the values (heads, B, 1 + C) of observations (B, n) and actions (B, d)."""
         x = torch.cat([observation, action], -1)
         values = ensemble_values(x, list(self.weights), list(self.biases), self.normalise)
         if self.priors is None:
@@ -182,7 +189,7 @@ class EnsembleCritic(nn.Module):
                 [getattr(there, f'bias_{number}') for number in (0, 1)])
 
     def of_heads(self, observation: Tensor, action: Tensor, heads: Tensor) -> Tensor:
-        """Return the values (h, B, 1 + C) of some heads, whose places are (h,); no gradient."""
+        """Return the values (h, B, 1 + C) of the heads with indices (h,), without a gradient."""
         x = torch.cat([observation, action], -1)
         with torch.no_grad():
             values = ensemble_values(x, [w[heads] for w in self.weights],
@@ -194,7 +201,7 @@ class EnsembleCritic(nn.Module):
                                                       [b[heads] for b in biases])
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
-        """Take tensors; those of a critic from before have no priors, which then say nothing."""
+        """Load tensors; an older critic has no priors, which are then set to zero."""
         if self.priors is not None:
             for name, there in self.priors.named_buffers():
                 state_dict.setdefault(f'{prefix}priors.{name}', torch.zeros_like(there))
@@ -202,15 +209,15 @@ class EnsembleCritic(nn.Module):
 
 
 def prior_values(x: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
-    """Return the values (heads, B, v) of networks of one hidden layer, for inputs (B, n)."""
+    """Return the values (heads, B, v) of networks with one hidden layer, for inputs (B, n)."""
     hidden = torch.relu(torch.baddbmm(biases[0], x.expand(len(weights[0]), *x.shape), weights[0]))
-    # By column, as in `ensemble_values`: these are few.
+    # By column, as in `ensemble_values`: there are few columns.
     columns = [(hidden * column[:, None]).sum(-1) for column in weights[1].unbind(-1)]
     return torch.stack(columns, -1) + biases[1]
 
 
 def polyak(target: nn.Module, source: nn.Module, rate: float) -> None:
-    """Move the target's parameters towards the source's by `rate`."""
+    """Move a target network towards its source: target += rate (source - target), in place."""
     with torch.no_grad():
         for mine, other in zip(target.parameters(), source.parameters()):
             mine.lerp_(other, rate)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A policy as one ONNX graph, built node by node: a millisecond, no tracing."""
+"""Build a policy as one ONNX graph, node by node: takes a millisecond, without tracing."""
 
 from typing import Any
 
@@ -37,9 +37,10 @@ FLOAT = int(TensorProto.FLOAT)
 
 class PolicyGraph:
     """
-    Collects nodes and initialisers; every method returns the name of its result.
+    Builder of an ONNX graph: its methods add nodes and return the names of their results.
 
     Inputs of every policy: `observation` (batch, n) normalised, `noise` (batch, k), `trust` (1).
+    Docstrings describe the tensors that the returned names stand for.
     """
 
     def __init__(self) -> None:
@@ -47,25 +48,28 @@ class PolicyGraph:
         self.initialisers: list[onnx.TensorProto] = []
 
     def number(self, value: float) -> str:
-        """Return a scalar."""
+        """Add a scalar constant."""
         return self.constant(np.array(value, np.float32))
 
     def clip(self, x: str, bound: float) -> str:
-        """Return x within +- bound."""
+        """Return x clipped to +-bound."""
         return self.node('Clip', x, self.number(-bound), self.number(bound))
 
     def constant(self, values: Tensor | NDArray[np.float32] | NDArray[np.int64]) -> str:
+        """Add a constant as an initialiser."""
         array = values.detach().numpy() if isinstance(values, Tensor) else values
         name = f'w{len(self.initialisers)}'
         self.initialisers.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node of ONNX operator `kind` with one output."""
         name = f'n{len(self.nodes)}'
         self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
 
     def mlp(self, net: MLP, x: str) -> str:
+        """Return the output (batch, outputs) of an MLP for x (batch, inputs)."""
         for i, layer in enumerate(net.layers):
             weight, bias = layer.parameters()
             x = self.node('Gemm', x, self.constant(weight), self.constant(bias),
@@ -75,23 +79,25 @@ class PolicyGraph:
         return x
 
     def rename(self, names: dict[str, str]) -> None:
-        """Give results other names wherever they are made and used."""
+        """Rename results, old name -> new name, in outputs and inputs of all nodes."""
         for node in self.nodes:
             node.input[:] = [names.get(name, name) for name in node.input]
             node.output[:] = [names.get(name, name) for name in node.output]
 
     def policy(self, policy: BoundedPolicy, observation: str) -> str:
+        """Return the mode (batch, outputs) of a policy."""
         x = self.node('Tanh', self.mlp(policy.net, observation))
         if policy.bound == 1.0:
             return x
         return self.node('Mul', x, self.constant(np.array([policy.bound], np.float32)))
 
     def decoder(self, decoder: Decoder, observation: str, latent: str) -> str:
+        """Return the decoded action (batch, d)."""
         x = self.node('Concat', observation, latent, axis=1)
         return self.node('Tanh', self.mlp(decoder.net, x))
 
     def critic(self, critic: EnsembleCritic, observation: str, action: str) -> str:
-        """Return (batch, heads, 1 + C)."""
+        """Return the values (batch, heads, 1 + C) of actions (batch, d)."""
         x = self.node('Concat', observation, action, axis=1)
         for i, (w, b) in enumerate(zip(critic.weights, critic.biases)):
             x = self.node('Add', self.node('MatMul', x, self.constant(w)), self.constant(b))
@@ -107,7 +113,7 @@ class PolicyGraph:
         return self.node('Transpose', x, perm=[1, 0, 2])
 
     def _priors(self, critic: EnsembleCritic, observation: str, action: str) -> str:
-        """Return (heads, batch, 1 + C) of the priors, times their weight."""
+        """Return the weighted values (heads, batch, 1 + C) of the priors."""
         x = self.node('Concat', observation, action, axis=1)
         (first, second), (bias, last) = critic.prior_layers()
         hidden = self.node('Relu', self.node('Add', self.node('MatMul', x, self.constant(first)),
@@ -116,11 +122,11 @@ class PolicyGraph:
                          self.constant(critic.prior * last))
 
     def pair(self, one: str, other: str) -> str:
-        """Return both batches as one, so that a network's weights are read once."""
+        """Concatenate two batches, so that a network's weights are read once."""
         return self.node('Concat', one, other, axis=0)
 
     def halves(self, both: str, axis: int = 0) -> tuple[str, str]:
-        """Return the batches of `pair` again, or the halves along another axis."""
+        """Split the result of `pair` into its batches, or any result into halves along an axis."""
         name = f'n{len(self.nodes)}'
         self.nodes.append(helper.make_node('Split', [both], [name, f'{name}b'], axis=axis))
         return name, f'{name}b'
@@ -132,11 +138,12 @@ class PolicyGraph:
 
     def lower_bounds(self, values: str, kappa: float) -> str:
         """
-        Return the bounds (batch, K) of each candidate's advantage over the first.
+        Return the lower bounds (batch, K) of each candidate's advantage over the first.
 
-        As `learning/core/floor.py` has them.
+        The same rule as `learning/core/floor.py`.
 
         :param values: (batch, K, heads) Lagrangian values
+        :param kappa: weight of the standard deviation, >= 0
         """
         first = self.node('Gather', values, self.constant(np.array([0], np.int64)), axis=1)
         advantage = self.node('Sub', values, first)
@@ -148,17 +155,19 @@ class PolicyGraph:
 
     def best_of(self, candidates: str, bounds: str, margins: NDArray[np.float32]) -> str:
         """
-        Return, of candidates (batch, K, d), the one of the greatest bound above its margin.
+        Return the candidate (batch, d) with the greatest positive bound above its margin.
 
-        Else the first; as `learning/core/floor.py` has it. A bound counts only as far as it is
-        above its margin in the comparison with the floor, and as it is among the others.
+        Without one return the first candidate, the floor; the same rule as
+        `learning/core/floor.py`. Margins apply against the floor only; candidates above their
+        margins are compared by their bounds.
 
+        :param candidates: (batch, K, d)
         :param bounds: (batch, K)
-        :param margins: (K,); the first does not matter
+        :param margins: (K,); the first is ignored, negative margins count as 0
         """
         count = len(margins)
         margins = np.array([-1.0, *np.maximum(margins[1:], 0.0)], np.float32)
-        # 1 above the margin, else 0; a product with a great number does for "minus infinity".
+        # 1 above the margin, else 0; a large negative number stands for minus infinity.
         over = self.node('Cast', self.node('Greater', bounds, self.constant(margins)), to=FLOAT)
         out = self.node('Mul', self.node('Sub', self.number(1.0), over), self.number(-1e9))
         place = self.node('ArgMax', self.node('Add', self.node('Mul', bounds, over), out),
@@ -170,31 +179,31 @@ class PolicyGraph:
         return self.node('ReduceSum', weighed, self.constant(np.array([1], np.int64)), keepdims=0)
 
     def stacked(self, *rows: str) -> str:
-        """Return several (batch, d) as one (batch, K, d)."""
+        """Stack K results (batch, d) into one (batch, K, d)."""
         middle = self.constant(np.array([1], np.int64))
         return self.node('Concat', *(self.node('Unsqueeze', each, middle) for each in rows),
                          axis=1)
 
     def values_of(self, critic: EnsembleCritic, observation: str, actions: str, count: int,
                   multipliers: Tensor) -> str:
-        """Return Lagrangian values (batch, K, heads) of actions (batch * K, d)."""
+        """Return Lagrangian values (batch, K, heads) of actions (batch * K, d), K = `count`."""
         values = self.critic(critic, observation, actions)
         shape = self.constant(np.array([-1, count, critic.heads], np.int64))
         return self.node('Reshape', self.lagrangian(values, multipliers), shape)
 
     def repeated(self, rows: str, width: int, count: int) -> str:
-        """Return each of (batch, width) `count` times in a row, (batch * count, width)."""
+        """Repeat each row of (batch, width) `count` times in a row: (batch * count, width)."""
         middle = self.constant(np.array([1], np.int64))
         wide = self.node('Add', self.node('Unsqueeze', rows, middle),
                          self.constant(np.zeros((count, width), np.float32)))
         return self.flat(wide, width)
 
     def flat(self, rows: str, width: int) -> str:
-        """Return (batch, K, width) as (batch * K, width)."""
+        """Reshape (batch, K, width) to (batch * K, width)."""
         return self.node('Reshape', rows, self.constant(np.array([-1, width], np.int64)))
 
     def trusted(self, free: str, latent_action: str, trust: str = 'trust') -> str:
-        """Return the raw action within `trust` of the latent one, and within +-1."""
+        """Clip the raw action to the trust box, +-trust about the latent action, and to +-1."""
         lower = self.node('Sub', latent_action, trust)
         upper = self.node('Add', latent_action, trust)
         return self.clip(self.node('Min', self.node('Max', free, lower), upper), 1.0)
@@ -202,14 +211,14 @@ class PolicyGraph:
     def model(self, results: dict[str, str], *, observation: int, latent: int,
               critic: EnsembleCritic, skills: bool = False, floor: bool = False) -> bytes:
         """
-        Return the finished model.
+        Return the finished model of a bundle, serialised.
 
-        :param results: the result's name by its name in `OUTPUTS`
+        :param results: output name in `OUTPUTS` or `FLOOR_OUTPUTS` -> name of its result
         :param observation: n
         :param latent: k
-        :param critic: its values are two of the results
-        :param floor: whether `FLOOR_OUTPUTS` are among the results
-        :param skills: whether the graph also takes `skill` (batch, k) and `fresh` (batch, 1)
+        :param critic: critic whose values are among the results
+        :param skills: whether the graph has the inputs `skill` (batch, k) and `fresh` (batch, 1)
+        :param floor: whether the graph has the outputs `FLOOR_OUTPUTS`
         """
         values = [critic.heads, critic.values]
         action = int(critic.weights[0].shape[1]) - observation
@@ -227,7 +236,7 @@ class PolicyGraph:
 
     def finish(self, inputs: dict[str, list[int | str]],
                outputs: dict[str, list[int | str]]) -> bytes:
-        """Return the model with these inputs and outputs, name -> shape."""
+        """Return the model with these inputs and outputs (name -> shape), serialised."""
         def info(shapes: dict[str, list[int | str]]) -> list[onnx.ValueInfoProto]:
             return [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
                     for name, shape in shapes.items()]

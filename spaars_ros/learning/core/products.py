@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Products of small matrices in compiled updates: operations of our own in the place of torch's.
+Products of small matrices in compiled updates: own operations that replace those of torch.
 
-General libraries reach 80 to 85 % of a core at 128 to 256 rows and columns, and far less with 14;
-`products.h` 95 %, with bias, ReLU or the gradient's mask done on the way. A traced graph is
-rewritten after its gradients are taken: losses and gradients are torch's alone.
+General libraries reach 80 to 85 % of a core's peak at 128 to 256 rows and columns, and far less
+with 14. `products.h` reaches 95 %, and fuses bias, ReLU or the gradient's mask. A traced graph is
+rewritten after differentiation, so losses and gradients are defined by torch alone.
 """
 
 from collections.abc import Callable
@@ -54,23 +54,23 @@ for _name, _function in KINDS.items():
 
 
 def operation(name: str) -> Any:
-    """Return one of `KINDS` as an operation of torch."""
+    """Return one of `KINDS` as a torch operation."""
     return getattr(torch.ops.spaars, name).default
 
 
 def shims() -> dict[Any, list[str]]:
-    """Return what the compiler's option `aot_inductor.custom_ops_to_c_shims` takes."""
+    """Return the value of the compiler option `aot_inductor.custom_ops_to_c_shims`."""
     declared = {name: f'AOTITorchError aoti_torch_cpu_{name}(AtenTensorHandle, AtenTensorHandle, '
                       f'{"" if name == "product" else "AtenTensorHandle, "}AtenTensorHandle*)'
                 for name in KINDS}
-    # Each entry is written after `extern`, before everything else: so the source comes in, too.
+    # Entries are written after `extern`, before all else: the first one also includes the source.
     source = f'int spaars_products;\n#include "{SOURCE}"\n'
     return {operation(name): [*([source] if name == 'product' else []), text]
             for name, text in declared.items()}
 
 
 def use_products(graph: Graph) -> None:
-    """Replace the products of float32 matrices in a traced graph, and what follows on each."""
+    """Replace float32 matrix products in a traced graph, fused with the following operation."""
     for node in list(graph.nodes):
         if node.target in (_aten.mm.default, _aten.bmm.default) and _fits(node):
             _replace(graph, node, operation('product'), node.args)
@@ -92,7 +92,7 @@ def _fits(node: Node) -> bool:
 
 
 def _take_in_what_follows(graph: Graph, node: Node) -> None:
-    """Take in the sum, or the mask of a gradient, that alone uses a product."""
+    """Fuse a product with its only user, if that is a sum or the mask of a gradient."""
     shape = node.meta['val'].shape
     after = _only_user(node, _aten.add.Tensor)
     if after is not None and not after.kwargs:
@@ -107,7 +107,7 @@ def _take_in_what_follows(graph: Graph, node: Node) -> None:
 
 
 def _spreads(extra: Node, shape: torch.Size) -> bool:
-    """Return whether a summand is a row for all rows, a row for each matrix, or a matrix."""
+    """Return whether a summand has the product's shape, or is one row overall or per matrix."""
     own = extra.meta['val'].shape
     return own in (shape[-1:], shape, torch.Size((*shape[:-2], 1, shape[-1])))
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Replay of transitions in physical units; returns are made when they are sampled."""
+"""Replay of transitions in physical units; n-step returns are computed when sampled."""
 
 from typing import Any
 from typing import Protocol
@@ -35,18 +35,18 @@ Floats = NDArray[np.float32]
 
 
 class RewardTask(Protocol):
-    """What the replay needs of a task."""
+    """Interface of a task for the replay."""
 
     @property
     def observation_dim(self) -> int:
-        """Return n."""
+        """Return n, the width of an observation."""
 
     def reward(self, before: Array, action: Array, after: Array) -> Array:
-        """Return rewards (...)."""
+        """Return rewards (...) of observations (..., n), actions (..., d) and next (..., n)."""
 
 
 class Normaliser:
-    """Observations in standard deviations of the demonstrations, clipped to +-8."""
+    """Standardise observations by the data's mean and standard deviation; clip to +-8."""
 
     CLIP = 8.0
 
@@ -58,19 +58,19 @@ class Normaliser:
     def of(cls, observations: NDArray[np.floating],  # type: ignore[type-arg]
            least: 'float | Array' = 0.0) -> 'Normaliser':
         """
-        Measure (N, n) observations; a constant one gets the standard deviation 1.
+        Measure observations (N, n); constant values get the standard deviation 1.
 
-        :param least: standard deviation, one or (n,); where few places were seen, or a reading
-            hardly changed, those of the clip would otherwise be near
+        :param least: minimum standard deviation, scalar or (n,). Without it, values that hardly
+            varied in the data reach the clip after a small change
         """
-        # In float64: there the rounding of a constant is far below any spread that matters.
+        # In float64 the rounding error of a constant is far below any relevant deviation.
         mean = observations.mean(0, dtype=np.float64)
         std = observations.std(0, dtype=np.float64)
         varies = std > 1e-6 * np.maximum(1.0, np.abs(mean))
         return cls(mean, np.where(varies, np.maximum(std, least), 1.0))
 
     def __call__(self, observations: NDArray[np.floating]) -> Floats:  # type: ignore[type-arg]
-        """Return normalised observations of the same shape."""
+        """Return normalised observations of the same shape, in [-8, 8]."""
         scaled = (observations - self.mean) / self.std
         return np.clip(scaled, -self.CLIP, self.CLIP).astype(np.float32)
 
@@ -81,20 +81,28 @@ class Batch(dict[str, Tensor]):
 
 class Replay:
     """
-    Transitions of episodes in a ring, sampled with n-step returns, shaped and in part relabelled.
+    Ring buffer of transitions, sampled with n-step returns, shaping and hindsight goals.
 
-    An n-step return ends where its episode ends; the discount is gamma^steps, or 0 after a true
+    An n-step return ends where its episode ends. The discount is gamma^steps, or 0 after a true
     termination, so a time limit bootstraps. Shaping adds discount Phi(s') - Phi(s), over the n
-    steps at once since the terms telescope. A share of the sample has its goal replaced by a
-    place that the same episode came to (hindsight, Andrychowicz et al. 2017).
+    steps at once since the terms telescope. In a share of the sample the goal is replaced by one
+    that the same episode reached (hindsight, Andrychowicz et al. 2017).
 
-    The arrays are made once for `capacity` transitions, so that an append never stalls on a copy;
-    the system hands out their memory as it is written. The newest transitions replace the oldest.
+    The arrays are allocated once for `capacity` transitions, so that an append never stalls on a
+    copy; the system assigns their memory as it is written. The newest transitions replace the
+    oldest.
 
-    :param task: computes rewards and costs when they are sampled; None stores them as given
-    :param constraints: C, costs a transition
+    :param capacity: maximum number of transitions
+    :param task: computes rewards when they are sampled; None: rewards are stored as given
+    :param action: d, width of an action
+    :param constraints: C, number of costs per transition
+    :param gamma: discount per step, 0 to 1
+    :param n_step: n of the n-step returns
     :param scale: factor on rewards, costs and potentials
     :param shaping: weight of the potential
+    :param observation: width of an observation; for a replay without a task
+    :param given: whether given rewards are stored, and goals are never replaced
+    :raises ValueError: capacity below 1, or neither task nor observation width
     """
 
     def __init__(self, capacity: int, task: RewardTask | None, normaliser: Normaliser, *,
@@ -108,7 +116,7 @@ class Replay:
         self.gamma = gamma
         self.n_step = n_step
         self.scale = scale
-        # Both are for tasks that offer them.
+        # Hindsight goals and potential are optional interfaces of a task.
         self.goals = task if isinstance(task, Goals) and not given else None
         self.potential = task.potential if isinstance(task, Potential) else None
         self.shaping = shaping if task is None or self.potential else 0.0
@@ -116,18 +124,18 @@ class Replay:
         self.constraints = constraints
         self.size = 0
         self.changes = 0
-        """How often something was added or replaced."""
+        """Number of additions and replacements so far."""
         n = observation if task is None else task.observation_dim
         if n is None:
             raise ValueError('a replay without a task has to be told the observation width')
-        # Zeroed lazily by the system: nothing is resident before it is written.
+        # Zeroed lazily by the system: no memory is resident before it is written.
         self._columns: dict[str, NDArray[Any]] = {
             'observation': np.zeros((capacity, n), np.float32),
             'action': np.zeros((capacity, action), np.float32),
             'cost': np.zeros((capacity, constraints), np.float32),
             'next': np.zeros((capacity, n), np.float32),
             'terminated': np.zeros(capacity, bool),
-            # steps of the same episode before and after this one
+            # Number of steps of the same episode before and after this one.
             'before': np.zeros(capacity, np.int32),
             'after': np.zeros(capacity, np.int32),
             'mode': np.full(capacity, Mode.NONE, np.int8),
@@ -139,7 +147,7 @@ class Replay:
 
     @property
     def nbytes(self) -> int:
-        """Return the bytes of all arrays."""
+        """Return the size of all arrays, bytes."""
         return sum(column.nbytes for column in self._columns.values())
 
     def add_episode(self, observations: NDArray[np.floating],  # type: ignore[type-arg]
@@ -149,16 +157,18 @@ class Replay:
                     costs: NDArray[np.floating] | None = None,  # type: ignore[type-arg]
                     modes: NDArray[Any] | None = None, continues: int = 0) -> None:
         """
-        Append an episode, or a part of one: returns bootstrap where what is here of it ends.
+        Append an episode, or a part of one; returns bootstrap at the end of the stored part.
 
         :param observations: (T + 1, n) physical units
-        :param actions: (T, d) normalised
-        :param rewards: (T,), for a replay without a task, which computes them when sampled, and
-            for one of given rewards: NaN where the task computes
-        :param costs: (T, C), all that count; may be left out where C is 0
+        :param actions: (T, d) normalised, in [-1, 1]
+        :param terminated: whether the last transition is a true termination
+        :param rewards: (T,), for a replay without a task or with given rewards; with a task NaN
+            marks rewards that the task computes
+        :param costs: (T, C); may be omitted if C is 0
         :param modes: (T,) `Mode` that chose each action
-        :param continues: transitions of the same episode that were appended last; returns and
-            hindsight goals then reach over the seam
+        :param continues: number of transitions of the same episode that were appended last;
+            returns and hindsight goals then cross the boundary between the parts
+        :raises ValueError: more steps than the capacity, or costs of the wrong shape
         """
         steps = len(actions)
         continues = min(continues, self.size, self.capacity - steps)
@@ -192,24 +202,29 @@ class Replay:
         """
         Return `batch` transitions drawn uniformly with replacement, normalised.
 
-        :param relabel: share of them whose goal is replaced, where the task finds one
+        :param relabel: share of hindsight goals, 0 to 1, if the task offers them
         """
         return self.gather(rng.integers(0, self.size, batch), rng, relabel)
 
     def latest(self, mode: Mode, count: int, within: int) -> NDArray[np.int64]:
-        """Return the places of the last `count` transitions of a mode among the last `within`."""
+        """Return the places of the last `count` transitions of a mode in the last `within`."""
         places = np.arange(max(0, self.size - within), self.size)
         modes = self._columns['mode'][(places + self._head - self.size) % self.capacity]
         return places[modes == mode][-count:]
 
     def gather(self, places: NDArray[np.int64], rng: np.random.Generator,
                relabel: float = 0.0) -> Batch:
-        """Return the transitions at places (B,), 0 being the oldest that is kept."""
+        """
+        Return the transitions at given places, normalised.
+
+        :param places: (B,) indices, 0 being the oldest transition
+        :param relabel: share of hindsight goals, 0 to 1, if the task offers them
+        """
         columns = self._columns
         index = (places + self._head - self.size) % self.capacity
         after = columns['after'][index]
-        # (B, n) indices of the steps of each return; beyond the episode's end they repeat the
-        # last step and count for nothing.
+        # (B, n_step) indices of the steps of each return; beyond the episode's end they repeat
+        # the last step with weight 0.
         ahead = np.arange(self.n_step)
         counts = (ahead <= after[:, None]).astype(np.float64)
         steps = (index[:, None] + np.minimum(ahead, after[:, None])) % self.capacity
@@ -224,7 +239,7 @@ class Replay:
             path = columns['next'][steps].astype(np.float64)
             if relabel > 0.0 and self.goals is not None:
                 self._relabel(observation, path, index, places, rng, relabel)
-            # Beyond the episode's end the last state repeats: those rewards count for nothing.
+            # Beyond the episode's end the last state repeats: those rewards have weight 0.
             before = np.concatenate([observation[:, None], path[:, :-1]], axis=1)
             reward = self.task.reward(before, columns['action'][steps], path)
             if 'reward' in columns:
@@ -252,10 +267,10 @@ class Replay:
 
     def _relabel(self, observation: Array, path: Array, index: NDArray[np.int64],
                  places: NDArray[np.int64], rng: np.random.Generator, share: float) -> None:
-        """Give a share of the sample, in place, a goal that its own episode came to."""
+        """Replace, in place, the goals of a share of the sample by ones its episode reached."""
         assert self.goals is not None
         chosen = np.flatnonzero(rng.random(len(index)) < share)
-        # What the ring has overwritten is no place of this episode any more.
+        # Exclude steps of the episode that the ring has overwritten.
         before = np.minimum(self._columns['before'][index[chosen]], places[chosen])
         after = self._columns['after'][index[chosen]]
         other = (index[chosen] + rng.integers(-before, after + 1)) % self.capacity
@@ -266,7 +281,7 @@ class Replay:
         path[chosen] = self.goals.relabel(path[chosen], goals[:, None, :])
 
     def episodes(self) -> list[dict[str, NDArray[Any]]]:
-        """Return the columns of each episode, oldest first, with `reward` as it counts."""
+        """Return the columns of each episode, oldest first; `reward` is given or computed."""
         columns = self.arrays()
         if self.task is not None:
             computed = self.task.reward(columns['observation'].astype(np.float64),
@@ -278,12 +293,12 @@ class Replay:
                 for start, end in zip(starts, [*starts[1:], self.size])]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the transitions that are kept, oldest first, for `load_arrays`."""
+        """Return the stored transitions, oldest first, for `load_arrays`."""
         order = (np.arange(self.size) + self._head - self.size) % self.capacity
         return {name: column[order] for name, column in self._columns.items()}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back; raises ValueError when they do not fit."""
+        """Restore `arrays()`; raise ValueError for other columns or more than the capacity."""
         if set(arrays) != set(self._columns):
             raise ValueError(f'replay arrays {sorted(arrays)}, expected {sorted(self._columns)}')
         size = len(arrays['action'])
@@ -296,13 +311,13 @@ class Replay:
 
 
 def concatenate(first: Batch, second: Batch) -> Batch:
-    """Return both batches as one."""
+    """Concatenate two batches."""
     return Batch({name: torch.cat([first[name], second[name]]) for name in first})
 
 
 def replay_of_transitions(data: 'Transitions', normaliser: Normaliser, *, gamma: float,
                           n_step: int, scale: float = 1.0) -> Replay:
-    """Return a replay of a data set's episodes, with the rewards and costs that it holds."""
+    """Return a replay of a data set's episodes, with the rewards and costs of the data set."""
     count, dim = data.actions.shape
     replay = Replay(count, None, normaliser, action=dim, constraints=data.costs.shape[1],
                     gamma=gamma, n_step=n_step, scale=scale,

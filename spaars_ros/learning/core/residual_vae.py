@@ -23,9 +23,9 @@ from spaars_ros.learning.core.networks import MLP
 
 class ResidualDecoder(nn.Module):
     """
-    Residual g(s, a_b, z) -> (B, d), unbounded: a_b + g is clipped to [-1, 1] by who uses it.
+    Residual decoder g(s, a_b, z) -> (B, d), unbounded: callers clip a_b + g to [-1, 1].
 
-    The last layer starts at zero, so that before any training g is 0 and the sum is the base.
+    The last layer is initialised to zero, so that before training a_b + g is the base action.
     """
 
     def __init__(self, observation: int, latent: int, action: int, width: int) -> None:
@@ -33,7 +33,7 @@ class ResidualDecoder(nn.Module):
         self.net = MLP(observation + action + latent, action, width, final_scale=0.0)
 
     def forward(self, observation: Tensor, base_action: Tensor, latent: Tensor) -> Tensor:
-        """Return the residual of (B, n), (B, d), (B, k)."""
+        """Return the residuals (B, d) of (B, n), base actions (B, d) and latents (B, k)."""
         return self.net(torch.cat([observation, base_action, latent], -1))
 
 
@@ -41,17 +41,17 @@ class ResidualVAE(nn.Module):
     """
     Encoder q(z | s, rho) and decoder g(s, a_b, z) of residuals rho = a - a_b.
 
-    docs/concepts/spar.md, reconstructed after SPAR's abstract ("residual regression"):
+    docs/concepts/spar.md, reconstructed from SPAR's abstract ("residual regression"):
 
         L = |rho - g(s, a_b, z)|^2 + beta KL(q(z | s, rho) || N(0, I)),  z ~ q
 
-    with the error counted in the residuals' variance, so that beta (`kl_weight`) means the same
-    for a stiff and for a noisy data set, and both means taken over dimensions as for the CVAE of
-    SPAARS.
+    The error is divided by the residuals' variance, so that beta (`kl_weight`) has the same
+    effect for precise and for noisy data. Both terms are means over dimensions, as for the CVAE
+    of SPAARS.
     """
 
     residual_variance: Tensor
-    """(d,) of rho, a running mean while the base is being fitted."""
+    """(d,) running mean square of rho, tracked while the base is fitted."""
 
     def __init__(self, observation: int, latent: int, action: int, width: int) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class ResidualVAE(nn.Module):
         self.register_buffer('residual_variance', torch.ones(action))
 
     def measure(self, residual: Tensor, rate: float = 0.02) -> None:
-        """Track the mean square of residuals (B, d); not below 1e-4, so 0.01 of an action."""
+        """Track the mean square of residuals (B, d); at least 1e-4, a deviation of 0.01."""
         square = residual.detach().square().mean(0)
         self.residual_variance.lerp_(square, rate).clamp_(min=1e-4)
 
     def loss(self, observation: Tensor, base_action: Tensor, action: Tensor,
              kl_weight: float) -> Tensor:
-        """Return the mean loss of a batch of pairs (B, n), (B, d) and the base's (B, d)."""
+        """Return the mean loss of (B, n), base actions (B, d) and the data's actions (B, d)."""
         residual = action - base_action
         mean, log_std = self.encode(observation, residual)
         latent = mean + log_std.exp() * torch.randn_like(mean)
@@ -76,6 +76,6 @@ class ResidualVAE(nn.Module):
         return error + kl_weight * divergence
 
     def encode(self, observation: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log standard deviation (B, k) of q; residuals in their own spread."""
+        """Return mean and log standard deviation (B, k) of q; it scales the residuals (B, d)."""
         mean, log_std = self.encoder(observation, residual / self.residual_variance.sqrt())
         return mean, log_std

@@ -21,7 +21,7 @@ from spaars_ros.learning.core.networks import MLP
 
 
 class RND(torch.nn.Module):
-    """Novelty of a state: the error of a predictor that imitates a fixed random network."""
+    """Random network distillation: a predictor learns the outputs of a frozen random network."""
 
     def __init__(self, observation: int, width: int = 128, features: int = 64) -> None:
         super().__init__()
@@ -30,17 +30,21 @@ class RND(torch.nn.Module):
         self.target.requires_grad_(False)
 
     def novelty(self, observation: Tensor) -> Tensor:
-        """Return the prediction error (B) of normalised observations (B, n)."""
+        """Return the novelty (B), the mean square prediction error, of normalised (B, n)."""
         return (self.predictor(observation) - self.target(observation)).square().mean(-1)
 
 
 class Plateau:
     """
-    Definition of the transition: the novelty of fresh states has stopped falling.
+    Plateau of novelty, the condition for the phase switch: novelty has stopped falling.
 
-    Over consecutive windows of `window` environment steps, the mean novelty (of states before the
-    predictor saw them) changes by less than `tolerance` for `windows` windows running.
-    docs/concepts/spaars.md (reconstructed).
+    The mean novelty per window of fresh states (before the predictor is trained on them) is
+    compared with the previous window. It has to change by less than `tolerance`, relative, in
+    `windows` consecutive windows. docs/concepts/spaars.md (reconstructed).
+
+    :param window: environment steps per window
+    :param tolerance: relative change, > 0
+    :param windows: number of consecutive windows
     """
 
     def __init__(self, window: int, tolerance: float, windows: int) -> None:
@@ -52,7 +56,7 @@ class Plateau:
         self._calm = 0
 
     def add(self, novelty: float) -> None:
-        """Take the novelty of one fresh environment step."""
+        """Add the novelty of one fresh environment step."""
         self._values.append(novelty)
         if len(self._values) < self.window:
             return
@@ -65,11 +69,11 @@ class Plateau:
 
     @property
     def reached(self) -> bool:
-        """Return whether the novelty has been calm for long enough."""
+        """Return whether the plateau is reached."""
         return self._calm >= self.windows
 
     def state(self) -> dict[str, object]:
-        """Return what `restore` takes."""
+        """Return the state for `restore`."""
         return {'values': list(self._values), 'previous': self._previous, 'calm': self._calm}
 
     def restore(self, state: dict[str, object]) -> None:

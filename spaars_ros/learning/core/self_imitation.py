@@ -23,20 +23,20 @@ from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.residual_vae import ResidualDecoder
 
 ROWS = 512
-"""Actions valued at once: their layers stay in the cache, and it takes half the time."""
+"""Number of actions per critic call: their activations stay in the cache, in half the time."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """K latents a state, the residuals that they decode to, and their weights."""
+    """K candidate latents per state, and the residuals that they decode to."""
 
     latent: Tensor
-    """(K, B, k), within the bound."""
+    """(K, B, k), within the latent bound."""
     residual: Tensor
-    """(K, B, d), of which a_b + residual is in [-1, 1]."""
+    """(K, B, d), such that a_b + residual is in [-1, 1]."""
 
     def mean(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the latents' (B, k) and the residuals' (B, d) mean by weights (K, B)."""
+        """Return the weighted means of latents (B, k) and residuals (B, d); weights (K, B)."""
         spread = weight[..., None]
         return (spread * self.latent).sum(0), (spread * self.residual).sum(0)
 
@@ -46,15 +46,18 @@ def draw_candidates(decoder: ResidualDecoder, observation: Tensor, base_action: 
                     centre: Tensor, *, count: int, sigma: float, bound: float,
                     rng: np.random.Generator) -> Candidates:
     """
-    Return `count` candidates a state about a latent (docs/concepts/spar.md, reconstructed).
+    Draw candidates per state about a centre latent (docs/concepts/spar.md, reconstructed).
 
         z_k = clip(centre + sigma eps_k, +-bound),  Delta_k = clip(a_b + g(s, a_b, z_k)) - a_b
 
-    The first has eps = 0: where no other is better, nothing moves.
+    The first has eps = 0: where no other is better, the policy stays unchanged.
 
-    :param observation: (B, n)
-    :param base_action: (B, d)
+    :param observation: (B, n) normalised
+    :param base_action: (B, d) in [-1, 1]
     :param centre: (B, k)
+    :param count: K
+    :param sigma: standard deviation of the draws
+    :param bound: bound of the latents' absolute values
     """
     noise = rng.standard_normal((count, *centre.shape), dtype=np.float32)
     noise[0] = 0.0
@@ -69,9 +72,9 @@ def draw_candidates(decoder: ResidualDecoder, observation: Tensor, base_action: 
 @torch.no_grad()
 def candidate_values(critic: EnsembleCritic, observation: Tensor, action: Tensor) -> Tensor:
     """
-    Return every head's values (heads, K, B, 1 + C) of actions (K, B, d), without a graph.
+    Return every head's values (heads, K, B, 1 + C) of actions (K, B, d), without a gradient.
 
-    The only place where SPAR's policy update asks the critic anything.
+    This is the only use of the critic in SPAR's policy update.
     """
     count, batch = action.shape[:2]
     pairs = zip(observation.repeat(count, 1).split(ROWS), action.flatten(0, 1).split(ROWS))
@@ -83,9 +86,13 @@ def candidate_weights(value: Tensor, temperature: float) -> Tensor:
     """
     Return softmax over candidates (K, B) of Q_lcb / T, T = temperature * mean_s std_k(Q_lcb).
 
-    The temperature follows the spread of the candidates' values over the batch (spar.md), so it
-    depends on no reward's scale, and a state whose candidates are all alike moves hardly at all:
-    with each state's own spread noise would move it as far as a difference does elsewhere.
+    The temperature follows the batch mean of the candidates' spread (docs/concepts/spar.md). So it
+    is independent of the reward's scale, and a state whose candidates have nearly equal values
+    hardly changes. With the spread of each state, noise would change such a state as much as real
+    differences change others.
+
+    :param value: (K, B) Q_lcb
+    :param temperature: > 0
     """
     spread = value.std(0, unbiased=False).mean().clamp(min=1e-6)
     return torch.softmax(value / (temperature * spread), 0)

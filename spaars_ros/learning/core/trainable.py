@@ -30,78 +30,80 @@ from spaars_ros.learning.core.memory import keep_freed_memory
 from spaars_ros.training_file import Training
 
 Loss = Callable[[], tuple[Tensor, Any]]
-"""Returns a loss and what else the update wants of it."""
+"""Function that returns a loss and further results for the update."""
 Compiled = Callable[[list[Tensor], tuple[Tensor, ...]], tuple[Tensor, ...]]
-"""A compiled update, of the state and of what is drawn for it."""
+"""Compiled update: (state tensors, drawn tensors) -> results."""
 ADAM = ('flat', 'means', 'squares', 'steps', 'rate')
 
 
 class TrainableModule(nn.Module):
     """
-    Networks and one Adam a name in `optimisers`.
+    Networks with named Adam optimisers.
 
-    A subclass names what each optimiser trains in `trained`, and calls `set_learning_rate` last
-    in its constructor.
+    A subclass returns the parameters of each optimiser from `trained`, and calls
+    `set_learning_rate` at the end of its constructor.
     """
 
     optimisers: dict[str, Adam]
     compiled: dict[str, Compiled]
-    """Updates that run compiled, by `update_key`."""
+    """Compiled updates, by `update_key`."""
     called: dict[str, dict[str, Any]]
-    """What the other updates were called with, from which they can be compiled."""
+    """Calls of uncompiled updates (name, choices, input shapes), from which to compile them."""
     recipe: dict[str, Any] | None = None
-    """From what the process that compiles makes such networks; None: it cannot."""
+    """How the compiling process builds such networks; None: updates cannot be compiled."""
     multipliers: Tensor
-    """lambda (C,), in subclasses that have costs."""
+    """(C,) Lagrange multipliers, in subclasses with costs."""
     _rng: np.random.Generator
-    """Of the choices that are not torch's, in subclasses that have any."""
+    """Generator for draws outside of torch, in subclasses that have any."""
 
     def seed(self, seed: int) -> None:
-        """Seed the choices that are not torch's."""
+        """Seed the generator for draws outside of torch."""
         self._rng = np.random.default_rng(seed)
 
     def rng_state(self) -> dict[str, Any]:
-        """Return the state of their generator, JSON-able."""
+        """Return the state of that generator, as values for JSON."""
         return dict(self._rng.bit_generator.state)
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Take `rng_state()` back."""
+        """Restore `rng_state()`."""
         self._rng.bit_generator.state = state
 
     def settings(self) -> dict[str, Any]:
-        """Return what acts besides tensors, JSON-able."""
+        """Return the attributes besides tensors that affect actions, as values for JSON."""
         return {}
 
     def set_settings(self, settings: dict[str, Any]) -> None:
-        """Take `settings()` back."""
+        """Restore `settings()`."""
         for name, value in settings.items():
             setattr(self, name, value)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters of each optimiser."""
+        """Return the parameters of each optimiser, by its name."""
         raise NotImplementedError
 
     def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers at this rate."""
+        """Create new optimisers with this learning rate; compiled updates are dropped."""
         keep_freed_memory()
         self.optimisers = {name: Adam(parameters, rate)
                            for name, parameters in self.trained().items()}
         self.compiled, self.called = {}, {}
-        self._state: list[Tensor] = []  # of all modules, which may be made after this one
+        # Filled on first use: a subclass may add modules after this call.
+        self._state: list[Tensor] = []
 
     def change_learning_rate(self, rate: float) -> None:
-        """Go on at this rate, with the moments that the optimisers have."""
+        """Set the learning rate; the optimisers keep their moments."""
         for adam in self.optimisers.values():
             adam.rate.fill_(rate)
 
-    # Updates as functions of tensors, which can be compiled whole
+    # Updates as functions of tensors, which can be compiled as one graph
 
     def run(self, update: str, *drawn: Tensor, **choices: Any) -> tuple[Tensor, ...]:
         """
-        Do an update, compiled where it is, and return its tensors.
+        Do an update, compiled if available, and return its results.
 
-        :param update: name of a method of (drawn tensors, choices), whose losses `minimise`
-        :param choices: which of the update's forms; each is compiled by itself
+        :param update: name of a method (*drawn, **choices) that trains by `minimise`
+        :param drawn: input tensors of the update
+        :param choices: variant of the update; each variant is compiled separately
         """
         key = update_key(update, choices)
         if key in self.compiled:
@@ -115,14 +117,14 @@ class TrainableModule(nn.Module):
 
     def minimise(self, name: str, loss: Loss) -> tuple[Tensor, Any]:
         """
-        Take a step of one optimiser on a loss; returns its value and the rest.
+        Take a step of one optimiser on a loss; return the loss, detached, and its other results.
 
-        Where both are tensors of the graph of another loss: the rest is to be detached.
+        The other results stay attached to the loss's graph: the caller detaches them.
         """
         adam = self.optimisers[name]
         self.state_tensors()
         with torch.enable_grad():
-            # Not torch.func.grad, the first call of which imports torch's compiler: 6 s.
+            # Not torch.func.grad: its first call imports torch's compiler, which takes 6 s.
             at = adam.flat.detach().requires_grad_()
             value, rest = functional_call(self, dict(zip(self._names[name], adam.split(at))),
                                           (loss,), tie_weights=False)
@@ -131,11 +133,11 @@ class TrainableModule(nn.Module):
         return value.detach(), rest
 
     def forward(self, function: Callable[[], Any]) -> Any:
-        """Return what a function of these networks does, for `functional_call`."""
+        """Call a function that uses these networks; an adapter for `functional_call`."""
         return function()
 
     def state_tensors(self) -> list[Tensor]:
-        """Return every tensor that an update may read or write, those of optimisers first."""
+        """Return all tensors that an update may read or write, those of the optimisers first."""
         if not self._state:
             self._state = self._find_state()
         return self._state
@@ -153,15 +155,20 @@ class TrainableModule(nn.Module):
                 *([self.multipliers] if self._costs else [])]
 
     def set_recipe(self, training: Training, **sizes: Any) -> None:
-        """Say of which training file and sizes, the constructor's, these networks are made."""
-        # When it is compiled is nothing of what is compiled: one package for every mode.
+        """Set the recipe: the training file and the sizes for the constructor."""
+        # `compile` sets when updates are compiled, not what: one package serves every mode.
         self.recipe = {'make': f'{type(self).__module__}:{type(self).__qualname__}',
                        'training': training.model_dump(exclude={'compile'}), 'sizes': sizes,
                        'layer_norm': True}
 
     @contextmanager
     def holding(self, state: list[Tensor]) -> Iterator[dict[str, Tensor]]:
-        """Let optimisers and multipliers be others for a while; gives the networks' tensors."""
+        """
+        Use other tensors for optimisers and multipliers within the context.
+
+        :param state: tensors in the order of `state_tensors`
+        :return: tensors of the networks by name, for `functional_call`
+        """
         given = iter(state)
         kept = {name: {part: getattr(adam, part) for part in ADAM}
                 for name, adam in self.optimisers.items()}
@@ -186,7 +193,7 @@ class TrainableModule(nn.Module):
     # Losses by autograd
 
     def step(self, name: str, loss: Tensor) -> float:
-        """Minimise a loss by one step of one optimiser; returns its value."""
+        """Take one step of one optimiser on a loss; return the loss."""
         optimiser = self.optimisers[name]
         optimiser.clear()
         loss.backward()
@@ -194,7 +201,7 @@ class TrainableModule(nn.Module):
         return float(loss.detach())
 
     def descend(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Do one step of each named optimiser on its loss, by one backward pass."""
+        """Take one step of each named optimiser on its loss, with one backward pass."""
         for name in losses:
             self.optimisers[name].clear()
         if losses:
@@ -204,7 +211,7 @@ class TrainableModule(nn.Module):
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included, by name."""
+        """Return every tensor, those of the optimisers included, by name."""
         arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
         for name, optimiser in self.optimisers.items():
             arrays.update({f'adam/{name}/{key}': value.numpy().copy()
@@ -212,7 +219,7 @@ class TrainableModule(nn.Module):
         return arrays
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
-        """Take `arrays()` back, strictly: every tensor present, in its shape."""
+        """Restore `arrays()`, strictly: every tensor of the networks, in its shape."""
         state = {name[4:]: torch.from_numpy(np.array(value))
                  for name, value in arrays.items() if name.startswith('net/')}
         self.load_state_dict(state, strict=True)
@@ -220,7 +227,7 @@ class TrainableModule(nn.Module):
             self.load_optimisers(arrays)
 
     def load_optimisers(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take the optimisers' part of `arrays()` back."""
+        """Restore the optimisers' part of `arrays()`."""
         for name, optimiser in self.optimisers.items():
             prefix = f'adam/{name}/'
             optimiser.load({key[len(prefix):]: np.array(value) for key, value in arrays.items()
@@ -228,7 +235,7 @@ class TrainableModule(nn.Module):
 
 
 def update_key(update: str, choices: dict[str, Any]) -> str:
-    """Return the name of one form of an update."""
+    """Return the key of one variant of an update."""
     return '-'.join([update, *(f'{name}={value}' for name, value in sorted(choices.items()))])
 
 
