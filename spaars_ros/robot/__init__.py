@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Robot file, zones, kinematics, shipped files; never imports rclpy or torch."""
+"""Robot file, zones, kinematics and shipped files; imports neither rclpy nor torch."""

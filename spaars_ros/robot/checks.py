@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether robot file, model and targets fit together: said on loading, before anything moves."""
+"""Checks on loading that robot file, model and targets fit together, before anything moves."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -33,22 +33,25 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 SAME = 1e-3
-"""rad or m; by so much two sources of one limit differ in their last digits."""
+"""rad or m; tolerance for limits that two sources round differently."""
 GRID = 7
-"""Targets along each axis of the task's box that are looked at."""
+"""Number of checked targets along each axis of the task's box."""
 TICKS = 4.0
-"""Control ticks from rest to |action| = 1; with more a policy learns on its acceleration limit."""
+"""
+Control ticks from rest to |action| = 1; with more, the acceleration limit dominates learning.
+"""
 
 MOVES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
 def check_robot(robot: Robot, kinematics: 'Kinematics') -> None:
     """
-    Say what of a robot file does not fit its model, or leaves no way to move.
+    Check a robot file against its model, and that the arm can move at home.
 
-    Warns of limits wider than the model's, of joints that nothing limits, and of an action_scale
+    Warns of limits wider than the model's, of joints without any limit, and of an action_scale
     that the acceleration limits cannot follow.
-    :raises ConfigError: a joint is no hinge or slide; the tip moves with a joint that is not
+
+    :raises ConfigError: a joint is neither hinge nor slide; the tip moves with a joint that is not
         listed and has no range; the tip at home is in a zone or outside the workspace
     """
     _check_joints(robot, kinematics)
@@ -63,10 +66,11 @@ def check_robot(robot: Robot, kinematics: 'Kinematics') -> None:
 def check_targets(robot: Robot, low: Sequence[float], high: Sequence[float],
                   kinematics: 'Kinematics', task: str) -> None:
     """
-    Raise ConfigError where no target of a box can be reached, naming what is in the way.
+    Raise ConfigError if no target of a box can be reached, naming the obstacle.
 
-    :param low: (3,) m, base frame, of the task's field target_low
-    :param high: likewise
+    :param low: (3,) m, base frame, field target_low of the task
+    :param high: (3,) m, base frame, field target_high of the task
+    :param task: name, for the message
     """
     axes = [np.linspace(*ends, GRID) for ends in zip(low, high)]
     targets = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3)
@@ -82,7 +86,7 @@ def check_targets(robot: Robot, low: Sequence[float], high: Sequence[float],
 
 
 def _blocked(robot: Robot, tips: Array) -> list[str]:
-    """Return for each tip (m, 3) m what the filter keeps it from, '' for nothing."""
+    """Return for each tip (m, 3) m why the filter prevents it, '' if it does not."""
     found = [''] * len(tips)
     for zone in robot.keep_out:
         for i in np.flatnonzero(zone_distance(zone, tips) < robot.clearance):
@@ -109,7 +113,7 @@ def _check_joints(robot: Robot, kinematics: 'Kinematics') -> None:
 
 
 def _check_others(robot: Robot, kinematics: 'Kinematics') -> None:
-    """Name the model's joints that are not listed and have no range."""
+    """Warn of or refuse the model's joints that are not listed and have no range."""
     model, listed = kinematics.model, set(kinematics.joints)
     body, carries = kinematics.tip_in_body()[0], set()
     while body > 0:

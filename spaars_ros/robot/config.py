@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Robot files: every field with its unit and its range."""
+"""Robot file: all fields with their units and ranges."""
 
 from pathlib import Path
 from typing import Annotated
@@ -33,9 +33,9 @@ from spaars_ros.robot.sources import Source
 from spaars_ros.robot.strict_yaml import ConfigError as ConfigError
 
 ACCELERATION_TIME = 0.2
-"""s to a joint's velocity limit, where a robot file gives no acceleration limits."""
+"""s to reach a joint's velocity limit; used if a robot file gives no acceleration limits."""
 JERK_TIME = 0.002
-"""s to a joint's acceleration limit, where a robot file gives no jerk limits."""
+"""s to reach a joint's acceleration limit; used if a robot file gives no jerk limits."""
 
 Coordinate = Annotated[float, Field(ge=-100, le=100)]
 Length = Annotated[float, Field(ge=0.001, le=100)]
@@ -44,7 +44,7 @@ Point = tuple[Coordinate, Coordinate, Coordinate]
 
 
 class Limits(Strict):
-    """Joint limits, one entry a joint, in the order of `joints`; of a slide joint m for rad."""
+    """Joint limits, one entry per joint, in the order of `joints`; m for a slide joint."""
 
     position: list[tuple[Coordinate, Coordinate]] = Field(
         description='rad, lower and upper, -100 to 100')
@@ -73,7 +73,7 @@ class Limits(Strict):
 
 
 class Control(Strict):
-    """How the policy server drives the arm."""
+    """Control of the arm by the policy server."""
 
     rate: float = Field(20.0, ge=1, le=1000, description='control ticks a second, Hz')
     command_interface: Literal['forward_velocity', 'forward_position', 'joint_trajectory'] = \
@@ -92,7 +92,7 @@ class Control(Strict):
 
 
 class Protecting(Strict):
-    """What a keep-out zone keeps out."""
+    """What must stay outside a keep-out zone."""
 
     protects: Literal['tip', 'arm'] = Field(
         'tip', description='tip: the tool tip stays outside; arm: every moving link does, with '
@@ -100,7 +100,7 @@ class Protecting(Strict):
 
 
 class Sphere(Protecting):
-    """A ball that the tool tip, or the arm, keeps out of."""
+    """A sphere that the tool tip, or the arm, must stay outside of."""
 
     shape: Literal['sphere']
     name: Name
@@ -109,7 +109,7 @@ class Sphere(Protecting):
 
 
 class Cylinder(Protecting):
-    """An upright cylinder that the tool tip, or the arm, keeps out of."""
+    """An upright cylinder that the tool tip, or the arm, must stay outside of."""
 
     shape: Literal['cylinder']
     name: Name
@@ -119,7 +119,7 @@ class Cylinder(Protecting):
 
 
 class Box(Protecting):
-    """An upright box that the tool tip, or the arm, keeps out of."""
+    """An axis-aligned box (base frame) that the tool tip, or the arm, must stay outside of."""
 
     shape: Literal['box']
     name: Name
@@ -129,7 +129,7 @@ class Box(Protecting):
 
 
 class Workspace(Strict):
-    """An upright box that the tool tip stays in."""
+    """An axis-aligned box (base frame) that the tool tip must stay inside of."""
 
     low: Point = Field(description='m, base frame, -100 to 100')
     high: Point = Field(description='m, base frame, -100 to 100')
@@ -143,14 +143,14 @@ class Workspace(Strict):
 
 
 class Targets(Workspace):
-    """An upright box of targets, for tasks whose files name none."""
+    """An axis-aligned box (base frame) of targets, for tasks whose files give none."""
 
 
 Zone = Annotated[Union[Sphere, Cylinder, Box], Field(discriminator='shape')]
 
 
 class Constraint(Strict):
-    """A cost that the operator limits: the sum of its terms, measured as `kind` says."""
+    """A constraint on cost: the sum of its cost terms, measured as `kind` says, up to a limit."""
 
     name: Name
     terms: list[str] = Field(
@@ -170,7 +170,7 @@ class Constraint(Strict):
 
 
 class Robot(Strict):
-    """A robot file: everything about the arm that the software has to know."""
+    """Robot file: everything that the software needs to know about the arm."""
 
     name: Name
     model: Name = Field(description='MJCF file: absolute, relative to this file, or '
@@ -258,7 +258,7 @@ class Robot(Strict):
 
     @property
     def model_path(self) -> Path:
-        """Return the MJCF file behind `model`."""
+        """Return the path of the model file; raises ConfigError without its package."""
         if self.model.startswith('package://'):
             package, _, rest = self.model[len('package://'):].partition('/')
             if package == 'spaars_ros':
@@ -276,7 +276,7 @@ class Robot(Strict):
 
 
 def load_robot(name: str = 'panda') -> Robot:
-    """Read a robot file by path, or by name from `config/robot/`; raises ConfigError."""
+    """Load a robot file by path, or by name from `config/robot/`; raises ConfigError."""
     path = find_file(str(name), 'robot')
     robot = load_model(Robot, path, source=str(path.resolve()))
     return robot.model_copy(update={'sources': anchor_sources(robot.sources, path.parent)})

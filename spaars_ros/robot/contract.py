@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an action and a tick mean: kept with policies, demonstrations and runs, and compared."""
+"""Meaning of actions and ticks: stored with policies, demonstrations and runs, and compared."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,12 +24,12 @@ from pydantic import ConfigDict
 from spaars_ros.robot.config import Robot
 
 SHOWN = 4
-"""Differences that a message names."""
+"""Greatest number of differences that a message lists."""
 SAME = 1e-9
 
 
 class Contract(BaseModel):
-    """What an action and a tick mean; what was made under another one moves otherwise here."""
+    """Meaning of an action and a tick; data of another contract move the arm differently."""
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
@@ -49,13 +49,13 @@ class Contract(BaseModel):
 
 
 OF_ACTIONS = ('joints', 'rate', 'action_scale', 'velocity', 'tip', 'tip_offset')
-"""What alone decides what a recorded action did; demonstrations may be of other limits else."""
+"""Fields that decide what a recorded action did; demonstrations may differ in all other fields."""
 
 OF_POLICIES = (*OF_ACTIONS, 'position', 'acceleration', 'jerk')
 
 
 def contract_of(robot: Robot, observation_names: Sequence[str]) -> Contract:
-    """Return what an action and a tick of this robot and task mean."""
+    """Return the contract of this robot with a task's observation names."""
     limits = robot.limits
     return Contract(
         joints=robot.joints, rate=robot.control.rate, action_scale=robot.control.action_scale,
@@ -69,16 +69,16 @@ def contract_of(robot: Robot, observation_names: Sequence[str]) -> Contract:
 
 
 def action_differences(made: Contract, here: Contract) -> str:
-    """Return the fields in which actions mean something else, with both values, '' for none."""
+    """Return the fields in which the meaning of actions differs, with both values; '' for none."""
     return _text(_differences(_plain(made, OF_ACTIONS), _plain(here, OF_ACTIONS)))
 
 
 def policy_differences(made: Contract, here: Contract) -> str:
     """
-    Return in which fields a policy was made for something else, with both values, '' for none.
+    Return how the contract of a policy differs from this one, with both values; '' for none.
 
-    Zones that were added since keep it from more, and are no difference; one that was taken out,
-    moved or made smaller is.
+    A zone that was added since then is not a difference, as it only restricts the policy. A zone
+    or a workspace that was removed or changed is one.
     """
     fields = (*OF_POLICIES, *(('observation_names',) if here.observation_names else ()))
     found = _differences(_plain(made, fields), _plain(here, fields))
@@ -91,7 +91,7 @@ def policy_differences(made: Contract, here: Contract) -> str:
 
 
 def differences(kept: dict[str, Any], here: dict[str, Any]) -> str:
-    """Return the fields in which two files differ, with both values, '' for none."""
+    """Return the fields in which two dicts differ, with both values; '' for none."""
     return _text(_differences(kept, here))
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where files are found, and how their content becomes a checked model."""
+"""Search for configuration files, and validation of their content as models."""
 
 import difflib
 import json
@@ -38,15 +38,15 @@ SHARE = Path('share', 'spaars_ros')
 PACKAGE = Path(__file__).resolve().parent.parent
 SUFFIXES = ('.yaml', '.yml')
 SHOWN = 5
-"""Errors of one file that a message names."""
+"""Greatest number of errors per file that a message lists."""
 
 
 class ConfigWarning(UserWarning):
-    """What a robot, task or training file says is allowed, but perhaps not meant."""
+    """A setting in a robot, task or training file is allowed, but perhaps not intended."""
 
 
 class Strict(BaseModel):
-    """A file section: unknown keys are errors, and every number is finite."""
+    """Base class of file sections: unknown keys are errors, and every number is finite."""
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
@@ -55,7 +55,7 @@ Model = TypeVar('Model', bound=Strict)
 
 
 def share_directory() -> Path:
-    """Return the directory that holds `config/` and `launch/`: ament prefix, checkout or wheel."""
+    """Return the directory with `config/` and `launch/`: ament prefix, checkout or wheel."""
     # A checkout; pip's --target; a prefix or --user, with the package in lib/python*/*-packages.
     for place in (PACKAGE.parent, PACKAGE.parent / SHARE, *(
             parent / SHARE for parent in PACKAGE.parents[3:4])):
@@ -69,16 +69,16 @@ def share_directory() -> Path:
 
 
 def is_bare(name: str) -> bool:
-    """Return whether a name means a file that ships: neither a folder nor a suffix is in it."""
+    """Return whether a name means a shipped file: it contains neither a folder nor a suffix."""
     return '/' not in name and '\\' not in name and not name.lower().endswith(SUFFIXES)
 
 
 def find_file(name: str, kind: str) -> Path:
     """
-    Return a file given by path, or one that ships, by its bare name; raises ConfigError.
+    Return a file given by path, or a shipped file given by its bare name; raises ConfigError.
 
-    What has a folder or a suffix in it is a path, and nothing else is taken where there is no
-    file; a bare name means the file that ships, whatever the working directory holds.
+    A name with a folder or a suffix is a path, without any fallback. A bare name means the shipped
+    file, whatever the working directory contains.
     """
     folder = share_directory() / 'config' / kind
     known = sorted(path.stem for path in folder.glob('*.yaml'))
@@ -104,17 +104,17 @@ def find_file(name: str, kind: str) -> Path:
 
 
 def nearest(name: str, known: 'list[str] | tuple[str, ...]') -> str:
-    """Return '; did you mean ...?' with the known name nearest to a wrong one, or ''."""
+    """Return '; did you mean ...?' with the known name that is most similar, or ''."""
     found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f'; did you mean {found[0]!r}?' if found else ''
 
 
 def load_model(model: type[Model], path: Path, **more: Any) -> Model:
     """
-    Return a model made of a YAML file, strictly: no string is a number, no number a string.
+    Return a model made from a YAML file, strictly: strings and numbers are not converted.
 
-    :param more: entries that win over the file's, None for what is not given
-    :raises ConfigError: one line with file, line, field, value, and what may stand there
+    :param more: entries that override those of the file; None: not given
+    :raises ConfigError: one line with file, line, field, value and what is allowed
     """
     document = read_yaml(path)
     if 'source' in document.content and 'source' in more:
@@ -124,19 +124,19 @@ def load_model(model: type[Model], path: Path, **more: Any) -> Model:
 
 
 def make_model(model: type[Model], document: Document, given: dict[str, Any]) -> Model:
-    """Return a model made of what a file says and of entries that win; raises ConfigError."""
+    """Return a model made from a file's content and overriding entries; raises ConfigError."""
     content = {**document.content, **given}
     errors: list[Any] = []
     for _ in range(2):
         try:
-            # As JSON: there a list is what a tuple is made of, and a bool is not a number.
+            # Validate as JSON: there, a list becomes a tuple, and a bool is not a number.
             text = json.dumps(content, default=_plain)
             return model.model_validate_json(text, strict=True)
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False)
         except (TypeError, ValueError) as error:
             raise ConfigError(f'{document.name}: {error}') from None
-        # A name may look like a number: where a text is wanted, it is what is written.
+        # A name may look like a number: where a string is expected, use the text as written.
         texts = [place for item in errors if item['type'] == 'string_type'
                  and (place := _place(item['loc'])) in document.numbers and place[0] not in given]
         if not texts:
@@ -145,7 +145,7 @@ def make_model(model: type[Model], document: Document, given: dict[str, Any]) ->
             _put(content, place, document.numbers[place])
     said = [_said(item, document, model, given) for item in errors[:SHOWN]]
     said += [f'and {len(errors) - SHOWN} more'] if len(errors) > SHOWN else []
-    # One line: the file is named once, the lines in it each time.
+    # One line: the file is named once, then only the line numbers.
     rest = [text.removeprefix(f'{document.name}: ').replace(f'{document.name}:', 'line ', 1)
             for text in said[1:]]
     raise ConfigError('; '.join(said[:1] + rest))
@@ -166,7 +166,7 @@ def _put(content: Any, place: Place, value: str) -> None:
 
 
 def _said(item: Any, document: Document, model: type[BaseModel], given: dict[str, Any]) -> str:
-    """Return one validation error as text: file, line, field, value, what may stand there."""
+    """Return one validation error as text: file, line, field, value and what is allowed."""
     place = _place(item['loc'])
     field = '.'.join(str(part) for part in place)
     where = document.where(place) if not place or place[0] not in given else document.name
@@ -182,7 +182,7 @@ def _said(item: Any, document: Document, model: type[BaseModel], given: dict[str
     if kind == 'missing':
         where = document.where(place[:-1]) if place[:-1] else document.name
         return f'{where}: missing key {field!r}{_meaning(model, place)}'
-    if not field:  # of a check of the whole: its message begins with the field
+    if not field:  # a check of several fields; its message begins with the field
         where = document.where(tuple(message.split()[0].rstrip(':').split('.')))
         return f'{where}: {message}'
     if kind == 'value_error' and isinstance(item['input'], dict):
@@ -197,13 +197,13 @@ KINDS = ('sphere', 'cylinder', 'box')
 
 
 def _place(location: Place) -> Place:
-    """Return the place in the file of an error: the kind of a zone is no key of it."""
+    """Return the place in the file of an error, without the kind of a zone, which is not a key."""
     return tuple(part for i, part in enumerate(location)
                  if not (part in KINDS and i and isinstance(location[i - 1], int)))
 
 
 def _section(model: type[BaseModel], place: Place) -> type[BaseModel] | None:
-    """Return the model behind a place, where there is one and no union of several."""
+    """Return the model at a place; None if there is none, or a union of several."""
     for part in place:
         if isinstance(part, int):
             continue
@@ -222,7 +222,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _meaning(model: type[BaseModel], place: Place) -> str:
-    """Return ': <unit and meaning>' of a field, '' where it has none."""
+    """Return ': <unit and meaning>' of a field, '' if it has no description."""
     names = [part for part in place if isinstance(part, str)]
     section = _section(model, tuple(names[:-1])) if names else None
     field = section.model_fields.get(names[-1]) if section else None

@@ -28,17 +28,18 @@ Array = NDArray[np.float64]
 
 
 class Kinematics:
-    """Tip position, velocity and Jacobian for joint values in the robot file's order."""
+    """Tip position and Jacobian for joint positions in the robot file's order."""
 
     def __init__(self, robot: Robot,
                  build: Callable[[mujoco.MjSpec], None] | None = None) -> None:
         """
-        Load the model; raises ConfigError when it lacks a joint or the tip.
+        Load the model and check it against the robot file (`check_robot`).
 
-        :param build: adds to the model before it is compiled
+        :param build: function that adds to the model before it is compiled
+        :raises ConfigError: the model cannot be read, lacks a joint or the tip, or does not fit
         """
         path = robot.model_path
-        if path.exists() and not path.is_file():  # a pipe would be waited for
+        if path.exists() and not path.is_file():  # opening a pipe would block
             raise ConfigError(f'{robot.source}: model {path}: not a file')
         try:
             if build is None:
@@ -58,7 +59,7 @@ class Kinematics:
                 raise ConfigError(f'{robot.source}: joints: {path} has no joint {name!r}')
             joints.append(index)
         self.joints = joints
-        """The model's numbers of the robot file's joints."""
+        """Model indices of the robot file's joints."""
         self.qpos = self.model.jnt_qposadr[joints]
         self.dof = self.model.jnt_dofadr[joints]
         site = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, robot.tip)
@@ -69,20 +70,21 @@ class Kinematics:
         self._body = int(self.model.site_bodyid[site]) if site >= 0 else body
         self._offset = np.asarray(robot.tip_offset)
         self._jacobian = np.zeros((3, self.model.nv))
-        # Attributes of MjData make a new array each time; these are views of the same memory.
+        # Attributes of MjData create a new array at each access; these are views of the same
+        # memory.
         self._positions = self.data.qpos
         self._frame, self._origin = self._pose(self.data)
         self._shifted = bool(self._offset.any())
         check_robot(robot, self)
 
     def _pose(self, data: mujoco.MjData) -> tuple[Array, Array]:
-        """Return views of the rotation (3, 3) and the origin (3,) m of the site or body."""
+        """Return views of the rotation (3, 3) and the origin (3,) m of the tip's site or body."""
         if self._site >= 0:
             return data.site_xmat[self._site].reshape(3, 3), data.site_xpos[self._site]
         return data.xmat[self._body].reshape(3, 3), data.xpos[self._body]
 
     def tip_in_body(self) -> tuple[int, Array]:
-        """Return the body that carries the tip, and the tip (3,) m in that body's frame."""
+        """Return the index of the body that carries the tip, and the tip (3,) m in its frame."""
         if self._site < 0:
             return self._body, self._offset
         frame = np.zeros(9)
@@ -97,9 +99,10 @@ class Kinematics:
 
     def reach(self, robot: Robot) -> tuple[Array, float]:
         """
-        Return where the first joint of the tip's chain is, (3,) m, and a bound on its reach, m.
+        Return the position (3,) m of the first joint of the tip's chain, and a bound on its reach.
 
-        The length of the chain from there to the tip, at any joint positions within the limits.
+        The position is that at home, base frame. The bound is the length of the chain from there
+        to the tip, m, for all joint positions within the limits.
         """
         body, tip = self.tip_in_body()
         length, model = float(np.linalg.norm(tip)), self.model
@@ -109,7 +112,7 @@ class Kinematics:
             first = int(model.body_jntadr[body])
             for joint in range(first, first + int(model.body_jntnum[body])):
                 length += slide_range(model, joint, robot, self.joints)
-                # Once to the joint's axis and back: the body's frame turns about it.
+                # Twice: to the joint's axis and back, since the body's frame turns about it.
                 length += 2.0 * float(np.linalg.norm(model.jnt_pos[joint]))
                 anchor, reach = self.data.xanchor[joint].copy(), length
             length += float(np.linalg.norm(model.body_pos[body]))
@@ -117,12 +120,12 @@ class Kinematics:
         return anchor, reach
 
     def tip_of(self, data: mujoco.MjData) -> Array:
-        """Return the tip position (3,) m of data whose kinematics are up to date."""
+        """Return the tip position (3,) m, base frame, for data whose kinematics are up to date."""
         frame, origin = self._pose(data)
         return np.asarray(origin + frame @ self._offset)
 
     def tip(self, position: Array) -> Array:
-        """Return the tip position (3,) m at joint positions (d,) rad."""
+        """Return the tip position (3,) m, base frame, at joint positions (d,) rad."""
         self._positions[self.qpos] = position
         mujoco.mj_kinematics(self.model, self.data)
         if self._shifted:
@@ -133,7 +136,7 @@ class Kinematics:
         """
         Return position (3,) m and rotation (3, 3) of a site or body at joint positions (d,) rad.
 
-        :raises ConfigError: the model has none of that name
+        :raises ConfigError: the model has no site or body of that name
         """
         self._positions[self.qpos] = position
         mujoco.mj_kinematics(self.model, self.data)
@@ -167,11 +170,11 @@ class Kinematics:
 
 def slide_range(model: mujoco.MjModel, joint: int, robot: Robot, joints: list[int]) -> float:
     """
-    Return how far a slide joint moves what it carries at most, m; 0 for a hinge.
+    Return the greatest displacement by a slide joint, from the model's zero, m; 0 for a hinge.
 
-    :param joint: its number in the model
-    :param joints: the model's numbers of the robot file's joints, whose limits count with the
-        model's range; a joint that is not listed stands where the model puts it
+    :param joint: index in the model
+    :param joints: model indices of the robot file's joints, whose limits count in addition to the
+        model's range; a joint that is not listed stays where the model places it
     """
     if model.jnt_type[joint] != mujoco.mjtJoint.mjJNT_SLIDE:
         return 0.0

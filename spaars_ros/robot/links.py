@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The robot's links as frames that viewers know: names, parents and where they are."""
+"""Links of the robot as frames for viewers: names, parents and poses."""
 
 from dataclasses import dataclass
 
@@ -23,37 +23,39 @@ from spaars_ros.robot.kinematics import Array
 from spaars_ros.robot.kinematics import Kinematics
 
 ROOTS = ('base', 'world', 'model_world')
-"""Frame of the model's world, as in a person's twists: the first that no body is called."""
+"""
+Candidate names of the world frame, also in twists of teleop; the first that no body has is used.
+"""
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Where a frame is in its parent's."""
+    """Pose of a frame in its parent frame."""
 
     parent: str
     child: str
     position: Array
-    """(3,) m"""
+    """(3,) m."""
     turn: Array
-    """(4,) wxyz"""
+    """(4,) unit quaternion, wxyz."""
 
 
 def link_names(model: mujoco.MjModel) -> list[str]:
-    """Return the frame of each body, the world's first; one without a name is its number."""
+    """Return the frame name of each body, the world's first; `body<n>` for one without."""
     bodies = [model.body(body).name or f'body{body}' for body in range(1, model.nbody)]
     return [next(name for name in ROOTS if name not in bodies), *bodies]
 
 
 def tip_name(model: mujoco.MjModel) -> str:
-    """Return the frame of the tool tip."""
+    """Return the frame name of the tool tip."""
     return 'tip' if 'tip' not in link_names(model) else 'tool_tip_point'
 
 
 class Links:
     """
-    Where each link is at joint positions, with a model of its own.
+    Pose of each link at given joint positions.
 
-    :param kinematics: nobody else moves its data
+    :param kinematics: for the exclusive use of this object, since its data are changed
     """
 
     def __init__(self, kinematics: Kinematics) -> None:
@@ -64,7 +66,7 @@ class Links:
                               kinematics.tip_turn())
 
     def at(self, position: Array) -> list[Transform]:
-        """Return where each link is in its parent at joint positions (d,) rad, the tip last."""
+        """Return the pose of each link in its parent at joint positions (d,) rad, the tip last."""
         self._kinematics.tip(position)
         model, data = self._kinematics.model, self._kinematics.data
         found = []

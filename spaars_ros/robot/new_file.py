@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A first robot file from a model: what the model says, and what a person has to look up."""
+"""Generator of a first robot file from a model, with marks for what a person has to look up."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +24,17 @@ import numpy as np
 from spaars_ros.robot.config import ConfigError
 
 NAMES = ('tool', 'tcp', 'tip', 'pinch', 'grip', 'attachment', 'ee', 'end_effector')
-"""Parts of the names that sites at a tool tip have; the first that fits is taken."""
+"""Parts of usual names of tool tip sites; the first match is used."""
 SPEED, FORCE = 1.0, 50.0
-"""rad/s or m/s; N m or N: where the model says nothing."""
+"""rad/s or m/s; N m or N: used if the model gives no limit."""
 FREE = 3.1416
-"""rad; of a hinge without a range."""
+"""rad; position limit of a hinge without a range."""
 MOVES = (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE)
 
 
 @dataclass
 class _Joint:
-    """What a file says of a joint; `unknown` has what a person has to look up."""
+    """Entries of the file for one joint; `unknown` lists those that a person has to look up."""
 
     name: str
     position: tuple[float, float]
@@ -46,11 +46,11 @@ class _Joint:
 
 def new_robot_file(model_file: Path, *, name: str = '', tip: str = '') -> str:
     """
-    Return the text of a robot file about an MJCF or URDF file.
+    Return the text of a robot file for an MJCF or URDF file.
 
-    :param name: of the robot; '': of the file
-    :param tip: site or body; '': the likeliest site, else the last body of the longest chain
-    :raises ConfigError: the model cannot be read, or nothing moves the tip
+    :param name: of the robot; '': name of the file
+    :param tip: site or body; '': the likeliest site, otherwise the last body of the longest chain
+    :raises ConfigError: the model cannot be read, the tip is unknown, or no joint moves it
     """
     try:
         model = mujoco.MjModel.from_xml_path(str(model_file))
@@ -72,7 +72,7 @@ def new_robot_file(model_file: Path, *, name: str = '', tip: str = '') -> str:
 
 
 def _tip_of(model: mujoco.MjModel, tip: str, where: Path) -> tuple[str, int]:
-    """Return the name of the tip and the body that carries it."""
+    """Return the name of the tip and the index of its body; raises ConfigError."""
     sites = {mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_SITE, index): index
              for index in range(model.nsite)}
     bodies = {mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, index): index
@@ -124,12 +124,12 @@ def _joint(model: mujoco.MjModel, number: int, kept: dict[str, tuple[float, floa
 
 
 def _rounded(value: float) -> float:
-    """Return a limit, towards zero so that it is not wider than the model's."""
+    """Return a limit rounded towards zero, so that it is not wider than the model's."""
     return float(np.trunc(value * 1e4) / 1e4)
 
 
 def torque_of(model: mujoco.MjModel, number: int) -> float | None:
-    """Return the greatest torque (N m) or force (N) that the model gives a joint, if any."""
+    """Return the greatest torque (N m) or force (N) of a joint in the model, or None."""
     if model.jnt_actfrclimited[number]:
         return float(np.abs(model.jnt_actfrcrange[number]).max())
     for actuator in range(model.nu):
@@ -142,7 +142,7 @@ def torque_of(model: mujoco.MjModel, number: int) -> float | None:
 
 
 def _urdf_limits(path: Path) -> dict[str, tuple[float, float]]:
-    """Return joint -> velocity and effort of a URDF, which MuJoCo does not keep; {} of MJCF."""
+    """Return joint -> (velocity, effort) limits of a URDF, which MuJoCo drops; {} for MJCF."""
     root = ElementTree.parse(path).getroot()
     if root.tag != 'robot':
         return {}

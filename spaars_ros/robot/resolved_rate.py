@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Joint velocities that move the tip as wanted: damped least squares within joint limits."""
+"""Joint velocities for a desired tip velocity: damped least squares within the joint limits."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +23,27 @@ from spaars_ros.robot.kinematics import Kinematics
 Array = NDArray[np.float64]
 
 DAMPING = 0.04
-"""Of the Jacobian's Frobenius norm: from what singular values on the arm gives way."""
+"""Damping, as a fraction of the Jacobian's Frobenius norm."""
 
 HOMEWARD = 0.5
-"""1/s; how fast what the tip leaves free goes home."""
+"""1/s; gain of the null-space motion towards home."""
 
 STEP = 0.1
-"""Of the way that is left to a target, at most: one step of `solve`, in the arm's reach."""
+"""Greatest tip displacement per step of `solve`, as a fraction of the arm's reach."""
 
 STEPS = 120
-"""Of `solve`."""
+"""Greatest number of steps of `solve`."""
 
 TIME = 0.05
-"""s; what a step counts as, for going home."""
+"""s; duration of one step of `solve`, which scales its null-space motion."""
 
 
 class ResolvedRate:
     """
     Resolved motion rate control (Whitney 1969) with damping (Wampler 1986) and joint limits.
 
-    A joint at a limit that would go further is left out, and the others make up for it. Nothing
-    here depends on the arm's size: damping is in units of its Jacobian.
+    A joint that is at a limit and would move beyond it is left out; the other joints compensate.
+    The result does not depend on the arm's size, since the damping is relative to its Jacobian.
     """
 
     def __init__(self, robot: Robot, kinematics: Kinematics) -> None:
@@ -52,10 +52,10 @@ class ResolvedRate:
         self.lower, self.upper = (np.asarray(robot.limits.position).T
                                   + robot.limits.margin * np.array([[1.0], [-1.0]]))
         self.reach = kinematics.reach(robot)[1]
-        """m, a bound on how far the tip gets from the first joint."""
+        """m, upper bound of the distance between the tip and the first joint."""
 
     def joints(self, position: Array, tip_velocity: Array) -> Array:
-        """Return the joint velocities (d,) rad/s of a tip velocity (3,) m/s at (d,) rad."""
+        """Return joint velocities (d,) rad/s for a tip velocity (3,) m/s at positions (d,) rad."""
         _, jacobian = self.kinematics.tip_and_jacobian(position)
         homeward = HOMEWARD * (self.home - position)
         free = np.ones(len(position), dtype=bool)
@@ -74,12 +74,18 @@ class ResolvedRate:
         return np.where(free, velocity, 0.0)
 
     def stepped(self, position: Array, way: Array) -> Array:
-        """Return the joint positions (d,) rad a small tip displacement (3,) m further."""
+        """Return the joint positions (d,) rad after a small tip displacement (3,) m."""
         motion = TIME * self.joints(position, way / TIME)
         return np.asarray(np.clip(position + motion, self.lower, self.upper))
 
     def solve(self, target: Array, position: Array, within: float) -> Array | None:
-        """Return joint positions (d,) rad with the tip at (3,) m, from (d,) rad; None: no way."""
+        """
+        Return joint positions (d,) rad with the tip at a target, or None if none were found.
+
+        :param target: (3,) m, base frame
+        :param position: (d,) rad, initial joint positions
+        :param within: m, allowed distance from the target
+        """
         for _ in range(STEPS):
             error = target - self.kinematics.tip(position)
             gone = float(np.linalg.norm(error))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Files that a setting names: by path, or inside an installed Python package."""
+"""Resolution of file names in settings: a path, or a file in an installed Python package."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ SCHEME = 'package://'
 
 
 def resolve(name: str) -> Path:
-    """Return the file behind a path or package://<package>/<path>; raises ConfigError."""
+    """Return the file for a path or package://<package>/<path>; raises ConfigError."""
     if not name.startswith(SCHEME):
         return Path(name).expanduser()
     package, _, rest = name[len(SCHEME):].partition('/')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a robot or task file says of a source: a topic that is observed beside joint_states."""
+"""Source: a topic beside joint_states that a task observes, as robot and task files give it."""
 
 from collections.abc import Sequence
 import math
@@ -33,13 +33,13 @@ TYPES = ('geometry_msgs/msg/WrenchStamped', 'geometry_msgs/msg/PoseStamped',
          'std_msgs/msg/Float64MultiArray', 'std_msgs/msg/Float32', 'std_msgs/msg/Float64',
          'std_msgs/msg/Bool', 'sensor_msgs/msg/JointState', 'tf2_msgs/msg/TFMessage',
          'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-"""Message types that a source may have; `ros/sources/` has a file for each."""
+"""Supported message types of sources; `ros/sources/` has one file per kind."""
 SHORT = {name.rpartition('/')[2]: name for name in TYPES}
 TF = 'tf2_msgs/msg/TFMessage'
 IMAGES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
-"""Types whose values an encoder makes."""
+"""Types whose values an encoder computes."""
 NEED_SELECT = ('sensor_msgs/msg/JointState',)
-"""Types whose fields are of the message: a source says which it takes."""
+"""Types without fixed fields: the source has to select its fields."""
 UNITS = {'': 1.0, 'mm': 1e-3, 'cm': 1e-2, 'um': 1e-6, 'deg': math.pi / 180.0, 'kN': 1e3,
          'mN': 1e-3, 'N mm': 1e-3, 'kgf': 9.80665, 'gf': 9.80665e-3, '%': 1e-2}
 """Unit of a message -> factor to SI."""
@@ -49,7 +49,7 @@ Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 
 
 class Apply(Strict):
-    """What is done to the values of a source, in this order."""
+    """Conversion of a source's values, in this order."""
 
     unit: str = Field('', description=f'that the message is in, where it is not SI: '
                       f'{", ".join(name for name in UNITS if name)}')
@@ -72,7 +72,7 @@ class Apply(Strict):
 
     @property
     def factor(self) -> float:
-        """Return what a message's value is multiplied with."""
+        """Return the factor for the values of a message."""
         return self.scale * UNITS[self.unit]
 
 
@@ -82,7 +82,7 @@ Colours = tuple[Finite, Finite, Finite]
 
 
 class Camera(Strict):
-    """How the images of a camera become the values of a source."""
+    """Conversion of camera images to the values of a source."""
 
     encoder: str = Field(min_length=1, max_length=400, description='ONNX file that maps an image '
                          'to a vector: a path, or package://<python package>/<path>')
@@ -180,7 +180,7 @@ class Source(Strict):
 
     @property
     def on(self) -> str:
-        """Return the topic of the values; of a camera that on which its encoder publishes."""
+        """Return the topic of the values; for a camera, the topic of its encoder."""
         if self.camera is not None:
             return f'{self.images}/{self.name}'
         return self.topic or ('/tf' if self.type == TF else self.name)
@@ -192,7 +192,7 @@ class Source(Strict):
 
 
 def anchor_sources(sources: Sequence[Source], folder: Path) -> list[Source]:
-    """Return sources whose encoders are found from every folder, as the file in `folder` means."""
+    """Return sources with absolute encoder paths; relative paths are relative to `folder`."""
     return [one if one.camera is None or one.camera.encoder.startswith('package://')
             else one.model_copy(update={'camera': one.camera.model_copy(update={
                 'encoder': str((folder / Path(one.camera.encoder).expanduser()).resolve())})})

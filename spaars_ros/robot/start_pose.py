@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where episodes begin."""
+"""Start poses of episodes."""
 
 import numpy as np
 from numpy.typing import NDArray

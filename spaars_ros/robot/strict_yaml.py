@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The one reader of every YAML file that a person writes: strict, bounded, YAML 1.2's scalars."""
+"""Strict reader of all YAML files that a person writes: bounded size, YAML 1.2 scalars."""
 
 from dataclasses import dataclass
 from dataclasses import field
@@ -24,13 +24,13 @@ from typing import Union
 import yaml
 
 MAX_BYTES = 64 * 1024
-"""Of a file; the longest that ships has 5 kB, and YAML is slow to read."""
+"""Greatest size of a file; the longest shipped file has 5 kB, and YAML is slow to read."""
 MAX_DEPTH = 20
 MAX_VALUES = 10_000
-"""Of a file, every alias counted as often as it is used."""
+"""Greatest number of values in a file, with each alias counted as often as it is used."""
 
 Place = tuple[Union[str, int], ...]
-"""Keys and list indices on the way to a value."""
+"""Keys and list indices that lead to a value."""
 
 _STRING, _NULL, _BOOL, _INT, _FLOAT = (
     f'tag:yaml.org,2002:{kind}' for kind in ('str', 'null', 'bool', 'int', 'float'))
@@ -38,12 +38,12 @@ _STRING, _NULL, _BOOL, _INT, _FLOAT = (
 _CORE = (
     (_NULL, r'(?:~|null|Null|NULL|)', '~nN\0'),
     (_BOOL, r'(?:true|True|TRUE|false|False|FALSE)', 'tTfF'),
-    # 020 is octal to some readers and decimal to others: no number here.
+    # 020 is octal for some readers and decimal for others: not accepted as a number.
     (_INT, r'(?:[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+)', '-+0123456789'),
     (_FLOAT, r'(?:[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?'
              r'|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))', '-+.0123456789'),
 )
-"""Tag, pattern and first characters of what is no string (YAML 1.2.2, section 10.3)."""
+"""Tag, pattern and first characters of all scalars but strings (YAML 1.2.2, section 10.3)."""
 
 
 class ConfigError(ValueError):
@@ -52,18 +52,18 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file says, and where it says it."""
+    """Content of a YAML file, with the line of each value."""
 
     name: str
-    """The file, for messages."""
+    """Name of the file, for messages."""
     content: Any
     lines: dict[Place, int] = field(default_factory=dict)
     """Place -> line, from 1."""
     numbers: dict[Place, str] = field(default_factory=dict)
-    """Place of a number -> how it is written: a name may look like a number."""
+    """Place of a number -> its text in the file, since a name may look like a number."""
 
     def where(self, place: Place) -> str:
-        """Return `file:line` of a place, or of the nearest one around it that there is."""
+        """Return `file:line` of a place, or of the nearest enclosing place with a known line."""
         while place and place not in self.lines:
             place = place[:-1]
         line = self.lines.get(place)
@@ -71,7 +71,7 @@ class Document:
 
 
 class _Refused(ValueError):
-    """What is wrong, at which mark; becomes a ConfigError with the file's name."""
+    """An error at a mark; converted to a ConfigError with the name of the file."""
 
     def __init__(self, text: str, mark: yaml.Mark) -> None:
         super().__init__(text)
@@ -79,7 +79,7 @@ class _Refused(ValueError):
 
 
 class _Composer(yaml.SafeLoader):
-    """Compose nodes: no tags, bounded depth; what is no string is YAML 1.2's."""
+    """Compose YAML nodes without tags, with bounded depth, and with YAML 1.2 scalars."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     _depth = 0
@@ -112,7 +112,7 @@ def read_yaml(path: Path) -> Document:
     """
     Read a YAML mapping that a person wrote.
 
-    :raises ConfigError: one line that names the file, the line and what is wrong
+    :raises ConfigError: one line that names the file, the line and the error
     """
     document = read_document(path)
     if not isinstance(document.content, dict):
@@ -122,7 +122,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file of any one value; raises ConfigError as `read_yaml` does."""
+    """Read a YAML file with a value of any kind; raises ConfigError as `read_yaml` does."""
     try:
         with open(path, 'rb') as file:
             data = file.read(MAX_BYTES + 1)
@@ -134,7 +134,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse(data: bytes, name: str) -> Document:
-    """Return what the bytes of a YAML file say; raises ConfigError as `read_yaml` does."""
+    """Return the content of a YAML file given as bytes; raises ConfigError as `read_yaml` does."""
     if len(data) > MAX_BYTES:
         raise ConfigError(f'{name}: larger than {MAX_BYTES} bytes')
     try:
@@ -155,21 +155,22 @@ def parse(data: bytes, name: str) -> Document:
         at = '' if mark is None else f':{mark.line + 1}'
         raise ConfigError(f'{name}{at}: not YAML: {_one_line(error.problem)}') from None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        # Outside the marked ones: a character that YAML does not allow; \U00ffffffff.
+        # Errors without a mark: a character that YAML does not allow, or an invalid escaped code
+        # point.
         raise ConfigError(f'{name}: not YAML: {_one_line(error)}') from None
     return Document(name, content, document.lines, document.numbers)
 
 
 def read_value(text: str, name: str) -> Any:
-    """Return one value as a file would say it, for NAME=VALUE; raises ConfigError."""
+    """Return one value, parsed as in a file, for NAME=VALUE; raises ConfigError."""
     try:
         return parse(text.encode('utf-8', 'surrogatepass'), name).content
-    except ConfigError as error:  # one value has no lines
+    except ConfigError as error:  # a single value has no line numbers
         raise ConfigError(str(error).replace(f'{name}:1: ', f'{name}: ', 1)) from None
 
 
 class _Builder:
-    """Make values of nodes, noting where each one stands."""
+    """Convert nodes to values, and record the line of each."""
 
     def __init__(self, document: Document) -> None:
         self._document = document
@@ -180,7 +181,7 @@ class _Builder:
         if self._count > MAX_VALUES:
             raise _Refused(f'more than {MAX_VALUES} values, aliases counted as often as used',
                            node.start_mark)
-        # An alias inside what it stands for has no end.
+        # An alias inside its own anchor never ends.
         if len(place) > MAX_DEPTH:
             raise _Refused(f'nested deeper than {MAX_DEPTH}', node.start_mark)
         self._document.lines.setdefault(place, node.start_mark.line + 1)
@@ -221,7 +222,7 @@ class _Builder:
         self._document.numbers[place] = text
         if node.tag == _INT:
             base = {'0o': 8, '0x': 16}.get(text[:2], 10)
-            # Python refuses to read very many digits; no field takes as many.
+            # Python refuses to parse very many digits; no field needs that many.
             return int(text, base) if len(text) < 400 else float('inf')
         return float(re.sub(r'^([-+]?)\.(inf|nan)$', r'\1\2', text.lower()))
 
@@ -240,14 +241,14 @@ def _field(place: Place) -> str:
 
 
 def _one_line(text: Any) -> str:
-    """Return text for a message: printable, on one line, not long."""
+    """Return text for a message: printable, on one line, of limited length."""
     shown = ' '.join(str(text).split())
     shown = ''.join(c if c.isprintable() else f'\\x{ord(c):02x}' for c in shown)
     return shown if len(shown) <= 160 else shown[:157] + '...'
 
 
 def shown(value: Any) -> str:
-    """Return a value as messages show it, on one line, not long."""
+    """Return a value for a message: on one line, of limited length."""
     return _one_line(repr(value))
 
 

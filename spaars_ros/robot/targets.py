@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A box of targets that an arm can reach, from its own kinematics, where no file names one."""
+"""Default box of reachable targets, from the arm's kinematics, if no file gives one."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,38 +26,39 @@ from spaars_ros.robot.zones import distance
 Array = NDArray[np.float64]
 
 SPREAD = 0.7
-"""rad about home, and this share of a slide joint's range: where tips are looked for."""
+"""rad around home (slide joint: fraction of its range) in which joint positions are sampled."""
 
 SAMPLES = 400
-"""Tips that are looked at."""
+"""Number of sampled tip positions."""
 
 CANDIDATES = 16
-"""Boxes beyond the tip at home whose corners are tried."""
+"""Number of boxes beyond the tip at home whose corners are checked."""
 
 FEW = 4
-"""Others that are."""
+"""Number of other boxes whose corners are checked."""
 
 HALF = 0.1
-"""Half an edge of the box, in the arm's reach."""
+"""Half edge of the box, as a fraction of the arm's reach."""
 
 AWAY = (1.0, 3.5)
-"""From the tip at home to the middle of the box, in half edges."""
+"""Distance from the tip at home to the centre of the box, in half edges."""
 
 WITHIN = 0.005
-"""Of the arm's reach, that a corner has to be met by."""
+"""Allowed distance of the tip from a corner, as a fraction of the arm's reach."""
 
 CORNERS = np.array(np.meshgrid(*[[-1.0, 1.0]] * 3)).reshape(3, -1).T
 
 
 def default_targets(robot: Robot, kinematics: Kinematics) -> tuple[Array, Array]:
     """
-    Return the ends (3,) m, base frame, of a box whose targets the arm can reach from home.
+    Return low and high corner (3,) m, base frame, of a box of targets reachable from home.
 
-    At the height of the tip at home, more or less, beyond it as seen from the first joint where
-    that can be, out of the zones and their margin, where the arm moves best at the box's worst
-    corner. The same box for the same robot file.
+    The box is at about the height of the tip at home. If possible, it is beyond the tip as seen
+    from the first joint. It is outside the zones and their margin. Among the candidates, the box
+    with the best conditioned Jacobian at its worst corner is chosen. The same robot file always
+    gives the same box.
 
-    :raises ConfigError: none was found
+    :raises ConfigError: no box was found
     """
     control, rng = ResolvedRate(robot, kinematics), np.random.default_rng(0)
     home = np.asarray(robot.home)
@@ -87,14 +88,14 @@ def default_targets(robot: Robot, kinematics: Kinematics) -> tuple[Array, Array]
         raise ConfigError(f'{robot.source}: no box of targets found that the arm reaches from '
                           'home: give target_low and target_high in the task file')
     centre = max(found, key=lambda one: one[:2])[2]
-    # Full centimetres, or less where the arm is small: a file may hold them as they are.
+    # Full centimetres (less for a small arm), so that a file can hold the exact values.
     grid = 10.0 ** np.floor(np.log10(half / 3.0))
     return (np.round(grid * np.ceil((centre - half) / grid - 1e-9), 6),
             np.round(grid * np.floor((centre + half) / grid + 1e-9), 6))
 
 
 def _free(robot: Robot, tips: Array, size: float) -> bool:
-    """Return whether no tip (m, 3) m, nor what lies between, is in a zone or out of bounds."""
+    """Return whether all tips (m, 3) m, and the space between, are free and in the workspace."""
     margin = max(robot.zone_margin, robot.clearance)
     if (distance(robot.keep_out, tips) < margin).any() \
             or distance(robot.keep_out, tips[:1])[0] < size + margin:
@@ -105,7 +106,12 @@ def _free(robot: Robot, tips: Array, size: float) -> bool:
 
 
 def _worst(control: ResolvedRate, home: Array, tips: Array) -> float | None:
-    """Return the least ratio of the Jacobian's singular values at the tips; None: out of reach."""
+    """
+    Return the least ratio of the Jacobian's singular values at tips (m, 3), or None.
+
+    :param home: (d,) rad, initial joint positions of the search
+    :return: the ratio, in [0, 1]; None if a tip is not reached
+    """
     worst = np.inf
     for tip in tips:
         position = control.solve(tip, home, WITHIN * control.reach)

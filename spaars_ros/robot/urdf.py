@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A URDF of the robot file's model, for viewers: `robot_description`."""
+"""URDF of the robot file's model for viewers, published as `robot_description`."""
 
 from pathlib import Path
 from xml.etree import ElementTree as Xml
@@ -29,7 +29,7 @@ from spaars_ros.robot.links import tip_name
 Geom = mujoco.mjtGeom
 Joint = mujoco.mjtJoint
 LAST_VISUAL_GROUP = 2
-"""MuJoCo's viewer shows groups 0 to 2; collision geoms are in 3 and above by custom."""
+"""MuJoCo's viewer shows groups 0 to 2; by convention, collision geoms are in 3 and above."""
 SMALLEST = 1e-12
 NOWHERE = np.zeros(3)
 AS_IT_IS = np.array([1.0, 0.0, 0.0, 0.0])
@@ -38,11 +38,11 @@ KINDS = {Joint.mjJNT_HINGE: 'revolute', Joint.mjJNT_SLIDE: 'prismatic'}
 
 def description_of(robot: Robot, kinematics: Kinematics) -> str:
     """
-    Return the URDF of a robot: the file itself where its model is one, else one of its MJCF.
+    Return the URDF of a robot: the model file itself if it is a URDF, otherwise made from MJCF.
 
-    Links and joints are the model's, `base` is its world and `tip` the tool tip. What is shown
-    are the primitives and mesh files of the visual geoms; masses and limits of efforts are left
-    out: it is for viewers.
+    Links and joints are those of the model; the root link is its world and `tip` is the tool tip.
+    The URDF shows the primitives and mesh files of the visual geoms. Masses are left out and
+    effort limits are 0, since it is only for viewers.
     """
     if robot.model_path.suffix.lower() == '.urdf':
         return robot.model_path.read_text()
@@ -50,7 +50,7 @@ def description_of(robot: Robot, kinematics: Kinematics) -> str:
 
 
 class Writer:
-    """Writes the URDF of one model."""
+    """Writer of the URDF of one model."""
 
     def __init__(self, robot: Robot, kinematics: Kinematics) -> None:
         self._robot, self._kinematics = robot, kinematics
@@ -60,7 +60,7 @@ class Writer:
         self._meshes = mesh_files(robot.model_path)
 
     def text(self) -> str:
-        """Return it."""
+        """Return the URDF."""
         for body in range(self._model.nbody):
             self._link(self._names[body], body)
             if body:
@@ -83,7 +83,7 @@ class Writer:
             self._visuals(link, geom)
 
     def _chain(self, body: int) -> None:
-        """Write what is between a body and its parent: its joints, one after another."""
+        """Write the joints between a body and its parent, one after another."""
         model = self._model
         name, parent = self._names[body], self._names[int(model.body_parentid[body])]
         place, turn = model.body_pos[body].copy(), model.body_quat[body].copy()
@@ -91,13 +91,13 @@ class Writer:
         for joint in range(first, first + count):
             kind = KINDS.get(Joint(model.jnt_type[joint]))
             if kind is None:
-                continue  # a ball or a free joint: not of an arm; it stands as the model has it
+                continue  # a ball or free joint is not of an arm: it keeps its pose
             anchor, axis = model.jnt_pos[joint], model.jnt_axis[joint]
             zero = float(model.qpos0[model.jnt_qposadr[joint]])
             last = joint == first + count - 1
             direct = last and not anchor.any()
             child = name if direct else f'{name}_of_{model.joint(joint).name or joint}'
-            # The joint's frame: at the anchor, where the joint stands at zero.
+            # The joint's frame: at the anchor, with the joint at zero.
             place, turn = move_frame(place, turn, anchor, AS_IT_IS)
             back = np.zeros(4)
             if kind == 'revolute':
@@ -147,7 +147,7 @@ class Writer:
                            rgba=_numbers(rgba))
 
     def _shapes(self, geom: int) -> list[tuple[Array, Array, str, dict[str, str]]]:
-        """Return place, turn, name and sizes of the shapes that make a geom, in its frame."""
+        """Return place, rotation, name and sizes of the shapes that form a geom, in its frame."""
         model = self._model
         kind, size = Geom(model.geom_type[geom]), model.geom_size[geom]
         if kind == Geom.mjGEOM_BOX:
@@ -166,15 +166,15 @@ class Writer:
             mesh = int(model.geom_dataid[geom])
             file = self._meshes.get(model.mesh(mesh).name)
             if file is not None:
-                # MuJoCo moves a mesh into its frame of inertia; the file is as it was.
+                # MuJoCo moves a mesh to its inertia frame; the file is unchanged.
                 place, turn = inverse(model.mesh_pos[mesh], model.mesh_quat[mesh])
                 return [(place, turn, 'mesh', {'filename': file.as_uri(),
                                                'scale': _numbers(model.mesh_scale[mesh])})]
-        return []  # planes and height fields are no parts of an arm
+        return []  # planes and height fields are not parts of an arm
 
 
 def mesh_files(model: Path) -> dict[str, Path]:
-    """Return the mesh files of a model by the meshes' names, those that are there."""
+    """Return the mesh files of a model by mesh name, if they exist."""
     spec = mujoco.MjSpec.from_file(str(model))
     folder = model.parent / (spec.meshdir or '')
     found = {mesh.name or Path(mesh.file).stem: folder / mesh.file
@@ -183,7 +183,7 @@ def mesh_files(model: Path) -> dict[str, Path]:
 
 
 def move_frame(place: Array, turn: Array, by: Array, turned: Array) -> tuple[Array, Array]:
-    """Return the frame that is `by` and `turned` in a frame (3,) m, (4,) wxyz."""
+    """Return the pose (3,) m, (4,) wxyz of the frame (by, turned) in the frame (place, turn)."""
     ahead, both = np.zeros(3), np.zeros(4)
     mujoco.mju_rotVecQuat(ahead, np.asarray(by, dtype=np.float64), turn)
     mujoco.mju_mulQuat(both, turn, turned)
@@ -191,14 +191,14 @@ def move_frame(place: Array, turn: Array, by: Array, turned: Array) -> tuple[Arr
 
 
 def inverse(place: Array, turn: Array) -> tuple[Array, Array]:
-    """Return the frame in which a frame's parent is where it is itself in the parent."""
+    """Return the inverse of a pose (3,) m, (4,) wxyz: the pose of the parent in the frame."""
     back, away = np.zeros(3), np.zeros(4)
     mujoco.mju_negPose(back, away, place, turn)
     return back, away
 
 
 def _numbers(values: Array) -> str:
-    # Neither -0 nor what is so small that a parser takes it for too large.
+    # Neither -0 nor numbers so small that a parser takes them as out of range.
     return ' '.join(f'{0.0 if abs(value) < SMALLEST else value:.9g}' for value in values)
 
 

@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 def zone_distance(zone: Zone, points: Array) -> Array:
     """
-    Return the distance of each point to one zone, negative inside.
+    Return the signed distance of each point to one zone, negative inside.
 
     :param points: (..., 3) m, base frame
     :return: (...) m
@@ -49,7 +49,7 @@ def zone_distance(zone: Zone, points: Array) -> Array:
 
 
 def distance(zones: Sequence[Zone], points: Array) -> Array:
-    """Return the distance to the nearest zone, m; infinite where there is none."""
+    """Return the signed distance of points (..., 3) m to the nearest zone, (...) m, or inf."""
     nearest = np.full(points.shape[:-1], np.inf)
     for zone in zones:
         nearest = np.minimum(nearest, zone_distance(zone, points))
@@ -59,10 +59,11 @@ def distance(zones: Sequence[Zone], points: Array) -> Array:
 def distance_and_normal(zone: Zone, x: float, y: float, z: float) -> \
         tuple[float, tuple[float, float, float]]:
     """
-    Return the distance of one point to a zone, negative inside, m, and its gradient.
+    Return the signed distance of one point to a zone, m, and its gradient, base frame.
 
-    The same distance as `zone_distance`, in scalars: the filter asks for it every tick. The
-    gradient has length 1; where it jumps (on an axis, an edge) one of its limits comes back.
+    The same distance as `zone_distance`, in scalars, since the filter computes it every tick. The
+    gradient has length 1. Where it is discontinuous (on an axis, at an edge), one of its limits is
+    returned.
     """
     x, y, z = x - zone.centre[0], y - zone.centre[1], z - zone.centre[2]
     if isinstance(zone, Sphere):
