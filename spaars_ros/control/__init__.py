@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One control tick: loop, supervisor, retrace, succession, shadow; never rclpy or torch."""
+"""One control tick: loop, supervisor, retrace, bundle manager, shadow; never rclpy or torch."""

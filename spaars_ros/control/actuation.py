@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a task's action asks of joints and channels, and what it was once the filter had it."""
+"""Conversion of a task's action to joint velocities and channel values, through the filter."""
 
 from dataclasses import dataclass
 
@@ -30,36 +30,39 @@ from spaars_ros.tasks.spec import AXES
 from spaars_ros.tasks.spec import TaskSpec
 
 DAMPING = 1e-4
-"""Weight of joint velocities against the twist: bounds them near a singularity."""
+"""Weight of joint velocities against the twist; bounds them near a singularity."""
 REST = 0.3
-"""Weight of an axis that is not commanded, and is to rest, against one that is."""
+"""Weight of an axis without a command, which should rest, against one with a command."""
 LEVER = 0.3
-"""m; by so much an angular velocity counts as a linear one."""
+"""m; converts an angular velocity to a linear one for the weights."""
 SLOW = 0.8
-"""Of the tip speed that is allowed near a zone, while an episode is held; the rest is for servos.
-"""
+"""Share of the tip speed limit near a zone that a held episode may use; the rest is for servos."""
 HOMING = 0.5
-"""1/s; the joints that a twist leaves free return to home at this rate."""
+"""1/s; rate at which the joints that a twist leaves free return to home."""
 
 
 @dataclass(frozen=True)
 class Acted:
-    """One tick's action after the filter."""
+    """The action of one tick after the filter."""
 
     filtered: Filtered
     action: Array
-    """(a,) what was executed, normalised as the action was."""
+    """(a,) what was executed, normalised like the action."""
     channels: Array
     """(c,) values to publish."""
     share: float = 1.0
-    """Of the way from the last command to the action; 1 where that is not limited."""
+    """Share of the change from the last command to the action; 1 where it is not limited."""
 
 
 class Actuation:
     """
-    Turn actions (a,) in [-1, 1] into joint velocities through the filter, and channels' values.
+    Convert actions (a,) in [-1, 1] to joint velocities through the filter, and to channel values.
 
-    :raises ConfigError: as Kinematics does
+    :param robot: the robot file
+    :param spec: action space and channels
+    :param safety_filter: the filter that every command passes
+    :param kinematics: kinematics of the same robot
+    :raises ConfigError: as Kinematics
     """
 
     def __init__(self, robot: Robot, spec: TaskSpec, safety_filter: SafetyFilter,
@@ -71,7 +74,7 @@ class Actuation:
         self._near_speed = robot.near_speed
         if spec.action.space == 'joint_velocity':
             self.scale = robot.control.action_scale * np.asarray(robot.limits.velocity)
-            """What an action of 1 means, by joint rad/s, by axis m/s and rad/s."""
+            """Meaning of an action of 1: rad/s per joint, or m/s and rad/s per axis."""
         else:
             speeds = dict(zip(AXES, [spec.action.linear] * 3 + [spec.action.angular] * 3))
             self._axes = np.asarray([AXES.index(axis) for axis in spec.action.axes])
@@ -86,10 +89,13 @@ class Actuation:
     def apply(self, action: Array, state: RobotState, age: float = 0.0, *,
               ramped: bool = False, slow: bool = False) -> Acted:
         """
-        Pass an action (a,) through the filter; raises nothing, like the filter.
+        Pass an action (a,) through the filter; like the filter, never raises.
 
-        :param slow: keep the tip as slow as it may be near a zone
-        :param ramped: go there from the last command, within the acceleration limits
+        :param action: (a,) in [-1, 1], arm first, then channels
+        :param state: newest measured state
+        :param age: s since the state was measured
+        :param ramped: start from the last command, within the acceleration limits
+        :param slow: limit the tip speed to `SLOW` of the one near a zone
         """
         count, share = len(self.scale), 1.0
         if self._arm.space == 'joint_velocity':
@@ -121,21 +127,22 @@ class Actuation:
                      share)
 
     def _slowed(self, asked: Array, state: RobotState) -> Array:
-        """Return joint velocities (d,) rad/s in the same direction, the tip slow enough."""
+        """Return joint velocities (d,) rad/s in the same direction, with a limited tip speed."""
         jacobian = self._kinematics.turn_and_jacobian(state.position)[1]
         speed = float(np.linalg.norm(jacobian[:3] @ asked))
         return asked * min(1.0, SLOW * self._near_speed / max(speed, 1e-12))
 
     def _on_the_way(self, asked: Array) -> tuple[Array, float]:
         """
-        Return the velocity (d,) rad/s next on the straight way from the last command to `asked`.
+        Return the next velocity (d,) rad/s on the straight line from the last command to `asked`.
 
-        And the share of that way: 1 where the acceleration limits allow all of it at once.
+        Also return the share of the change: 1 where the acceleration limits allow all of it at
+        once.
         """
         last, step = self._filter.last, self._filter.limits.step
         change = asked - last
         if not np.isfinite(change).all():
-            return asked, 1.0  # the filter's to refuse
+            return asked, 1.0  # the filter rejects it
         share = min(1.0, 1.0 / max(float(np.max(np.abs(change) / step)), 1e-12))
         return last + share * change, share
 
@@ -148,7 +155,7 @@ class Actuation:
 
     def _nearest(self, twist: Array, jacobian: Array, state: RobotState
                  ) -> tuple[Array, Objective]:
-        """Return joint velocities (d,) that do a twist best, and what better means."""
+        """Return joint velocities (d,) rad/s that best achieve a twist, and their objective."""
         wanted = np.zeros(6)
         wanted[self._axes] = twist
         weighted = self._weights[:, None] * jacobian
@@ -156,7 +163,8 @@ class Actuation:
         gradient = weighted.T @ (self._weights * wanted) \
             + self._damping @ (HOMING * (self._home - state.position))
         asked = np.linalg.solve(hessian, gradient)
-        # Not the policy's asking: near a singularity no twist is a gross violation.
+        # The policy did not ask for these speeds: near a singularity a twist is no gross
+        # violation.
         fastest = float(np.max(np.abs(asked) / self._velocity))
         if fastest > 1.0:
             asked = asked / fastest

@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a person has to do before an episode begins, and whether it is done. Free of ROS."""
+"""
+Manual reset request: what the operator has to do before the next episode, and whether it is done.
+
+Free of ROS.
+"""
 
 from collections.abc import Callable
 import time
@@ -22,12 +26,12 @@ from spaars_ros.safety.stop import Stop
 
 class Asking:
     """
-    The list of what an episode waits for: a reset by hand, somebody who holds the switch.
+    What an episode waits for: a manual reset, or a person who holds the dead man's switch.
 
-    :param reset: what a person is told to put back after an episode; '' where nothing is
-    :param limit: s that the run waits for it before that is a stop; 0 for no end
-    :param begins: whether whoever is to act is there; None asks for nobody
-    :param call: what a person is told meanwhile
+    :param reset: manual reset that the operator is asked to do after an episode; '' for none
+    :param limit: s that the run waits for the reset before a stop; 0 for no limit
+    :param begins: returns whether the person who is to act is present; None: nobody is needed
+    :param call: text for the operator while that person is absent
     :param clock: s, steady
     """
 
@@ -40,11 +44,11 @@ class Asking:
         self._since: float | None = None
 
     def ask(self) -> None:
-        """Want the reset before the next episode."""
+        """Request the reset before the next episode."""
         self._open, self._since = bool(self._reset), self._clock()
 
     def ready(self) -> bool:
-        """Take a person's word that it is done; return whether anybody had asked."""
+        """Take an operator's confirmation of the reset; return whether it was requested."""
         asked, self._open = self._open, False
         return asked
 
@@ -54,13 +58,13 @@ class Asking:
 
     @property
     def wanted(self) -> str:
-        """Return what a person has to do now, '' for nothing."""
+        """Return what the operator has to do now, '' for nothing."""
         if self._open:
             return f'{self._reset}, then say ready (spaars label ready)'
         return '' if self._begins is None or self._begins() else self._call
 
     def overdue(self) -> Stop | None:
-        """Return a stop where nobody has done it in time."""
+        """Return a stop if nobody has done the reset in time, else None."""
         if not self._open or not self._limit or self._since is None:
             return None
         waited = self._clock() - self._since

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an episode may still cost, and what is taken from the policy when that is spent."""
+"""Cost budget of an episode, and the restriction of the policy when it is spent."""
 
 from collections.abc import Sequence
 
@@ -26,26 +26,28 @@ from spaars_ros.robot.config import Constraint
 from spaars_ros.tasks.base import Task
 
 MODES = ('off', 'warn', 'hold')
-"""What follows when an episode has spent its limit: nothing, a mark in the record, a hold."""
+"""Reaction when an episode has spent its limit: none, a mark in the record, a hold."""
 RESERVE = 0.4
-"""Share of a limit that is left when the hold begins: an arm in a cost takes some ticks to leave
-it."""
+"""Share of a limit that is left when the hold begins, since an arm in a cost needs some ticks to
+leave it."""
 
 
 class EpisodeBudget:
     """
-    Count each constraint's cost over an episode, and say when the policy is to be held.
+    Sum each constraint's cost over an episode, and decide when the policy is held.
 
-    With `hold` the hold begins when less than `RESERVE` of a limit is left: the pretrained
-    policy acts, slowly, behind a barrier at the zones' margin. It `ends` the episode where that
-    does not help: when the newest tick cost something and another like it would go over.
-    Reconstructed (algorithms.md 8.8).
+    With `hold`, the hold begins when less than `RESERVE` of a limit is left: the pretrained policy
+    acts, slowly, behind a barrier at the zones' margin. `ends` is true where that does not help:
+    the newest tick had a cost, and another tick like it would exceed a limit. Reconstructed
+    (algorithms.md 8.8).
 
-    A limit on the mean cost per step is a budget of that many steps' cost over the horizon; a
-    discounted one is counted undiscounted, which is never less.
+    A limit on the mean cost per step is converted to the cost of `horizon` such steps. A
+    discounted cost is summed undiscounted, which is never less.
 
-    :param task: says what a state cost
-    :param horizon: ticks of a whole episode
+    :param task: computes the cost of a state
+    :param constraints: the C constraints with their limits
+    :param horizon: ticks of a complete episode
+    :param mode: one of `MODES`
     """
 
     def __init__(self, task: Task, constraints: Sequence[Constraint], horizon: int,
@@ -55,37 +57,40 @@ class EpisodeBudget:
         self._task = task
         units = np.asarray(limit_units(constraints, horizon) or [1.0])
         self.limits = np.asarray([c.limit for c in constraints]) / units[:len(constraints)]
-        """(C,) cost that an episode may have."""
+        """(C,) allowed cost per episode."""
         self._intervention, self._takeover = (
             np.asarray([float(term in c.terms) for c in constraints])
             for term in ('intervention', 'takeover'))
         self.begin()
 
     def begin(self) -> None:
-        """Begin an episode, which has spent nothing."""
+        """Begin an episode with zero cost."""
         self.spent = np.zeros(len(self.limits))
-        """(C,)"""
+        """(C,) cost of the episode so far."""
         self.newest = np.zeros(len(self.limits))
-        """(C,) of the newest tick."""
+        """(C,) cost of the newest tick."""
         self._action: Array | None = None
         self._more = np.zeros(len(self.limits))
         self._pending: tuple[Array, Array, Array | None, Array] | None = None
-        """State, effort, and what led there, that are still to be counted."""
+        """Observation, effort, and the action and costs before it, that are not counted yet."""
         self.standing = Budget.WITHIN
-        """How the episode stands, as far as it is counted."""
+        """Budget status of the episode, as far as it is counted."""
 
     def took(self, action: Array, intervention: int, mode: Mode) -> None:
-        """Take what was executed, (a,), and what the filter and persons had to do with it."""
+        """Take the executed action (a,), the filter's intervention bits and the mode."""
         self._action = action
         self._more = (intervention != 0) * self._intervention \
             + (mode is Mode.HUMAN) * self._takeover
 
     def reached(self, observation: Array, effort: Array) -> Budget:
         """
-        Take the state that the newest action reached; return how the episode stands.
+        Take the state that the newest action reached; return the budget status.
 
-        Only `hold` has to know before the command: elsewhere `counted` says it afterwards, and
-        this returns what it said last.
+        Only `hold` needs the status before the command. In the other modes `counted` computes it
+        afterwards, and this returns its last result.
+
+        :param observation: (n,) of the state
+        :param effort: (d,) measured joint efforts
         """
         self.counted()
         if self.mode == 'off' or not len(self.limits):
@@ -95,14 +100,14 @@ class EpisodeBudget:
         return self.counted() if self.mode == 'hold' else self.standing
 
     def counted(self) -> Budget:
-        """Return how the episode stands with the newest state."""
+        """Return the budget status with the newest state."""
         if self._pending is None:
             return self.standing
         (observation, effort, action, more), self._pending = self._pending, None
         if action is not None:
             cost = np.asarray(self._task.constraint_costs(observation, action, effort),
                               dtype=np.float64) + more
-            # A cost that is no number is the cost monitor's to say; here it counts as one.
+            # The cost monitor reports a non-finite cost; here it counts as 1.
             self.newest = np.where(np.isfinite(cost), cost, 1.0)
             self.spent = self.spent + self.newest
         if self.mode == 'hold' and (self.spent > (1.0 - RESERVE) * self.limits).any():
@@ -113,5 +118,5 @@ class EpisodeBudget:
 
     @property
     def ends(self) -> bool:
-        """Return whether a held episode is to end: cost goes on, and no room is left for it."""
+        """Return whether a held episode has to end: it still has a cost, and no budget is left."""
         return bool(((self.newest > 0.0) & (self.spent + self.newest > self.limits)).any())

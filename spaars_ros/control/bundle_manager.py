@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Which bundle decides: the next one's trial, its promotion, the way back to its parent."""
+"""Manager of bundles: trial of the next one, its promotion, rollback to its parent."""
 
 from collections.abc import Callable
 
@@ -23,35 +23,35 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.runtime import PolicyRuntime
 
 LONGEST = 64
-"""Times `hold` that a hold grows to."""
+"""Largest multiple of `hold` to which a hold grows."""
 
 
 class RollbackRefused(ValueError):
-    """There is nothing to go back to; the message says why."""
+    """A rollback is impossible, because there is no parent; the message says why."""
 
 
 class BundleManager:
     """
-    Changes the control loop's bundle, between ticks only.
+    Change the control loop's bundle, between ticks only.
 
-    One candidate is on trial at a time; the newest bundle that arrives meanwhile waits and is
-    tried next. All of it runs on the control thread, after a tick's command has gone out: a
-    second inference of some 10 us needs no thread of its own, whose switches would cost more.
+    One candidate is on trial at a time. The newest bundle that arrives meanwhile waits and is
+    tried next. Everything runs on the control thread, after a tick's command was sent: a second
+    inference takes about 10 us, less than the switches to a separate thread would cost.
 
-    After a rollback no bundle is tried for a while: what the learner pushes next descends from
-    the version that was taken back, and has learned little since. The hold doubles with every
-    rollback, until a version has acted for as long as the last one.
+    After a rollback no bundle is tried for some time (the hold), because the learner's next bundle
+    descends from the version that was taken back and has learned little since. The hold doubles
+    with every rollback, until a version has acted for as long as the last hold.
 
     :param loop: the control loop, whose bundle changes
     :param take: returns the newest checked runtime, once, or None
-    :param refuse: is told why a candidate is refused
+    :param refuse: called with the reason why a candidate is refused
     :param ticks: length of a trial in decisions, 0 for none
     :param bound: see `Shadow`, normalised action units
     :param hold: ticks after a rollback in which no bundle is tried, 0 for none
-    :param acts: is told which runtime acts from now on, and which before it when it was
-        promoted; may not wait
-    :param takes_back: is told which version was taken back; may not wait
-    :param spare: the bundle before the first one, where that is known: what is gone back to when
+    :param acts: called with the runtime that acts from now on, and with the one before it after a
+        promotion, else None; must not block
+    :param takes_back: called with the version that was taken back; must not block
+    :param spare: the bundle before the first one, where it is known: the target of a rollback when
         the first one fails
     """
 
@@ -71,12 +71,12 @@ class BundleManager:
         self.bound = bound
         self.hold = hold
         self.held = 0
-        """Ticks for which no bundle is tried yet."""
+        """Ticks that are left in which no bundle is tried."""
         self._next_hold = hold
         self._acted = 0
         """Ticks that the present bundle has acted, if it was promoted here."""
         self.promoted = 0
-        """Bundles that took over."""
+        """Number of promoted bundles."""
         self.rolled_back_from = -1
         """Version of the last bundle that was taken back, -1 for none."""
         self._shadow: Shadow | None = None
@@ -90,11 +90,11 @@ class BundleManager:
 
     @property
     def parent_version(self) -> int:
-        """Return the version that a rollback goes to, -1 for none."""
+        """Return the version that a rollback returns to, -1 for none."""
         return -1 if self._parent is None else self._parent.manifest.version
 
     def before_tick(self) -> None:
-        """Begin the trial of a bundle that waits, or promote it where there are no trials."""
+        """Begin the trial of a waiting bundle, or promote it where there are no trials."""
         if self.held:
             self.held -= 1
             return
@@ -112,7 +112,7 @@ class BundleManager:
             self._promote(candidate)
 
     def after_tick(self) -> None:
-        """Have the candidate decide for the tick that has been answered."""
+        """Let the candidate decide for the tick that was just answered."""
         decided, self._loop.decided = self._loop.decided, None
         if decided is None or self._shadow is None:
             return
@@ -128,12 +128,13 @@ class BundleManager:
 
     def rollback(self) -> int:
         """
-        Go back to the bundle that ran before; return the version that was taken back.
+        Return to the bundle that acted before; return the version that was taken back.
 
         That version is never tried again, since versions only rise. A candidate on trial is
-        refused, or begins again where there is no hold: it was compared with the bundle that is
-        gone.
-        :raises RollbackRefused: no bundle has been promoted since the start or the last rollback
+        refused; where there is no hold, its trial starts again, because it was compared with the
+        removed bundle.
+
+        :raises RollbackRefused: no bundle was promoted since the start or the last rollback
         """
         if self._parent is None:
             raise RollbackRefused(f'version {self._loop.runtime.manifest.version} has no parent '
@@ -156,7 +157,7 @@ class BundleManager:
         return self.rolled_back_from
 
     def fail(self) -> None:
-        """Take the present version back because it failed; it stays where there is no other."""
+        """Take the present version back because it failed; it stays if there is no other."""
         self._parent = self._parent or self._spare
         self._spare = None
         if self._parent is None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Actuators beside the arm, such as a gripper: from actions to values, in range and in rate."""
+"""Actuators other than the arm, such as a gripper: actions to values, within range and rate."""
 
 from collections.abc import Sequence
 
@@ -24,20 +24,21 @@ from spaars_ros.tasks.spec import Channel
 
 class Channels:
     """
-    The values of all channels of a task, moved by actions in [-1, 1].
+    Values of all channels of a task, moved by actions in [-1, 1].
 
-    A continuous channel goes where the action says, at its rate; an open_close one goes to `high`
-    for an action above the threshold, to `low` below its negative, and stays in between, so that
-    a policy that wavers about 0 does not make it flutter. A channel whose action is not finite
-    holds.
+    A continuous channel moves to the value of the action, at its rate. An open_close channel moves
+    to `high` for an action above the threshold and to `low` below its negative. In between it
+    keeps its target, so that a policy near 0 does not toggle it. A channel whose action is not
+    finite keeps its target, too.
 
+    :param channels: specifications of the c channels
     :param period: s between two calls of `take`
     """
 
     def __init__(self, channels: Sequence[Channel], period: float) -> None:
         self.specs = tuple(channels)
         self.values = np.asarray([c.low for c in channels], dtype=np.float64)
-        """(c,), where they were last sent to."""
+        """(c,) last values sent."""
         self._low = self.values.copy()
         self._high = np.asarray([c.high for c in channels], dtype=np.float64)
         self._step = np.asarray([c.rate * period for c in channels], dtype=np.float64)
@@ -50,7 +51,7 @@ class Channels:
         return bool(self.specs)
 
     def reset(self) -> Array:
-        """Begin an episode: every channel at its low end; return the values (c,)."""
+        """Begin an episode with every channel at its low end; return the values (c,)."""
         self.values = self._target = self._low.copy()
         return self.values
 
@@ -66,7 +67,7 @@ class Channels:
         return self._move()
 
     def stop(self) -> Array:
-        """Return the values (c,) one period into a stop, as each channel declares."""
+        """Return the values (c,) after one period of a stop, as each channel declares."""
         ends = {'low': self._low, 'high': self._high, 'hold': self.values}
         self._target = np.asarray([ends[what][i] for i, what in enumerate(self._on_stop)])
         return self._move()

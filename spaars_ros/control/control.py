@@ -54,32 +54,32 @@ from spaars_ros.tasks.protocols import goal_of
 Array = NDArray[np.float64]
 
 DECIDED = ('gate', 'margin', 'latent', 'latent_action', 'raw_action', 'asked_action')
-"""Fields of a record that a network gave."""
+"""Fields of a record that come from a network."""
 Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
-"""Observation, decision, the skill that it was made in (None: it began one), the noise."""
+"""Observation, decision, the skill in effect (None: the decision began one), the noise."""
 
 
 @dataclass
 class Tick:
-    """What one tick decided."""
+    """Result of one tick."""
 
     command: Array
     """(d,) rad/s, passed by the filter."""
     ended: bool
     stop: Stop | None
     make_record: Callable[[], Array] | None
-    """None: this tick has none."""
+    """None: this tick has no record."""
     channels: Array
     """(c,) values of the task's channels."""
     earlier: Array | None = None
-    """A record that comes before this one's: hand guiding makes them a tick late."""
+    """A record before this tick's; hand guiding makes its records one tick late."""
 
     @cached_property
     def record(self) -> Array | None:
         """
         Return the step record, if there is one; it closes the episode when `ended`.
 
-        Made when asked for: the command goes out first.
+        It is made at the first access, so that the command is sent first.
         """
         return None if self.make_record is None else self.make_record()
 
@@ -88,13 +88,21 @@ class ControlLoop:
     """
     Observation, policy, gate, person, safety filter and step record of every tick.
 
-    Goals and noise depend on seed, episode and index alone, so a run can be repeated.
+    Goals and noise depend only on seed, episode and index, so a run can be repeated.
 
-    :param person: who may take over; None: nobody
+    :param robot: the robot file
+    :param task: the task, with its observation, costs and outcome
+    :param safety_filter: the filter that every command passes
+    :param runtime: runtime of the first bundle
+    :param seed: seed of goals and noise
+    :param explore: whether to add exploration noise
+    :param first_episode: number of the first episode
+    :param first_sequence: number of the first record
+    :param person: person who may take over; None: nobody
     :param drive: who acts where no person does, see `Takeover`
     :param horizon: ticks after which an episode ends; 0: the task's
-    :param budget: what follows when an episode has spent its cost limit: off, warn or hold
     :param rest: s without motion that end an episode of hand guiding; 0 for never
+    :param budget: reaction when an episode has spent its cost limit: off, warn or hold
     """
 
     def __init__(self, *, robot: Robot, task: Task, safety_filter: SafetyFilter,
@@ -116,16 +124,18 @@ class ControlLoop:
         self.budget = EpisodeBudget(task, robot.constraints, self.horizon, budget)
         self.goal: Array | None = None
         self.verdict: Outcome | None = None
-        """What a person says of the running episode, which ends with the next tick."""
+        """Outcome that a person gives to the running episode, which then ends with the next
+        tick."""
         self.sources: Mapping[str, Sample] = NOTHING
-        """Newest sample of each of the task's sources; whoever reads them puts it here."""
+        """Newest sample of each of the task's sources, set by the reader of the sources."""
         self.read_sources: Callable[[int], Mapping[str, Sample]] | None = None
-        """Returns them for the stamp of a state, ns; None: somebody else puts them there."""
+        """Returns the samples for the stamp of a state, ns; None: `sources` is set from
+        outside."""
         self.given = Given(task)
         self.lost_ticks = 0
         self.latency = 0.0
         self.decided: Decided | None = None
-        """The newest tick that made a decision; the reader empties it."""
+        """The newest tick that made a decision; the reader clears it."""
         m = runtime.manifest
         self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
                                  action=m.action_dim, joints=len(robot.joints),
@@ -141,7 +151,7 @@ class ControlLoop:
         self.guiding = Guiding(robot, self.takeover, rest) \
             if self.takeover is not None and drive == 'guide' else None
         self._led: tuple[RobotState, Array] | None = None
-        """State and observation whose action shows in the next state."""
+        """State and observation whose action is known from the next state (hand guiding)."""
 
     def swap(self, runtime: PolicyRuntime) -> None:
         """Decide with another bundle from the next tick on; see `SkillState.swap`."""
@@ -149,7 +159,7 @@ class ControlLoop:
         self.skill.swap(runtime.manifest)
 
     def begin(self, state: RobotState) -> None:
-        """Start the next episode from where the arm is."""
+        """Start the next episode from the measured state."""
         self.episode += 1
         self.index = 0
         self.verdict = None
@@ -169,8 +179,9 @@ class ControlLoop:
 
     def tick(self, state: RobotState, age: float = 0.0) -> Tick:
         """
-        Decide for a state; a stop comes back in the tick, with a braking command.
+        Decide for a state; a stop is returned in the tick, with a braking command.
 
+        :param state: newest measured state
         :param age: s since the state was measured, for the filter
         """
         if self.read_sources is not None:
@@ -188,7 +199,7 @@ class ControlLoop:
             stop = Stop('NOT_FINITE', float(observation[bad]), 0.0,
                         f'observation {bad} is {observation[bad]}')
             return self._close(state, np.nan_to_num(observation), Flag.ABORTED, stop)
-        if self.verdict is not None:  # a person knows better than the task
+        if self.verdict is not None:  # a person's label overrides the task
             return self._close(state, observation, Flag.PERSON, None, self.verdict)
         if outcome or self.index >= self.horizon:
             return self._close(state, observation,
@@ -200,7 +211,7 @@ class ControlLoop:
         careful = self.budget.reached(observation, state.effort) is Budget.HELD
         self.filter.keep_margin(careful)
         if careful and self.budget.ends:
-            # No end by the task: what would have followed is not known, so learners bootstrap.
+            # The task did not end: what would have followed is unknown, so learners bootstrap.
             return self._close(state, observation, Flag.TRUNCATED, None, Outcome.FAILURE)
         m = self.runtime.manifest
         fresh = self._rng.standard_normal(m.latent_dim + m.action_dim)
@@ -214,12 +225,12 @@ class ControlLoop:
             return self._close(state, observation, Flag.ABORTED, Stop(
                 'INFERENCE', m.version, 0.0, f'bundle version {m.version} cannot decide here: '
                 f'{type(error).__name__}: {said}'))
-        if not careful:  # that is another decision than a bundle's own
+        if not careful:  # a decision of a held episode is not comparable with a candidate's
             self.decided = observation, decision, held, noise
         return self._act(state, observation, decision, age)
 
     def _led_here(self, state: RobotState, observation: Array) -> Tick:
-        """Make the record of the state before, now that it shows where a hand led from there."""
+        """Make the record of the previous state, whose action the hand's motion now shows."""
         made = self._finish_led(state)
         self._led = state, observation
         self.filter.reset(state)
@@ -240,7 +251,7 @@ class ControlLoop:
 
     def _act(self, state: RobotState, observation: Array, decision: Decision,
              age: float) -> Tick:
-        """Do what the policy decided, or what a person asks instead; return the tick."""
+        """Execute the policy's decision, or a person's command instead; return the tick."""
         action, mode, ramped = decision.action, decision.mode, False
         if self.takeover is not None:
             stop = self.takeover.person.stop()
@@ -249,7 +260,7 @@ class ControlLoop:
             chosen = self.takeover.choose(action, mode, state)
             action, mode, ramped = chosen.action, chosen.mode, chosen.ramped
         if mode is Mode.HUMAN or mode is Mode.NONE:
-            self.skill.restart()  # what follows a person is no longer the skill that was begun
+            self.skill.restart()  # after a person the earlier skill is no longer in effect
             skill_step = 0
         else:
             skill_step = self.skill.took(decision.latent)
@@ -273,7 +284,7 @@ class ControlLoop:
 
     def _decide(self, observation: Array, noise: Array | None,
                 held: NDArray[np.float32] | None) -> Decision:
-        """Return the policy's decision; raises whatever its network raises, or a wrong shape."""
+        """Return the policy's decision; raise what its network raises, or a ValueError."""
         if self.budget.standing is Budget.HELD:
             decision = self.runtime.decide(observation, noise, held, careful=True)
         else:
@@ -286,7 +297,12 @@ class ControlLoop:
         return decision
 
     def _observe(self, state: RobotState) -> tuple[Array, Outcome]:
-        """Return observation (n,) and outcome of a state; raises whatever the task raises."""
+        """
+        Return observation (n,) and outcome of a state; raise what the task raises.
+
+        :raises LookupError: a source has no sample
+        :raises ValueError: the observation has another shape than its spec
+        """
         for name in self.task.sources:
             if name not in self.sources:
                 raise LookupError(f'source {name!r} has no sample')
@@ -301,7 +317,7 @@ class ControlLoop:
         """Return a record that closes the running episode at once."""
         self.skill.restart()
         self.verdict = None
-        if self._led is not None:  # what led on from there is not known any more
+        if self._led is not None:  # the action after it is unknown
             (state, observation), self._led = self._led, None
             return self._recorded(state, observation, flag=Flag.ABORTED, mode=Mode.NONE)()
         try:
@@ -324,9 +340,10 @@ class ControlLoop:
     def _recorded(self, state: RobotState, observation: Array,
                   **values: Any) -> Callable[[], Array]:
         """
-        Return what makes a record, which is numbered now.
+        Return a function that makes a record, whose number is assigned now.
 
-        :param values: budget None has it counted then: off the way of the command
+        :param values: fields of the record; with budget None the budget is counted when the record
+            is made, after the command was sent
         """
         values.update(
             sequence=self.sequence, episode=self.episode, index=self.index,
@@ -351,8 +368,8 @@ def _finite(value: ArrayLike) -> Array:
     """
     Return a decision's numbers for a record, with 0 where one is not finite or beyond MAX_VALUE.
 
-    Who reads records refuses such a one, and everything after it would wait for it. What was
-    wrong is in the stop, and in the record's intervention.
+    Readers reject a record with such a value, and every later record would wait for it. The fault
+    itself is in the stop, and in the record's intervention.
     """
     given = np.asarray(value, dtype=np.float64)
     return np.where(np.abs(given) <= MAX_VALUE, given, 0.0)

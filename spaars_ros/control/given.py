@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Success and reward that come from sources instead of from the task; free of ROS."""
+"""Success and reward from sources instead of from the task; free of ROS."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,7 @@ from spaars_ros.tasks.base import Task
 
 
 class Given:
-    """What a task file's `success` and `reward` say, tick by tick."""
+    """Success and reward as declared in a task file, per tick."""
 
     def __init__(self, task: Task) -> None:
         self._success = task.settings.success
@@ -31,15 +31,16 @@ class Given:
         self._held = 0
 
     def restart(self) -> None:
-        """Begin an episode: what was done before is not done now."""
+        """Begin an episode: forget the success of the one before."""
         self._done, self._held = False, 0
 
     def outcome(self, computed: Outcome, sources: Mapping[str, Sample]) -> Outcome:
         """
         Return the outcome of a state.
 
-        :param computed: the task's own, which counts where no source is named; its failures
-            count in any case
+        :param computed: the task's own outcome, used where no source is named; its failures always
+            count
+        :param sources: newest sample per source
         """
         if self._success is None:
             return computed
@@ -54,7 +55,7 @@ class Given:
         return computed if computed is Outcome.FAILURE else Outcome.RUNNING
 
     def reward(self, sources: Mapping[str, Sample]) -> dict[str, float]:
-        """Return the fields of a record that say what was given, {} for nothing."""
+        """Return the record's fields of the given reward, {} for none."""
         if not self._reward or self._reward not in sources:
             return {}
         return {'reward_given': 1.0, 'reward': float(sources[self._reward].values[0])}

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Hand guiding: the arm is led in the robot's own free-drive, and its motion is the action."""
+"""Hand guiding: a hand moves the arm in the robot's own free-drive; its motion is the action."""
 
 import numpy as np
 
@@ -24,14 +24,15 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 
 MOVES = 0.02
-"""Of the velocity limit: a joint that is faster is led, a slower one trembles."""
+"""Share of the velocity limit: a faster joint is moved by a hand, a slower one only trembles."""
 
 
 class Guiding:
     """
-    Make actions of measured motion, and know when a hand begins and has ended.
+    Compute actions from measured motion, and detect begin and end of the hand's motion.
 
-    :param takeover: knows what a joint velocity is in the task's actions
+    :param robot: the robot file
+    :param takeover: converts joint velocities to the task's actions
     :param rest: s without motion after which a demonstration has ended; 0 for never
     """
 
@@ -43,11 +44,11 @@ class Guiding:
         self.moving = False
         """Whether the newest state shows motion."""
         self.fast = 0
-        """Ticks in which the hand was faster than the task's actions reach."""
+        """Number of ticks in which the hand was faster than the task's largest action."""
 
     @property
     def rested(self) -> bool:
-        """Return whether the arm has stood for so long that the demonstration is over."""
+        """Return whether the arm has rested for so long that the demonstration is over."""
         return self._last is not None and self._rest > 0.0 \
             and (self._last.stamp_ns - self._moved_ns) * 1e-9 > self._rest
 
@@ -66,10 +67,10 @@ class Guiding:
 
     def action(self, before: RobotState, after: RobotState) -> tuple[Array, Mode]:
         """
-        Return what led from one state to the next as an action (a,), and whose it is.
+        Return the action (a,) that led from one state to the next, and its mode.
 
-        Nobody's where neither arm nor gripper moved: a pause is not to be learned. Faster than
-        the actions reach counts as the fastest in that direction.
+        The mode is NONE where neither arm nor gripper moved: a pause must not be learned. Motion
+        that is faster than the largest action is reduced to it in the same direction.
         """
         velocity = self._velocity(before, after)
         asked = bool(self._takeover.person.channels)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What people say of episodes: success, failure, discard; ready. Free of ROS."""
+"""Labels that people give to episodes: success, failure, discard; and ready. Free of ROS."""
 
 from collections.abc import Callable
 
@@ -27,19 +27,20 @@ MOST_DIGITS = 9
 
 
 class LabelRefused(ValueError):
-    """A label that cannot be taken; the message says why."""
+    """A label that is refused; the message says why."""
 
 
 class Labels:
     """
-    Take people's labels, by whatever way they come; the newest of an episode wins.
+    Take people's labels from any input; the newest label of an episode is valid.
 
-    A label of the running episode ends it, and is in its last record. One of an episode that has
-    ended stands beside the records, and corrects what was learned. Either wins over what the task
-    computes.
+    A label of the running episode ends it, and is stored in its last record. A label of an earlier
+    episode is stored beside the records, and corrects what was learned. Both override the outcome
+    that the task computes.
 
-    :param known: episode -> label, of before
-    :param changed: is told all labels of ended episodes, and which one is new
+    :param supervisor: runs the episodes
+    :param known: episode -> earlier label
+    :param changed: called with all labels of earlier episodes, and the episode of the new one
     """
 
     def __init__(self, supervisor: Supervisor, known: dict[int, Outcome],
@@ -50,11 +51,12 @@ class Labels:
 
     def say(self, text: str) -> str:
         """
-        Take `success`, `failure`, `discard` or `ready`; return what came of it.
+        Take `success`, `failure`, `discard` or `ready`; return the effect in words.
 
-        :param text: the word; after one of the first three may stand the number of the episode,
-            else it is the running one's, or the last one's that ended
-        :raises LabelRefused: another word, or an episode that does not exist
+        :param text: the word; the first three may be followed by an episode number, by default the
+            running episode's or else the last one's
+        :raises LabelRefused: another word, an episode that does not exist, or `ready` without a
+            request
         """
         word, number = _parsed(text)
         supervisor = self._supervisor

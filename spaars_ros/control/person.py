@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a person asks of the arm while a dead man's switch is held. Free of ROS."""
+"""Commands of a person who holds a dead man's switch. Free of ROS."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,49 +24,49 @@ from spaars_ros.data.schema import Array
 from spaars_ros.safety.stop import Stop
 
 MOST_SOURCES = 16
-"""Switches that are known at a time; one more takes the place of the one heard least lately."""
+"""Maximum number of known switches; a new one replaces the one with the oldest message."""
 FEW = 3
-"""Commands that may come before the switch that goes with them, or after it."""
+"""Number of commands that may come before the message of their switch, or after it."""
 STUCK = 60.0
-"""s that a switch may be held without a command before it is taken for stuck."""
+"""s that a switch may be held without a command before it is reported as stuck."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """A person's newest command."""
+    """The newest command of a person."""
 
     values: Array
     """A twist (6,), m/s and rad/s, or joint velocities (d,) rad/s."""
     frame: str | None
-    """That a twist is given in; None: joint velocities."""
+    """Frame of the twist; None: joint velocities."""
     at: float
     """s on the person's clock when it arrived."""
 
 
 @dataclass
 class _Switch:
-    """A dead man's switch: one of a joystick, a keyboard, a page."""
+    """A dead man's switch of a joystick, a keyboard or a page."""
 
     held: bool
     armed: bool
-    """Whether it was seen released: one that was held from the first is perhaps stuck."""
+    """Whether it was seen released; a switch that was held from the start may be stuck."""
     at: float
     since: float
 
 
 class Person:
     """
-    A person's commands, and whether they count.
+    A person's commands, and whether they are valid.
 
-    A person acts from the moment a dead man's switch is held until it is let go. Held means: heard
-    of within `age`, and seen released before. While a person acts and no command is newer than
-    `age`, or the newest was no number, the arm brakes and stays theirs. One whose switch is not
-    heard of any more while it was held has the arm braking, too; after `lost` s it is a stop.
+    A person acts while a dead man's switch is held. Held means: last heard of within `age`, and
+    seen released before. If, while a person acts, no command is newer than `age`, or the newest
+    was invalid, the arm brakes and stays under the person's control. If a held switch is no longer
+    heard of, the arm brakes, too; after `lost` s this is a stop.
 
     :param joints: d
-    :param age: s that a command or a held switch stays good without another
+    :param age: s for which a command or a held switch is valid
     :param lost: s of silence of a held switch that are a stop; 0 for never
-    :param clock: s, steady: a person lives on it whatever time the robot has
+    :param clock: s, steady: independent of the robot's time
     """
 
     def __init__(self, joints: int, *, age: float = 0.5, lost: float = 5.0,
@@ -75,25 +75,25 @@ class Person:
         self._switches: dict[str, _Switch] = {}
         self._wish: Wish | None = None
         self._wished_at = -np.inf
-        """When a command came last, whatever was in it."""
+        """Time of the last command, valid or not."""
         self._refused = ''
         self._ignored = 0
-        """Commands running that came while no switch was held."""
+        """Number of consecutive commands that came while no switch was held."""
         self.channels: dict[int, float] = {}
-        """Channel -> the action in [-1, 1] asked of it last; the reader empties it."""
+        """Channel -> its newest requested action in [-1, 1]; the reader clears it."""
 
-    # What arrives
+    # Inputs
 
     def twist(self, values: Array, frame: str) -> None:
-        """Take a twist (6,) m/s and rad/s in a frame; one that is not finite brakes the arm."""
+        """Take a twist (6,) m/s and rad/s in a frame; a non-finite one brakes the arm."""
         self._take(values, 6, frame)
 
     def joint_velocities(self, values: Array) -> None:
-        """Take joint velocities (d,) rad/s; ones that are not finite brake the arm."""
+        """Take joint velocities (d,) rad/s; non-finite ones brake the arm."""
         self._take(values, self._joints, None)
 
     def refuse(self, why: str) -> None:
-        """Let a command that cannot be read brake the arm, and name it."""
+        """Reject a command that cannot be read, for a given reason, and brake the arm."""
         self._wish, self._wished_at, self._refused = None, self._clock(), why
 
     def switch(self, source: str, held: bool) -> None:
@@ -110,16 +110,16 @@ class Person:
         known.held, known.armed, known.at = held, known.armed or not held, now
 
     def forget(self) -> None:
-        """Begin anew: every switch has to be seen released, every command to come again."""
+        """Start again: each switch has to be seen released, each command sent again."""
         self._switches.clear()
         self.channels.clear()
         self._wish, self._refused, self._wished_at, self._ignored = None, '', -np.inf, 0
 
-    # What follows
+    # Results
 
     @property
     def acts(self) -> bool:
-        """Return whether the arm is a person's now, if only to brake."""
+        """Return whether the person controls the arm now, even if it only brakes."""
         return any(each.held and each.armed for each in self._switches.values())
 
     def wish(self) -> Wish | None:
@@ -129,7 +129,7 @@ class Person:
         return self._wish if self._clock() - self._wish.at <= self._age else None
 
     def stop(self) -> Stop | None:
-        """Return a stop where a held switch has not been heard of for too long."""
+        """Return a stop if a held switch has not been heard of for too long, else None."""
         if not self.acts or self._held_now or not self._lost:
             return None
         silent = self._clock() - max(each.at for each in self._switches.values()
@@ -139,7 +139,7 @@ class Person:
             'held: is the joystick, the keyboard or the page gone? Let the switch go, then reset')
 
     def complaint(self) -> str:
-        """Return what keeps a person's commands from counting, or ''."""
+        """Return why a person's commands are not obeyed, or ''."""
         now = self._clock()
         ignored = self._ignored > FEW and now - self._wished_at <= self._age
         if self.acts and not self._held_now:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Back along the way that the arm came, where nothing else can put it at its start."""
+"""Retrace the path of the episode to return to the start pose, if nothing else resets it."""
 
 from collections.abc import Sequence
 
@@ -23,22 +23,23 @@ from spaars_ros.data.schema import RobotState
 from spaars_ros.robot.config import Robot
 from spaars_ros.safety.stop import Stop
 
-PASSED = 0.05  # rad: a waypoint on the way is passed within this distance of every joint
-ARRIVED = 0.01  # rad: and the first one is reached within this
+PASSED = 0.05  # rad: a waypoint is passed when every joint is within this distance
+ARRIVED = 0.01  # rad: the first waypoint is reached within this distance
 GAIN = 2.0  # 1/s
-SHARE = 0.2  # of the velocity limits
+SHARE = 0.2  # share of the velocity limits
 
 
 class Retrace:
     """
-    Joint velocities back through the positions of an episode, last first.
+    Joint velocities that retrace the positions of an episode, last position first.
 
-    The way was free when the arm took it, which is all that is known about it.
+    The path was free when the arm took it; nothing else is known about it.
 
+    :param robot: the robot file
     :param path: positions (d,) rad in the order in which they were passed
-    :param patience: s for the way back, beside twice the time that the way there took
-    :param start: (d,) rad, where the arm is if that is not where the path ends: it begins with the
-        nearest position of the path
+    :param patience: s for the retrace, in addition to twice the duration of the path
+    :param start: (d,) rad, present position if it is not the end of the path: the retrace begins
+        at the path's nearest position
     """
 
     def __init__(self, robot: Robot, path: Sequence[Array], *, patience: float = 20.0,
@@ -59,16 +60,16 @@ class Retrace:
         if not self._path or (len(self._path) == 1 and self._distance(state) < ARRIVED):
             return None
         velocity = GAIN * (self._path[-1] - state.position)
-        # One factor, so that the arm stays on the straight line to the waypoint.
+        # One factor for all joints, so that the arm stays on the straight line to the waypoint.
         return np.asarray(velocity / max(1.0, float(np.max(np.abs(velocity) / self._speed))))
 
     @property
     def remaining(self) -> list[Array]:
-        """Return what is left of the path, in the order in which it was passed."""
+        """Return the remaining path, positions (d,) rad in the order in which they were passed."""
         return list(self._path)
 
     def stuck(self) -> Stop | None:
-        """Return a stop when the way back takes too long."""
+        """Return a stop when the retrace takes too long, else None."""
         if self._ticks <= self._patience:
             return None
         return Stop('RETRACE_STUCK', self._ticks, self._patience, 'ticks on the way back')

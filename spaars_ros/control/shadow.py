@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The trial of a new bundle: its decisions are computed and compared, never executed."""
+"""Shadow trial of a new bundle: its decisions are computed and compared, never executed."""
 
 import time
 
@@ -32,15 +32,15 @@ QUANTILE = 0.9
 SLOW = 0.25
 """Share of the control period that a decision may take."""
 TOLERANCE = 1e-5
-"""Room for float32 at a bound."""
+"""Tolerance for float32 at a bound."""
 
 
 class Shadow:
     """
-    Follow the running policy for some ticks with another bundle's decisions.
+    Compare another bundle's decisions with those of the running policy for some ticks.
 
-    Both are compared without exploration noise, in normalised action units: the largest
-    difference of a joint, the action that would be executed against the one of the running
+    Both are compared without exploration noise, in normalised action units: the largest difference
+    of any joint between the action that the candidate would execute and the one of the running
     policy. Reconstructed; the issue asks for "finite, within bounds, inside the trust region".
 
     :param candidate: a runtime that passed `check_bundle`
@@ -66,7 +66,7 @@ class Shadow:
     @property
     def distance(self) -> float:
         """Return the `QUANTILE` of the differences so far, 0 before the first."""
-        # Not interpolated: one tick of ten may be anywhere, also far away.
+        # Not interpolated: one tick of ten may differ by any amount.
         return float(np.quantile(self._distances, QUANTILE, method='lower')) \
             if self._distances else 0.0
 
@@ -76,18 +76,19 @@ class Shadow:
         Decide for a tick's observation and compare; return whether the trial is passed.
 
         :param observation: (n,) physical units
-        :param running: what the running policy decided for it
-        :param skill: (k,) that the running policy was in, None where it began one: the candidate
-            is asked the same, or the two would differ by where their skills begin
-        :param noise: (k + d,) of the running policy; a candidate with skills begins its skill
-            with the same draw
+        :param running: decision of the running policy
+        :param skill: (k,) skill in effect of the running policy, None where it began one. The
+            candidate gets the same skill; otherwise the two would differ by when their skills
+            begin.
+        :param noise: (k + a,) of the running policy; a candidate with skills begins its skill with
+            the same noise
         :raises BundleError: shadow_failed, shadow_not_finite or shadow_out_of_bounds at once,
             shadow_diverged or shadow_slow after the last tick
         """
         begin = time.perf_counter()
         try:
             decision = self.candidate.decide(observation, self._drawn(noise), skill)
-        except Exception as error:  # of a trial: it may not touch the tick that it runs beside
+        except Exception as error:  # a trial must not affect the tick that it runs beside
             raise BundleError('shadow_failed', f'{type(error).__name__}: {error}') from None
         self._seconds.append(time.perf_counter() - begin)
         self._check(decision)
@@ -105,7 +106,7 @@ class Shadow:
         return True
 
     def _drawn(self, noise: Array | None) -> Array | None:
-        """Return what draws a skill and adds nothing to actions, None without skills."""
+        """Return noise (k + a,) that only draws a skill, not actions; None without skills."""
         m = self.candidate.manifest
         if noise is None or m.skill_length == 1:
             return None

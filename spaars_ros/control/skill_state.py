@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which skill the robot is in, and how far: of the control loop, not of a bundle."""
+"""The skill in effect and its step; part of the control loop, not of a bundle."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +24,23 @@ class SkillState:
     """
     The skill in effect and the step within it.
 
-    A skill is a latent action that is held for H = `skill_length` ticks (SUPE; skills.md).
-    Its clock goes on while the gate takes raw actions (docs/concepts/spaars.md, reconstructed). It
-    belongs to the control loop, so that a bundle that takes over in the middle of a skill goes
-    on with it; `restart` ends it, after an episode, a stop and a reset.
+    A skill is a latent action that is held for H = `skill_length` ticks (SUPE; skills.md). Its
+    step advances while the gate takes raw actions (docs/concepts/spaars.md, reconstructed). It
+    belongs to the control loop, so a bundle that takes over in the middle of a skill continues it.
+    `restart` ends it: after an episode, a stop and a reset.
 
-    :param manifest: of the bundle that decides; with a `skill_length` of 1 nothing is ever held
+    :param manifest: of the acting bundle; with a `skill_length` of 1 no skill is held
     """
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.step = 0
-        """0-based, of the next decision; 0 where that begins a new skill."""
+        """0-based, of the next decision; 0 where it begins a new skill."""
         self._skill: NDArray[np.float32] | None = None
 
     @property
     def held(self) -> NDArray[np.float32] | None:
-        """Return the skill (k,) of the next decision, None where that begins a new one."""
+        """Return the skill (k,) of the next decision, None where it begins a new one."""
         return self._skill
 
     def took(self, skill: NDArray[np.float32]) -> int:
@@ -57,11 +57,11 @@ class SkillState:
 
     def swap(self, manifest: Manifest) -> None:
         """
-        Go on under another bundle, with the skill where it means the same there.
+        Continue under another bundle, and keep the skill where its meaning is the same.
 
-        It does when algorithm, latent dimension and skill length are the same and so is the
-        decoder, by its digest; a manifest without a digest says nothing of its decoder. Otherwise
-        a new skill begins with the next decision.
+        The meaning is the same if algorithm, latent dimension, skill length and the decoder's
+        digest are equal. A manifest without a digest does not identify its decoder. In all other
+        cases a new skill begins with the next decision.
         """
         old, self.manifest = self.manifest, manifest
         same = all(getattr(old, name) == getattr(manifest, name)

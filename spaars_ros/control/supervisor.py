@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the policy server does in which phase: episodes, resets, the latched stop. Free of ROS."""
+"""Phases of a run: episodes, resets and the latched stop. Free of ROS."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -29,11 +29,11 @@ from spaars_ros.safety.stop import Stop
 from spaars_ros.safety.stop import StopLatch
 
 PAUSE = 1.0
-"""s without motion from outside after which a paused run goes on."""
+"""s without external motion after which a paused run continues."""
 
 
 class Phase(Enum):
-    """Where the run stands."""
+    """Phase of the run."""
 
     WAITING = 'waiting for joint_states'
     RUNNING = 'running'
@@ -47,12 +47,12 @@ class Phase(Enum):
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send for a state, and the step record that it made."""
+    """The command for a state, and the step record made from it."""
 
     command: Array | None
     """(d,) rad/s; None: send nothing, the arm is at rest and about to be reset."""
     tick: Tick | None = None
-    """The policy's tick, whose step record is made when asked for."""
+    """The policy's tick, whose step record is made at the first access."""
 
     @property
     def record(self) -> Array | None:
@@ -67,10 +67,11 @@ class Answer:
 
 class Supervisor:
     """
-    Decide for every new state whether the policy acts, the arm brakes, or it goes back.
+    Decide for every new state whether the policy acts, the arm brakes, or retraces its path.
 
+    :param robot: the robot file
     :param loop: the control loop, whose filter every command passes
-    :param latch: holds the stop; a stop latched before keeps the arm still
+    :param latch: holds the stop; while it holds one, the arm brakes and stays still
     :param episodes: number of the episode after the last one, 0 for no end
     :param service: whether a service resets the arm; otherwise it retraces its path
     :param asking: what a person has to do before an episode begins
@@ -100,15 +101,16 @@ class Supervisor:
 
     def answer(self, state: RobotState, age: float = 0.0) -> Answer:
         """
-        Return what to send for a state with a new stamp; raises nothing on bad numbers.
+        Return what to send for a state with a new stamp; never raises on invalid numbers.
 
+        :param state: the new state
         :param age: s since it was measured
         """
         guiding = self.loop.guiding
         if guiding is None:
             return self._answer(state, age)
         guiding.saw(state)
-        return Answer(None, self._answer(state, age).tick)  # nothing is ever commanded
+        return Answer(None, self._answer(state, age).tick)  # no command is ever sent
 
     def _answer(self, state: RobotState, age: float) -> Answer:
         first = self._state is None
@@ -136,27 +138,27 @@ class Supervisor:
         return self._tick(state, age)
 
     def brake(self) -> Array:
-        """Return the next command (d,) rad/s on the way to rest; channels do as they declare."""
+        """Return the next braking command (d,) rad/s; on a stop channels act as they declare."""
         if self.latch.stop is not None:
             self.loop.actuation.channels.stop()
         return self.loop.filter.brake().command
 
     def hold(self, age: float) -> Filtered:
         """
-        Return the last command (d,) rad/s again, as far as it is safe without a new state.
+        Return the last command (d,) rad/s again, filtered for a state that is not new.
 
-        :param age: s that the newest state is old
+        :param age: s since the newest state was measured
         """
         assert self._state is not None
         return self.loop.filter.apply(self.loop.filter.last, self._state, age)
 
     def trip(self, stop: Stop) -> Array | None:
-        """Latch a stop; returns the record that closes the running episode, if one runs."""
+        """Latch a stop; return the record that closes the running episode, None if none runs."""
         self.latch.trip(stop)
         return self.abort()
 
     def abort(self) -> Array | None:
-        """Close the running episode; returns its record, None when none runs."""
+        """Close the running episode; return its record, None if none runs."""
         if self.phase is not Phase.RUNNING or self._state is None:
             return None
         record = self.loop.abort(self._state)
@@ -173,7 +175,7 @@ class Supervisor:
         return record
 
     def take_reset_request(self) -> bool:
-        """Return once, when the arm is at rest, that the reset service is to be called."""
+        """Return True once when the arm is at rest and the reset service has to be called."""
         wanted, self._reset_wanted = self._reset_wanted, False
         return wanted
 
@@ -182,10 +184,14 @@ class Supervisor:
         self._reset_stamp = stamp_ns
 
     def resume(self, persisting: Stop | None) -> Stop | None:
-        """Clear the latch, unless `persisting`; the arm goes back before the next episode."""
+        """
+        Clear the latch, unless a cause is `persisting`; the arm is reset before the next episode.
+
+        :return: the cause that keeps the latch, None when it is cleared
+        """
         cause = self.latch.reset(lambda: persisting)
         if cause is None and self._state is not None:
-            # From the measured state: the arm may have been moved by hand meanwhile.
+            # Start from the measured state: the arm may have been moved by hand meanwhile.
             self.loop.filter.reset(self._state)
             if self.phase not in (Phase.WAITING, Phase.DONE):
                 self.phase = Phase.SETTLING
@@ -196,9 +202,9 @@ class Supervisor:
         return bool(self.episodes) and self.loop.episode + 1 >= self.episodes
 
     def _start(self, state: RobotState, age: float) -> Answer:
-        """Begin an episode, once a person has done what it takes."""
+        """Begin an episode, once a person has done what it requires."""
         if self.phase is not Phase.ASKING:
-            if self.phase is not Phase.WAITING:  # then there was an episode before
+            if self.phase is not Phase.WAITING:  # there was an episode before
                 self.asking.ask()
             self.loop.filter.reset(state)
         if not self.asking.wanted:
@@ -214,7 +220,8 @@ class Supervisor:
         self.asking.begun()
         self.loop.begin(state)
         self.phase = Phase.RUNNING
-        # The first position of all stays first, or the start would drift from reset to reset.
+        # The very first position stays the first one, or the start would drift from reset to
+        # reset.
         self._path = self._path[:1] or [state.position]
         self._retrace = None
         self._resumed = False
@@ -240,11 +247,11 @@ class Supervisor:
         return Answer(command)
 
     def _at_rest(self) -> None:
-        """Go on to the reset once the command is zero."""
+        """Continue with the reset once the command is zero."""
         if not self.loop.filter.at_rest:
             return
         if self.loop.guiding is not None:
-            self.phase = Phase.ASKING  # who leads the arm also leads it back
+            self.phase = Phase.ASKING  # the person who guided the arm also guides it back
             self.asking.ask()
         elif self.service:
             self.phase = Phase.RESETTING
@@ -252,8 +259,8 @@ class Supervisor:
             self._reset_wanted = True
         else:
             self.phase = Phase.RETRACING
-            # A way back that a stop broke off goes on from there, not from the episode's end; and
-            # an arm that was moved by hand joins it where it is nearest.
+            # A retrace that a stop interrupted continues from there, not from the episode's end.
+            # An arm that was moved by hand joins the path at its nearest position.
             path = self._path if self._retrace is None else self._retrace.remaining
             start = self._state.position if self._resumed and self._state is not None else None
             self._retrace, self._resumed = Retrace(self.robot, path, start=start), False

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A person's commands as the task's actions, and who acts in a tick."""
+"""Conversion of a person's commands to the task's actions, and choice of who acts in a tick."""
 
 from dataclasses import dataclass
 
@@ -34,37 +34,43 @@ from spaars_ros.tasks.spec import TaskSpec
 BASE = ('', 'base')
 """The model's world, as in the robot file."""
 ALIASES = {'base_link': 'base', 'tool': 'tip'}
-"""Names that others use -> ours, where the model has no frame of that name itself."""
+"""Common frame names -> ours, where the model has no frame of that name itself."""
 TIP = 'tip'
 DRIVES = ('policy', 'person', 'guide')
 """Who acts where no dead man's switch is held: the policy, nobody, or a hand on the arm."""
 DAMPING = 1e-4
-"""Weight of joint velocities against a person's twist: bounds them near a singularity."""
+"""Weight of joint velocities against a person's twist; bounds them near a singularity."""
 MOST_FRAMES = 256
 LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Who acts, and what is asked of the arm."""
+    """Who acts, and the action of the tick."""
 
     action: Array
     """(a,) normalised."""
     mode: Mode
     ramped: bool
-    """Whether the arm goes there from what it was doing, within its acceleration limits."""
+    """Whether the arm starts from the last command, within its acceleration limits."""
 
 
 class Takeover:
     """
-    Put a person's action in the place of the policy's, in both directions without a jump.
+    Replace the policy's action by a person's, and back, without a jump of the command.
 
     The action has the task's own meaning, so that it can be learned: a twist becomes joint
-    velocities where the task acts in those, and the other way round. One that is faster than the
-    task's actions reach is slowed down in its direction. From the first tick of a person, and back
-    to the policy until it is caught up with, the reference goes on from the last command.
+    velocities where the task acts in those, and joint velocities become a twist where it acts in
+    twists. A command beyond the largest action is reduced in its direction. From a person's first
+    tick on, and back at the policy until its action is reached, the reference continues from the
+    last command.
 
-    :param drive: of `DRIVES`
+    :param robot: the robot file
+    :param spec: action space and channels
+    :param person: the person's commands
+    :param actuation: scale of the task's actions
+    :param kinematics: kinematics of the same robot
+    :param drive: one of `DRIVES`
     """
 
     def __init__(self, robot: Robot, spec: TaskSpec, person: Person, actuation: Actuation,
@@ -85,11 +91,11 @@ class Takeover:
         self._shown: Mode | None = None
 
     def knows(self, frame: str) -> bool:
-        """Return whether twists may be given in a frame: base, tip, or one of the model."""
+        """Return whether a twist may be given in this frame: base, tip, or one of the model."""
         return frame in BASE or frame == TIP or self._models(frame) or frame in ALIASES
 
     def _models(self, frame: str) -> bool:
-        """Return whether the model has a site or body of a name."""
+        """Return whether the model has a site or body of this name."""
         if len(frame) > LONGEST_NAME:
             return False
         if frame not in self._frames:
@@ -103,7 +109,7 @@ class Takeover:
         return self._frames[frame]
 
     def begin(self) -> None:
-        """Begin an episode: channels are where `Channels.reset` puts them."""
+        """Begin an episode: channels are where `Channels.reset` moves them."""
         self._channels[:] = -1.0
         self._joining, self._shown = False, None
 
@@ -122,13 +128,13 @@ class Takeover:
         return Chosen(action, mode, self._joining or mode in (Mode.HUMAN, Mode.NONE))
 
     def took(self, action: Array, share: float) -> None:
-        """Note the executed action (a,), and how far its way from the last command led there."""
+        """Note the executed action (a,) and its share of the change from the last command."""
         self._channels[:] = action[self.width:]
         if share >= 1.0:
             self._joining = False
 
     def action_of(self, wish: Wish | None, state: RobotState) -> Array:
-        """Return a person's command, and what they asked of channels, as an action (a,)."""
+        """Return a person's arm and channel commands as an action (a,); None: the arm rests."""
         for place, value in self.person.channels.items():
             if place < len(self._channels):
                 self._channels[place] = float(np.clip(value, -1.0, 1.0))
@@ -147,7 +153,7 @@ class Takeover:
         return self._with_channels(arm / max(1.0, float(np.abs(arm).max())))
 
     def _velocities(self, wish: Wish, state: RobotState) -> Array:
-        """Return joint velocities (d,) rad/s that do a twist, without a motion of their own."""
+        """Return joint velocities (d,) rad/s for a twist, with least other motion."""
         turn, jacobian = self._kinematics.turn_and_jacobian(state.position)
         weighted = self._weights[:, None] * jacobian
         twist = self._weights * self._in_base(wish, state, turn)
@@ -155,7 +161,7 @@ class Takeover:
         return solved
 
     def _in_base(self, wish: Wish, state: RobotState, turn: Array) -> Array:
-        """Return a twist (6,) along the axes of the base; it is about the tip in every frame."""
+        """Return a twist (6,) in the axes of the base; its reference point is always the tip."""
         frame = str(wish.frame)
         if self._models(frame) and frame not in BASE and frame != TIP:
             return _turned(self._kinematics.frame(frame, state.position)[1], wish.values)

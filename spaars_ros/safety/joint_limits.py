@@ -43,12 +43,12 @@ class JointLimits:
     acceleration and jerk, v is the last command and a the change before it divided by T. A command
     is held for T, so the limits mean |v' - v| <= A T and |a' - a| <= J T.
 
-    **Braking law.** a' = clip(-sign(v) min(A, kappa |v| / T), a - J T, a + J T) with kappa =
-    min(1, J T / A): as hard as allowed, then proportional to the remaining speed, which keeps the
-    jerk within its limit until rest. From a speed v >= 0 on that law the joint moves no further
-    than E(v) = v^2 / (2 A) + c v, c = max(0, A / J - T). While a is still above -A the braking
-    lags by at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed, so the joint
-    moves no further than E(v + W).
+    **Braking law.** a' = clip(-sign(v) min(A, kappa |v| / T), a - J T, a + J T) with
+    kappa = min(1, J T / A): as hard as allowed, then proportional to the remaining speed, which
+    keeps the jerk within its limit until rest. From a speed v >= 0 on that law the joint moves no
+    further than E(v) = v^2 / (2 A) + c v, c = max(0, A / J - T). While a is still above -A the
+    braking lags by at most W(e) = T max(0, e - J T / 2)^2 / (2 J T), e = a + A, of speed, so the
+    joint moves no further than E(v + W).
 
     **Position.** The joint has to be able to stop inside: H z + E(z) <= room, z = v' + W(a' + A).
     With c = 0 this is z <= sqrt((A H)^2 + 2 A room) - A H. H is T plus the `timeout` of the
