@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One run: folder, job, conductor, bring-up, live view, report."""
+"""Everything of a run: folder, job, conductor, bring-up, live view and report."""

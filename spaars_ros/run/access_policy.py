@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The SROS2 policy of a run: config/security/policy.xml with a task's own topics."""
+"""SROS2 access policy of a run: config/security/policy.xml extended with the task's topics."""
 
 from collections.abc import Mapping
 from xml.etree import ElementTree
@@ -26,11 +26,11 @@ POLICY = 'config/security/policy.xml'
 
 def policy_of(task: Task, *, namespace: str = '', renamed: Mapping[str, str] | None = None) -> str:
     """
-    Return what each node may do in a run of a task, as XML text.
+    Return the SROS2 policy of a run of the task as XML text: what each node may access.
 
-    :param namespace: of the nodes
-    :param renamed: topic -> the robot's name of it, '' for the same
-    :raises ConfigError: a source of the task is declared nowhere
+    :param namespace: namespace of the nodes
+    :param renamed: topic -> name of this topic on the robot, '' for an unchanged name
+    :raises ConfigError: a source of the task is not declared
     """
     root = ElementTree.fromstring((share_directory() / POLICY).read_text())
     profiles = {profile.get('node'): profile for profile in root.iter('profile')}

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where the episodes of a bag begin and end: by a topic, by a service's calls, or by rest."""
+"""Split a bag into episodes: by messages of a topic, by calls of a service, or at rest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,20 +26,20 @@ from spaars_ros.data.schema import Array
 from spaars_ros.robot.config import Robot
 
 EVENTS = '/_service_event'
-"""Topic of a service's calls, where its introspection is on, below its name."""
+"""Suffix of the topic that carries a service's calls when service introspection is on."""
 TOGETHER = 0.5
-"""s: a service's request and answer are one event."""
+"""s after a cut in which further events are ignored: a call has request and response events."""
 STILL = 0.01
-"""Of the velocity limit, below which a joint rests."""
+"""Fraction of the velocity limit below which a joint counts as at rest."""
 SHORTEST = 0.3
-"""s of motion that are a demonstration."""
+"""s; shorter motions are not demonstrations."""
 WORDS = ('success', 'failure', 'discard')
 FAR = 2**62
 
 
 @dataclass(frozen=True)
 class Cut:
-    """An episode."""
+    """Begin and end of one episode, in ns, and its outcome."""
 
     begin_ns: int
     end_ns: int
@@ -48,13 +48,13 @@ class Cut:
 
 def cuts_by_topic(bag: Bag, name: str, shift: int) -> list[Cut]:
     """
-    Return the episodes that end with each message of a topic, or each call of a service.
+    Return the episodes of a bag; each message of a topic, or call of a service, ends one.
 
-    A std_msgs/String says what the episode came to, if it is success, failure or discard; what is
-    discarded is no episode. What follows the last message is none either.
+    A std_msgs/String gives the outcome if its first word is success, failure or discard. A
+    discarded episode is left out. Data after the last message belongs to no episode.
 
-    :param shift: ns to add to times of recording
-    :raises BagError: no such topic
+    :param shift: ns to add to recording times, to convert them to the clock of the joint states
+    :raises BagError: the bag has neither a topic nor recorded service calls of this name
     """
     try:
         topic = bag.find(name, 'cut by')
@@ -81,7 +81,7 @@ def cuts_by_topic(bag: Bag, name: str, shift: int) -> list[Cut]:
 
 
 def bag_error(bag: Bag, name: str) -> BagError:
-    """Return the error of a topic or service that a bag does not have."""
+    """Return the error for a topic or service that the bag does not contain."""
     kinds = ', '.join(f'{topic} ({kind.rpartition("/")[2]})'
                       for topic, kind in sorted(bag.types.items()))
     return BagError(f'{bag.path}: cut by {name!r}: neither a topic nor a service with recorded '
@@ -91,10 +91,10 @@ def bag_error(bag: Bag, name: str) -> BagError:
 def cuts_at_rest(stamps: Sequence[int], positions: Sequence[Array], rest: float,
                  robot: Robot) -> list[Cut]:
     """
-    Return the episodes between rests of `rest` s or more, without the rest.
+    Return the episodes between rests longer than `rest` s; the rests themselves are left out.
 
-    :param stamps: ns, one a tick
-    :param positions: (d,) rad of each
+    :param stamps: ns, one per tick, ascending
+    :param positions: joint positions (d,) in rad, one per tick
     """
     limit = STILL * np.asarray(robot.limits.velocity)
     times, places = np.array(stamps), np.array(positions)

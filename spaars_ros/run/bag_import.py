@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Demonstrations out of a bag: states, commands and sources brought to the robot's ticks."""
+"""Import demonstrations from a bag: align states, commands and sources to control ticks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,38 +55,38 @@ from spaars_ros.tasks.sources import sources_of
 
 STATES = 'sensor_msgs/msg/JointState'
 EARLY = 0.9
-"""Of a period: states that come sooner make no tick, as in a run."""
+"""Fraction of the control period; a state that comes sooner makes no tick, as in a run."""
 GAP = 3.0
-"""Periods without a state after which an episode is cut."""
+"""Control periods without a state after which an episode is split."""
 APART = 0.05
-"""s that the stamps of two topics may be apart, in the mean, beyond what recording explains."""
+"""s by which the median delays from stamp to recording may differ between two topics."""
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What a person says of a bag."""
+    """Options of an import."""
 
     joint_states: str = 'joint_states'
     command: str = ''
-    """Topic of the actions: Float64MultiArray of joint velocities, or TwistStamped; '': the
-    measured motion."""
+    """Topic of the actions: Float64MultiArray of joint velocities, or TwistStamped; '': actions
+    are computed from the measured motion."""
     cut_by: str = ''
-    """Topic, or service, whose messages end an episode; '': rest does."""
+    """Topic or service whose messages end an episode; '': a rest ends it."""
     rest: float = 1.0
-    """s."""
+    """s; a longer rest separates two episodes."""
     clock: str = 'stamp'
-    """stamp, of the messages' headers, or log, the recorder's."""
+    """stamp: time of the message header; log: time of recording."""
 
 
 @dataclass
 class _Track:
-    """A topic's values over time."""
+    """Time series of the values of one topic."""
 
     topic: str
     times: list[int] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
-    """s, time of recording less stamp."""
+    """s; time of recording minus header stamp."""
 
     def add(self, stamp: int | None, log: int, value: Any, clock: str) -> None:
         if stamp is not None:
@@ -95,27 +95,27 @@ class _Track:
         self.values.append(value)
 
     def before(self, time: int) -> int:
-        """Return the place of the newest value at a time, -1 for none."""
+        """Return the index of the newest value at a time in ns, -1 for none."""
         return int(np.searchsorted(self.times, time, side='right')) - 1
 
 
 @dataclass
 class Imported:
-    """What came of a bag."""
+    """Result of an import."""
 
     dataset: Dataset
     notes: list[str]
-    """What did not fit, with topic and time."""
+    """Problems that were found, one line each with topic and time."""
 
 
 def import_bag(path: str | os.PathLike[str], robot: Robot, task: Task,
                options: ImportOptions) -> Imported:
     """
-    Make a data set of a bag.
+    Import a bag as a dataset.
 
-    :raises BagError: what does not fit, with topic and time
-    :raises ConfigError: of the task's sources
-    :raises DatasetError: nothing is left that can be learned from
+    :raises BagError: the bag cannot be imported; names topic and time
+    :raises ConfigError: a source of the task is not declared
+    :raises DatasetError: the result does not fit the robot or the task
     """
     return _Importer(Bag(path), robot, task, options).run()
 
@@ -237,7 +237,7 @@ class _Importer:
     # Time
 
     def _compare_clocks(self, tracks: Sequence[_Track]) -> None:
-        """Raise BagError where the stamps of two topics are of clocks that differ."""
+        """Raise BagError when the stamps of two topics come from different or drifting clocks."""
         if self.options.clock == 'log':
             return
         first = tracks[0]
@@ -258,12 +258,12 @@ class _Importer:
                     'the bag: --clock log takes the times of recording')
 
     def _shift(self, states: _Track) -> int:
-        """Return ns to add to a time of recording to get one of the states' clock."""
+        """Return ns to add to a time of recording to convert it to the clock of the states."""
         return 0 if self.options.clock == 'log' or not states.offsets \
             else -round(float(np.median(states.offsets)) * NANO)
 
     def _ticks(self, states: _Track) -> list[int]:
-        """Return the places of the states that make a tick."""
+        """Return the indices of the states that make a tick."""
         period, ticks = self.robot.period, [0]
         for place, time in enumerate(states.times):
             if (time - states.times[ticks[-1]]) / NANO >= EARLY * period:
@@ -271,7 +271,7 @@ class _Importer:
         return ticks
 
     def _whole(self, states: _Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
-        """Return the ticks of an episode, apart where states are missing."""
+        """Return the ticks of an episode, split where states are missing."""
         inside = [i for i in ticks if cut.begin_ns <= states.times[i] <= cut.end_ns]
         runs: list[list[int]] = [[]]
         for i in inside:
@@ -341,7 +341,7 @@ class _Importer:
         return np.clip(self.takeover.action_of(wish, before), -1.0, 1.0)
 
     def _with_goal(self, observations: Array, rng: np.random.Generator) -> Array | None:
-        """Return observations (T, n) with the goal that the episode came to; None: no such one."""
+        """Return observations (T, n) relabelled with the goal reached; None: no goal there."""
         task: Any = self.task
         if not isinstance(task, Goals):
             return observations

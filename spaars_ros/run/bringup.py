@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which nodes run with which parameters, and how to start them without ROS 2's launch."""
+"""Node graph of a run: nodes, their parameters, and their processes without ros2 launch."""
 
 from dataclasses import dataclass
 from dataclasses import field
@@ -44,50 +44,50 @@ from spaars_ros.tasks.sources import cameras_of
 LAST_LINES = 3
 """Lines of a node's log that an error shows."""
 START = Path(__file__).resolve().parent.parent / 'nodes' / 'start.py'
-"""What runs a node without the working folder on its path."""
+"""Script that runs a node without the working directory on Python's path."""
 
 
 def new_run_token(out: str) -> str:
-    """Return a name for one start of a run in `out`: says who started it; never used twice."""
+    """Return a unique token for one start of a run in `out`; it names process and host."""
     return (f'{Path(out).resolve()}, started by process {os.getpid()} on {socket.gethostname()}, '
             f'{secrets.token_hex(4)}')
 
 
 def started_by_this() -> dict[str, str]:
-    """Return the environment that tells a run's processes who started them."""
+    """Return the environment variable that tells a run's processes which process started them."""
     return {STARTED_BY: str(os.getpid())}
 
 
 @dataclass(frozen=True)
 class RunSettings(NodeOptions):
-    """What the nodes of a run are started with."""
+    """Settings with which the nodes of a run are started."""
 
     out: str = 'runs/latest'
-    """Run folder; everything that the run writes is in it."""
+    """Run folder; the run writes all its files there."""
     explore: bool = True
     demonstrations: str = ''
-    """HDF5 file; '' takes the set that ships with the package."""
+    """HDF5 file; '': the set that ships with the package."""
     use_sim_time: bool | None = None
-    """None: as `sim`."""
+    """None: same as `sim`."""
     log_level: str = 'info'
     bundle: str = ''
-    """Policy bundle that the nodes load; '' is the run folder's `initial.spaars`."""
+    """Policy bundle that the nodes load; '': `initial.spaars` in the run folder."""
     start_stamp: float = 1.0
-    """s; simulated time of the first joint_states, later than the records of a resumed run."""
+    """s; simulated time of the first joint_states, later than all records of a resumed run."""
     first_reset: int = 0
-    """Start poses already used by a resumed run."""
+    """Number of start poses that a resumed run has already used."""
     training_file: str = ''
-    """'' is the run folder's own."""
+    """'': training.yaml in the run folder."""
     robots: str = ''
-    """Namespaces that the learner learns from, comma-separated; '' is `namespace` alone."""
+    """Namespaces of the robots that the learner learns from, comma-separated; '': `namespace`."""
     page: bool = False
     """Whether the operator's page is served beside the nodes."""
     run: str = ''
-    """Token of this start (`new_run_token`); the conductor touches only nodes that carry it."""
+    """Token of this start (`new_run_token`); the conductor controls only nodes that carry it."""
 
     @classmethod
     def of(cls, config: RunConfig, **more: Any) -> 'RunSettings':
-        """Return the settings of the nodes of a new run."""
+        """Return the node settings of a new run; `more` replaces or adds fields."""
         names = {each.name for each in fields(cls)} & {each.name for each in fields(config)}
         return cls(**{**{name: getattr(config, name) for name in names}, **more})
 
@@ -103,19 +103,19 @@ class RunSettings(NodeOptions):
 
     @property
     def clock(self) -> tuple[tuple[str, str], ...]:
-        """Return the remapping by which each simulated arm has a clock of its own."""
+        """Return the remapping that gives a simulated arm in a namespace its own clock topic."""
         space = self.namespace.strip('/')
         return (('/clock', f'/{space}/clock'),) if self.sim and space else ()
 
     @property
     def sim_time(self) -> bool:
-        """Return whether the nodes take their time from /clock."""
+        """Return whether the nodes use simulated time from /clock."""
         return self.sim if self.use_sim_time is None else self.use_sim_time
 
 
 @dataclass(frozen=True)
 class NodeDescription:
-    """One node of the graph: what to start and the parameters to start it with."""
+    """One node of the graph: its executable and the parameters to start it with."""
 
     name: str
     executable: str
@@ -125,22 +125,22 @@ class NodeDescription:
 
     @property
     def module(self) -> str:
-        """Return the Python module behind the executable."""
+        """Return the Python module of the executable."""
         return f'spaars_ros.nodes.{self.executable}.node'
 
     @property
     def command(self) -> list[str]:
-        """Return the command that runs the executable, without its arguments."""
+        """Return the command that runs the executable, without ROS arguments."""
         return [sys.executable, str(START), self.module]
 
 
 def describe(settings: RunSettings, *, learner: bool = True,
              policy: bool = True) -> list[NodeDescription]:
     """
-    Return the node graph in the order of activation; the policy server, which moves, is last.
+    Return the node graph in order of activation; the policy server, which moves the arm, is last.
 
-    :param learner: False leaves the policy frozen
-    :param policy: False leaves the simulated arm alone
+    :param learner: False: no learner, so that the policy stays frozen
+    :param policy: False: no policy server, cost monitor or encoder
     """
     common = {'robot': settings.robot, 'task': settings.task, 'use_sim_time': settings.sim_time,
               'run': settings.run}
@@ -153,7 +153,7 @@ def describe(settings: RunSettings, *, learner: bool = True,
             'start_stamp': float(settings.start_stamp), 'first_reset': settings.first_reset},
             settings.remappings))
     if learner and not settings.shared_learner:
-        # Its own restart loses nothing: it recovers its store and fetches what it missed.
+        # Respawning loses no data: it recovers its store and fetches the steps that it missed.
         graph.append(NodeDescription('learner', 'learner', {
             **common, 'training': settings.training, 'bundle': settings.initial_bundle,
             'run_dir': settings.out, 'seed': settings.seed, 'robots': settings.robots,
@@ -175,7 +175,7 @@ def describe(settings: RunSettings, *, learner: bool = True,
 
 
 def _has_cameras(settings: RunSettings) -> bool:
-    """Return whether the task sees; a file that cannot be read is the nodes' to name."""
+    """Return whether the task has cameras; the nodes report a file that cannot be read."""
     try:
         return bool(cameras_of(make_task(load_robot(settings.robot), load_task(settings.task))))
     except ConfigError:
@@ -184,14 +184,14 @@ def _has_cameras(settings: RunSettings) -> bool:
 
 class Processes:
     """
-    The nodes as child processes, each the leader of its own process group.
+    Child processes of the nodes, each the leader of a separate process group.
 
-    Their output goes to `<out>/log/<node>.log`. A process that respawns is started again after a
-    crash; `poll` does it.
+    Their output goes to `<out>/log/<node>.log`. `poll` restarts a crashed process if its node
+    respawns.
     """
 
     def __init__(self, settings: RunSettings, graph: list[NodeDescription]) -> None:
-        """Describe only; `start` starts."""
+        """Only store the description; `start` starts the processes."""
         self._settings = settings
         self._graph = {node.name: node for node in graph}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -219,8 +219,8 @@ class Processes:
             command += ['-r', f'{source}:={target}']
         if settings.params_file:
             command += ['--params-file', settings.params_file]
-        own = str(START) in command  # which says itself when signals may come
-        # One file, appended to, so that a respawn's log follows the crash's.
+        own = str(START) in command  # this script decides itself from when on signals are handled
+        # Append, so that the log after a respawn follows the log of the crash.
         with open(self.log_path(name), 'ab') as log:
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
@@ -230,11 +230,11 @@ class Processes:
         self._started[name] = time.monotonic()
 
     def log_path(self, name: str) -> Path:
-        """Return where a node's output goes."""
+        """Return the log file of a node."""
         return self.log_directory / f'{name}.log'
 
     def last_words(self, name: str) -> str:
-        """Return the last lines of a node's log, or '' when it said nothing."""
+        """Return the last `LAST_LINES` lines of a node's log, '' for an empty or missing log."""
         try:
             lines = self.log_path(name).read_text(errors='replace').strip().splitlines()
         except OSError:
@@ -246,13 +246,13 @@ class Processes:
         return self._running[name].pid
 
     def poll(self, respawn: bool = True) -> dict[str, int]:
-        """Return the exit codes of dead nodes; those that respawn are started again."""
+        """Return the exit codes of dead nodes; restart those that respawn instead."""
         dead = {}
         for name, process in list(self._running.items()):
             code = process.poll()
             if code is None:
                 continue
-            # A node that dies at once would do it again: report it instead.
+            # A node that dies within seconds of its start would die again: report it instead.
             if respawn and self._graph[name].respawn \
                     and time.monotonic() - self._started[name] > 5.0:
                 self._spawn(name)
@@ -262,7 +262,7 @@ class Processes:
 
     def stop(self, grace: float = 5.0) -> list[str]:
         """
-        End every process group: SIGINT, after `grace` s SIGTERM, then SIGKILL.
+        End every process group: SIGINT, SIGTERM after `grace` s, SIGKILL after 2 s more.
 
         :return: names of the nodes that had to be killed
         """

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a check of the wiring leaves behind, and what a run on a robot asks for."""
+"""Stored result of a wiring check, which a run on a real robot requires."""
 
 import hashlib
 import json
@@ -24,15 +24,15 @@ from typing import Any
 from spaars_ros.robot.config import Robot
 
 FOLDER = Path('runs/checks')
-"""Where results are kept, one file per robot file."""
+"""Folder of the results, one file per robot file."""
 
 
 class CheckMissing(ValueError):
-    """The wiring of this robot has not been checked, or the check failed; says what to do."""
+    """Wiring of this robot not checked, or check failed; the message says what to do."""
 
 
 def robot_digest(robot: Robot) -> str:
-    """Return a digest of everything that a robot file and its model say."""
+    """Return a digest of the content of a robot file and its model, 24 hex digits."""
     digest = hashlib.sha256(robot.model_dump_json(exclude={'source'}).encode())
     if robot.model_path.is_file():
         digest.update(robot.model_path.read_bytes())
@@ -40,12 +40,12 @@ def robot_digest(robot: Robot) -> str:
 
 
 def record_path(robot: Robot, folder: Path = FOLDER) -> Path:
-    """Return where the result of this robot file's check is, or will be."""
+    """Return the path of the check result of this robot file, whether or not it exists."""
     return folder / f'{robot.name}-{robot_digest(robot)}.json'
 
 
 def save_record(record: dict[str, Any], path: Path) -> None:
-    """Write a result as a whole; raises OSError."""
+    """Write a result atomically; raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.{os.getpid()}')
     part.write_text(json.dumps(record, indent=2) + '\n')
@@ -53,7 +53,7 @@ def save_record(record: dict[str, Any], path: Path) -> None:
 
 
 def require_passed(robot: Robot, folder: Path = FOLDER) -> dict[str, Any]:
-    """Return the result of a check that passed on the robot itself; raises CheckMissing."""
+    """Return the result of the check passed on the real robot; raises CheckMissing."""
     path = record_path(robot, folder)
     how = f'spaars check --no-sim --robot {robot.source or robot.name}'
     try:
@@ -74,7 +74,7 @@ def require_passed(robot: Robot, folder: Path = FOLDER) -> dict[str, Any]:
 
 
 def keep_record(robot: Robot, folder: Path) -> None:
-    """Copy the result that a run relies on into its folder, where there is one."""
+    """Copy the check result, if there is one, into the folder of the run that relies on it."""
     path = record_path(robot)
     if path.is_file():
         shutil.copyfile(path, folder / 'check.json')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the policy server has on disk reaches the recording, also where the learner was behind."""
+"""Complete the recording from the policy server's spool, in case the learner was behind."""
 
 from pathlib import Path
 
@@ -27,16 +27,16 @@ from spaars_ros.data.spool_format import scan_spool
 
 def complete_recording(spool: Path, recording: Path) -> tuple[int, list[str]]:
     """
-    Make a recording agree with the server's own spool, while no node runs.
+    Make a recording agree with the policy server's spool; call it only while no node runs.
 
-    A learner that was killed and is still catching up when a run ends has not recorded all that
-    the server did. And what it heard on the wire need not be what the server wrote.
+    A learner that was killed, and is still catching up when a run ends, has not recorded every
+    step. Steps that it received over the network may also differ from what the server wrote.
 
-    :return: records that were missing or differed, and a line for each thing that is lost or was
-        set aside
+    :return: number of records that were missing or differed, and one line per item that is lost or
+        was set aside
     :raises SpoolError: the spool cannot be read
     :raises RecorderError: the recording holds steps of another schema
-    :raises OSError: the disk refuses
+    :raises OSError: the recording cannot be written
     """
     spooled = scan_spool(spool)
     rows = spooled.rows[spooled.sound]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Takes a run through its life: nodes up in order, watched, down again, report written."""
+"""Conductor of a run: activates its nodes in order, monitors them and deactivates them."""
 
 from collections.abc import Sequence
 import time
@@ -41,33 +41,34 @@ from spaars_ros.run.run_observer import RunObserver
 from spaars_ros.tasks.base import Task
 
 BRING_UP = 60.0
-"""s for one node to become active; the learner replays what was recorded."""
+"""s for one node to become active; the learner first loads what was recorded."""
 DISCOVERY = 10.0
-"""s for the learner to find the policy server; it says itself where it does not."""
+"""s for the learner to find the policy server; afterwards the learner itself reports it."""
 TAKE_DOWN = 20.0
 """s for one node to deactivate."""
 SILENCE = 2.0
-"""s without progress after which the learner's state is looked at."""
+"""s without progress after which the learner's lifecycle state is checked."""
 SETTLE = 0.5
-"""s without a new step before the learner counts as having all of them."""
+"""s without a new step after which the learner counts as having received all steps."""
 FIRST_STEP = 60.0
-"""s for the first step of the policy server; a robot that says nothing ends the run."""
+"""s for the first step of the policy server; without one the run ends."""
 REASON = 3.0
-"""s for the diagnostics, published once a second, to say why the learner stopped learning."""
+"""s to wait for diagnostics (published at 1 Hz) that say why the learner stopped learning."""
 
 
 class ConductorError(RuntimeError):
-    """The run cannot go on; the message is what the operator reads."""
+    """Run cannot continue; the message is for the operator."""
 
 
 class Conductor:
     """
-    Drives the nodes of one run.
+    Lifecycle manager of the nodes of one run.
 
-    :param names: the nodes in the order of activation
-    :param processes: the nodes' processes where this process has started them
-    :param stop_timeout: s that a latched stop may last before the run ends, 0 for no end
-    :param run: token that the run's nodes carry; no other node is touched
+    :param names: the nodes in order of activation
+    :param processes: processes of the nodes, None where another process has started them
+    :param autostart: activate the nodes; False: wait until somebody else does
+    :param stop_timeout: s that a latched stop may last before the run ends, 0 for no limit
+    :param run: token that the nodes of the run carry; no other node is changed
     """
 
     def __init__(self, names: Sequence[str], *, task: Task, view: LiveView,
@@ -81,9 +82,9 @@ class Conductor:
         self.stop_timeout = stop_timeout
         self._interrupts = interrupts
         self._context = rclpy.Context()
-        # Its own handlers: rclpy's would end the context before the nodes are taken down.
+        # No signal handlers of rclpy: they would end the context before the nodes are deactivated.
         enclave = enclave_arguments('conductor')
-        # It has no log of its own, and the home may not be writable.
+        # No log files: the conductor needs none, and the home directory may not be writable.
         rclpy.init(args=['--ros-args', '--disable-external-lib-logs', *enclave],
                    context=self._context, signal_handler_options=SignalHandlerOptions.NO)
         self._node = rclpy.create_node('conductor', namespace=namespace, context=self._context)
@@ -106,14 +107,14 @@ class Conductor:
         rclpy.shutdown(context=self._context)
 
     def refuse_others(self) -> None:
-        """Raise ConductorError when nodes of these names are another run's; touches none."""
+        """Raise ConductorError when another run has nodes of these names; changes none of them."""
         try:
             self._neighbours.refuse(self.names)
         except NeighbourError as error:
             raise ConductorError(str(error)) from None
 
     def bring_up(self) -> None:
-        """Activate the nodes in order; raises ConductorError naming the one that does not."""
+        """Activate the nodes in order; raises ConductorError that names the node that failed."""
         for name in self.names:
             try:
                 if self.autostart:
@@ -128,17 +129,23 @@ class Conductor:
 
     def _await_learner(self) -> None:
         """
-        Let the learner find the policy server before anything moves.
+        Wait until the learner has found the policy server, before anything moves.
 
-        Discovery takes up to some seconds, in which a simulated arm that is as fast as the
-        machine does a short run without having learned anything.
+        Discovery can take seconds. In that time a simulated arm that runs faster than real time
+        could finish a short run before anything is learned.
         """
         end = time.monotonic() + DISCOVERY
         while not self.observer.learner_hears and time.monotonic() < end:
             self._client.spin(0.02)
 
     def watch(self) -> str:
-        """Follow the run until its budget is done and learned from; return why it ended."""
+        """
+        Monitor the run until all its episodes are done and learned from; return why it ended.
+
+        :raises ConductorError: a node was lost or changed from outside, recording or learning
+            failed, the robot stayed stopped too long, or no step came within `FIRST_STEP` s
+        :raises Interrupted: the operator asked for the end
+        """
         began = time.monotonic()
         while True:
             self._client.spin(0.02)
@@ -147,7 +154,7 @@ class Conductor:
             observer = self.observer
             if self._watch.complaint:
                 raise ConductorError(self._watch.complaint)
-            if WHILE in observer.stop:  # no reset helps
+            if WHILE in observer.stop:  # a reset cannot clear it
                 raise ConductorError(f'the run cannot be recorded any more: {observer.stop}; '
                                      '--resume goes on from what was recorded')
             if self.stop_timeout and observer.stop \
@@ -155,12 +162,12 @@ class Conductor:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}; '
                                      'once its cause is gone, --resume goes on')
             if observer.asking:
-                began = now  # a person takes the time that it takes
+                began = now  # no time limit for an operator who is asked to reset
             if not observer.heard_step and not observer.budget_done and now - began > FIRST_STEP:
                 raise ConductorError(
                     f'no step of the policy server within {FIRST_STEP:.0f} s: '
                     f'{observer.stop or self.view.state.message or "are there joint_states?"}')
-            if 'NO_JOINT_STATES' in observer.stop:  # nobody has moved: there is nothing to resume
+            if 'NO_JOINT_STATES' in observer.stop:  # nothing has moved: there is nothing to resume
                 raise ConductorError(f'the robot never spoke: {observer.stop}')
             if observer.learner_fault and (
                     observer.learner_words or now - observer.faulted_at > REASON):
@@ -187,30 +194,34 @@ class Conductor:
         return self._node
 
     def look(self) -> None:
-        """Handle what the nodes say; raises ConductorError when one is no longer active."""
+        """Handle messages of the nodes; raises ConductorError when one is no longer active."""
         self._client.spin(0.1)
         if self._watch.complaint:
             raise ConductorError(self._watch.complaint)
         self.view.update()
 
     def hold(self) -> None:
-        """Keep the nodes as they are until the operator ends it."""
+        """Keep the nodes active until the operator interrupts."""
         while True:
             self.look()
 
     def take_down(self) -> None:
-        """Deactivate, then clean up the nodes in reverse order; asked again, leave at once."""
+        """
+        Deactivate, then clean up the nodes in reverse order.
+
+        :raises Interrupted: the operator asked once more for the end
+        """
         self._patience = self._interrupts.requested + 1
-        # One node that died, which may be why the run ends, keeps the others from nothing.
+        # A dead node, which may be why the run ends, must not prevent stopping the others.
         self._leaving = True
         self.view.state.phase = 'stopping'
         self.view.update(now=True)
         dead = self.processes.poll(respawn=False) if self.processes else {}
         names = [name for name in self.names if name not in dead]
-        # A launch file's nodes get the same signal as their conductor, and are gone by now.
+        # Nodes of a launch file get the same signal as the conductor and may have ended already.
         states = self._client.states(names, leaving=True)
         there = [name for name in reversed(names) if states[name] != UNKNOWN]
-        # All stand still before the first one lets go of its files; the report reads them.
+        # Deactivate all before the first one closes its files; the report reads them.
         for step in (self._client.take_down, self._client.clean_up):
             for name in there:
                 try:
@@ -219,7 +230,7 @@ class Conductor:
                     self.view.say(f'while stopping: {error}')
 
     def _revive_learner(self) -> None:
-        """Activate a learner that was started again; the robot went on without it."""
+        """Activate a learner that was restarted; the robot continued without it."""
         self._looked = time.monotonic()
         state = self._client.state('learner', 0.5)
         if state == ACTIVE:
@@ -234,9 +245,8 @@ class Conductor:
         self._looked = time.monotonic()
 
     def _alive(self) -> None:
-        """Raise when the operator wants the end or a node has died for good."""
-        # Also while a learner that was killed comes back, which can take as long as a dozen
-        # episodes.
+        """Raise Interrupted on the operator's request, ConductorError for a node that died."""
+        # Update the view here, too: a killed learner can need a dozen episodes to come back.
         self.view.update()
         self._interrupts.check(self._patience)
         if self._leaving:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The conductor of a launch file: takes the nodes that launch has started through a job."""
+"""Executable `conductor`: runs a job with the nodes that a launch file has started."""
 
 from collections.abc import Sequence
 import sys
@@ -35,7 +35,7 @@ from spaars_ros.run.terminal import steady_streams
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run beside nodes that a launch file has started; returns the exit code."""
+    """Run the conductor next to the nodes of a launch file; return the exit code."""
     steady_streams()
     call = ConductorCall.read(
         remove_ros_args(list(args) if args is not None else sys.argv)[1:])
@@ -45,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     with Interrupts() as interrupts:
         try:
             if run:
-                # ros2 launch that is killed takes the nodes along: their run ends with them.
+                # A killed ros2 launch ends its nodes, and so the run: end with it.
                 die_with_parent()
                 if starter_has_ended():
                     return 0

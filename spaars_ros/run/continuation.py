@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run that goes on takes from its folder."""
+"""Settings that a resumed run takes from its folder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,11 +27,17 @@ from spaars_ros.run.run_config import OF_RUN
 from spaars_ros.run.run_config import OPTIONS
 
 GIVEN_WINS = ('params_file', 'namespace')
-"""Settings that a resumed run takes from its folder unless another one is given."""
+"""Settings that a resumed run takes from its folder unless a new value is given."""
 
 
 def continue_run(settings: RunSettings, folder: RunFolder) -> RunSettings:
-    """Return settings with what the run's folder says: its options, and where it has got to."""
+    """
+    Return settings completed from the run folder: its options and its progress.
+
+    Simulated time continues 1 s after the newest record, start poses after the last episode.
+
+    :raises RecorderError: the recording cannot be read
+    """
     schema, rows = folder.recorded()
     newest = float(schema.get(rows, 'stamp').max()) if schema else 0.0
     kept = {name: folder.files.get(name, getattr(folder.options, name)) for name in OF_NODES}
@@ -47,8 +53,8 @@ def launched_again(asked: Asked) -> RunFolder:
     """
     Return the run that launch arguments with resume:=true continue.
 
-    :raises RunError: no such run, or an argument that contradicts it; one at its default does
-        not, because launch cannot tell it from one that was not given
+    :raises RunError: there is no such run, or an argument contradicts it; an argument at its
+        default never does, because launch cannot distinguish it from one that was not given
     """
     out = asked.values['out']
     if not out:
@@ -66,7 +72,7 @@ def launched_again(asked: Asked) -> RunFolder:
 
 
 def from_newest_bundle(graph: Sequence[NodeDescription], folder: RunFolder) -> None:
-    """Have a resumed run move with what moved it last, not with what it began with."""
+    """Set the policy server's bundle to the one that acted last, not the initial bundle."""
     for node in graph:
         if node.name == 'policy_server':
             node.parameters['bundle'] = str(folder.acting_bundle().resolve())

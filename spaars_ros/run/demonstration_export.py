@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Sets of demonstrations written for others: HDF5, NumPy, LeRobot, Minari."""
+"""Export of demonstration sets: HDF5, NumPy, LeRobot, Minari."""
 
 from importlib import import_module
 from pathlib import Path
@@ -34,10 +34,10 @@ MINARI = 'minari:'
 
 def write(some: DemonstrationSet, out: str) -> str:
     """
-    Write a set by its name's beginning or ending; return what was written, in words.
+    Write a set in the format that prefix or suffix of `out` names; return a line about it.
 
-    :raises DatasetError: an unknown format, or one that needs rewards and no task is known
-    :raises ImportError: an extra is not installed; it is named
+    :raises DatasetError: the format is unknown, or it needs rewards and the task is not known
+    :raises ImportError: a package that the format needs is not installed; the message names it
     """
     count = f'{len(some.slices)} episodes, {len(some.data)} transitions'
     if out.startswith(LEROBOT):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A picture of a set of demonstrations."""
+"""Overview plot of a demonstration set."""
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,7 +33,7 @@ COLOURS = {'success': GREEN, 'failure': RED, 'discarded': SOFT, 'unlabelled': BL
 
 
 def picture_of(some: DemonstrationSet) -> bytes:
-    """Return a PNG: paths by outcome, lengths, costs, and how the actions are spread."""
+    """Return a PNG: paths coloured by outcome, episode lengths, costs, histogram of actions."""
     rows = table_of(some)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 6.2), layout='constrained')

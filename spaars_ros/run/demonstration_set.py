@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A set of demonstrations with its robot and task: what a person looks at, checks, hands on."""
+"""Demonstration set with its robot and task: load, summarise, check, merge and split."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,35 +43,35 @@ from spaars_ros.tasks.registry import make_task
 
 LEROBOT = 'lerobot:'
 FEW = 5
-"""Steps of an episode that are hardly a demonstration."""
+"""Steps; a shorter episode is hardly a demonstration."""
 SATURATED = 0.25
-"""Share of the steps with an action on its bound above which demonstrations are cut off."""
+"""Fraction of steps with an action on its bound above which an episode counts as clipped."""
 
 
 @dataclass
 class DemonstrationSet:
-    """Demonstrations, and what they were made with where that is known."""
+    """Demonstrations, with the robot and task that they were made with where known."""
 
     where: str
     data: Dataset
     task: Task | None
-    """None: neither named nor found; rewards and costs are not known then."""
+    """None: neither given nor found; rewards and costs are then unknown."""
 
     @property
     def starts(self) -> list[int]:
-        """Return where each episode begins."""
+        """Return the index of the first transition of each episode."""
         return np.flatnonzero(
             np.diff(self.data.episode, prepend=self.data.episode[0] - 1)).tolist()
 
     @property
     def slices(self) -> list[slice]:
-        """Return the transitions of each episode."""
+        """Return the slice of transitions of each episode."""
         starts = self.starts
         return [slice(low, high) for low, high in zip(starts, [*starts[1:], len(self.data)])]
 
     @property
     def period(self) -> float:
-        """Return s between two transitions; 1 where that is not known."""
+        """Return the time between two transitions in s; 1 when it is not known."""
         if self.task is not None:
             return self.task.robot.period
         text = self.data.attributes.get('contract')
@@ -79,7 +79,7 @@ class DemonstrationSet:
 
     @property
     def outcomes(self) -> list[str]:
-        """Return what was said of each episode, or is seen at its end."""
+        """Return the outcome of each episode: its label, else the task's own judgement."""
         said = list(map(str, self.data.attributes.get('outcomes', [])))
         if len(said) != len(self.slices):
             said = ['unlabelled'] * len(self.slices)
@@ -94,13 +94,13 @@ class DemonstrationSet:
         return judged.name.lower() if judged else 'unlabelled'
 
     def states(self, part: slice) -> NDArray[Any]:
-        """Return an episode's observations (T + 1, n)."""
+        """Return the observations of an episode (T + 1, n), the last one included."""
         return np.concatenate([self.data.observations[part],
                                self.data.next_observations[part][-1:]]).astype(np.float64)
 
     @property
     def rewards(self) -> NDArray[np.float64]:
-        """Return (N,), 0 where no task is known."""
+        """Return the rewards (N,), 0 when the task is not known."""
         data = self.data
         if self.task is None:
             return np.zeros(len(data))
@@ -109,7 +109,7 @@ class DemonstrationSet:
 
     @property
     def costs(self) -> NDArray[np.float64]:
-        """Return (N, C)."""
+        """Return the constraint costs (N, C), C = 0 when the task is not known."""
         if self.task is None:
             return np.zeros((len(self.data), 0))
         data = self.data
@@ -117,7 +117,7 @@ class DemonstrationSet:
             data.next_observations, data.actions, data.efforts))))
 
     def chosen(self, episodes: Sequence[int]) -> 'DemonstrationSet':
-        """Return a set of some of the episodes."""
+        """Return a set of the given episodes; raises DatasetError when none is given."""
         if not episodes:
             raise DatasetError(f'{self.where}: no episode is left')
         parts = [self.slices[number] for number in episodes]
@@ -135,11 +135,11 @@ class DemonstrationSet:
 
 def open_set(name: str, robot: str = '', task: str = '') -> DemonstrationSet:
     """
-    Read demonstrations: HDF5, the folder of a run, or lerobot:FOLDER.
+    Load demonstrations from an HDF5 file, a run folder, or lerobot:FOLDER.
 
-    :param robot: file; '': that of the run, or the one that ships under the set's name
-    :param task: likewise
-    :raises DatasetError, ConfigError: what is wrong, with file and field
+    :param robot: robot file; '': that of the run, or the shipped one that the set names
+    :param task: task file; '': likewise
+    :raises DatasetError, ConfigError: the message names file and field
     """
     path = Path(name.removeprefix(LEROBOT)).expanduser()
     if not path.exists():
@@ -166,7 +166,7 @@ def _task_of(robot: str, task: str) -> Task:
 
 
 def _known_task(data: Dataset) -> Task | None:
-    """Return the task that ships under the name that a set has, where it fits."""
+    """Return the shipped task that a set names if the data fit it, else None."""
     names = [str(data.attributes.get(each, '')) for each in ('robot', 'task')]
     try:
         made = _task_of(*names) if all(names) else None
@@ -178,11 +178,16 @@ def _known_task(data: Dataset) -> Task | None:
 
 
 def table_of(some: DemonstrationSet) -> list[dict[str, Any]]:
-    """Return one row an episode: steps, seconds, outcome, return, cost, saturated."""
+    """
+    Return one row per episode: number, steps, seconds, outcome, return, cost, saturated.
+
+    Cost is that of the first constraint. Return and cost are None where unknown. Saturated is the
+    fraction of steps with an arm action on its bound, |a| > 0.999.
+    """
     rewards, costs, outcomes = some.rewards, some.costs, some.outcomes
     rows = []
     for number, (part, outcome) in enumerate(zip(some.slices, outcomes)):
-        # A gripper that is open or closed is on its bound, and is meant to be.
+        # Arm only: the action of an open or closed gripper is on its bound by design.
         arm = None if some.task is None else some.task.spec.action.width
         actions = np.abs(some.data.actions[part, :arm])
         rows.append({
@@ -195,7 +200,12 @@ def table_of(some: DemonstrationSet) -> list[dict[str, Any]]:
 
 
 def summary_of(some: DemonstrationSet) -> dict[str, Any]:
-    """Return what a set is in a few numbers; coverage: how much of space and readings it saw."""
+    """
+    Return summary statistics of a set.
+
+    For a task with a top view also the coverage: the tip's lowest and highest coordinates in m,
+    and the number of 2 cm cells that it visited.
+    """
     rows = table_of(some)
     outcomes = [row['outcome'] for row in rows]
     kept = some.data.attributes
@@ -217,7 +227,7 @@ def summary_of(some: DemonstrationSet) -> dict[str, Any]:
 
 
 def findings_of(some: DemonstrationSet) -> list[tuple[str, str]]:
-    """Return (level, text) of what a person should know before learning: wrong or look."""
+    """Return findings to review before learning, as (level, text); level: 'wrong' or 'look'."""
     rows, data = table_of(some), some.data
     found: list[tuple[str, str]] = []
     names = list(map(str, data.attributes.get('observation_names', [])))
@@ -261,7 +271,7 @@ def findings_of(some: DemonstrationSet) -> list[tuple[str, str]]:
 
 
 def merge_sets(sets: Sequence[DemonstrationSet]) -> DemonstrationSet:
-    """Return all episodes of several sets; raises DatasetError where they mean other things."""
+    """Return one set with all episodes; raises DatasetError when the sets are incompatible."""
     first = sets[0]
     for other in sets[1:]:
         for name in ('robot', 'joints', 'task', 'observation_names', 'action'):
@@ -285,7 +295,12 @@ def merge_sets(sets: Sequence[DemonstrationSet]) -> DemonstrationSet:
 
 def split(some: DemonstrationSet, share: float, seed: int
           ) -> tuple[DemonstrationSet, DemonstrationSet]:
-    """Return a share of the episodes, drawn at random, and the rest."""
+    """
+    Split a set at random into a share of its episodes and the rest.
+
+    :param share: fraction of the episodes in the first part
+    :raises DatasetError: one part would be empty
+    """
     count = len(some.slices)
     size = round(share * count)
     if not 0 < size < count:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Publishes a real arm's robot_description and links for viewers, from its joint_states."""
+"""Publisher of a real arm's robot_description and link poses for viewers."""
 
 from collections.abc import Callable
 import os
@@ -30,16 +30,18 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.ros.robot_description import RobotDescription
 
 PATIENCE = 10.0
-"""s without the arm's joints before it is said."""
+"""s without a position of every joint before a hint is printed."""
 LARGEST = 1e6
-"""rad; nothing beyond it is a position."""
+"""rad; larger values are not accepted as positions."""
 
 
 class Describer:
     """
-    Hears joint_states, whole or in parts, and publishes where the links are.
+    Collector of joint_states, complete or in parts, that forwards complete arm states.
 
-    :param joints: the robot file's
+    :param joints: joint names of the robot file
+    :param send: called with joint positions (d,) in rad, in the order of `joints`, and the stamp
+        in ns
     """
 
     def __init__(self, joints: list[str], send: Callable[[np.ndarray, int], None]) -> None:
@@ -47,10 +49,10 @@ class Describer:
         self._values: dict[str, float] = {}
         self.began = time.monotonic()
         self.sent = 0
-        """States that were taken."""
+        """Number of states that were forwarded."""
 
     def hear(self, message: JointState) -> None:
-        """Take a message; what is not finite or not of this arm is left out."""
+        """Take a message; ignore joints of other arms and values that are not finite."""
         self._values.update((name, float(value))
                             for name, value in zip(message.name, message.position)
                             if name in self._joints and abs(value) < LARGEST)
@@ -61,17 +63,18 @@ class Describer:
             self.sent += 1
 
     def missing(self) -> list[str]:
-        """Return the joints that nobody has said anything of."""
+        """Return the joints of which no position has been received."""
         return [name for name in self._joints if name not in self._values]
 
 
 def describe(namespace: str, *, robot: str, joint_states: str, say: Callable[[str], None],
              interrupts: Interrupts) -> None:
     """
-    Publish until interrupted.
+    Publish robot_description, link poses and (with tf2_msgs) /tf until interrupted.
 
-    :param robot: file, or name of one that ships
-    :param joint_states: topic
+    :param robot: robot file, or the name of a shipped one
+    :param joint_states: topic of the joint states
+    :param say: prints a line for the operator
     :raises ConfigError: the robot file cannot be used
     """
     arm = load_robot(robot)

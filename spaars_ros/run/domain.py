@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The ROS domain of a simulated run: nobody else's, and of this machine alone."""
+"""ROS domain of a simulated run: unused by others and limited to this machine."""
 
 import os
 import socket
@@ -23,7 +23,11 @@ PORTS_A_DOMAIN = 250
 
 
 def free_domain() -> int:
-    """Return a ROS domain that nobody on this machine uses, by its discovery port."""
+    """
+    Return a ROS domain, 1 to 100, whose discovery port is free on this machine.
+
+    If none is free, the result is in use; it depends on the process id.
+    """
     first = os.getpid() % 100
     for step in range(100):
         domain = 1 + (first + step) % 100
@@ -37,9 +41,9 @@ def free_domain() -> int:
 
 
 def stay_on_this_machine() -> None:
-    """Choose discovery range and domain for this process and its children, unless set."""
+    """Set discovery range and domain for this process and its children, unless already set."""
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    if os.environ.get('ROS_DISTRO') == 'humble':  # it does not know the other
+    if os.environ.get('ROS_DISTRO') == 'humble':  # knows only this variable
         os.environ.setdefault('ROS_LOCALHOST_ONLY', '1')
     if not os.environ.get('ROS_DOMAIN_ID'):
         os.environ['ROS_DOMAIN_ID'] = str(free_domain())

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The demonstrations of a run with the vectors that another encoder makes of its frames."""
+"""Re-encode the camera frames of a run with another encoder, for use as demonstrations."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -40,20 +40,20 @@ from spaars_ros.vision.image_messages import Frame
 from spaars_ros.vision.images import ImageError
 
 SOON = 2_000_000
-"""ns by which a frame may be newer than its step, whose stamp is rounded."""
+"""ns by which a frame may be newer than its step, because the step's stamp is rounded."""
 
 
 def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str = '') -> Dataset:
     """
-    Return the transitions of a run, its camera terms computed again from the frames.
+    Return the transitions of a run with its camera terms recomputed from the stored frames.
 
-    What is not of a camera stays as it was recorded. Frames are JPEG: values differ a little from
-    those of the images as they came.
+    Other terms stay as they were recorded. The frames are JPEG, so features differ slightly from
+    those of the original images.
 
-    :param encoder: ONNX file in place of the run's own
-    :param source: of the camera that it is for; '': the only one
-    :param task: a task file that says all of it instead
-    :raises DatasetError, ConfigError, FramesError: what is wrong, by name
+    :param encoder: ONNX file that replaces the run's encoder
+    :param source: name of the camera's source; '': the only camera
+    :param task: task file to use instead of `encoder` and `source`
+    :raises DatasetError, ConfigError, FramesError: the message names what is wrong
     """
     run = RunFolder.resume(str(folder))
     settings = load_task(task) if task else _with_encoder(run, encoder, source)
@@ -94,7 +94,7 @@ def _with_encoder(run: RunFolder, encoder: str, source: str) -> TaskSettings:
 
 
 def _encoded(folder: Path, source: Source, stamps: Sequence[int]) -> Array:
-    """Return the vectors (m, k) of the newest frames at stamps in ns; raises DatasetError."""
+    """Return the features (m, k) of the newest frames at m stamps in ns; raises DatasetError."""
     frames: list[Frame] = sorted(read_frames(folder, source.images), key=lambda one: one.stamp_ns)
     encoder, times = Encoder(source), [frame.stamp_ns for frame in frames]
     known: dict[int, Array] = {}
@@ -116,7 +116,7 @@ def _encoded(folder: Path, source: Source, stamps: Sequence[int]) -> Array:
 
 def _replaced(schema: StepSchema, rows: Array, task: Task, values: dict[str, Array]
               ) -> tuple[StepSchema, Array]:
-    """Return schema and rows with another observation."""
+    """Return schema and rows with the observation replaced by the task's terms in `values`."""
     widths = {name: place.stop - place.start for name, place in schema.fields.items()}
     fresh = StepSchema.of_fields({**widths, 'observation': task.observation_dim})
     made = np.zeros((len(rows), fresh.width))

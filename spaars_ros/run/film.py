@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A short film of a run's policy before and after, side by side, drawn off screen by MuJoCo."""
+"""Film of a run's policy before and after, side by side, rendered off screen by MuJoCo."""
 
 from collections.abc import Sequence
 import io
@@ -39,21 +39,21 @@ from spaars_ros.tasks.protocols import TopView
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 WIDTH, HEIGHT = 360, 300
-"""Pixels of one of the two pictures."""
+"""Pixels of one of the two images."""
 RATE = 10.0
-"""Pictures a second, at the arm's own pace."""
+"""Frames per second; the film plays in real time."""
 COLOURS = 96
 CLOSENESS = 0.8
-"""Distance of the camera from the tip, as a share of the arm's reach."""
+"""Distance of the camera from the tip, as a fraction of the arm's reach."""
 PAUSE = 8
-"""Pictures that the end of an episode stands."""
+"""Frames for which the last image of an episode is held."""
 FILM = 'film.gif'
 
 Frames = list[NDArray[np.uint8]]
 
 
 def _camera(robot: Robot) -> mujoco.MjvCamera:
-    """Return a camera that looks at where the tip works."""
+    """Return a camera that looks at the tip in its home pose."""
     kinematics = Kinematics(robot)
     camera = mujoco.MjvCamera()
     camera.lookat[:] = kinematics.tip(np.asarray(robot.home))
@@ -63,7 +63,7 @@ def _camera(robot: Robot) -> mujoco.MjvCamera:
 
 
 def _mark(scene: mujoco.MjvScene, target: Array) -> None:
-    """Add the target (3,) m to what is drawn."""
+    """Add a marker at the target (3,) in m to the scene."""
     if scene.ngeom < scene.maxgeom and np.isfinite(target).all():
         mujoco.mjv_initGeom(scene.geoms[scene.ngeom], mujoco.mjtGeom.mjGEOM_SPHERE,
                             np.array([0.012, 0.0, 0.0]), target, np.eye(3).ravel(),
@@ -73,7 +73,7 @@ def _mark(scene: mujoco.MjvScene, target: Array) -> None:
 
 def film_episodes(bundle: Bundle, folder: RunFolder, count: int, seed: int
                   ) -> tuple[list[Frames], list[bool]]:
-    """Return pictures and success of a bundle's first `count` fixed episodes."""
+    """Return the frames, (h, w, 3) each, and success of the first `count` evaluation episodes."""
     task, robot = folder.task, folder.robot
     runtime = check_bundle(bundle, robot, task=task.name, observation_dim=task.observation_dim,
                            spec=task.spec)
@@ -113,7 +113,7 @@ def _labelled(frame: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
 
 def side_by_side(before: Sequence[Frames], after: Sequence[Frames], names: tuple[str, str],
                  won: tuple[Sequence[bool], Sequence[bool]]) -> Frames:
-    """Return pictures (h, 2 w, 3) of pairs of episodes; the shorter one waits at its end."""
+    """Return frames (h, 2 w, 3) of pairs of episodes; the shorter one holds its last frame."""
     film: Frames = []
     for number, pair in enumerate(zip(before, after)):
         length = max(len(frames) for frames in pair)
@@ -129,7 +129,7 @@ def side_by_side(before: Sequence[Frames], after: Sequence[Frames], names: tuple
 
 
 def to_gif(film: Frames) -> bytes:
-    """Return the pictures as an animated GIF that repeats."""
+    """Return the frames as an animated GIF that loops."""
     palette = Image.fromarray(film[0]).quantize(COLOURS)
     images = [Image.fromarray(frame).quantize(COLOURS, palette=palette,
                                               dither=Image.Dither.NONE) for frame in film]
@@ -142,9 +142,12 @@ def to_gif(film: Frames) -> bytes:
 def film_run(out: str, *, target: str = '', episodes: int = 3, seed: int = EVALUATION_SEED
              ) -> tuple[Path, str]:
     """
-    Film a run's policy before and after on the same episodes; return the file and a line.
+    Film a run's policy before and after on the same episodes; return the file and a summary line.
 
-    The report shows it, where the film is in the run folder.
+    The report shows the film if it is in the run folder.
+
+    :param target: file to write; '': `film.gif` in the run folder
+    :raises RunError: the folder holds no run
     """
     folder = RunFolder.resume(out)
     pairs = [film_episodes(load_bundle(path), folder, episodes, seed)
@@ -162,7 +165,7 @@ def film_run(out: str, *, target: str = '', episodes: int = 3, seed: int = EVALU
 
 
 def _show_in_report(report: Path) -> None:
-    """Put the film into the report, once."""
+    """Add the film to the report unless it is already there."""
     if not report.exists():
         return
     text = report.read_text()

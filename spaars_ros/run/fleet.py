@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Several simulated arms and one learner: each arm is a run of its own that shares the learner."""
+"""Fleet of simulated arms with one shared learner: each arm is a separate run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -51,16 +51,16 @@ from spaars_ros.run.preparation import evaluate_policy
 from spaars_ros.run.preparation import prepare
 
 MEMBERS = 'members'
-"""Folder with the run folder of each robot; the learner's recordings are beside it."""
+"""Folder with the run folder of each robot; the learner's recordings are next to it."""
 PROGRESS = 'learner/progress'
 SETTLE = 2.0
-"""s without news of the learner after which it has what the robots sent."""
+"""s without a change of progress after which the learner has received all that was sent."""
 GRACE = 30.0
-"""s that a robot's run has to end in order."""
+"""s for a robot's run to end before it is killed."""
 
 
 class RobotRun:
-    """The run of one robot, a process of its own with a folder of its own."""
+    """Run of one robot in a separate process with a separate folder."""
 
     def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
         self.name, self.folder = name, folder
@@ -78,16 +78,16 @@ class RobotRun:
 
     @property
     def code(self) -> int | None:
-        """Return its exit code, None while it runs."""
+        """Return the exit code, None while the process runs."""
         return self._process.poll()
 
     def end(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the process if it still runs."""
         if self.code is None:
             self._process.send_signal(number)
 
     def wait(self, seconds: float) -> None:
-        """Wait for its end; kill it when it does not come."""
+        """Wait for the process to end; kill its process group after `seconds` s."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -96,7 +96,7 @@ class RobotRun:
         self._reader.join(1.0)
 
     def summary(self) -> dict[str, Any]:
-        """Return its summary.json, empty where it has none."""
+        """Return the run's summary.json, {} when there is none."""
         try:
             found: dict[str, Any] = json.loads((self.folder / 'summary.json').read_text())
         except (OSError, ValueError):
@@ -105,7 +105,7 @@ class RobotRun:
 
 
 class LearnerProgress:
-    """What the learner last told each robot."""
+    """Newest progress of the learner per robot: steps received and updates owed."""
 
     def __init__(self, conductor: Conductor, names: Sequence[str]) -> None:
         self.owed: dict[str, float] = {}
@@ -127,17 +127,17 @@ class LearnerProgress:
 
     @property
     def done(self) -> bool:
-        """Return whether nothing is owed and nothing came for a while."""
+        """Return whether no update is owed and nothing has changed for `SETTLE` s."""
         return not any(self.owed.values()) and time.monotonic() - self.changed > SETTLE
 
 
 def names_of(count: int) -> list[str]:
-    """Return the namespaces of so many robots."""
+    """Return the namespaces of `count` robots."""
     return [f'robot_{number + 1}' for number in range(count)]
 
 
 def member_command(folder: RunFolder, name: str, number: int, log_level: str) -> list[str]:
-    """Return the command that runs one robot."""
+    """Return the command that runs one robot; its seed is the fleet's seed plus `number`."""
     options = folder.options
     values = {**vars(options), 'out': str(folder.path / MEMBERS / name),
               'bundle': str(folder.initial_bundle), 'robot': folder.files['robot'],
@@ -152,10 +152,11 @@ def finetune_fleet(folder: RunFolder, count: int, view: LiveView, interrupts: In
     """
     Fine-tune one policy with several simulated arms; return the summary.
 
-    Each arm is a run of its own in `members/<name>`, with its own limits and multipliers. One
-    that fails stops none of the others, and `--resume` in its folder brings it back.
+    Each arm is a separate run in `members/<name>`, with its own limits and multipliers. A run that
+    fails stops none of the others; `--resume` with its folder continues it.
 
-    :raises ConductorError: the learner failed, or a robot's run did, after the others ended
+    :raises ConductorError: the learner failed; or a robot's run failed, raised after the others
+        have ended
     """
     names, began = names_of(count), time.monotonic()
     with claimed_graph(''):

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The file that lists the robots of a fleet."""
+"""Fleet file: the list of robots that share a learner."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ NAMESPACE = r'^[A-Za-z][A-Za-z0-9_]*$'
 
 
 class FleetRobot(Strict):
-    """One robot."""
+    """One robot of a fleet."""
 
     name: str = Field(pattern=NAMESPACE, max_length=100, description='its namespace')
     robot: str = Field('panda', max_length=400, description='robot file; all of a fleet have the '
@@ -40,13 +40,13 @@ class FleetRobot(Strict):
 
 
 class Fleet(Strict):
-    """The robots that share a learner."""
+    """Content of a fleet file: the robots that share a learner."""
 
     robots: tuple[FleetRobot, ...] = Field(min_length=1, max_length=100)
 
 
 def load_fleet(path: str) -> Fleet:
-    """Return a fleet file's content; raises ConfigError."""
+    """Load a fleet file; raises ConfigError."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise ConfigError(f'fleet file {path!r}: no such file')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The folder of a run: what it is made of, what it starts from, what it leaves behind."""
+"""Run folder: configuration, initial bundle, checkpoints, recording and summary of a run."""
 
 from dataclasses import asdict
 from dataclasses import replace
@@ -70,21 +70,22 @@ from spaars_ros.training_sections import sectioned
 
 CONFIG = 'config.json'
 OTHERS_WRITE = 0o022
-"""Permissions that files of a run never have."""
+"""Write permission of group and others, which the files of a run never have."""
 
 
 class RunError(ValueError):
-    """A run cannot start or continue; the message says why and what to do."""
+    """Run cannot start or continue; the message says why and what to do."""
 
 
 class RunFolder:
-    """One run's files, and the objects that its options name."""
+    """Files of one run, and the robot, task and training objects that its options name."""
 
     def __init__(self, options: RunConfig, files: dict[str, str] | None = None) -> None:
         """
-        Read robot, task and training; raises ConfigError.
+        Load robot, task and training; raises ConfigError.
 
-        :param files: of `kept_files`, which a run that goes on reads instead
+        :param files: kind -> file to read instead of the one in the options, such as the copies in
+            the folder of a resumed run (`kept_files`)
         """
         self.options = replace(options, robot=anchor_path(options.robot),
                                task=anchor_path(options.task),
@@ -92,7 +93,7 @@ class RunFolder:
         self.path = Path(options.out).expanduser()
         self.files = {**{kind: getattr(self.options, kind) for kind in KINDS},
                       'params_file': options.params_file, **(files or {})}
-        """Kind -> the file that is used, for the nodes too."""
+        """Kind -> file in use, also by the nodes."""
         self.robot = load_robot(self.files['robot'])
         self.settings = load_task(self.files['task'])
         self.task = make_task(self.robot, self.settings)
@@ -100,11 +101,17 @@ class RunFolder:
                                  self.task.action_dim, self.settings.demonstrations)
         check_robot_runs(self.training)
         self.said: list[str] = []
-        """What the operator has to know of the folder's files, a line each."""
+        """Lines for the operator about files of the folder that were skipped."""
 
     @classmethod
     def resume(cls, out: str, **changes: Any) -> 'RunFolder':
-        """Return the run that is in a folder; raises RunError when there is none."""
+        """
+        Return the run that a folder holds.
+
+        :param changes: options that replace those of the run; None leaves an option unchanged
+        :raises RunError: the folder holds no run, or a file has changed since the run began
+        :raises ConfigError: a file cannot be loaded
+        """
         try:
             out = str(Path(out).expanduser())
             config = json.loads((Path(out) / 'config.json').read_text())
@@ -126,18 +133,20 @@ class RunFolder:
 
     @property
     def recording(self) -> Path:
-        """Return the file with every transition."""
+        """Return the path of the recording, which holds every step."""
         return self.path / RECORDING
 
     def claim(self, resume: bool) -> FolderLock:
         """
-        Take the folder for this process before anything in it is read or written.
+        Lock the folder for this process before anything in it is read or written.
 
-        Nothing but the lock is written yet: `begin` does it, when all is known to be right. What
-        this process and those that it starts write from here on is writable by its user only: who
-        can change a policy bundle moves the arm.
-        :raises RunError: another run has it, or it is no folder for a run
-        :raises OSError: it cannot be made
+        Only the lock is written; `begin` writes the rest after all checks have passed. Files that
+        this process and its children write from here on are writable by this user only, because
+        whoever can change a policy bundle controls the arm.
+
+        :param resume: whether the folder must hold a run already; False: it must not
+        :raises RunError: another process holds the folder, or it does not suit `resume`
+        :raises OSError: the folder cannot be created
         """
         os.umask(os.umask(OTHERS_WRITE) | OTHERS_WRITE)
         if not self.options.out:
@@ -153,7 +162,7 @@ class RunFolder:
         return lock
 
     def _claim_new(self) -> FolderLock:
-        """Take a folder named after this moment that nobody has, or takes at the same time."""
+        """Lock a new folder named after the current time; two runs never get the same one."""
         moment = time.strftime('runs/%Y%m%d-%H%M%S')
         for number in range(1, 100):
             path = Path(moment if number == 1 else f'{moment}-{number}')
@@ -162,7 +171,7 @@ class RunFolder:
             try:
                 lock = FolderLock(path, (CONFIG,), resume=False)
             except FolderError:
-                if path.exists():  # another run was faster
+                if path.exists():  # another run has created it in the meantime
                     continue
                 raise
             self.path, self.options = path, replace(self.options, out=str(path))
@@ -170,7 +179,7 @@ class RunFolder:
         raise RunError(f'{moment} and 98 folders after it are there: give one with --out')
 
     def begin(self) -> None:
-        """Write what the nodes read, and the settings that a resume goes on with."""
+        """Write the files that the nodes read and the configuration that a resume needs."""
         write_whole(self.path / 'training.yaml',
                     yaml.safe_dump(sectioned(self._nodes_training()), sort_keys=False).encode())
         kept = json.dumps({'options': asdict(self.options), 'training': self._nodes_training(),
@@ -178,7 +187,7 @@ class RunFolder:
                            'model_digest': model_digest(self.robot),
                            'encoders': self.task.spec.encoders,
                            'task': self.settings.model_dump(mode='json')}, indent=2)
-        # The copies first: what has a config.json is a run, and goes on with them.
+        # Copies first: a folder with config.json counts as a run, and a resume reads the copies.
         self.files = {**self.files, **keep(self.path, self.robot, self.settings,
                                            self.files['params_file'])}
         write_whole(self.path / CONFIG, kept.encode() + b'\n')
@@ -193,30 +202,30 @@ class RunFolder:
 
     @property
     def initial_bundle(self) -> Path:
-        """Return the bundle that the run began with."""
+        """Return the path of the bundle that the run began with."""
         return self.path / 'initial.spaars'
 
     def checkpoints(self) -> list[Path]:
-        """Return the checkpoints, oldest first."""
+        """Return the paths of the checkpoints, oldest first."""
         return checkpoints_in(self.path / 'checkpoints')
 
     def newest_bundle(self) -> Path:
-        """Return the newest whole checkpoint of this run, or the bundle that it began with."""
+        """Return the newest valid checkpoint, else the initial bundle; raises RunError."""
         return self._newest([self.initial_bundle, *self.checkpoints()])
 
     def acting_bundle(self) -> Path:
         """
-        Return the bundle that acted last.
+        Return the bundle that acted last, if none is kept the newest valid one; raises RunError.
 
-        The newest checkpoint was perhaps never on trial, and may descend from one that was taken
-        back; the server tries what the learner goes on to push.
+        The newest checkpoint may never have been tried, and may descend from one that was rolled
+        back. The server tries the bundles that the learner pushes from now on.
         """
         acting = self.path / ACTING
         found = [acting] if acting.exists() else []
         return self._newest([self.initial_bundle, *self.checkpoints(), *found])
 
     def _newest(self, paths: list[Path]) -> Path:
-        """Return the last whole one; what was passed over goes to `said`. Raises RunError."""
+        """Return the last valid bundle; add skipped ones to `said`. Raises RunError for none."""
         found = newest_whole(paths, self.check_bundle)
         self.said += [line for line in found.skipped if line not in self.said]
         if found.path is None:
@@ -225,7 +234,7 @@ class RunFolder:
         return found.path
 
     def check_bundle(self, bundle: Bundle) -> None:
-        """Raise BundleError for one of another run, or one that does not compute what it says."""
+        """Raise BundleError for a bundle that fits another run or misses its golden outputs."""
         found, wanted = bundle.manifest.algorithm, self.training.algorithm
         if found != wanted:
             raise BundleError('wrong_algorithm', f'{found!r}, the training file says {wanted!r}')
@@ -234,7 +243,7 @@ class RunFolder:
 
     def place_bundle(self, source: Path) -> None:
         """
-        Copy the bundle to start from into the folder, checked, and signed where there is a key.
+        Copy the bundle to start from, checked before, into the folder; sign it if there is a key.
 
         :raises BundleError, KeyFileError: the bundle or the key cannot be used
         """
@@ -244,10 +253,10 @@ class RunFolder:
         write_whole(self.initial_bundle, data)
 
     def cached_bundle(self) -> Path:
-        """Return where the bundle pretrained with these settings by this code is, or will be."""
+        """Return the cache path of the bundle pretrained with these settings and this code."""
         digest = hashlib.sha256()
         offline = self.training.model_dump_json(exclude={'mode', 'demonstrations'})
-        # The critic is aligned with the policy that will act: raw or latent.
+        # Pretraining aligns the critic with the policy that will act: raw or latent.
         acts = 'raw' if self.training.mode == 'raw-only' else 'latent'
         for part in (self.robot.model_dump_json(exclude={'source'}),
                      self.settings.model_dump_json(), offline, acts, str(self.options.seed),
@@ -258,20 +267,20 @@ class RunFolder:
         return Path(self.options.cache).expanduser() / f'{digest.hexdigest()[:24]}.spaars'
 
     def demonstrations(self) -> Any:
-        """Return the data set; raises DatasetError."""
+        """Return the demonstrations of the run; raises DatasetError."""
         path = resolve(self.options.demonstrations or self.training.demonstrations)
         return load_demonstrations(path, self.robot, self.task)
 
     # What was recorded
 
     def recorded(self) -> tuple[Any, Any]:
-        """Return schema and step records (m, width) of the run so far; (None, None) of none."""
+        """Return schema and step records (m, width) of the run, (None, None) for none."""
         if not self.recording.exists():
             return None, None
         try:
             return read_steps(self.recording)
         except NoStepError:
-            return None, None  # nothing whole in it: the run stopped before its first chunk
+            return None, None  # the run stopped before its first chunk was complete
 
     def episodes(self) -> list[dict[str, Any]]:
         """Return one scored dict per episode of the recording."""
@@ -285,7 +294,14 @@ class RunFolder:
 
     def summary(self, before: dict[str, Any], after: dict[str, Any] | None,
                 episodes: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
-        """Return what summary.json holds; what was not measured is None."""
+        """
+        Return the content of summary.json; values that were not measured are None.
+
+        :param before: evaluation before the run, {} when there was none
+        :param after: evaluation after the run
+        :param episodes: scored episodes, as of `episodes`
+        :param more: further keys
+        """
         fifth = episodes[-max(len(episodes) // 5, 1):]
         recorded = sum(int(episode['steps']) for episode in episodes)
         limits = self.task.constraint_limits

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One run per ROS domain and namespace on this machine, also when two start in one second."""
+"""Lock that allows one run per ROS domain and namespace on this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,15 +28,15 @@ from spaars_ros.run.folder import RunError
 @contextmanager
 def claimed_graph(namespace: str) -> Iterator[None]:
     """
-    Hold the right to start nodes of a namespace in this process's ROS domain.
+    Hold the exclusive right to start nodes in a namespace of this process's ROS domain.
 
-    `Neighbours` finds nodes that are up, also of other machines; two runs that start at the same
-    time see none of each other yet, and would drive each other's. The claim is an abstract
-    socket's name (Linux), which has the scope that a domain's ports have and is gone with its
-    process.
+    `Neighbours` finds running nodes, also on other machines. Two runs that start at the same time
+    cannot see each other's nodes yet, and each would control the nodes of the other. The lock is
+    the name of an abstract socket, which has the scope of a domain's ports and disappears with the
+    process. It exists on Linux only; elsewhere nothing is locked.
 
-    :param namespace: of the run's nodes
-    :raises RunError: another process of this machine has it
+    :param namespace: namespace of the run's nodes
+    :raises RunError: another process on this machine holds the lock
     """
     domain = os.environ.get('ROS_DOMAIN_ID') or '0'
     place = namespace.strip('/')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an installation of the package consists of, looked at piece by piece."""
+"""Check of an installation: imports, shipped files, libraries and environment."""
 
 from collections.abc import Iterator
 import ctypes.util
@@ -31,14 +31,14 @@ MODULES = {
     'mcap': 'mcap', 'cryptography': 'cryptography', 'daqp': 'daqp', 'pydantic': 'pydantic',
     'yaml': 'PyYAML', 'rich': 'rich', 'scipy': 'scipy', 'typer': 'typer',
     'zstandard': 'zstandard'}
-"""Module -> the distribution that brings it, '' where it is ROS 2's."""
+"""Module -> distribution that provides it, '' for a module of ROS 2."""
 VARIABLES = ('ROS_DISTRO', 'ROS_DOMAIN_ID', 'RMW_IMPLEMENTATION', 'ROS_AUTOMATIC_DISCOVERY_RANGE',
              'ROS_LOCALHOST_ONLY', 'MUJOCO_GL')
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     what: str
     ok: bool
@@ -46,7 +46,7 @@ class Finding:
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what is found; a thing that is not needed everywhere is never missing."""
+    """Yield the result of each check; optional items always count as ok."""
     yield _package()
     yield Finding('Python', (3, 10) <= tuple(map(int, platform.python_version_tuple()[:2]))
                   <= (3, 13), platform.python_version())
@@ -76,7 +76,7 @@ def _imported(module: str, distribution: str) -> Finding:
     try:
         import_module(module)
     except Exception as error:
-        # Whatever an import raises: mujoco's is an AttributeError where a GL backend is missing.
+        # Catch everything: mujoco raises AttributeError when a GL backend is missing.
         text = ' '.join(str(error).split()) or type(error).__name__
         return Finding(module, False, f'{type(error).__name__}: {text[:200]}')
     try:
@@ -86,7 +86,7 @@ def _imported(module: str, distribution: str) -> Finding:
 
 
 def _shipped() -> Iterator[Finding]:
-    """Yield whether the files that come with the package are found and can be read."""
+    """Yield whether the files that ship with the package exist and can be loaded."""
     from spaars_ros.robot.config import load_robot
     from spaars_ros.robot.files import share_directory
     from spaars_ros.robot.resources import resolve

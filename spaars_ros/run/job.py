@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The main job: pretrain, evaluate, fine-tune over ROS 2, evaluate again, report."""
+"""Main job: pretrain, evaluate, fine-tune over ROS 2, evaluate again, report."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,11 +52,11 @@ from spaars_ros.run.report import write_report
 from spaars_ros.tasks.scoring import paths_from_steps
 
 STOP_TIMEOUT = 60.0
-"""s that a latched stop of the simulated arm may last; on a robot the operator has no limit."""
+"""s that a latched stop of the simulated arm may last; a real robot has no limit."""
 
 
 def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) -> None:
-    """Fill the live view, after earlier episodes."""
+    """Initialise the live view, including the episodes of a resumed run."""
     options, state = folder.options, view.state
     state.title = 'finetune'
     training = folder.training
@@ -72,7 +72,7 @@ def _prepare_state(folder: RunFolder, view: LiveView, before: dict[str, Any]) ->
 
 
 def check_parameters(folder: RunFolder, namespace: str = '') -> None:
-    """Raise ConfigError when the nodes would ignore, or refuse, a part of the parameter file."""
+    """Raise ConfigError when the nodes would ignore or reject a part of the parameter file."""
     if folder.files['params_file']:
         check_params_file(folder.files['params_file'], namespace or folder.options.namespace,
                           folder.task.constraint_names)
@@ -84,10 +84,13 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
     """
     Run the job and return its summary.
 
-    :param launch: start the nodes; False where a launch file has
-    :param run: token of the nodes that a launch file has started; '' makes one
-    :raises ConductorError: a node did not come up, died, stayed stopped, is another run's, or the
-        run has fewer episodes than asked
+    :param resume: continue the run in the folder
+    :param launch: start the nodes; False if a launch file has started them
+    :param run: token of the nodes that a launch file has started; '': make a new one
+    :param settings_changes: fields of `RunSettings` to replace
+    :raises RunError: the folder or the graph is in use, or the run cannot start
+    :raises ConductorError: a node did not become active, died, stayed stopped or belongs to
+        another run; or the recording holds fewer episodes than requested
     """
     check_parameters(folder, namespace)
     with claimed_graph(namespace or folder.options.namespace):
@@ -99,13 +102,13 @@ def finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resum
 def _owning(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume: bool,
             launch: bool, namespace: str, autostart: bool, run: str,
             settings_changes: dict[str, Any]) -> dict[str, Any]:
-    """Run the job in a namespace that is ours, once the folder is; see `finetune`."""
+    """Lock the folder and run the job; the graph is already claimed. See `finetune`."""
     lock = folder.claim(resume)
     run = run or new_run_token(folder.options.out)
     try:
         refuse_others(folder, interrupts, namespace or folder.options.namespace, run)
         start = prepare(folder, view, resume)
-        # From here on there is a run: whatever ends it, --resume goes on.
+        # From here on the folder holds a run, which --resume can continue after any failure.
         if start is not None:
             folder.place_bundle(start)
         if not folder.options.sim:
@@ -126,12 +129,12 @@ def _owning(folder: RunFolder, view: LiveView, interrupts: Interrupts, *, resume
 def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: FolderLock, *,
               resume: bool, launch: bool, namespace: str, autostart: bool, run: str,
               settings_changes: dict[str, Any]) -> dict[str, Any]:
-    """Run the job in a folder that is ours; see `finetune`."""
+    """Run the job in a locked folder; see `finetune`."""
     began = time.monotonic()
-    # rclpy's own logs go where the run is: the home may not be writable.
+    # Logs of rclpy go into the run folder: the home directory may not be writable.
     (folder.path / 'log').mkdir(exist_ok=True)
     os.environ.setdefault('ROS_LOG_DIR', str((folder.path / 'log').resolve()))
-    # The fleet's learner, not this run, has the policy that is evaluated.
+    # With a shared learner, the fleet and not this run evaluates the policy.
     in_simulation = (folder.options.sim or folder.options.evaluate_in_sim) \
         and not folder.options.shared_learner
     before = evaluate_policy(folder, folder.initial_bundle, view, 'before') \
@@ -143,7 +146,7 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     from_newest_bundle(graph, folder)
     processes = Processes(settings, graph) if launch else None
     if processes:
-        # Of the job's own choice where nobody gave one: no other terminal could find the nodes.
+        # Print the domain: it may have been chosen here, and other terminals need it.
         view.say(f'starting the nodes with ROS_DOMAIN_ID={os.environ.get("ROS_DOMAIN_ID", "0")}')
     pushed_before = load_bundle(folder.newest_bundle()).manifest.version
     starting = time.monotonic()
@@ -160,7 +163,8 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
         lock.check()
     except FolderError as error:
         raise RunError(str(error)) from None
-    # Of a launch file's nodes the learner has the recording; that of a fleet has its own.
+    # Nodes of a launch file: their learner completes the recording. A shared learner keeps its
+    # own recording, so that this run completes one from its spool.
     if (processes or folder.options.shared_learner) \
             and (folder.path / 'spool' / 'steps.f64').exists():
         behind, lines = complete_recording(folder.path / 'spool', folder.recording)
@@ -203,7 +207,7 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
 
 
 def refuse_others(folder: RunFolder, interrupts: Interrupts, namespace: str, run: str) -> None:
-    """Raise ConductorError when another run's nodes have this one's names; touches nothing."""
+    """Raise ConductorError when another run has nodes of the same names; changes nothing."""
     with interrupts.deferred():
         names = [node.name for node in describe(RunSettings(
             sim=folder.options.sim, robot=folder.files['robot'], task=folder.files['task']))]
@@ -218,21 +222,21 @@ def refuse_others(folder: RunFolder, interrupts: Interrupts, namespace: str, run
 def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: Processes | None,
          names: Sequence[str], settings: RunSettings, autostart: bool, resume: bool
          ) -> tuple[str, int, ConductorError | None]:
-    """Bring the nodes up, watch, take them down; return why it ended and the last version."""
+    """Run the nodes; return why the run ended, the newest bundle version, and the failure."""
     reason, failure = 'interrupted', None
     conductor = Conductor(names, task=folder.task, view=view, interrupts=interrupts,
                           processes=processes, namespace=settings.namespace,
                           autostart=autostart, run=settings.run,
                           stop_timeout=STOP_TIMEOUT if folder.options.sim else 0.0)
     try:
-        # Once more: what came up while this run pretrained and evaluated.
+        # Check again: other nodes may have started during pretraining and evaluation.
         conductor.refuse_others()
         if processes:
             processes.start()
         with view:
             try:
                 conductor.bring_up()
-                if resume:  # it stands: from here on the folder is what was asked for now
+                if resume:  # all nodes are active: store the options of this start
                     folder.begin()
                 reason = conductor.watch()
             except Interrupted:
@@ -255,7 +259,12 @@ def _run(folder: RunFolder, view: LiveView, interrupts: Interrupts, processes: P
 
 def hold(folder: RunFolder, names: Sequence[str], view: LiveView, interrupts: Interrupts, *,
          namespace: str = '', autostart: bool = True, run: str = '') -> None:
-    """Activate nodes that a launch file has started and keep them active until the end."""
+    """
+    Activate nodes that a launch file has started and keep them active until interrupted.
+
+    :raises ConductorError: a node did not become active, left that state or is another run's
+    :raises RunError: another process of this machine has a run in the namespace
+    """
     with claimed_graph(namespace), interrupts.deferred():
         conductor = Conductor(names, task=folder.task, view=view, interrupts=interrupts,
                               namespace=namespace, autostart=autostart, run=run)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A classifier at work: hears step records, and says on a topic how likely the task is done."""
+"""Success classifier as a node: reads step records and publishes the success probability."""
 
 from collections.abc import Callable
 import os
@@ -35,16 +35,16 @@ from spaars_ros.ros.qos import QOS
 
 TOPIC = 'judge/success'
 BEAT = 0.1
-"""s between two messages while no step comes: whoever listens has to see that it lives."""
+"""s between two messages while no step comes, so that subscribers see that the node lives."""
 STALE = 1.0
-"""s after which the last step says nothing any more."""
+"""s after which the result of the last step is no longer valid."""
 
 
 class Judging:
     """
-    What is published after each record: 0 before the first, and from an episode's end on.
+    Value to publish after each record, 0 before the first record and after an episode's end.
 
-    An episode that begins must not find the success of the one before.
+    The next episode must not start with the success of the previous one.
     """
 
     def __init__(self, judge: Judge, clock: Callable[[], float] = time.monotonic) -> None:
@@ -53,14 +53,14 @@ class Judging:
         self._newest = -1
         self._value, self._heard = 0.0, -STALE
         self.failure = ''
-        """Why the classifier cannot judge these records, '' while it can."""
+        """Reason why the classifier cannot evaluate these records, '' while it can."""
 
     def hear(self, message: Float64MultiArray) -> float | None:
-        """Take a record; return what is to be said, None for one that was heard before."""
+        """Take a record; return the value to publish, None for a record received before."""
         schema, row = self._reader.read(message)
         sequence = int(schema.get(row, 'sequence'))
         if sequence <= self._newest and self._newest - sequence < 10_000:
-            return None  # sent again for a learner that missed it
+            return None  # resent for a learner that missed it
         self._newest, self._heard = sequence, self._clock()
         if schema.get(row, 'flag') != Flag.RUNNING:
             self._value = 0.0
@@ -72,16 +72,18 @@ class Judging:
         return self._value
 
     def value(self) -> float:
-        """Return what is said while no record comes."""
+        """Return the value to publish while no record comes; 0 when the last one is `STALE`."""
         return self._value if self._clock() - self._heard < STALE else 0.0
 
 
 def judge_run(namespace: str, *, judge: Path, say: Callable[[str], None],
               interrupts: Interrupts) -> None:
     """
-    Judge a run's states until interrupted.
+    Publish the success probability of a run's states until interrupted.
 
-    :raises JudgeError: the file cannot be used, or not for what this run observes
+    :param judge: ONNX file of the classifier
+    :param say: prints a line for the operator
+    :raises JudgeError: the file cannot be used, or does not fit the observation of this run
     """
     judging = Judging(Judge(judge))
     context = rclpy.Context()

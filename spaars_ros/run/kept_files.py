@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The robot, task, training and parameter files of a run: copied into its folder, used from it."""
+"""Copies of the robot, task, training and parameter files of a run in its folder."""
 
 from collections.abc import Callable
 import hashlib
@@ -38,25 +38,26 @@ PARAMETERS = 'parameters.yaml'
 
 
 class KeptFileError(ValueError):
-    """A file is not what the run began with; the message names the fields."""
+    """File differs from the one that the run began with; the message names the fields."""
 
 
 def anchor_path(name: str) -> str:
-    """Return the name of a file as it is found from every folder; a bare name stays one."""
+    """Return the absolute path of a file; the bare name of a shipped file stays unchanged."""
     return name if not name or is_bare(name) else str(Path(name).expanduser().resolve())
 
 
 def anchored_data(name: str) -> str:
-    """Return the name of a data file as it is found from every folder."""
+    """Return the absolute path of a data file; a package:// address stays unchanged."""
     return name if not name or name.startswith('package://') \
         else str(Path(name).expanduser().resolve())
 
 
 def keep(folder: Path, robot: Robot, settings: TaskSettings, params_file: str) -> dict[str, str]:
     """
-    Copy what a run uses into its folder; return kind -> file to use from now on.
+    Copy the files that a run uses into its folder; return kind -> file to use from now on.
 
-    The training file is the caller's, who has it with what the command line changed.
+    The caller writes the training file, because the command line may have changed it.
+
     :raises OSError: a file cannot be written
     """
     content = {'robot': without_source(robot), 'task': settings.model_dump(mode='json')}
@@ -70,7 +71,7 @@ def keep(folder: Path, robot: Robot, settings: TaskSettings, params_file: str) -
 
 
 def kept_files(folder: Path) -> dict[str, str]:
-    """Return kind -> copy in the folder of a run, of those that are there."""
+    """Return kind -> copy for the copies that exist in the folder of a run."""
     names = {**{kind: f'{kind}.yaml' for kind in KINDS}, 'params_file': PARAMETERS}
     return {kind: str((folder / name).resolve()) for kind, name in names.items()
             if (folder / name).is_file()}
@@ -80,7 +81,7 @@ MARVEL_ONLY = 'align_entropy_reward'
 
 
 def without_source(robot: Robot) -> dict[str, Any]:
-    """Return a robot file's content, with a model that is found from every folder."""
+    """Return the content of a robot file, with the absolute path of its model."""
     content = robot.model_dump(mode='json', exclude={'source'})
     if not robot.model.startswith('package://'):
         content['model'] = str(robot.model_path.resolve())
@@ -88,7 +89,7 @@ def without_source(robot: Robot) -> dict[str, Any]:
 
 
 def model_digest(robot: Robot) -> str:
-    """Return a digest of the MJCF file, '' where it cannot be read."""
+    """Return the SHA-256 of the MJCF file, '' when it cannot be read."""
     try:
         return hashlib.sha256(robot.model_path.read_bytes()).hexdigest()
     except OSError:
@@ -98,11 +99,11 @@ def model_digest(robot: Robot) -> str:
 def files_to_go_on_with(folder: Path, kept: dict[str, Any],
                         params_file: str = '') -> dict[str, str]:
     """
-    Return kind -> file that a resumed run uses: its own copies, else what it was given.
+    Return kind -> file that a resumed run uses: its copy, else the original file.
 
-    :param kept: config.json
-    :param params_file: a new one, which wins
-    :raises KeptFileError: a copy, or the file that it was made of, has changed since, so that a
+    :param kept: content of config.json
+    :param params_file: a new parameter file, which replaces that of the run
+    :raises KeptFileError: a copy or its original has changed since the run began, so that a
         command, a limit or a reward would no longer mean what was learned
     :raises ConfigError: a file cannot be read
     """
@@ -118,16 +119,16 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
         began = _began(kind, kept)
         own = files.setdefault(kind, given)
         checked = [given] if own != given and not is_bare(given) and Path(given).is_file() else []
-        if kind != 'training' or own == given:  # the folder's training file may be edited
+        if kind != 'training' or own == given:  # editing the folder's training file is allowed
             checked.insert(0, own)
         for name in checked:
             here = read(name)
             if kind == 'training':
                 here['demonstrations'] = began.get('demonstrations')
-                if here.get(MARVEL_ONLY) is None:  # its default was 0.0 in 0.1.0; no run reads it
+                if here.get(MARVEL_ONLY) is None:  # default was 0.0 in 0.1.0; no run uses it
                     here[MARVEL_ONLY] = began.get(MARVEL_ONLY)
             if kind == 'robot' and began.get('targets') is None:
-                here['targets'] = None  # a file that ships has got it since; tasks had their own
+                here['targets'] = None  # added to shipped files later; before, tasks defined it
             differ = differences(began, here) if began else ''
             if differ:
                 raise KeptFileError(
@@ -145,7 +146,7 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
 
 
 def _began(kind: str, kept: dict[str, Any]) -> dict[str, Any]:
-    """Return a file's content when the run began, with the fields that came since."""
+    """Return a file's content when the run began, completed with fields added since."""
     content = kept.get(kind)
     if not isinstance(content, dict):
         return {}

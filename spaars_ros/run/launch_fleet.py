@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A fleet as ROS 2 launch actions; imported by the launch file only."""
+"""ROS 2 launch actions of a fleet; imported by the launch file only."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,7 +48,7 @@ ROBOTS = 'YAML file with the robots: name, robot, sim, joint_states, command, ep
 
 
 class _Last:
-    """Ends the launch when the last robot's conductor has ended."""
+    """Exit handler that shuts the launch down after the last robot's conductor has exited."""
 
     def __init__(self, count: int) -> None:
         self._left = count
@@ -61,7 +61,7 @@ class _Last:
 
 
 def fleet_description() -> LaunchDescription:
-    """Return a launch description of several robots and the one learner of theirs."""
+    """Return a launch description of several robots and their shared learner."""
     def build(context: LaunchContext) -> list[Any]:
         asked = asked_of(PLACE, context)
         if not asked.values['bundle']:
@@ -88,7 +88,7 @@ def fleet_description() -> LaunchDescription:
 
 def _robot(robot: FleetRobot, shared: RunConfig, start: StartOptions,
            last: Callable[..., Any]) -> list[Node]:
-    """Return the nodes and the conductor of one robot; what ends it ends no other."""
+    """Return the nodes and the conductor of one robot; its end stops no other robot."""
     config = replace(
         shared, out=str(Path(shared.out) / MEMBERS / robot.name), robot=anchor_path(robot.robot),
         namespace=robot.name, sim=robot.sim, joint_states=robot.joint_states,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The node graph of `bringup` as ROS 2 launch actions; imported by the launch files only."""
+"""ROS 2 launch actions of the node graph of `bringup`; imported by the launch files only."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -55,13 +55,17 @@ from spaars_ros.run.run_config import StartOptions
 
 
 def _end(reason: str) -> Callable[[ProcessExited, LaunchContext], list[Shutdown]]:
-    """Return an on_exit that ends the launch once: launch_ros fails on a second Shutdown."""
+    """Return an on_exit handler that shuts down once: launch_ros fails on a second Shutdown."""
     return lambda event, context: [] if context.is_shutdown else [Shutdown(reason=reason)]
 
 
 def lifecycle_node(node: NodeDescription, settings: RunSettings, *, alone: bool = True
                    ) -> LifecycleNode:
-    """Return the launch action of one node; where it is not alone, its end ends no launch."""
+    """
+    Return the launch action of one node.
+
+    :param alone: whether the exit of a node that does not respawn shuts the launch down
+    """
     parameters: list[Any] = [node.parameters]
     if settings.params_file:
         parameters.append(settings.params_file)
@@ -70,8 +74,8 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings, *, alone: bool 
         namespace=settings.namespace, parameters=parameters,
         remappings=list(node.remappings), output='screen', emulate_tty=True,
         respawn=node.respawn, respawn_delay=1.0, additional_env=started_by_this(),
-        # A SIGINT to launch alone reaches no node: launch takes it for a terminal's, which all
-        # get. SIGTERM does, and a node that is ending already takes it for the same wish.
+        # launch does not forward SIGINT, because a terminal sends it to all processes. It does
+        # send SIGTERM after this time; a node that is already ending takes both as one request.
         sigterm_timeout='1', sigkill_timeout='20',
         on_exit=None if node.respawn or not alone else _end(f'{node.name} ended'),
         arguments=['--ros-args', '--log-level', settings.log_level,
@@ -80,7 +84,7 @@ def lifecycle_node(node: NodeDescription, settings: RunSettings, *, alone: bool 
 
 def conductor_node(job: str, config: RunConfig, start: StartOptions, run: str,
                    names: list[str], on_exit: Callable[..., Any] | None = None) -> Node:
-    """Return the conductor's action; when it exits, the launch shuts down, or does `on_exit`."""
+    """Return the conductor's action; on its exit the launch shuts down, or calls `on_exit`."""
     call = ConductorCall.of(job, names, run, config, start)
     return Node(package='spaars_ros', executable='conductor', name='conductor',
                 namespace=config.namespace, arguments=call.words, output='screen',
@@ -90,14 +94,14 @@ def conductor_node(job: str, config: RunConfig, start: StartOptions, run: str,
 
 
 def declare_arguments(place: str) -> list[DeclareLaunchArgument]:
-    """Return the arguments of a launch file."""
+    """Return the argument declarations of a launch file."""
     return [DeclareLaunchArgument(option.name, description=launch_help(option, place),
                                   default_value=launch_default(option, place))
             for option in options_in(place)]
 
 
 def asked_of(place: str, context: LaunchContext) -> Asked:
-    """Return what the arguments of a launch file say; raises ValueError naming a wrong one."""
+    """Return the parsed arguments of a launch file; raises ValueError that names a wrong one."""
     return read_launch(place, {option.name: LaunchConfiguration(option.name).perform(context)
                                for option in options_in(place)})
 
@@ -107,8 +111,10 @@ def launch_description(job: str, place: str, *, learner: bool = True,
     """
     Return a launch description of the graph.
 
-    :param job: the conductor's: finetune, record, or hold to keep the nodes active
-    :param place: which of `LAUNCHES` it is; it says which arguments there are
+    :param job: job of the conductor: finetune, record, or hold to keep the nodes active
+    :param place: entry of `LAUNCHES`, which determines the launch arguments
+    :param learner: start the learner and explore
+    :param policy: start policy server, cost monitor and encoder
     """
     def build(context: LaunchContext) -> list[Any]:
         asked = asked_of(place, context)
@@ -120,7 +126,8 @@ def launch_description(job: str, place: str, *, learner: bool = True,
         else:
             config = asked.config()
             config = replace(config, out=config.out or anchored_data(new_run_folder()))
-        # The conductor puts the bundle to start from there before it configures the nodes.
+        # '': the initial bundle in the run folder, which the conductor writes before it configures
+        # the nodes.
         settings = RunSettings.of(
             config, explore=learner, run=new_run_token(config.out), log_level=start.log_level,
             use_sim_time=start.use_sim_time, bundle=config.bundle if job == 'hold' else '')

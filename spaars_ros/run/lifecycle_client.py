@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Takes other nodes through their lifecycle, and says what went wrong when one refuses."""
+"""Client of the lifecycle services of other nodes."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -42,11 +42,11 @@ STATES = {UNKNOWN: 'unknown', UNCONFIGURED: 'unconfigured', INACTIVE: 'inactive'
 
 LEAVING = ('deactivate', 'clean up')
 RESEND = 1.0
-"""s without an answer after which a request may have been lost."""
+"""s without a response after which a request may have been lost."""
 
 
 class LifecycleError(RuntimeError):
-    """A node did not reach the state that was asked for; `node` is its name."""
+    """Node did not reach the requested state; `node` is its name."""
 
     def __init__(self, node: str, text: str) -> None:
         super().__init__(f'{node}: {text}')
@@ -55,13 +55,13 @@ class LifecycleError(RuntimeError):
 
 class LifecycleClient:
     """
-    Lifecycle services of other nodes.
+    Client that reads and changes the lifecycle states of other nodes.
 
-    :param node: the node that asks; only the caller of these methods may spin it
-    :param executor: what spins it
-    :param alive: called between waits; raises when waiting further makes no sense
-    :param run: token that a node has to carry before its state is changed; '' for any
-    :param ended: whether a node said that it has ended
+    :param node: node that owns the clients; only the caller of these methods may spin it
+    :param executor: executor that spins `node`
+    :param alive: called between waits; raises to abort the wait
+    :param run: token that a node must carry before its state is changed; '': any node
+    :param ended: returns whether a node has announced its end
     """
 
     def __init__(self, node: Node, executor: Executor,
@@ -75,15 +75,15 @@ class LifecycleClient:
         self._clients: dict[tuple[str, str], 'Client[Any, Any]'] = {}
 
     def state(self, name: str, timeout: float = 2.0) -> int:
-        """Return the primary state of a node, UNKNOWN when it does not answer."""
+        """Return the primary state of a node, UNKNOWN without an answer within `timeout` s."""
         return self.states([name], timeout)[name]
 
     def states(self, names: Sequence[str], timeout: float = 2.0, *,
                leaving: bool = False) -> dict[str, int]:
         """
-        Return the primary states of nodes, UNKNOWN of one that does not answer.
+        Return the primary states of nodes, UNKNOWN without an answer within `timeout` s.
 
-        :param leaving: do not wait for one that said that it ends
+        :param leaving: do not wait for nodes that have announced their end
         """
         end = time.monotonic() + timeout
         futures: 'dict[str, Future[Any]]' = {}
@@ -105,7 +105,7 @@ class LifecycleClient:
         return states
 
     def configure(self, name: str, timeout: float) -> None:
-        """Configure a node that is not yet; raises LifecycleError."""
+        """Configure a node if it is unconfigured; raises LifecycleError."""
         deadline = time.monotonic() + timeout
         self._wait_for_service(self._client(name, 'change_state'), name, timeout)
         if self._known_state(name, deadline) == UNCONFIGURED:
@@ -113,7 +113,7 @@ class LifecycleClient:
                          deadline)
 
     def bring_up(self, name: str, timeout: float) -> None:
-        """Configure and activate a node from wherever it is; raises LifecycleError."""
+        """Configure and activate a node from its present state; raises LifecycleError."""
         deadline = time.monotonic() + timeout
         self.configure(name, timeout)
         if self._known_state(name, deadline) == INACTIVE:
@@ -123,7 +123,7 @@ class LifecycleClient:
             raise LifecycleError(name, f'is {STATES.get(state, "in transition")}, not active')
 
     def wait_until_active(self, name: str) -> None:
-        """Wait without a limit until somebody has activated a node."""
+        """Wait, without a time limit, until a node has been activated."""
         while self.state(name) != ACTIVE:
             self.spin(0.2)
 
@@ -134,18 +134,18 @@ class LifecycleClient:
                          time.monotonic() + timeout)
 
     def clean_up(self, name: str, timeout: float) -> None:
-        """Let an inactive node close its files; raises LifecycleError."""
+        """Clean up an inactive node, so that it closes its files; raises LifecycleError."""
         if self._leaving_state(name) == INACTIVE:
             self._change(name, INACTIVE, Transition.TRANSITION_CLEANUP, 'clean up',
                          time.monotonic() + timeout)
 
     def spin(self, seconds: float) -> None:
-        """Handle callbacks for a while, then check that waiting makes sense."""
+        """Handle callbacks for up to `seconds` s, then check whether to continue."""
         self._executor.spin_once(timeout_sec=seconds)
         self._alive()
 
     def _is_there(self, name: str) -> bool:
-        """Return whether the graph has the node; one that was killed stays for a while."""
+        """Return whether the graph contains the node; a killed node stays there for a while."""
         return not self._ended(name) and (
             name, self._node.get_namespace()) in self._node.get_node_names_and_namespaces()
 
@@ -153,16 +153,16 @@ class LifecycleClient:
         return self.states([name], leaving=True)[name] if self._is_there(name) else UNKNOWN
 
     def _known_state(self, name: str, deadline: float) -> int:
-        """Return the state of a node as soon as it answers; raises LifecycleError."""
+        """Return the state of a node as soon as it answers, UNKNOWN after the deadline."""
         while True:
-            # In short waits: a question that went to a node that was killed is never answered,
-            # and discovery takes its time to forget that node.
+            # Short waits: a request to a node that was killed is never answered, and discovery
+            # takes some time to forget that node.
             state = self.state(name, RESEND)
             if state != UNKNOWN or time.monotonic() > deadline:
                 return state
 
     def _change(self, name: str, start: int, transition: int, verb: str, deadline: float) -> None:
-        """Make a transition from a state; raises LifecycleError."""
+        """Request a transition and wait for it; raises LifecycleError."""
         if self._neighbours is not None:
             try:
                 self._neighbours.require_own(name)
@@ -175,11 +175,11 @@ class LifecycleClient:
         while not future.done():
             now = time.monotonic()
             if verb in LEAVING and not self._is_there(name):
-                return  # it ended by itself, and so stands still
+                return  # it ended by itself, and so commands nothing
             if now > deadline:
                 raise LifecycleError(name, f'did not {verb} in time')
             if now - asked > RESEND:
-                # A node at work does not answer; one that still is where it was got no request.
+                # A node in transition does not answer; one still in its old state got no request.
                 if self.state(name, RESEND) == start and not future.done():
                     future = client.call_async(request)
                 asked = time.monotonic()

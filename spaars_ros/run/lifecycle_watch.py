@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Notices that somebody else takes a node of the run out of its active state."""
+"""Detection of nodes of the run that others take out of their active state."""
 
 from collections.abc import Sequence
 
@@ -25,9 +25,10 @@ from spaars_ros.ros.diagnostics import printable
 
 class LifecycleWatch:
     """
-    Listen to the transitions of the run's nodes.
+    Listener to the lifecycle transitions of the run's nodes.
 
-    :param names: the nodes
+    :param node: node that subscribes
+    :param names: names of the nodes to listen to
     """
 
     def __init__(self, node: Node, names: Sequence[str]) -> None:
@@ -40,26 +41,26 @@ class LifecycleWatch:
 
     @property
     def complaint(self) -> str:
-        """Return which node is no longer active, or ''."""
+        """Return an error text for a node that is no longer active, '' when there is none."""
         for name, state in self._inactive.items():
             return (f'{name} is no longer active ({state}): somebody changed its lifecycle state '
                     'while the run went on; continue with --resume')
         return ''
 
     def has_ended(self, name: str) -> bool:
-        """Return whether a node said that it ends; the graph forgets it seconds later."""
+        """Return whether a node has announced its end; the graph keeps it for seconds more."""
         return name in self._finalized
 
     def _on_event(self, name: str, msg: TransitionEvent) -> None:
         start, goal = printable(msg.start_state.label), printable(msg.goal_state.label)
         if goal == 'finalized':
             self._finalized.add(name)
-        elif start == 'unconfigured':  # started again
+        elif start == 'unconfigured':  # restarted
             self._finalized.discard(name)
         if goal == 'active':
             self._inactive.pop(name, None)
         elif start == 'active':
-            # A learner's process that ends is started again; the robot goes on without it.
+            # A learner that ends is restarted; the robot continues without it.
             if name != 'learner' or 'shut' not in goal and goal != 'finalized':
                 self._inactive[name] = goal
         elif name in self._inactive:

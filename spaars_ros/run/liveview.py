@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The run in the terminal: a live panel, or one plain line an episode."""
+"""Terminal view of a run: a live panel, or one plain line per episode."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,12 +38,12 @@ from spaars_ros.tasks.spec import MetricSpec
 
 LONGEST_LINE = 4000
 WINDOW = 20
-"""Episodes of the moving averages."""
+"""Episodes of a moving average."""
 REFRESH = 0.25
-"""s between redraws; each takes about 3 ms of the conductor's time."""
+"""s between redraws; each costs the conductor about 3 ms."""
 BARS = '▁▂▃▄▅▆▇█'
 STOPPED = 'robot stopped: '
-"""How the message of a stop begins."""
+"""Prefix of the message of a stop."""
 TREND = 24
 """Columns of a trend line."""
 
@@ -59,7 +59,7 @@ PHASES = {
 
 @dataclass
 class LiveState:
-    """What the view shows; the conductor writes it."""
+    """Content of the view; the conductor writes it."""
 
     title: str = 'finetune'
     subtitle: str = ''
@@ -68,10 +68,10 @@ class LiveState:
     horizon: int = 1
     step: int = 0
     first_step: int = 0
-    """Steps of a resumed run that were there before."""
+    """Number of steps recorded before this start of a resumed run."""
     started: float = field(default_factory=time.monotonic)
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    """One dict per episode, as `data/report.py` takes them."""
+    """One scored dict per episode, as of `episodes_from_steps`."""
     limit: float = 0.0
     multiplier: float = 0.0
     bundle_version: int = 0
@@ -85,16 +85,16 @@ class LiveState:
     """Whether the learner only records."""
     success_before: float | None = None
     metrics: Sequence[MetricSpec] = ()
-    """That the task reports."""
+    """Metrics that the task reports."""
     message: str = ''
-    """The last thing that needs attention."""
+    """Newest message that needs attention."""
 
     def recent(self, name: str) -> list[float]:
-        """Return a field of the last `WINDOW` episodes."""
+        """Return a field of each of the last `WINDOW` episodes."""
         return [float(episode[name]) for episode in self.episodes[-WINDOW:]]
 
     def seconds_left(self) -> float | None:
-        """Return the s left in the run, None while nothing is known."""
+        """Return the estimated time left in s; None without an episode limit or at the start."""
         done = self.step - self.first_step
         if not self.episodes_total or done < self.horizon:
             return None
@@ -103,13 +103,18 @@ class LiveState:
 
 
 def mean(values: Sequence[float]) -> float:
-    """Return the mean, 0 of nothing."""
+    """Return the mean, 0 for an empty sequence."""
     return sum(values) / len(values) if values else 0.0
 
 
 def trend(values: Sequence[float], low: float | None = None, high: float | None = None,
           width: int = TREND) -> str:
-    """Return values as a line of bars, averaged to at most `width` columns."""
+    """
+    Return values as a line of bars, averaged to at most `width` columns.
+
+    :param low: value of the lowest bar, None: the minimum
+    :param high: value of the highest bar, None: the maximum
+    """
     if not values:
         return ''
     size = -(-len(values) // width)
@@ -122,7 +127,7 @@ def trend(values: Sequence[float], low: float | None = None, high: float | None 
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time span as people say it."""
+    """Return a time in s as readable text, '...' for None."""
     if seconds is None:
         return '...'
     if seconds < 90:
@@ -134,12 +139,12 @@ def duration(seconds: float | None) -> str:
 
 
 def learner_line(state: LiveState) -> str:
-    """Return what the learner has done, and owes."""
+    """Return the number of updates that the learner has done and still owes."""
     return f'{state.updates} updates, ' + ('PAUSED' if state.paused else f'{state.owed} owed')
 
 
 def plain_line(state: LiveState) -> str:
-    """Return the last episode as one line."""
+    """Return the last episode as one line of text."""
     episode = state.episodes[-1]
     total = f'/{state.episodes_total}' if state.episodes_total else ''
     metrics = ''.join(f'{spec.label} {spec.text(value_of(spec, episode))}  '
@@ -155,7 +160,7 @@ def plain_line(state: LiveState) -> str:
 
 
 def panel(state: LiveState) -> Panel:
-    """Return the whole view, 80 columns or more."""
+    """Return the complete panel, for 80 columns or more."""
     done = len(state.episodes)
     total = state.episodes_total
     head = Table.grid(padding=(0, 1))
@@ -224,20 +229,20 @@ def panel(state: LiveState) -> Panel:
 
 
 def clean(text: str) -> str:
-    """Return lines that may quote others, without what moves the cursor or sets a colour."""
+    """Return text without control sequences, which quoted output may contain."""
     return '\n'.join(printable(line, LONGEST_LINE) for line in text.split('\n'))
 
 
 class LiveView:
     """
-    Shows a LiveState while its `with` block runs.
+    View of a LiveState during a `with` block.
 
-    A terminal gets a panel that redraws itself; anything else one line per episode.
+    A terminal shows a panel that is redrawn; any other output gets one line per episode.
     """
 
     def __init__(self, state: LiveState, console: Console | None = None,
                  plain: bool = False) -> None:
-        """Show nothing yet; `plain` forces the lines also on a terminal."""
+        """Show nothing yet; `plain` selects lines on a terminal, too."""
         self.state = state
         self.console = console or Console()
         self.plain = plain or not self.console.is_terminal
@@ -252,36 +257,36 @@ class LiveView:
         """Start drawing."""
         if self._live:
             self._live.start()
-        elif self.state.episodes:  # of before: nothing of this call stands in a line of theirs
+        elif self.state.episodes:  # recorded before: their lines are not printed again
             self.say(f'goes on after episode {self.state.episodes[-1]["episode"] + 1}')
         self._lines = len(self.state.episodes)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Draw once more and give the terminal back."""
+        """Draw once more and release the terminal."""
         self.update(now=True)
         if self._live:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """Print a line above the panel; a reader that has gone away does not end the run."""
+        """Print a line above the panel; a closed terminal or pipe does not end the run."""
         try:
             self.console.print(clean(text), highlight=False, markup=False, soft_wrap=True)
-        except (OSError, SystemExit):  # rich makes the second of a broken pipe
+        except (OSError, SystemExit):  # rich raises SystemExit for a broken pipe
             self._go_silent()
 
     def _go_silent(self) -> None:
-        """Write to nowhere from here on: the terminal or the pipe is closed."""
+        """Discard all further output: the terminal or the pipe is closed."""
         self.console.quiet = True
         self._live, self.plain = None, True
-        # Python flushes stdout once more when it ends, and would end with code 120.
+        # Otherwise Python's flush of stdout at exit would fail and give exit code 120.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
 
     def update(self, now: bool = False) -> None:
-        """Redraw when it is time; plain: print what is new."""
+        """Redraw if `REFRESH` s have passed or `now` is set; plain: print what is new."""
         if self._live:
             if now or time.monotonic() - self._drawn > REFRESH:
                 self._drawn = time.monotonic()
@@ -292,7 +297,8 @@ class LiveView:
             return
         if self.state.message != self._shown:
             self._shown = self.state.message
-            # With other numbers it is the same news: a cost above its limit, once per episode.
+            # A message that differs in its numbers only is not repeated, such as a cost above its
+            # limit in every episode.
             kind = re.sub(r'[-\d.]+', '#', self._shown)
             if self._shown and (kind not in self._said or self._shown.startswith(STOPPED)):
                 self.say(self._shown)

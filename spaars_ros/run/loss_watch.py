@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Notices a node of the run that is gone for good."""
+"""Detection of nodes of the run that are lost for good."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -21,24 +21,25 @@ from spaars_ros.run.lifecycle_client import ACTIVE
 from spaars_ros.run.lifecycle_client import STATES
 
 SILENCE = 3.0
-"""s without a word of a node after which it is asked for its state, and between two questions."""
+"""s of silence before a node's state is requested, and between two such requests."""
 PATIENCE: Mapping[str, float] = {'cost_monitor': 10.0, 'learner': 60.0}
 """
-s after which a node that says nothing and is not active counts as lost.
+s after which a node that is silent and not active counts as lost.
 
-Whatever else the arm does without the cost monitor, nobody holds its limits; a learner comes back.
+Short for the cost monitor, without which nothing holds the cost limits. Long for the learner,
+which is restarted.
 """
 
 
 class LossWatch:
     """
-    What is said when a node that the run needs is silent and not active.
+    Monitor of the nodes that the run needs: detects one that is silent and not active.
 
-    A dead process is seen at once where this run started it; a launch file's, or one on another
-    machine, is only heard no more.
+    A dead process is detected at once if this run started it. A process of a launch file, or on
+    another machine, just becomes silent.
 
-    :param names: the run's nodes
-    :param state: returns the lifecycle state of a node, when it is asked
+    :param names: names of the run's nodes
+    :param state: requests the lifecycle state of a node and returns it
     """
 
     def __init__(self, names: list[str], state: Callable[[str], int]) -> None:
@@ -49,9 +50,10 @@ class LossWatch:
 
     def complaint(self, heard: Mapping[str, float], now: float) -> str:
         """
-        Return what node is lost, or ''.
+        Return an error text for a lost node, '' when there is none.
 
-        :param heard: name -> s on the clock of `now` when a node said something last
+        :param heard: name -> time in s, on the clock of `now`, of the last message of a node
+        :param now: current time, s
         """
         for name in self._names:
             if now - heard.get(name, now) <= SILENCE:
@@ -66,7 +68,7 @@ class LossWatch:
         return ''
 
     def at_the_end(self) -> str:
-        """Return whether the cost monitor is lost when the run would end well, or ''."""
+        """Return an error text if the cost monitor is not active at the end, else ''."""
         name = 'cost_monitor'
         state = self._state(name) if name in self._names else ACTIVE
         return '' if state == ACTIVE else self._text(name, state)

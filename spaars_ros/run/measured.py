@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""How good a policy was before and after a run, as the run's own episodes on the robot say."""
+"""Performance before and after a run, measured on the run's own episodes on the robot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,13 +30,15 @@ from spaars_ros.tasks.scoring import paths_from_steps
 def measured_on_robot(folder: RunFolder, version: int
                       ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """
-    Return what `evaluate` returns, of the run's first and last episodes, as they were recorded.
+    Return evaluations, as of `evaluate`, of the run's first and last recorded episodes.
 
-    Nothing is moved for it: the first episodes act with the pretrained policy anyway. Both have
-    the exploration noise of training; an episode that a stop cut short is in neither.
+    The robot makes no extra motion: the first episodes act with the pretrained policy anyway.
+    Both evaluations include the exploration noise of training. Aborted episodes are left out. Each
+    covers at most `evaluation_episodes` episodes, and no episode is in both.
 
-    :param version: of the bundle that the run began with; before is what it alone decided
-    :return: before, {} where no episode was its; after, of the last fifth, None of nothing
+    :param version: version of the bundle that the run began with
+    :return: before: the first episodes, up to the first one with a newer bundle, {} for none;
+        after: the last fifth, None for none
     """
     schema, rows = folder.recorded()
     if schema is None:
@@ -65,7 +67,7 @@ def _means(folder: RunFolder, both: Sequence[Any]) -> dict[str, Any] | None:
 
 
 def closing_lines(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
-    """Return what the operator reads when the run is over."""
+    """Return the lines for the operator at the end of a run."""
     def change(key: str, form: str, scale: float = 1.0) -> str:
         return ' -> '.join('not measured' if summary[f'{key}_{when}'] is None
                            else format(scale * summary[f'{key}_{when}'], form)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A task's metrics in summaries and in what people read."""
+"""Metrics of a task in summaries and views."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ from spaars_ros.tasks.spec import MetricSpec
 
 
 def mean_of(spec: MetricSpec, result: Mapping[str, Any] | None) -> float | None:
-    """Return a metric's mean of an evaluation, None where it was not measured."""
+    """Return the mean of a metric in an evaluation, None when it was not measured."""
     if not result:
         return None
-    # Evaluations of 0.1.0 have the flat keys alone.
+    # Evaluations of version 0.1.0 have only the flat keys.
     value = result.get('metrics', {}).get(spec.name, result.get(f'{spec.name}_mean'))
     return None if value is None else float(value)
 
 
 def metrics_summary(specs: Sequence[MetricSpec], before: Mapping[str, Any] | None,
                     after: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return `metrics` of summary.json, and the keys of those that a spec calls flat."""
+    """Return `metrics` of summary.json, plus NAME_before and NAME_after of flat metrics."""
     summary: dict[str, Any] = {'metrics': {
         spec.name: {'before': mean_of(spec, before), 'after': mean_of(spec, after),
                     'unit': spec.unit, 'better': spec.better} for spec in specs}}
@@ -44,6 +44,6 @@ def metrics_summary(specs: Sequence[MetricSpec], before: Mapping[str, Any] | Non
 
 
 def value_of(spec: MetricSpec, episode: Mapping[str, Any]) -> float:
-    """Return a metric of one scored episode; not-a-number where it has none."""
+    """Return a metric of one scored episode, NaN when the episode has none."""
     value = episode.get('metrics', {}).get(spec.name)
     return float('nan') if value is None else float(value)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Tells the nodes of this run from those of others, by the token that each node carries."""
+"""Check that nodes belong to this run, by the token that each node carries."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -24,24 +24,24 @@ from rclpy.client import Client
 from rclpy.node import Node
 
 DISCOVERY = 1.5
-"""s that the graph is listened to before a name counts as free."""
+"""s of discovery before a node name counts as free."""
 ANSWER = 3.0
-"""s for a node to say whose it is; one that was killed stays in the graph and never answers."""
+"""s for a node to return its token; a killed node stays in the graph and never answers."""
 LEASE = 25.0
-"""s after which the middleware has forgotten a node that was killed."""
+"""s after which the middleware has removed a killed node from the graph."""
 
 
 class NeighbourError(RuntimeError):
-    """A node of this name belongs to another run; the message says whose it is."""
+    """Node of this name belongs to another run; the message shows that run's token."""
 
 
 class Neighbours:
     """
-    Ask nodes which run they belong to.
+    Client that asks nodes for the token of their run.
 
-    :param node: the node that asks
-    :param run: this run's token
-    :param spin: handles callbacks for so many s, and raises when waiting makes no sense
+    :param node: node that owns the clients
+    :param run: token of this run
+    :param spin: handles callbacks for the given time in s; raises to abort the wait
     """
 
     def __init__(self, node: Node, run: str, spin: Callable[[float], None]) -> None:
@@ -51,9 +51,9 @@ class Neighbours:
         self._clients: dict[str, 'Client[Any, Any]'] = {}
 
     def refuse(self, names: Sequence[str]) -> None:
-        """Raise NeighbourError when a node of these names is another run's; touches nothing."""
+        """Raise NeighbourError when another run has a node of these names; changes nothing."""
         self._wait(DISCOVERY)
-        # Those that do not answer were killed, and are not forgotten yet.
+        # Nodes that do not answer were killed and are still in the graph.
         there = self._tokens([name for name in names if self._count(name)])
         for name, token in there.items():
             if token != self._run:
@@ -66,7 +66,7 @@ class Neighbours:
                 self._wait(0.2)
 
     def require_own(self, name: str) -> None:
-        """Raise NeighbourError when the node that answers to a name is not this run's."""
+        """Raise NeighbourError unless the node of this name belongs to this run."""
         token = self._tokens([name]).get(name)
         if token is None:
             raise NeighbourError(f'{self._full(name)} does not say which run it belongs to')
@@ -74,7 +74,7 @@ class Neighbours:
             raise NeighbourError(self._words(name, token))
 
     def _tokens(self, names: Sequence[str]) -> dict[str, str]:
-        """Return the tokens of the nodes that answer; another run's answer ends the wait."""
+        """Return name -> token of the nodes that answer; stop at a token of another run."""
         futures: dict[str, Any] = {}
         found: dict[str, str] = {}
         end = time.monotonic() + ANSWER

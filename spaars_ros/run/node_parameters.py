@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Parameter files of nodes, as ROS 2 reads them."""
+"""Writer of ROS 2 parameter files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ import yaml
 
 
 class _Quoted(yaml.SafeDumper):
-    """Writes texts in quotes: to ROS 2 a plain 12e3 is a number, whatever YAML's version says."""
+    """YAML dumper that quotes every string: ROS 2 reads an unquoted 12e3 as a number."""
 
 
 _Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar(
@@ -31,5 +31,5 @@ _Quoted.add_representer(str, lambda dumper, text: dumper.represent_scalar(
 
 
 def write_node_parameters(file: Path, parameters: Mapping[str, Any]) -> None:
-    """Write parameters for any node that is given the file; raises OSError."""
+    """Write a parameter file that applies to any node; raises OSError."""
     file.write_text(yaml.dump({'/**': {'ros__parameters': dict(parameters)}}, Dumper=_Quoted))

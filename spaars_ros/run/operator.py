@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an operator asks of a running graph: services, parameters and its latched status."""
+"""Operator requests to a running graph: services, parameters, labels and status."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -41,16 +41,16 @@ from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
 
 PATIENCE = 5.0
-"""s for discovery and an answer."""
+"""s for discovery, and again for a response."""
 
 
 class OperatorError(RuntimeError):
-    """The policy server does not answer, or refuses; the message is what the operator reads."""
+    """Request not answered or rejected; the message is for the operator."""
 
 
 @contextmanager
 def _listening(namespace: str) -> Iterator[tuple[Node, Callable[[Callable[[], Any]], bool]]]:
-    """Yield a node, and a function that spins until a condition holds or patience ends."""
+    """Yield a node, and a function that spins until a condition holds, at most `PATIENCE` s."""
     context = rclpy.Context()
     rclpy.init(args=['--ros-args', '--disable-external-lib-logs'], context=context)
     node = rclpy.create_node(f'operator_{os.getpid()}', namespace=namespace, context=context)
@@ -78,7 +78,7 @@ def _nobody(namespace: str, name: str = 'policy_server') -> OperatorError:
 
 
 def call(service: str, namespace: str = '') -> str:
-    """Call a service of the policy server and return its answer; raises OperatorError."""
+    """Call a service of the policy server; return its message. Raises OperatorError."""
     with _listening(namespace) as (node, until):
         client: Any = node.create_client(Trigger, f'policy_server/{service}')
         if not until(client.service_is_ready):
@@ -93,19 +93,19 @@ def call(service: str, namespace: str = '') -> str:
 
 
 def learner_of(node: Node) -> str:
-    """Return the full name of the node that publishes learner/progress here; '' for none."""
+    """Return the full name of the learner that publishes learner/progress here, '' for none."""
     topic = node.resolve_topic_name('learner/progress')
     names = [(each.node_namespace, each.node_name)
              for each in node.get_publishers_info_by_topic(topic)]
-    # One learner may learn from several robots, and be in another namespace than theirs.
+    # The learner of a fleet serves several robots, and its namespace is not theirs.
     return next((f'{space.rstrip("/")}/{name}' for space, name in names if name == 'learner'), '')
 
 
 def set_paused(paused: bool, namespace: str = '') -> str:
     """
-    Have the learner rest, or go on; return what came of it.
+    Pause or resume learning; return a line about the result.
 
-    :raises OperatorError: no learner answers, or it refuses
+    :raises OperatorError: no learner answers, or it rejects the request
     """
     heard: list[bool] = []
     reader = TopicReader('learner/progress', needs=('paused',))
@@ -137,9 +137,9 @@ def set_paused(paused: bool, namespace: str = '') -> str:
 
 def say_of(word: str, episode: int, namespace: str = '') -> str:
     """
-    Label an episode by its number; return what came of it.
+    Label an episode by its number; return a line about the result.
 
-    :raises OperatorError: nobody answers, or there is no such episode
+    :raises OperatorError: no policy server answers, or the episode cannot be labelled
     """
     heard: list[str] = []
     wanted = [float(episode), float(WORDS[word])]
@@ -160,7 +160,7 @@ def say_of(word: str, episode: int, namespace: str = '') -> str:
 
 
 def status(namespace: str = '') -> list[str]:
-    """Return what the policy server's latched status says, in lines; raises OperatorError."""
+    """Return the policy server's status and the learner's progress; raises OperatorError."""
     heard: list[DiagnosticArray] = []
     learner: list[str] = []
     reader = TopicReader('learner/progress', needs=('updates', 'owed', 'paused'))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Options of a run as texts: for the conductor of a launch file, and for a command line."""
+"""Conversion of run options to and from command-line and launch arguments."""
 
 import argparse
 from collections.abc import Callable
@@ -35,9 +35,11 @@ JOBS = ('finetune', 'hold', 'record')
 
 def words_of(place: str, values: Mapping[str, Any], *, defaults: bool = False) -> list[str]:
     """
-    Return the arguments of a command line that say values.
+    Return the command-line arguments for option values.
 
-    :param defaults: say too what is the default in that place
+    :param place: one of `PLACES`
+    :param values: option name -> value; a missing one has its default
+    :param defaults: include values equal to their default, except ''
     """
     words = []
     for option in options_in(place):
@@ -55,20 +57,20 @@ def words_of(place: str, values: Mapping[str, Any], *, defaults: bool = False) -
 
 @dataclass(frozen=True)
 class ConductorCall:
-    """What a launch file tells the conductor."""
+    """Arguments that a launch file passes to the conductor."""
 
     job: str
     """finetune, record, or hold to keep the nodes active."""
     nodes: tuple[str, ...]
-    """In order of activation."""
+    """Names of the nodes in order of activation."""
     run: str
-    """Token of the start."""
+    """Token of this start."""
     asked: Asked
 
     @classmethod
     def of(cls, job: str, nodes: Sequence[str], run: str, config: RunConfig,
            start: StartOptions) -> 'ConductorCall':
-        """Return the call for a run's configuration."""
+        """Return the call for the configuration of a run."""
         values = {**vars(config), **vars(start)}
         names = [option.name for option in options_in(CONDUCTOR)]
         return cls(job, tuple(nodes), run, Asked({name: values[name] for name in names},
@@ -76,13 +78,13 @@ class ConductorCall:
 
     @property
     def words(self) -> list[str]:
-        """Return the command line's arguments."""
+        """Return the command-line arguments."""
         return [self.job, f'--nodes={",".join(self.nodes)}', f'--run={self.run}',
                 *words_of(CONDUCTOR, self.asked.values, defaults=True)]
 
     @classmethod
     def read(cls, words: Sequence[str]) -> 'ConductorCall':
-        """Return the call of a command line; ends the process where it is none."""
+        """Parse command-line arguments; raises SystemExit when they are wrong."""
         parser = argparse.ArgumentParser('conductor', allow_abbrev=False, description=(
             'Takes the nodes of a launch file through their lifecycle.'))
         parser.add_argument('job', choices=JOBS)
@@ -114,10 +116,10 @@ def _reader(option: Option) -> Callable[[str], Any]:
 
 def launch_default(option: Option, place: str) -> str:
     """
-    Return the default of a launch argument.
+    Return the default of a launch argument as text.
 
-    Launch cannot tell it from a value that was said: where a run that goes on may be told the
-    value anew, and has one of its own, it is empty.
+    It is empty for an option that a resumed run keeps but accepts again, because launch cannot
+    distinguish a default from a given value.
     """
     if option.default is None or _run_has_its_own(option, place):
         return ''
@@ -137,10 +139,10 @@ def _run_has_its_own(option: Option, place: str) -> bool:
 
 def read_launch(place: str, texts: Mapping[str, str]) -> Asked:
     """
-    Return what the arguments of a launch file say.
+    Parse the arguments of a launch file.
 
-    :param texts: argument -> its text; one that is missing has its default
-    :raises ValueError: it names the argument and what was expected
+    :param texts: argument -> text; a missing one has its default
+    :raises ValueError: the message names the argument and the expected value
     """
     values, said = {}, set()
     for option in options_in(place):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an option of a run is: name, type, default, range, meaning, and where it may be said."""
+"""Declaration of a run option: name, type, default, range, help, and where it is accepted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,58 +26,58 @@ from typing import get_args
 from typing import get_type_hints
 
 COMMANDS = ('finetune', 'record')
-"""Command lines of `spaars`."""
+"""Subcommands of `spaars`."""
 LAUNCHES = ('finetune.launch', 'record.launch', 'deploy.launch', 'sim.launch', 'fleet.launch')
 CONDUCTOR = 'conductor'
-"""What a launch file tells the process that takes its nodes through the job."""
+"""Command line of the conductor, which a launch file writes."""
 KEPT = 'config.json'
-"""What a run folder keeps for --resume."""
+"""Configuration that a run folder keeps for --resume."""
 PLACES = (*COMMANDS, *LAUNCHES, CONDUCTOR, KEPT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Option:
-    """One option of a run: all that command lines, launch files, conductor and resume know."""
+    """Option of a run; command lines, launch files, conductor and resume derive from it."""
 
     name: str
     kind: type
     default: Any
-    """Where nobody says it; '' or None may stand for something that the run finds out."""
+    """Value when none is given; '' or None may stand for a value that the run determines."""
     help: str
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
     flags: str = ''
-    """Of a command line, where --name (and --no-name) is not meant."""
+    """Command-line flags; '': --name, and --no-name for a bool."""
     metavar: str = ''
     switch: bool = False
-    """Whether a flag can only turn it on."""
+    """Whether the flag can only turn it on."""
     path: str = ''
-    """'shipped' for a path or a name that ships, 'data' for a path."""
+    """'shipped': path or name of a shipped file; 'data': path; '': not a file."""
     anew: bool = False
-    """Whether a run that goes on may be told it anew; else it is the run's own."""
+    """Whether a resumed run accepts a new value; False: it keeps its own."""
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Place where it cannot be said -> why."""
+    """Place where the option is not accepted -> reason."""
     differs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Place -> what is different there: default, low, high."""
+    """Place -> fields that differ there, such as default, low, high."""
 
     def at(self, place: str) -> 'Option':
-        """Return the option as it is in one place."""
+        """Return the option as declared for one place."""
         return Option(**{**vars(self), **self.differs.get(place, {}), 'differs': {}})
 
     @property
     def sentence(self) -> str:
-        """Return the help of a command line."""
+        """Return the help text for a command line."""
         return f'{self.help[0].upper()}{self.help[1:]}.'
 
     @property
     def dashed(self) -> str:
-        """Return the name as a command line has it."""
+        """Return the name with dashes, as on a command line."""
         return self.name.replace('_', '-')
 
     @property
     def expected(self) -> str:
-        """Return what a value has to be, in words."""
+        """Return a description of accepted values."""
         if self.choices:
             return f'one of {", ".join(self.choices)}'
         if self.kind is bool:
@@ -91,10 +91,10 @@ class Option:
 
     def parse(self, text: str, said: str) -> Any:
         """
-        Return the value of a text.
+        Parse a value.
 
-        :param said: how it was said, which begins the error
-        :raises ValueError: no such value
+        :param said: the argument as given; the error message begins with it
+        :raises ValueError: the text is not an accepted value
         """
         try:
             value: Any = {'true': True, '1': True, 'false': False, '0': False}[text.lower()] \
@@ -104,7 +104,7 @@ class Option:
         return self.checked(value, said)
 
     def checked(self, value: Any, said: str) -> Any:
-        """Return a value of the right type and within its range; raises ValueError."""
+        """Return an accepted value, with an int as float where needed; raises ValueError."""
         if self.kind is float and type(value) is int:
             value = float(value)
         right = type(value) is self.kind or (value is None and self.default is None)
@@ -121,10 +121,13 @@ class Option:
 def option(default: Any, meaning: str, *, absent: Mapping[str, str] | None = None, **more: Any
            ) -> Any:
     """
-    Return the field of a dataclass that declares an option.
+    Return a dataclass field that declares an option.
 
-    :param absent: reason -> the places, separated by spaces, where it cannot be said
-    :param more: other fields of `Option`; `asked` for a default that is not the dataclass's
+    :param default: default of the field and, without `asked`, of the option; dict: an empty dict
+    :param meaning: help text
+    :param absent: reason -> places, separated by spaces, where the option is not accepted
+    :param more: other fields of `Option`; `asked`: default of the option if it differs
+    :raises ValueError: a place is unknown
     """
     asked = more.pop('asked', {} if default is dict else default)
     where = {place: reason for reason, places in (absent or {}).items()
@@ -138,7 +141,7 @@ def option(default: Any, meaning: str, *, absent: Mapping[str, str] | None = Non
 
 
 def _kind(annotation: Any) -> type:
-    """Return the type of an option of which None may say that nobody said it."""
+    """Return the type of an option from its annotation; None stands for a value not given."""
     if isinstance(annotation, UnionType):
         annotation = next(each for each in get_args(annotation) if each is not type(None))
     return getattr(annotation, '__origin__', annotation)  # type: ignore[no-any-return]
@@ -149,7 +152,7 @@ def _option_of(declared: 'Field[Any]', annotation: Any) -> Option:
 
 
 def options_of(*declarations: type) -> dict[str, Option]:
-    """Return name -> option of the dataclasses that declare them; a name is there once."""
+    """Return name -> option of dataclasses; raises ValueError for a name declared twice."""
     found: dict[str, Option] = {}
     for declaration in declarations:
         hints = get_type_hints(declaration)

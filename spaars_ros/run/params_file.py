@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The ROS 2 parameter file, checked before anything starts: a misspelled stop is no stop."""
+"""Check of the ROS 2 parameter file before a run: ROS 2 would ignore a misspelled stop."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from spaars_ros.ros.parameters import ParameterTable
 
 TABLES: dict[str, ParameterTable] = {
     'policy_server': POLICY_SERVER, 'cost_monitor': COST_MONITOR, 'learner': LEARNER, 'sim': SIM}
-"""The nodes that a parameter file may speak of."""
+"""Node -> parameters that a parameter file may set."""
 
 SECTION = 'ros__parameters'
 OF_EVERY_NODE = {'use_sim_time': Param('use_sim_time', True, 'of rclpy itself')}
@@ -45,11 +45,11 @@ OF_EVERY_NODE = {'use_sim_time': Param('use_sim_time', True, 'of rclpy itself')}
 def check_params_file(path: str | Path, namespace: str = '',
                       constraints: Sequence[str] = ()) -> None:
     """
-    Refuse a parameter file of which a node would ignore a part, or refuse a value.
+    Check that the nodes would use every entry of a parameter file and accept every value.
 
-    :param namespace: of the nodes; a section for another one is ignored by ROS 2
-    :param constraints: names in the robot file, of which the cost monitor has limits
-    :raises ConfigError: one line with file, line, node, parameter, and the nearest right name
+    :param namespace: namespace of the nodes; ROS 2 ignores sections for another one
+    :param constraints: constraint names in the robot file; the cost monitor has a limit for each
+    :raises ConfigError: one line with file, line, node, parameter, and the most similar valid name
     """
     document = read_yaml(Path(path))
     here = namespace.strip('/')
@@ -86,7 +86,7 @@ def _sections(document: Document, content: dict[str, Any], place: Place, name: s
 
 
 def _nodes(document: Document, place: Place, name: str, namespace: str) -> list[str]:
-    """Return the nodes that a section's name, with its wildcards, means in this run."""
+    """Return the nodes of this run that match a section's name with its wildcards."""
     space, _, last = name.rpartition('/')
     nodes = [node for node in TABLES if fnmatchcase(node, last)]
     where = document.where(place[:-1])
@@ -105,7 +105,7 @@ def _nodes(document: Document, place: Place, name: str, namespace: str) -> list[
 
 def _flat(parameters: dict[str, Any], place: Place, prefix: str) -> \
         Iterator[tuple[str, Any, Place]]:
-    """Yield name, value and place of each parameter; a mapping's keys are joined by dots."""
+    """Yield name, value and place of each parameter; join nested keys by dots."""
     for key, value in parameters.items():
         name, at = f'{prefix}{key}', (*place, key)
         if isinstance(value, dict):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Plots of a run: one quantity a figure, labelled on the line, readable in light and dark."""
+"""Plots of a run: one quantity per figure, labels on the lines, for light and dark pages."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -36,14 +36,14 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import Zone
 
 WINDOW = 20
-"""episodes of the moving mean."""
+"""Episodes of the moving mean."""
 
 INK, SOFT, GRID, PAPER = '#1a1c1f', '#6b7078', '#e3e5e8', '#fefefe'
 BLUE, GREEN, RED, VIOLET, ORANGE, TEAL = (
     '#2a6fbb', '#2e8b57', '#c8452f', '#7a55b5', '#d9822b', '#1f8a8a')
 NAMES = {INK: 'ink', SOFT: 'soft', GRID: 'grid', PAPER: 'paper', BLUE: 'blue', GREEN: 'green',
          RED: 'red', VIOLET: 'violet', ORANGE: 'orange', TEAL: 'teal'}
-"""Colour -> CSS variable that takes its place in an SVG, so that a page can turn dark."""
+"""Colour -> CSS variable that replaces it in an SVG, so that a page can be dark."""
 
 STYLE: dict[Any, Any] = {
     'font.size': 9.5, 'font.sans-serif': ['DejaVu Sans'], 'text.color': INK,
@@ -57,7 +57,7 @@ STYLE: dict[Any, Any] = {
 
 
 def moving_mean(values: Sequence[float] | Array, window: int = WINDOW) -> Array:
-    """Return the mean of the last `window` values at each place (m,); nan is left out."""
+    """Return the mean of the last `window` values at each index (m,), ignoring non-finite ones."""
     array = np.asarray(values, dtype=np.float64)
     known = np.isfinite(array)
     total = np.cumsum(np.r_[0.0, np.where(known, array, 0.0)])
@@ -75,7 +75,7 @@ def _figure(width: float = 5.4, height: float = 2.9) -> tuple[Figure, Axes]:
 
 
 def _label(axes: Axes, x: float, y: float, text: str, colour: str, dy: float = 0) -> None:
-    """Write a line's name beside its right end."""
+    """Write the name of a line at its right end."""
     axes.annotate(text, (x, y), xytext=(5, dy), textcoords='offset points', color=colour,
                   va='center', ha='left', annotation_clip=False, fontsize=9)
 
@@ -90,11 +90,17 @@ def curve(episodes: Sequence[dict[str, Any]], key: str, axis: str, colour: str, 
           top: float | None = None, level: tuple[float, str] | None = None,
           limit: bool = False) -> Figure:
     """
-    Return a figure of one quantity over episodes: each faint, the moving mean bold.
+    Return a figure of one quantity over episodes: episodes as faint dots, moving mean as a line.
 
-    :param axis: the y axis, with its unit
-    :param level: a dashed line (value, name), such as the policy before the run
-    :param limit: draw the episodes' `limit` as the line to stay under
+    :param key: key of the quantity in an episode
+    :param axis: label of the y axis, with unit
+    :param scale: factor from the value to the unit of the axis
+    :param digits: format of the labelled values
+    :param mean: False: draw the values themselves as a line
+    :param bottom: lower end of the y axis, None: automatic
+    :param top: upper end of the y axis, None: automatic
+    :param level: dashed horizontal line (value, name), such as the policy before the run
+    :param limit: draw the episodes' `limit`
     """
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure()
@@ -143,7 +149,7 @@ def _limits(axes: Axes, y: Array, bottom: float | None, top: float | None,
 
 
 def _place(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
-    """Write the names at the right ends, moved apart where they would overlap."""
+    """Write the names at the right ends of the lines, shifted where they would overlap."""
     low, high = axes.get_ylim()
     points = 175.0 / max(high - low, 1e-12)  # the axes are about 175 points high
     previous = -1e9
@@ -155,7 +161,7 @@ def _place(axes: Axes, ends: list[tuple[float, str, str]]) -> None:
 
 
 def _outline(zone: Zone, grow: float, **style: Any) -> Patch:
-    """Return a zone seen from above, grown by a margin in m."""
+    """Return the outline of a zone seen from above, enlarged by `grow` m."""
     x, y = zone.centre[:2]
     if zone.shape == 'box':
         w, h = zone.size[:2]
@@ -182,10 +188,11 @@ def _extent(paths: Sequence[dict[str, Any]], robot: Robot) -> tuple[float, float
 def top_view(paths: Sequence[dict[str, Any]], robot: Robot,
              frame: Sequence[dict[str, Any]] | None = None) -> Figure:
     """
-    Return the tip's paths seen from above, keep-out zones, targets, raw-action states marked.
+    Return a top view of tip paths with keep-out zones, targets and marked raw-action states.
 
     :param paths: dicts of tip (T, 3) m, raw (T,) bool, target (3,) m
-    :param frame: the paths that set the axes, so that two figures share them
+    :param robot: its keep-out zones are drawn, with `zone_margin`
+    :param frame: paths that determine the axes, so that two figures share them; None: `paths`
     """
     with matplotlib.rc_context(STYLE):
         left, right, low, high = _extent(frame if frame is not None else paths, robot)
@@ -218,7 +225,7 @@ def top_view(paths: Sequence[dict[str, Any]], robot: Robot,
 
 
 def to_png(figure: Figure, dpi: int = 160) -> bytes:
-    """Return the figure as a PNG."""
+    """Return a figure as a PNG with `dpi` pixels per inch."""
     buffer = BytesIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format='png', dpi=dpi)
@@ -226,7 +233,7 @@ def to_png(figure: Figure, dpi: int = 160) -> bytes:
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """Return the figure as an SVG element whose colours are CSS variables, ids made unique."""
+    """Return a figure as an SVG element with CSS variables as colours and `name` in its ids."""
     buffer = StringIO()
     with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
         figure.savefig(buffer, format='svg', transparent=True, metadata={'Date': None})

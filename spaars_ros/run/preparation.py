@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run needs before its nodes are started: steps in order, a bundle, its evaluation."""
+"""Preparation of a run before its nodes start: reconcile records, pretrain, evaluate."""
 
 import json
 from pathlib import Path
@@ -37,10 +37,13 @@ from spaars_ros.sim.evaluate import evaluate
 
 def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
     """
-    Look at all that a run needs before anything is written; return the bundle to begin with.
+    Check everything that a run needs before it starts; return the bundle to begin with.
 
-    What a resumed run holds is brought to the newest of spool and recording, before a node is
-    configured: the policy server numbers on from its spool. None: it has its bundle.
+    For a resumed run, spool and recording are reconciled to the newest state of both before a
+    node is configured, because the policy server continues its numbering from the spool.
+
+    :return: path of the bundle, None for a resumed run that has one
+    :raises RunError, BundleError, DatasetError: a file is missing or cannot be used
     """
     options = folder.options
     for path, what in ((options.params_file, '--params-file'), (options.signing_key,
@@ -55,7 +58,7 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
         for line in lines:
             view.say(line)
     if resume and folder.initial_bundle.exists():
-        folder.newest_bundle()  # the learner's, which says what it passes over in its log alone
+        folder.newest_bundle()  # collects skipped files, which the learner would only log
         folder.acting_bundle()
         for line in folder.said:
             view.say(line)
@@ -67,13 +70,13 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
             folder.check_bundle(bundle)
         except BundleError as error:
             raise BundleError(error.reason, f'{options.bundle}: {error.detail}') from None
-        folder.demonstrations()  # the learner reads them later, when all is up
+        folder.demonstrations()  # fail now, not when the learner loads them in the running graph
         return given
     return pretrain_policy(folder, view)
 
 
 def pretrain_policy(folder: RunFolder, view: LiveView) -> Path:
-    """Return the bundle pretrained with the run's settings; made when it is not in the cache."""
+    """Return the bundle pretrained with the run's settings; train it if it is not cached."""
     path = folder.cached_bundle()
     if path.exists():
         try:
@@ -95,7 +98,11 @@ def pretrain_policy(folder: RunFolder, view: LiveView) -> Path:
 
 
 def evaluate_policy(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dict[str, Any]:
-    """Return the evaluation of a bundle, kept in the run folder as evaluation_<when>.json."""
+    """
+    Evaluate a bundle; store the result in the run folder as evaluation_<when>.json.
+
+    :param when: before or after; a stored result of before is used again
+    """
     keep = folder.path / f'evaluation_{when}.json'
     if when == 'before' and keep.exists():
         kept = _evaluation(keep)
@@ -114,7 +121,7 @@ def evaluate_policy(folder: RunFolder, bundle: Path, view: LiveView, when: str) 
 
 
 def _evaluation(path: Path) -> dict[str, Any] | None:
-    """Return what `evaluate_policy` kept, None where it is damaged or something else."""
+    """Return an evaluation stored by `evaluate_policy`, None when it is not a valid one."""
     try:
         kept = json.loads(path.read_text())
         for name in ('success', 'return_mean', 'cost_mean'):
@@ -126,6 +133,6 @@ def _evaluation(path: Path) -> dict[str, Any] | None:
 
 
 def paths_of(result: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """Return the tip paths of an evaluation, for the report; raises on anything else."""
+    """Return the tip paths of an evaluation as arrays, for the report."""
     paths = (result or {}).get('paths', [])
     return [{name: np.asarray(value) for name, value in path.items()} for path in paths]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Pretraining in the terminal: bars, or a line a stage where there is no terminal."""
+"""Progress of pretraining: bars on a terminal, else a first and a last line per stage."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ Callback = Callable[[str, int, int, dict[str, float]], None]
 
 @contextmanager
 def pretraining_shown(console: Console, plain: bool = False) -> Iterator[Callback]:
-    """Yield the progress callback for `pretrain`."""
+    """Yield the progress callback for `pretrain`: stage, updates done, total, losses."""
     if plain or not console.is_terminal:
         said: set[str] = set()
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The graph in which a person is the policy."""
+"""Node graph for recording demonstrations: the operator acts instead of a policy."""
 
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from spaars_ros.run.bringup import NodeDescription
 from spaars_ros.run.bringup import RunSettings
 
 LONGEST = 10_000_000
-"""Ticks of an episode: a person ends it."""
+"""Horizon of an episode in ticks; in practice the operator ends it."""
 
 
 def record_graph(settings: RunSettings, *, guide: bool = False,
@@ -30,8 +30,8 @@ def record_graph(settings: RunSettings, *, guide: bool = False,
     """
     Return the nodes of a recording: the graph of a run without its learner.
 
-    :param guide: the arm is led by hand, and nothing is commanded
-    :param put_back: what a person has to put back after each episode
+    :param guide: hand guiding: the arm is moved by hand, and nothing is commanded
+    :param put_back: manual reset: what the operator has to put back after each episode
     """
     graph = describe(replace(settings, explore=False), learner=False)
     server: dict[str, Any] = {'person': 'guide' if guide else 'drive', 'horizon': LONGEST,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The job of recording demonstrations: nodes up, a person acts, all that they did is kept."""
+"""Job that records demonstrations: start the nodes, record the operator, complete the files."""
 
 from collections import Counter
 from dataclasses import replace
@@ -48,7 +48,7 @@ from spaars_ros.run.report import write_summary
 
 
 class RecordView(LiveView):
-    """One line per episode: what came of it, and how long it took."""
+    """View with one line per episode: outcome, length and share of the operator's actions."""
 
     def __init__(self, state: LiveState, period: float) -> None:
         super().__init__(state, plain=True)
@@ -56,10 +56,10 @@ class RecordView(LiveView):
         self._told, self._message = 0, ''
 
     def update(self, now: bool = False) -> None:
-        """Say what is new."""
+        """Print new messages and episodes."""
         if self.state.message != self._message:
             self._message = self.state.message
-            # A person who is the policy is no takeover, whatever a constraint counts.
+            # The operator acts all the time, so that a takeover constraint has no meaning here.
             if self._message and not self._message.startswith('cost_monitor'):
                 self.say(self._message)
         for episode in self.state.episodes[self._told:]:
@@ -75,12 +75,14 @@ def record(folder: RunFolder, interrupts: Interrupts, *, guide: bool = False, pu
            resume: bool = False, launch: bool = True, namespace: str = '', autostart: bool = True,
            run: str = '', log_level: str = 'info') -> dict[str, Any]:
     """
-    Record demonstrations of a person into a run folder; return its summary.
+    Record an operator's demonstrations into a run folder; return the summary.
 
-    :param guide: the arm is led by hand, and nothing is commanded
-    :param put_back: what a person has to put back after each episode, '' for nothing
-    :param launch: start the nodes; False where a launch file has
-    :raises ConductorError: a node did not come up, died or stayed stopped
+    :param guide: hand guiding: the arm is moved by hand, and nothing is commanded
+    :param put_back: what the operator has to put back after each episode, '' for nothing
+    :param launch: start the nodes; False if a launch file has started them
+    :param run: token of the nodes that a launch file has started; '': make a new one
+    :raises RunError: the folder or the graph is in use, or the run cannot start
+    :raises ConductorError: a node did not become active, died or belongs to another run
     """
     check_parameters(folder, namespace)
     place = namespace or folder.options.namespace
@@ -111,7 +113,7 @@ def record(folder: RunFolder, interrupts: Interrupts, *, guide: bool = False, pu
 
 
 def _place_bundle(folder: RunFolder) -> None:
-    """Write a bundle that never acts: the server takes the widths of records from it."""
+    """Write an untrained bundle, which never acts; the server reads the record widths from it."""
     from spaars_ros.data.files import write_whole
     from spaars_ros.learning.online.pretrain import untrained_bundle
     bundle = untrained_bundle(folder.robot, folder.task, folder.training)
@@ -162,7 +164,13 @@ def _record(folder: RunFolder, view: RecordView, interrupts: Interrupts, setting
 
 
 def finish(folder: RunFolder, reason: str, failure: str = '') -> dict[str, Any]:
-    """Bring all that the server has on disk into the recording, and write summary.json."""
+    """
+    Complete the recording from the server's spool; write and return summary.json.
+
+    :param reason: why the recording ended
+    :param failure: error text, '' for none
+    :raises OSError: a file cannot be written
+    """
     if (folder.path / 'spool' / 'steps.f64').exists():
         complete_recording(folder.path / 'spool', folder.recording)
     summary: dict[str, Any] = {'job': 'record', 'robot': folder.robot.name,
@@ -182,7 +190,7 @@ def finish(folder: RunFolder, reason: str, failure: str = '') -> dict[str, Any]:
 
 
 def _keep_labels(folder: RunFolder) -> None:
-    """Record what people said after an episode's end beside the steps."""
+    """Append labels that were given after an episode's end to the recording."""
     labels = read_labels(folder.path)
     schema, rows = folder.recorded()
     if not labels or schema is None:
@@ -196,7 +204,7 @@ def _keep_labels(folder: RunFolder) -> None:
 
 
 def closing_lines(folder: RunFolder, summary: dict[str, Any]) -> list[str]:
-    """Return what the operator reads when it is over."""
+    """Return the lines for the operator at the end of a recording."""
     outcomes = ', '.join(f'{count} {name}' for name, count in summary['outcomes'].items())
     return [f'ended: {summary["ended"]}, {summary["episodes"]} episodes '
             f'({outcomes or "none"}), {summary["transitions"]} transitions',

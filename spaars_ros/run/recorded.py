@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run's report takes from its recording and its spool besides the steps."""
+"""Data of the report that are in recording and spool, apart from the steps."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from spaars_ros.data.spool_format import scan_spool
 
 
 def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[int, float]:
-    """Return the first constraint's lambda in force at the end of each episode."""
+    """Return episode -> multiplier of the first constraint at the end of the episode."""
     times, values = [], []
     for _, channel, message in read_messages(recording):
         if channel.topic.endswith('cost_monitor/multiplier'):
@@ -42,7 +42,7 @@ def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[
     if not times:
         return {}
     ends = rows[schema.get(rows, 'flag') > 0]
-    # The monitor answers an episode's last step, so the next stamp is the one to look at.
+    # The multiplier in force at the last step is the newest one up to the stamp of that step.
     found = np.searchsorted(np.asarray(times), schema.get(ends, 'stamp'), side='right') - 1
     return {int(episode): values[index] if index >= 0 else 0.0
             for episode, index in zip(schema.get(ends, 'episode'), found)}
@@ -50,10 +50,10 @@ def final_multipliers(recording: Path, schema: StepSchema, rows: Array) -> dict[
 
 def lessons_of(recording: Path) -> dict[int, float]:
     """
-    Return how far a person's actions were from what the decoder makes, by episode.
+    Return episode -> mean distance of the operator's actions from what the decoder can produce.
 
-    The mean norm of the difference, normalised action units; episodes without a person are not
-    in it, nor those of a policy without a decoder.
+    Mean norm of the difference in normalised action units. Episodes without human actions, or of
+    a policy without a decoder, are left out.
     """
     sums: dict[int, list[float]] = {}
     for _, channel, message in read_messages(recording):
@@ -70,17 +70,18 @@ def lessons_of(recording: Path) -> dict[int, float]:
 
 def server_transitions(spool: Path, otherwise: int) -> int:
     """
-    Return how many transitions the policy server made, by its own spool where it is here.
+    Return the number of transitions that the policy server made, from its spool.
 
-    :param otherwise: those that are recorded, which a damaged spool may not have
+    :param otherwise: number of recorded transitions; returned if it is larger, as with a damaged
+        spool, or if there is no spool here
     """
     try:
         spooled = scan_spool(spool)
     except SpoolError:
-        return otherwise  # the server runs on another machine
+        return otherwise  # no spool here: the server runs on another machine
     schema, rows = spooled.schema, spooled.rows[spooled.sound]
     same = np.diff(schema.get(rows, 'episode')) == 0
-    # An abort closes an episode with the state that it has: no transition leads there.
+    # An abort ends an episode with its present state, to which no transition leads.
     moved = (np.diff(schema.get(rows, 'stamp')) != 0) \
         | (schema.get(rows, 'flag')[1:] != Flag.ABORTED)
     return max(int(np.count_nonzero(same & moved)), otherwise)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run leaves to read: summary.json, plots as PNG, and one page without a network."""
+"""Report of a run: summary.json, plots as PNG, and one HTML page that needs no network."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -77,7 +77,7 @@ grid-template-columns:1fr 1fr}.tile{padding:.6rem .7rem}main{padding-top:1.2rem}
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that strict JSON can hold: numpy unpacked, nan and inf as null."""
+    """Return a value for strict JSON: numpy types converted, NaN and infinity as None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 
 def write_summary(run_dir: str | os.PathLike[str], summary: Mapping[str, Any]) -> None:
-    """Write `summary.json`, atomically; not-a-number becomes null. Raises OSError."""
+    """Write `summary.json` atomically, NaN and infinity as null; raises OSError."""
     text = json.dumps(_plain(summary), indent=2, allow_nan=False)
     write_whole(Path(run_dir) / 'summary.json', text.encode() + b'\n')
 
@@ -246,12 +246,12 @@ def write_report(run_dir: str | os.PathLike[str], summary: Mapping[str, Any],
     """
     Write `summary.json`, `plots/*.png` and `report.html` into the run folder.
 
-    :param summary: what summary.json holds; success as a share, metrics in their units
-    :param episodes: dicts as `episodes_from_steps` gives them; may be empty
+    :param summary: content of summary.json; success as a fraction, metrics in their units
+    :param episodes: dicts as of `episodes_from_steps`; may be empty
     :param paths_before: dicts of tip (T, 3) m, raw (T,) bool, target (3,) m; may be empty
     :param paths_after: likewise
-    :return: the page's path
-    :raises OSError: a file cannot be written; each is replaced as a whole or not at all
+    :return: path of the page
+    :raises OSError: a file cannot be written; each file is replaced atomically
     """
     folder, robot = Path(run_dir), task.robot
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,10 @@
 # limitations under the License.
 
 """
-The one declaration of what a run can be told; all that can say it is made from this.
+Single declaration of the options of a run: command line, launch, conductor and resume use it.
 
-The command line imports it for every command: what reads files is imported where it is used.
+The command line imports this module for every command, so that modules which read files are
+imported inside the functions that need them.
 """
 
 from collections.abc import Mapping
@@ -45,7 +46,7 @@ LAUNCH = 'finetune.launch record.launch deploy.launch sim.launch fleet.launch co
 
 @dataclass(frozen=True)
 class NodeOptions:
-    """What nodes are told as well, and a resumed run takes from its folder."""
+    """Options that the nodes need, too; a resumed run takes them from its folder."""
 
     robot: str = option(
         'panda', "robot file: path, or name that ships; default: the task's, or panda", asked='',
@@ -95,14 +96,14 @@ class NodeOptions:
 
     @property
     def remappings(self) -> tuple[tuple[str, str], ...]:
-        """Return the remappings of the nodes at the robot's two topics."""
+        """Return the remappings of joint_states and command to the topics of the robot."""
         return tuple((name, target) for name, target in (
             ('joint_states', self.joint_states), ('command', self.command)) if target)
 
 
 @dataclass(frozen=True)
 class RunConfig(NodeOptions):
-    """What the operator asked for; kept as config.json so that a run can be resumed."""
+    """Configuration of a run, stored as config.json so that the run can be resumed."""
 
     out: str = option('', 'run folder; default: runs/<date and time>', path='data', anew=True,
                       absent={'an arm alone keeps nothing': 'sim.launch'})
@@ -139,7 +140,7 @@ LOG_LEVELS = ('debug', 'info', 'warn', 'error', 'fatal')
 
 @dataclass(frozen=True)
 class StartOptions:
-    """What one start of a run is told beside; nothing of it is kept."""
+    """Options of one start of a run, which are not stored."""
 
     resume: bool = option(
         False, 'continue the run that is in the run folder', switch=True, anew=True,
@@ -195,32 +196,32 @@ class StartOptions:
 
 
 OPTIONS: dict[str, Option] = options_of(RunConfig, StartOptions)
-"""Name -> every option of a run."""
+"""Name -> option, for all options of a run."""
 OF_NODES = tuple(each.name for each in fields(NodeOptions))
 OF_RUN = tuple(each.name for each in fields(RunConfig))
 TASK: str = OPTIONS['task'].default
 
 
 def options_in(place: str) -> list[Option]:
-    """Return the options that can be said in one of `PLACES`, as they are there."""
+    """Return the options accepted in one of `PLACES`, as declared there; raises ValueError."""
     if place not in PLACES:
         raise ValueError(f'{place}: expected one of {", ".join(PLACES)}')
     return [each.at(place) for each in OPTIONS.values() if place not in each.absent]
 
 
 def robot_of(robot: str, task: str) -> str:
-    """Return the robot file that is named, or that of the task; raises ConfigError."""
+    """Return the given robot file, else that of the task, else the default; raises ConfigError."""
     from spaars_ros.tasks.registry import load_task
     return robot or load_task(task).robot or NodeOptions.robot
 
 
 def training_of(training: str, algorithm: str | None, task: str) -> str:
     """
-    Return the training file that is named, or the algorithm's own, or the task's.
+    Return the given training file, else that of the algorithm, else that of the task, else spaars.
 
-    An algorithm that the robot does not run has none here; the run refuses it by name.
+    An algorithm that robots do not run has no training file here; the run rejects it by name.
 
-    :raises ConfigError: of the task file
+    :raises ConfigError: the task file cannot be used
     """
     from spaars_ros.tasks.registry import load_task
     from spaars_ros.training_file import ROBOT_ALGORITHMS
@@ -229,7 +230,7 @@ def training_of(training: str, algorithm: str | None, task: str) -> str:
 
 
 def checked_namespace(namespace: str) -> str:
-    """Return a namespace without its slashes at the ends; raises ValueError."""
+    """Return a namespace without slashes at its ends; raises ValueError when it is invalid."""
     name = namespace.strip('/')
     if name and not re.fullmatch(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', name, re.ASCII):
         raise ValueError(f'--namespace {namespace}: expected letters, digits and _, parts '
@@ -238,7 +239,7 @@ def checked_namespace(namespace: str) -> str:
 
 
 def new_run_folder() -> str:
-    """Return a run folder named after this moment that is not there yet."""
+    """Return a name for a new run folder with the current time; no such folder exists yet."""
     moment = time.strftime('runs/%Y%m%d-%H%M%S')
     more = (f'{moment}-{number}' for number in itertools.count(2))
     return next(name for name in itertools.chain([moment], more) if not Path(name).exists())
@@ -246,16 +247,16 @@ def new_run_folder() -> str:
 
 @dataclass(frozen=True)
 class Asked:
-    """What somebody said of a run in one place, and what they left out."""
+    """Option values given in one place, completed with defaults."""
 
     values: Mapping[str, Any]
-    """Every option of the place -> its value, the default where it was not said."""
+    """Option -> value for every option of the place; the default if none was given."""
     said: frozenset[str]
-    """Names that were said."""
+    """Names of the options that were given."""
 
     @property
     def start(self) -> StartOptions:
-        """Return what is of this start only."""
+        """Return the options of this start only."""
         return StartOptions(**{each.name: self.values[each.name] for each in fields(StartOptions)
                                if each.name in self.values})
 
@@ -271,7 +272,7 @@ class Asked:
             'namespace': checked_namespace(given.get('namespace', ''))})
 
     def anew(self) -> dict[str, Any]:
-        """Return what a run that goes on is told anew, but for its folder; raises ValueError."""
+        """Return the new values for a resumed run, without its folder; raises ValueError."""
         found = {name: self.values[name] for name in OF_RUN
                  if name in self.said and OPTIONS[name].anew and name != 'out'}
         if 'namespace' in found:
@@ -281,7 +282,7 @@ class Asked:
 
 
 def as_everywhere(option: Option, value: Any) -> Any:
-    """Return a file's name as every working folder finds it; any other value as it is."""
+    """Return the absolute path for an option that is a file, any other value unchanged."""
     from spaars_ros.run.kept_files import anchor_path
     from spaars_ros.run.kept_files import anchored_data
     ways = {'': lambda same: same, 'shipped': anchor_path, 'data': anchored_data}
@@ -290,9 +291,11 @@ def as_everywhere(option: Option, value: Any) -> Any:
 
 def kept_config(kept: Mapping[str, Any], where: str) -> RunConfig:
     """
-    Return the configuration of a run's config.json, one of an older version too.
+    Return the configuration stored in a run's config.json, also in one of an older version.
 
-    :raises ValueError: a name or a value that no run has
+    :param kept: options -> values
+    :param where: name of the file, for the error
+    :raises ValueError: an option is unknown or its value is not accepted
     """
     known = {each.name: each for each in options_in(KEPT)}
     values: dict[str, Any] = {}

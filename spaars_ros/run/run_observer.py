@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run's topics say, gathered for the conductor and its live view."""
+"""Observer of a run's topics for the conductor and the live view."""
 
 from collections import deque
 from collections.abc import Callable
@@ -44,7 +44,7 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 LATENCIES = 400
-"""Ticks over which the loop latency is taken."""
+"""Ticks over which the percentiles of the loop latency are computed."""
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
 ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
@@ -52,7 +52,7 @@ PAUSED = 'learning is paused, steps are recorded; go on with: spaars resume'
 
 
 def reset_command(namespace: str) -> str:
-    """Return the line that clears a stop of this run from any terminal."""
+    """Return the hint with the command that clears a stop of this run from any terminal."""
     place = namespace.strip('/')
     return (f'go on with: spaars reset --domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
             + (f' --namespace {place}' if place else ''))
@@ -60,53 +60,53 @@ def reset_command(namespace: str) -> str:
 
 class RunObserver:
     """
-    Listens to steps, progress, multipliers and status, and keeps a LiveState up to date.
+    Subscriber to steps, progress, multipliers and status that keeps a LiveState up to date.
 
-    Nothing depends on its hearing every message: the report is made from the recording.
+    Lost messages do no harm: the report is made from the recording.
     """
 
     def __init__(self, node: Node, task: Task, state: LiveState, *,
                  steps: QoSProfile | None = None,
                  seen: Callable[[StepSchema, Array], None] | None = None) -> None:
         """
-        Subscribe.
+        Subscribe to the topics of a run.
 
-        :param steps: another quality of service for the records: one that may lose some; an
-            episode of which one is missing is not scored
-        :param seen: is told each new record
+        :param steps: QoS profile for step records that may lose some; an episode with a missing
+            record is then not scored. None: the profile of the topic
+        :param seen: called with schema and row of each new record
         """
         self.state = state
         self.unscored = 0
-        """Episodes of which not every record was heard."""
+        """Number of episodes not scored, because a record was missing."""
         self._lossy, self._seen = steps is not None, seen
         self.stop = ''
-        """The stop that the policy server has latched, '' while it runs."""
+        """Message of the policy server's latched stop, '' for none."""
         self.stopped_at = 0.0
         self.budget_done = False
         self.asking = ''
-        """What the run waits for a person to do, '' for nothing."""
+        """Manual reset that the run waits for, '' for none."""
         self.next_sequence = 0
         self.steps: int | None = None
-        """How many records the server says that it made, None before it has said so."""
+        """Number of records made according to the server's status, None when it gives none."""
         self.received = 0
         self.recorded = 0
         self.pushed = 0
-        """Version of the newest bundle that the learner made."""
+        """Version of the newest bundle of the learner."""
         self.learner_hears = False
         """Whether the learner has found the policy server."""
         self.learner_fault = False
-        """Whether the learner said that it stopped learning."""
+        """Whether the learner reports that it has stopped learning."""
         self.learner_words = ''
-        """What its diagnostics have said about that since, '' before they do."""
+        """Reason of the fault from the learner's diagnostics, '' until they give one."""
         self.faulted_at = 0.0
         self.heard_learner = 0.0
         self.heard: dict[str, float] = {}
-        """When a node said something last, by its name, s on the monotonic clock."""
+        """Node -> time of its last message, s on the monotonic clock."""
         self.heard_step = 0.0
         self._task = task
         self._namespace = node.get_namespace()
         self._remedy = reset_command(self._namespace)
-        """What an operator does about a stop, once its cause is gone."""
+        """Hint how to clear a stop once its cause is gone."""
         self._schema: StepSchema | None = None
         self._rows: list[Any] = []
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
@@ -126,7 +126,7 @@ class RunObserver:
 
     @property
     def learner_done(self) -> bool:
-        """Return whether the learner has every step and owes no update."""
+        """Return whether the learner has received every step and owes no update."""
         return self.received >= (self.next_sequence if self.steps is None else self.steps) \
             and self.state.owed == 0
 
@@ -136,10 +136,10 @@ class RunObserver:
         sequence = int(get(row, 'sequence'))
         if sequence < self.next_sequence or not self._order.take(
                 {name: float(get(row, name)) for name in ORDER}):
-            return  # sent again for a learner that missed it, or a number out of the blue
+            return  # resent for a learner that missed it, or an implausible number
         self.next_sequence = sequence + 1
         if not self.heard_step:
-            state.started = time.monotonic()  # bringing the nodes up says nothing about the pace
+            state.started = time.monotonic()  # exclude the start of the nodes from the pace
         self.heard_step = time.monotonic()
         if self._rows and get(row, 'episode') != get(self._rows[0], 'episode'):
             self._rows.clear()
@@ -189,7 +189,7 @@ class RunObserver:
         self.state.updates, self.state.owed = int(fields['updates'][0]), int(fields['owed'][0])
         fault = bool(fields.get('fault', (0.0,))[0])
         if fault and not self.learner_fault:
-            # Words from before may be about something else.
+            # Earlier diagnostics may be about something else.
             self.faulted_at, self.learner_words = self.heard_learner, ''
         self.learner_fault = fault
         self._take_pause(bool(fields.get('paused', (0.0,))[0]))
@@ -225,7 +225,7 @@ class RunObserver:
         for status in msg.status:
             name = own_name(self._namespace, status.name)
             if not name:
-                continue  # another run's
+                continue  # of another run
             node = name.partition(':')[0]
             self.heard[node] = time.monotonic()
             if node == 'learner':

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A simulated person at a running policy server, by the topics that a real one uses."""
+"""Node of a simulated operator, who takes over through the same topics as a real one."""
 
 from collections.abc import Callable
 import os
@@ -41,16 +41,16 @@ from spaars_ros.sim.person import SimulatedPerson
 from spaars_ros.tasks.base import Task
 
 GONE = 0.5
-"""s without a record after which the switch is let go."""
+"""s without a record after which the dead man's switch is released."""
 RELEASES = 3
-"""Messages at the end that the switch is let go."""
+"""Number of messages with the released switch that are sent at the end."""
 
 
 class PersonNode:
     """
-    Watches the records of a run, and takes over as `SimulatedPerson` does.
+    Node that reads the records of a run and takes over as `SimulatedPerson` decides.
 
-    Channels are left alone: a person who closes the gripper presses a button.
+    It does not command channels: a real operator closes the gripper with a button.
     """
 
     def __init__(self, namespace: str, task: Task, seed: int) -> None:
@@ -80,7 +80,7 @@ class PersonNode:
         schema, row = self._reader.read(message)
         sequence = int(schema.get(row, 'sequence'))
         if sequence <= self._newest:
-            return  # sent again for a learner that missed it
+            return  # resent for a learner that missed it
         self._newest, self._heard = sequence, time.monotonic()
         episode = int(schema.get(row, 'episode'))
         if episode != self._episode:
@@ -94,7 +94,7 @@ class PersonNode:
         self._send()
 
     def spin(self) -> None:
-        """Handle what arrives, and say again what is asked for."""
+        """Handle messages and publish the present request at `RATE`."""
         self._executor.spin_once(timeout_sec=1.0 / RATE)
         now = time.monotonic()
         if now - self._heard > GONE:
@@ -125,7 +125,7 @@ class PersonNode:
         self._twist.publish(msg)
 
     def close(self) -> None:
-        """Let go, and leave the graph."""
+        """Release the switch and destroy the node."""
         self._asked = None
         for _ in range(RELEASES):
             self._send()
@@ -140,7 +140,7 @@ def simulate(namespace: str, task: Task, seed: int, *, say: Callable[[str], Any]
     """
     Take over where the policy fails, until interrupted.
 
-    :raises ConfigError: the task has nobody to simulate
+    :raises ConfigError: the task has no simulated operator
     """
     node = PersonNode(namespace, task, seed)
     try:

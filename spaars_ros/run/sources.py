@@ -21,17 +21,17 @@ from pathlib import Path
 
 ROOMS = ('constraints', 'control', 'data', 'learning', 'policy', 'robot', 'safety', 'sim', 'tasks',
          'vision')
-"""Where what is learned and simulated is decided."""
+"""Subpackages whose code determines what is learned and simulated."""
 
 
 @cache
 def source_digest(*more: Path) -> str:
     """
-    Return a digest of the package's code in `ROOMS`; comments and docstrings do not count.
+    Return a digest of the package's code in `ROOMS`, without comments and docstrings.
 
-    :param more: further folders of code, such as the benchmarks'
-    :raises FileNotFoundError: naming a folder that is missing or holds no code, since a room that
-        was renamed would otherwise drop out of every digest without a word
+    :param more: further folders with code, such as that of the benchmarks
+    :raises FileNotFoundError: a folder is missing or holds no code; otherwise a renamed
+        subpackage would silently drop out of every digest
     """
     digest = hashlib.sha256()
     package = Path(__file__).resolve().parent.parent
@@ -47,7 +47,7 @@ def source_digest(*more: Path) -> str:
 
 
 def code_of(text: str) -> str:
-    """Return a Python file's code in a form without comments, docstrings and line breaks."""
+    """Return the code of a Python file as a syntax tree without comments and docstrings."""
     tree = ast.parse(text)
     for node in ast.walk(tree):
         body = getattr(node, 'body', None)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Start a launch file's conductor so that a signal ends it in order, also while it imports."""
+"""Entry point of a launch file's conductor; signals end it cleanly, even during imports."""
 
 from importlib import import_module
 from typing import NoReturn
@@ -22,6 +22,6 @@ from spaars_ros.nodes.start import await_signals
 
 
 def main() -> NoReturn:
-    """Run the conductor, and end with its exit code."""
+    """Run the conductor and exit with its exit code."""
     await_signals()
     leave(int(import_module('spaars_ros.run.conductor_main').main()))

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A sweep: `spaars train` for every combination of settings and seeds, and what came of it."""
+"""Sweep: `spaars train` for every combination of settings and seeds, with a result table."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from spaars_ros.run.workers import Workers
 
 SUMMARY = 'summary.json'
 LEAST = 4
-"""Seeds from which on an interval is given."""
+"""Minimum number of seeds for a confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Trial:
     data: str
     training: str
     settings: tuple[tuple[str, Any], ...]
-    """Over the training file."""
+    """(key, value) pairs that replace settings of the training file."""
     seed: int
     steps: int
     evaluate_every: int
@@ -50,23 +50,23 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """Return the settings in words, the name of their folder."""
+        """Return the settings as text, which is also the name of their folder."""
         text = ','.join(f'{key}={value}' for key, value in self.settings) or 'as it is'
         return re.sub(r'[^\w=.,+ -]', '_', text)
 
     @property
     def folder(self) -> Path:
-        """Return the run's folder."""
+        """Return the folder of the run."""
         return Path(self.out) / self.name / f'seed_{self.seed}'
 
 
 def grid(choices: Mapping[str, Sequence[Any]]) -> list[tuple[tuple[str, Any], ...]]:
-    """Return every combination of the choices of each key."""
+    """Return every combination of the choices, each as (key, value) pairs."""
     return [tuple(zip(choices, values)) for values in product(*choices.values())]
 
 
 def run_trial(trial: Trial) -> dict[str, Any]:
-    """Return the summary of a run; one that was interrupted goes on from its checkpoint."""
+    """Run a trial and return its summary; an interrupted one continues from its checkpoint."""
     done = trial.folder / SUMMARY
     if done.exists():
         kept: dict[str, Any] = json.loads(done.read_text())
@@ -91,13 +91,13 @@ def run_trial(trial: Trial) -> dict[str, Any]:
 def sweep(trials: Sequence[Trial], workers: Workers, say: Callable[[str], None]
           ) -> list[dict[str, Any]]:
     """
-    Run the trials and return a row for each combination of settings, the best first.
+    Run the trials and return one row per combination of settings, the best first.
 
-    Keys: settings, seeds, returns (at the end, by seed), iqm (interquartile mean), low and high
-    (95 % bootstrap interval of the mean between the quartiles; None below four seeds), scores
-    (D4RL-normalised, None where there is no reference), seconds.
+    Keys: settings; seeds; returns (at the end, one per seed); iqm (interquartile mean); low and
+    high (95 % bootstrap interval of the iqm; None below four seeds or for equal returns); scores
+    (D4RL-normalised, None without a reference); seconds.
 
-    :raises ValueError: runs failed, after the others are done; the message names each
+    :raises ValueError: runs failed; raised after the others are done, and names each
     """
     found: dict[Trial, dict[str, Any]] = {}
     failures = []
@@ -118,7 +118,11 @@ def sweep(trials: Sequence[Trial], workers: Workers, say: Callable[[str], None]
 
 
 def interquartile_mean(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """Return the mean between the quartiles, and its 95 % bootstrap interval from `LEAST` on."""
+    """
+    Return the interquartile mean and the ends of its 95 % bootstrap interval.
+
+    The ends are None for fewer than `LEAST` values, or when all values are equal.
+    """
     mean = float(stats.trim_mean(values, 0.25))
     if len(values) < LEAST or np.ptp(values) == 0.0:
         return mean, None, None

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A keyboard as a person's joystick: keys to twists, switch and labels, and who sends them."""
+"""Keyboard teleoperation: keys as twists, dead man's switch and labels."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -37,21 +37,21 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.run.operator import OperatorError
 
 RATE = 30.0
-"""Hz of what is sent."""
+"""Hz of the published messages."""
 HELD = 0.6
-"""s that a key counts as held after it was heard: terminals tell no release, they repeat."""
+"""s that a key counts as held after each event: terminals report repeats but no release."""
 PULSE = 0.15
-"""s that a button of a label is down."""
+"""s that a button is reported as pressed."""
 MOVES = {'w': (0, 1), 's': (0, -1), 'a': (1, 1), 'd': (1, -1), 'r': (2, 1), 'f': (2, -1),
          'j': (3, 1), 'l': (3, -1), 'i': (4, 1), 'k': (4, -1), 'u': (5, 1), 'o': (5, -1),
          '\x1b[A': (0, 1), '\x1b[B': (0, -1), '\x1b[D': (1, 1), '\x1b[C': (1, -1)}
 """Key -> (axis of the twist, direction)."""
 BUTTONS = {'g': 0, 'h': 1, 'x': 2, '\r': 3, '\n': 3, 'z': 6, 'n': 7}
-"""Key -> button, as the policy server's parameters have them by default."""
+"""Key -> index of the button, as in the default parameters of the policy server."""
 DEAD_MAN = 4
 COUNT = 8
 SPEEDS = (0.01, 0.02, 0.05, 0.1, 0.2)
-"""m/s; of an angular axis five times as much, rad/s."""
+"""m/s; an angular axis has five times the value in rad/s."""
 HELP = """\
 w s  forward, back     a d  left, right      r f  up, down      (also the arrows)
 u o  turn about z      i k  about y          j l  about x
@@ -63,7 +63,7 @@ A motion key that is held is the dead man's switch: let go and the arm is the po
 
 @dataclass
 class Keys:
-    """What the keyboard says now; free of ROS and of the terminal."""
+    """State of the keyboard, independent of ROS and of the terminal."""
 
     speed: int = 2
     frame: str = 'base'
@@ -74,7 +74,7 @@ class Keys:
     _pressed: dict[int, float] = field(default_factory=dict)
 
     def press(self, key: str, now: float) -> None:
-        """Take a key at `now` s."""
+        """Handle a key press at time `now` in s."""
         key = key.lower() if len(key) == 1 else key
         if key in MOVES:
             self._axis, self._direction = MOVES[key]
@@ -82,7 +82,7 @@ class Keys:
         elif key in BUTTONS:
             self._pressed[BUTTONS[key]] = now
             if BUTTONS[key] < 2 and self.held(now):
-                self._moved = now  # a gripper is part of acting
+                self._moved = now  # a gripper key keeps the switch held, too
         elif key == ' ':
             self._moved = -1e9
         elif key in '+=':
@@ -95,11 +95,11 @@ class Keys:
             self.done = True
 
     def held(self, now: float) -> bool:
-        """Return whether the dead man's switch is held."""
+        """Return whether the dead man's switch is held at `now` s."""
         return now - self._moved <= HELD
 
     def twist(self, now: float) -> list[float]:
-        """Return the twist (6,) m/s and rad/s."""
+        """Return the twist (6,) in m/s and rad/s, 0 while the switch is released."""
         values = [0.0] * 6
         if self.held(now):
             speed = SPEEDS[self.speed]
@@ -107,7 +107,7 @@ class Keys:
         return values
 
     def buttons(self, now: float) -> list[int]:
-        """Return the buttons of the joystick."""
+        """Return the states of the joystick buttons (COUNT,), 0 or 1."""
         down = [0] * COUNT
         down[DEAD_MAN] = int(self.held(now))
         for button, at in self._pressed.items():
@@ -115,7 +115,7 @@ class Keys:
         return down
 
     def line(self, now: float) -> str:
-        """Return the state as a person reads it."""
+        """Return the state as one line of text."""
         speed = SPEEDS[self.speed]
         who = 'YOU ACT' if self.held(now) else 'released'
         twist = ' '.join(f'{value:+.2f}' for value in self.twist(now))
@@ -124,7 +124,7 @@ class Keys:
 
 
 def split_keys(text: str) -> list[str]:
-    """Return the keys of what a terminal sent; an arrow is three characters."""
+    """Split terminal input into keys; an arrow key is three characters."""
     keys = []
     while text:
         size = 3 if text[:3] in MOVES else 1
@@ -136,9 +136,9 @@ def split_keys(text: str) -> list[str]:
 @contextmanager
 def raw_terminal() -> Iterator[Callable[[float], str]]:
     """
-    Yield what returns the keys that were pressed, waiting for them at most so many s.
+    Yield a function that waits up to the given time in s and returns the pressed keys.
 
-    :raises OperatorError: this is no terminal
+    :raises OperatorError: standard input is not a terminal
     """
     if not sys.stdin.isatty():
         raise OperatorError('teleop reads the keyboard: start it in a terminal')
@@ -149,7 +149,7 @@ def raw_terminal() -> Iterator[Callable[[float], str]]:
         if not select.select([place], [], [], wait)[0]:
             return ''
         data = os.read(place, 1024)
-        return data.decode(errors='ignore') if data else 'q'  # the terminal is closed
+        return data.decode(errors='ignore') if data else 'q'  # no data: the terminal is closed
     try:
         tty.setcbreak(place)
         yield read
@@ -158,7 +158,7 @@ def raw_terminal() -> Iterator[Callable[[float], str]]:
 
 
 class TeleopNode:
-    """Sends what the keyboard says."""
+    """Node that publishes the state of the keyboard as twist and joystick."""
 
     def __init__(self, namespace: str) -> None:
         self._context = rclpy.Context()
@@ -171,11 +171,11 @@ class TeleopNode:
 
     @property
     def heard(self) -> bool:
-        """Return whether a policy server listens."""
+        """Return whether a subscriber to the joystick exists, such as a policy server."""
         return self._joy.get_subscription_count() > 0
 
     def send(self, keys: Keys, now: float) -> None:
-        """Send the state of the keyboard at `now` s."""
+        """Publish the state of the keyboard at `now` s; a twist only while the switch is held."""
         stamp: Any = self.node.get_clock().now().to_msg()
         joy = Joy(axes=[0.0] * 6, buttons=keys.buttons(now))
         joy.header.stamp, joy.header.frame_id = stamp, 'keyboard'
@@ -189,7 +189,7 @@ class TeleopNode:
         self._twist.publish(msg)
 
     def close(self) -> None:
-        """Leave the graph."""
+        """Destroy the node."""
         self.node.destroy_node()
         rclpy.shutdown(context=self._context)
 
@@ -197,10 +197,11 @@ class TeleopNode:
 def teleop(namespace: str, say: Callable[[str], Any], show: Callable[[str], Any],
            interrupts: Interrupts) -> None:
     """
-    Drive the arm of a running policy server from the keyboard until q.
+    Drive the arm of a running policy server from the keyboard until q or interrupted.
 
     :param say: prints a line
-    :param show: writes over the line of the state
+    :param show: overwrites the status line
+    :raises OperatorError: standard input is not a terminal
     """
     with raw_terminal() as read:
         node = TeleopNode(namespace)
@@ -218,7 +219,7 @@ def teleop(namespace: str, say: Callable[[str], Any], show: Callable[[str], Any]
                         show(line)
                         shown = line
         finally:
-            # The switch is let go, whatever ended this.
+            # Release the switch, whatever the reason of the end; three times, in case one is lost.
             for _ in range(3):
                 node.send(Keys(), time.monotonic())
                 time.sleep(0.03)

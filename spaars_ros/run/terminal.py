@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Output that outlives its terminal, and that any terminal's encoding can show."""
+"""Output streams that survive a closed terminal and work with any encoding."""
 
 from contextlib import suppress
 import os
@@ -26,15 +26,15 @@ SIGNS = str.maketrans({
     '✗': 'x', '▁': '_', '▂': '_', '▃': '.', '▄': '-', '▅': '=', '▆': '+', '▇': '*', '█': '#',
     '━': '-', '─': '-', '│': '|', '┃': '|', '╭': '+', '╮': '+', '╰': '+', '╯': '+', '╸': '-',
     '╺': '-', '┌': '+', '┐': '+', '└': '+', '┘': '+', '•': '*', '●': '*', '○': 'o'})
-"""What a sign is written as where the encoding does not have it."""
+"""Character -> replacement for encodings without it."""
 
 
 class SteadyStream:
     """
-    A text stream that a closed pipe or a lost terminal silences, and no sign makes fail.
+    Text stream that goes silent on a closed pipe or terminal and never fails on a character.
 
-    A run does not end because nobody reads its output any more: the robot goes on, and the report
-    is written.
+    A run must not end because its output is no longer read: the robot continues, and the report is
+    written.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -42,7 +42,7 @@ class SteadyStream:
         self.closed_by_reader = False
 
     def write(self, text: str) -> int:
-        """Write what can be shown; returns the length of `text` also when nobody reads."""
+        """Write the text, with replacements for its encoding; return the length of `text`."""
         encoding = getattr(self._stream, 'encoding', None) or 'utf-8'
         try:
             text.encode(encoding)
@@ -54,7 +54,7 @@ class SteadyStream:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is written."""
+        """Flush the stream."""
         self._quietly(self._stream.flush)
 
     def _quietly(self, act: Any) -> None:
@@ -62,10 +62,10 @@ class SteadyStream:
             return
         try:
             act()
-        except OSError:  # BrokenPipeError, and EIO of a terminal that is gone
+        except OSError:  # BrokenPipeError, or EIO of a closed terminal
             self.closed_by_reader = True
             with suppress(OSError, ValueError):
-                # What the stream still holds goes nowhere, and says nothing when Python ends.
+                # Discard the stream's buffer without an error at Python's exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
@@ -81,7 +81,7 @@ def _has(encoding: str, sign: str) -> bool:
 
 
 def steady_streams() -> None:
-    """Make this process's output steady; once."""
+    """Wrap stdout and stderr of this process in a SteadyStream, unless already done."""
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, SteadyStream):

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Many runs at a time: in processes of this machine, or on a Ray cluster (extra `cluster`)."""
+"""Parallel runs in processes of this machine or on a Ray cluster (extra `cluster`)."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -35,43 +35,43 @@ Result = TypeVar('Result')
 
 LOCAL = 'local'
 RETRIES = 5
-"""Times that a run whose worker was killed is taken up again, from its checkpoint."""
+"""Maximum number of retries, from its checkpoint, of a run whose worker was killed."""
 CONNECT = 5.0
-"""s that a cluster has to answer."""
+"""s for a cluster to accept a connection."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Workers:
     """
-    Where runs work.
+    Executor of parallel runs, local or on a cluster.
 
-    Files are where they would be without a cluster: its machines need the same package and see
-    the working directory, and what is read and written, under the same paths.
+    Paths are the same with and without a cluster: its machines need the same package, and must see
+    the working directory and all files that are read or written under the same paths.
     """
 
     jobs: int = 2
-    """Runs at a time on this machine."""
+    """Number of parallel runs on this machine."""
     ray: str = ''
-    """Address of a Ray cluster, `local` to start one here with `jobs` CPUs, '' for none."""
+    """Address of a Ray cluster; `local`: start one here with `jobs` CPUs; '': none."""
     cpus: float = 1.0
-    """Of a cluster, for each run."""
+    """CPUs of the cluster per run."""
     gpus: float = 0.0
 
     def each(self, function: Callable[[Job], Result], jobs: Sequence[Job]
              ) -> Iterator[tuple[Job, Result | Exception]]:
         """
-        Yield every job with its result, or with the exception that it raised, as they end.
+        Yield every job with its result, or with the exception that it raised, as they finish.
 
-        :param function: of a module, so that a worker can import it; goes on where it was when
-            it is called again after its process was killed
-        :raises ValueError: Ray is wanted and not installed, or its cluster does not answer
+        :param function: function of a module, so that a worker can import it; called again after
+            its process was killed, it has to continue from its own checkpoint
+        :raises ValueError: Ray is requested and not installed, or its cluster does not answer
         """
         return self._with_ray(function, jobs) if self.ray else self._here(function, jobs)
 
     def _here(self, function: Callable[[Job], Result], jobs: Sequence[Job]
               ) -> Iterator[tuple[Job, Result | Exception]]:
-        # Runs differ in length; max_tasks_per_child would spare memory but needs Python 3.11.
+        # max_tasks_per_child would save memory but needs Python 3.11.
         with ProcessPoolExecutor(self.jobs, mp_context=multiprocessing.get_context('spawn'),
                                  initializer=die_with_parent) as pool:
             futures = {pool.submit(function, job): job for job in jobs}
@@ -86,10 +86,10 @@ class Workers:
         ray = _ray()
         _reach(self.ray)
         here = os.getcwd()
-        # What can be imported here can be there: the checkout, and a user's own environments.
+        # Make the checkout and a user's own packages importable there as here.
         path = os.pathsep.join(dict.fromkeys([str(ROOT), *filter(None, sys.path)]))
         variables = {'PYTHONPATH': path, 'OMP_NUM_THREADS': str(max(1, int(self.cpus)))}
-        # A warning of Ray's about the future, on every start.
+        # Silences a FutureWarning that Ray prints on every start.
         os.environ.setdefault('RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO', '0')
         try:
             ray.init(address=None if self.ray == LOCAL else self.ray,
@@ -117,13 +117,13 @@ class Workers:
 
 
 def _there(folder: str, function: Callable[[Job], Result], job: Job) -> Result:
-    """Call a function in the working directory of who asked for it."""
+    """Call a function in the working directory of the process that submitted it."""
     os.chdir(folder)
     return function(job)
 
 
 def _reach(address: str) -> None:
-    """Raise ValueError where nobody listens: Ray itself would wait for minutes."""
+    """Raise ValueError when nothing listens at an address; Ray itself would wait for minutes."""
     found = re.fullmatch(r'(?:ray://)?([^:/]+):(\d+)', address)
     if found:
         try:
