@@ -13,18 +13,17 @@
 # limitations under the License.
 
 """
-Start one node so that a signal ends it in order at any moment, also while it imports.
+Start one node so that a signal ends it cleanly at any moment, also during its imports.
 
-As a file (`python .../nodes/start.py spaars_ros.nodes.learner.node --ros-args ...`) or as
-a console script.
-Not with `python -m`, which puts the working folder first on the path: a `random.py` there would
-run inside the node.
+Run it as a file (`python .../nodes/start.py spaars_ros.nodes.learner.node --ros-args ...`) or as
+a console script, but not with `python -m`: that puts the working folder first on the path, and a
+`random.py` there would run inside the node.
 """
 
 import sys
 
 if __name__ == '__main__':
-    # This file's own folder; the package itself is found where it is installed.
+    # Remove the folder of this file; the package itself is found where it is installed.
     del sys.path[0]
 
 from importlib import import_module
@@ -44,16 +43,16 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """End at once: nothing has been opened yet, and nothing moves."""
+    """Exit at once: nothing is open yet, and nothing moves."""
     os._exit(0)
 
 
 def await_signals() -> None:
-    """Let a signal end this process with code 0 until the node says how it ends."""
-    # rclpy's wheels start the interpreter again, which forgets handlers and keeps the mask.
+    """Make a signal end this process with code 0 until the node installs its own handlers."""
+    # rclpy's wheels re-execute the interpreter, which loses handlers and keeps the signal mask.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     if os.environ.get(STARTED_BY):
-        # With a launch that is killed while this imports, which takes torch seconds.
+        # For a launch that is killed during the imports: that of torch takes seconds.
         die_with_parent()
         if starter_has_ended():
             os._exit(0)
@@ -66,33 +65,33 @@ def await_signals() -> None:
 
 
 def start(name: str) -> NoReturn:
-    """Import the node `name`, run it, and end with its exit code."""
+    """Import the node `name`, run it and exit with its exit code."""
     await_signals()
     leave(int(import_module(f'spaars_ros.nodes.{name}.node').main()))
 
 
 def policy_server() -> NoReturn:
-    """Run the policy server, and end with its exit code."""
+    """Run the policy server and exit with its exit code."""
     start('policy_server')
 
 
 def cost_monitor() -> NoReturn:
-    """Run the cost monitor, and end with its exit code."""
+    """Run the cost monitor and exit with its exit code."""
     start('cost_monitor')
 
 
 def learner() -> NoReturn:
-    """Run the learner, and end with its exit code."""
+    """Run the learner and exit with its exit code."""
     start('learner')
 
 
 def sim() -> NoReturn:
-    """Run the simulated arm, and end with its exit code."""
+    """Run the simulated arm and exit with its exit code."""
     start('sim')
 
 
 def encoder() -> NoReturn:
-    """Run the encoder of the task's cameras, and end with its exit code."""
+    """Run the encoder of the task's cameras and exit with its exit code."""
     start('encoder')
 
 

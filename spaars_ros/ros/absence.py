@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Why nothing comes on a topic, as the graph shows it."""
+"""Diagnose from the ROS graph why a topic is silent."""
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
@@ -22,15 +22,15 @@ from rclpy.qos import ReliabilityPolicy
 
 def why_silent(node: Node, topic: str, kind: str, qos: QoSProfile) -> str:
     """
-    Return what the publishers of a topic do wrong, or that there is none.
+    Return why no message of a topic is received: no publisher, wrong type or wrong QoS.
 
-    :param kind: message type that is wanted
-    :param qos: of the subscription
+    :param kind: expected message type
+    :param qos: QoS profile of the subscription
     """
     name = node.resolve_topic_name(topic)
     said = []
     for one in node.get_publishers_info_by_topic(name):
-        # Discovery tells of a publisher before it tells whose it is.
+        # Discovery reports a publisher before it reports the node of the publisher.
         who = 'somebody' if 'UNKNOWN' in one.node_name \
             else f'{one.node_namespace.rstrip("/")}/{one.node_name}'
         if one.topic_type != kind:

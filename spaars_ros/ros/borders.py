@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where messages come in: what is malformed is counted and named, and ends nothing."""
+"""Validation of incoming messages: malformed ones are counted, logged and ignored."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -29,33 +29,33 @@ from spaars_ros.ros.codecs import step_schema
 from spaars_ros.ros.fields import LAYOUTS
 
 LOGGED = 5.0
-"""s between two log lines about what one node refuses."""
+"""s between two log lines about refused messages of one node."""
 
 
 class Logger(Protocol):
-    """What a node logs with."""
+    """Interface of the logger of a node."""
 
     def error(self, message: str, *, throttle_duration_sec: float) -> Any:
-        """Log one line, not more often than that."""
+        """Log one line, at most once per `throttle_duration_sec`."""
 
 
 class Border:
     """
-    What one node refuses of the messages that it hears.
+    Counter and log of the messages that one node refuses.
 
-    :param logger: of the node; None logs nothing
+    :param logger: logger of the node; None logs nothing
     """
 
     def __init__(self, logger: Logger | None = None) -> None:
         self.refused: Counter[str] = Counter()
-        """Topic -> messages refused."""
+        """Topic -> number of refused messages."""
         self.last = ''
-        """Topic and reason of the last one, '' before any."""
+        """Topic and reason of the last refused message; '' if none."""
         self._logger = logger
         self._said = 0
 
     def guarded(self, topic: str, take: Callable[[Any], None]) -> Callable[[Any], None]:
-        """Return a topic's callback: what `take` raises as CodecError is counted and named."""
+        """Return a callback that calls `take` and refuses a message if it raises CodecError."""
         def call(msg: Any) -> None:
             try:
                 take(msg)
@@ -64,28 +64,29 @@ class Border:
         return call
 
     def refuse(self, topic: str, error: CodecError) -> None:
-        """Count and name a message."""
+        """Count and log a refused message."""
         self.refused[topic] += 1
         self.last = f'{topic}: {error}'
         if self._logger is not None:
             self._logger.error(f'{topic} ignored: {error}', throttle_duration_sec=LOGGED)
 
     def news(self) -> str:
-        """Return topic and reason of what was refused since this was asked before, or ''."""
+        """Return topic and reason of the last refusal since the previous call; '' if none."""
         said, self._said = self._said, self.refused.total()
         return self.last if self._said > said else ''
 
     def values(self) -> dict[str, object]:
-        """Return what the node's diagnostics say of it."""
+        """Return the values for the diagnostics of the node."""
         return {'refused_messages': self.refused.total(), 'last_refused': self.last}
 
 
 class TopicReader:
     """
-    Read the messages of a topic of `fields.LAYOUTS`.
+    Reader of the messages of a topic of `fields.LAYOUTS`.
 
-    :param needs: fields without which a message is refused; '' for all of the layout. Fields
-        that the layout does not know are read, too: a newer publisher may have more.
+    Fields that the layout does not declare are read, too: a newer publisher may have more.
+
+    :param needs: required fields; () for all fields of the layout
     """
 
     def __init__(self, topic: str, *, needs: tuple[str, ...] = ()) -> None:
@@ -99,7 +100,7 @@ class TopicReader:
             codec = self._codec or self._codec_of(msg)
             fields = codec.decode(msg, nonfinite=self._layout.unmeasured)
         except CodecError:
-            self._codec = None  # another publisher may have another layout
+            self._codec = None  # another publisher may use another layout
             raise
         self._codec = codec
         return fields
@@ -120,11 +121,11 @@ class TopicReader:
 
 class StepReader:
     """
-    Read step records by their own labels, so that no bundle is needed to know the layout.
+    Reader of step records; the labels of the message define the layout, so no bundle is needed.
 
-    :param observation: width that the record's has to have, None for any
-    :param joints: number of joints, None for any
-    :param action: width of the action, None for any
+    :param observation: required width of the observation; None for any
+    :param joints: required number of joints; None for any
+    :param action: required width of the action; None for any
     """
 
     def __init__(self, observation: int | None = None, joints: int | None = None,
@@ -134,7 +135,7 @@ class StepReader:
         self._schema: StepSchema | None = None
 
     def read(self, msg: Float64MultiArray) -> tuple[StepSchema, Array]:
-        """Return the record's schema and the record (width,); raises CodecError."""
+        """Return schema and values (width,) of a step record; raises CodecError."""
         if self._codec is None or self._schema is None:
             codec = ArrayCodec.of_message(msg)
             schema = step_schema(codec)
@@ -146,5 +147,5 @@ class StepReader:
         try:
             return self._schema, self._codec.row(msg)
         except CodecError:
-            self._codec = None  # another server's steps may have another layout
+            self._codec = None  # another policy server may use another layout
             raise

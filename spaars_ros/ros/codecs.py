@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Messages to arrays and back; what is malformed is named, never guessed."""
+"""Convert messages to arrays and back; malformed messages raise CodecError."""
 
 from array import array
 from collections.abc import Collection
@@ -45,9 +45,11 @@ MAX_STAMP_DIGITS = 19
 
 class CodecError(ValueError):
     """
-    A message is malformed; `code` names how, the text names the field and the values.
+    Raised for a malformed message; the text names the field and the values.
 
-    The text may quote the message: it is cut, and kept to what a line of a terminal can show.
+    The text may quote the message, so it is made `printable` (one line of limited length).
+
+    :param code: upper-case name of the error, for instance WRONG_SIZE
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -64,9 +66,9 @@ def widths(schema: StepSchema) -> dict[str, int]:
 
 class ArrayCodec:
     """
-    Named fields as one Float64MultiArray: one `layout.dim` a field.
+    Codec of named fields in one Float64MultiArray, with one `layout.dim` per field.
 
-    The label is the field's name, `size` its width, `stride` its offset in `data`.
+    `label` is the name of the field, `size` its width and `stride` its offset in `data`.
 
     :param fields: a step schema, or field name -> width in order
     """
@@ -86,7 +88,7 @@ class ArrayCodec:
 
     @classmethod
     def of_message(cls, msg: Float64MultiArray) -> 'ArrayCodec':
-        """Build the codec that a message's own labels describe; raises CodecError."""
+        """Return the codec that the labels of a message describe; raises CodecError."""
         if len(msg.layout.dim) > MOST_FIELDS or len(msg.data) > MOST_VALUES:
             raise CodecError('WRONG_SIZE', f'{len(msg.layout.dim)} fields with {len(msg.data)} '
                              f'values, at most {MOST_FIELDS} with {MOST_VALUES}')
@@ -104,14 +106,18 @@ class ArrayCodec:
         return codec
 
     def encode(self, row: Union[Array, Sequence[float]]) -> Float64MultiArray:
-        """Return the message of one row (width,); raises CodecError on a wrong width."""
+        """Return the message of a row (width,); raises CodecError if the width is wrong."""
         values = np.asarray(row, dtype=np.float64)
         if values.shape != (self.width,):
             raise CodecError('WRONG_SIZE', f'{values.shape} values for a row of {self.width}')
         return Float64MultiArray(layout=self._layout, data=array('d', values.tobytes()))
 
     def encode_fields(self, **values: object) -> Float64MultiArray:
-        """Return the message of fields by name; those not given are 0. Raises CodecError."""
+        """
+        Return the message of the given fields; fields that are not given are 0.
+
+        :raises CodecError: a field is unknown or has a wrong width
+        """
         row = np.zeros(self.width)
         for name, value in values.items():
             if name not in self.fields:
@@ -125,9 +131,10 @@ class ArrayCodec:
 
     def row(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()) -> Array:
         """
-        Return the message's row (width,); raises CodecError.
+        Return the row (width,) of a message.
 
-        :param nonfinite: fields that may hold a NaN or an infinity
+        :param nonfinite: fields that may contain NaN or infinity
+        :raises CodecError: wrong labels, layout or size, or a value not finite or out of range
         """
         dims = msg.layout.dim
         got = [dim.label for dim in dims]
@@ -153,13 +160,13 @@ class ArrayCodec:
 
     def decode(self, msg: Float64MultiArray, *, nonfinite: Collection[str] = ()
                ) -> dict[str, Array]:
-        """Return field name -> values (width,) of a message; raises CodecError."""
+        """Return field name -> values (width of the field,) of a message; raises as `row`."""
         row = self.row(msg, nonfinite=nonfinite)
         return {name: row[place] for name, place in self.fields.items()}
 
 
 def step_schema(codec: ArrayCodec) -> StepSchema:
-    """Return the step schema of a message's codec; raises CodecError when it is another layout."""
+    """Return the step schema of a codec; raises CodecError if its fields are no step record."""
     try:
         return StepSchema.of_fields(codec.widths)
     except ValueError as error:
@@ -167,7 +174,7 @@ def step_schema(codec: ArrayCodec) -> StepSchema:
 
 
 def encode_state(state: RobotState, joints: Sequence[str]) -> JointState:
-    """Return the JointState message of a state."""
+    """Return the JointState message of a state, with the stamp of the state."""
     msg = JointState(name=list(joints), position=array('d', state.position.tobytes()),
                      velocity=array('d', state.velocity.tobytes()),
                      effort=array('d', state.effort.tobytes()))
@@ -176,44 +183,45 @@ def encode_state(state: RobotState, joints: Sequence[str]) -> JointState:
 
 
 def encode_command(values: Array, stamp_ns: int) -> Float64MultiArray:
-    """Return the command (d,) that answers the joint_states stamped `stamp_ns`."""
+    """Return the message of a command (d,), labelled with the stamp of its joint_states in ns."""
     dim = MultiArrayDimension(label=f'{STAMP}{stamp_ns}', size=values.size, stride=values.size)
     return Float64MultiArray(layout=MultiArrayLayout(dim=[dim]),
                              data=array('d', np.asarray(values, dtype=np.float64).tobytes()))
 
 
 def encode_command_into(msg: Float64MultiArray, values: Array, stamp_ns: int) -> None:
-    """Make of a message of `encode_command` another of as many values: in half the time."""
+    """Overwrite a message of `encode_command` with as many values; takes half the time."""
     msg.layout.dim[0].label = f'{STAMP}{stamp_ns}'
     msg.data = array('d', values.tobytes())
 
 
 def encode_trajectory(joints: Sequence[str], position: Array, velocity: Array, period: float,
                       stamp_ns: int) -> JointTrajectory:
-    """Return a one-point trajectory: be at `position` (d,) rad in `period` s, from now."""
+    """Return a trajectory of one point: reach `position` (d,) rad `period` s from now."""
     point = JointTrajectoryPoint(positions=position.tolist(), velocities=velocity.tolist())
     point.time_from_start.nanosec = round(period * NANO) % NANO
     point.time_from_start.sec = round(period * NANO) // NANO
-    # A zero stamp means at once to the joint_trajectory_controller, so the label is the frame's.
+    # The joint_trajectory_controller reads a zero stamp as 'start now'. The stamp of the
+    # joint_states is therefore in the frame_id.
     msg = JointTrajectory(joint_names=list(joints), points=[point])
     msg.header.frame_id = f'{STAMP}{stamp_ns}'
     return msg
 
 
 def command_stamp(msg: Union[Float64MultiArray, JointTrajectory]) -> int | None:
-    """Return the stamp in ns of the joint_states that a command answers; None without one."""
+    """Return the stamp in ns of the joint_states that a command answers; None if unlabelled."""
     if isinstance(msg, JointTrajectory):
         label = msg.header.frame_id
     else:
         label = msg.layout.dim[0].label if msg.layout.dim else ''
     number = label.removeprefix(STAMP)
-    # Only ASCII: str.isdigit knows digits that int does not.
+    # ASCII only: str.isdigit accepts digits that int rejects.
     fits = len(number) <= MAX_STAMP_DIGITS and number.isascii() and number.isdigit()
     return int(number) if label.startswith(STAMP) and fits else None
 
 
 def decode_range(msg: Float64MultiArray) -> tuple[int, int]:
-    """Return first and last sequence of a `learner/fetch`; raises CodecError."""
+    """Return the first and last sequence number of a `learner/fetch`; raises CodecError."""
     values = np.array(msg.data, dtype=np.float64)
     if values.size != 2:
         raise CodecError('WRONG_SIZE', f'learner/fetch has {values.size} values, expected 2')
@@ -223,7 +231,7 @@ def decode_range(msg: Float64MultiArray) -> tuple[int, int]:
 
 
 def decode_command(msg: Float64MultiArray, size: int) -> Array:
-    """Return the command (size,); raises CodecError on a wrong size or a non-finite value."""
+    """Return a command (size,); raises CodecError if the size is wrong or a value not finite."""
     values = np.array(msg.data, dtype=np.float64)
     if values.size != size:
         raise CodecError('WRONG_SIZE', f'command has {values.size} values for {size} joints')
@@ -233,7 +241,7 @@ def decode_command(msg: Float64MultiArray, size: int) -> Array:
 
 
 def encode_bytes(data: bytes) -> UInt8MultiArray:
-    """Return a bundle's bytes as a message."""
+    """Return the message of the bytes of a bundle."""
     return UInt8MultiArray(data=array('B', data))
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Diagnostic messages (REP 107) from plain values."""
+"""Build diagnostic messages (REP 107) from plain values."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -30,14 +30,17 @@ STALE = DiagnosticStatus.STALE
 
 MOST_VALUES = 1000
 MOST_TEXT = 500
-"""Characters of a text of others that is shown."""
+"""Characters of a received text that are shown."""
 
 
 def printable(text: str, most: int = MOST_TEXT) -> str:
     """
-    Return a text of others as one line that moves no cursor and sets no colour.
+    Return a received text as one line that is safe to print to a terminal.
 
-    What is not printable is written out, an escape as backslash, x1b; what is longer is cut.
+    Characters that are not printable become Python escapes (ESC becomes backslash, x1b), so that
+    the text cannot move the cursor or set a colour.
+
+    :param most: characters kept; a longer text is cut and ends with ' ...'
     """
     if len(text) > most:
         text = text[:most] + ' ...'
@@ -50,22 +53,23 @@ def _text(value: object) -> str:
 
 
 def status(name: str, level: bytes, message: str, **values: object) -> DiagnosticStatus:
-    """Return one status; `values` become its key-value pairs."""
+    """Return a DiagnosticStatus; `values` become its key-value pairs."""
     return DiagnosticStatus(name=name, level=level, message=message, values=[
         KeyValue(key=key, value=_text(value)) for key, value in values.items()])
 
 
 def full_name(namespace: str, name: str) -> str:
-    """Return a status's name as `/diagnostics`, which all robots share, shows it."""
+    """Return the name of a status, prefixed with the namespace: robots share `/diagnostics`."""
     place = namespace.strip('/')
     return f'{place}/{name}' if place else name
 
 
 def own_name(namespace: str, name: str) -> str:
     """
-    Return a status's name without the namespace, '' of a node of another one.
+    Return the name of a status without the namespace; '' if it belongs to another namespace.
 
-    A fleet's learner, wherever it is, has a status per robot: `learner: <namespace>`.
+    The learner of a fleet may be in any namespace. It publishes one status per robot, named
+    `learner: <namespace>`, which belongs to that robot.
     """
     here = namespace.strip('/')
     node, mark, about = name.partition(': ')
@@ -75,14 +79,14 @@ def own_name(namespace: str, name: str) -> str:
 
 
 def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
-    """Return the message that carries them."""
+    """Return the DiagnosticArray message of some statuses."""
     msg = DiagnosticArray(status=list(statuses))
     msg.header.stamp = stamp
     return msg
 
 
 def values_of(one: DiagnosticStatus) -> dict[str, str]:
-    """Return a status's key-value pairs, as `printable` shows them."""
+    """Return the first `MOST_VALUES` key-value pairs of a status, made `printable`."""
     return {printable(pair.key): printable(pair.value) for pair in one.values[:MOST_VALUES]}
 
 
@@ -94,7 +98,7 @@ class LoopStatistics:
         self._times: deque[float] = deque(maxlen=window)
 
     def add(self, now: float, latency: float) -> None:
-        """Count a tick at `now` s with `latency` s from observation to command."""
+        """Add a tick at time `now` (s) with `latency` (s) from observation to command."""
         self._times.append(now)
         self._latency.append(latency)
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which fields the messages of a topic have, declared once; `data.ranges` has what they hold."""
+"""Fields of the messages of each topic; `data.ranges` declares the ranges of their values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,23 +23,23 @@ from spaars_ros.data.labels import TOPIC
 
 MOST_FIELDS = 1000
 MOST_VALUES = 1_000_000
-"""Of one message of named fields; beyond them its layout is taken for broken."""
+"""Maximum values of one message of named fields; above them its layout is invalid."""
 
 
 @dataclass(frozen=True)
 class Layout:
     """
-    Fields of a topic's messages.
+    Fields of the messages of a topic.
 
     :param widths: field name -> width; None for one entry per constraint
-    :param unmeasured: fields that are NaN or infinite before they can be measured
+    :param unmeasured: fields that may be NaN or infinite, because they are not measured yet
     """
 
     widths: Mapping[str, int | None]
     unmeasured: frozenset[str] = field(default_factory=frozenset)
 
     def sized(self, constraints: int = 0) -> dict[str, int]:
-        """Return field name -> width for so many constraints."""
+        """Return field name -> width for a number of constraints."""
         return {name: constraints if width is None else width
                 for name, width in self.widths.items()}
 
@@ -57,4 +57,4 @@ LAYOUTS: Mapping[str, Layout] = {
         frozenset(('bc_error', 'novelty', 'margin', 'gate_share', 'out_of_reach'))),
     TOPIC: Layout({'episode': 1, 'outcome': 1}),
 }
-"""Topic -> layout; that of `policy_server/step` is the record's (`data.schema.StepSchema`)."""
+"""Topic -> layout; `policy_server/step` has that of the step record, `data.schema.StepSchema`."""

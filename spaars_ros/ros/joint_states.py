@@ -12,7 +12,11 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""JointState messages to states: in any order, in parts, with or without velocity and effort."""
+"""
+Convert JointState messages to robot states.
+
+The joints may come in any order and in several messages, with or without velocity and effort.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,35 +33,36 @@ from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.codecs import NANO
 
 MOST_LAYOUTS = 64
-"""Lists of names that are remembered."""
+"""Lists of joint names whose layout is cached."""
 NEVER = -2**62
-"""ns, stamp of a part that has not come yet."""
+"""ns, stamp of a joint that was not received yet."""
 REMEDY = {'velocity': '; where the robot measures none: `velocity: derived` in the robot file',
           'effort': '; where the robot measures none: `effort: none` in the robot file'}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a message's values belong."""
+    """Mapping from the values of a message to the joints of a state."""
 
     size: int
-    """Names of the message."""
+    """Number of names in the message."""
     order: NDArray[np.intp]
-    """Places in the message of those joints that are ours."""
+    """Indices in the message of the robot's joints."""
     places: NDArray[np.intp] | None
-    """Places of these in a state; None: all of them, in order."""
+    """Indices of these joints in a state; None: all joints, in order."""
 
 
 class JointStateReader:
     """
-    JointState to RobotState in the robot file's joint order.
+    Convert JointState messages to RobotStates in the joint order of the robot file.
 
-    A message with a part of the joints is kept until the others have come, too; such a state has
-    the oldest part's stamp. One with none of them is ignored.
+    Messages with only some of the joints are merged: a state is complete when all joints were
+    received, and its stamp is that of the oldest message. A message without any of the joints is
+    ignored.
 
-    :param joints: the robot file's joints; further joints in a message are ignored
-    :param effort: whether effort is needed; otherwise a missing one reads as 0
-    :param derived: makes the velocities, where the robot measures none
+    :param joints: joints of the robot file; other joints in a message are ignored
+    :param effort: whether effort is required; otherwise a missing effort is read as 0
+    :param derived: derives the velocities where the robot measures none; None: they are required
     """
 
     def __init__(self, joints: Sequence[str], *, effort: bool = True,
@@ -74,21 +79,21 @@ class JointStateReader:
 
     @property
     def behind(self) -> list[str]:
-        """Return the joints whose part is the oldest, or has not come yet; [] for one part."""
+        """Return the joints with the oldest stamp, or not yet received; [] if all are equal."""
         oldest = self._stamps == self._stamps.min()
         return [] if oldest.all() else [
             joint for joint, old in zip(self.joints, oldest) if old]
 
     @property
     def heard(self) -> list[str]:
-        """Return the names of the newest message; [] before the first."""
+        """Return the joint names of the newest message; [] before the first."""
         return self._names or []
 
     def read(self, msg: JointState) -> RobotState | None:
         """
-        Return the state, None where parts of it are still to come.
+        Return the state; None while some of its joints are missing.
 
-        :raises CodecError: names the joint or the field that is wrong
+        :raises CodecError: the message is malformed; the error names the joint or the field
         """
         if msg.name != self._names:
             self._layout = self._of(tuple(msg.name))
@@ -105,7 +110,7 @@ class JointStateReader:
             again = stamp == self._stamps[places[0]]
             self._stamps[places] = stamp
             stamp = int(self._stamps.min())
-            # A message that comes twice is answered twice: the first answer may be lost.
+            # A repeated message is answered again: the first answer may have been lost.
             if stamp == NEVER or stamp == self._given and not again:
                 return None
             self._given = stamp
@@ -115,7 +120,7 @@ class JointStateReader:
         return RobotState(stamp, position, velocity, effort)
 
     def forget(self) -> None:
-        """Derive no velocity from what was before: the arm is put somewhere else."""
+        """Discard the history of the derived velocity, for instance after a reset of the arm."""
         if self.derived is not None:
             self.derived.forget()
 
@@ -144,7 +149,7 @@ class JointStateReader:
             raise CodecError('WRONG_LENGTH', f'{field} has {len(values)} values for '
                                              f'{layout.size} joints{REMEDY.get(field, "")}')
         taken = np.array(values, dtype=np.float64)[layout.order]
-        if (np.abs(taken) <= MAX_VALUE).all():  # then it is finite, too: on every tick's way
+        if (np.abs(taken) <= MAX_VALUE).all():  # finite, too; the fast path of a tick
             return taken
         finite = np.isfinite(taken)
         if not finite.all():

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The base of the lifecycle nodes, and the main function that they share."""
+"""Base class of the lifecycle nodes, and their common main function."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -46,22 +46,23 @@ from spaars_ros.ros.thread_priority import ThreadPriority
 
 
 class Refused(RuntimeError):
-    """A transition cannot be made; the message is the one line that the operator reads."""
+    """Raised if a transition is impossible; the message is one line for the operator."""
 
 
 class ManagedNode(LifecycleNode):
     """
-    A lifecycle node with hooks that raise instead of returning codes.
+    Lifecycle node whose hooks raise exceptions instead of returning codes.
 
-    Override `configure`, `activate`, `deactivate` and `cleanup`, and call no parent. What a hook
-    raises is logged as one line (an unexpected class with its traceback) and fails the
-    transition: a `configure` or `activate` that fails leaves nothing behind, and one of the other
-    two that fails ends in the unconfigured state (finalized, where cleaning up fails twice).
-    `changed` is called after parameters were set, with those that were.
+    Override `configure`, `activate`, `deactivate` and `cleanup`; the parent's need not be called.
+    An exception in a hook fails the transition and is logged: one line for Refused, ValueError
+    and OSError, the traceback for any other class. A failed `configure` is undone by `cleanup`.
+    Timers and guard conditions of a failed `activate` are destroyed. A failed `deactivate` or
+    `cleanup` ends in the unconfigured state (in finalized, if the cleanup fails again). `changed`
+    is called with the parameters that were set.
 
     :param name: node name
-    :param table: the node's parameters
-    :param overrides: parameter values given in code, as tests do
+    :param table: parameters of the node
+    :param overrides: parameter values given in code, for instance by tests
     """
 
     def __init__(self, name: str, table: ParameterTable, *,
@@ -75,19 +76,19 @@ class ManagedNode(LifecycleNode):
         self.add_post_set_parameters_callback(self._changed)
 
     def configure(self) -> None:
-        """Load and create what the node needs."""
+        """Load files and create what the node needs."""
 
     def activate(self) -> None:
-        """Begin to act."""
+        """Start acting."""
 
     def deactivate(self) -> None:
         """Stop acting; the safe message is the last one sent."""
 
     def cleanup(self) -> None:
-        """Undo `configure`; also called after a `configure` that failed half way."""
+        """Undo `configure`; also called after a `configure` that failed."""
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take new parameter values."""
+        """Apply new parameter values; name -> value of those that were set."""
 
     @property
     def is_active(self) -> bool:
@@ -95,11 +96,11 @@ class ManagedNode(LifecycleNode):
         return bool(self._state_machine.current_state[0] == State.PRIMARY_STATE_ACTIVE)
 
     def values(self) -> dict[str, Any]:
-        """Return the parameters as they are now."""
+        """Return name -> current value of each parameter."""
         return self.table.values(self)
 
     def take_priority(self, priority: int) -> None:
-        """Run under SCHED_FIFO where that is permitted; a warning says where it is not."""
+        """Run under SCHED_FIFO (see `ThreadPriority.take`); log a warning if not permitted."""
         failed = self._priority.take(priority)
         if failed:
             self.get_logger().warning(failed)
@@ -107,20 +108,21 @@ class ManagedNode(LifecycleNode):
     @staticmethod
     def settle() -> None:
         """
-        Collect garbage, and leave what is loaded now out of later collections.
+        Collect garbage, and exclude all present objects from later collections.
 
-        A full one takes several ms. It ends with the active state: what is frozen is never freed.
+        A full collection would take several ms in the control loop. Leaving the active state
+        ends the exclusion, because excluded objects are never freed.
         """
         gc.collect()
         gc.freeze()
 
     def destroy_node(self) -> None:
-        """Destroy the node, also one that is still active."""
+        """Destroy the node, in any state."""
         gc.unfreeze()
         super().destroy_node()
 
     def finish(self) -> None:
-        """Leave in order whatever state the node is in; called by `run_node` at the end."""
+        """Shut the node down from any state; called by `run_node` at the end."""
         state = self._state_machine.current_state[0]
         if state in (State.PRIMARY_STATE_ACTIVE, State.PRIMARY_STATE_INACTIVE,
                      State.PRIMARY_STATE_UNCONFIGURED):
@@ -141,7 +143,7 @@ class ManagedNode(LifecycleNode):
         result = self._guarded('activate', self.activate)
         if result == TransitionCallbackReturn.SUCCESS:
             return super().on_activate(state)
-        # Or they would go on firing, twice as often after the next try.
+        # Otherwise they would continue to fire, twice as often after the next activation.
         for timer in [timer for timer in self.timers if timer not in before]:
             self.destroy_timer(timer)
         for guard in [guard for guard in self.guards if guard not in before]:
@@ -163,7 +165,7 @@ class ManagedNode(LifecycleNode):
         return self._grave(result)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Clean up after a `deactivate` or `cleanup` that failed, with nothing left running."""
+        """Destroy all timers and clean up, after a failed `deactivate` or `cleanup`."""
         for timer in list(self.timers):
             self.destroy_timer(timer)
         return self._guarded('cleanup', self.cleanup)
@@ -179,12 +181,12 @@ class ManagedNode(LifecycleNode):
 
     @staticmethod
     def _grave(result: TransitionCallbackReturn) -> TransitionCallbackReturn:
-        """Return ERROR for a failure: the node must not stay in the state that it half left."""
+        """Return ERROR for a failure: the node must not stay in the state it was leaving."""
         return (result if result == TransitionCallbackReturn.SUCCESS
                 else TransitionCallbackReturn.ERROR)
 
     def _guarded(self, name: str, hook: Callable[[], None]) -> TransitionCallbackReturn:
-        # rclpy swallows what a transition raises without a word.
+        # rclpy silently discards an exception in a transition.
         try:
             hook()
         except (Refused, ValueError, OSError) as error:
@@ -208,15 +210,16 @@ def _log_warning(message: Warning | str, *where: Any, **line: Any) -> None:
 
 def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """
-    Run one node until a signal asks for its end (`ending_signals`); the exit code is then 0.
+    Run one node until a signal of `ending_signals`; return the exit code.
 
-    rclpy's own signal handlers end the context before a last message could be sent, so these
-    only ask the loop to end; then `finish` leaves the safe command on the wire.
+    The exit code is 0, or 2 if a parameter is invalid. rclpy's own signal handlers shut the
+    context down before a last message can be sent. The handlers here only end the loop; then
+    `finish` sends the safe command.
     """
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
-        # No threading.Event: the next signal may interrupt this, and its lock would be taken.
+        # No threading.Event: a second signal may interrupt this while its lock is held.
         nonlocal asked
         asked = True
 
@@ -225,7 +228,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
     end_in_time()
     rclpy.init(args=list(sys.argv if args is None else args),
                signal_handler_options=SignalHandlerOptions.NO)
-    # Such as of a robot file that says what is perhaps not meant.
+    # For instance warnings about suspicious values in a robot file.
     warnings.showwarning = _log_warning
     try:
         node = factory()
@@ -234,7 +237,7 @@ def run_node(factory: Callable[[], ManagedNode], args: Sequence[str] | None = No
         rclpy.try_shutdown()
         return 2
     if node.has_parameter('run') and node.get_parameter('run').value:
-        # Also of ros2 launch, which may be killed: an arm is not left to nodes without anybody.
+        # Also for ros2 launch, which may be killed: no unattended node may move an arm.
         die_with_parent()
         asked = asked or starter_has_ended()
     executor = SingleThreadedExecutor()

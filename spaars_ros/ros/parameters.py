@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Parameters declared in one table, from which the README's table is made."""
+"""Node parameters, declared in one table from which the README's table is generated."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,12 +32,12 @@ Value = Union[bool, int, float, str]
 
 
 class ParameterError(ValueError):
-    """A parameter has a value that it may not have; the message names both."""
+    """Raised for an invalid parameter value; the message names parameter and value."""
 
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter; its type is that of its default."""
+    """Declaration of one parameter; its type is the type of its default."""
 
     name: str
     default: Value
@@ -47,16 +47,16 @@ class Param:
     high: float | None = None
     choices: tuple[str, ...] = ()
     live: bool = False
-    """Whether setting it at run time has an effect; otherwise it is read-only."""
+    """Whether it can be set at run time; otherwise it is read-only."""
 
     def check(self, value: Any) -> str:
-        """Return what is wrong with a value, or ''."""
+        """Return the error of a value; '' if the value is valid."""
         kind = type(self.default)
         given: Any = float(value) if kind is float and type(value) is int else value
         fits = type(given) is kind
         if not fits:
             return f'{self.name}: {value!r} is not a {kind.__name__}'
-        # NaN compares false with both ends of a range, so it has to be asked for.
+        # NaN compares false with both ends of a range, so it is checked separately.
         if kind is float and not math.isfinite(given):
             return f'{self.name}: {value} is not finite'
         if self.low is not None and given < self.low:
@@ -69,7 +69,7 @@ class Param:
 
     @property
     def range_text(self) -> str:
-        """Return the range for people."""
+        """Return the range as readable text; '' if unlimited."""
         if self.choices:
             return ', '.join(choice or "''" for choice in self.choices)
         if self.low is None and self.high is None:
@@ -79,12 +79,12 @@ class Param:
         return f'{low} to {high}' if high else f'from {low}'
 
     def descriptor(self) -> ParameterDescriptor:
-        """Return what `ros2 param describe` shows."""
+        """Return the descriptor that `ros2 param describe` shows."""
         text = self.description + (f' [{self.unit}]' if self.unit else '')
         made = ParameterDescriptor(description=text, read_only=not self.live)
         made.additional_constraints = ', '.join(self.choices)
         if type(self.default) is float:
-            # So that `ros2 param set ... 5` is taken as 5.0 rather than refused.
+            # Dynamic typing: `ros2 param set ... 5` is accepted as 5.0.
             made.dynamic_typing = True
             if self.low is not None or self.high is not None:
                 made.floating_point_range = [FloatingPointRange(
@@ -100,17 +100,17 @@ class Param:
 RUN = Param('run', '', 'token of the run that started this node; set by launch and command line: '
             'a conductor touches only nodes that carry its own, and such a node ends with the '
             "process that started it. '' for none")
-"""Every node's."""
+"""Parameter of every node."""
 
 
 class ParameterTable:
-    """The parameters of one node."""
+    """Table of the parameters of one node."""
 
     def __init__(self, *params: Param) -> None:
         self.params = {param.name: param for param in params}
 
     def declare(self, node: Node) -> None:
-        """Declare all of them; raises ParameterError when an override is out of range."""
+        """Declare all parameters; raises ParameterError if an override is invalid."""
         for param in self.params.values():
             if node.has_parameter(param.name):
                 continue
@@ -123,11 +123,11 @@ class ParameterTable:
                 raise ParameterError(f'parameter {wrong}')
 
     def values(self, node: Node) -> dict[str, Any]:
-        """Return name -> value as the node has it now."""
+        """Return name -> current value of each parameter."""
         return {name: self._cast(name, node.get_parameter(name).value) for name in self.params}
 
     def check(self, parameters: 'Iterable[Parameter[Any]]') -> SetParametersResult:
-        """Validate without side effects: for `add_on_set_parameters_callback`."""
+        """Validate parameters without side effects; for `add_on_set_parameters_callback`."""
         for parameter in parameters:
             param = self.params.get(parameter.name)
             wrong = param.check(parameter.value) if param is not None else ''
@@ -136,7 +136,7 @@ class ParameterTable:
         return SetParametersResult(successful=True)
 
     def markdown(self) -> str:
-        """Return the README's table."""
+        """Return the README's table in Markdown."""
         lines = ['| parameter | type | default | unit | range | live | meaning |',
                  '|---|---|---|---|---|---|---|']
         for param in self.params.values():
@@ -147,6 +147,6 @@ class ParameterTable:
         return '\n'.join(lines)
 
     def _cast(self, name: str, value: Any) -> Any:
-        if type(value) is str and value.startswith('~'):  # of a home; no topic begins so here
+        if type(value) is str and value.startswith('~'):  # home folder; no topic here
             return os.path.expanduser(value)
         return float(value) if type(self.params[name].default) is float else value

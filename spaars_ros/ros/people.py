@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A person's messages: twists, joint velocities, joysticks, labels; checked before they count."""
+"""Decode and check the messages of a person: twists, joystick buttons, labels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,15 +28,15 @@ from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.diagnostics import printable
 
 LONGEST = 64
-"""Characters of a frame or a source that count."""
+"""Maximum characters of a frame, a source or a label."""
 MOST_BUTTONS = 1000
 
 BUTTONS = ('dead_man', 'open', 'close', 'success', 'failure', 'discard', 'ready')
-"""What a button may mean; parameters `joy_<name>` say which, from 0; -1 for none."""
+"""Functions of buttons; parameter `joy_<name>` is the number of the button from 0, -1 for none."""
 
 
 def decode_twist(msg: TwistStamped) -> tuple[Array, str]:
-    """Return the twist (6,) m/s and rad/s, and the frame of its axes; raises CodecError."""
+    """Return twist (6,) (linear m/s, angular rad/s) and frame of its axes; raises CodecError."""
     twist = msg.twist
     values = np.array([twist.linear.x, twist.linear.y, twist.linear.z,
                        twist.angular.x, twist.angular.y, twist.angular.z], dtype=np.float64)
@@ -52,28 +52,28 @@ def decode_twist(msg: TwistStamped) -> tuple[Array, str]:
 
 @dataclass(frozen=True)
 class Pressed:
-    """What a Joy message says."""
+    """Decoded Joy message."""
 
     source: str
-    """Its frame: joystick, keyboard and page have one each."""
+    """frame_id of the message: joystick, keyboard and page have different ones."""
     held: dict[str, bool]
-    """Meaning of a button -> whether it is down; those that there are."""
+    """Function of a button, see `BUTTONS` -> whether it is pressed; those of the message only."""
     missing: str
-    """Buttons that the parameters name and the message has not, ''."""
+    """Text that names the assigned buttons that the message lacks; '' if none."""
 
 
 class JoyMap:
     """
-    Which button of a Joy message means what.
+    Assignment of the buttons of a Joy message to functions.
 
-    :param buttons: of `BUTTONS` -> its number, -1 for none
+    :param buttons: name in `BUTTONS` -> number of the button from 0; -1 for none
     """
 
     def __init__(self, buttons: Mapping[str, int]) -> None:
         self._buttons = {name: number for name, number in buttons.items() if number >= 0}
 
     def read(self, msg: Joy) -> Pressed:
-        """Return what is pressed; raises CodecError where there is no dead man's switch."""
+        """Return the pressed buttons; raises CodecError if the dead man's switch is missing."""
         count = len(msg.buttons)
         if count > MOST_BUTTONS:
             raise CodecError('WRONG_SIZE', f'joy has {count} buttons')
@@ -91,7 +91,7 @@ class JoyMap:
 
 
 def decode_label(msg: String) -> str:
-    """Return the text of a label; raises CodecError where it is too long to be one."""
+    """Return the text of a label; raises CodecError if longer than `LONGEST`."""
     if len(msg.data) > LONGEST:
         raise CodecError('WRONG_SIZE', f'label {msg.data!r}')
     return str(msg.data)

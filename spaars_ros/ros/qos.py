@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One quality of service for each topic, the same on both ends."""
+"""Quality of service (QoS) profile of each topic, shared by publishers and subscriptions."""
 
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import HistoryPolicy
@@ -28,17 +28,17 @@ def _profile(*, reliable: bool, depth: int, latched: bool = False) -> QoSProfile
 
 
 QOS: dict[str, QoSProfile] = {
-    # Several: some robots publish their joints in parts.
+    # Depth above 1: some robots publish their joints in several messages.
     'joint_states': _profile(reliable=False, depth=8),
     'command': _profile(reliable=True, depth=1),
     'policy_server/step': _profile(reliable=True, depth=1000),
-    # Latched: a driver that restarts must still see a stop that was made before it came up.
+    # Latched: a driver that restarts must still see an earlier stop.
     'policy_server/status': _profile(reliable=True, depth=1, latched=True),
-    # Latched: a learner that comes later must not learn from what was discarded.
+    # Latched: a learner that starts later must not learn from discarded episodes.
     'policy_server/label': _profile(reliable=True, depth=1000, latched=True),
     'teleop/twist': _profile(reliable=False, depth=1),
     'teleop/joint_velocity': _profile(reliable=False, depth=1),
-    # A button that is pressed for less than a tick counts, too.
+    # Depth above 1: a button pressed for less than a tick counts, too.
     'joy': _profile(reliable=False, depth=20),
     'label': _profile(reliable=True, depth=10),
     'cost_monitor/cost': _profile(reliable=True, depth=1000),
@@ -54,4 +54,4 @@ QOS: dict[str, QoSProfile] = {
     '/clock': _profile(reliable=False, depth=1),
     'sim/held': _profile(reliable=False, depth=1),
 }
-"""Topic name -> profile."""
+"""Topic name -> QoS profile."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Large messages, taken as bytes on a thread of one's own: no executor waits for them."""
+"""Take large messages as bytes on a separate thread, so that no executor waits for them."""
 
 from collections.abc import Callable
 import ctypes
@@ -30,28 +30,28 @@ from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.fields import MOST_FIELDS
 
 EVERY = 0.05
-"""s between two looks for a message."""
+"""s between two polls for a message."""
 CHUNK = 2**20
-"""bytes copied at once, between which other threads of Python get their turn."""
+"""Bytes copied at once; other Python threads can run between two chunks."""
 LAYOUT = 2**16
-"""bytes that everything before the data may take."""
+"""Maximum bytes of the layout, which precedes the data."""
 OK, NOTHING = 0, 401
-"""What rcl_take_serialized_message returns."""
+"""Return codes of rcl_take_serialized_message."""
 
 
 class Unspun(CallbackGroup):
-    """A group that no executor serves: its messages are taken by hand."""
+    """Callback group that no executor serves: `LargeBytes` takes its messages."""
 
     def can_execute(self, entity: object) -> bool:
-        """Return False: nothing of this group is waited for."""
+        """Return False: no executor waits for this group."""
         return False
 
     def beginning_execution(self, entity: object) -> bool:
-        """Return False: nothing of this group is executed."""
+        """Return False: no executor executes this group."""
         return False
 
     def ending_execution(self, entity: object) -> None:
-        """Do nothing."""
+        """Do nothing: no execution begins."""
 
 
 class _Allocator(ctypes.Structure):
@@ -66,15 +66,15 @@ class _Serialized(ctypes.Structure):
 
 class LargeBytes:
     """
-    Subscribe a UInt8MultiArray that may be large.
+    Subscription of UInt8MultiArray messages that may be large.
 
-    rclpy takes a message under the lock of all threads of Python, which for 400 MB takes a
-    second. rcl's own take, called through ctypes, does not: only what is small enough is ever
-    copied into Python, a piece at a time.
+    rclpy takes a message while it holds the GIL, which lasts a second for 400 MB. rcl's own take,
+    called through ctypes, does not hold it. Only data of at most `most` bytes is copied into
+    Python, in chunks.
 
-    :param most: bytes of data that are taken; of a larger message only the size is told
-    :param take: is told the data; called from this object's thread
-    :param refuse: is told why a message is not taken; called from the same
+    :param most: maximum bytes of data; a message above this plus `LAYOUT` is refused uncopied
+    :param take: called with the data, on the thread of this object
+    :param refuse: called with the error of a refused message, on the same thread
     """
 
     def __init__(self, node: Node, topic: str, qos: QoSProfile, *, most: int,
@@ -95,7 +95,7 @@ class LargeBytes:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread; wait for it for at most 5 s."""
         self._closing.set()
         self._thread.join(5.0)
 
@@ -120,7 +120,7 @@ class LargeBytes:
                 self._forget_error()
 
     def _data(self, message: _Serialized) -> bytes:
-        """Return a message's data; raises CodecError."""
+        """Return the data of a message; raises CodecError."""
         if message.length > self._most + LAYOUT:
             raise CodecError('TOO_LARGE', f'{message.length} bytes, at most {self._most}')
         view = memoryview((ctypes.c_char * message.length).from_address(message.buffer)).cast('B')
@@ -133,11 +133,11 @@ class LargeBytes:
 
 def data_place(head: bytes, length: int) -> tuple[int, int]:
     """
-    Return where the data of a serialized UInt8MultiArray begin and end (CDR).
+    Return begin and end of the data, in bytes, in a serialized UInt8MultiArray (CDR).
 
     :param head: first bytes of the message
-    :param length: of the whole message
-    :raises CodecError: it is no such message
+    :param length: bytes of the complete message
+    :raises CodecError: too many layout fields, or the message is shorter than it declares
     """
     try:
         order = '<' if head[1] & 1 else '>'

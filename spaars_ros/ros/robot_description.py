@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Publishes what a viewer needs to draw the arm: robot_description, and where its links are."""
+"""Publish what a viewer needs to draw the arm: robot_description and the poses of the links."""
 
 from importlib.util import find_spec
 import time
@@ -32,18 +32,18 @@ from spaars_ros.ros.codecs import NANO
 from spaars_ros.ros.qos import QOS
 
 PERIOD = 0.1
-"""s of wall time between two pictures."""
+"""s of wall time between two publications of the poses."""
 
 
 class RobotDescription:
     """
-    robot_description, latched, and the links' transforms while somebody listens.
+    Publisher of robot_description (latched) and, while there are subscribers, of link poses.
 
-    Transforms are on /tf where tf2_msgs is installed, and on `link_poses`, a
-    geometry_msgs/TransformStamped a link, which needs no more than viewers have: Foxglove takes
-    both. Frames are the model's bodies, `base` and `tip`, behind the namespace where there is one.
+    The poses are published on /tf if tf2_msgs is installed, and on `link_poses` with one
+    geometry_msgs/TransformStamped per link, which needs no further package. Foxglove reads both.
+    The frames are the bodies of the model, `base` and `tip`, prefixed with the namespace.
 
-    :param robot: whose description it is
+    :param robot: robot to describe
     """
 
     def __init__(self, node: Node, robot: Robot) -> None:
@@ -61,16 +61,16 @@ class RobotDescription:
             from tf2_msgs.msg import TFMessage
             self._tf = node.create_publisher(TFMessage, '/tf', QOS['/tf'])
         self.made: list[Any] = [description, self._poses, *([self._tf] if self._tf else [])]
-        """Publishers."""
+        """Publishers that were created."""
         self._sent = 0.0
 
     @property
     def has_tf(self) -> bool:
-        """Return whether the package of /tf is installed."""
+        """Return whether /tf is published, that is, tf2_msgs is installed."""
         return self._tf is not None
 
     def send(self, position: Array, stamp_ns: int) -> None:
-        """Publish where the links are at joint positions (d,) rad, if it is time and wanted."""
+        """Publish the link poses at joint positions (d,) rad, if due and subscribed to."""
         now = time.monotonic()
         if now - self._sent < PERIOD:
             return

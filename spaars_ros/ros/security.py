@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""SROS2: the enclave that each process of a run belongs to."""
+"""SROS2 enclaves of the processes of a run."""
 
 import os
 
@@ -22,12 +22,12 @@ ENCLAVES = '/spaars_ros'
 
 def enclave_arguments(name: str) -> list[str]:
     """
-    Return the ROS arguments, after `--ros-args`, that put a process into its enclave.
+    Return the ROS arguments (to follow `--ros-args`) that select the enclave of a process.
 
-    Empty unless ROS_SECURITY_ENABLE is true. A middleware built without security then refuses to
-    make a node, so that no run believes itself protected.
+    The list is empty unless ROS_SECURITY_ENABLE is true. If it is true, a middleware built
+    without security refuses to create a node, so that no run is unprotected by mistake.
 
-    :param name: of the node, without namespace
+    :param name: name of the node, without namespace
     """
     if os.environ.get('ROS_SECURITY_ENABLE') != 'true':
         return []

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Real-time priority of a node's threads, where the user may have it."""
+"""Real-time priority of the threads of a node, where the system permits it."""
 
 import os
 from pathlib import Path
@@ -22,10 +22,10 @@ TASKS = Path('/proc/self/task')
 
 class ThreadPriority:
     """
-    The scheduling policy of the threads of this process, as far as it was changed here.
+    Scheduling policy of the threads of this process.
 
-    A process that was started with a policy of its own (chrt, systemd) keeps it: 0 only takes
-    back what this object gave.
+    A process that was started with another policy (chrt, systemd) keeps it: priority 0 only
+    reverts what this object changed.
     """
 
     def __init__(self) -> None:
@@ -33,19 +33,19 @@ class ThreadPriority:
 
     def take(self, priority: int) -> str:
         """
-        Run the threads that are here now under SCHED_FIFO, and return '' or why that failed.
+        Run all present threads under SCHED_FIFO; return '' or the reason of the failure.
 
-        They are the executor's, the middleware's and those of numerical libraries. Threads made
-        later (files, bundles) stay ordinary: of equal real-time priority, they would not yield
-        to the control loop.
+        These are the threads of the executor, the middleware and the numerical libraries.
+        Threads that start later (files, bundles) keep the normal policy: with the same real-time
+        priority they would not yield to the control loop.
 
-        :param priority: 1 to 99, ros2_control's own default being 50; 0 gives it back
+        :param priority: 1 to 99 (the default of ros2_control is 50); 0 restores the normal policy
         """
         if not priority and not self._raised:
             return ''
         if not hasattr(os, 'sched_setscheduler'):
             return 'this system has no SCHED_FIFO'
-        # Taking the flag for children away would need a permission that giving it does not.
+        # SCHED_RESET_ON_FORK in both cases: to clear the flag needs a permission, to set it not.
         policy = (os.SCHED_FIFO if priority else os.SCHED_OTHER) | os.SCHED_RESET_ON_FORK
         for task in sorted(TASKS.iterdir(), key=lambda path: int(path.name)):
             try:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The cost monitor: what the robot's motion cost, and the multipliers that follow from it."""
+"""Cost monitor node: measure the costs of the robot's steps and adapt the multipliers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,11 +50,11 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 
 STEP_FIELDS = ('sequence', 'episode', 'index', 'flag', 'intervention', 'bundle_version', 'mode')
-"""Whole numbers of a step that are read here."""
+"""Integer fields of a step record that are read here."""
 
 
 class CostMonitor(ManagedNode):
-    """Subscribes policy_server/step; publishes cost_monitor/cost and cost_monitor/multiplier."""
+    """Subscribe to policy_server/step; publish cost_monitor/cost and cost_monitor/multiplier."""
 
     def __init__(self, **overrides: Any) -> None:
         limit = PARAMETERS.params['cost_limit']
@@ -62,20 +62,20 @@ class CostMonitor(ManagedNode):
         self._made: list[Any] = []
         self._multipliers: Multipliers | None = None
         super().__init__('cost_monitor', ParameterTable(*fixed), overrides=overrides)
-        # The limits' names and defaults are the robot file's.
+        # Names and defaults of the limits come from the robot file.
         try:
             constraints = load_robot(self.values()['robot']).constraints
         except ConfigError:
-            constraints = []  # configure will say what is wrong with the file
+            constraints = []  # configure reports the error of the file
         self._limits = ['cost_limit', *(f'{c.name}.cost_limit' for c in constraints[1:])
                         ][:len(constraints)]
         for name, constraint in zip(self._limits, constraints):
             self.table.params[name] = limit_parameter(name, constraint.limit,
                                                       constraint.name, constraint.kind)
-            self.table.declare(self)  # one by one: declaring reads what the table holds
+            self.table.declare(self)  # one by one: declare reads the table
 
     def configure(self) -> None:
-        """Load robot and task; raises what is wrong with them."""
+        """Load robot and task, and restore the state in the run folder; raises ConfigError."""
         p = self._values = self.values()
         robot = load_robot(p['robot'])
         task = make_task(robot, load_task(p['task']))
@@ -101,17 +101,17 @@ class CostMonitor(ManagedNode):
         self._create()
 
     def _remember(self, folder: Path | None) -> None:
-        """Go on with what a monitor of this run folder wrote before."""
+        """Restore the state that an earlier monitor wrote to this run folder."""
         assert self._multipliers is not None
         try:
             self._memory = PersistentState(folder, self._multipliers, self._values)
             if self._memory.counted:
-                # Records of before are sent again to a learner that missed them.
+                # Earlier records may be replayed for a learner that missed them.
                 sequence = int(self._memory.counted['sequence'])
                 self._watch.begin_after(sequence, self._memory.counted['stamp'])
                 self._costs.resume(sequence)
         except Exception:
-            self._multipliers = None  # or a parameter that is set would write the file anew
+            self._multipliers = None  # or setting a parameter would overwrite the file
             raise
         for line in self._memory.missed():
             self.get_logger().warning(f'{line}: what was set while running is not kept')
@@ -134,16 +134,16 @@ class CostMonitor(ManagedNode):
                           QOS['policy_server/step'])]
 
     def activate(self) -> None:
-        """Publish the multipliers as they stand."""
+        """Publish the current multipliers."""
         self._timer = self.create_timer(1.0, self._diagnose)
         self._publish_multipliers()
 
     def deactivate(self) -> None:
-        """Stop reporting."""
+        """Stop the diagnostics."""
         self.destroy_timer(self._timer)
 
     def cleanup(self) -> None:
-        """Remove what `configure` made."""
+        """Destroy what `configure` created."""
         for made in self._made:
             for destroy in (self.destroy_publisher, self.destroy_subscription,
                             self.destroy_client):
@@ -153,7 +153,7 @@ class CostMonitor(ManagedNode):
         self._multipliers = None
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take limits, gains and bounds while running."""
+        """Apply limits, gains and bounds, save and publish them."""
         self._values = self.values()
         if self._multipliers is None:
             return
@@ -186,14 +186,14 @@ class CostMonitor(ManagedNode):
             self._take(one)
 
     def _take(self, row: Mapping[str, Any]) -> None:
-        """Count a record, and do what follows from its cost."""
+        """Add the cost of a record; publish it, and stop, roll back or update multipliers."""
         assert self._multipliers is not None
         try:
             cost = self._account(row)
         except ValueError as error:
             raise CodecError('COST', str(error)) from None
         if cost is None:
-            # Sent again by a server that waits for its cost: it may not have heard the answer.
+            # Repeated by a server that waits for its cost: the first answer may be lost.
             if self._last is not None and row['sequence'] == self._last.sequence:
                 self._publish_cost(self._last)
             return
@@ -213,7 +213,7 @@ class CostMonitor(ManagedNode):
         self._memory.count(cost.sequence, row['stamp'])
         if cost.valid:
             self._multipliers.update(cost.measured)
-        # The worst episodes are cut short: left out, the limit would hold for the others alone.
+        # The worst episodes are cut short: without them the limit would hold for the others only.
         if cost.valid or self._multipliers.update_above(cost.at_least):
             self._finished, self._measured = cost.episode, cost.measured
             self._publish_multipliers()
@@ -231,7 +231,7 @@ class CostMonitor(ManagedNode):
             self._watch.another = False
             self._runs += 1
             self._costs.restart()
-            # Its episodes have the numbers of those before, and are stopped as they were.
+            # Its episodes have the same numbers as the earlier ones, and are stopped again.
             self._stop.forget()
             self._back.forget()
             self._say(f'another run began, at step {row["sequence"]}: costs are counted anew, '
@@ -242,7 +242,7 @@ class CostMonitor(ManagedNode):
                                             'stamp')})
 
     def _stop_above(self, cost: StepCost) -> None:
-        """Stop the robot, once per episode, when a constraint breaks its hard limit."""
+        """Stop the robot, once per episode, if the cost of a constraint is above stop_cost."""
         hard = self._values['stop_cost']
         if hard <= 0 or cost.ended or cost.episode in self._stop.done \
                 or not (cost.total > hard).any():
@@ -257,11 +257,11 @@ class CostMonitor(ManagedNode):
             self._say(f'episode {episode} was not stopped: {reason}')
 
     def _roll_back(self, cost: StepCost, row: Mapping[str, Any]) -> None:
-        """Ask the server, once a version, to go back when a version breaks a bound."""
+        """Request a rollback, once per version, if a bundle version exceeds a bound."""
         assert self._multipliers is not None
         if row['bundle_version'] != self._version:
             self._version = row['bundle_version']
-            self._back.forget(self._version)  # it acts, so it was offered again
+            self._back.forget(self._version)  # it acts now, so it was accepted again
         breach = self._judge.add(cost, self._multipliers.limits, version=row['bundle_version'],
                                  intervention=row['intervention'])
         if breach is None or breach.version in self._back.done:
@@ -272,12 +272,12 @@ class CostMonitor(ManagedNode):
 
     def _on_rolled_back(self, version: int, success: bool, reason: str) -> None:
         if not success and reason.endswith('not active'):
-            self._back.forget(version)  # it may act again, and is judged anew then
+            self._back.forget(version)  # it may act again and is then judged again
         self._rollback += ', rolled back' if success else f', not rolled back: {reason}'
         self._say(self._rollback)
 
     def _say(self, problem: str, *, each_step: bool = False) -> None:
-        """Log a problem, and show it in the next diagnostics."""
+        """Log a problem and show it in the next diagnostics."""
         self._problem = problem
         if each_step:
             self.get_logger().error(problem, throttle_duration_sec=5.0)
@@ -326,7 +326,7 @@ class CostMonitor(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return run_node(CostMonitor, args)
 
 

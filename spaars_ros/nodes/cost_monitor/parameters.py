@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Parameters of the cost monitor."""
+"""Parameters of the cost monitor node."""
 
 from typing import Any
 from typing import Union
@@ -30,7 +30,7 @@ UNITS = {'episode': 'cost per episode', 'step': 'mean cost per step',
 
 
 def limit_parameter(name: str, limit: float, which: str, kind: str = 'episode') -> Param:
-    """Return the parameter of a constraint's limit, in the unit of its kind."""
+    """Return the limit parameter of a constraint, in the unit of its kind."""
     return Param(name, limit, f"limit of {which}; its default is the robot file's",
                  unit=UNITS[kind], low=0.0, high=1e9, live=True)
 
@@ -83,7 +83,7 @@ PARAMETERS = ParameterTable(
 
 
 def gains_of(values: dict[str, Any]) -> Union[PIDGains, ReleasedGains]:
-    """Return the gains of the form that the parameters choose."""
+    """Return the gains of the PID form that the parameters select."""
     if values['pid_form'] == 'released':
         return ReleasedGains(values['released_gain'], values['released_calls'],
                              values['lambda_max'])

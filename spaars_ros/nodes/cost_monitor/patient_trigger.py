@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A Trigger service that is asked until it has answered."""
+"""Client of a Trigger service that repeats a request until it is answered."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,28 +25,28 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 ASK_AGAIN = 0.5
-"""s of wall time before a request without the wanted answer is sent again."""
+"""s of wall time before an unanswered request is sent again."""
 
 
 class PatientTrigger:
     """
-    Asks a Trigger service once for each reason, and again while there is no answer.
+    Call a Trigger service once per key, and again until it is answered.
 
-    :param insist: a refusal is no answer: ask again until it succeeds
-    :param answered: called with the reason's key, success and message
+    :param insist: repeat a refused request, too, until it succeeds
+    :param answered: called with key, success and message of each answer
     """
 
     def __init__(self, node: Node, service: str, *, insist: bool,
                  answered: Callable[[int, bool, str], None]) -> None:
         self.client: 'Client[Any, Any]' = node.create_client(Trigger, service)
         self.done: set[int] = set()
-        """Keys of the reasons that were answered."""
+        """Keys that are answered."""
         self._insist = insist
         self._answered = answered
         self._asked = (-1, 0.0)
 
     def ask(self, key: int) -> None:
-        """Ask for a reason, numbered by a key >= 0; does not wait."""
+        """Request for a key >= 0, unless answered or recently requested; do not wait."""
         asked, at = self._asked
         now = time.monotonic()
         if key in self.done or (asked == key and now - at <= ASK_AGAIN) \
@@ -56,7 +56,7 @@ class PatientTrigger:
         self.client.call_async(Trigger.Request()).add_done_callback(partial(self._on_answer, key))
 
     def forget(self, key: int | None = None) -> None:
-        """Take a reason, or all of them, for new again."""
+        """Forget that a key was answered or requested; None: all keys."""
         if key is None:
             self.done.clear()
         self.done.discard(-1 if key is None else key)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a cost monitor that is restarted in its run folder must not have forgotten."""
+"""State that a cost monitor keeps over a restart in its run folder."""
 
 from collections.abc import Collection
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ FILE = 'cost_monitor.json'
 
 class PersistentState:
     """
-    The multipliers, the last episode that they count, and bounds that an operator set.
+    Multipliers, last counted episode, and limits and bounds that an operator set at run time.
 
-    A parameter that was set while running is gone after a restart, as in ROS 2 everywhere: nobody
-    may miss a limit or a bound without a word.
+    In ROS 2, a parameter value that was set at run time is lost on a restart. The lost limits and
+    bounds are reported, so that none is missed silently.
 
-    :param folder: of the run; None keeps nothing
-    :param multipliers: go on from the file, where there is one
-    :param values: every parameter's value
-    :raises ValueError: the file is there and cannot be read
+    :param folder: run folder; None: nothing is kept
+    :param multipliers: restored from the file, if it exists
+    :param values: values of all parameters
+    :raises ValueError: the file exists and cannot be read
     """
 
     def __init__(self, folder: Path | None, multipliers: Multipliers, values: Mapping[str, Any]
@@ -51,26 +51,32 @@ class PersistentState:
             kept = multipliers.kept
         self._lost = LostBounds(kept.get('bounds', {}), values)
         self.counted: dict[str, float] = kept.get('counted', {})
-        """Sequence and stamp of the last step of an episode that counts; empty before one."""
+        """`sequence` and `stamp` (s) of the last step of the last counted episode; or empty."""
 
     def count(self, sequence: int, stamp: float) -> None:
-        """Remember the last step of an episode, which is not to be counted again."""
+        """Note the last step of an episode, so that the episode is not counted again."""
         self.counted = {'sequence': sequence, 'stamp': stamp}
 
     def changed(self, names: Mapping[str, Any], values: Mapping[str, Any],
                 limits: Collection[str]) -> None:
-        """Take the parameters after some were set; `limits` are the names of cost limits."""
+        """
+        Note that parameters were set.
+
+        :param names: parameters that were set
+        :param values: current values of all parameters
+        :param limits: names of the cost limits
+        """
         self._values = values
         if set(names) & set(limits):
             self._limits = []
         self._lost.set_again(names)
 
     def missed(self) -> list[str]:
-        """Return a line for every limit or bound that was set while running, and is not kept."""
+        """Return one line per limit or bound that was set at run time and is lost."""
         return [*self._limits, *self._lost.lines(self._values)]
 
     def save(self) -> None:
-        """Write the file, whole or not at all; raises OSError."""
+        """Write the file atomically; raises OSError."""
         if self.file is not None:
             self._multipliers.save(self.file, counted=self.counted,
                                    bounds=self._lost.to_keep(self._values))

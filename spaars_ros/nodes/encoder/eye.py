@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One camera: its newest image in, its vector out."""
+"""Encode the images of one camera into feature vectors."""
 
 from collections.abc import Callable
 import time
@@ -41,26 +41,26 @@ from spaars_ros.vision.images import Pixels
 from spaars_ros.vision.images import pixels_of
 
 SOON = 2_000_000
-"""ns by which an image may come before its time."""
+"""ns by which an image may be earlier than its period."""
 SILENT = 1.0
-"""s without an image after which it is said."""
+"""s without an image before it is reported."""
 BUSY = 0.9
-"""Share of the time beyond which the encoder does not keep up."""
+"""Share of the time spent on encoding above which the encoder is too slow."""
 LOGGED = 5.0
-"""s between two log lines about images that are refused."""
+"""s between two log lines about refused images."""
 JPEG = b'\xff\xd8'
-"""What every JPEG begins with."""
+"""First bytes of every JPEG file."""
 
 
 class Eye:
     """
-    Subscribe to a camera, and publish what its encoder makes of each image.
+    Subscribe to a camera and publish the features of each image.
 
-    Only the newest image waits: one that comes while another is encoded takes the place of what
-    waited. An image that cannot be used is answered too, by its stamp and why.
+    The queue holds one image: an image that arrives during encoding replaces the waiting one. For
+    an image that cannot be used, a message with its stamp, the reason and no values is published.
 
-    :param active: whether images are to be encoded now
-    :param frames: keeps them; None: nobody does
+    :param active: returns whether images are encoded now
+    :param frames: stores the images; None: they are not stored
     """
 
     def __init__(self, node: Node, source: Source, encoder: Encoder,
@@ -70,7 +70,7 @@ class Eye:
         self._encoder = encoder
         self._active = active
         self._frames = frames
-        # Nothing waits behind the newest.
+        # Depth 1: only the newest image waits.
         asked = source_qos(source)
         self._qos = QoSProfile(history=asked.history, depth=1, reliability=asked.reliability,
                                durability=asked.durability)
@@ -130,7 +130,7 @@ class Eye:
                                       throttle_duration_sec=LOGGED)
 
     def status(self) -> DiagnosticStatus:
-        """Return what the diagnostics say of the camera, since this was asked before."""
+        """Return the diagnostics of the camera; its load is that since the previous call."""
         now = time.monotonic()
         share = self._busy / max(now - self._asked, 1e-6)
         self._busy, self._asked = 0.0, now

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The encoder: images of the task's cameras to stamped vectors, beside the way of the commands."""
+"""Encoder node: encode camera images into stamped features, outside the control loop."""
 
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from spaars_ros.vision.frames import MEGA
 
 
 class EncoderNode(ManagedNode):
-    """Subscribes the task's cameras; publishes a vector per image, with stamp and digest."""
+    """Subscribe to the cameras of the task; publish a vector per image, with stamp and digest."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__('encoder', PARAMETERS, overrides=overrides)
@@ -48,7 +48,7 @@ class EncoderNode(ManagedNode):
         self._frames: FrameWriter | None = None
 
     def configure(self) -> None:
-        """Load the task's encoders; raises what is wrong with them."""
+        """Load the encoders of the task's cameras; raises Refused if the task has no camera."""
         p = self.values()
         task = make_task(load_robot(p['robot']), load_task(p['task']))
         cameras = cameras_of(task)
@@ -71,17 +71,17 @@ class EncoderNode(ManagedNode):
         self._made.append(self._diagnostics)
 
     def activate(self) -> None:
-        """Begin to encode."""
-        # A simulation's clock may stand.
+        """Start encoding."""
+        # Steady clock: simulated time may stand still.
         self._timer = self.create_timer(1.0, self._diagnose,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def deactivate(self) -> None:
-        """Encode no more."""
+        """Stop encoding."""
         self.destroy_timer(self._timer)
 
     def cleanup(self) -> None:
-        """Remove what `configure` made."""
+        """Destroy what `configure` created."""
         for made in self._made:
             if not self.destroy_publisher(made):
                 self.destroy_subscription(made)
@@ -96,7 +96,7 @@ class EncoderNode(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return run_node(EncoderNode, args)
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The parameters of the encoder."""
+"""Parameters of the encoder node."""
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
@@ -29,4 +29,4 @@ PARAMETERS = ParameterTable(
           'none', unit='MB', low=0, high=10_000_000),
     Param('threads', 1, 'threads of the CPU per camera', low=1, high=64),
 )
-"""The encoder's."""
+"""Parameters of the encoder node."""

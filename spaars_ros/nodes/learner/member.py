@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One robot of a learner: its topics, its recording, and which of its records are missing."""
+"""One robot of a learner: its topics, its recording and its missing records."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,10 +46,11 @@ RECORDING = 'transitions.mcap'
 
 class Member:
     """
-    What the learner has of one robot, stored durably before anybody learns from it.
+    Data of one robot, stored durably before it is learned from.
 
-    :param robot: namespace, '' for the learner's own
-    :param folder: of the run; a robot with a name has a folder of its own in it
+    :param robot: namespace of the robot; '' for the namespace of the learner
+    :param folder: run folder; a robot with a namespace has a subfolder of this name
+    :param schema: layout of the step records
     """
 
     def __init__(self, robot: str, folder: Path, schema: StepSchema) -> None:
@@ -57,10 +58,10 @@ class Member:
         self.recorder = TransitionRecorder(folder / robot / RECORDING, schema)
         self.sequencer = Sequencer(self.recorder.next_sequence)
         self.multipliers: Array | None = None
-        """Of its cost monitor, None before it was heard."""
+        """(C,), one per constraint, from its cost monitor; None before the first message."""
         self.last_stamp = 0.0
         self.made: list[tuple[Any, Any]] = []
-        """What `listen` made, and what destroys it."""
+        """(destroy function, object) of each object that `listen` created."""
         self._schema = schema
         self._labelled: dict[int, Outcome] = {}
         self._codec = ArrayCodec(schema)
@@ -69,26 +70,26 @@ class Member:
         self._label_reader = TopicReader(LABEL)
 
     def topic(self, name: str) -> str:
-        """Return the name of one of the robot's topics."""
+        """Return the full name of a topic of the robot."""
         return f'/{self.robot}/{name}' if self.robot else name
 
     @property
     def title(self) -> str:
-        """Return the name of what the diagnostics say about it."""
+        """Return the name of its diagnostic status."""
         return f'learner: {self.robot}' if self.robot else 'learner'
 
     @property
     def prefix(self) -> str:
-        """Return what a line about this robot begins with."""
+        """Return the prefix of a log line about this robot."""
         return f'{self.robot}: ' if self.robot else ''
 
     def recorded(self) -> Array | None:
         """
-        Return the records (m, width) up to the first gap, None where there is none.
+        Return the recorded steps (m, width) up to the first gap; None if there are none.
 
-        What lies behind a gap is taken again when the server has sent what is missing.
+        Records after a gap are received again once the server has sent the missing ones.
 
-        :raises ConfigError: a record holds what no policy server writes
+        :raises ConfigError: a record has values that no policy server writes
         """
         if not self.recorder.count:
             return None
@@ -110,11 +111,12 @@ class Member:
                multiplied: Callable[[], None], label: Callable[[int, Outcome], None],
                constraints: int) -> None:
         """
-        Make the robot's publishers and subscriptions.
+        Create the publishers and subscriptions of the robot.
 
-        :param step: takes a record as it came
-        :param multiplied: called when `multipliers` changed
-        :param label: takes what a person says of an episode
+        :param step: called with each received record (width,)
+        :param multiplied: called after `multipliers` changed
+        :param label: called with episode and outcome of each new label
+        :param constraints: number of constraints
         """
         self._publishers = {name: node.create_publisher(kind, self.topic(name), QOS[name])
                             for kind, name in ((UInt8MultiArray, 'learner/policy'),
@@ -142,52 +144,52 @@ class Member:
                      *((node.destroy_subscription, each) for each in subscriptions)]
 
     def ask_for_the_rest(self) -> None:
-        """Ask the robot for everything that it has and is not recorded."""
+        """Request all records of the robot that are not recorded yet."""
         self.fetching.ask(self.sequencer.next, EVERYTHING)
 
     def store(self, row: Array) -> None:
-        """Record a step whose turn it is."""
+        """Record the next step (width,) in sequence."""
         self.recorder.write_step(row)
         self.last_stamp = float(self._schema.get(row, 'stamp'))
         self.fetching.advanced()
 
     def store_lesson(self, episode: int, steps: int, distance: float) -> None:
-        """Record how far a person's actions were from what the decoder makes."""
+        """Record how far the actions of a person are from the outputs of the decoder."""
         self.recorder.write('learner/lesson', {
             'episode': episode, 'steps': steps, 'out_of_reach': distance},
             round(self.last_stamp * 1e9))
 
     def publish_policy(self, message: UInt8MultiArray) -> None:
-        """Hand the robot a bundle."""
+        """Publish a bundle for the robot."""
         self._publishers['learner/policy'].publish(message)
 
     def publish_progress(self, progress: dict[str, float], *, owed: int, fault: bool,
                          paused: bool) -> None:
-        """Tell the robot how far its records got."""
+        """Publish the progress of the learner, with the next expected sequence number."""
         self._publishers['learner/progress'].publish(self._progress_codec.encode_fields(
             **{**progress, 'received': self.sequencer.next, 'stamp': self.last_stamp,
                'recorded': self.recorder.count, 'owed': owed, 'fault': fault, 'paused': paused}))
 
     def loss(self) -> str:
-        """Return why its steps can no longer be stored, or one no longer be had, or ''."""
+        """Return why steps cannot be stored, or why one cannot be fetched; '' if neither."""
         lost = self.recorder.lost
         why = f'{RECORDING} {lost}' if lost else self.fetching.given_up
         return self.prefix + why if why else ''
 
     def refused(self) -> str:
-        """Return what the disk last said, '' while writing works."""
+        """Return the last write error of the recording; '' while writing works."""
         return self.prefix + self.recorder.error if self.recorder.error else ''
 
     def news(self) -> str:
-        """Return what is odd about its records, '' while nothing is."""
+        """Return the newest inconsistency of its records; '' if none."""
         return self.prefix + self.intake.problem if self.intake.problem else ''
 
     def alone(self, node: ManagedNode) -> bool:
-        """Return whether nobody publishes its steps."""
+        """Return whether no policy server publishes its steps."""
         return not node.count_publishers(self.topic('policy_server/step'))
 
     def close(self, log: RcutilsLogger) -> None:
-        """Close the recording and remove what `listen` made."""
+        """Close the recording and destroy what `listen` created."""
         for destroy, made in self.made:
             destroy(made)
         self.made = []
@@ -203,11 +205,11 @@ class Member:
         self.recorder.write('cost_monitor/multiplier', values, round(self.last_stamp * 1e9))
 
     def _take_label(self, msg: Float64MultiArray) -> tuple[int, Outcome] | None:
-        """Record what a person says of an episode; return it where it is new."""
+        """Record the label of an episode; return episode and outcome if the label is new."""
         values = self._label_reader.read(msg)
         episode, outcome = int(values['episode'][0]), Outcome(int(values['outcome'][0]))
         if self._labelled.get(episode) is outcome:
-            return None  # a latched topic says it again
+            return None  # a latched topic delivers it again
         self._labelled[episode] = outcome
         self.recorder.write(LABEL, values, round(self.last_stamp * 1e9))
         return episode, outcome

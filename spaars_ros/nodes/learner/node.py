@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Stores every step, fine-tunes from it, publishes policy bundles."""
+"""Learner node: store every step, fine-tune from it, publish policy bundles."""
 
 from contextlib import suppress
 from functools import partial
@@ -52,19 +52,20 @@ from spaars_ros.ros.qos import QOS
 NICENESS = 5
 NAMESPACE = r'[A-Za-z][A-Za-z0-9_]*(/[A-Za-z][A-Za-z0-9_]*)*'
 BEAT = 0.25
-"""s of wall time between progress reports, and between looks at what is missing."""
+"""s of wall time between two progress messages and two checks for missing records."""
 
 
 class LearnerNode(ManagedNode):
     """
-    The learner: every step of every robot durably stored and learned from once, in order.
+    Learner node: store each step of each robot durably, and learn from it once, in order.
 
-    One thread: an update runs when no message waits, so nothing needs a lock. Of several robots
-    the actor's loss takes the mean of their multipliers; each robot holds its own limits.
+    There is one thread: an update runs when no message waits, so nothing needs a lock. With
+    several robots, the actor loss uses the mean of their multipliers; each robot has its own
+    limits.
     """
 
     def __init__(self, **overrides: Any) -> None:
-        """Declare parameters only."""
+        """Declare the parameters."""
         torch.set_num_threads(1)
         super().__init__('learner', PARAMETERS, overrides=overrides)
         self._made: list[tuple[Any, Any]] = []
@@ -72,7 +73,7 @@ class LearnerNode(ManagedNode):
         self._border = Border(self.get_logger())
 
     def configure(self) -> None:
-        """Load all, recover what the run folder holds; raises naming what is wrong."""
+        """Load the files and recover the run folder; raises with the name of an invalid file."""
         values = self.values()
         self._run_dir = Path(values['run_dir'])
         self._signer = Signer(Path(values['signing_key'])) if values['signing_key'] else None
@@ -106,7 +107,7 @@ class LearnerNode(ManagedNode):
                                    f'{self._tuner.updates_owed} updates owed')
 
     def _learn_again(self) -> None:
-        """Take the newest checkpoint, then every recorded step, robot by robot."""
+        """Restore the newest checkpoint, then catch up on the recorded steps of each robot."""
         newest = self._checkpoints.newest(self._tuner.manifest)
         if newest is not None:
             self._tuner.restore(newest)
@@ -116,9 +117,9 @@ class LearnerNode(ManagedNode):
             if rows is None:
                 continue
             self._tuner.catch_up(rows, member.robot)
-            self._tuner.lessons.clear()  # they are recorded
+            self._tuner.lessons.clear()  # they are recorded already
             self._resumed = True
-            # Until then it knows less than what acts, which learned from these steps already.
+            # Until then it knows less than the acting policy, which learned from these steps.
             self._redone = self._tuner.updates + self._tuner.updates_owed
 
     def _make_interfaces(self) -> None:
@@ -133,9 +134,9 @@ class LearnerNode(ManagedNode):
                       (Compiler.close, self._tuner.compiler)]
 
     def activate(self) -> None:
-        """Begin to learn; a recovered run publishes its policy and asks for what it missed."""
+        """Start learning; publish the policy of a recovered run and request missed records."""
         self._work_waits = self.create_guard_condition(self._work)
-        # On the wall clock: a simulation that waits for the learner stops /clock.
+        # Steady clock: a simulation that waits for the learner stops /clock.
         self._timer = self.create_timer(BEAT, self._on_beat,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
         if self._resumed and self._tuner.updates >= self._redone:
@@ -146,7 +147,7 @@ class LearnerNode(ManagedNode):
         self._work_waits.trigger()
 
     def deactivate(self) -> None:
-        """Write everything; what was learned so far is in the last checkpoint."""
+        """Save a checkpoint and flush the recordings."""
         self.destroy_timer(self._timer)
         self.destroy_guard_condition(self._work_waits)
         self._save()
@@ -156,7 +157,7 @@ class LearnerNode(ManagedNode):
         self._report()
 
     def cleanup(self) -> None:
-        """Close the recordings and remove what `configure` made."""
+        """Close the recordings and destroy what `configure` created."""
         for destroy, made in self._made:
             destroy(made)
         self._made = []
@@ -165,7 +166,7 @@ class LearnerNode(ManagedNode):
         self._members = []
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Pause, or go on."""
+        """Pause or continue learning."""
         if 'paused' not in values or not self._members:
             return
         try:
@@ -189,12 +190,12 @@ class LearnerNode(ManagedNode):
             self._work_waits.trigger()
 
     def _correct(self, member: Member, row: Array) -> None:
-        """Put the server's own record in the place of another that was taken for it."""
+        """Replace a foreign record by that of the policy server."""
         member.recorder.correct_step(row)
         self.get_logger().error(member.intake.problem)
         if self._tuner.correct(row, member.robot):
             return
-        # It was learned from: as after a restart, without what the other one taught.
+        # The foreign record was learned from: restore as after a restart, without it.
         for each in self._members:
             each.recorder.flush()
         multipliers, version = self._tuner.multipliers, self._tuner.version
@@ -204,12 +205,12 @@ class LearnerNode(ManagedNode):
         self._tuner.version = max(self._tuner.version, version)
 
     def _take(self, member: Member, row: Array) -> None:
-        """Store a record, then learn from it."""
+        """Store a record, then add it to the replay."""
         member.store(row)
         self._tuner.add(row, member.robot)
         while self._tuner.lessons:
             member.store_lesson(*self._tuner.lessons.pop(0)[1:])
-        # Often enough for a simulation that waits for what was received.
+        # Often enough for a simulation whose pace follows the received records.
         if member.sequencer.next % 8 == 0 or self._tuner.schema.get(row, 'flag'):
             self._report()
 
@@ -218,13 +219,13 @@ class LearnerNode(ManagedNode):
         self._tuner.multipliers = np.mean(heard, axis=0)
 
     def _on_label(self, member: Member, episode: int, outcome: Outcome) -> None:
-        """Take what a person says of an episode; it is recorded like the steps."""
+        """Apply a person's label of an episode, which is recorded already."""
         if self._tuner.judge(episode, outcome, member.robot):
             self.get_logger().info(f'{member.prefix}episode {episode} is {outcome.name.lower()} '
                                    'now')
 
     def _work(self) -> None:
-        """Do one update when one is owed and no message waits."""
+        """Do one update if one is owed and no message waits."""
         if not self.is_active or self._fault or self._pause.now:
             return
         if self._arrived:
@@ -243,7 +244,7 @@ class LearnerNode(ManagedNode):
             self._work_waits.trigger()
 
     def _settle(self) -> None:
-        """Hand out what was learned, once all owed updates are done."""
+        """Publish a bundle and save a checkpoint if due, once all owed updates are done."""
         if self._tuner.bundle_due and self._tuner.updates >= self._redone:
             self._push()
         if self._checkpoints.due(self._tuner.steps):
@@ -256,9 +257,9 @@ class LearnerNode(ManagedNode):
             member.publish_policy(message)
 
     def _save(self) -> bool:
-        """Write a checkpoint; a full disk is reported, and tried again."""
+        """Save a checkpoint; report a failure, for instance a full disk, and retry later."""
         if self._fault:
-            return False  # what cannot be learned from must not be what the run goes on from
+            return False  # a run must not resume from a failed learner
         saved = self._checkpoints.save(self._tuner)
         if not saved:
             self.get_logger().error(f'no checkpoint: {self._checkpoints.error}',
@@ -310,7 +311,7 @@ class LearnerNode(ManagedNode):
     def _report(self) -> None:
         self._beaten = time.monotonic()
         progress = self._tuner.progress()
-        # Neither is worked on: a simulated arm that is to wait for it would stand.
+        # No update is done then: a simulated arm that waits for owed ones would stand still.
         rests = bool(self._fault) or self._pause.now
         owed = 0 if rests else self._tuner.updates_owed
         for member in self._members:
@@ -319,7 +320,7 @@ class LearnerNode(ManagedNode):
 
 
 def robots_of(names: str) -> list[str]:
-    """Return the namespaces of a learner's robots; raises ConfigError naming one that is none."""
+    """Return the namespaces in a comma-separated text; raises ConfigError if one is invalid."""
     found = [name.strip().strip('/') for name in names.split(',')]
     for name in found:
         if len(found) > 1 and not name or name and not re.fullmatch(NAMESPACE, name):
@@ -330,9 +331,9 @@ def robots_of(names: str) -> list[str]:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     with suppress(OSError):
-        os.nice(NICENESS)  # the control loop beside it goes first
+        os.nice(NICENESS)  # the control loop on this computer has priority
     return run_node(LearnerNode, args)
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The parameters of the learner, and the fields of its progress."""
+"""Parameters of the learner node, and the fields of its progress."""
 
 from spaars_ros.ros.fields import LAYOUTS
 from spaars_ros.ros.parameters import Param

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Learning that an operator paused, also after the learner was started again."""
+"""Pause of learning by an operator, kept over a restart of the learner."""
 
 from pathlib import Path
 
@@ -23,23 +23,23 @@ FILE = 'learning_paused'
 
 class Pause:
     """
-    Whether learning rests.
+    State of the pause.
 
-    The parameter is gone after a restart, as in ROS 2 everywhere; a learner that came back after a
-    crash would learn on without a word, so an empty file in the run folder says it, too.
+    In ROS 2 a parameter value is lost on a restart, and a learner restarted after a crash would
+    silently continue to learn. Therefore, an empty file in the run folder marks the pause.
 
-    :param folder: of the run
-    :param paused: the parameter's value
+    :param folder: run folder
+    :param paused: value of the parameter
     """
 
     def __init__(self, folder: Path, paused: bool) -> None:
         self.file = folder / FILE
         self.kept = self.file.exists()
-        """Whether it rested when the node before this one ended."""
+        """Whether learning was paused when the previous node ended."""
         self.now = self.kept or paused
 
     def set(self, paused: bool) -> None:
-        """Rest, or go on; raises OSError where the file cannot be written or removed."""
+        """Pause or continue; raises OSError if the file cannot be written or removed."""
         self.now = paused
         if paused:
             write_whole(self.file, b'')

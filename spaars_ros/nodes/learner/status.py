@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the learner says of itself on /diagnostics."""
+"""Diagnostic status of the learner."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,14 +29,14 @@ def learner_status(recorder: TransitionRecorder, sequencer: Sequencer,
                    progress: dict[str, float], name: str, *, error: str, alone: bool,
                    paused: bool, more: Mapping[str, object]) -> Any:
     """
-    Return the DiagnosticStatus.
+    Return the DiagnosticStatus of one robot of the learner.
 
-    :param progress: of `FineTuner`
-    :param name: of the status
-    :param error: what stopped learning, recording or saving, '' while all is well
-    :param alone: whether nobody publishes steps
-    :param paused: whether it only records
-    :param more: what else is to be said, by name
+    :param progress: `FineTuner.progress`
+    :param name: name of the status
+    :param error: error of learning, recording or saving; '' if none
+    :param alone: whether no policy server publishes steps
+    :param paused: whether learning is paused and steps are only recorded
+    :param more: further key-value pairs
     """
     gap = sequencer.gap
     level, message = OK, 'paused: records, and learns nothing' if paused else 'learning'

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Asks the policy server for step records that the learner misses."""
+"""Request missing step records from the policy server."""
 
 from collections.abc import Callable
 import time
@@ -20,19 +20,19 @@ import time
 from spaars_ros.data.sequencer import Sequencer
 
 ASK_AGAIN = 1.0
-"""s of wall time before missing records are asked for again."""
+"""s of wall time before missing records are requested again."""
 GIVE_UP = 30
-"""Times that a record before others is asked for, a second apart."""
+"""Requests for a missing record, a second apart, before it is given up."""
 EVERYTHING = 2.0**53
-"""Last record to ask for when the newest is not known."""
+"""Last sequence number of a request when the newest is unknown."""
 
 
 class StepFetch:
     """
-    When to ask for which records, as `learner/fetch` carries it.
+    Decide when to request which records on `learner/fetch`.
 
-    :param sequencer: knows what is missing
-    :param publish: sends first and last of the records that are wanted again
+    :param sequencer: knows the missing records
+    :param publish: sends a request with first and last sequence number
     """
 
     def __init__(self, sequencer: Sequencer, publish: Callable[[float, float], None]) -> None:
@@ -42,28 +42,28 @@ class StepFetch:
         self._asked_for = (0.0, -1.0)
         self._missing, self._times = -1, 0
         self.given_up = ''
-        """Which step cannot be had, though later ones came; '' while all can."""
+        """Error text about a step that cannot be fetched although later ones came; '' if none."""
 
     def ask(self, first: float, last: float) -> None:
-        """Ask the server to publish records again."""
+        """Request the records `first` to `last`."""
         self._asked, self._asked_for = time.monotonic(), (float(first), float(last))
         self._publish(*self._asked_for)
 
     def again(self, sequence: int) -> None:
-        """Ask for one record that is there already, to compare."""
+        """Request one record that was received already, for comparison."""
         self._publish(float(sequence), float(sequence))
 
     def advanced(self) -> None:
-        """Take note that a record came in its turn."""
+        """Note that the next record in sequence was received."""
         self._advanced = time.monotonic()
 
     def fill_gap(self) -> None:
         """
-        Ask at once for missing records, unless they are on their way.
+        Request missing records at once, unless they are already requested.
 
-        Each record that comes back moves the beginning of the gap: asking for the rest each time
-        would have the server replay it as often as there are records. What is lost again on the
-        way is asked for on the beat, when nothing has come for a while.
+        Each returned record moves the beginning of the gap. A request for the rest each time
+        would make the server replay the rest once per record. Records that are lost again are
+        requested by `on_beat`, after a time without records.
         """
         if not self._sequencer.gap:
             return
@@ -75,13 +75,13 @@ class StepFetch:
             if time.monotonic() - self._asked > ASK_AGAIN:
                 self._ask_from(first)
             else:
-                # Whatever was the newest when the server was asked: at most what is seen now.
+                # The answer ends with the newest record at the time of the request: at most here.
                 self._asked_for = (asked_first, last)
 
     def on_beat(self) -> None:
-        """Ask again when nothing has come for a while."""
+        """Request again after `ASK_AGAIN` without records."""
         if time.monotonic() - max(self._asked, self._advanced) > ASK_AGAIN:
-            # Also without a gap: the records that the server wrote last may be the lost ones.
+            # Also without a gap: the lost records may be the newest ones of the server.
             gap = self._sequencer.gap
             self._count(gap[0] if gap else -1)
             if gap:
@@ -91,11 +91,11 @@ class StepFetch:
 
     def _ask_from(self, first: int) -> None:
         """
-        Ask for missing records, and for all that came before their turn.
+        Request missing records, and all records that came ahead of sequence.
 
-        Those may be somebody else's, as with a learner that has not found the server yet, and are
-        compared with what the server answers. Not for ever: behind a record that cannot be had
-        there are ever more of them.
+        The latter may come from another publisher, for instance if the learner has not discovered
+        the server yet, and are compared with the server's. After `GIVE_UP` requests only the gap
+        is requested: behind a record that cannot be fetched, ever more records come ahead.
         """
         gap = self._sequencer.gap
         last = self._sequencer.furthest if self._times <= GIVE_UP or not gap else gap[1]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Step records off the wire: in order, once, and what the server itself wrote."""
+"""Take step records from the topic: in order, each once, as the policy server wrote them."""
 
 import time
 
@@ -23,35 +23,35 @@ from spaars_ros.nodes.learner.step_fetch import ASK_AGAIN
 from spaars_ros.nodes.learner.step_fetch import StepFetch
 
 ASKED_AT_ONCE = 4
-"""Disputed records that are asked for again in one beat: the server keeps few requests."""
+"""Disputed records requested per beat: the queue of the policy server is short."""
 
 
 class StepIntake:
     """
-    Decides what is taken for the record of a number.
+    Decide which record is valid for each sequence number.
 
-    Two records of one number that differ cannot both be the server's: it is asked for it again,
-    and what it answers from its spool is the one that counts.
+    Two different records with one sequence number cannot both come from the policy server. The
+    record is then requested again, and the answer from the server's spool is valid.
 
-    :param sequencer: puts the records in order
-    :param fetching: asks the server
+    :param sequencer: orders the records
+    :param fetching: requests records from the policy server
     """
 
     def __init__(self, schema: StepSchema, sequencer: Sequencer, fetching: StepFetch) -> None:
         self.problem = ''
-        """What was odd about the records so far, '' while nothing was."""
+        """Newest inconsistency of the records; '' if none."""
         self.conflicts = 0
-        """Records that differed from one that was there before."""
+        """Number of records that differ from an earlier one with the same sequence number."""
         self.corrected: list[Array] = []
-        """Records to be put in the place of released ones; the reader empties it."""
+        """Records that replace released ones; the caller empties it."""
         self._schema = schema
         self._sequencer = sequencer
         self._fetching = fetching
         self._disputed: dict[int, float] = {}
-        """Number -> s on the monotonic clock when the server was asked."""
+        """Sequence number -> s on the monotonic clock, time of the request."""
 
     def put(self, row: Array) -> list[Array]:
-        """Take a record (width,); return those whose turn it is now, in order."""
+        """Take a record (width,); return the records that are next in sequence, in order."""
         sequence, ahead = int(self._value(row, 'sequence')), self._sequencer.next
         if self._sequencer.differs(sequence, row):
             self._dispute(sequence, row)
@@ -69,7 +69,7 @@ class StepIntake:
 
     def on_beat(self, now: float) -> None:
         """
-        Ask again for what the server has not answered: its disk may not have had it yet.
+        Repeat unanswered requests: the record may not have been on the server's disk.
 
         :param now: s on the monotonic clock
         """
@@ -100,7 +100,7 @@ class StepIntake:
                         'recorded: this run folder belongs to another run')
 
     def _in_order(self, sequence: int, row: Array) -> bool:
-        """Return whether the stamp is between those of the records before and after."""
+        """Return whether the stamp is between those of the previous and the next record."""
         before, after = (self._sequencer.known(sequence + step) for step in (-1, 1))
         stamp = self._value(row, 'stamp')
         return (before is None or self._value(before, 'stamp') <= stamp) \

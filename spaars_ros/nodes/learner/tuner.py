@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The fine-tuner that the learner's parameters describe."""
+"""Create the fine-tuner from the parameters of the learner node."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ from spaars_ros.training_file import load_training
 
 
 def make_tuner(values: Mapping[str, Any], signer: Signer | None) -> FineTuner:
-    """Return a fine-tuner that has learned nothing yet; raises naming what is wrong."""
+    """Return a new fine-tuner; an invalid file raises an error that names it."""
     robot = load_robot(values['robot'])
     task = make_task(robot, load_task(values['task']))
     training = load_training(values['training'])

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The service that puts the arm at its start."""
+"""Client of the service that moves the arm to its start pose."""
 
 from collections.abc import Callable
 import time
@@ -31,13 +31,14 @@ class ArmReset:
     """
     Call the reset service and wait for its answer without blocking.
 
-    Any success counts. Where its message is a number, as that of `sim/reset`, it is the stamp of
-    the first state after the reset; otherwise the next state is that.
+    If the message of a successful answer is a number, as that of `sim/reset`, it is the stamp of
+    the first state after the reset. Otherwise that state is the next one.
 
     :param name: service name
-    :param timeout: s of wall time for its answer
-    :param done: is told the stamp (ns) of the first joint_states after the reset; None: the next
-    :param failed: is told why there was no reset
+    :param timeout: s of wall time to wait for the answer
+    :param done: called with the stamp in ns of the first joint_states after the reset; None: the
+        next ones
+    :param failed: called with the stop if the reset failed
     """
 
     def __init__(self, node: Node, name: str, *, timeout: float,
@@ -51,17 +52,17 @@ class ArmReset:
         self._asked: 'Future[Any] | None' = None
 
     def call(self) -> None:
-        """Ask for a reset."""
+        """Request a reset."""
         self._deadline = time.monotonic() + self._timeout
         self._asked = self.client.call_async(Trigger.Request())
         self._asked.add_done_callback(self._on_answer)
 
     def cancel(self) -> None:
-        """Wait no longer; an answer that comes all the same is ignored."""
+        """Stop waiting; a late answer is ignored."""
         self._deadline = self._asked = None
 
     def check(self, now: float) -> None:
-        """Fail when the answer is overdue at `now` s on the monotonic clock."""
+        """Fail if the answer is overdue at `now`, s on the monotonic clock."""
         if self._deadline is not None and now > self._deadline:
             self.cancel()
             self._failed(Stop('RESET_FAILED', self._timeout, self._timeout,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Files that a restarted policy server needs, written beside the control thread."""
+"""Write the files that a restarted policy server needs, outside the control thread."""
 
 from pathlib import Path
 import threading
@@ -22,12 +22,12 @@ from spaars_ros.data.files import write_whole
 
 class AtomicFileWriter:
     """
-    Writes files to the run folder, each whole and on disk, on a thread of its own.
+    Write files to the run folder atomically and durably, on a separate thread.
 
-    Of one name the newest content wins; names are written in the order in which they were put.
-    What could not be written is tried again with what is put next.
+    For each name, the newest content is written; names are written in the order of `put`. A
+    failed write is repeated at the next `put`.
 
-    :param folder: of the run
+    :param folder: run folder
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,17 +42,17 @@ class AtomicFileWriter:
 
     @property
     def error(self) -> str:
-        """Return what is not on disk and why, or ''."""
+        """Return the errors of the files that are not on disk; '' if none."""
         return '; '.join(self._errors.values())
 
     def put(self, name: str, data: bytes) -> None:
-        """Have a file written; returns at once."""
-        with self._lock:  # held for no longer than it takes to set or take the dictionary
+        """Queue a file to be written; return at once."""
+        with self._lock:  # held only to set or swap the dictionary
             self._waiting[name] = data
         self._wake.set()
 
     def close(self) -> None:
-        """Write what waits, and end the thread."""
+        """Write the queued files and stop the thread."""
         self._closing = True
         self._wake.set()
         self._thread.join(5.0)
@@ -62,7 +62,7 @@ class AtomicFileWriter:
         while not closing:
             self._wake.wait()
             self._wake.clear()
-            closing = self._closing  # read first: what was put before is still written
+            closing = self._closing  # read first: files queued before are still written
             with self._lock:
                 waiting, self._waiting = self._waiting, {}
             for name, data in waiting.items():

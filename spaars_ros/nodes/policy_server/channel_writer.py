@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The values of a task's channels as messages, beside every command."""
+"""Publish the values of the task's channels with every command."""
 
 from typing import Any
 
@@ -29,9 +29,9 @@ KIND = 'std_msgs/msg/Float64'
 
 class ChannelWriter:
     """
-    Publish each channel's value on its topic.
+    Publish the value of each channel on its topic.
 
-    :raises Refused: a channel's type is not `KIND`
+    :raises Refused: the message type of a channel is not `KIND`
     """
 
     def __init__(self, node: Node, channels: Channels) -> None:
@@ -45,7 +45,7 @@ class ChannelWriter:
                 Float64, spec.topic or spec.name, QOS['command']))
 
     def unheard(self) -> str:
-        """Return what is wrong with a channel that nobody obeys, '' for nothing."""
+        """Return an error text for a channel without subscribers; '' if there is none."""
         for publisher, spec in zip(self.publishers, self._channels.specs):
             if not publisher.get_subscription_count():
                 return (f'nobody subscribes to {publisher.topic_name}, channel {spec.name!r}: '
@@ -54,6 +54,6 @@ class ChannelWriter:
         return ''
 
     def send(self) -> None:
-        """Publish the values that the channels have now."""
+        """Publish the current values of the channels."""
         for publisher, value in zip(self.publishers, self._channels.values.tolist()):
             publisher.publish(Float64(data=value))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Joint velocities as the messages that ros2_control's controllers take."""
+"""Publish joint velocities as messages for the controllers of ros2_control."""
 
 import time
 from typing import Any
@@ -36,20 +36,21 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.stop import Stop
 
 LEAD = 2.0
-"""Periods at full speed that a position command may be ahead of the measured position."""
+"""Periods at full speed: maximum lead of a position command over the measured position."""
 
 
 class CommandWriter:
     """
     Publish velocity commands through the robot's command interface.
 
-    The position interfaces get the velocity integrated from the measured position.
+    For position interfaces, the velocity is integrated, starting at the measured position.
 
     :param interface: forward_velocity, forward_position or joint_trajectory
-    :param channels: of the task, whose values go out beside every command
-    :param lead: rad that a position command may be ahead of the measured position; None: what
-        the joints do at full speed in `LEAD` periods
-    :param mute: send no command to the arm, which somebody leads by hand
+    :param channels: channels of the task, published with every command
+    :param mute: send no command to the arm, because a person guides it by hand
+    :param lead: maximum lead of a position command over the measured position in rad; None:
+        distance at full speed in `LEAD` periods
+    :raises Refused: as `ChannelWriter`
     """
 
     def __init__(self, node: Node, robot: Robot, interface: str,
@@ -70,14 +71,14 @@ class CommandWriter:
 
     @property
     def publishers(self) -> 'list[Publisher[Any]]':
-        """Return every publisher that was made."""
+        """Return all publishers."""
         return [self.publisher, *(self._channels.publishers if self._channels else ())]
 
     def refuse_unheard(self, wait: float) -> None:
         """
-        Raise Refused where nobody obeys one of the channels, a gripper for instance.
+        Raise Refused if a channel has no subscriber, for instance a gripper.
 
-        :param wait: s for a driver that is just starting
+        :param wait: s to wait for a driver that is starting
         """
         end = time.monotonic() + wait
         while self._channels is not None and (text := self._channels.unheard()):
@@ -86,21 +87,21 @@ class CommandWriter:
             time.sleep(0.02)
 
     def cause(self) -> Stop | None:
-        """Return a stop where nobody obeys a channel any more."""
+        """Return a stop if a channel has no subscriber any more."""
         text = self._channels.unheard() if self._channels is not None else ''
         return Stop('NO_SUBSCRIBER', 0, 1, text) if text else None
 
     def start(self) -> None:
-        """Integrate from the next measured position on."""
+        """Restart the integration at the next measured position."""
         self._target = None
 
     def send(self, velocity: Array, position: Array | None, stamp_ns: int) -> None:
         """
-        Publish a velocity (d,) rad/s.
+        Publish a velocity command (d,) rad/s.
 
-        :param position: measured (d,) rad; None when there is no measurement to start from,
-            and then a position interface sends nothing
-        :param stamp_ns: of the joint_states that it answers
+        :param position: measured position (d,) rad; None if there is none, and then a position
+            interface sends nothing
+        :param stamp_ns: stamp in ns of the joint_states that the command answers
         """
         if self._channels is not None:
             self._channels.send()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the policy server hears of the cost monitor."""
+"""Subscription of the policy server to the cost monitor."""
 
 from collections.abc import Callable
 
@@ -26,15 +26,16 @@ from spaars_ros.ros.qos import QOS
 
 class CostListener:
     """
-    Subscribe cost_monitor/cost.
+    Subscribe to cost_monitor/cost.
 
-    :param heard: is told sequence, episode and cost (C,) of the episode so far
-    :param border: counts what is refused
+    :param heard: called with sequence, episode and the episode's cost (C,) so far
+    :param border: counts refused messages
     """
 
     def __init__(self, node: Node, heard: Callable[[int, int, list[float]], None],
                  border: Border) -> None:
-        # What is refused is no answer: where it matters, the silence stops the robot.
+        # A refused message is no answer: if required, the monitor of the cost monitor stops
+        # the robot.
         self._heard = heard
         self._reader = TopicReader('cost_monitor/cost',
                                    needs=('sequence', 'episode', 'episode_cost'))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One policy server to a robot, and a controller that listens to it."""
+"""Check that one policy server commands the robot, and that a controller subscribes."""
 
 import time
 
@@ -23,20 +23,20 @@ from spaars_ros.safety.stop import Stop
 
 
 class ExclusiveCommand:
-    """Watches that nobody else publishes commands to this robot, and that somebody takes them."""
+    """Check that `command` has no other publisher and at least one subscriber."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self.commands = True
-        """Whether there are commands to be heard; not while a hand leads the arm."""
+        """Whether commands are sent; False while a person guides the arm by hand."""
         self._topic = node.resolve_topic_name('command')
 
     def refuse(self, own: int, wait: float) -> None:
         """
-        Raise Refused when somebody else publishes commands.
+        Raise Refused if `command` has another publisher.
 
-        :param own: publishers that this node has itself
-        :param wait: s for the discovery of others
+        :param own: number of publishers of this node
+        :param wait: s to wait for the discovery of others
         """
         end = time.monotonic() + wait
         while True:
@@ -50,9 +50,9 @@ class ExclusiveCommand:
 
     def refuse_unheard(self, wait: float) -> None:
         """
-        Raise Refused when nobody subscribes to the commands.
+        Raise Refused if `command` has no subscriber.
 
-        :param wait: s for a controller that is just starting
+        :param wait: s to wait for a controller that is starting
         """
         end = time.monotonic() + wait
         while self.commands and not self._node.count_subscribers(self._topic):
@@ -62,7 +62,7 @@ class ExclusiveCommand:
             time.sleep(0.02)
 
     def cause(self) -> Stop | None:
-        """Return a stop when somebody else commands this robot, or nobody obeys."""
+        """Return a stop if `command` has a second publisher or no subscriber."""
         count = self._node.count_publishers(self._topic)
         if count > 1:
             return Stop('SECOND_SERVER', count, 1, f'publishers on {self._topic}: a second '

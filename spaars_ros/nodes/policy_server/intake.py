@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Policy bundles from the wire to a runtime, checked in a thread of its own."""
+"""Check received policy bundles and load them into a runtime, on a separate thread."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -35,21 +35,23 @@ if TYPE_CHECKING:
 TRIALS = 10
 
 MAX_OFFER = 64 * 2**20
-"""bytes of a bundle that comes by topic."""
+"""Maximum bytes of a bundle on a topic."""
 MAX_JUMP = 10_000
-"""Versions that a learner may be ahead: it makes one per some hundred steps."""
+"""Maximum versions that a bundle may be ahead; a learner makes one per some hundred steps."""
 
 
 class BundleIntake:
     """
-    Parse, check and warm up offered bundles; the newest offer wins, versions never go back.
+    Parse, check and warm up offered bundles.
+
+    A newer offer replaces one that waits. Older versions than the newest are refused.
 
     :param check: returns a runtime for a bundle or raises BundleError
-    :param period: s, the control period
-    :param version: version of the bundle that runs
-    :param verifier: refuses what its key did not sign; None takes unsigned bundles
-    :param taken_back: version that was taken back before, -1 for none: neither it nor an older
-        one is taken
+    :param period: control period in s
+    :param version: version of the running bundle
+    :param verifier: refuses bundles that its key did not sign; None accepts unsigned bundles
+    :param taken_back: newest version that was rolled back, -1 for none; it and older ones are
+        refused
     """
 
     def __init__(self, check: Callable[[Bundle], PolicyRuntime], *, period: float,
@@ -65,21 +67,21 @@ class BundleIntake:
         self._wake = threading.Event()
         self._closing = False
         self.accepted = 0
-        """Bundles that passed the check; each goes on trial or waits for it."""
+        """Bundles that passed the check; each is in its shadow trial or waits for it."""
         self.refused = 0
         self.refusals: list[str] = []
-        """Reasons not yet reported, oldest first; the reader empties it."""
+        """Reasons that are not reported yet, oldest first; the caller empties it."""
         self.last_refusal = ''
         self._thread = threading.Thread(target=self._run, name='intake', daemon=True)
         self._thread.start()
 
     def offer(self, data: Union[bytes, Sequence[int]]) -> None:
-        """Hand in a bundle's bytes; returns at once."""
+        """Offer the bytes of a bundle; return at once."""
         self._offer = data
         self._wake.set()
 
     def take(self) -> PolicyRuntime | None:
-        """Return a runtime that is ready to swap in, once."""
+        """Return a checked runtime, once; None if there is none."""
         if self._ready is None:
             return None
         ready, self._ready = self._ready, None
@@ -92,7 +94,7 @@ class BundleIntake:
         self.refusals.append(reason)
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._closing = True
         self._wake.set()
         self._thread.join(5.0)
@@ -137,8 +139,8 @@ class BundleIntake:
                               f'version {version}: {self._taken_back} was taken back')
         runtime = self._check(bundle)
         runtime.data = data
-        # The first runs allocate; better here than in a tick. And a graph too slow for the
-        # period is found before it moves the arm.
+        # The first runs allocate memory, which must not happen in a tick. And a graph too slow
+        # for the period is refused before it moves the arm.
         observation = np.asarray(bundle.golden_outputs['observation'][0], dtype=np.float64)
         times = []
         for _ in range(TRIALS):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What people said of ended episodes, kept in the run folder and told to the learner."""
+"""Labels of ended episodes: stored in the run folder and published for the learner."""
 
 from collections.abc import Callable
 
@@ -30,10 +30,10 @@ from spaars_ros.ros.qos import QOS
 
 class LabelKeeper:
     """
-    Publish labels, latched, and have them written.
+    Publish labels (latched) and store them.
 
-    :param known: those of before, which are published at once
-    :param put: is given a file's name and content to write; may not wait
+    :param known: episode -> label of earlier ones, which are published at once
+    :param put: writes a file, given name and content; must not block
     """
 
     def __init__(self, node: Node, known: dict[int, Outcome],
@@ -45,7 +45,7 @@ class LabelKeeper:
             self._publish(episode, known[episode])
 
     def changed(self, labels: dict[int, Outcome], episode: int) -> None:
-        """Keep all labels, of which one is new."""
+        """Store all labels and publish the new one of `episode`."""
         self._put(FILE, encode_labels(labels))
         self._publish(episode, labels[episode])
 

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Stops that are latched, and the records that every step and every end of an episode makes."""
+"""Latch stops, and record each step and each end of an episode."""
 
 import time
 
@@ -29,9 +29,9 @@ from spaars_ros.safety.stop import Stop
 
 class Logbook:
     """
-    Latch stops, close episodes, and write down what each step was.
+    Latch stops, close episodes and record steps.
 
-    :param cost: waits for the cost of each step
+    :param cost: monitor that waits for the cost of each step
     """
 
     def __init__(self, supervisor: Supervisor, loop: ControlLoop, log: StepLog,
@@ -44,12 +44,12 @@ class Logbook:
         self._last: Array | None = None
 
     def trip(self, stop: Stop) -> None:
-        """Latch a stop, close the episode, say so."""
+        """Latch a stop, close and record the episode, and publish the status."""
         self.record(self._supervisor.trip(stop))
         self.announce()
 
     def record(self, record: Array | None) -> None:
-        """Publish and keep a record (width,), if there is one; trips where the disk is behind."""
+        """Publish and spool a record (width,), if any; latch a stop if the disk is too slow."""
         if record is None:
             return
         self._last = record
@@ -59,23 +59,23 @@ class Logbook:
             self.trip(cause)
 
     def cause(self) -> Stop | None:
-        """Return what speaks against going on after a stop: a disk that is behind."""
+        """Return a stop while the disk is too slow, which prevents a reset."""
         return self._log.cause()
 
     def probe(self) -> None:
         """
-        Publish the last record again while the cost monitor's silence keeps the robot stopped.
+        Publish the last record again while the robot is stopped and the cost monitor is silent.
 
-        A cost monitor that was started anew never saw the step that is waited for, and no other
-        comes while the robot stands, whatever the stop was for: a reset waits for the answer. Who
-        has the record already ignores it.
+        A restarted cost monitor never received the step whose cost is missing, and a stopped
+        robot makes no new one. A reset would therefore wait for ever. Readers that have the
+        record already ignore it.
         """
         if self._supervisor.latch.stop is not None and self._last is not None \
                 and self._cost.cause(time.monotonic()) is not None:
             self._log.publish(self._last)
 
     def announce(self) -> None:
-        """Publish the status if it changed."""
+        """Publish the status if it has changed."""
         phase = self._supervisor.phase
         self._reporter.announce(
             phase, self._supervisor.asking.wanted if phase is Phase.ASKING else '')

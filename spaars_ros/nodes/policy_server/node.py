@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policy server: newest observation to safe command, at the control rate."""
+"""Policy server node: newest observation to safe command, at the control rate."""
 
 from collections.abc import Callable
 from functools import partial
@@ -61,20 +61,20 @@ from spaars_ros.tasks.sources import sources_of
 
 
 class PolicyServer(ManagedNode):
-    """Subscribes joint_states and learner/policy; publishes command, step and status."""
+    """Subscribe to joint_states and learner/policy; publish command, step and status."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__('policy_server', PARAMETERS, overrides=overrides)
         self._opened: list[Any] = []
         self._entities: list[Any] = []
-        # Of the process, not of an activation: a latched stop survives the lifecycle.
+        # One per process, not per activation: a latched stop survives lifecycle transitions.
         self._latch = StopLatch()
         self._memory: PersistentState | None = None
         self._exclusive = ExclusiveCommand(self)
         self._border = Border(self.get_logger())
 
     def configure(self) -> None:
-        """Load robot, task, bundle and spool; raises what is wrong with them."""
+        """Load robot, task, bundle and spool; raises as `Parts`."""
         p = self._values = self.values()
         self.take_priority(p['thread_priority'])
         self._sim_time = bool(self.get_parameter('use_sim_time').value)
@@ -139,7 +139,7 @@ class PolicyServer(ManagedNode):
             make(self._reset.client)
 
     def _watch_sources(self) -> None:
-        """Subscribe to the task's sources; raises ConfigError where that cannot be done."""
+        """Subscribe to the sources of the task; raises ConfigError if that is impossible."""
         self._gate = SourceGate(self._values['trigger'] == 'joint_states',
                                 lambda state, arrived: self._responder.on_state(state, arrived))
         self._sources = SourceSet(
@@ -151,7 +151,7 @@ class PolicyServer(ManagedNode):
         self._entities.extend(self._sources.subscriptions)
 
     def activate(self) -> None:
-        """Begin with the next measured state."""
+        """Start acting at the next measured state; raises Refused."""
         self._exclusive.refuse(own=1, wait=0.0)
         p = self._values
         self._exclusive.refuse_unheard(p['controller_time'])
@@ -170,8 +170,8 @@ class PolicyServer(ManagedNode):
             sources=self._sources)
         self._people.begin(self._responder.supervisor)
         self.settle()
-        # A system clock set back would hold its timers for as long, and a simulation's clock may
-        # stop: what protects runs on the steady one.
+        # A system clock that is set back stops its timers for this time, and simulated time may
+        # stop: protection uses the steady clock.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._ticking = self.get_clock() if self._sim_time else steady
         self._timers_on = [
@@ -185,19 +185,19 @@ class PolicyServer(ManagedNode):
         self._reporter.announce(self._responder.supervisor.phase)
 
     def _now_ns(self) -> Callable[[], int]:
-        """Return what tells the node's time, ns: a tick asks thrice, and rclpy takes 0.03 ms."""
+        """Return a fast function of the time in ns; rclpy takes 0.03 ms, three times per tick."""
         clock = self.get_clock()
         return (lambda: clock.now().nanoseconds) if self._sim_time else time.time_ns
 
     def deactivate(self) -> None:
-        """Come to rest; the zero command is the last message on the wire."""
+        """Come to rest; the last command sent is zero."""
         try:
             for timer in self._timers_on:
                 self.destroy_timer(timer)
             if self._simulated is not None:
                 self._simulated.rest(False)
             self._responder.close_episode()
-        except Exception:  # a record may be lost, the arm may not go on moving
+        except Exception:  # a record may be lost, but the arm must stop
             self.get_logger().error(f'no closing record: {traceback.format_exc()}')
         self._responder.sender.come_to_rest()
         for publisher in (self._writer.publisher, self._steps):
@@ -205,7 +205,7 @@ class PolicyServer(ManagedNode):
         self._reporter.announce(self._responder.supervisor.phase, 'not active')
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take cost limit and budget while running."""
+        """Apply cost limit and budget."""
         if self._memory is not None:
             self._memory.changed(values, self.values())
         if self.is_active and 'max_episode_cost' in values:
@@ -265,7 +265,7 @@ class PolicyServer(ManagedNode):
             self._responder.monitors.clock.hold(stamp)
 
     def _diagnose(self) -> None:
-        # Also while running: two that are configured at the same time do not see each other.
+        # Also while active: two servers configured at the same time do not see each other.
         second = self._exclusive.cause() or self._writer.cause()
         if second is not None:
             self._responder.trip(second)
@@ -290,7 +290,7 @@ class PolicyServer(ManagedNode):
             else self._silence.cause()
 
     def _say_silence(self) -> str:
-        """Say why no joint_states or sources have come yet, and stop after a while; return it."""
+        """Report and return why joint_states or sources are missing; stop after the limit."""
         if self._responder.monitors.stamps.newest_ns is not None:
             return ''
         cause, text = self._no_states(), self._silence.text()
@@ -310,7 +310,7 @@ class PolicyServer(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return run_node(PolicyServer, args)
 
 

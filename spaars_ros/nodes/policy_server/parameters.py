@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The parameters of the policy server."""
+"""Parameters of the policy server node."""
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
@@ -127,4 +127,4 @@ PARAMETERS = ParameterTable(
     Param('controller_time', 5.0, 'wait on activate for a controller that subscribes to command, '
           'and with use_sim_time for a /clock that goes on', unit='s', low=0.0, high=600.0),
 )
-"""The policy server's."""
+"""Parameters of the policy server node."""

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What a policy server is made of, loaded from its parameters; free of topics."""
+"""Components of a policy server, loaded from its parameters; without topics."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -52,14 +52,15 @@ from spaars_ros.tasks.registry import make_task
 
 class Parts:
     """
-    Robot, task, policy, control loop, spool and bundles of one configuration.
+    Robot, task, policy, control loop, spool and bundle manager of one configuration.
 
-    :param p: the policy server's parameters
-    :param logger: of the node
-    :param opened: takes what has to be closed, also where making the rest fails
-    :param alone: is called before anything is opened; raises Refused where another server is
-    :raises ValueError: what is wrong with a file or a parameter, by name
-    :raises OSError: a file cannot be read or made
+    :param p: parameters of the policy server
+    :param logger: logger of the node
+    :param opened: list to which objects to close are appended, also if a later part fails
+    :param alone: called before anything is opened; raises Refused if another server runs
+    :raises ValueError: a file or a parameter is invalid; the message names it
+    :raises Refused: the bundle cannot be used
+    :raises OSError: a file cannot be read or created
     """
 
     def __init__(self, p: Mapping[str, Any], logger: RcutilsLogger, opened: list[Any],
@@ -89,13 +90,13 @@ class Parts:
             ticks=p['shadow_ticks'], bound=p['shadow_bound'], hold=p['rollback_hold'],
             acts=self._keep_acting, takes_back=self.memory.take_back,
             spare=self._before(runtime, check, verifier))
-        # Only a torque cost needs the measured effort.
+        # Only a torque cost requires the measured effort.
         self.reader = JointStateReader(
             robot.joints, effort=any('torque' in each.terms for each in robot.constraints),
             derived=DerivedVelocity(robot.period) if robot.velocity == 'derived' else None)
 
     def _control_loop(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> ControlLoop:
-        """Return the control loop, which goes on with the numbers of what is in the spool."""
+        """Return the control loop; episode and sequence numbers continue those in the spool."""
         last, schema = self.spool.last_row(), self.spool.schema
         person, drive = person_of(p, len(self.robot.joints))
         loop = ControlLoop(
@@ -108,7 +109,7 @@ class Parts:
             budget=p['budget'],
             rest=p['guide_rest'])
         if last is not None:
-            # It counts over the whole run, and a summary takes the greatest.
+            # The counter covers the complete run, and a summary takes its maximum.
             loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
         return loop
 
@@ -122,13 +123,13 @@ class Parts:
         return memory
 
     def _keep_acting(self, runtime: PolicyRuntime, parent: PolicyRuntime | None) -> None:
-        if parent is not None:  # first: a kill between the two leaves one that acted
+        if parent is not None:  # first: a kill between the two leaves a bundle that acted
             self.file_writer.put(BEFORE_ACTING, parent.data)
         self.file_writer.put(ACTING, runtime.data)
 
     def _before(self, acting: PolicyRuntime, check: Callable[[Bundle], PolicyRuntime],
                 verifier: Verifier | None) -> PolicyRuntime | None:
-        """Return what acted before the bundle that begins, if the run folder has it."""
+        """Return the policy that acted before the first bundle, if it is in the run folder."""
         path = self._run_dir / BEFORE_ACTING
         if not path.exists():
             return None
@@ -152,7 +153,7 @@ def _first(path: str, check: Callable[[Bundle], PolicyRuntime],
 
 def _read(path: Path, check: Callable[[Bundle], PolicyRuntime],
           verifier: Verifier | None) -> PolicyRuntime:
-    # Read once: what is kept as acting is what was checked.
+    # Read once, so that the bytes kept as acting are those that were checked.
     data = bundle_bytes(path)
     runtime = check(Bundle.from_bytes(data, verifier))
     runtime.data = data

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""People at the policy server: who takes over, what they say, what they are asked."""
+"""People at the policy server: takeovers, labels and manual reset requests."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ from spaars_ros.ros.lifecycle import ManagedNode
 CALL = "hold a dead man's switch to begin an episode"
 LEAD = 'lead the arm to its start, then begin: the episode begins when it moves'
 DRIVES = {'takeover': 'policy', 'drive': 'person', 'guide': 'guide'}
-"""Parameter `person` -> see `control.takeover.DRIVES`."""
+"""Value of parameter `person` -> drive, see `control.takeover.DRIVES`."""
 
 
 def person_of(p: Mapping[str, Any], joints: int) -> tuple[Person | None, str]:
-    """Return who may act besides the policy, and who acts where they do not, of parameters."""
+    """Return the person who may take over (None if off), and the drive, from the parameters."""
     if p['person'] == 'off':
         return None, 'policy'
     return (Person(joints, age=p['person_age'], lost=p['person_lost']), DRIVES[p['person']])
@@ -47,11 +47,12 @@ def person_of(p: Mapping[str, Any], joints: int) -> tuple[Person | None, str]:
 
 class People:
     """
-    What the policy server has of people, made when it is configured.
+    Interfaces of the policy server to people, created by `configure`.
 
-    :param p: the server's parameters
-    :param put: is given a file's name and content to write; may not wait
-    :raises LabelError: the run folder has labels that cannot be read
+    :param p: parameters of the policy server
+    :param border: counts refused messages
+    :param put: writes a file, given name and content; must not block
+    :raises LabelError: the label file of the run folder cannot be read
     """
 
     def __init__(self, node: ManagedNode, loop: ControlLoop, p: Mapping[str, Any], border: Border,
@@ -70,11 +71,11 @@ class People:
             self.made += self._listener.subscriptions
 
     def asking(self) -> Asking:
-        """Return what episodes of an activation wait for."""
+        """Return what the episodes of an activation wait for: manual reset, switch or motion."""
         p, takeover = self._p, self._takeover
         begins: Callable[[], bool] | None = None
         if takeover is not None:
-            takeover.person.forget()  # a switch that is held now has to be let go first
+            takeover.person.forget()  # a switch that is held now has to be released first
             if takeover.drive == 'person':
                 person = takeover.person
                 begins = lambda: person.acts  # noqa: E731 - takes no argument but the person
@@ -85,18 +86,18 @@ class People:
                       call=CALL if guiding is None else LEAD)
 
     def begin(self, supervisor: Supervisor) -> None:
-        """Take labels of an activation's episodes."""
+        """Accept labels of the episodes of an activation."""
         self._supervisor = supervisor
         self._labels = Labels(supervisor, self._known, self._keeper.changed)
 
     def label(self, text: str) -> str:
-        """Take a person's label and return what came of it; raises LabelRefused."""
+        """Apply a person's label and return the result as text; raises LabelRefused."""
         if not self._node.is_active or self._labels is None:
             raise LabelRefused('the policy server is not active')
         return self._labels.say(text)
 
     def said(self) -> list[str]:
-        """Return what people have to know: what is waited for, what of theirs does not count."""
+        """Return messages to people: requests, and inputs of theirs that are ignored."""
         supervisor = self._supervisor
         lines = [supervisor.asking.wanted if supervisor is not None
                  and supervisor.phase is Phase.ASKING else '',

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a policy server that is restarted in its run folder must not have forgotten."""
+"""State that a policy server keeps over a restart in its run folder."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -25,45 +25,45 @@ from spaars_ros.constraints.lost_bounds import LostBounds
 
 FILE = 'policy_server.json'
 BOUNDS = ('max_episode_cost',)
-"""Parameters that stop the robot and can be set while it runs; 0 is off."""
+"""Parameters that stop the robot and can be set at run time; 0 is off."""
 
 
 class PersistentState:
     """
-    The version that was taken back, and bounds that an operator set while running.
+    Version that was rolled back, and bounds that an operator set at run time.
 
-    The learner's latched topic offers a new server the very version that was called back. And a
-    parameter that was set while running is gone after a restart, as in ROS 2 everywhere: nobody
-    may miss a bound without a word.
+    The latched topic of the learner offers a restarted server the version that was rolled back.
+    And in ROS 2, a parameter value that was set at run time is lost on a restart. Lost bounds are
+    reported, so that none is missed silently.
 
-    :param folder: of the run
-    :param values: every parameter's value
-    :param put: is given a file's name and content to write; may not wait
-    :raises ValueError: the file is there and cannot be read
+    :param folder: run folder
+    :param values: values of all parameters
+    :param put: writes a file, given name and content; must not block
+    :raises ValueError: the file exists and cannot be read
     """
 
     def __init__(self, folder: Path, values: Mapping[str, Any], *,
                  put: Callable[[str, bytes], None]) -> None:
         self.taken_back, before = _read(folder / FILE)
-        """Newest version that was taken back in this run, -1 for none."""
+        """Newest version that was rolled back in this run; -1 for none."""
         self._put = put
         self._lost = LostBounds(before, values, BOUNDS)
         self._values = values
 
     def take_back(self, version: int) -> None:
-        """Remember that a version was taken back."""
+        """Store that a version was rolled back."""
         self.taken_back = version
         self._save()
 
     def changed(self, names: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-        """Remember the bounds as they are, after some parameters were set."""
+        """Store the bounds after parameters were set (`names`); `values` has all parameters."""
         self._lost.set_again(names)
         self._values = values
         if set(names) & set(BOUNDS):
             self._save()
 
     def missed(self) -> list[str]:
-        """Return a line for every bound that was stricter before, until it is set again."""
+        """Return one line per bound that was stricter before, until it is set again."""
         return self._lost.lines(self._values)
 
     def _save(self) -> None:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the policy server hears of people: commands, dead man's switches, labels."""
+"""Subscriptions of the policy server to people: commands, dead man's switches, labels."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -42,14 +42,14 @@ MOST_SOURCES = 16
 
 class PersonListener:
     """
-    Subscribe teleop/twist, teleop/joint_velocity, joy and label.
+    Subscribe to teleop/twist, teleop/joint_velocity, joy and label.
 
-    A command that cannot be read brakes the arm, if it is a person's; a label that cannot be taken
-    is named, and changes nothing.
+    A malformed command brakes the arm while a person acts. A refused label is reported and has no
+    other effect.
 
-    :param p: the policy server's parameters
-    :param label: takes a label's text; raises LabelRefused
-    :param border: counts what is refused
+    :param p: parameters of the policy server
+    :param label: applies the text of a label and returns the result; raises LabelRefused
+    :param border: counts refused messages
     """
 
     def __init__(self, node: Node, takeover: Takeover, p: Mapping[str, Any],
@@ -60,7 +60,7 @@ class PersonListener:
         self._map = JoyMap({name: p[f'joy_{name}'] for name in BUTTONS})
         self._held: dict[str, dict[str, bool]] = {}
         self.missing = ''
-        """Buttons that the parameters name and a joystick has not."""
+        """Text that names assigned buttons that a joystick lacks; '' if none."""
         self.subscriptions = [
             node.create_subscription(kind, topic, border.guarded(topic, take), QOS[topic])
             for kind, topic, take in (
@@ -99,7 +99,7 @@ class PersonListener:
             if pressed.held.get(name):
                 self._person.channels.update(dict.fromkeys(range(self._takeover.channels), action))
         for word in (*WORDS, READY):
-            # Pressed, not held: one press is one label.
+            # On the press, not while held: one press is one label.
             if pressed.held.get(word) and not before.get(word, True):
                 self._say(word)
 

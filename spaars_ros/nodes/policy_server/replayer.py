@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Publishes recorded steps again for a reader that missed them, off the control thread."""
+"""Publish recorded steps again for a reader that missed them, on a separate thread."""
 
 from collections.abc import Callable
 import queue
@@ -23,15 +23,15 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.spool import Spool
 
 CHUNK = 200
-"""Records read at once, which bounds the memory of a long replay."""
+"""Records read at once; bounds the memory of a long replay."""
 
 
 class StepReplayer:
     """
-    Serve `learner/fetch`.
+    Answer the requests of `learner/fetch` from the spool.
 
-    :param publish: sends one record (width,); called from this thread
-    :param rate: records a second
+    :param publish: publishes one record (width,); called on the thread of this object
+    :param rate: records per second
     """
 
     def __init__(self, spool: Spool, publish: Callable[[Array], None], *,
@@ -39,7 +39,7 @@ class StepReplayer:
         self._spool = spool
         self._publish = publish
         self._gap = 1.0 / rate
-        # A reader that asks again and again fills no memory: it will ask once more.
+        # Bounded: a reader repeats a request that was dropped.
         self._requests: queue.Queue[tuple[int, int] | None] = queue.Queue(maxsize=16)
         self._closing = threading.Event()
         self.error = ''
@@ -48,7 +48,7 @@ class StepReplayer:
         self._thread.start()
 
     def request(self, first: int, last: int) -> bool:
-        """Ask for records `first` to `last`, both included; False when too many requests wait."""
+        """Request records `first` to `last`, inclusive; return False if too many requests wait."""
         if not 0 <= first <= last:
             return True
         try:
@@ -58,7 +58,7 @@ class StepReplayer:
         return True
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._closing.set()
         try:
             self._requests.put_nowait(None)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the policy server tells people: its status on change, its diagnostics once a second."""
+"""Reports of the policy server: status on change, diagnostics once per second."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ from spaars_ros.safety.stop import StopLatch
 
 
 class ServerReporter:
-    """Publishes `policy_server/status` (latched) and `/diagnostics`."""
+    """Publish `policy_server/status` (latched) and `/diagnostics`."""
 
     def __init__(self, node: Node, loop: ControlLoop, latch: StopLatch, spool: Spool,
                  intake: BundleIntake, bundle_manager: BundleManager) -> None:
@@ -58,7 +58,7 @@ class ServerReporter:
         self._swapped = time.monotonic()
 
     def announce(self, phase: Phase, message: str = '') -> None:
-        """Publish the status if it changed; a new stop is also logged."""
+        """Publish the status if it has changed; log a new stop."""
         stop, version = self._latch.stop, self._loop.runtime.manifest.version
         taken_back = self._bundle_manager.rolled_back_from
         now = (stop, phase, version, taken_back, message)
@@ -85,13 +85,13 @@ class ServerReporter:
                  followed: Followed | None, missed: Sequence[str],
                  people: Sequence[str] = ()) -> None:
         """
-        Publish rate, latency, bundle, learner, spool, watches and filter counts.
+        Publish rate, latency, bundle, learner, spool, monitors and filter counts.
 
-        :param counts: of the watches, and of what was refused
-        :param silence: what is to be said of the cost monitor, if anything
-        :param followed: how the arm follows its commands, where that is known
-        :param missed: bounds that were stricter before a restart
-        :param people: what people have to know of what they do
+        :param counts: counters of the monitors and of refused messages
+        :param silence: stop or warning because the cost monitor is silent; None if it is not
+        :param followed: how the arm follows its commands; None if unknown
+        :param missed: texts about missing states or sources, or bounds lost on a restart
+        :param people: messages to people
         """
         while self._intake.refusals:
             self._node.get_logger().warning(f'bundle refused: {self._intake.refusals.pop(0)}')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which command answers a joint_states, or a period without one."""
+"""Turn each JointState, or each missed period, into one command and one step record."""
 
 from collections.abc import Callable
 import time
@@ -38,22 +38,22 @@ from spaars_ros.safety.monitors.timing import Slots
 from spaars_ros.safety.monitors.watchdog import Order
 from spaars_ros.safety.stop import Stop
 
-EARLY = 0.9  # of a period: joint_states that come sooner make no tick
-SILENT = 0.25  # s without a command after which a stopped server brakes on the steady clock
-LATE = 1.5  # periods without an answer after which a stopped server brakes by itself
-NEAR = 5_000_000_000  # ns: a number that a reset answers may be so far from the newest stamp
-UNBELIEVED = ('SPIKE', 'IMPOSSIBLE_POSITION')  # findings about a state that is not acted on
+EARLY = 0.9  # periods: joint_states that are closer to the last ones make no tick
+SILENT = 0.25  # s without a command before a stopped server brakes on the steady clock
+LATE = 1.5  # periods without a command before a stopped server brakes without joint_states
+NEAR = 5_000_000_000  # ns: a reset's answer further from the newest stamp is no stamp
+UNBELIEVED = ('SPIKE', 'IMPOSSIBLE_POSITION')  # stop codes of states that are not acted on
 
 
 class Responder:
     """
     Send the commands of one activation, through the supervisor and its filter.
 
-    :param reset: called when the arm is at rest and the supervisor wants a reset
-    :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
-    :param external: what follows when something else moves the arm: record, pause or stop
-    :param now: returns ns on the node's clock, which the stamps are compared with
-    :param sources: of the task, which stop the robot where their entries say so
+    :param reset: called when the arm is at rest and the supervisor requests a reset
+    :param timed: whether a timer triggers the ticks, rather than the arrival of joint_states
+    :param external: reaction to external motion of the arm: record, pause or stop
+    :param now: returns the time of the node's clock in ns, for comparison with stamps
+    :param sources: sources of the task, which stop the robot if their entries say so
     """
 
     def __init__(self, *, robot: Robot, loop: ControlLoop, supervisor: Supervisor,
@@ -82,7 +82,7 @@ class Responder:
         self._slots = Slots(robot.period)
 
     def on_state(self, state: RobotState, arrived: float) -> None:
-        """Take a measured state that arrived at `arrived` s on the monotonic clock."""
+        """Handle a measured state that arrived at `arrived`, s on the monotonic clock."""
         self._malformed = None
         order = self.monitors.stamps.take(state.stamp_ns, arrived)
         if order is Order.OLD:
@@ -109,7 +109,7 @@ class Responder:
             self._ticker.tick(state, arrived)
 
     def _on_repeated(self, state: RobotState, arrived: float) -> None:
-        """Take a state with the newest stamp: only what is known already is answered, again."""
+        """Handle a state with an unchanged stamp: repeat the answer to the known state."""
         known = self._state
         known = known if known is not None and known.stamp_ns == state.stamp_ns else None
         if known is None or not (known.position == state.position).all():
@@ -120,18 +120,20 @@ class Responder:
         if self._timed:
             return
         if self.sender.stamp == state.stamp_ns and self.sender.command is not None:
-            # The answer was lost: the same again, no new record. Not as a new command: one that
-            # a stop left moving has to brake however often its stamp is repeated.
+            # The answer was lost: repeat it, without a new record. It does not count as a new
+            # command: after a stop the arm has to brake, however often the stamp is repeated.
             self.sender.again(None if known is None else known.position)
         elif known is not None and self.sender.command is None:
             self._ticker.tick(known, arrived)
 
     def on_malformed(self, stop: Stop, stamp: int) -> None:
         """
-        Stop for a message that cannot be read.
+        Latch a stop for a malformed message, and brake.
 
-        Brakes at most once a period, however many come in one. Where their stamps say nothing
-        about the time, the timer brakes.
+        Braking commands are sent at most once per period, however many messages arrive. If their
+        stamps are useless, the timer brakes.
+
+        :param stamp: stamp of the message in ns
         """
         self._malformed = stop
         self.trip(stop)
@@ -142,14 +144,14 @@ class Responder:
 
     def on_cost(self, sequence: int, episode: int, costs: list[float]) -> bool:
         """
-        Take the cost (C,) of an episode up to a step, as the cost monitor counts it.
+        Handle the cost (C,) of an episode up to a step, from the cost monitor.
 
-        :return: whether such a step was published; what speaks of another says nothing
+        :return: whether this step was published; otherwise the message is ignored
         """
         if sequence >= self._loop.sequence or episode > self._loop.episode:
             return False
-        # One that was sent again, to a monitor that is new, says nothing about what moves now. The
-        # cost of an episode's last step comes when the next one has begun.
+        # A record repeated for a restarted cost monitor tells nothing about the present motion.
+        # The cost of the last step of an episode arrives when the next episode has begun.
         judged = costs if episode >= self._loop.episode - 1 else []
         stop = self.monitors.cost.heard(sequence, episode, judged)
         if stop is not None:
@@ -158,10 +160,10 @@ class Responder:
 
     def on_period(self, begin: float, due: int) -> None:
         """
-        Do what is due once a period.
+        Do what is due once per period.
 
         :param begin: s on the monotonic clock
-        :param due: ns on the timer's clock
+        :param due: ns on the clock of the timer
         """
         now = self._now()
         cause = None
@@ -180,26 +182,26 @@ class Responder:
             if not fresh or self._state is None:
                 self._keep_on(now, begin)
             elif stopped:
-                # With the state, or a reset would begin from the one that the stop found.
+                # With the new state; a reset would otherwise begin from the state at the stop.
                 self.sender.send(self.supervisor.answer(self._state).command, self._state.stamp_ns,
                            begin)
             else:
                 self._ticker.tick(self._state, begin)
-            # Also the braking is answered in time, before a reset is allowed.
+            # Braking has to be on time, too, before a reset is allowed.
             if stopped:
                 self.monitors.timing.add(self.monitors.stamps.age(now, begin), 0.0)
         elif stopped and (begin - self.sender.at > LATE * self._period
                           or self.sender.at == self._braked_at):
-            # Nobody asks any more, but the arm has to stop; once begun, on every tick.
+            # No joint_states arrive, but the arm has to stop; once begun, brake in every period.
             self.sender.send(self.supervisor.brake(), at=begin)
             self._braked_at = self.sender.at
 
     def on_guard(self, steady: float) -> None:
         """
-        Do what the clock of the ticks cannot be trusted with; about once a period.
+        Protect the arm while simulated time stands still; called about once per period.
 
-        Where that clock stands, the arm may move on: the last command is held as far as it is
-        safe by now, a stop brakes, and after `clock_timeout` it is one.
+        The arm may continue to move then. The last command is held as far as it is still safe, a
+        latched stop brakes, and `clock_timeout` is a stop.
 
         :param steady: s on the monotonic clock
         """
@@ -207,7 +209,7 @@ class Responder:
         before, was_late = clock.silent, clock.late
         clock.look(now, steady)
         if clock.late:
-            # Periods in which the last command stood, besides the one that is answered now.
+            # Periods in which the last command was held, without the present one.
             stood = clock.silent - (before if was_late else 0.0)
             self._loop.filter.stood(round(stood / self._period) - 1)
         cause = clock.cause()
@@ -221,17 +223,17 @@ class Responder:
             self._keep_on(now, steady)
 
     def _go_on_after_guard(self, state: RobotState) -> None:
-        """Brake from the measured motion where the guard's commands reached nobody."""
+        """Brake from the measured motion if the commands of `on_guard` were not obeyed."""
         guarded, self._guarded = self._guarded, False
         if guarded and self.supervisor.latch.stop is not None and self._loop.filter.at_rest:
             self._loop.filter.reset(state)
 
     def on_reset_done(self, stamp_ns: int | None) -> None:
-        """Go on with the first state stamped `stamp_ns` or later; None: with the next one."""
+        """Continue with the first state stamped `stamp_ns` or later; None: with the next one."""
         if self.supervisor.phase is not Phase.RESETTING:
             return
         newest = self.monitors.stamps.newest_ns or 0
-        if stamp_ns is None or abs(stamp_ns - newest) > NEAR:  # then it is no stamp
+        if stamp_ns is None or abs(stamp_ns - newest) > NEAR:  # not a stamp
             stamp_ns = newest + 1
         self.supervisor.reset_done(stamp_ns)
         self.sender.start()
@@ -239,11 +241,11 @@ class Responder:
             self._ticker.tick(self._state, time.monotonic())
 
     def trip(self, stop: Stop) -> None:
-        """Latch a stop, close the episode, say so."""
+        """Latch a stop, close and record the episode, and publish the status."""
         self.logbook.trip(stop)
 
     def braking(self) -> 'Future[bool]':
-        """Return what is done once a stop's command is out, or there is nothing to brake."""
+        """Return a future, done once the command of a stop is sent or nothing has to brake."""
         if self.supervisor.state is not None:
             return self.sender.braking()
         nothing: 'Future[bool]' = Future()
@@ -252,9 +254,9 @@ class Responder:
 
     def resume(self, cause: Stop | None) -> Stop | None:
         """
-        Clear the latch, unless a cause persists; returns that.
+        Clear the latched stop, unless a cause persists; return the cause or None.
 
-        :param cause: what else speaks against it
+        :param cause: further cause, checked by the caller
         """
         cause = self.supervisor.resume(
             self._malformed or self.monitors.cause(self._now(), time.monotonic())
@@ -270,16 +272,16 @@ class Responder:
         return cause
 
     def close_episode(self) -> None:
-        """Close the running episode with an aborted record, and wait for no reset."""
+        """Close the running episode with an aborted record, and cancel a reset."""
         if self._reset is not None:
             self._reset.cancel()
         self.logbook.record(self.supervisor.abort())
 
     def _believed(self, state: RobotState) -> bool:
-        """Return whether a new state may be acted on; trips where it is odd."""
+        """Return whether to act on a new state; latch a stop if it is implausible."""
         if self.supervisor.phase is Phase.RESETTING:
             self.monitors.motion.forget()
-            self.monitors.drift.forget()  # whatever was sent meanwhile, the arm is put elsewhere
+            self.monitors.drift.forget()  # the reset moves the arm, whatever was commanded
             found = self.monitors.motion.impossible(state)
         else:
             found = self.monitors.motion.take(state, self._loop.filter.last)
@@ -288,10 +290,10 @@ class Responder:
         return found is None or found.code not in UNBELIEVED
 
     def _keep_on(self, now: int, steady: float) -> None:
-        """Send what a period of the timer needs that has no new joint_states to answer."""
+        """Send the command of a period without new joint_states: brake, or hold the last one."""
         stop, phase = self.supervisor.latch.stop, self.supervisor.phase
         if self.supervisor.state is None or (stop is None and phase is Phase.RESETTING):
-            return  # nothing is known about the arm yet, or the reset service drives it
+            return  # no state of the arm yet, or the reset service moves it
         if stop is not None or phase is not Phase.RUNNING:
             self.sender.send(self.supervisor.brake(), at=steady)
         elif self.sender.command is not None:

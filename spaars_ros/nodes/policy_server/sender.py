@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""The command that stands: what was sent last, which joint_states it answers, and when."""
+"""Send commands, and keep the last one with its time and the stamp that it answers."""
 
 from collections.abc import Callable
 import time
@@ -25,15 +25,15 @@ from spaars_ros.data.schema import Array
 from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.safety.monitors.monitors import Monitors
 
-BRAKING_TIME = 2.0  # s: bound of the braking profile on deactivate
+BRAKING_TIME = 2.0  # s: maximum duration of the braking profile on deactivate
 
 
 class CommandSender:
     """
-    Send commands of one activation, and tell the watches of each.
+    Send the commands of one activation, and report each to the monitors.
 
-    :param now: returns ns on the node's clock
-    :param period: s, the control period
+    :param period: control period in s
+    :param now: returns the time of the node's clock in ns
     """
 
     def __init__(self, writer: CommandWriter, monitors: Monitors, supervisor: Supervisor, *,
@@ -44,16 +44,16 @@ class CommandSender:
         self._period = period
         self._now = now
         self.stamp = 0
-        """ns, of the joint_states that the last command answers."""
+        """ns, stamp of the joint_states that the last command answers."""
         self.command: Array | None = None
-        """(d,) rad/s, the last one; None: nothing was sent, or something else moves the arm."""
+        """(d,) rad/s, last command; None: nothing was sent, or something else moves the arm."""
         self.at = time.monotonic()
-        """s on the monotonic clock, when a command was sent last."""
+        """s on the monotonic clock, time of the last command."""
         self._braking: 'Future[bool] | None' = None
         writer.start()
 
     def start(self) -> None:
-        """Go on from the next measured position."""
+        """Restart position commands at the next measured position."""
         self._writer.start()
 
     def send(self, command: Array | None, stamp: int | None = None,
@@ -61,8 +61,8 @@ class CommandSender:
         """
         Send a command (d,) rad/s; None: nothing, because something else moves the arm.
 
-        :param stamp: ns, of the joint_states that it answers; None: those of the last one
-        :param at: s on the monotonic clock; None: now
+        :param stamp: stamp in ns of the joint_states that it answers; None: that of the last one
+        :param at: s on the monotonic clock, begin of the tick; None: now
         """
         self.stamp = self.stamp if stamp is None else stamp
         self.command = command
@@ -71,24 +71,24 @@ class CommandSender:
             state = self._supervisor.state
             self._writer.send(command, None if state is None else state.position, self.stamp)
             self.at = time.monotonic()
-        # The command is out: what follows delays nothing.
+        # The command is sent: the rest does not delay it.
         self._monitors.commanded(self._monitors.time(self._now(), begin), command)
         if self._braking is not None and self._supervisor.latch.stop is not None:
             self._braking.set_result(command is not None)
             self._braking = None
 
     def again(self, position: Array | None) -> None:
-        """Send the last command once more, as the answer that it was to a position (d,) rad."""
+        """Send the last command again, as the answer to a measured position (d,) rad."""
         assert self.command is not None
         self._writer.send(self.command, position, self.stamp)
 
     def braking(self) -> 'Future[bool]':
-        """Return what is done once a command has gone out while a stop is latched."""
+        """Return a future, done once a command is sent while a stop is latched."""
         self._braking = self._braking or Future()
         return self._braking
 
     def come_to_rest(self) -> None:
-        """Brake along the profile; the last command sent is zero."""
+        """Brake along the profile, at most `BRAKING_TIME`; the last command sent is zero."""
         end = time.monotonic() + BRAKING_TIME
         while True:
             command = self._supervisor.brake()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policy server's services: estop, reset, rollback, labels."""
+"""Services of the policy server: estop, reset, rollback, labels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -34,11 +34,11 @@ from spaars_ros.safety.stop import Stop
 
 class ServerServices:
     """
-    Answer the operator and the cost monitor; everything is refused while inactive.
+    Services for the operator and the cost monitor; all are refused while the node is inactive.
 
-    :param responder: returns the running activation's
-    :param cause: returns what else speaks against a reset
-    :param label: takes a label's text; raises LabelRefused
+    :param responder: returns the responder of the current activation
+    :param cause: returns a further cause that prevents a reset, None for none
+    :param label: applies the text of a label and returns the result; raises LabelRefused
     """
 
     def __init__(self, node: ManagedNode, bundle_manager: BundleManager, *,
@@ -55,7 +55,7 @@ class ServerServices:
         self.made: list[Service[Any, Any]] = [
             node.create_service(Trigger, f'policy_server/{name}', self._guarded(answer))
             for name, answer in answers.items()]
-        # A group of its own: while its answer waits, everything else goes on.
+        # A separate group: other callbacks run while its answer waits.
         self.made.append(node.create_service(Trigger, 'policy_server/estop', self._estop,
                                              callback_group=ReentrantCallbackGroup()))
 
@@ -69,7 +69,7 @@ class ServerServices:
 
     async def _estop(self, request: Trigger.Request, response: Trigger.Response
                      ) -> Trigger.Response:
-        """Latch a stop; answered when its first command is out."""
+        """Latch a stop; answer once the first braking command is sent."""
         response.success = self._node.is_active
         if not response.success:
             response.message = 'the policy server is not active'

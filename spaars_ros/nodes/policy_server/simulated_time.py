@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The clock of a simulation: whether it goes on, or the simulated arm is said to stand with it."""
+"""Check that simulated time advances, or that the simulation reports a held arm."""
 
 from collections.abc import Callable
 import time
@@ -32,14 +32,14 @@ from spaars_ros.ros.raw_take import Unspun
 
 CLOCK, HELD = '/clock', 'sim/held'
 RECENT = 1.0
-"""s on the steady clock since the simulation was seen to go on, or to hold its arm."""
+"""s on the steady clock since simulated time advanced or the arm was reported as held."""
 
 
 class SimulatedTime:
     """
-    Listen to `sim/held`, and refuse a clock that nobody drives.
+    Subscribe to `sim/held`, and refuse a simulated time that does not advance.
 
-    :param held: is told the time, ns, at which the simulation says that the arm stands
+    :param held: called with the time in ns at which the simulation holds the arm
     """
 
     def __init__(self, node: Node, held: Callable[[int], None]) -> None:
@@ -51,14 +51,14 @@ class SimulatedTime:
                                         clock=RosClock(clock_type=ClockType.STEADY_TIME))
 
     def rest(self, active: bool) -> None:
-        """Look at the clock only while the node is not active: then others do."""
+        """Check the clock only while the node is inactive; the monitors do it while active."""
         if active:
             self._timer.cancel()
         else:
             self._timer.reset()
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop checking."""
         self._node.destroy_timer(self._timer)
 
     def _look(self) -> None:
@@ -73,9 +73,9 @@ class SimulatedTime:
 
     def refuse_standing(self, wait: float) -> None:
         """
-        Raise Refused where simulated time is 0 or stands, and no simulation says why.
+        Raise Refused if simulated time is 0, or stands still and no simulation holds the arm.
 
-        :param wait: s for a simulation that is just starting
+        :param wait: s to wait for a simulation that is starting
         """
         if self._node.get_clock().now().nanoseconds and time.monotonic() - self._alive < RECENT:
             return
@@ -110,7 +110,7 @@ class SimulatedTime:
 
 
 def _taken(subscription: 'Subscription[Any]') -> Any:
-    """Return the newest message that waits, None for none."""
+    """Return the newest waiting message; None if none."""
     newest = None
     with subscription.handle:
         while True:

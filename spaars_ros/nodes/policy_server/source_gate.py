@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which joint_states go on to the responder: those whose sources have come."""
+"""Hold joint_states back until the samples of the sources have arrived."""
 
 from collections.abc import Callable
 
@@ -23,13 +23,14 @@ from spaars_ros.ros.sources.source_set import SourceSet
 
 class SourceGate:
     """
-    Hold joint_states back until every source has had a sample.
+    Hold joint_states back until every source has a sample.
 
-    In lockstep also until the samples of the same tick have come: topics have no order among each
-    other. A state that is sent again, because nothing answered it, goes on with what is there.
+    In lockstep, hold them back until the samples of the same tick have arrived, too, because
+    messages of different topics have no order. A state that is repeated, because it was not
+    answered, is passed on with the present samples.
 
     :param lockstep: whether a simulation waits for the answer
-    :param pass_on: takes a state and when it arrived, s on the monotonic clock
+    :param pass_on: called with a state and its arrival time, s on the monotonic clock
     """
 
     def __init__(self, lockstep: bool, pass_on: Callable[[RobotState, float], None]) -> None:
@@ -40,16 +41,16 @@ class SourceGate:
         self._state: RobotState | None = None
 
     def watch(self, sources: SourceSet) -> None:
-        """Take the sources."""
+        """Set the sources to wait for."""
         self.sources = sources
         sources.came = self._on_sample
 
     def position(self) -> Array | None:
-        """Return the newest joint positions (d,) rad, None before the first."""
+        """Return the newest joint positions (d,) rad; None before the first."""
         return None if self._state is None else self._state.position
 
     def on_state(self, state: RobotState, arrived: float) -> None:
-        """Take a state that arrived at `arrived` s on the monotonic clock."""
+        """Pass on or hold a state that arrived at `arrived`, s on the monotonic clock."""
         self._state, held = state, self._held
         sources = self.sources
         if sources is None or not sources.readers:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is said while no joint_states come: where they are expected, and what is there."""
+"""Diagnose missing joint_states: the expected topic, and its publishers."""
 
 import time
 
@@ -25,15 +25,15 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.safety.stop import Stop
 
 PATIENCE = 1.0
-"""s without joint_states before it is said."""
+"""s without joint_states before it is reported."""
 KIND = 'sensor_msgs/msg/JointState'
 
 
 class StateSilence:
     """
-    Look at the graph for the reason that no state has come since activation.
+    Find in the ROS graph why no state was received since activation.
 
-    :param limit: s after which it stops the robot, 0 for never
+    :param limit: s after which it is a stop; 0 for never
     """
 
     def __init__(self, node: Node, reader: JointStateReader, limit: float) -> None:
@@ -44,13 +44,13 @@ class StateSilence:
         self._since = time.monotonic()
 
     def text(self) -> str:
-        """Return what is wrong; '' for the first second."""
+        """Return the reason as text; '' for the first second."""
         if time.monotonic() - self._since < PATIENCE:
             return ''
         return f'no joint_states on {self._topic} ({KIND}, best effort): {self._found()}'
 
     def cause(self) -> Stop | None:
-        """Return a stop where it has lasted too long."""
+        """Return a stop if the limit has passed."""
         waited = time.monotonic() - self._since
         return None if not 0.0 < self._limit < waited else Stop(
             'NO_JOINT_STATES', waited, self._limit, f's without joint_states on {self._topic}: '

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Where a step record goes: to its readers, and to disk."""
+"""Publish step records and write them to the spool."""
 
 from rclpy.publisher import Publisher
 from std_msgs.msg import Float64MultiArray
@@ -25,9 +25,9 @@ from spaars_ros.safety.stop import Stop
 
 class StepLog:
     """
-    Publish step records and spool them.
+    Publish and spool step records.
 
-    :param max_backlog: records that may wait for the disk before the robot has to stop
+    :param max_backlog: maximum records that wait for the disk; more stop the robot
     """
 
     def __init__(self, publisher: 'Publisher[Float64MultiArray]', spool: Spool,
@@ -38,11 +38,11 @@ class StepLog:
         self._max_backlog = max_backlog
 
     def publish(self, record: Array) -> None:
-        """Send one record (width,) to its readers."""
+        """Publish one record (width,) without spooling it."""
         self._publisher.publish(self._codec.encode(record))
 
     def add(self, record: Array) -> Stop | None:
-        """Publish and spool a new record (width,); returns a stop when the disk falls behind."""
+        """Publish and spool a new record (width,); return a stop if the disk is too slow."""
         self.publish(record)
         if not self._spool.append(record) or self._spool.lost \
                 or self._spool.backlog > self._max_backlog:
@@ -50,7 +50,7 @@ class StepLog:
         return None
 
     def cause(self) -> Stop | None:
-        """Return a stop while more records wait for the disk than may, or their file is gone."""
+        """Return a stop if too many records wait for the disk, or the spool file is lost."""
         backlog = self._spool.backlog
         if self._spool.lost:
             return Stop('SPOOL', backlog, self._max_backlog,

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""One tick: command first, then everything that has to follow it."""
+"""One control tick: send the command first, then do everything else."""
 
 from collections.abc import Callable
 import time
@@ -32,24 +32,24 @@ from spaars_ros.safety.stop import Stop
 
 
 class Reset(Protocol):
-    """What puts the arm at its start."""
+    """Interface of the service that moves the arm to its start pose."""
 
     def call(self) -> None:
-        """Ask for a reset."""
+        """Request a reset."""
 
     def cancel(self) -> None:
-        """Wait for it no longer."""
+        """Stop waiting for the reset."""
 
 
 class Ticker:
     """
-    Answer a state with a command, and write down what the tick was.
+    Answer a state with a command, and record the step.
 
-    :param reset: called when the arm is at rest and the supervisor wants a reset
-    :param timed: whether a timer makes the ticks, rather than the arrival of joint_states
-    :param external: what follows when something else moves the arm: record, pause or stop
-    :param period: s, the control period
-    :param now: returns ns on the node's clock
+    :param reset: called when the arm is at rest and the supervisor requests a reset
+    :param timed: whether a timer triggers the ticks, rather than the arrival of joint_states
+    :param external: reaction to external motion of the arm: record, pause or stop
+    :param period: control period in s
+    :param now: returns the time of the node's clock in ns
     """
 
     def __init__(self, *, loop: ControlLoop, supervisor: Supervisor, monitors: Monitors,
@@ -70,7 +70,7 @@ class Ticker:
         self._now = now
 
     def tick(self, state: RobotState, begin: float) -> None:
-        """Answer a state at `begin` s on the monotonic clock."""
+        """Answer a state; the tick begins at `begin`, s on the monotonic clock."""
         self._bundle_manager.before_tick()
         if not self._timed and self._sender.stamp:
             missed = max(0, round((state.stamp_ns - self._sender.stamp) * 1e-9 / self._period) - 1)
@@ -80,11 +80,11 @@ class Ticker:
         now = self._now()
         age = max(self._monitors.stamps.age(now, begin), 0.0)
         astray = self._monitors.astray.measured(state)
-        if astray is not None:  # the one watch that is worth a period
+        if astray is not None:  # before the command: this stop must not wait a period
             self._logbook.trip(astray)
         answer = self._supervisor.answer(state, age + self._monitors.motion.blind(state))
         self._sender.send(answer.command, state.stamp_ns, begin)
-        # The command is out: what follows delays nothing.
+        # The command is sent: the rest does not delay it.
         end = time.monotonic() if answer.command is None else self._sender.at
         stop = None if answer.tick is None else answer.tick.stop
         if stop is not None and stop.code == 'INFERENCE':
@@ -113,7 +113,7 @@ class Ticker:
             self._logbook.trip(slow)
 
     def _on_external(self, moved: Stop) -> None:
-        """Answer something else that moves the arm, as the parameter says."""
+        """React to external motion of the arm according to the parameter."""
         if self._external == 'stop':
             self._logbook.trip(moved)
         elif self._external == 'pause':

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the cameras of the simulated scene see, on the topics of the task's sources."""
+"""Publish the images of the simulated cameras on the topics of the task's sources."""
 
 from array import array
 from collections.abc import Mapping
@@ -41,14 +41,15 @@ from spaars_ros.vision.images import jpeg_of
 from spaars_ros.vision.images import Pixels
 
 UNKNOWN = 'spaars_unknown'
-"""Encoding of the fault camera_encoding."""
+"""Encoding in the messages under the fault camera_encoding."""
 
 
 class CameraPublishers:
     """
-    Draw and publish each camera of the task at its rate, beside the thread that moves the arm.
+    Render and publish each camera of the task at its rate, on a separate thread.
 
-    :raises ConfigError: the scene lacks one, or nothing draws here
+    :param seed: seed of the camera faults
+    :raises ConfigError: the scene lacks a camera, or rendering is not available
     """
 
     def __init__(self, node: Node, task: Task, arm: DrivenArm, *, seed: int) -> None:
@@ -79,24 +80,26 @@ class CameraPublishers:
 
     @property
     def publishers(self) -> list[Any]:
-        """Return every publisher."""
+        """Return all publishers."""
         return [one for pair in self._publishers.values() for one in pair]
 
     def clear(self) -> None:
-        """Begin with new images, as after a reset of the arm."""
+        """Discard delayed images and restart the rate, for instance after a reset of the arm."""
         self._faults.clear()
         self._tick = 0
 
     def close(self) -> None:
-        """Draw no more."""
+        """Stop rendering."""
         if self._drawing is not None:
             self._drawing.close()
 
     def send(self, stamp_ns: int, faults: Mapping[str, float], again: bool = False) -> None:
         """
-        Have the images of a state drawn and published.
+        Request the images of a state, to be rendered and published on the other thread.
 
-        :param again: the same as before, to an encoder that has not answered
+        :param stamp_ns: stamp of the state in ns
+        :param faults: fault -> value
+        :param again: publish the last images again, for an encoder that has not answered
         """
         if self._drawing is None:
             return
@@ -112,7 +115,7 @@ class CameraPublishers:
             self._drawing.want(self._arm.data, stamp_ns, due)
 
     def _show(self, stamp_ns: int, images: Mapping[str, Pixels]) -> None:
-        """Publish images; called on the thread that draws."""
+        """Publish images; called on the rendering thread."""
         for stamp, name, image in self._faults.shown(stamp_ns, images, self._set):
             msg = _message(self._cameras[name], image)
             if self._set['camera_encoding']:
@@ -137,7 +140,7 @@ def _message(source: Source, image: Pixels) -> Any:
 
 
 def _info(source: Source, fovy: float) -> CameraInfo:
-    """Return the pinhole of a camera with a vertical field of view in degrees."""
+    """Return the CameraInfo of a pinhole camera with a vertical field of view in degrees."""
     width, height = size_of(source)
     focal = height / 2 / math.tan(math.radians(fovy) / 2)
     k = [focal, 0.0, width / 2, 0.0, focal, height / 2, 0.0, 0.0, 1.0]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated actuators beside the arm: what is published on a channel's topic moves them."""
+"""Drive the simulated actuators beside the arm from the topics of the channels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,9 +31,11 @@ Guard = Callable[[str, Callable[[Any], None]], Callable[[Any], None]]
 
 class ChannelReader:
     """
-    Subscribe to the topic of each channel; what is not finite is left out, and holds.
+    Subscribe to the topic of each channel; a value that is not finite is ignored.
 
-    :param guard: of the node's border, by topic and callback
+    Values are clipped to the range of the channel.
+
+    :param guard: `Border.guarded` of the node
     """
 
     def __init__(self, node: Node, arm: DrivenArm, channels: tuple[Channel, ...],

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a robot's controller makes of `command`."""
+"""Decode `command` as the controller of a robot does."""
 
 from array import array
 from collections.abc import Sequence
@@ -29,10 +29,11 @@ from spaars_ros.ros.codecs import decode_command
 
 class CommandReader:
     """
-    Commands of any interface to joint velocities.
+    Convert commands of any command interface to joint velocities.
 
+    :param joints: joint names, expected in a trajectory
     :param interface: forward_velocity, forward_position or joint_trajectory
-    :param period: s in which a position has to be reached
+    :param period: s in which a commanded position is reached
     """
 
     def __init__(self, joints: Sequence[str], interface: str, period: float) -> None:
@@ -46,7 +47,7 @@ class CommandReader:
         """
         Return joint velocities (d,) rad/s; raises CodecError.
 
-        :param position: (d,) rad, where the arm is
+        :param position: joint positions (d,) rad of the arm
         """
         if isinstance(msg, JointTrajectory):
             if list(msg.joint_names) != self._joints or not msg.points:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated arm behind the topics of a robot with ros2_control."""
+"""Simulation node: a simulated arm with the topics of a robot with ros2_control."""
 
 import time
 from typing import Any
@@ -59,22 +59,22 @@ from spaars_ros.tasks.registry import make_task
 
 MOST_AHEAD = 20  # periods
 PACE = ('received', 'owed', 'stamp')
-"""Fields of learner/progress that the arm's pace is made of."""
+"""Fields of learner/progress that determine the pace of the arm."""
 RESEND = 0.2
-"""s of wall time without an answer after which lockstep publishes the same state again."""
+"""s of wall time without an answer before lockstep publishes the same state again."""
 
 
 class SimNode(ManagedNode):
     """
-    A MuJoCo arm with joint_states, command, /clock, sim/reset, sim/pause, and faults.
+    MuJoCo arm with joint_states, command, /clock, sim/reset, sim/pause and faults.
 
-    In lockstep every joint_states waits for the command that carries its stamp, and every such
-    command makes exactly one step; on the wall clock the last command is held, as a robot does,
-    and `sim/state` has the true state, which no fault touches.
+    In lockstep, each joint_states waits for the command that carries its stamp, and each such
+    command makes exactly one step. On the wall clock, the last command is held, as on a robot,
+    and `sim/state` has the true state without faults.
     """
 
     def __init__(self, **overrides: Any) -> None:
-        """Declare parameters only."""
+        """Declare the parameters."""
         super().__init__('sim', PARAMETERS, overrides=overrides)
         self._commands: Any = None
         self._cameras: Any = None
@@ -84,7 +84,7 @@ class SimNode(ManagedNode):
         self._wall = Clock(clock_type=ClockType.STEADY_TIME)
 
     def configure(self) -> None:
-        """Load the arm; raises ConfigError."""
+        """Load robot, task and scene; raises ConfigError or Refused."""
         values = self._values = self.values()
         self.take_priority(values['thread_priority'])
         robot = load_robot(values['robot'])
@@ -108,7 +108,7 @@ class SimNode(ManagedNode):
         self._resets = values['first_reset']
         self._paused = False
         self._answer: Array | None = None
-        """Lockstep: the command for the state on the wire, while something holds the step."""
+        """Lockstep: (d,) rad/s, answer to the published state, while the step is delayed."""
         self._sent = 0.0
         self._open_topics()
         self._set_faults()
@@ -139,8 +139,8 @@ class SimNode(ManagedNode):
             self.create_service(SetBool, 'sim/pause', self._on_pause)]
 
     def activate(self) -> None:
-        """Put the arm at its first start pose and begin to publish."""
-        # Not between the first stamp and the timer: it would make all later ones late.
+        """Place the arm at its first start pose and start publishing."""
+        # Before the first stamp: garbage collection after it would make all later ones late.
         self.settle()
         self._began_ns: int | None = None
         self._place()
@@ -149,11 +149,11 @@ class SimNode(ManagedNode):
         self._timer = self.create_timer(wall_period, tick, clock=self._wall)
 
     def deactivate(self) -> None:
-        """Let the arm stand still."""
+        """Stop moving and publishing."""
         self.destroy_timer(self._timer)
 
     def cleanup(self) -> None:
-        """Remove what `configure` made."""
+        """Destroy what `configure` created."""
         self._listen(False)
         if self._cameras is not None:
             self._cameras.close()
@@ -165,13 +165,13 @@ class SimNode(ManagedNode):
         self._made = []
 
     def changed(self, values: dict[str, Any]) -> None:
-        """Take faults and the controller's timeout while running."""
+        """Apply faults and the timeout of the controller."""
         self._values = self.values()
         if self._made:
             self._set_faults()
 
     def _set_faults(self, scripted: dict[str, float] | None = None) -> None:
-        """Put the faults of the parameters in force, and those of the script above them."""
+        """Apply the faults of the parameters, overridden by those of the script."""
         faults = {name.removeprefix(FAULT): value for name, value in self._values.items()
                   if name.startswith(FAULT)}
         faults.update(scripted or {})
@@ -183,7 +183,7 @@ class SimNode(ManagedNode):
         self._states.split, self._states.gripper = int(faults['split']), bool(faults['gripper'])
 
     def _listen(self, wanted: bool) -> None:
-        """Subscribe to `command`, or take the subscription away."""
+        """Subscribe to `command`, or destroy the subscription."""
         if wanted and self._commands is None:
             self._commands = self.create_subscription(
                 self._reader.kind, 'command',
@@ -193,7 +193,7 @@ class SimNode(ManagedNode):
             self._commands = None
 
     def _place(self) -> int:
-        """Put the arm at rest at the next start pose; return the stamp of its state."""
+        """Place the arm at rest at the next start pose; return the published stamp in ns."""
         rng = np.random.default_rng([self._values['seed'], self._resets])
         self._resets += 1
         self._arm.place(
@@ -207,15 +207,15 @@ class SimNode(ManagedNode):
 
     @property
     def _wire_stamp(self) -> int:
-        """Return the stamp of the newest state as it is published, ns."""
+        """Return the published stamp of the newest state in ns."""
         return self._arm.stamp_ns + self._faults.offset_ns
 
     def _publish(self, again: bool = False) -> None:
-        """Publish the state as it is, or as a fault makes it."""
+        """Publish clock, sources, images and state, with the faults applied."""
         if self._system_stamps:
-            # Whole periods apart, as a controller's update loop stamps, however late this is. The
-            # first is the time itself: rounded like the others it could be half a period off,
-            # and then the least lateness of any later one would skip a period.
+            # Stamps are whole periods apart, as those of a controller's update loop, however late
+            # this is. The first stamp is the time itself: rounded, it could be half a period off,
+            # and the smallest delay of a later one would then skip a period.
             if self._began_ns is None:
                 self._arm.stamp_ns = max(self._arm.stamp_ns, time.time_ns())
             late = round((time.time_ns() - self._arm.stamp_ns) * 1e-9 / self._period)
@@ -251,13 +251,13 @@ class SimNode(ManagedNode):
             self.get_logger().error(
                 'command ignored: in lockstep it has to carry the stamp of the joint_states that '
                 'it answers; set real_time_factor above 0', throttle_duration_sec=5.0)
-        # Any other stamp answers a state that was stepped already, or one before a reset.
+        # Any other stamp answers an earlier state, or one before a reset.
         elif stamp == self._wire_stamp and self._answer is None:
             self._answer = velocity
             self._advance()
 
     def _advance(self) -> None:
-        """Lockstep: take the step that is due, unless a pause or the learner holds it."""
+        """Lockstep: make the step that is due, unless a pause or the learner delays it."""
         if self._answer is None or self._paused or self._too_far():
             return
         velocity, self._answer = self._answer, None
@@ -278,12 +278,12 @@ class SimNode(ManagedNode):
             self._advance()
 
     def _say_held(self) -> None:
-        """Say that the arm stands, and the clock with it: nothing runs away meanwhile."""
+        """Publish that arm and clock stand still, so that nobody takes the silence for a fault."""
         self._held.publish(time_of(self._wire_stamp))
 
     def _on_resend(self) -> None:
         self._say_held()
-        self._advance()  # a learner that died holds nothing
+        self._advance()  # a learner that died delays nothing
         if self._answer is None and not self._paused \
                 and time.monotonic() - self._sent >= RESEND:
             self._publish(again=True)
@@ -301,9 +301,9 @@ class SimNode(ManagedNode):
         """
         Return whether the next stamp would be in the future.
 
-        A reset takes a period of its own, between two ticks: without this rest after it, fifty
-        resets are a second ahead of the clock. Further ahead than `MOST_AHEAD` the clock was
-        set back, and the arm goes on.
+        A reset takes one period, between two ticks: without this wait, the stamps would be a
+        second ahead of the clock after fifty resets. If they are more than `MOST_AHEAD` periods
+        ahead, the clock was set back, and the arm continues.
         """
         ahead = (self._arm.stamp_ns + self._period_ns - time.time_ns()) / self._period_ns
         return 0.5 < ahead < MOST_AHEAD
@@ -329,7 +329,7 @@ class SimNode(ManagedNode):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return run_node(SimNode, args)
 
 

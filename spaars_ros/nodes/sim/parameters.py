@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The parameters of the simulation."""
+"""Parameters of the simulation node."""
 
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
@@ -21,7 +21,7 @@ from spaars_ros.sim.fault_table import DEFAULTS
 from spaars_ros.sim.fault_table import FAULTS
 
 FAULT = 'fault.'
-"""Prefix of the parameters that make faults."""
+"""Prefix of the parameters that set faults."""
 
 PARAMETERS = ParameterTable(
     RUN,
@@ -48,4 +48,4 @@ PARAMETERS = ParameterTable(
     *(Param(FAULT + fault.name, DEFAULTS[fault.name], fault.description, unit=fault.unit,
             low=fault.low, high=fault.high, live=True) for fault in FAULTS),
 )
-"""The simulation's."""
+"""Parameters of the simulation node."""

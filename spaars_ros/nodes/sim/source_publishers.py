@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the simulated scene measures beside the arm, on the topics of the task's sources."""
+"""Publish the sensors of the simulated scene on the topics of the task's sources."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,9 +30,10 @@ from spaars_ros.tasks.sources import sources_of
 
 class SourcePublishers:
     """
-    Publish each source that the scene feeds, once per state.
+    Publish each source that the scene measures, once per state.
 
-    :raises ConfigError: a source is declared nowhere, or not as wide as what the scene measures
+    :param seed: seed of the source faults
+    :raises ConfigError: a source is not declared, or its width differs from the measurement
     """
 
     def __init__(self, node: Node, task: Task, arm: DrivenArm, *, seed: int) -> None:
@@ -43,7 +44,7 @@ class SourcePublishers:
         self._writers: dict[str, SourceWriter] = {}
         for source in sources_of(task):
             if source.camera is not None:
-                continue  # drawn, see CameraPublishers
+                continue  # rendered, see CameraPublishers
             if source.name not in measured:
                 node.get_logger().warning(
                     f'source {source.name} is of no sensor in the scene: it has to come from '
@@ -59,19 +60,20 @@ class SourcePublishers:
 
     @property
     def publishers(self) -> list[Any]:
-        """Return every publisher."""
+        """Return all publishers."""
         return [writer.publisher for writer in self._writers.values()]
 
     def clear(self) -> None:
-        """Forget what is under way, as a reset of the arm does."""
+        """Discard delayed samples, for instance after a reset of the arm."""
         self._faults.clear()
 
     def send(self, stamp_ns: int, faults: Mapping[str, float], again: bool = False) -> None:
         """
-        Measure and publish.
+        Measure all sources and publish them.
 
-        :param stamp_ns: of the state that these belong to
-        :param again: the same as before, to a server that has not answered
+        :param stamp_ns: stamp in ns of the state that the samples belong to
+        :param faults: fault -> value
+        :param again: publish the last samples again, for a policy server that has not answered
         """
         if not self._writers:
             return

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The arm's state as JointState messages: in one, or in parts as some robots publish it."""
+"""Publish the state of the arm as JointState, in one message or split as some robots do."""
 
 from array import array
 from collections.abc import Sequence
@@ -29,30 +29,30 @@ from spaars_ros.ros.codecs import encode_state
 from spaars_ros.ros.codecs import NANO
 
 FINGERS = ('left_finger_joint', 'right_finger_joint')
-"""Of the gripper that no robot file names."""
+"""Joints of a gripper, which no robot file names."""
 
 
 def time_of(stamp_ns: int) -> Time:
-    """Return a stamp in ns as a message."""
+    """Return a stamp in ns as a Time message; a negative one as 0."""
     seconds, nanoseconds = divmod(max(stamp_ns, 0), NANO)
     return Time(sec=seconds, nanosec=nanoseconds)
 
 
 class StateWriter:
     """
-    Publish states (d,) of joints.
+    Publish states of d joints.
 
-    :param joints: d names
+    :param joints: joint names, d of them
     """
 
     def __init__(self, publisher: 'Publisher[Any]', joints: Sequence[str]) -> None:
         self.split = 0
-        """Joints of the first of two messages; 0 or d for one message."""
+        """Number of joints in the first of two messages; 0 or d for one message."""
         self.gripper = False
-        """Whether a gripper's joints come in messages of their own."""
+        """Whether the joints of a gripper are published in separate messages."""
         self._publisher = publisher
         self._joints = list(joints)
-        # The message is kept, because making it costs more.
+        # The message is reused: a new one per state is slower.
         self._message = JointState(name=self._joints)
         nothing = np.zeros(len(FINGERS))
         self._fingers = encode_state(RobotState(0, nothing, nothing, nothing), FINGERS)

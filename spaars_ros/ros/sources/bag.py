@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Samples of a source from a recording, by the code that live topics go through."""
+"""Read samples of a source from a recording, with the same code as for live topics."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -31,10 +31,10 @@ def rows_of_bag(path: str | os.PathLike[str], maker: RowMaker,
                 refused: Callable[[SourceError], None] = lambda error: None
                 ) -> Iterator[tuple[int, Row]]:
     """
-    Yield (time of recording in ns, sample) of each message on a source's topic, in file order.
+    Yield (log time in ns, sample) of each message on the topic of a source, in file order.
 
-    :param refused: is told what is wrong with a message that is passed over
-    :raises RecorderError: not a recording
+    :param refused: called with the error of each message that is skipped
+    :raises RecorderError: the file is not a recording
     """
     topic, factory = maker.source.on.lstrip('/'), DecoderFactory()
     decoders: dict[int, Any] = {}

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Vectors that an encoder makes of images: std_msgs/msg/Float64MultiArray with stamp and digest.
+Feature vectors of images: std_msgs/msg/Float64MultiArray with stamp and encoder digest.
 
-Labels of its layout: `stamp:<ns>` of the image, `encoder:<digest>`, and, of an image that could
-not be used, `refused:<CODE>: <why>`; then there are no values.
+Labels of its layout: `stamp:<ns>` of the image, `encoder:<digest>`, and `refused:<CODE>: <why>`
+if the image could not be used; then there are no values.
 """
 
 from array import array
@@ -39,9 +39,11 @@ MOST_TEXT = 300
 
 def features_message(values: Array, stamp_ns: int, digest: str, refused: str = '') -> Any:
     """
-    Return the message of an image's values (k,).
+    Return the message of the features (k,) of an image.
 
-    :param refused: CODE: why there are none
+    :param stamp_ns: stamp of the image in ns
+    :param digest: digest of the encoder
+    :param refused: `CODE: reason` if there are no features; '' otherwise
     """
     from std_msgs.msg import Float64MultiArray
     from std_msgs.msg import MultiArrayDimension
@@ -56,13 +58,13 @@ def features_message(values: Array, stamp_ns: int, digest: str, refused: str = '
 
 
 def label(msg: Any, prefix: str) -> str:
-    """Return what a label of a message says, '' where there is none of that kind."""
+    """Return the label of a message with this prefix, without it; '' if there is none."""
     return next((dim.label[len(prefix):] for dim in msg.layout.dim[:3]
                  if dim.label.startswith(prefix)), '')
 
 
 def stamp_of(msg: Any) -> int:
-    """Return the image's stamp in ns; raises SourceError."""
+    """Return the stamp of the image in ns; raises SourceError if there is none."""
     text = label(msg, STAMP)
     if not (text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS):
         raise SourceError('NO_STAMP', 'it is of no encoder: no label stamp:<ns>')
@@ -70,7 +72,7 @@ def stamp_of(msg: Any) -> int:
 
 
 def check_encoder(msg: Any, digest: str) -> None:
-    """Raise SourceError where another encoder, or the same with other settings, speaks."""
+    """Raise SourceError if another encoder, or one with other settings, made the message."""
     found = label(msg, ENCODER)
     if found != digest:
         raise SourceError('WRONG_ENCODER', f'values of encoder {found[:16] or "unknown"}, the '

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""std_msgs/msg/Float64MultiArray: data.0, data.1, ...; without `select` all of them."""
+"""std_msgs/msg/Float64MultiArray: data.0, data.1, ...; all values without `select`."""
 
 from array import array
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def _place(field: str) -> int:
 
 
 def read(msg: Any, fields: Sequence[str]) -> Array:
-    """Return the values of fields data.<n>, all of them for none; raises SourceError."""
+    """Return values (k,) of fields data.<n>, all for no fields; raises SourceError."""
     values = np.asarray(msg.data, dtype=np.float64)
     places = [_place(field) for field in fields]
     if places and max(places) >= len(values):
@@ -42,7 +42,7 @@ def read(msg: Any, fields: Sequence[str]) -> Array:
 
 
 def fill(msg: Any, fields: Sequence[str], values: Array) -> None:
-    """Write values (k,) of fields data.<n>, of all of them for none."""
+    """Write values (k,) to fields data.<n>; to the first k if no fields are given."""
     places = [_place(field) for field in fields] or list(range(len(values)))
     data = np.zeros(max(places) + 1)
     data[places] = values

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Frames of the robot's model, by the names that messages have, and quaternions x, y, z, w."""
+"""Frames of the robot's model, by their names in messages, and quaternions x, y, z, w."""
 
 from collections.abc import Callable
 
@@ -25,16 +25,18 @@ from spaars_ros.ros.sources.kind import SourceError
 
 BASE, TOOL = 'base', 'tool'
 WORLDS = (BASE, 'world')
-"""Names of the frame that the model's coordinates are in."""
+"""Names of the frame of the model's coordinates."""
 
 Pose = tuple[Array, Array]
-"""Place (3,) m and rotation (3, 3), base frame."""
+"""Position (3,) m and rotation (3, 3)."""
 
 
 class Frames:
     """
-    Frames by name, at the newest joint positions.
+    Poses of frames by name, at the newest joint positions.
 
+    :param kinematics: model of the robot
+    :param tip: name of the tip in the model, which is the frame `tool`
     :param position: returns joint positions (d,) rad; None before the first
     """
 
@@ -45,21 +47,21 @@ class Frames:
         self._position = position
 
     def name(self, frame: str) -> str:
-        """Return the name of a frame in the model, base for the base."""
+        """Return the name of a frame in the model; `base` for the base and the world."""
         frame = frame.lstrip('/')
         return BASE if frame in WORLDS else self._tip if frame == TOOL else frame
 
     def check(self, frame: str) -> None:
-        """Raise ConfigError where nobody knows a frame."""
+        """Raise ConfigError if a frame is unknown; '' is accepted."""
         if frame and self.name(frame) != BASE:
             home = np.zeros(len(self._kinematics.joints))
             self._kinematics.frame(self.name(frame), home)
 
     def between(self, source: str, target: str) -> Pose:
         """
-        Return place and rotation that take values of frame `source` to frame `target`.
+        Return position (3,) m and rotation (3, 3) of frame `source` in frame `target`.
 
-        :raises SourceError: nobody knows `source`, or the arm's state is not known yet
+        :raises SourceError: a frame is unknown, or no state was received yet
         """
         (place, turn), (at, rotation) = self._pose(source), self._pose(target)
         return rotation.T @ (place - at), rotation.T @ turn
@@ -80,15 +82,15 @@ class Frames:
 
 
 def quaternion_product(one: Array, other: Array) -> Array:
-    """Return the product (4,) of two quaternions: `other` first."""
+    """Return the product (4,) of two quaternions: the rotation `other`, then `one`."""
     u, a = one[:3], one[3]
     v, b = other[:3], other[3]
     return np.append(a * v + b * u + np.cross(u, v), a * b - u @ v)
 
 
 def quaternion_of(rotation: Array) -> Array:
-    """Return the quaternion (4,) of a rotation (3, 3), with w >= 0."""
-    # The largest of the four is never near 0 (Shepperd 1978).
+    """Return the unit quaternion (4,) of a rotation (3, 3), with w >= 0 (Shepperd 1978)."""
+    # Divide by the largest of the four, which is never near 0.
     trace = np.trace(rotation)
     four = np.append(2.0 * np.diag(rotation) - trace, trace)
     k = int(np.argmax(four))

@@ -15,8 +15,8 @@
 """
 sensor_msgs/msg/JointState: position.<joint>, velocity.<joint>, effort.<joint>.
 
-Several publishers may have a part of the joints each: they are one sample, as old as its oldest
-part.
+Several publishers may each publish some of the joints. Their messages are merged into one sample
+with the oldest stamp.
 """
 
 from array import array
@@ -46,7 +46,7 @@ def _read(msg: Any, fields: Sequence[str]) -> Array:
     for place, field in enumerate(fields):
         part, joint = _split(field)
         if joint not in names:
-            continue  # in a message of another publisher
+            continue  # it comes from another publisher
         values = getattr(msg, part)
         if len(values) != len(names):
             raise SourceError('WRONG_SIZE', f'{part} has {len(values)} values for {len(names)} '

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What is known of a message type: which values it has, and how to fill one. Free of rclpy."""
+"""Description of a message type: how to read its values and how to fill it; without rclpy."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ from spaars_ros.data.schema import Array
 
 class SourceError(ValueError):
     """
-    A message is no sample of its source.
+    Raised if a message is no valid sample of its source.
 
-    :param code: upper-case name, for instance NOT_FINITE
+    :param code: upper-case name of the error, for instance NOT_FINITE
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -41,27 +41,26 @@ class SourceError(ValueError):
 
 @dataclass(frozen=True)
 class Kind:
-    """A message type; messages are those of rclpy or of a recording: the same fields."""
+    """Message type of a source; messages of rclpy and of recordings have the same fields."""
 
     type: str
     read: Callable[[Any, Sequence[str]], Array]
-    """(message, fields) -> values (k,), NaN where a part of the message is to come."""
+    """(message, fields) -> values (k,); NaN where another message has the value."""
     fill: Callable[[Any, Sequence[str], Array], None]
-    """Write values (k,) of fields into a new message."""
+    """(message, fields, values (k,)): write the values into a new message."""
     fields: tuple[str, ...] = ()
-    """(): those that a source selects."""
+    """Fields of the type; (): the type has no fixed fields, the source selects them."""
     scaled: int | None = None
-    """So many values, the first ones, have the unit of `apply`; None: all."""
+    """Number of leading values that `apply` scales; None: all."""
     turn: Callable[[Array, Array, Array], Array] | None = None
-    """(values, place (3,) m, rotation (3, 3)) -> values in the other frame; None: they have no
-    frame."""
+    """(values, position (3,) m, rotation (3, 3)) -> values in the other frame; None: no frame."""
     stamped: bool = True
     parts: bool = False
-    """Whether several messages make one sample."""
+    """Whether several messages are merged into one sample."""
     wire: str = ''
-    """Message type of the values, where an encoder makes them; '': the type itself."""
+    """Message type of the values, where an encoder publishes them; '': the type itself."""
     stamp: Callable[[Any], int] | None = None
-    """ns, of a message without a header; None: of its header."""
+    """message -> stamp in ns, for types without a header; None: stamp of the header."""
 
     @property
     def carried(self) -> str:
@@ -69,7 +68,7 @@ class Kind:
         return self.wire or self.type
 
     def message(self) -> Any:
-        """Return a new message; raises ImportError where its package is not installed."""
+        """Return a new message; raises ImportError if its package is not installed."""
         package, _, name = self.carried.partition('/msg/')
         return getattr(import_module(f'{package}.msg'), name)()
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Every kind of source by its message type."""
+"""Registry of the kinds of sources by message type."""
 
 from spaars_ros.robot.sources import TYPES
 from spaars_ros.ros.sources import bool as bool_

@@ -27,7 +27,7 @@ FIELDS = (*name_fields('position'), *(f'orientation.{axis}' for axis in 'xyzw'))
 
 
 def turn_pose(values: Array, place: Array, rotation: Array) -> Array:
-    """Return a pose (7,) in the other frame."""
+    """Return a pose (7,) (m, quaternion x, y, z, w) in the other frame."""
     return np.concatenate((rotation @ values[:3] + place,
                            quaternion_product(quaternion_of(rotation), values[3:])))
 

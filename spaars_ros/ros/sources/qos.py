@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Qualities of service of sources: what their files may name."""
+"""QoS profiles of sources, selected by `qos` in the robot or task file."""
 
 from rclpy.qos import DurabilityPolicy
 from rclpy.qos import HistoryPolicy
@@ -22,11 +22,11 @@ from rclpy.qos import ReliabilityPolicy
 from spaars_ros.robot.sources import Source
 
 DEPTH = 10
-"""Samples that wait; the newest counts, and each is looked at."""
+"""Queue depth: each sample is checked, and the newest is used."""
 
 
 def source_qos(source: Source, subscription: bool = True) -> QoSProfile:
-    """Return the profile; a publisher that is simulated is never worse than asked for."""
+    """Return the QoS profile of a source; a simulated publisher is always reliable."""
     reliable = source.qos != 'sensor' or not subscription
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST, depth=DEPTH,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Messages of a source to rows of numbers; the same for live topics and recordings."""
+"""Convert messages of a source to arrays, for live topics and recordings alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,21 +40,21 @@ Between = Callable[[str, str], Pose]
 
 @dataclass(frozen=True)
 class Row:
-    """A sample of a source."""
+    """One sample of a source."""
 
     stamp_ns: int | None
-    """None: messages of this type carry none."""
+    """ns; None: messages of this type have no stamp."""
     values: Array
-    """(k,), finite."""
+    """(k,), finite, in the units of the task."""
 
 
 class RowMaker:
     """
-    Select, turn, scale, clamp and filter the values of a source's messages, in order.
+    Convert messages of a source to samples: scale, rotate, select, clamp and filter, in order.
 
-    :param between: (frame of a message, wanted frame) -> place and rotation; None: every other
-        frame than the wanted one is unknown
-    :param same: whether two names are of the same frame
+    :param between: (frame of the message, frame of the source) -> position (3,) m and rotation
+        (3, 3); None: every frame other than that of the source is unknown
+    :param same: (frame, frame) -> whether both names mean the same frame
     :raises ConfigError: the source selects a field that its type does not have
     """
 
@@ -82,15 +82,15 @@ class RowMaker:
         self._filtered: tuple[int, Array] | None = None
 
     def forget(self) -> None:
-        """Begin the filter anew, as after a reset of the arm."""
+        """Restart the filter, for instance after a reset of the arm."""
         self._filtered = None
 
     def row(self, msg: Any, arrived_ns: int) -> Row | None:
         """
-        Return the sample of a message, None where it has none of this source, or a part of it.
+        Return the sample of a message; None if it has no sample of this source, or only a part.
 
-        :param arrived_ns: when it came, for the filter of messages without a stamp
-        :raises SourceError: what is wrong with it
+        :param arrived_ns: arrival time in ns, for the filter of messages without a stamp
+        :raises SourceError: the message is malformed
         """
         if self.source.type == TF:
             msg = transform_of(msg, self.source.child)
@@ -122,7 +122,7 @@ class RowMaker:
         return _stamp(msg) if self.kind.stamped else None
 
     def _together(self, values: Array, stamp: int) -> tuple[Array, int] | None:
-        """Return the joints of all parts and the oldest one's stamp, once they have all come."""
+        """Merge partial messages; return values and oldest stamp in ns once all are received."""
         if self._parts is None or self._stamps is None:
             self._parts = np.full(len(values), np.nan)
             self._stamps = np.zeros(len(values), np.int64)
@@ -173,5 +173,5 @@ class RowMaker:
 
 def _stamp(msg: Any) -> int:
     stamp = msg.header.stamp
-    # Recordings of other distributions call the second field nsec.
+    # Recordings of other ROS distributions name the second field nsec.
     return int(stamp.sec) * NANO + int(getattr(stamp, 'nanosec', getattr(stamp, 'nsec', 0)))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One source on a live topic: its newest sample, its age, and what is wrong with it."""
+"""One source on a live topic: newest sample, age and faults."""
 
 from collections.abc import Callable
 import time
@@ -34,21 +34,23 @@ from spaars_ros.safety.stop import Stop
 
 FOREVER = float('inf')
 SOON = 2_000_000
-"""ns by which an image may be early."""
+"""ns by which an image may be earlier than its period."""
 
 
 class SourceReader:
     """
-    Subscribe to a source.
+    Subscription of a source.
 
-    Where the node takes its time from /clock, ages are those of the newest state's stamp, and a
-    sample without a stamp is of the state that comes next; elsewhere ages go on with a steady
-    clock from when the sample came.
+    With simulated time, the age of a sample is relative to the stamp of the newest state, and a
+    sample without a stamp belongs to the next state. Otherwise, the age at arrival increases
+    with a steady clock.
 
-    :param simulated: whether time is that of the states
-    :param now: returns ns on the node's clock
-    :param came: is called after each new sample
-    :raises ConfigError: the type's package is not installed, or the source selects a wrong field
+    :param simulated: whether time is simulated, that is, given by the stamps of the states
+    :param now: returns the time of the node's clock in ns
+    :param between: see `RowMaker`
+    :param same: see `RowMaker`
+    :param came: called after each new sample
+    :raises ConfigError: the package of the message type is missing, or a selected field is wrong
     """
 
     def __init__(self, node: Node, source: Source, *, simulated: bool, now: Callable[[], int],
@@ -63,19 +65,19 @@ class SourceReader:
         self._qos = source_qos(source)
         self._carried = self._maker.kind.carried
         self.where = f'{source.name} on {node.resolve_topic_name(source.on)} ({self._carried})'
-        # A slower camera has no image for most states, and its last one counts.
+        # A camera slower than the states has no image for most of them: its last one is used.
         self._wait_ns = round(1e9 / source.camera.rate) - SOON \
             if source.camera is not None and source.camera.rate else 0
         self.watch = SourceWatch(self.where, max_age=source.max_age, silent=source.silent,
                                  wrong=source.wrong, frozen=source.frozen)
         self.values: Array | None = None
         self._stamp: int | None = None
-        """ns; None: of the state that comes next."""
+        """ns; None: it belongs to the next state."""
         self._counter = 0
         self._age_then = 0.0
         self._at = time.monotonic()
         self.since = self._at
-        """s on the steady clock, since when it is waited for."""
+        """s on the steady clock, start of the wait for the first sample."""
         try:
             kind = type(self._maker.kind.message())
         except ImportError as error:
@@ -97,24 +99,24 @@ class SourceReader:
         if row.stamp_ns is not None:
             age, order = (now - row.stamp_ns) * 1e-9, row.stamp_ns
         if self._simulated:
-            age = 0.0  # of which clock the stamps are is seen when a state comes
+            age = 0.0  # the age is computed when the next state comes
         if self.watch.sample(order, row.values, age):
             self.values, self._stamp = row.values, row.stamp_ns
             self._age_then, self._at = max(age, 0.0), time.monotonic()
             self._came()
 
     def settle(self, stamp_ns: int) -> None:
-        """Take a sample without a stamp for one of this state's."""
+        """Assign the stamp of this state in ns to a sample without a stamp."""
         if self._stamp is None and self.values is not None:
             self._stamp = stamp_ns
 
     def is_of(self, stamp_ns: int) -> bool:
-        """Return whether the newest sample is of this state's time, or newer."""
+        """Return whether the sample is as new as a stamp in ns, or in its camera's period."""
         return self.values is not None and (
             self._stamp is None or self._stamp + max(self._wait_ns, 0) >= stamp_ns)
 
     def age(self, stamp_ns: int) -> float:
-        """Return the newest sample's age in s, at the newest state's stamp; infinite for none."""
+        """Return the age of the newest sample in s at a state's stamp in ns; infinite if none."""
         if self.values is None:
             return FOREVER
         if self._simulated:
@@ -122,18 +124,18 @@ class SourceReader:
         return self._age_then + time.monotonic() - self._at
 
     def stop(self, stamp_ns: int) -> Stop | None:
-        """Return a stop where something is wrong with it, with the reason that the graph shows."""
+        """Return a stop if the source has a fault; it tells why a silent source is silent."""
         stop = self.watch.stop(self.age(stamp_ns), self._late)
         if stop is None or stop.code != 'SOURCE_SILENT':
             return stop
         return Stop(stop.code, stop.value, stop.threshold, f'{stop.text}: {self.why()}')
 
     def warnings(self, stamp_ns: int) -> list[str]:
-        """Return what is to be said of it and does not stop."""
+        """Return the faults that cause a warning and no stop."""
         return self.watch.warnings(self.age(stamp_ns), self._late)
 
     def why(self) -> str:
-        """Return why nothing comes, as far as the graph shows."""
+        """Return the last refusal, or else why the topic is silent according to the graph."""
         bad = self.watch.refusal
         return bad or self._silence()
 
@@ -146,7 +148,7 @@ class SourceReader:
             + why_silent(self._node, self.source.images, self.source.type, self._qos)
 
     def forget(self) -> None:
-        """Wait for new samples: the arm, or the clock, was put somewhere else."""
+        """Restart filter and monitor after a reset of the arm or a jump of the clock."""
         self._maker.forget()
         self.watch.restart()
 

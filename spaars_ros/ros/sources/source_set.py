@@ -31,16 +31,18 @@ from spaars_ros.safety.stop import Stop
 from spaars_ros.tasks.base import Sample
 
 PATIENCE = 1.0
-"""s without a first sample before it is said."""
+"""s without a first sample before it is reported."""
 
 
 class SourceSet:
     """
-    Newest samples, ages, stops and warnings of a task's sources.
+    Newest samples, ages, stops and warnings of the sources of a task.
 
+    :param kinematics: model of the robot, for the frames
+    :param tip: name of the tip in the model, which is the frame `tool`
     :param position: returns joint positions (d,) rad, None before the first; for the frames
-    :param simulated: whether time is that of the states' stamps
-    :param now: returns ns on the node's clock
+    :param simulated: whether time is simulated, that is, given by the stamps of the states
+    :param now: returns the time of the node's clock in ns
     :raises ConfigError: a source cannot be subscribed to, or its frame is unknown
     """
 
@@ -49,7 +51,7 @@ class SourceSet:
                  now: Callable[[], int]) -> None:
         frames = Frames(kinematics, tip, position)
         self.came: Callable[[], None] = lambda: None
-        """Is called after every new sample."""
+        """Called after every new sample."""
         self.readers: dict[str, SourceReader] = {}
         for source in sources:
             try:
@@ -69,22 +71,22 @@ class SourceSet:
         return [reader.subscription for reader in self.readers.values()]
 
     def wait(self) -> None:
-        """Count from now how long a first sample is waited for."""
+        """Start the wait for the first sample of every source now."""
         for reader in self.readers.values():
             reader.since = time.monotonic()
 
     def are_of(self, stamp_ns: int) -> bool:
-        """Return whether every source that may not be silent has a sample of this state's time."""
+        """Return whether every source without `silent: hold` is as new as a stamp in ns."""
         return all(reader.is_of(stamp_ns) for reader in self.readers.values()
                    if reader.source.silent != 'hold')
 
     @property
     def complete(self) -> bool:
-        """Return whether every source has had a sample."""
+        """Return whether every source has at least one sample."""
         return all(reader.values is not None for reader in self.readers.values())
 
     def samples(self, stamp_ns: int) -> dict[str, Sample]:
-        """Return source -> its newest sample, of those that have one, for a state."""
+        """Return source -> newest sample, where there is one, for a state of this stamp in ns."""
         self.newest = stamp_ns
         found = {}
         for name, reader in self.readers.items():
@@ -94,16 +96,16 @@ class SourceSet:
         return found
 
     def cause(self) -> Stop | None:
-        """Return what is wrong with a source and stops the robot."""
+        """Return the stop of the first source that has one; None if none."""
         stops = (reader.stop(self.newest) for reader in self.readers.values())
         return next((stop for stop in stops if stop is not None), None)
 
     def warnings(self) -> list[str]:
-        """Return what is to be said of sources that stop nothing."""
+        """Return the warnings of all sources."""
         return [text for reader in self.readers.values() for text in reader.warnings(self.newest)]
 
     def missing(self) -> str:
-        """Return which source has never come, for how long and why; '' for the first second."""
+        """Return which source has no sample yet, since when and why; '' for the first second."""
         for reader in self.readers.values():
             waited = time.monotonic() - reader.since
             if reader.values is None and waited > PATIENCE:
@@ -111,7 +113,7 @@ class SourceSet:
         return ''
 
     def absent(self, limit: float) -> Stop | None:
-        """Return a stop where a source has never come within `limit` s; 0 for no end."""
+        """Return a stop if a source has no sample after `limit` s; 0 for no limit."""
         for reader in self.readers.values():
             waited = time.monotonic() - reader.since
             if reader.values is None and 0.0 < limit < waited:
@@ -120,6 +122,6 @@ class SourceSet:
         return None
 
     def counts(self) -> dict[str, object]:
-        """Return what the diagnostics say of them."""
+        """Return the values for the diagnostics of the node."""
         refused = sum(reader.watch.refused for reader in self.readers.values())
         return {'source_messages_refused': refused} if self.readers else {}

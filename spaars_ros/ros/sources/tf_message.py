@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-tf2_msgs/msg/TFMessage: the pose of a source's child frame, as PoseStamped has it.
+tf2_msgs/msg/TFMessage: pose of the child frame of a source, with the fields of PoseStamped.
 
-A transform from another frame than the wanted one is turned with the robot's model, as every
-stamped message is; chains of transforms are not followed.
+If the parent frame is not the frame of the source, the robot's model converts the pose, as for
+every stamped message. Chains of transforms are not followed.
 """
 
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ def _fill(msg: Any, fields: Sequence[str], values: Array) -> None:
 
 
 def transform_of(msg: Any, child: str) -> Any:
-    """Return the transform of a frame, which is read as a message of its own; None for none."""
+    """Return the TransformStamped of a child frame; None if the message has none."""
     return next((one for one in msg.transforms if one.child_frame_id == child), None)
 
 

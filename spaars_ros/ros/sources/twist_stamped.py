@@ -21,7 +21,7 @@ from spaars_ros.ros.sources.kind import Kind
 from spaars_ros.ros.sources.kind import name_fields
 
 READ, FILL = attributes('twist')
-# Of the same point: only the axes change.
+# The reference point stays the same; only the axes change.
 KIND = Kind('geometry_msgs/msg/TwistStamped', READ, FILL, name_fields('linear', 'angular'),
             turn=lambda values, place, rotation: np.concatenate(
                 (rotation @ values[:3], rotation @ values[3:])))

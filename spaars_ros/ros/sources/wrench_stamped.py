@@ -23,7 +23,7 @@ from spaars_ros.ros.sources.kind import name_fields
 
 
 def _turn(values: Array, place: Array, rotation: Array) -> Array:
-    """Turn a wrench, and move what the torque is about to the other frame's origin."""
+    """Rotate a wrench (6,), and move the reference point of the torque to the other origin."""
     force = rotation @ values[:3]
     return np.concatenate((force, rotation @ values[3:] + np.cross(place, force)))
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Values of a simulated sensor to the topic of its source."""
+"""Publish the values of a simulated sensor on the topic of its source."""
 
 from typing import Any
 
@@ -30,10 +30,10 @@ from spaars_ros.ros.sources.qos import source_qos
 
 class SourceWriter:
     """
-    Publish the values of a source as its sensor would.
+    Publisher of the values of a source, in the place of its sensor.
 
-    :param frame: name of the source's frame in the model
-    :raises ConfigError: the type's package is not installed, or a sensor of it cannot be played
+    :param frame: frame_id of the messages; '' for the frame of the source
+    :raises ConfigError: the package of the type is not installed, or the type is not simulated
     """
 
     def __init__(self, node: Node, source: Source, frame: str = '') -> None:
@@ -48,18 +48,18 @@ class SourceWriter:
             raise ConfigError(f'source {source.name!r}: tf is not simulated: use PoseStamped')
         self.publisher = node.create_publisher(self._make, source.on, source_qos(source, False))
         self.fields = tuple(source.select) or self._kind.fields
-        """In the order of the values; (): data.0, data.1, ..."""
+        """Fields in the order of the values; (): data.0, data.1, ..."""
         scaled = self._kind.fields[:self._kind.scaled]
         self._factor = np.array([source.apply.factor if not self._kind.fields or name in scaled
                                  else 1.0 for name in self.fields] or [source.apply.factor])
 
     @property
     def width(self) -> int | None:
-        """Return the number of values; None: any."""
+        """Return the number of values; None for any."""
         return len(self.fields) or None
 
     def send(self, values: Array, stamp: Time) -> None:
-        """Publish values (k,) as the task has them."""
+        """Publish values (k,), given in the units of the task."""
         msg: Any = self._make()
         self._kind.fill(msg, self.fields, values / self._factor)
         if self._kind.stamped:
@@ -69,7 +69,7 @@ class SourceWriter:
 
 
 def missing(source: Source, error: ImportError) -> str:
-    """Return what to do where the package of a source's type is not installed."""
+    """Return the error text for a source whose package is missing, with the remedy."""
     package = source.type.partition('/')[0]
     rest = ', or publish the pose as geometry_msgs/msg/PoseStamped' if source.type == TF else ''
     return (f'source {source.name!r}: type {source.type} needs the package {package} ({error}): '
