@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Data sets made of step records: of a spool, or of a recording."""
+"""Conversion of step records, from a spool or a recording, to data sets."""
 
 from datetime import datetime
 from datetime import timezone

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Tasks and scoring from records; never imports rclpy or torch."""
+"""Tasks, and scoring of episodes from records; imports neither rclpy nor torch."""

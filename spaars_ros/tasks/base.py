@@ -13,10 +13,11 @@
 # limitations under the License.
 
 """
-The task: what is observed, rewarded, costs and counts as done; the user's, free of ROS and torch.
+Interface of tasks: observation, reward, costs and outcome; independent of ROS and torch.
 
-Everything else of the package knows a task by this module alone. A task is one class and one YAML
-file; `registry` finds it, `testing.check_task` tells whether it keeps what is said here.
+The rest of the package knows a task only through this module. A task is one class and one YAML
+file. `registry` finds tasks, and `testing.check_task` checks that a task conforms to this
+interface.
 """
 
 from abc import ABC
@@ -52,11 +53,11 @@ from spaars_ros.tasks.spec import TaskSpec
 Array = NDArray[np.float64]
 
 MEASURED = ('torque', 'intervention', 'takeover')
-"""Cost terms that records hold for every task: effort at its limit, the filter, a person."""
+"""Cost terms that the records of every task contain: effort at its limit, filter, takeover."""
 
 
 class GivenSuccess(Strict):
-    """A source that says whether the task is done, with hysteresis: a flicker is no success."""
+    """A source that reports success, with hysteresis, so that a short flicker is not a success."""
 
     source: str = Field(min_length=1, max_length=200, description='whose first value counts')
     above: float = Field(0.5, ge=-1e6, le=1e6, description='at or above it the task is done')
@@ -73,7 +74,7 @@ class GivenSuccess(Strict):
 
 
 class TaskSettings(Strict):
-    """What every task file has; a task's own `Settings` adds to it."""
+    """Settings that every task file has; a task's own `Settings` adds to them."""
 
     task: str = Field('reach', max_length=200, description='entry point of the group '
                       'spaars_ros.tasks, or module:Class')
@@ -98,12 +99,12 @@ class TaskSettings(Strict):
 
 @dataclass(frozen=True)
 class Sample:
-    """The newest values of a source."""
+    """Newest sample of a source."""
 
     values: Array
-    """As the task's source declares them."""
+    """Values, as the task's source declares them."""
     age: float
-    """s, since they were measured."""
+    """s since the measurement."""
 
 
 NOTHING: Mapping[str, Sample] = MappingProxyType({})
@@ -111,7 +112,7 @@ NOTHING: Mapping[str, Sample] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class World:
-    """One tick's measurement; frames are computed from the robot's model when asked for."""
+    """Measurement of one tick; frames are computed from the robot's model on request."""
 
     joints: RobotState
     kinematics: Kinematics
@@ -133,39 +134,39 @@ class World:
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished episode's records, or what there is of it."""
+    """Records of a finished episode, or of the available part of one."""
 
     observations: Array
-    """(T + 1, n) physical units."""
+    """(T + 1, n), physical units."""
     actions: Array
-    """(T, d), as the filter let them pass."""
+    """(T, a), in [-1, 1], as the safety filter passed them."""
     ended: Flag = Flag.TRUNCATED
-    """Why it ended."""
+    """Reason of the end."""
     outcome: Outcome = Outcome.UNLABELLED
-    """What its records say; a task may know more, see `Task.judge`."""
+    """Outcome in the records; a task may know more, see `Task.judge`."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One number that says how an episode went."""
+    """One number that measures an episode."""
 
     value: float
     unit: str
     better: str = 'lower'
-    """lower or higher."""
+    """'lower' or 'higher'."""
 
 
 class Task(ABC):
     """
     Abstract base class of tasks.
 
-    Made from a robot file and the task file's settings. Sets `spec` in `__init__`, after that of
-    this class. Observations are in physical units and hold all that reward and costs need, so that
-    a recorded run can be scored again.
+    A task is made from a robot file and the settings of its task file. It calls `__init__` of this
+    class first and then sets `spec`. Observations are in physical units and contain everything
+    that reward and costs need, so that a recorded run can be scored again.
     """
 
     Settings: ClassVar[type[TaskSettings]] = TaskSettings
-    """Of the task file."""
+    """Class of the settings in the task file."""
     spec: TaskSpec
 
     def __init__(self, robot: Robot, settings: TaskSettings) -> None:
@@ -174,33 +175,43 @@ class Task(ABC):
 
     @abstractmethod
     def observe(self, world: World, goal: Array | None) -> Array:
-        """Return the observation (n,); `goal` is of `Goals.sample_goal`, or None."""
+        """
+        Return the observation (n,), physical units.
+
+        :param goal: from `Goals.sample_goal`, None for a task without goals
+        """
 
     @abstractmethod
     def reward(self, before: Array, action: Array, after: Array) -> Array:
-        """Return rewards (...): observations (..., n) before and after actions (..., d)."""
+        """
+        Return the rewards (...) of transitions.
+
+        :param before: (..., n) observations before the actions
+        :param action: (..., a) in [-1, 1]
+        :param after: (..., n) observations after the actions
+        """
 
     def costs(self, after: Array, action: Array) -> Mapping[str, Array]:
-        """Return cost term -> (...) for each of `spec.costs`, of the states (..., n) reached."""
+        """Return cost term -> (...) for each of `spec.costs`, in the states (..., n) reached."""
         return {}
 
     def outcome(self, after: Array, world: World) -> Outcome:
-        """Return whether the state (n,) ends the episode, and as what; RUNNING: it does not."""
+        """Return how the state (n,) ends the episode; RUNNING if it does not."""
         return Outcome.RUNNING
 
     def judge(self, episode: Episode) -> Outcome:
-        """Return what a finished episode came to, from its records alone."""
+        """Return the outcome of a finished episode, from its records alone."""
         return episode.outcome
 
     def metrics(self, episode: Episode) -> Mapping[str, Metric]:
         """Return metric -> its value for each of `spec.metrics`."""
         return {}
 
-    # What the house asks; not for a task to change
+    # Used by the package; a task does not override these.
 
     @property
     def name(self) -> str:
-        """Return what bundles and data are of."""
+        """Return the name in bundles and data sets."""
         return self.spec.name
 
     @property
@@ -210,12 +221,12 @@ class Task(ABC):
 
     @property
     def observation_dim(self) -> int:
-        """Return n."""
+        """Return n, the number of values of an observation."""
         return self.spec.observation_dim
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """Return the sources of a tick: the spec's, and those of success and reward."""
+        """Return the sources needed every tick: those of the spec, of success and of reward."""
         given = [self.settings.success.source] if self.settings.success is not None else []
         given += [self.settings.reward] if self.settings.reward else []
         return tuple(dict.fromkeys([*self.spec.sources, *given]))
@@ -227,43 +238,48 @@ class Task(ABC):
 
     @property
     def observation_names(self) -> list[str]:
-        """Return a name for each of the n values."""
+        """Return one name per value of an observation, n of them."""
         return self.spec.observation_names
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Return what data sets keep of the task: task, terms, term_widths, action, encoders."""
+        """Return the attributes of data sets: task, terms, term_widths, action, encoders."""
         kept = {'task': self.name, 'terms': list(self.spec.widths),
                 'term_widths': list(self.spec.widths.values()), 'action': self.spec.action_text}
         return {**kept, 'encoders': json.dumps(self.spec.encoders)} if self.spec.encoders else kept
 
     def differences(self, widths: Mapping[str, int], action: str,
                     encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
-        """Return each way in which kept terms and action differ from the task's, in words."""
+        """Return each difference of terms, action and encoders from the task's, in words."""
         return differing(self.spec, widths, action, encoders)
 
     @cached_property
     def constraint_names(self) -> list[str]:
-        """Return the robot file's constraints, C of them."""
+        """Return the names of the robot file's constraints, C of them."""
         return [c.name for c in self.robot.constraints]
 
     @cached_property
     def constraint_limits(self) -> Array:
-        """Return their limits, (C,)."""
+        """Return the limits of the constraints, (C,)."""
         return np.asarray([c.limit for c in self.robot.constraints], dtype=float)
 
     def constraint_costs(self, after: Array, action: Array, effort: Array) -> Array:
         """
-        Return the cost (..., C) of states reached, one column a constraint of the robot file.
+        Return the costs (..., C) of states, one column per constraint of the robot file.
 
-        What the filter and persons did is not in the state: `intervention_costs` adds it.
+        The costs of interventions of the filter and of takeovers are not included, since the state
+        does not show them; `intervention_costs` adds them.
+
+        :param after: (..., n) observations after the actions
+        :param action: (..., a)
+        :param effort: (..., d) N m
         """
         return constraint_costs(self, self.robot.constraints, after, action, effort)
 
 
 def constraint_costs(task: Task, constraints: Sequence[Constraint], after: Array, action: Array,
                      effort: Array) -> Array:
-    """Return `Task.constraint_costs` of some constraints."""
+    """Return the costs of `Task.constraint_costs` for the given constraints."""
     none = np.zeros(after.shape[:-1])
     if not constraints:
         return np.zeros((*after.shape[:-1], 0))
@@ -275,7 +291,7 @@ def constraint_costs(task: Task, constraints: Sequence[Constraint], after: Array
 
 def average_metrics(specs: Sequence[MetricSpec], episodes: Sequence[Mapping[str, Any]]
                     ) -> dict[str, float]:
-    """Return metric -> mean over episodes' `metrics`; not-a-number where there is none."""
+    """Return metric -> mean over the episodes' `metrics`; NaN if no episode has it."""
     means = {}
     for spec in specs:
         values = [each['metrics'][spec.name] for each in episodes

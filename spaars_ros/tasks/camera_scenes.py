@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The scenes of the tasks that see: those of the others, and a camera each."""
+"""Scenes of the camera tasks: those of `pick` and `insert`, each with a camera."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,13 +29,15 @@ from spaars_ros.tasks.pick_scene import PickScene
 from spaars_ros.tasks.seen import looking
 
 RING = (0.95, 0.75, 0.1, 1.0)
-"""Colour of the hole's chamfer."""
+"""RGBA colour of the hole's chamfer."""
 CHAMFERED = 3 * SECTORS
-"""Geoms of the plate's sectors, three each: the hole's wall, the mouth's, the slope between."""
+"""
+Number of geoms of the plate's sectors, three each: wall of the hole, of the mouth, slope between.
+"""
 
 
 def add_camera(spec: Any, settings: PickCameraSettings | InsertCameraSettings) -> None:
-    """Add the camera `eye` to the world, and a light that stands beside it."""
+    """Add the camera `eye` to the world, and a light above it."""
     place = list(settings.camera_place)
     spec.worldbody.add_camera(name='eye', pos=place, fovy=settings.camera_angle,
                               xyaxes=looking(place, settings.camera_at))
@@ -44,19 +46,19 @@ def add_camera(spec: Any, settings: PickCameraSettings | InsertCameraSettings) -
 
 
 class PickCameraScene(PickScene):
-    """Fingers, cube, table and bin, a camera, and the bin's light barrier."""
+    """Fingers, cube, table and bin, with a camera and the bin's light barrier."""
 
     def __init__(self, robot: Robot, settings: PickCameraSettings) -> None:
         super().__init__(robot, settings)
         self._view = settings
 
     def build(self, spec: Any) -> None:
-        """Add the camera to `pick`'s bodies."""
+        """Add the camera to the bodies of `pick`."""
         super().build(spec)
         add_camera(spec, self._view)
 
     def measure(self, model: Any, data: Any) -> Mapping[str, Array]:
-        """Return cube and fingers of `pick`, and binned (1,): 1 where the cube lies in the bin."""
+        """Return cube and fingers of `pick`, and binned (1,): 1 with the cube free in the bin."""
         measured = super().measure(model, data)
         s, cube = self._view, data.joint('cube').qpos[:3]
         beside = np.abs(cube[:2] - s.bin) < (s.bin_size - s.cube) / 2 + 0.01
@@ -66,14 +68,14 @@ class PickCameraScene(PickScene):
 
 
 class InsertCameraScene(InsertScene):
-    """Peg, plate and wrist sensor, and a camera that sees the chamfer as a ring."""
+    """Peg, plate and wrist sensor, with a camera that sees the chamfer as a ring."""
 
     def __init__(self, robot: Robot, settings: InsertCameraSettings) -> None:
         super().__init__(robot, settings)
         self._view = settings
 
     def build(self, spec: Any) -> None:
-        """Add the camera to `insert`'s bodies, and colour the chamfer."""
+        """Add the camera to the bodies of `insert`, and colour the chamfer."""
         super().build(spec)
         add_camera(spec, self._view)
         for geom in spec.body('plate').geoms:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Put a peg into a hole with a chamfer whose place is known but roughly, and press gently."""
+"""Task: put a peg into a hole with a chamfer, whose measured position is inexact, gently."""
 
 from collections.abc import Mapping
 
@@ -35,17 +35,17 @@ from spaars_ros.tasks.spec import TaskSpec
 from spaars_ros.tasks.spec import Term
 
 FINE = 0.01
-"""m; beyond this the fine view of the error saturates."""
+"""m; limit at which the fine part of the error saturates."""
 FORCE_RANGE, TORQUE_RANGE = 60.0, 3.0
-"""N, N m; what is observed of a wrench saturates there."""
+"""N, N m; limits at which the observed wrench saturates."""
 REWARD_SCALE, REWARD_RANGE = 0.002, 0.1
-"""m; the reward is logarithmic in the distance above the first, -1 at the second."""
+"""m; the reward is logarithmic in distances above the first value, and -1 at the second."""
 BESIDE = 0.004
-"""m; so far beside the measured hole a tip that is deep enough is still in it."""
+"""m; distance beside the measured hole within which a deep enough tip counts as inside."""
 
 
 class InsertSettings(TaskSettings):
-    """A task file: put a peg into a hole."""
+    """Task file: put a peg into a hole."""
 
     name: Name = 'insert'
     start_noise: float = Field(
@@ -66,11 +66,11 @@ class InsertSettings(TaskSettings):
 
 class InsertTask(Task):
     """
-    Put a peg into a hole; its tip is the tool tip, its hole's place the source `hole`.
+    Put a peg into a hole: the peg's tip is the tool tip, source `hole` is the hole's position.
 
-    Observation: measured goal - tip (3) m, the same clipped to +-1 cm (3) m, x and y of the
-    tool's axis (2), tip velocity (3) m/s, force (3) N and torque (3) N m on the peg in the base
-    frame. The goal is `depth` below the middle of the hole's mouth.
+    Observation: measured goal - tip (3) m, the same clipped to +-1 cm (3) m, x and y of the tool's
+    axis (2), tip velocity (3) m/s, force (3) N and torque (3) N m on the peg; base frame. The goal
+    is `depth` below the centre of the hole's mouth.
     """
 
     Settings = InsertSettings
@@ -108,12 +108,12 @@ class InsertTask(Task):
             np.clip(turn @ wrench[3:6], -TORQUE_RANGE, TORQUE_RANGE)))
 
     def reward(self, before: Array, action: Array, after: Array) -> Array:
-        """Return the reward (...), in [-1.05, 0]: closeness, less the mean squared action."""
+        """Return the reward (...), in [-1.01, 0]: closeness - 0.01 mean squared action."""
         effort = 0.01 * np.mean(np.square(action), axis=-1)
         return np.asarray(np.maximum(self.potential(after), -1.0) - effort)
 
     def potential(self, observation: Array) -> Array:
-        """Return the logarithmic closeness (...) to the goal, 0 at best, see `ReachTask`."""
+        """Return the logarithmic closeness (...) to the goal, at most 0, see `ReachTask`."""
         error = np.linalg.norm(observation[..., self._error], axis=-1)
         return np.asarray(-np.log1p(error / REWARD_SCALE) / np.log1p(REWARD_RANGE / REWARD_SCALE))
 
@@ -122,47 +122,47 @@ class InsertTask(Task):
         return np.asarray(np.linalg.norm(observation[..., self._force], axis=-1))
 
     def costs(self, after: Array, action: Array) -> Mapping[str, Array]:
-        """Return 1 where the peg is pressed harder than the limit."""
+        """Return contact_force (...): 1 if the force is above the limit, otherwise 0."""
         return {'contact_force': (self.force(after) > self.settings.force_limit).astype(float)}
 
     def depth(self, observation: Array) -> Array:
-        """Return how deep (...) m the tip is below the hole's mouth, as measured, 0 beside it."""
+        """Return the measured depth (...) m of the tip below the mouth, 0 beside the hole."""
         error = observation[..., self._error]
         inside = np.linalg.norm(error[..., :2], axis=-1) < BESIDE + 3 * self.settings.pose_bias
         return np.asarray(np.where(inside, np.maximum(self.settings.depth + error[..., 2], 0), 0))
 
     def inserted(self, observation: Array) -> Array:
-        """Return whether (...) the peg is in: what holds it out elsewhere is the plate."""
+        """Return whether (...) the peg is inserted; elsewhere the plate prevents this depth."""
         return np.asarray(self.depth(observation) >= self.settings.depth)
 
     def outcome(self, after: Array, world: World) -> Outcome:
-        """Return SUCCESS, which ends the episode, once the peg is in."""
+        """Return SUCCESS, which ends the episode, once the peg is inserted."""
         return Outcome.SUCCESS if self.inserted(after) else Outcome.RUNNING
 
     def judge(self, episode: Episode) -> Outcome:
-        """Return SUCCESS where the peg was in at the end."""
+        """Return SUCCESS if the peg was inserted at the end."""
         if episode.outcome is not Outcome.UNLABELLED:
             return episode.outcome
         return Outcome.SUCCESS if self.inserted(episode.observations[-1]) else Outcome.FAILURE
 
     def metrics(self, episode: Episode) -> Mapping[str, Metric]:
-        """Return depth at the end, largest force, and ticks above the force limit."""
+        """Return depth at the end, greatest force, and ticks above the force limit."""
         force = self.force(episode.observations)
         return {'depth': Metric(float(self.depth(episode.observations[-1])), 'm', 'higher'),
                 'peak_force': Metric(float(force.max()), 'N'),
                 'over_limit': Metric(float((force > self.settings.force_limit).sum()), '')}
 
     def scene(self) -> Scene:
-        """Return peg, plate and wrist sensor."""
+        """Return the scene: peg, plate and wrist sensor."""
         from spaars_ros.tasks.insert_scene import InsertScene
         return InsertScene(self.robot, self.settings)
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return a scripted operator, who aims badly, presses hard and gives up."""
+        """Return a scripted operator: aims badly, presses hard and gives up."""
         from spaars_ros.tasks.insert_operator import InsertOperator
         return InsertOperator(self, rng)
 
     def corrector(self, rng: np.random.Generator) -> Operator:
-        """Return a scripted operator, who aims at the measured hole and searches about it."""
+        """Return a scripted operator: aims at the measured hole and searches around it."""
         from spaars_ros.tasks.insert_operator import InsertOperator
         return InsertOperator(self, rng, expert=True)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`insert` in a form that sees: where the hole is, the camera and the wrist alone tell."""
+"""Variant of `insert` in which only a camera and the wrist sensor show where the hole is."""
 
 import numpy as np
 from pydantic import Field
@@ -33,7 +33,7 @@ from spaars_ros.tasks.spec import Term
 
 
 class InsertCameraSettings(InsertSettings):
-    """A task file: put a peg into a hole that a camera sees."""
+    """Task file: put a peg into a hole that a camera sees."""
 
     name: Name = 'insert_camera'
     camera_place: tuple[float, float, float] = Field(
@@ -45,10 +45,10 @@ class InsertCameraSettings(InsertSettings):
 
 class InsertCameraTask(InsertTask):
     """
-    Put a peg into a hole whose place nobody measures; the height of its mouth is known.
+    Put a peg into a hole whose position is not measured; the height of its mouth is known.
 
-    Observation: tip (3) m, base frame, x and y of the tool's axis (2), tip velocity (3) m/s,
-    force (3) N and torque (3) N m on the peg in the base frame, camera (k).
+    Observation: tip (3) m, x and y of the tool's axis (2), tip velocity (3) m/s, force (3) N and
+    torque (3) N m on the peg, all in the base frame; camera features (k).
     """
 
     Settings = InsertCameraSettings
@@ -80,24 +80,24 @@ class InsertCameraTask(InsertTask):
             world.sources['eye'].values))
 
     def informed(self, world: World) -> Array:
-        """Return what the demonstrator acts on: `insert`'s observation."""
+        """Return the demonstrator's input: the observation of `insert`."""
         return self._told.observe(world, None)
 
     def depth(self, observation: Array) -> Array:
-        """Return how deep (...) m the tip is below the mouth's height: elsewhere is the plate."""
+        """Return the depth (...) m of the tip below the mouth's height; the plate is elsewhere."""
         return np.asarray(np.maximum(
             self.settings.hole_height - observation[..., self._height], 0.0))
 
     def potential(self, observation: Array) -> Array:
-        """Return the share (...) of the depth that is missing, negative: 0 once it is in."""
+        """Return minus the missing fraction (...) of the depth, in [-1, 0]; 0 once inserted."""
         return np.asarray(np.minimum(self.depth(observation) / self.settings.depth, 1.0) - 1.0)
 
     def scene(self) -> Scene:
-        """Return that of `insert`, with a camera."""
+        """Return the scene of `insert`, with a camera."""
         from spaars_ros.tasks.camera_scenes import InsertCameraScene
         return InsertCameraScene(self.robot, self.settings)
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return that of `insert`, who is told roughly where the hole is."""
+        """Return the demonstrator of `insert`, which knows roughly where the hole is."""
         from spaars_ros.tasks.insert_operator import InsertOperator
         return InsertOperator(self._told, rng)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A scripted operator with a peg: aims badly, presses hard, searches a while, and gives up."""
+"""Scripted operator of `insert`: aims badly, presses hard, searches for a while, and gives up."""
 
 from typing import TYPE_CHECKING
 
@@ -23,24 +23,27 @@ if TYPE_CHECKING:
     from spaars_ros.tasks.insert import InsertTask
 
 AIM = 0.004
-"""m, standard deviation per axis of where the operator aims, about the measured hole."""
+"""m, standard deviation per axis of the operator's aim, around the measured hole."""
 SPEED = (0.03, 0.08)
-"""m/s, of the tip far away and, the same, of the last centimetre down."""
+"""m/s, range of the tip's speed, both far away and on the last centimetre down."""
 NOISE = 0.1
-"""Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
+"""
+Standard deviation of the hand's shake, in normalised action; first-order noise, factor 0.7 per
+tick.
+"""
 PATIENCE = (15, 60)
-"""Ticks without progress after which the operator gives up."""
+"""Range of ticks without progress after which the operator gives up."""
 ABOVE = 0.012
-"""m above the mouth where the operator lines up."""
+"""m above the mouth where the operator aligns the peg."""
 STUCK = 0.001
-"""m; progress down, in ticks of patience."""
+"""m; descent that counts as progress."""
 
 
 class InsertOperator:
     """
-    Steers one episode: above the hole, then down, where it circles if the peg stands on.
+    Operator for one episode at a time: above the hole, then down, in circles if the peg is stuck.
 
-    :param expert: one who aims at the measured hole itself, always searches and never gives up
+    :param expert: aim at the measured hole itself, always search and never give up
     """
 
     def __init__(self, task: 'InsertTask', rng: np.random.Generator,
@@ -62,7 +65,7 @@ class InsertOperator:
         self._down, self._waited, self._deepest = False, 0, -np.inf
 
     def act(self, observation: Array) -> Array:
-        """Return the action (5,) in [-1, 1]."""
+        """Return the action (5,) in [-1, 1] for an observation (n,) of `insert`."""
         error = observation[self._error].copy()
         height = -error[2] - self._task.settings.depth
         error[:2] += self._aim
@@ -84,7 +87,8 @@ class InsertOperator:
         fast = float(np.linalg.norm(velocity))
         velocity *= min(1.0, self._speed / max(fast, 1e-9) * (1.0 if self._down else 1.5))
         x, y = observation[self._tilt]
-        # The tool's axis points down: to turn it about x moves its y by the angle.
+        # The tool's axis points down: a rotation about x by a small angle moves its y by that
+        # angle.
         turning = 2.0 * np.array([-y, x])
         self._shake = 0.7 * self._shake + np.sqrt(1 - 0.7 ** 2) * NOISE * self._rng.normal(size=5)
         action = np.concatenate((velocity, turning)) / self._scale

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The simulated side of `insert`: a peg on the wrist's sensor, a plate with a hole."""
+"""Simulated side of `insert`: a peg with a wrist sensor, and a plate with a hole."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,22 +25,24 @@ from spaars_ros.tasks.base import Array
 from spaars_ros.tasks.insert import InsertSettings
 
 PEG, HOLE = 0.004, 0.00425
-"""m, radii of a peg of 8 mm and a hole with 0.5 mm of clearance (across)."""
+"""m, radii of the peg (8 mm diameter) and of the hole (0.5 mm diametral clearance)."""
 LENGTH = 0.04
-"""m, of the peg."""
+"""m, length of the peg."""
 CHAMFER = 0.003
-"""m, high and wide."""
+"""m, height and width of the chamfer."""
 DEEP, OUTER, PLATE = 0.025, 0.02, 0.09
-"""m: of the hole, about it where the sectors end, and half an edge of the plate."""
+"""
+m: depth of the hole, distance from its axis to the sectors' outer faces, half edge of the plate.
+"""
 SECTORS = 12
 TOUCH = 2
-"""Bit of contype and conaffinity: nothing else of the model touches."""
+"""Bit of contype and conaffinity; no other geom of the model collides."""
 FILTER_TIME = 0.01
-"""s, of the wrist sensor's low-pass filter."""
+"""s, time constant of the wrist sensor's low-pass filter."""
 
 
 class InsertScene:
-    """Peg, plate and the sensors of both."""
+    """Peg, plate and their sensors."""
 
     def __init__(self, robot: Robot, settings: InsertSettings) -> None:
         self._robot, self._settings = robot, settings
@@ -68,7 +70,7 @@ class InsertScene:
                            quat=quat, size=size, rgba=[0.45, 0.5, 0.55, 1], **touches)
 
     def reset(self, model: Any, data: Any, rng: np.random.Generator) -> None:
-        """Place the plate, and draw how wrongly its hole is measured."""
+        """Place the plate, and draw the measurement error of its hole."""
         s = self._settings
         self._hole = np.append(rng.uniform(s.hole_low, s.hole_high), s.hole_height)
         data.mocap_pos[0] = self._hole
@@ -77,7 +79,7 @@ class InsertScene:
         self._wrench[:] = 0.0
 
     def actuate(self, model: Any, data: Any, channels: Mapping[str, float]) -> None:
-        """Read the wrist sensor, once a physics step, through its filter."""
+        """Update the filtered wrist sensor, once per physics step."""
         share = 1.0 - np.exp(-model.opt.timestep / FILTER_TIME)
         self._wrench += share * (-data.sensordata[:6] - self._wrench)
 
@@ -90,7 +92,7 @@ class InsertScene:
 
 
 def _parts() -> list[tuple[Array, Array, Array]]:
-    """Return position, quaternion and half sizes of the boxes, about the middle of the mouth."""
+    """Return position, quaternion and half sizes of the plate's boxes, from the mouth's centre."""
     parts = []
     for sector in range(SECTORS):
         angle = 2 * np.pi * sector / SECTORS
@@ -116,7 +118,7 @@ def _parts() -> list[tuple[Array, Array, Array]]:
 
 def _part(angle: float, radius: float, height: float, tilt: float,
           size: tuple[float, float, float]) -> tuple[Array, Array, Array]:
-    """Return a box at an angle about the hole, its x axis outwards, tilted about its y axis."""
+    """Return a box at an angle around the hole, x axis outwards, tilted about its y axis."""
     turn, lean, both = np.zeros(4), np.zeros(4), np.zeros(4)
     mujoco.mju_axisAngle2Quat(turn, np.array([0.0, 0.0, 1.0]), angle)
     mujoco.mju_axisAngle2Quat(lean, np.array([0.0, 1.0, 0.0]), tilt)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Pick a cube from a table and drop it into a bin; rewarded for nothing but that."""
+"""Task: pick up a cube from a table and drop it into a bin, with a sparse reward."""
 
 from collections.abc import Mapping
 
@@ -36,15 +36,15 @@ from spaars_ros.tasks.spec import TaskSpec
 from spaars_ros.tasks.spec import Term
 
 FINE = 0.03
-"""m; beyond this the fine view of the way to the cube saturates."""
+"""m; limit at which the fine part of the vector to the cube saturates."""
 OPEN = 0.08
-"""m between the fingers."""
+"""m between the open fingers."""
 LIFTED = 0.03
-"""m of the cube's centre above where it lies on the table."""
+"""m; height of the cube's centre above its resting height at which it counts as lifted."""
 
 
 class PickSettings(TaskSettings):
-    """A task file: put a cube into a bin."""
+    """Task file: put a cube into a bin."""
 
     name: Name = 'pick'
     start_noise: float = Field(
@@ -66,10 +66,10 @@ class PickSettings(TaskSettings):
 
 class PickTask(Task):
     """
-    Put the cube, whose place is the source `cube`, into the bin and let go of it.
+    Put a cube into a bin and release it; source `cube` is the cube's position.
 
-    Observation: cube - tip (3) m, the same clipped to +-3 cm (3) m, bin - cube (3) m, tip
-    velocity (3) m/s, tip above the table (1) m, width between the fingers (1) m.
+    Observation: cube - tip (3) m, the same clipped to +-3 cm (3) m, bin - cube (3) m, tip velocity
+    (3) m/s, height of the tip above the table (1) m, width between the fingers (1) m; base frame.
     """
 
     Settings = PickSettings
@@ -106,7 +106,7 @@ class PickTask(Task):
                                                world.sources['fingers'].values[0])))
 
     def binned(self, observation: Array) -> Array:
-        """Return whether (...) the cube lies in the bin, and nothing holds it."""
+        """Return whether (...) the cube lies in the bin and the fingers are open."""
         way = np.abs(observation[..., self._bin])
         inside = (way[..., :2] < (self.settings.bin_size - self.settings.cube) / 2 + 0.01).all(-1)
         free = observation[..., self._opening] > self.settings.cube + 0.01
@@ -121,23 +121,23 @@ class PickTask(Task):
         return Outcome.SUCCESS if self.binned(after) else Outcome.RUNNING
 
     def judge(self, episode: Episode) -> Outcome:
-        """Return SUCCESS where the cube was in the bin at the end."""
+        """Return SUCCESS if the cube was in the bin at the end."""
         if episode.outcome is not Outcome.UNLABELLED:
             return episode.outcome
         return Outcome.SUCCESS if self.binned(episode.observations[-1]) else Outcome.FAILURE
 
     def metrics(self, episode: Episode) -> Mapping[str, Metric]:
-        """Return whether the cube was lifted, and its distance from the bin at the end."""
+        """Return whether the cube was lifted, and its final horizontal distance from the bin."""
         way = episode.observations[:, self._bin]
         return {'lifted': Metric(float((way[:, 2] < -LIFTED).any()), '', 'higher'),
                 'cube_to_bin': Metric(float(np.linalg.norm(way[-1, :2])), 'm')}
 
     def scene(self) -> Scene:
-        """Return fingers, cube, table and bin."""
+        """Return the scene: fingers, cube, table and bin."""
         from spaars_ros.tasks.pick_scene import PickScene
         return PickScene(self.robot, self.settings)
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return a scripted operator, who grasps beside the cube and lets go too early."""
+        """Return a scripted operator: grasps beside the cube and releases it too early."""
         from spaars_ros.tasks.pick_operator import PickOperator
         return PickOperator(self, rng)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`pick` in a form that sees: where the cube is, the camera alone tells."""
+"""Variant of `pick` in which only a camera shows where the cube is."""
 
 from collections.abc import Mapping
 
@@ -37,11 +37,11 @@ from spaars_ros.tasks.spec import TaskSpec
 from spaars_ros.tasks.spec import Term
 
 GRIPPED = 0.006
-"""m by which the width between the fingers may differ from a cube that they hold."""
+"""m, tolerance between the width of the fingers and a cube that they hold."""
 
 
 class PickCameraSettings(PickSettings):
-    """A task file: put a cube that a camera sees into a bin."""
+    """Task file: put a cube that a camera sees into a bin."""
 
     name: Name = 'pick_camera'
     camera_place: tuple[float, float, float] = Field(
@@ -53,10 +53,11 @@ class PickCameraSettings(PickSettings):
 
 class PickCameraTask(PickTask):
     """
-    Put the cube into the bin; what tells of it are the camera `eye` and the bin's light barrier.
+    Put a cube into a bin, observed by the camera `eye` and the bin's light barrier.
 
-    Observation: tip (3) m, base frame, tip velocity (3) m/s, width between the fingers (1) m,
-    source `binned` (1): 1 where the cube lies in the bin and nothing holds it, camera (k).
+    Observation: tip (3) m, tip velocity (3) m/s, both in the base frame, width between the fingers
+    (1) m, source `binned` (1): 1 if the cube lies in the bin and nothing holds it, camera features
+    (k).
     """
 
     Settings = PickCameraSettings
@@ -88,11 +89,11 @@ class PickCameraTask(PickTask):
             np.clip(world.sources['binned'].values[:1], 0.0, 1.0), world.sources['eye'].values))
 
     def informed(self, world: World) -> Array:
-        """Return what the demonstrator acts on: `pick`'s observation."""
+        """Return the demonstrator's input: the observation of `pick`."""
         return self._told.observe(world, None)
 
     def binned(self, observation: Array) -> Array:
-        """Return whether (...) the cube lies in the bin, and nothing holds it."""
+        """Return whether (...) the cube lies in the bin and nothing holds it."""
         return np.asarray(observation[..., self._binned] > 0.5)
 
     def outcome(self, after: Array, world: World) -> Outcome:
@@ -100,18 +101,18 @@ class PickCameraTask(PickTask):
         return Outcome.SUCCESS if self.binned(after) else Outcome.RUNNING
 
     def metrics(self, episode: Episode) -> Mapping[str, Metric]:
-        """Return whether the fingers held something as wide as the cube above the table."""
+        """Return whether the fingers held an object as wide as the cube above the table."""
         states = episode.observations
         held = np.abs(states[:, self._opening] - self.settings.cube) < GRIPPED
         high = states[:, self._height] > self.settings.table + self.settings.cube / 2 + LIFTED
         return {'lifted': Metric(float((held & high).any()), '', 'higher')}
 
     def scene(self) -> Scene:
-        """Return that of `pick`, with a camera and the bin's light barrier."""
+        """Return the scene of `pick`, with a camera and the bin's light barrier."""
         from spaars_ros.tasks.camera_scenes import PickCameraScene
         return PickCameraScene(self.robot, self.settings)
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return that of `pick`, who is told where the cube is."""
+        """Return the demonstrator of `pick`, which knows where the cube is."""
         from spaars_ros.tasks.pick_operator import PickOperator
         return PickOperator(self._told, rng)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A scripted operator with a gripper: grasps beside the cube, and lets go before the bin."""
+"""Scripted operator of `pick`: grasps beside the cube, and releases it before the bin."""
 
 from typing import TYPE_CHECKING
 
@@ -23,28 +23,33 @@ if TYPE_CHECKING:
     from spaars_ros.tasks.pick import PickTask
 
 AIM = 0.012
-"""m, standard deviation per axis of where the operator grasps, about the cube."""
+"""m, standard deviation per axis of the operator's grasp, around the cube."""
 DROP = 0.035
-"""m, the same of where it lets go, about the middle of the bin."""
+"""m, standard deviation per axis of the release, around the centre of the bin."""
 SPEED = (0.12, 0.22)
-"""m/s of the tip."""
+"""m/s, range of the tip's speed."""
 NOISE = 0.1
-"""Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
+"""
+Standard deviation of the hand's shake, in normalised action; first-order noise, factor 0.7 per
+tick.
+"""
 CLOSING = 8
 """Ticks that the operator waits for the gripper."""
 ABOVE, CARRY = 0.06, 0.13
-"""m: above the cube before it goes down, and of the tip above the table over the bin."""
+"""
+m: height above the cube before the descent, and height of the tip above the table over the bin.
+"""
 
 
 class PickOperator:
-    """Steers one episode: over the cube, down, close, up, over the bin, open."""
+    """Operator for one episode at a time: above the cube, down, close, up, above the bin, open."""
 
     def __init__(self, task: 'PickTask', rng: np.random.Generator) -> None:
         self._task, self._rng = task, rng
         self._slices = task.spec.slices
 
     def begin(self, observation: Array) -> None:
-        """Choose aims and speed for a new episode."""
+        """Choose aim and speed for a new episode."""
         rng = self._rng
         self._aim = np.append(rng.normal(scale=AIM, size=2), rng.uniform(-0.005, 0.01))
         self._drop = rng.normal(scale=DROP, size=2)
@@ -53,7 +58,7 @@ class PickOperator:
         self._phase, self._waited = 0, 0
 
     def act(self, observation: Array) -> Array:
-        """Return the action (4,) in [-1, 1]."""
+        """Return the action (4,) in [-1, 1] for an observation (n,) of `pick`."""
         to_cube, to_bin, height = (
             observation[self._slices[name]] for name in ('to_cube', 'cube_to_bin', 'height'))
         way = to_cube + self._aim
@@ -86,5 +91,5 @@ class PickOperator:
 
     @property
     def done(self) -> bool:
-        """Return whether the operator has let go."""
+        """Return whether the operator has released the cube."""
         return self._phase > 5 and self._waited == 0

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The simulated side of `pick`: two fingers on the hand, a table, a cube and a bin."""
+"""Simulated side of `pick`: two fingers at the hand, a table, a cube and a bin."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,26 +26,26 @@ from spaars_ros.tasks.pick import OPEN
 from spaars_ros.tasks.pick import PickSettings
 
 TOUCH = 2
-"""Bit of contype and conaffinity: nothing else of the model touches."""
+"""Bit of contype and conaffinity; no other geom of the model collides."""
 FINGER = (0.01, 0.004, 0.025)
-"""m, half sizes; the fingers end 10 mm past the tip."""
+"""m, half sizes; the fingers extend 10 mm beyond the tip."""
 STIFFNESS, DAMPING, FORCE = 1000.0, 20.0, 15.0
-"""N/m, N s/m, N of a finger."""
+"""N/m, N s/m and N, per finger."""
 WALL, HIGH = 0.004, 0.05
 """m: half the thickness of the bin's walls, and their height."""
 MASS = 0.05
-"""kg, of the cube, and of a finger."""
+"""kg, mass of the cube, and of each finger."""
 
 
 class PickScene:
-    """Fingers, cube, table and bin; channel `gripper`: 0 is open, 1 closed."""
+    """Fingers, cube, table and bin; channel `gripper`: 0 is open, 1 is closed."""
 
     def __init__(self, robot: Robot, settings: PickSettings) -> None:
         self._robot, self._settings = robot, settings
         self._rng = np.random.default_rng(0)
 
     def build(self, spec: Any) -> None:
-        """Add the fingers to the body that carries the tip, and the rest to the world."""
+        """Add the fingers to the body that carries the tip, and the other objects to the world."""
         kinematics, s = Kinematics(self._robot), self._settings
         number, tip = kinematics.tip_in_body()
         turn, quat = np.zeros(4), np.zeros(4)
@@ -89,7 +89,7 @@ class PickScene:
         self._rng = np.random.default_rng(rng.integers(2 ** 63))
 
     def actuate(self, model: Any, data: Any, channels: Mapping[str, float]) -> None:
-        """Press the fingers together, or apart, as a servo of limited force."""
+        """Move the fingers like a servo with limited force."""
         target = OPEN / 2 * (1.0 - channels.get('gripper', 0.0))
         for finger in self._fingers(data):
             finger.qfrc_applied = np.clip(STIFFNESS * (target - finger.qpos), -FORCE, FORCE)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a task may offer besides; found by `isinstance`, never required."""
+"""Optional interfaces of tasks and operators, found by `isinstance`."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -28,14 +28,14 @@ from spaars_ros.tasks.base import World
 
 @runtime_checkable
 class Goals(Protocol):
-    """A task with a goal per episode, which hindsight may replace."""
+    """Task with a goal per episode, which hindsight relabelling may replace."""
 
     def sample_goal(self, rng: np.random.Generator) -> Array:
-        """Return a goal, a vector of any length."""
+        """Return a goal (g,) of any length g."""
 
     def hindsight(self, observation: Array, achieved: Array,
                   rng: np.random.Generator) -> Array:
-        """Return goals (B, g) that the achieved observations (B, n) serve, NaN for none."""
+        """Return goals (B, g) that the achieved observations (B, n) meet, NaN for none."""
 
     def relabel(self, observation: Array, goal: Array) -> Array:
         """Return observations (..., n) as they would be with goals (..., g)."""
@@ -43,7 +43,7 @@ class Goals(Protocol):
 
 @runtime_checkable
 class Potential(Protocol):
-    """A task with a potential for shaping (Ng, Harada and Russell 1999)."""
+    """Task with a potential for reward shaping (Ng, Harada and Russell 1999)."""
 
     def potential(self, observation: Array) -> Array:
         """Return the potential (...) of observations (..., n)."""
@@ -51,106 +51,106 @@ class Potential(Protocol):
 
 @runtime_checkable
 class TopView(Protocol):
-    """A task whose episodes are paths that a report can draw."""
+    """Task whose episodes are paths that a report can draw."""
 
     def tip(self, observation: Array) -> Array:
         """Return the tool tip (..., 3) m, base frame, of observations (..., n)."""
 
     def target(self, observation: Array) -> Array:
-        """Return the place (..., 3) m that the episode is about, NaN for none."""
+        """Return the target (..., 3) m, base frame, NaN for none."""
 
 
 @runtime_checkable
 class Scene(Protocol):
-    """The simulated side of a task: what stands around the arm, as MuJoCo has it."""
+    """Simulated side of a task: the objects around the arm, in MuJoCo."""
 
     def build(self, spec: Any) -> None:
         """
         Add bodies, sensors and cameras to the robot's model, a `mujoco.MjSpec`.
 
-        Geoms take the model's defaults: set contype and conaffinity where something is to touch.
+        Geoms take the model's defaults: set contype and conaffinity for geoms that should collide.
         """
 
     def reset(self, model: Any, data: Any, rng: np.random.Generator) -> None:
-        """Place the objects, in `mujoco.MjData`; the arm is at its start already."""
+        """Place the objects in `mujoco.MjData`; the arm is already at its start pose."""
 
     def measure(self, model: Any, data: Any) -> Mapping[str, Array]:
-        """Return source -> the values that its sensor reads now, once a control tick."""
+        """Return source -> the current values of its sensor, once per control tick."""
 
     def actuate(self, model: Any, data: Any, channels: Mapping[str, float]) -> None:
-        """Apply the channels' values, once a physics step; the model's actuators are off."""
+        """Apply the channels' values, once per physics step; the model's actuators are off."""
 
 
 @runtime_checkable
 class HasScene(Protocol):
-    """A task with a simulated side."""
+    """Task with a simulated side."""
 
     def scene(self) -> Scene:
         """Return a new scene."""
 
 
 class Operator(Protocol):
-    """Somebody who steers episodes."""
+    """Source of actions in episodes: a person, or a script in the role of one."""
 
     def begin(self, observation: Array) -> None:
         """Begin an episode."""
 
     def act(self, observation: Array) -> Array:
-        """Return the action (d,) in [-1, 1]."""
+        """Return the action (a,) in [-1, 1]."""
 
     @property
     def done(self) -> bool:
-        """Return whether this one lets the episode end here."""
+        """Return whether the operator ends the episode here."""
 
 
 @runtime_checkable
 class Guarded(Protocol):
-    """An operator who looks after the whole arm, if told what is near it."""
+    """Operator that keeps the whole arm clear of obstacles, given a distance function."""
 
     def guard(self, gap: Callable[[Array], float]) -> None:
-        """Take `gap`: joint positions (d,) rad -> m to the nearest that must not be touched."""
+        """Set `gap`: joint positions (d,) rad -> m to the nearest forbidden contact."""
 
 
 @runtime_checkable
 class Candid(Protocol):
-    """An operator who knows whether an episode went as intended."""
+    """Operator that knows whether an episode went as intended."""
 
     @property
     def failure(self) -> str:
-        """Return why the episode did not go as intended, '' where it did."""
+        """Return why the episode did not go as intended, '' if it did."""
 
 
 @runtime_checkable
 class Informed(Protocol):
-    """A task whose scripted demonstrator is shown more than the policy: the simulation's truth."""
+    """Task whose scripted demonstrator gets more of the simulation's state than the policy."""
 
     def informed(self, world: World) -> Array:
-        """Return what the demonstrator acts on in place of the observation."""
+        """Return the demonstrator's input, which replaces the observation."""
 
 
 @runtime_checkable
 class Demonstrator(Protocol):
-    """A task with a scripted demonstrator."""
+    """Task with a scripted demonstrator."""
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return one, who draws from `rng`."""
+        """Return a demonstrator; `rng` is its source of randomness."""
 
 
 @runtime_checkable
 class Corrector(Protocol):
-    """A task with somebody who takes over where a policy fails: better than who demonstrated."""
+    """Task with an operator who takes over when a policy fails, better than a demonstrator."""
 
     def corrector(self, rng: np.random.Generator) -> Operator:
-        """Return one, who draws from `rng`."""
+        """Return a corrector; `rng` is its source of randomness."""
 
 
 def goal_of(task: Any, rng: np.random.Generator) -> Array | None:
-    """Return a goal of a task, None where it has none."""
+    """Return a goal of a task, None if it has no goals."""
     return task.sample_goal(rng) if isinstance(task, Goals) else None
 
 
 def scene_of(task: Any) -> Scene | None:
-    """Return a new scene of a task, None where it has none."""
+    """Return a new scene of a task, None if it has no scene."""
     return task.scene() if isinstance(task, HasScene) else None
 
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Bring the tool tip to a target past the keep-out zones and hold it there."""
+"""Task: move the tool tip to a target past the keep-out zones and hold it there."""
 
 from collections.abc import Mapping
 from typing import Optional
@@ -43,20 +43,20 @@ from spaars_ros.tasks.zone_costs import zone_costs
 from spaars_ros.tasks.zone_costs import ZONE_TERMS
 
 FINE = 0.05
-"""m; beyond this the fine view of the error saturates."""
+"""m; limit at which the fine part of the error saturates."""
 
 REWARD_SCALE = 0.005
-"""m; the reward is logarithmic in the tip error above about this, linear below."""
+"""m; the reward is logarithmic in tip errors above about this value, and linear below."""
 
 HINDSIGHT_NOISE = 0.01
-"""m; spread of a relabelled target about where the tip was."""
+"""m; standard deviation of a relabelled target around the achieved tip position."""
 
 REWARD_RANGE = 0.5
 """m; tip error at which the reward is -1."""
 
 
 class ReachSettings(TaskSettings):
-    """A task file: reach a random target past the keep-out zone and hold there."""
+    """Task file: reach a random target past the keep-out zones and hold it."""
 
     name: Name = 'reach'
     target_low: Optional[Point] = Field(
@@ -85,14 +85,15 @@ class ReachTask(Task):
     Reach a target with the tool tip, past the keep-out zones, and hold it.
 
     Observation: joint positions (d) rad, joint velocities (d) rad/s, tip (3) m, tip velocity (3)
-    m/s, target - tip (3) m, and the same clipped to +-5 cm (3) m for the last centimetres.
+    m/s, target - tip (3) m, and the same clipped to +-5 cm (3) m for the last centimetres; base
+    frame.
     """
 
     Settings = ReachSettings
     settings: ReachSettings
 
     def __init__(self, robot: Robot, settings: ReachSettings) -> None:
-        """Raise ConfigError where no target can be reached."""
+        """Declare the task; raises ConfigError if no target can be reached."""
         super().__init__(robot, settings)
         self.low, self.high = self._targets(robot, settings)
         d = len(robot.joints)
@@ -113,7 +114,7 @@ class ReachTask(Task):
 
     @staticmethod
     def _targets(robot: Robot, settings: ReachSettings) -> tuple[Array, Array]:
-        """Return the ends (3,) m of the box that targets are in."""
+        """Return low and high corner (3,) m of the box of targets, base frame."""
         kinematics = Kinematics(robot)
         if settings.target_low is not None and settings.target_high is not None:
             low, high = np.asarray(settings.target_low), np.asarray(settings.target_high)
@@ -125,12 +126,12 @@ class ReachTask(Task):
         return low, high
 
     def observe(self, world: World, goal: Array | None) -> Array:
-        """Return the observation (n,) with the target at goal (3,) m."""
+        """Return the observation (n,) with the target at `goal` (3,) m, base frame."""
         assert goal is not None
         state = world.joints
         tip, jacobian = world.tip_and_jacobian()
         error = goal - tip
-        # Every tick runs this on cold caches, where np.clip costs more than the rest.
+        # This runs every tick with cold caches; np.clip would cost more than all the rest.
         fine = np.minimum(np.maximum(error, -FINE), FINE)
         return np.concatenate((state.position, state.velocity, tip, jacobian @ state.velocity,
                                error, fine))
@@ -148,37 +149,38 @@ class ReachTask(Task):
         return observation[..., self._tip] + observation[..., self._error]
 
     def tip_error(self, observation: Array) -> Array:
-        """Return the distance of tip and target, (...) m."""
+        """Return the distance between tip and target, (...) m."""
         return np.asarray(np.linalg.norm(observation[..., self._error], axis=-1))
 
     def reward(self, before: Array, action: Array, after: Array) -> Array:
         """
-        Return the reward (...) of transitions, in [-1.05, 0].
+        Return the reward (...) of transitions: at most 0, about -1 at a tip error of 50 cm.
 
-        -log(1 + e / 5 mm) / log(1 + 50 cm / 5 mm), which still rewards the last millimetre,
-        less 0.01 of the mean squared action.
+        -log(1 + e / 5 mm) / log(1 + 50 cm / 5 mm), which still rewards the last millimetre, minus
+        0.01 times the mean squared action.
         """
         effort = 0.01 * np.mean(np.square(action), axis=-1)
         return np.asarray(self.potential(after) - effort)
 
     def potential(self, observation: Array) -> Array:
         """
-        Return the logarithmic closeness (...) to the target, in [-1, 0].
+        Return the logarithmic closeness (...): 0 at the target, -1 at a tip error of 50 cm.
 
-        A learner may use it for potential-based shaping, which leaves the optimal policy as it is
-        (Ng, Harada and Russell 1999) and spares the critic what the state alone decides.
+        A learner may use it for potential-based shaping. This does not change the optimal policy
+        (Ng, Harada and Russell 1999), and the critic need not learn what depends on the state
+        alone.
         """
         error = self.tip_error(observation)
         return np.asarray(-np.log1p(error / REWARD_SCALE) / np.log1p(REWARD_RANGE / REWARD_SCALE))
 
     def costs(self, after: Array, action: Array) -> Mapping[str, Array]:
-        """Return what the zones cost, see `zone_costs`."""
+        """Return the cost terms of the zones, see `zone_costs`."""
         return zone_costs(self.robot, self.tip(after), after[..., self._tip_velocity])
 
     def hindsight(self, observation: Array, achieved: Array,
                   rng: np.random.Generator) -> Array:
         """
-        Return targets (B, 3) about the achieved tips, NaN where outside the task's box.
+        Return targets (B, 3) m near the achieved tips, NaN if outside the task's box.
 
         :param achieved: (B, n) observations of the same episodes
         """
@@ -203,7 +205,7 @@ class ReachTask(Task):
         return bool((held < self.settings.tolerance).all())
 
     def judge(self, episode: Episode) -> Outcome:
-        """Return SUCCESS where the target is held at the end of a whole episode."""
+        """Return SUCCESS if the target is held at the end of an episode of full length."""
         if episode.outcome is not Outcome.UNLABELLED:
             return episode.outcome
         return Outcome.SUCCESS if self.succeeded(episode.observations) else Outcome.FAILURE
@@ -213,6 +215,6 @@ class ReachTask(Task):
         return {'tip_error': Metric(float(self.tip_error(episode.observations[-1])), 'm')}
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return a scripted operator, who uses both sides, shakes and stops short."""
+        """Return a scripted operator: uses both sides of a zone, shakes, and stops short."""
         from spaars_ros.tasks.reach_operator import ScriptedOperator
         return ScriptedOperator(self.robot, self, rng)

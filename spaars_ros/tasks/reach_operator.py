@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A scripted operator, like a person at a teach pendant: uses all sides, noisy, stops short."""
+"""Scripted operator of `reach`, like a person with a teach pendant: varied, noisy, stops short."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -32,36 +32,48 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 STOPS_SHORT = (2.0, 5.0)
-"""How far from the target the operator leaves the tip, in the task's tolerances."""
+"""
+Range of the distance at which the operator stops before the target, in the task's tolerances.
+"""
 
 CLEARANCE = (0.02, 1.0)
-"""How far from the keep-out margin the operator passes, in the robot's `near_zone`; the low end
-costs now and then."""
+"""
+Range of the distance between path and keep-out margin, as a fraction of the robot's `near_zone`;
+at the low end, the path sometimes causes costs.
+"""
 
 SPEED = (0.5, 0.9)
-"""Of the fastest that the joints allow along the way; the operator's usual speed."""
+"""
+Range of the usual speed, as a fraction of the greatest speed that the joints allow on the path.
+"""
 
 NEAR_SPEED = (0.6, 1.02)
-"""Of the robot's `near_speed`, where there are zones; the fast ones break it."""
+"""
+Range of the speed limit, as a fraction of the robot's `near_speed`, if there are zones; above 1 it
+causes costs.
+"""
 
 IN_TIME = 0.55
-"""Of the episode: in which the operator wants to be there."""
+"""Fraction of the episode within which the operator wants to arrive."""
 
 ARRIVED = 0.8
-"""Tolerances; the operator is content this close to where it wants to stop."""
+"""Distance from the intended stop at which the operator is content, in tolerances."""
 
 RESTS = 10
 """Ticks after which a content operator ends the recording."""
 
 SLOWS = 4.0
-"""1/s; speed for each metre that is left, at most half of it a tick."""
+"""1/s; speed per metre of remaining distance; at most half of the distance is covered per tick."""
 
 NOISE = 0.12
-"""Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
+"""
+Standard deviation of the hand's shake, in normalised action; first-order noise, factor 0.7 per
+tick.
+"""
 
 
 class ScriptedOperator:
-    """Steers one episode: to the target by a way that the arm can follow, past all zones."""
+    """Operator for one episode at a time: to the target on a path that the arm can follow."""
 
     def __init__(self, robot: Robot, task: 'ReachTask', rng: np.random.Generator) -> None:
         self.robot = robot
@@ -78,11 +90,11 @@ class ScriptedOperator:
         self._rested = 0
 
     def guard(self, gap: Callable[[Array], float]) -> None:
-        """Look after the whole arm: `gap` is joint positions (d,) rad -> m to what is near."""
+        """Keep the whole arm clear; `gap`: joint positions (d,) rad -> m to an obstacle."""
         self._router.gap = gap
 
     def begin(self, observation: Array) -> None:
-        """Choose way, speed and where to stop for a new episode."""
+        """Choose path, speed and stop position for a new episode, from an observation (n,)."""
         rng, robot = self.rng, self.robot
         tip, target = self.task.tip(observation), self.task.target(observation)
         position = observation[:len(self._scale)]
@@ -106,7 +118,7 @@ class ScriptedOperator:
         self._from = tip
 
     def _stop(self, target: Array, last: Array) -> Array:
-        """Return where the tip is left, (3,) m: short of the target, and out of the zones."""
+        """Return where the operator stops, (3,) m: short of the target and outside the zones."""
         rng = self.rng
         gone = float(np.linalg.norm(target - last))
         along = (target - last) / max(gone, 1e-9)
@@ -120,7 +132,7 @@ class ScriptedOperator:
         return np.asarray(target - short * along if inside else stop)
 
     def act(self, observation: Array) -> Array:
-        """Return the action (d,) in [-1, 1]."""
+        """Return the action (d,) in [-1, 1] for an observation (n,)."""
         d = len(self._scale)
         position = observation[:d]
         if not self._waypoints:
@@ -136,18 +148,18 @@ class ScriptedOperator:
         action = self._control.joints(position, error * (speed / max(gone, 1e-9))) / self._scale
         action /= max(1.0, float(np.abs(action).max()))
         self._shake = 0.7 * self._shake + np.sqrt(1 - 0.7 ** 2) * NOISE * self.rng.normal(size=d)
-        # The hand shakes with the effort of moving, and less when it rests.
+        # The hand shakes with the effort of moving, and less at rest.
         busy = 0.3 + 0.7 * min(1.0, self._gain * gone / self._speed)
         return np.clip(action + busy * self._shake, -1.0, 1.0)
 
     @property
     def done(self) -> bool:
-        """Return whether the operator has let go of the pendant."""
+        """Return whether the operator has ended the episode."""
         return self._rested >= RESTS or not self._waypoints
 
     @property
     def failure(self) -> str:
-        """Return why the tip is not where the operator wanted it, '' where it is."""
+        """Return why the tip did not get to the intended position, '' if it did."""
         return self._failure or ('' if self.done else 'not there at the end of the episode')
 
     def _passed(self, tip: Array) -> bool:

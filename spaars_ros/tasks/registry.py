@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Tasks by name: an entry point of the group `spaars_ros.tasks`, or `module:Class`."""
+"""Lookup of tasks by name: an entry point of the group `spaars_ros.tasks`, or `module:Class`."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -42,19 +42,19 @@ OWN = {'reach': 'spaars_ros.tasks.reach:ReachTask',
        'stages': 'spaars_ros.tasks.stages:StagesTask',
        'pick_camera': 'spaars_ros.tasks.pick_camera:PickCameraTask',
        'insert_camera': 'spaars_ros.tasks.insert_camera:InsertCameraTask'}
-"""Those of this package, which a plain checkout has too; setup.py names the same."""
+"""Tasks of this package, also available in a plain checkout; setup.py lists the same."""
 BEFORE_TASKS = 'reach'
-"""The task of files without `task:`, of 0.1.0."""
+"""Task of files without `task:` (release 0.1.0)."""
 
 
 @cache
 def known_tasks() -> dict[str, str]:
-    """Return name -> module:Class of every task that is installed."""
+    """Return name -> module:Class of every installed task."""
     return {**{entry.name: entry.value for entry in entry_points(group=GROUP)}, **OWN}
 
 
 def task_class(name: str) -> type[Task]:
-    """Return the class of a task; raises ConfigError, in one line."""
+    """Return the class of a task; raises ConfigError with a one-line message."""
     reference = name if ':' in name else known_tasks().get(name)
     if reference is None:
         raise ConfigError(f'task {name!r}: none of {sorted(known_tasks())}, nor module:Class'
@@ -62,7 +62,7 @@ def task_class(name: str) -> type[Task]:
     module, _, attribute = reference.partition(':')
     try:
         found: Any = getattr(import_module(module), attribute)
-    except Exception as error:  # noqa: BLE001 - a module of somebody else may raise anything
+    except Exception as error:  # noqa: BLE001 - code of another package may raise anything
         raise ConfigError(f'task {name!r}: cannot import {reference}: '
                           f'{type(error).__name__}: {error}'.splitlines()[0]) from None
     if not (isinstance(found, type) and issubclass(found, Task)):
@@ -73,12 +73,13 @@ def task_class(name: str) -> type[Task]:
 
 def load_task(name: str = 'reach') -> TaskSettings:
     """
-    Read a task file by path, or by name from `config/task/`, or take the defaults of a class.
+    Load a task file by path, or by name from `config/task/`, or take the defaults of a class.
 
-    A class is meant by `module:Class`, and by the entry point of a package that ships no file.
+    The defaults of a class are used for `module:Class`, and for an entry point of a package that
+    ships no file.
 
     :return: settings of the task's own class, for `make_task`
-    :raises ConfigError: naming the file, the field and the value
+    :raises ConfigError: the message names the file, the field and the value
     """
     if ':' in name and not Path(name).exists() or name in known_tasks() and name not in OWN:
         try:
@@ -101,13 +102,13 @@ def load_task(name: str = 'reach') -> TaskSettings:
 
 
 def settings_of(content: Mapping[str, Any]) -> TaskSettings:
-    """Return settings that were kept as JSON; raises ValidationError, ConfigError."""
+    """Return settings that were stored as JSON; raises ValidationError, ConfigError."""
     which = str(content.get('task', BEFORE_TASKS))
     return task_class(which).Settings(**{**content, 'task': which})
 
 
 def make_task(robot: Robot, settings: TaskSettings) -> Task:
-    """Return the task of a task file for a robot; raises ConfigError where they do not fit."""
+    """Return the task of a task file for a robot; raises ConfigError if they do not fit."""
     made = task_class(settings.task)
     try:
         task = made(robot, settings)

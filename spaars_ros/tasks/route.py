@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ways of the tool tip to a target, round whatever zones there are, that the arm can follow."""
+"""Paths of the tool tip to a target, around zones, that the arm can follow."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -27,44 +27,44 @@ from spaars_ros.robot.zones import distance
 
 Array = NDArray[np.float64]
 Gap = Callable[[Array], float]
-"""Joint positions (d,) rad -> m that the arm has to what it must not touch."""
+"""Joint positions (d,) rad -> distance in m to the nearest forbidden contact."""
 
 SAMPLES = 24
-"""Points looked at along each leg of a way."""
+"""Number of points checked along each segment of a path."""
 
 DIRECTIONS = 12
-"""In which a way gives way, about the straight one."""
+"""Number of directions around the straight path in which detours are tried."""
 
 WIDTHS = 0.04 * np.arange(1, 61)
-"""How far it does, in lengths of the straight way."""
+"""Sideways distances of the detours, in lengths of the straight path."""
 
 TASTE = 0.1
-"""A way that is longer by this share is taken 1 / e times as often."""
+"""Relative extra length at which a path is chosen 1 / e times as often."""
 
 STEPS = 60
-"""In which the arm is moved along a way to see whether it can."""
+"""Number of steps per path when checking that the arm can follow it."""
 
 TRIES = 24
-"""Ways that are tried so."""
+"""Greatest number of paths that are checked with the arm."""
 
 
 @dataclass(frozen=True)
 class Route:
-    """A way that the arm can follow."""
+    """A path that the arm can follow."""
 
     points: Array
-    """(k, 3) m, the last is the target; where it begins is not among them."""
+    """(k, 3) m, base frame, without the start; the last point is the target."""
     length: float
     """m."""
     rates: Array
-    """(d,) rad/m; how far each joint turns a metre of the way, where it turns most."""
+    """(d,) rad per metre of path: 90th percentile of each joint's motion."""
 
 
 class Router:
     """
-    Finds ways of the tip: straight, or round zones on a side that chance decides.
+    Search for paths of the tip: straight, or around zones on a randomly chosen side.
 
-    :param gap: what the whole arm has to zones and itself; none: only the tip is looked after
+    :param gap: distance of the whole arm to zones and itself; None: only the tip is kept clear
     """
 
     def __init__(self, robot: Robot, control: ResolvedRate, gap: Gap | None = None) -> None:
@@ -75,10 +75,10 @@ class Router:
     def find(self, position: Array, target: Array, wanted: float, within: float,
              rng: np.random.Generator) -> Route | None:
         """
-        Return a way from joint positions (d,) rad to a target (3,) m; None where none was found.
+        Return a path from joint positions (d,) rad to a target (3,) m; None if none was found.
 
-        :param wanted: m, kept from zones where start and target allow it
-        :param within: m, of the target, where the tip has to get
+        :param wanted: m, distance from zones, as far as start and target allow it
+        :param within: m, allowed distance of the tip from the target
         """
         start = self.control.kinematics.tip(position)
         ends = distance(self.robot.keep_out, np.stack([start, target]))
@@ -93,7 +93,7 @@ class Router:
 
     def _ways(self, start: Array, target: Array, need: float,
               rng: np.random.Generator) -> Iterator[Array]:
-        """Yield ways (k, 3) m with nothing near the tip, likelier ones first."""
+        """Yield paths (k, 3) m on which the tip is free; shorter ones tend to come first."""
         straight = target - start
         far = max(float(np.linalg.norm(straight)), 1e-9)
         shares = np.linspace(0.0, 1.0, 2 * SAMPLES)
@@ -117,13 +117,13 @@ class Router:
                         break
         if found:
             lengths = np.array([length for length, _ in found])
-            # Gumbel's trick: in the order of draws without replacement.
+            # Gumbel trick: the order of draws without replacement.
             keys = -lengths / (TASTE * lengths.min()) + rng.gumbel(size=len(found))
             for index in np.argsort(-keys):
                 yield found[index][1]
 
     def _free(self, points: Array, need: float) -> Array:
-        """Return for each point (n, 3) m whether the tip may be there."""
+        """Return for each point (n, 3) m whether the tip is allowed there, (n,)."""
         free = distance(self.robot.keep_out, points) >= need - 1e-9
         if self.robot.workspace is not None:
             low = np.asarray(self.robot.workspace.low) + self.robot.clearance
@@ -133,7 +133,7 @@ class Router:
 
     def _followed(self, position: Array, start: Array, points: Array,
                   within: float) -> Route | None:
-        """Return the way if the arm, moved along it, touches nothing and arrives."""
+        """Return the path if the arm follows it without contact and arrives, otherwise None."""
         length = _length(start, points)
         if length <= within:
             return Route(points, length, np.zeros(len(position)))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Score step records again: an episode's numbers and paths from what the robot did."""
+"""Scoring of episodes from recorded steps: numbers and paths."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -33,14 +33,14 @@ from spaars_ros.tasks.protocols import TopView
 
 
 def _episodes(schema: StepSchema, rows: Array) -> Iterator[tuple[int, Array]]:
-    """Yield (episode, its records in order) for each with a transition."""
+    """Yield (episode, its records in order) for each episode with at least one transition."""
     _, once = np.unique(schema.get(rows, 'sequence'), return_index=True)
     rows = rows[once]
     number = schema.get(rows, 'episode')
     for part in np.split(rows, np.flatnonzero(np.diff(number)) + 1):
         if len(part) > 1 and schema.get(part[-1], 'flag') == Flag.ABORTED \
                 and schema.get(part[-1], 'stamp') == schema.get(part[-2], 'stamp'):
-            part = part[:-1]  # closed between two ticks: no state that was not seen before
+            part = part[:-1]  # closed between two ticks: a repeated state
         if len(part) > 1:
             yield int(schema.get(part[0], 'episode')), part
 
@@ -50,11 +50,14 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
     """
     Return one dict per episode, scored from its records (m, width) alone.
 
-    Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (of
-    `multipliers`, which records do not hold; else nan), raw_share, human_share, takeovers (times
-    that a person began to act), interventions (records that the filter changed), bundle_version,
-    budget (a Budget's name: the worst of it), ended (a Flag's name), outcome (an Outcome's name),
-    metrics (name -> value), and those of them again that the task's spec calls flat.
+    Keys: episode, steps, return, success, cost and limit (first constraint), multiplier (from
+    `multipliers`, since records do not contain it; otherwise NaN), raw_share, human_share,
+    takeovers (number of times a person began to act), interventions (number of records that the
+    filter changed), bundle_version, budget (name of the worst Budget in the episode), ended (name
+    of a Flag), outcome (name of an Outcome), metrics (name -> value), and again those metrics that
+    the task's spec marks as flat.
+
+    :param multipliers: episode -> multiplier
     """
     result = []
     for episode, part in _episodes(schema, rows):
@@ -95,9 +98,9 @@ def episodes_from_steps(schema: StepSchema, rows: Array, task: Task,
 
 def paths_from_steps(schema: StepSchema, rows: Array, task: Task) -> list[dict[str, Any]]:
     """
-    Return for each episode its path: tip (T, 3) m, raw (T,) bool and target (3,) m.
+    Return the path of each episode: tip (T, 3) m, raw (T,) bool and target (3,) m.
 
-    Empty for a task that offers no `TopView`.
+    Empty for a task without `TopView`.
     """
     if not isinstance(task, TopView):
         return []

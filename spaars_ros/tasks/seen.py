@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A term of an observation that a camera's encoder makes, and where a simulated one looks."""
+"""Observation terms made by a camera's encoder, and the orientation of a simulated camera."""
 
 from collections.abc import Sequence
 
@@ -31,10 +31,11 @@ def camera_term(robot: Robot, settings: TaskSettings, name: str) -> Term:
     """
     Return the term of a camera's source, as wide as the vector of its encoder.
 
-    Policies and demonstrations keep what made its values, and are refused under another encoder.
+    Policies and demonstrations store what made the term's values; they are refused with another
+    encoder.
 
     :param name: of the source
-    :raises ConfigError: it is declared nowhere or no camera, or the encoder cannot be read
+    :raises ConfigError: the source is not declared or not a camera, or its encoder cannot be read
     """
     entry = next((one for one in (*settings.sources, *robot.sources) if one.name == name), None)
     if entry is None:
@@ -49,9 +50,9 @@ def camera_term(robot: Robot, settings: TaskSettings, name: str) -> Term:
 
 def looking(place: Sequence[float], at: Sequence[float]) -> list[float]:
     """
-    Return `xyaxes` of MuJoCo's add_camera that looks from one place (3,) m at another, upright.
+    Return `xyaxes` for MuJoCo's add_camera: from one place (3,) m to another, image upright.
 
-    :raises ConfigError: straight up or down, where nothing says which side is up
+    :raises ConfigError: the view is straight up or down, where the upright direction is undefined
     """
     back = np.asarray(place, float) - np.asarray(at, float)
     right = np.cross((0.0, 0.0, 1.0), back)

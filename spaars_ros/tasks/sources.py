@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which topics a task's sources are: what its file and the robot's say of them."""
+"""Topics of a task's sources, from the task file and the robot file."""
 
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.files import nearest
@@ -22,9 +22,10 @@ from spaars_ros.tasks.base import Task
 
 def sources_of(task: Task) -> tuple[Source, ...]:
     """
-    Return the entry of each source that a task needs, in its order; the task file's wins.
+    Return the entry of each source that a task needs, in its order; the task file overrides.
 
-    :raises ConfigError: one of them is declared nowhere, or one that is declared is not needed
+    :raises ConfigError: a needed source is not declared, a declared one is not needed, a name is
+        declared twice, or two sources on one topic have different types
     """
     of_task = {entry.name: entry for entry in task.settings.sources}
     if len(of_task) < len(task.settings.sources):
@@ -54,9 +55,9 @@ def sources_of(task: Task) -> tuple[Source, ...]:
 
 def cameras_of(task: Task) -> tuple[Source, ...]:
     """
-    Return the sources of a task that an encoder makes of images, in the task's order.
+    Return the camera sources of a task, whose values an encoder makes, in the task's order.
 
-    What is measured in a simulation needs no entry of a topic, so others may be declared nowhere.
+    Other sources may be missing in both files: a simulation measures them without a topic.
     """
     known = {entry.name: entry for entry in (*task.robot.sources, *task.settings.sources)}
     return tuple(known[name] for name in task.sources

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a task declares once: terms, actions, channels, sources, costs, metrics, horizon."""
+"""Specification of a task: terms, actions, channels, sources, costs, metrics, horizon."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from typing import Any
 from typing import Literal
 
 SHOWN = {('m', 'mm'): 1e3, ('rad', 'deg'): 57.29577951308232, ('', '%'): 100.0}
-"""(unit, unit shown) -> factor."""
+"""(unit, displayed unit) -> factor."""
 AXES = ('x', 'y', 'z', 'rx', 'ry', 'rz')
 
 
 class SpecError(ValueError):
-    """A declaration contradicts itself; the message names the part and the value."""
+    """A specification is inconsistent; the message names the part and the value."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """A part of the observation."""
+    """Part of the observation."""
 
     name: str
     width: int
@@ -41,10 +41,12 @@ class Term:
     """Least value, physical units."""
     high: float = float('inf')
     names: tuple[str, ...] = ()
-    """Of its values; (): name.0, name.1, ..., or the name where it is one value."""
+    """Names of the values; (): name.0, name.1, ..., or the name itself for a single value."""
     made_by: Mapping[str, str] = field(default_factory=dict, hash=False)
-    """Field of `sources` -> what stands there, of values that mean another thing by another
-    encoder; see `tasks.seen.camera_term`."""
+    """
+    Setting in `sources` -> its text, for values whose meaning depends on an encoder; see
+    `tasks.seen.camera_term`.
+    """
 
     def __post_init__(self) -> None:
         if self.width < 1 or not self.name:
@@ -57,7 +59,7 @@ class Term:
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """Return a name for each value."""
+        """Return one name per value."""
         if self.names or self.width == 1:
             return self.names or (self.name,)
         return tuple(f'{self.name}.{i}' for i in range(self.width))
@@ -65,15 +67,15 @@ class Term:
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What the arm's part of an action means; its values are in [-1, 1]."""
+    """Meaning of the arm's part of an action; its values are in [-1, 1]."""
 
     space: Literal['joint_velocity', 'twist'] = 'joint_velocity'
     joints: int = 0
-    """Of the robot."""
+    """Number of joints of the robot."""
     frame: Literal['base', 'tool'] = 'base'
-    """Of a twist."""
+    """Frame of a twist."""
     axes: tuple[str, ...] = AXES
-    """Of a twist, those that are commanded; the others are to rest."""
+    """Commanded axes of a twist; the other axes are held at rest."""
     linear: float = 0.1
     """m/s of a twist at action 1."""
     angular: float = 0.5
@@ -96,21 +98,21 @@ class ActionSpace:
 
 @dataclass(frozen=True)
 class Channel:
-    """An actuator beside the arm that is part of the action, for instance a gripper."""
+    """An actuator in addition to the arm that is part of the action, such as a gripper."""
 
     name: str
     kind: Literal['continuous', 'open_close'] = 'continuous'
     topic: str = ''
-    """'': the name."""
+    """Topic; '': the name."""
     type: str = 'std_msgs/msg/Float64'
     low: float = 0.0
     """Value at action -1."""
     high: float = 1.0
     """Value at action 1."""
     rate: float = float('inf')
-    """Greatest change, values a second."""
+    """Greatest change, in units of the value per second."""
     threshold: float = 0.3
-    """Of the action: open_close closes above it and opens below its negative."""
+    """Threshold on the action: open_close closes above it and opens below its negative."""
     on_stop: Literal['hold', 'low', 'high'] = 'hold'
 
     def __post_init__(self) -> None:
@@ -128,11 +130,11 @@ class MetricSpec:
     unit: str = ''
     better: Literal['lower', 'higher'] = 'lower'
     title: str = ''
-    """For people; '': the name with spaces."""
+    """Displayed name; '': the name with spaces."""
     shown: str = ''
-    """Unit for people, of `SHOWN`; '': the same unit."""
+    """Displayed unit, from `SHOWN`; '': the same unit."""
     flat: bool = False
-    """Also as `<name>_before` and `<name>_after` at the top of summary.json."""
+    """Whether summary.json also has it as `<name>_before` and `<name>_after` at the top level."""
 
     def __post_init__(self) -> None:
         if self.shown and (self.unit, self.shown) not in SHOWN:
@@ -141,27 +143,27 @@ class MetricSpec:
 
     @property
     def label(self) -> str:
-        """Return the name for people."""
+        """Return the displayed name."""
         return self.title or self.name.replace('_', ' ')
 
     @property
     def scale(self) -> float:
-        """Return the factor from the value to what is shown."""
+        """Return the factor from the value to the displayed value."""
         return SHOWN[self.unit, self.shown] if self.shown else 1.0
 
     @property
     def shown_unit(self) -> str:
-        """Return the unit for people."""
+        """Return the displayed unit."""
         return self.shown or self.unit
 
     def text(self, value: float | None, digits: str = '.1f') -> str:
-        """Return a value for people, with its unit."""
+        """Return a value with its unit for display, '-' if it is None or NaN."""
         if value is None or value != value:
             return '-'
         return f'{self.scale * value:{digits}} {self.shown_unit}'.rstrip()
 
     def change(self, summary: Mapping[str, Any]) -> str:
-        """Return before -> after of an entry of summary.json's `metrics`, for people."""
+        """Return 'before -> after' for display, from an entry of summary.json's `metrics`."""
         texts = ['not measured' if summary[when] is None else f'{self.scale * summary[when]:.1f}'
                  for when in ('before', 'after')]
         return f'{texts[0]} -> {texts[1]} {self.shown_unit}'.rstrip()
@@ -169,23 +171,25 @@ class MetricSpec:
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """Everything about a task that others have to know; checked at every border."""
+    """Everything that the rest of the package needs to know about a task."""
 
     name: str
     terms: tuple[Term, ...]
-    """The observation, in order."""
+    """Terms of the observation, in order."""
     action: ActionSpace
     channels: tuple[Channel, ...] = ()
     """Their actions, one value each, follow the arm's."""
     sources: tuple[str, ...] = ()
-    """That a tick needs beside joint_states."""
+    """Sources that a tick needs in addition to joint_states."""
     costs: tuple[str, ...] = ()
-    """Terms that `Task.costs` gives; the robot file's constraints may name them."""
+    """Terms that `Task.costs` returns; constraints in the robot file may use them."""
     metrics: tuple[MetricSpec, ...] = ()
     horizon: int = 100
     """Control ticks per episode."""
     contact: bool = False
-    """Whether it touches things on purpose: an arm that is held up is then no fault of wiring."""
+    """
+    Whether the task touches objects on purpose: a blocked arm is then not reported as a fault.
+    """
 
     def __post_init__(self) -> None:
         for what, names in (('term', [t.name for t in self.terms]),
@@ -203,7 +207,7 @@ class TaskSpec:
 
     @cached_property
     def observation_dim(self) -> int:
-        """Return n."""
+        """Return n, the number of values of an observation."""
         return sum(term.width for term in self.terms)
 
     @property
@@ -213,12 +217,12 @@ class TaskSpec:
 
     @cached_property
     def observation_names(self) -> list[str]:
-        """Return a name for each of the n values."""
+        """Return one name per value of an observation, n of them."""
         return [name for term in self.terms for name in term.value_names]
 
     @cached_property
     def slices(self) -> dict[str, slice]:
-        """Return term -> its place in the observation."""
+        """Return term -> its slice of the observation."""
         places, offset = {}, 0
         for term in self.terms:
             places[term.name] = slice(offset, offset + term.width)
@@ -227,17 +231,17 @@ class TaskSpec:
 
     @property
     def widths(self) -> dict[str, int]:
-        """Return term -> width, as bundles and data sets carry it."""
+        """Return term -> width, as bundles and data sets store it."""
         return {term.name: term.width for term in self.terms}
 
     @property
     def encoders(self) -> dict[str, dict[str, str]]:
-        """Return term -> what makes its values, of terms that an encoder makes."""
+        """Return term -> what makes its values (`Term.made_by`), for terms of an encoder."""
         return {term.name: dict(term.made_by) for term in self.terms if term.made_by}
 
     @property
     def action_text(self) -> str:
-        """Return the action in words that are equal only where actions mean the same."""
+        """Return a description of the action; two are equal only if the actions mean the same."""
         arm = self.action
         text = f'{arm.space} of {arm.joints} joints' if arm.space == 'joint_velocity' \
             else f'twist {",".join(arm.axes)} in the {arm.frame} frame, {arm.linear:g} m/s, ' \
@@ -248,7 +252,7 @@ class TaskSpec:
 
 def differing(spec: TaskSpec, widths: Mapping[str, int], action: str,
               encoders: Mapping[str, Mapping[str, str]] | None = None) -> list[str]:
-    """Return each way in which declared terms and actions differ from a spec's, in words."""
+    """Return each difference of stored terms, action and encoders from a spec's, in words."""
     mine = spec.widths
     lines = [f'term {name!r} is missing' for name in mine if name not in widths]
     lines += [f'term {name!r} is not of the task' for name in widths if name not in mine]

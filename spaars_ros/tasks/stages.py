@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Four fixtures on a table, to be worked in any order; one reward for each."""
+"""Task: operate four fixtures on a table in any order, with one reward per fixture."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -38,11 +38,11 @@ from spaars_ros.tasks.spec import Term
 
 STAGES = ('slider', 'lever', 'button', 'knob')
 DONE_AT = np.array([0.10, 0.75, 0.025, 1.2])
-"""m, rad, m, rad: a sub-task is done once its joint is there."""
+"""m, rad, m, rad: a sub-task is done once its joint reaches this position."""
 
 
 class StagesSettings(TaskSettings):
-    """A task file: work four fixtures."""
+    """Task file: operate four fixtures."""
 
     name: Name = 'stages'
     horizon: int = Field(280, ge=2, le=1_000_000, description='control ticks per episode')
@@ -50,11 +50,11 @@ class StagesSettings(TaskSettings):
 
 class StagesTask(Task):
     """
-    Work slider, lever, button and knob; what is done stays done.
+    Operate slider, lever, button and knob; what is done stays done.
 
     Observation: joint positions (d) rad, velocities (d) rad/s, tip (3) m, fixture joints (4) m,
-    rad, m, rad, which sub-tasks are done (4), 0 or 1. The source `stages` has the last eight: done
-    is what the fixtures say that click in, since a task keeps no state.
+    rad, m, rad, completed sub-tasks (4), 0 or 1. The source `stages` provides the last eight
+    values: the fixtures latch and report what is done, since a task keeps no state.
     """
 
     Settings: ClassVar[type[TaskSettings]] = StagesSettings
@@ -73,7 +73,7 @@ class StagesTask(Task):
         self._done = self.spec.slices['done']
 
     def observe(self, world: World, goal: Array | None) -> Array:
-        """Return the observation (n,)."""
+        """Return the observation (n,); raises ValueError if source `stages` has too few values."""
         seen, wide = world.sources['stages'].values, 2 * len(STAGES)
         if len(seen) < wide:
             raise ValueError(f'source stages has {len(seen)} values, {wide} are needed: joint and '
@@ -82,7 +82,7 @@ class StagesTask(Task):
                                seen[:wide]))
 
     def reward(self, before: Array, action: Array, after: Array) -> Array:
-        """Return 1 (...) for each sub-task that is done now and was not."""
+        """Return the reward (...): 1 per sub-task that is done now and was not done before."""
         newly = (after[..., self._done] > 0.5) & ~(before[..., self._done] > 0.5)
         return np.asarray(newly.sum(axis=-1).astype(float))
 
@@ -91,23 +91,23 @@ class StagesTask(Task):
         return Outcome.SUCCESS if (after[self._done] > 0.5).all() else Outcome.RUNNING
 
     def judge(self, episode: Episode) -> Outcome:
-        """Return SUCCESS where all four were done at the end."""
+        """Return SUCCESS if all four were done at the end."""
         if episode.outcome is not Outcome.UNLABELLED:
             return episode.outcome
         done = (episode.observations[-1, self._done] > 0.5).all()
         return Outcome.SUCCESS if done else Outcome.FAILURE
 
     def metrics(self, episode: Episode) -> Mapping[str, Metric]:
-        """Return how many sub-tasks were done at the end."""
+        """Return the number of sub-tasks that were done at the end."""
         done = float((episode.observations[-1, self._done] > 0.5).sum())
         return {'stages': Metric(done, '', 'higher')}
 
     def scene(self) -> Scene:
-        """Return table and fixtures."""
+        """Return the scene: table and fixtures."""
         from spaars_ros.tasks.stages_scene import StagesScene
         return StagesScene()
 
     def demonstrator(self, rng: np.random.Generator) -> Operator:
-        """Return a scripted operator, who works two fixtures an episode."""
+        """Return a scripted operator that operates two fixtures per episode."""
         from spaars_ros.tasks.stages_operator import PairsOperator
         return PairsOperator(self.robot, rng)

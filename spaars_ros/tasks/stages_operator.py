@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A scripted demonstrator of the staged task: two sub-tasks per episode, with a shaky hand."""
+"""Scripted demonstrator of `stages`: two sub-tasks per episode, with a shaky hand."""
 
 import mujoco
 import numpy as np
@@ -25,28 +25,33 @@ from spaars_ros.tasks.stages import STAGES
 Array = NDArray[np.float64]
 
 PAIRS = (('slider', 'lever'), ('lever', 'button'), ('button', 'knob'))
-"""What an episode shows: the four are a chain, of which no episode has more than two links."""
+"""Sub-tasks per episode: pairs of a chain of four, so that no episode shows more than two."""
 
 ABOVE = 0.33
 """m; height at which the tip travels, 7 cm above the handles."""
 SPEED = (0.25, 0.35)
-"""m/s, of the tip between fixtures; drawn for each episode."""
+"""m/s, range of the tip's speed between fixtures; drawn per episode."""
 PUSH_SPEED = 0.16
-"""m/s, of the tip that pushes or presses."""
+"""m/s, speed of the tip when it pushes or presses."""
 NEAR = (0.025, 0.012)
-"""m; a waypoint is passed this close to it: in the air, beside a fixture."""
+"""m; distance at which a waypoint counts as passed: in the air, and beside a fixture."""
 NOISE = 0.10
-"""Standard deviation of the hand's shake, in normalised action; first-order, 0.7 a tick."""
+"""
+Standard deviation of the hand's shake, in normalised action; first-order noise, factor 0.7 per
+tick.
+"""
 PLACE = 0.006
-"""m; standard deviation of each waypoint, drawn for each sub-task."""
+"""m; standard deviation of each waypoint, drawn per sub-task."""
 KNOB = (0.6, -0.22, 0.225)
-"""m; the knob's axis, at the height of its peg."""
+"""m, base frame; the knob's axis, at the height of its peg."""
 PEG = 0.06
-"""m; radius at which the tip pushes the peg, a little outside it, since it slips inwards."""
+"""
+m; radius at which the tip pushes the peg, slightly outside of it, since the tip slips inwards.
+"""
 AHEAD = 0.5
-"""rad; the tip is sent so far past the peg, which is what pushes it."""
+"""rad; angle beyond the peg to which the tip is commanded, so that it pushes."""
 PATIENCE = 45
-"""Ticks beside one fixture after which the demonstrator lifts off and tries again."""
+"""Ticks beside one fixture after which the demonstrator lifts the tip and tries again."""
 RESTS = 4
 """Ticks after the last sub-task, on the way up, after which the recording ends."""
 
@@ -56,11 +61,11 @@ WAYS: dict[str, tuple[tuple[float, float, float], ...]] = {
     'button': ((0.45, -0.12, 0.275), (0.45, -0.12, 0.20)),
     'knob': ((0.56, -0.16, 0.222), (0.6, -0.16, 0.222)),
 }
-"""m: where the tip comes down beside each fixture, and then where it pushes it to."""
+"""m, base frame: where the tip descends beside each fixture, and where it pushes it to."""
 
 
 class StagedOperator:
-    """Steers one episode through the sub-tasks that it is told, in their order."""
+    """Operator that does given sub-tasks in one episode, in their order."""
 
     def __init__(self, robot: Robot, rng: np.random.Generator) -> None:
         self.rng = rng
@@ -72,7 +77,7 @@ class StagedOperator:
         self._shake = np.zeros(len(self._home))
 
     def begin(self, stages: tuple[str, ...]) -> None:
-        """Take the names of the sub-tasks to do."""
+        """Begin an episode with the names of its sub-tasks."""
         self._todo = list(stages)
         self._speed = self.rng.uniform(*SPEED)
         self._shake[:] = 0.0
@@ -80,14 +85,14 @@ class StagedOperator:
         self._plan()
 
     def _plan(self) -> None:
-        """Lay the waypoints of the next sub-task: above it, down beside it, through it."""
+        """Plan the waypoints of the next sub-task: above it, down beside it, through it."""
         ways = np.asarray(WAYS[self._todo[0]])
         ways = ways + self.rng.normal(scale=PLACE, size=3) * [1.0, 1.0, 0.5]
         self._waypoints = [ways[0] * [1.0, 1.0, 0.0] + [0.0, 0.0, ABOVE], *ways]
         self._pushing = 0
 
     def _lift(self, tip: Array) -> None:
-        """Go up before anything else: a handle in the way would be dragged along."""
+        """Move up first: otherwise the tip would drag a handle that is in the way."""
         self._waypoints.insert(0, np.array([tip[0], tip[1], ABOVE - 0.01]))
 
     def act(self, observation: Array) -> Array:
@@ -125,11 +130,11 @@ class StagedOperator:
         return np.clip(joints / self._scale + self._shake, -1.0, 1.0)
 
     def _joints(self, position: Array, velocity: Array, jacobian: Array) -> Array:
-        """Return joint velocities (d,) rad/s that move the tip so and keep the tool upright."""
+        """Return joint velocities (d,) rad/s for a tip velocity (3,) m/s with the tool upright."""
         model, data = self.kinematics.model, self.kinematics.data
         axis = data.xmat[self._body].reshape(3, 3)[:, 2]
         mujoco.mj_jac(model, data, None, self._turning, data.xpos[self._body], self._body)
-        turning = self._turning[:2, self.kinematics.dof]  # about z it may turn as it likes
+        turning = self._turning[:2, self.kinematics.dof]  # rotation about z is free
         upright = 3.0 * np.cross(axis, [0.0, 0.0, -1.0])[:2]
         task = np.concatenate((jacobian, 0.3 * turning))
         wanted = np.concatenate((velocity, 0.3 * upright))
@@ -139,12 +144,12 @@ class StagedOperator:
 
     @property
     def done(self) -> bool:
-        """Return whether the demonstration is over."""
+        """Return whether the demonstration is complete."""
         return self._rested > RESTS
 
 
 class PairsOperator:
-    """Works the pairs of `PAIRS` in turn, one an episode."""
+    """Operator that does the pairs of `PAIRS` in turn, one pair per episode."""
 
     def __init__(self, robot: Robot, rng: np.random.Generator) -> None:
         self._operator = StagedOperator(robot, rng)
@@ -161,10 +166,10 @@ class PairsOperator:
 
     @property
     def done(self) -> bool:
-        """Return whether both are done."""
+        """Return whether both sub-tasks are done."""
         return self._operator.done
 
     @property
     def failure(self) -> str:
-        """Return '': what an episode shows is two of the four."""
+        """Return '': an episode is intended to do two of the four sub-tasks only."""
         return ''

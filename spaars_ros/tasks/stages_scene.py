@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated side of `stages`: a table with a slider, a lever, a button and a knob."""
+"""Simulated side of `stages`: a table with a slider, a lever, a button and a knob."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,10 +25,10 @@ from spaars_ros.tasks.stages import DONE_AT
 from spaars_ros.tasks.stages import STAGES
 
 DETENT = 20.0
-"""A fixture that is done clicks in: its stiction grows by this factor."""
+"""Factor on the stiction of a completed fixture, which latches."""
 SLIDE, HINGE = mujoco.mjtJoint.mjJNT_SLIDE, mujoco.mjtJoint.mjJNT_HINGE
 BOX, CYLINDER = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER
-# As sim/models/panda_stages.xml has them: place; joint; geoms.
+# Same values as in sim/models/panda_stages.xml: place; joint; geoms.
 FIXTURES: dict[str, tuple[Any, dict[str, Any], list[dict[str, Any]]]] = {
     'slider': ((0.6, 0.1, 0.225),
                {'type': SLIDE, 'axis': [0, 1, 0], 'range': [0, 0.15], 'damping': 8,
@@ -53,14 +53,14 @@ FRICTION = [0.3, 0.3, 0.005, 0.0001, 0.0001]
 
 
 class StagesScene:
-    """Only the arm's geom `finger` touches the fixtures."""
+    """Table and fixtures; only the arm's geom `finger` touches the fixtures."""
 
     def __init__(self) -> None:
         self._done = np.zeros(len(STAGES), bool)
         self._stiction: Array | None = None
 
     def build(self, spec: Any) -> None:
-        """Add the table and the fixtures; raises ValueError where the arm has no `finger`."""
+        """Add the table and the fixtures; raises ValueError if the arm has no geom `finger`."""
         if not any(geom.name == 'finger' for geom in spec.geoms):
             raise ValueError("no geom 'finger', which is to touch the fixtures")
         spec.worldbody.add_geom(name='table', type=BOX, pos=[0.5, 0, 0.14],
@@ -75,7 +75,7 @@ class StagesScene:
             spec.add_pair(geomname1='finger', geomname2=name, condim=3, friction=FRICTION)
 
     def reset(self, model: Any, data: Any, rng: np.random.Generator) -> None:
-        """Let all fixtures go back to their starts."""
+        """Release all latched fixtures."""
         dofs = [model.joint(name).dofadr[0] for name in STAGES]
         if self._stiction is None:
             self._stiction = model.dof_frictionloss[dofs].copy()
@@ -83,7 +83,7 @@ class StagesScene:
         self._done[:] = False
 
     def measure(self, model: Any, data: Any) -> Mapping[str, Array]:
-        """Return stages (8,): joints (4) m, rad, m, rad, and which are done (4)."""
+        """Return stages (8,): joints (4) m, rad, m, rad, and which are done (4), 0 or 1."""
         joints = np.array([data.joint(name).qpos[0] for name in STAGES])
         for place in np.flatnonzero(~self._done & (joints >= DONE_AT)):
             self._done[place] = True
@@ -91,4 +91,4 @@ class StagesScene:
         return {'stages': np.concatenate((joints, self._done))}
 
     def actuate(self, model: Any, data: Any, channels: Mapping[str, float]) -> None:
-        """Nothing beside the arm moves by itself."""
+        """Do nothing: the fixtures have no actuators."""

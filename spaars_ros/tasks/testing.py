@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A conformance test for tasks of anybody: `check_task(MyTask(robot, settings))`."""
+"""Conformance test for tasks, also of other packages: `check_task(MyTask(robot, settings))`."""
 
 from typing import Any
 
@@ -34,19 +34,20 @@ from spaars_ros.tasks.protocols import Potential
 from spaars_ros.tasks.spec import TaskSpec
 
 RESERVED = ('success', 'return', 'cost', 'raw_share', 'episodes', 'metrics', 'multiplier')
-"""Keys of evaluations and summaries, which no metric may be called."""
+"""Keys of evaluations and summaries, which are not allowed as names of metrics."""
 
 
 class TaskError(ValueError):
-    """A task breaks the interface; the message names the method and says what to do."""
+    """A task violates the interface; the message names the method and says what to do."""
 
 
 def check_task(task: Task, *, sources: dict[str, Array] | None = None, seed: int = 0) -> None:
     """
-    Raise TaskError, in one line, where a task breaks what `tasks.base` says.
+    Raise TaskError, with a one-line message, if a task violates the interface in `tasks.base`.
 
-    :param sources: source -> values (k,) that its observation is tried with; zeros of width 6 for
-        those that are left out
+    :param sources: source -> values (k,) for its observations; missing sources are filled with
+        zeros (width of the encoder's vector for a camera, otherwise 6)
+    :param seed: of the random states and actions
     """
     if not isinstance(task, Task):
         raise TaskError(f'{type(task).__name__}: derive the class from spaars_ros.tasks.base.Task')
@@ -124,7 +125,7 @@ def _shaped(what: str, value: Any, shape: tuple[int, ...]) -> Array:
 
 
 def _batched(what: str, call: Any, arguments: tuple[Array, ...]) -> None:
-    """Check that a call gives (B, T) for leading axes (B, T), and the same one by one."""
+    """Check that a call returns (B, T) for leading axes (B, T), equal to calls one by one."""
     size = len(arguments[0])
     copies = [argument.copy() for argument in arguments]
     once = _shaped(what, call(*arguments), (size,))
@@ -153,7 +154,7 @@ def _check_costs(task: Task, after: Array, actions: Array) -> None:
 
 def _check_episodes(task: Task, states: Array, actions: Array) -> None:
     for flag in (Flag.TRUNCATED, Flag.ABORTED):
-        for count in (1, len(actions)):  # also one that was cut short at once
+        for count in (1, len(actions)):  # also an episode that was interrupted at once
             episode = Episode(states[:count + 1], actions[:count], flag)
             outcome = task.judge(episode)
             if not isinstance(outcome, Outcome):

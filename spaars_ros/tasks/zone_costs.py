@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Cost terms of the robot file's zones, for any task that observes the tool tip."""
+"""Cost terms of the robot file's zones, for every task that observes the tool tip."""
 
 import numpy as np
 
@@ -21,15 +21,15 @@ from spaars_ros.robot.zones import distance
 from spaars_ros.tasks.base import Array
 
 ZONE_TERMS = ('zone_margin', 'tip_speed')
-"""Closer to a zone than the margin; faster near one than allowed."""
+"""Closer to a zone than the margin; faster than allowed near a zone."""
 
 
 def zone_costs(robot: Robot, tip: Array, tip_velocity: Array) -> dict[str, Array]:
     """
-    Return each of `ZONE_TERMS` (...), 1 where it is violated, else 0.
+    Return each of `ZONE_TERMS` (...): 1 where it is violated, otherwise 0.
 
     :param tip: (..., 3) m, base frame
-    :param tip_velocity: (..., 3) m/s
+    :param tip_velocity: (..., 3) m/s, base frame
     """
     clearance = distance(robot.keep_out, tip)
     speed = np.linalg.norm(tip_velocity, axis=-1)
