@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What runs every control tick: bundle, runtime, gate, control loop."""
+"""Policy at control rate: bundle, runtime and gate."""

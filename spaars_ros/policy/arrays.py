@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""Float arrays out of an .npz from outside: nothing is allocated before its size is known."""
+"""Reader of float arrays from an untrusted .npz: sizes are checked before memory is allocated."""
 
 import io
 import math
@@ -24,29 +24,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_BYTES = 4 * 2**20
-"""Of all arrays together, packed and unpacked."""
+"""bytes of all arrays together, packed and unpacked."""
 MAX_ARRAYS = 64
 MAX_DIMENSIONS = 8
 
-# numpy's own reader evaluates the header as a Python literal; what np.savez writes is this.
+# numpy's own reader evaluates the header as a Python literal; np.savez writes this form.
 _HEADER = re.compile(rb"\{'descr': '<f([48])', 'fortran_order': (True|False), "
                      rb"'shape': \(([0-9, ]{0,80})\), \} *\n?", re.ASCII)
-# zipfile unpacks the other methods a chunk at a time, however large the chunk becomes.
+# zipfile unpacks the other methods in chunks of any size.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAGIC = b'\x93NUMPY\x01\x00'
 
 
 class ArrayError(ValueError):
-    """An archive of arrays is not what it should be; the message says where."""
+    """An archive of arrays is invalid; the message says where."""
 
 
 def read_arrays(data: bytes, max_bytes: int = MAX_BYTES) -> dict[str, NDArray[np.float32]]:
     """
-    Return name -> array of an .npz with little-endian float32 or float64 arrays.
+    Return name -> array of an .npz with little-endian float32 or float64 arrays, as float32.
 
-    The sizes that the archive claims are added up before anything is unpacked, no more than
-    claimed is unpacked, and an array's shape has to agree with the bytes that are there.
-    :raises ArrayError: anything else, or more than `max_bytes`
+    The sizes that the archive claims are summed before anything is unpacked, no more than claimed
+    is unpacked, and an array's shape has to agree with its number of bytes.
+
+    :raises ArrayError: any other content, or more than `max_bytes`
     """
     if len(data) > max_bytes:
         raise ArrayError(f'{len(data)} bytes, at most {max_bytes}')
@@ -88,5 +89,5 @@ def _array(name: str, data: bytes) -> NDArray[np.float32]:
         raise ArrayError(f'{name}: {shape} of {size} bytes each in {len(values)} bytes')
     array = np.frombuffer(values, dtype=f'<f{size}').reshape(
         shape, order='F' if header[2] == b'True' else 'C')
-    with np.errstate(over='ignore'):  # beyond float32 is an infinity, which the check refuses
+    with np.errstate(over='ignore'):  # beyond float32 it is infinite; later checks reject it
         return np.asarray(array, dtype=np.float32)

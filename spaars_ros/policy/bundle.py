@@ -13,14 +13,13 @@
 # limitations under the License.
 
 """
-The policy bundle: one file with everything the policy server runs; parsed, never unpickled.
+Policy bundle: one file with everything the policy server runs; parsed, never unpickled.
 
-Layout: MAGIC, the header's length as 8 bytes little endian, the header (JSON: manifest and a
-table of parts with name, size), the parts one after the other, SHA-256 of all before it.
+Layout: MAGIC, the header's length as 8 bytes little endian, the header (JSON: manifest and a table
+of parts with name and size), the parts in order, SHA-256 of all bytes before it.
 
 A signed bundle has `signature` as its last part: 64 bytes, Ed25519 over all bytes before it (see
-signing.py). A reader that knows no signatures passes over that part, and a bundle without it is
-read as before, unless the reader was given a public key.
+signing.py). A reader without a public key ignores that part, and accepts bundles without it.
 """
 
 import hashlib
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
 MAGIC = b'SPAARS1\n'
 DIGEST = hashlib.sha256().digest_size
 MAX_BYTES = 256 * 2**20
-"""A larger file is refused before anything of it is read."""
+"""A larger file is rejected before it is read."""
 MAX_HEADER = 2**20
 """bytes; small JSON can become large in memory."""
 MAX_DETAIL = 400
@@ -60,16 +59,16 @@ SIGNATURE_BYTES = 64
 MAX_DIMENSION = 100_000
 MAX_SKILL = 1000
 MAX_VERSION = 2**53
-"""Versions travel as float64."""
+"""Versions are transmitted as float64."""
 
 GRAPHS = ('policy',)
 
 
 class BundleError(ValueError):
     """
-    A bundle is refused; `reason` is a short stable name, `detail` says what was found.
+    A bundle is rejected; `reason` is a short stable name, `detail` describes the problem.
 
-    The detail may quote the bundle: it is cut, and kept to what every message can carry.
+    The detail may quote the bundle. So it is shortened, and reduced to printable ASCII.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -81,7 +80,7 @@ class BundleError(ValueError):
 
 
 class Exploration(BaseModel):
-    """The Gaussian exploration noise: standard deviations and correlation."""
+    """Gaussian exploration noise: standard deviations and correlation."""
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
@@ -91,7 +90,7 @@ class Exploration(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What the graphs are for and how the gate uses them."""
+    """Description of the graphs, and the parameters of the gate."""
 
     model_config = ConfigDict(extra='forbid', frozen=True, allow_inf_nan=False)
 
@@ -137,7 +136,7 @@ class Manifest(BaseModel):
 
 
 class Part(BaseModel):
-    """One entry of the header's table."""
+    """One entry of the header's table of parts."""
 
     name: str
     size: int = Field(ge=0)
@@ -147,12 +146,13 @@ class Bundle:
     """
     A policy: manifest, ONNX graphs by name, golden outputs and extra parts.
 
-    :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy
-        and critic in one call
+    :param manifest: description of the graphs, and the parameters of the gate
+    :param graphs: ONNX bytes of `GRAPHS`; `policy` computes latent policy, decoder, raw policy and
+        critic in one call
     :param golden_outputs: `observation` (m, n) and the outputs expected for it: `latent` (m, k),
-        `latent_action` (m, d), `raw_action` (m, d), `q_latent` and `q_raw` (m, heads, 1 + C);
-        with a floor also `anchor_latent`, `anchor_action` and `q_anchor` of the pretrained policy;
-        with skills also the inputs `skill` (m, k) and `fresh` (m, 1), 1 or 0, both of them there
+        `latent_action` (m, a), `raw_action` (m, a), `q_latent` and `q_raw` (m, heads, 1 + C); with
+        a floor also `anchor_latent`, `anchor_action` and `q_anchor` of the pretrained policy; with
+        skills also the inputs `skill` (m, k) and `fresh` (m, 1), 1 or 0, where both have to occur
     :param extras: parts that the server ignores, such as the learner's tensors
     """
 
@@ -183,9 +183,11 @@ class Bundle:
     @classmethod
     def from_bytes(cls, data: bytes, verifier: 'Verifier | None' = None) -> 'Bundle':
         """
-        Parse a file's content; raises BundleError on anything that is not whole and right.
+        Parse a file's content.
 
-        :param verifier: refuses what its key did not sign
+        :param data: the file's content
+        :param verifier: rejects a bundle that its key did not sign
+        :raises BundleError: the content is incomplete or invalid
         """
         if len(data) > MAX_BYTES:
             raise BundleError('too_large', f'{len(data)} bytes, at most {MAX_BYTES}')
@@ -263,14 +265,18 @@ def _split(data: bytes, offset: int, end: int, table: list[Part]) -> dict[str, b
 
 
 def save_bundle(bundle: Bundle, path: Path, signer: 'Signer | None' = None) -> None:
-    """Write a bundle, signed where there is a signer; the file is either whole or not there."""
+    """Write a bundle atomically, signed where there is a signer; mode 0600."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, bundle.to_bytes(signer), 0o600)
 
 
 def bundle_bytes(path: Path) -> bytes:
-    """Return a bundle file's bytes, unchecked; raises BundleError."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    """
+    Return a bundle file's bytes, unchecked; at most MAX_BYTES + 1.
+
+    :raises BundleError: the file cannot be read
+    """
+    if path.exists() and not path.is_file():  # a pipe would block
         raise BundleError('unreadable', f'{path}: not a file')
     try:
         with open(path, 'rb') as file:
@@ -280,7 +286,11 @@ def bundle_bytes(path: Path) -> bytes:
 
 
 def load_bundle(path: Path, verifier: 'Verifier | None' = None) -> Bundle:
-    """Read a bundle file; raises BundleError naming it."""
+    """
+    Read a bundle file.
+
+    :raises BundleError: it cannot be read or is invalid; the message names the file
+    """
     data = bundle_bytes(path)
     try:
         return Bundle.from_bytes(data, verifier)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The advantage gate: raw actions only where they are better beyond doubt."""
+"""Advantage gate: raw actions only where they are better with confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,10 +28,14 @@ class AdvantageGate:
     """
     Lower confidence bound of the advantage of the raw over the latent action.
 
-    delta(s) = mean_i [Q_i(s, a_raw) - Q_i(s, a_lat)] - kappa std_i [the same], differences taken
-    head by head since their spread is far smaller than that of Q itself; V(s) cancels.
-    Q is the Lagrangian value (Q_r - lambda . Q_c) / (1 + sum lambda).
-    docs/concepts/spaars.md (reconstructed).
+    delta(s) = mean_i [Q_i(s, a_raw) - Q_i(s, a_lat)] - kappa std_i [the same]. Differences are
+    taken per head, since their spread is far smaller than that of Q itself; V(s) cancels. Q is the
+    Lagrangian value (Q_r - lambda . Q_c) / (1 + sum lambda). docs/concepts/spaars.md
+    (reconstructed).
+
+    :param margin: advantage that the raw action has to exceed
+    :param kappa: standard deviations below the mean
+    :param multipliers: lambda (C,), >= 0
     """
 
     margin: float
@@ -43,8 +47,8 @@ class AdvantageGate:
         return np.concatenate([[1.0], -self.multipliers]) / (1.0 + self.multipliers.sum())
 
     def advantage(self, q_raw: NDArray[np.float32], q_latent: NDArray[np.float32]) -> float:
-        """Return the bound for one state from (heads, 1 + C) values."""
-        # Q is linear in its values, so the difference can be combined instead of either.
+        """Return the bound for one state from values (heads, 1 + C): reward, then C costs."""
+        # Q is linear in its values, so the differences can be combined instead.
         difference = (q_raw - q_latent) @ self._weights
         mean = difference.sum() / len(difference)
         off = difference - mean
@@ -52,12 +56,12 @@ class AdvantageGate:
 
     def best(self, bounds: Sequence[float], margins: Sequence[float]) -> int:
         """
-        Return which candidate acts: the greatest bound above its margin, else 0, the floor.
+        Return the index of the candidate with the greatest bound above its margin, else 0 (floor).
 
-        `learning/core/floor.py` has the same in torch, `PolicyGraph.best_of` in ONNX.
+        `learning/core/floor.py` has the same rule in torch, `PolicyGraph.best_of` in ONNX.
 
-        :param bounds: `advantage` of each candidate but the first over the first
-        :param margins: theirs
+        :param bounds: `advantage` over the first candidate, of each other candidate
+        :param margins: margins of these candidates
         """
         place, greatest = 0, 0.0
         for number, (bound, margin) in enumerate(zip(bounds, margins), start=1):

@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What an ONNX graph from outside may be made of, looked at before ONNX Runtime sees it."""
+"""Allowed content of an untrusted ONNX graph, checked before ONNX Runtime reads it."""
 
 from collections.abc import Iterator
 import math
@@ -29,11 +29,11 @@ OPERATORS = frozenset((
     'LayerNormalization', 'LeakyRelu', 'Log', 'MatMul', 'Max', 'Min', 'Mul', 'Neg', 'Pow',
     'ReduceMax', 'ReduceMean', 'ReduceMin', 'ReduceSum', 'Relu', 'Reshape', 'Sigmoid', 'Slice',
     'Softmax', 'Softplus', 'Split', 'Sqrt', 'Squeeze', 'Sub', 'Tanh', 'Transpose', 'Unsqueeze'))
-"""Feed-forward arithmetic: no loops and branches, no files, no code of others."""
+"""Feed-forward arithmetic: no loops and branches, no files, no foreign code."""
 
 MAX_NODES = 2000
 MAX_STRUCTURE = 2**18
-"""bytes of all but weights: empty entries of two bytes take a hundred once they are parsed."""
+"""bytes without weights: empty entries of two bytes take a hundred once they are parsed."""
 _SIZES = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}
 _ATTRIBUTES = frozenset((AttributeProto.FLOAT, AttributeProto.INT, AttributeProto.FLOATS,
                          AttributeProto.INTS))
@@ -44,15 +44,17 @@ _MODEL_GRAPH, _GRAPH_WEIGHTS, _TENSOR_RAW = 7, 5, 9
 
 
 class GraphError(ValueError):
-    """A graph is not plain feed-forward arithmetic; the message names what it holds."""
+    """A graph is not plain feed-forward arithmetic; the message names the violation."""
 
 
 def check_graph(data: bytes) -> None:
     """
-    Raise GraphError unless a graph is plain: known operators, all weights inside, sizes true.
+    Check that a graph is plain: known operators, all weights inside, true sizes.
 
-    Weights that lie in other files, subgraphs, functions and operators of other domains are
-    refused. What the graph computes, and how large it grows, is ONNX Runtime's to bound.
+    Weights in other files, subgraphs, functions and operators of other domains are rejected. ONNX
+    Runtime bounds what the graph computes and how much memory it takes.
+
+    :raises GraphError: the graph is anything else
     """
     _check_structure(memoryview(data))
     model = ModelProto()
@@ -88,7 +90,7 @@ def _check_weights(graph: GraphProto) -> None:
 
 
 def _check_structure(data: memoryview) -> None:
-    """Raise GraphError where all but the weights takes more than `MAX_STRUCTURE`."""
+    """Raise GraphError if all but the weights takes more than `MAX_STRUCTURE`."""
     size = 0
     for length in _structure(data):
         size += length
@@ -97,7 +99,7 @@ def _check_structure(data: memoryview) -> None:
 
 
 def _structure(data: memoryview) -> Iterator[int]:
-    """Yield lengths that add up to a model's without its weights' raw data."""
+    """Yield lengths that add up to the model's size without the raw data of its weights."""
     for number, part, length in _fields(data):
         if number != _MODEL_GRAPH:
             yield length
@@ -112,7 +114,7 @@ def _structure(data: memoryview) -> Iterator[int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview, int]]:
-    """Yield number, content and whole length of each field of a protobuf message."""
+    """Yield number, content and total length of each field of a protobuf message."""
     place = 0
     while place < len(data):
         begin = place
@@ -134,7 +136,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview, int]]:
 
 
 def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    """Return a varint and the place behind it."""
+    """Return a varint and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if place >= len(data):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A classifier of success: an ONNX graph from an observation to how likely the task is done."""
+"""Classifier of success: an ONNX graph from an observation to the likelihood of success."""
 
 from pathlib import Path
 
@@ -34,9 +34,10 @@ class JudgeError(ValueError):
 
 class Judge:
     """
-    Says how likely the task is done, from an observation in physical units.
+    Compute how likely the task is done, from an observation in physical units.
 
-    Any graph of known operators with one input (batch, n) and one output of a value each.
+    Any graph of known operators with one input (batch, n) and one output of one value per
+    observation.
 
     :param path: of the ONNX file
     :raises JudgeError: it cannot be used
@@ -65,13 +66,17 @@ class Judge:
                              f'has {[each.shape for each in inputs]} and {len(outputs)} outputs')
         width = inputs[0].shape[1]
         self.width = width if isinstance(width, int) else None
-        """n; None: whatever it is given."""
+        """n; None: any width."""
         self._input, self._path = inputs[0].name, path
         if self.width is not None:
             self(np.zeros(self.width))
 
     def __call__(self, observation: Array) -> float:
-        """Return how likely an observation (n,) is of a task that is done; raises JudgeError."""
+        """
+        Return how likely the task is done for an observation (n,).
+
+        :raises JudgeError: wrong width, or the output is not one finite value
+        """
         if self.width is not None and len(observation) != self.width:
             raise JudgeError(f'{self._path}: a classifier of {self.width} values, the task '
                              f'observes {len(observation)}')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The newest bundle of several that is whole and fits; the others are named."""
+"""Choice of the newest of several bundle files that is complete and fits."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from spaars_ros.policy.bundle import load_bundle
 
 @dataclass(frozen=True)
 class Found:
-    """What was found, and a line for each newer file that was passed over."""
+    """The chosen bundle, and one line for each newer file that was skipped."""
 
     path: Path | None = None
     bundle: Bundle | None = None
@@ -36,9 +36,10 @@ class Found:
 
 def newest_whole(paths: Sequence[Path], fits: Callable[[Bundle], object]) -> Found:
     """
-    Return the last of some files, oldest first, that is a bundle and fits.
+    Return the newest of some files that is a valid bundle and fits.
 
-    :param fits: raises BundleError for a bundle of something else
+    :param paths: files, oldest first
+    :param fits: raises BundleError for a bundle that does not fit
     """
     skipped: list[str] = []
     for path in reversed(paths):

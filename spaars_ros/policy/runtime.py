@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policy as the control loop runs it: ONNX Runtime on one thread, checked before use."""
+"""Policy runtime for the control loop: ONNX Runtime on one thread, checked before use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,13 +40,13 @@ Array = NDArray[np.float64]
 GOLDEN_TOLERANCE = 1e-3
 OUTPUTS = ('latent', 'latent_action', 'raw_action', 'explored_latent', 'explored_action',
            'q_latent', 'q_raw')
-"""Of the policy graph, in this order."""
+"""Outputs of the policy graph, in this order."""
 FLOOR_OUTPUTS = ('anchor_latent', 'anchor_action', 'explored_anchor_latent',
                  'explored_anchor_action', 'q_anchor')
-"""Besides, where the pretrained policy is the floor."""
+"""Additional outputs where the pretrained policy is the floor."""
 
 OBSERVATION_CLIP = 8.0
-"""Standard deviations; a normalised observation beyond is clipped, as in training."""
+"""Standard deviations at which a normalised observation is clipped, as in training."""
 
 
 ARENA = 256 * 2**20
@@ -55,7 +55,7 @@ ARENA = 256 * 2**20
 
 @dataclass(frozen=True)
 class Decision:
-    """What the policy wants in one state; actions are normalised joint velocities."""
+    """Decision of the policy in one state; actions (a,) are normalised to [-1, 1]."""
 
     action: Array
     latent: NDArray[np.float32]
@@ -68,10 +68,10 @@ class Decision:
 
 @cache
 def _bounded_arena() -> None:
-    """Have the sessions of this process share one arena that ends: a small graph can grow."""
+    """Make the sessions of this process share one bounded arena: a small graph can grow."""
     info = onnxruntime.OrtMemoryInfo('Cpu', onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0,
                                      onnxruntime.OrtMemType.DEFAULT)
-    # Extended by what is asked for (1), not to the next power of two.
+    # Extended by the requested size (1), not to the next power of two.
     onnxruntime.create_and_register_allocator(info, onnxruntime.OrtArenaCfg(
         {'max_mem': ARENA, 'arena_extend_strategy': 1}))
 
@@ -86,7 +86,7 @@ def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry('session.use_env_allocators', '1')
     try:
-        # The fallback would only try the same again, and print that it does.
+        # The fallback would only repeat the same attempt, and print a message.
         return onnxruntime.InferenceSession(graph, options, providers=['CPUExecutionProvider'],
                                             enable_fallback=0)
     except Exception as error:  # noqa: BLE001 - the C++ side raises several unrelated kinds
@@ -94,13 +94,17 @@ def _session(name: str, graph: bytes) -> onnxruntime.InferenceSession:
 
 
 class PolicyRuntime:
-    """Runs a bundle's graphs; one instance a bundle, not shared between threads."""
+    """Run a bundle's graphs; one instance per bundle, not shared between threads."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Build the sessions; raises BundleError when a graph is not valid ONNX."""
+        """
+        Build the sessions.
+
+        :raises BundleError: a graph is not valid ONNX, or not plain feed-forward arithmetic
+        """
         self.manifest = bundle.manifest
         self.data = b''
-        """The bundle as it came, where whoever made the runtime says so."""
+        """Bytes of the bundle file, where the creator of the runtime sets them."""
         m = bundle.manifest
         self._mean = np.asarray(m.observation_mean)
         self._std = np.asarray(m.observation_std)
@@ -112,7 +116,7 @@ class PolicyRuntime:
         self._fresh = np.ones((1, 1), dtype=np.float32), np.zeros((1, 1), dtype=np.float32)
 
     def normalise(self, observation: Array) -> NDArray[np.float32]:
-        """Return observations (..., n) as the graphs take them."""
+        """Return observations (..., n) normalised for the graphs, as float32."""
         scaled = (observation - self._mean) / self._std
         # Every tick runs this on cold caches, where np.clip takes three times as long.
         return np.minimum(np.maximum(scaled, -OBSERVATION_CLIP), OBSERVATION_CLIP).astype(
@@ -124,7 +128,7 @@ class PolicyRuntime:
         """
         Return `OUTPUTS` for normalised observations (B, n) and latent noise (B, k).
 
-        With a floor `FLOOR_OUTPUTS` too.
+        With a floor, `FLOOR_OUTPUTS`, too.
 
         :param skill: (B, k) in effect, for a bundle with skills
         :param fresh: (B, 1), 1 where a new skill begins instead, for a bundle with skills
@@ -140,14 +144,14 @@ class PolicyRuntime:
         Return what to do in one state.
 
         :param observation: (n,) physical units
-        :param noise: (k + d,) standard normal exploration noise, latent part first; None for
-            the policy's mode. The gate always compares modes. With skills the latent part is of
-            the skill that begins, and the gate compares the raw action with the mean action of
-            the skill in effect.
-        :param skill: (k,) in effect, None where a new one begins; without skills every tick
-            begins one
-        :param careful: leave everything to the pretrained policy, where there is a floor, else
-            to the latent one; no noise
+        :param noise: (k + a,) standard normal exploration noise, latent part first; None for the
+            policy's mode. The gate always compares modes. With skills the latent part draws the
+            skill that begins, and the gate compares the raw action with the mean action of the
+            skill in effect.
+        :param skill: (k,) in effect, None where a new one begins; without skills every tick begins
+            one
+        :param careful: let only the pretrained policy act, where there is a floor, else the latent
+            one; no noise
         """
         m = self.manifest
         shift = self._still
@@ -161,7 +165,7 @@ class PolicyRuntime:
         mode, name = self._chosen(out, gate, careful)
         raw = out['raw_action'][0]
         if mode is Mode.RAW:
-            # With skills the one in effect: it goes on below the raw actions.
+            # With skills this is the skill in effect, which continues below the raw actions.
             action, latent = raw, out['latent'][0]
             if noise is not None:
                 action = np.clip(raw + m.exploration.raw * noise[m.latent_dim:], -1.0, 1.0)
@@ -173,7 +177,7 @@ class PolicyRuntime:
 
     def _chosen(self, out: dict[str, NDArray[np.float32]], gate: float,
                 careful: bool) -> tuple[Mode, str]:
-        """Return who acts, and what the names of its outputs begin with where it is latent."""
+        """Return the mode, and the prefix of its outputs' names where it is latent."""
         m = self.manifest
         if m.mode == 'raw-only' and not careful:
             return Mode.RAW, ''
@@ -195,8 +199,15 @@ def check_bundle(bundle: Bundle, robot: Robot, *, task: str, observation_dim: in
     """
     Return a runtime for a bundle that fits this robot and reproduces its golden outputs.
 
-    Raises BundleError with reason wrong_robot, wrong_joints, wrong_scale, wrong_contract,
-    wrong_task, wrong_terms, wrong_shape, not_finite, bad_graph or golden_mismatch.
+    :param bundle: the bundle to check
+    :param robot: the robot file
+    :param task: name of the task
+    :param observation_dim: n
+    :param latent_dim: k that the bundle has to have; None: any
+    :param observation_names: of the observation's values; ignored where there is a spec
+    :param spec: of the task; None: actions are joint velocities, and terms are not compared
+    :raises BundleError: wrong_robot, wrong_joints, wrong_scale, wrong_contract, wrong_task,
+        wrong_terms, wrong_shape, not_finite, bad_graph or golden_mismatch
     """
     m = bundle.manifest
     d = len(robot.joints) if spec is None else spec.action_dim
@@ -267,7 +278,7 @@ def _check_golden_outputs(runtime: PolicyRuntime, bundle: Bundle, robot: Robot) 
         raise BundleError('wrong_shape', f'critic {got["q_latent"].shape} with '
                                          f'{len(m.multipliers)} multipliers for '
                                          f'{len(robot.constraints)} constraints')
-    # With no noise the explored ones, which are what moves the arm, repeat the others.
+    # Without noise the explored outputs, which move the arm, equal the others.
     repeated = {'explored_latent': 'latent', 'explored_action': 'latent_action',
                 'explored_anchor_latent': 'anchor_latent',
                 'explored_anchor_action': 'anchor_action'}

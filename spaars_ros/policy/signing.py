@@ -14,10 +14,10 @@
 
 
 """
-Ed25519 signatures (RFC 8032) of bundles: a robot runs only what its operator's key signed.
+Ed25519 signatures (RFC 8032) of bundles: a robot runs only bundles signed by its operator's key.
 
-Keys are PEM files as `openssl pkey` reads them. What is signed is CONTEXT and the SHA-256 of all
-bytes of the bundle before the signature, so that no signature of something else passes for one.
+Keys are PEM files as `openssl pkey` reads them. The signed message is CONTEXT and the SHA-256 of
+all bytes of the bundle before the signature, so that no signature of other data is valid for one.
 """
 
 import hashlib
@@ -54,10 +54,10 @@ def _read(path: Path) -> bytes:
 
 class Signer:
     """
-    Signs with a private key.
+    Signer with a private key.
 
-    :param path: PEM file, PKCS 8, not encrypted, readable by its owner alone
-    :raises KeyFileError: no such file, others can read it, or another kind of key
+    :param path: PEM file, PKCS 8, not encrypted, readable by its owner only
+    :raises KeyFileError: the file is missing, readable by others, or another kind of key
     """
 
     def __init__(self, path: Path) -> None:
@@ -81,10 +81,10 @@ class Signer:
 
 class Verifier:
     """
-    Verifies with a public key.
+    Verifier with a public key.
 
     :param path: PEM file, SubjectPublicKeyInfo
-    :raises KeyFileError: no such file, or another kind of key
+    :raises KeyFileError: the file is missing, or another kind of key
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,7 +97,7 @@ class Verifier:
         self._key = key
 
     def accepts(self, body: bytes | memoryview, signature: bytes) -> bool:
-        """Return whether the signature is this key's over a bundle's bytes before it."""
+        """Return whether the signature of a bundle's bytes before it is by this key."""
         try:
             self._key.verify(signature, _message(body))
         except InvalidSignature:
@@ -109,7 +109,7 @@ def generate(directory: Path) -> tuple[Path, Path]:
     """
     Write a new pair of keys; return the private (mode 0600) and the public file.
 
-    :raises KeyFileError: there is a key already, or the directory cannot be written
+    :raises KeyFileError: a key exists already, or the directory cannot be written
     """
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
@@ -118,7 +118,7 @@ def generate(directory: Path) -> tuple[Path, Path]:
                                            serialization.PublicFormat.SubjectPublicKeyInfo)
     paths = directory / PRIVATE, directory / PUBLIC
     for path in paths:
-        # Replaced, no bundle signed before could be verified any more.
+        # With another key, no bundle signed before could be verified.
         if path.exists():
             raise KeyFileError(f'{path}: exists; keys are not overwritten')
     try:

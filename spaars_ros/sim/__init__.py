@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The MuJoCo arm, its tasks and the scripted operator."""
+"""MuJoCo simulation: arm, environments, cameras, faults and scripted operators."""

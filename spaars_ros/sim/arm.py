@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The MuJoCo arm with a joint-velocity servo, as a robot with ros2_control offers it."""
+"""MuJoCo arm with a joint-velocity servo, like a robot under ros2_control."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MAX_TIMESTEP = 0.005
-"""s; the physics step is the largest that divides the control period and is not above this."""
+"""s; the physics step is the largest one that divides the control period and is not above this."""
 
 PENETRATION = 0.002
-"""m; so deep inside each other two bodies may be at reset."""
+"""m; allowed penetration of two bodies at reset."""
 
 SERVO_TIME = 0.02
 """s; time constant of the joint-velocity servo."""
@@ -52,24 +52,26 @@ class SceneError(ValueError):
 
 class Arm:
     """
-    An arm driven by joint velocities, whatever actuators its MJCF model brings.
+    An arm driven by joint velocities, whatever actuators its MJCF model has.
 
     The servo is a computed torque, M (v_command - v) / SERVO_TIME + bias, clipped to the robot
-    file's torque limits; the model's own actuators are switched off.
+    file's torque limits. The model's own actuators are switched off.
     """
 
     def __init__(self, robot: Robot, scene: Scene | None = None,
                  cameras: Sequence[Source] = ()) -> None:
         """
-        Load the robot's model; raises ConfigError as Kinematics does.
+        Load the robot's model.
 
-        :param scene: what stands around the arm
+        :param robot: the robot file
+        :param scene: the objects around the arm
         :param cameras: sources that are drawn and encoded here, for `sources`
+        :raises ConfigError: as Kinematics
         """
         self.robot = robot
         self.scene = scene
         self.channels: Mapping[str, float] = {}
-        """Channel -> value, that the scene's actuators go to."""
+        """Channel -> value that the scene's actuators move to."""
         self.kinematics = Kinematics(robot, scene.build if scene is not None else None)
         self.model = self.kinematics.model
         self.data = mujoco.MjData(self.model)
@@ -88,18 +90,18 @@ class Arm:
         self.reset(np.asarray(robot.home))
 
     def _sight(self, cameras: Sequence[Source]) -> 'Sight':
-        from spaars_ros.sim.sight import Sight  # what draws and encodes, where somebody sees
+        from spaars_ros.sim.sight import Sight  # needed with cameras only
         return Sight(self.model, cameras, self.robot.control.rate)
 
     def disturb(self, *, payload: float = 0.0, friction: float = 0.0,
                 damping: float = 0.0) -> None:
         """
-        Change the arm that moves, not the model that the servo computes its torques with.
+        Change the simulated arm, but not the model from which the servo computes its torques.
 
-        :param payload: kg more at the tip, as a point mass; its part of the link's own inertia
-            about the centre of mass is left out
-        :param friction: N m of dry friction on each joint
-        :param damping: N m s/rad more on each joint
+        :param payload: additional kg at the tip, as a point mass; its effect on the link's inertia
+            about the centre of mass is neglected
+        :param friction: additional N m of dry friction on each joint
+        :param damping: additional N m s/rad on each joint
         """
         disturbed = bool(payload or friction or damping)
         if self._known is None:
@@ -121,10 +123,11 @@ class Arm:
 
     def reset(self, position: Array, rng: np.random.Generator | None = None) -> None:
         """
-        Put the arm at rest at joint positions (d,) rad; time goes on by one period.
+        Place the arm at rest at joint positions (d,) rad; time advances by one period.
 
-        :param rng: the scene is reset with it
-        :raises SceneError: bodies are inside each other then
+        :param position: (d,) rad
+        :param rng: random numbers for the reset of the scene; None: a fixed seed
+        :raises SceneError: bodies penetrate each other after the reset
         """
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[self.kinematics.qpos] = position
@@ -148,7 +151,7 @@ class Arm:
                     'other at reset: place them apart in Scene.reset, or change the start pose')
 
     def sources(self) -> dict[str, Sample]:
-        """Return source -> what its sensor reads now."""
+        """Return the present reading of each source's sensor."""
         seen = {} if self.sight is None else self.sight.look(self.data, self.stamp_ns)
         if self.scene is None:
             return seen
@@ -164,7 +167,7 @@ class Arm:
             model, known = (self.model, data) if self._known is None else self._as_known()
             mujoco.mj_mulM(model, known, self._torque, self._acceleration)
             effort = self._torque[dof] + known.qfrc_bias[dof] - known.qfrc_passive[dof]
-            # What the model itself says of dry friction, its controller knows.
+            # The controller compensates the model's own dry friction.
             effort += self._friction * np.sign(velocity)
             effort = np.clip(effort, -self._torque_limit, self._torque_limit)
             data.qfrc_applied[dof] = effort
@@ -184,7 +187,7 @@ class Arm:
         return model, data
 
     def state(self) -> RobotState:
-        """Return what the joint encoders and torque sensors read now."""
+        """Return the present readings of the joint encoders and torque sensors."""
         return RobotState(stamp_ns=self.stamp_ns,
                           position=self.data.qpos[self.kinematics.qpos].copy(),
                           velocity=self.data.qvel[self.kinematics.dof].copy(),

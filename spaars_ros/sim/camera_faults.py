@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Faults of cameras: images that stay away, come late, freeze, are black or of another kind."""
+"""Faults of cameras: images that are lost, late, frozen, black or of another format."""
 
 from collections.abc import Mapping
 
@@ -26,7 +26,7 @@ NAMES = ('camera_drop', 'camera_delay', 'camera_frozen', 'camera_black', 'camera
 
 
 class CameraFaults:
-    """Turn what cameras see into what reaches the wire; the same for the same seed."""
+    """Apply faults to the images of cameras; the same seed gives the same result."""
 
     def __init__(self, *, seed: int) -> None:
         self._rng = np.random.default_rng([seed, 31])
@@ -34,7 +34,7 @@ class CameraFaults:
         self._frozen: dict[str, Pixels] = {}
 
     def clear(self) -> None:
-        """Forget what is under way, as a reset of the arm does."""
+        """Discard delayed images, for a reset of the arm."""
         self._late.clear()
         self._frozen.clear()
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The cameras of a MuJoCo scene: images of them, drawn off screen."""
+"""Cameras of a MuJoCo scene, rendered off screen."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -33,13 +33,13 @@ def size_of(source: Source) -> tuple[int, int]:
 
 
 def ticks_of(source: Source, rate: float) -> int:
-    """Return the control ticks from one image to the next, at a control rate in Hz."""
+    """Return the control ticks between two images, at a control rate in Hz."""
     camera = camera_of(source)
     return max(1, round(rate / camera.rate)) if camera.rate else 1
 
 
 def camera_ids(model: mujoco.MjModel, sources: Sequence[Source]) -> dict[str, int]:
-    """Return source -> number of the scene's camera; raises ConfigError where it has none."""
+    """Return source -> camera id in the scene; raise ConfigError for a camera that it lacks."""
     there = [model.camera(number).name for number in range(model.ncam)]
     for source in sources:
         name = camera_of(source).simulated or source.name
@@ -52,7 +52,7 @@ def camera_ids(model: mujoco.MjModel, sources: Sequence[Source]) -> dict[str, in
 
 
 def place(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    """Put bodies, cameras and lights where the joints and mocap bodies say."""
+    """Move bodies, cameras and lights to the joints' and mocap bodies' positions."""
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     mujoco.mj_camlight(model, data)
@@ -60,9 +60,9 @@ def place(model: mujoco.MjModel, data: mujoco.MjData) -> None:
 
 class Cameras:
     """
-    Draw what the cameras of sources see; on the thread that made this object.
+    Render the cameras of sources; only on the thread that created this object.
 
-    :raises ConfigError: the scene has no such camera, or nothing draws here
+    :raises ConfigError: the scene has no such camera, or no rendering backend works
     """
 
     def __init__(self, model: mujoco.MjModel, sources: Sequence[Source]) -> None:
@@ -71,13 +71,13 @@ class Cameras:
                                                       for each in sources}
         width, height = (max(size[axis] for size in self._sizes.values()) for axis in (0, 1))
         self._drawing = Offscreen(model, width, height)
-        # Sites are marks of the model, which no camera sees.
+        # Sites are markers of the model, which no real camera sees.
         self._drawing.option.sitegroup[:] = 0
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
 
     def image(self, name: str, data: mujoco.MjData) -> Pixels:
-        """Return what a source's camera sees, (h, w, 3); `place` comes first."""
+        """Return the image (h, w, 3) of a source's camera; call `place` first."""
         self._camera.fixedcamid = self._ids[name]
         return self._drawing.image(data, self._camera, *self._sizes[name])
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Rollouts of an ONNX policy in a Gymnasium environment: how D4RL's *medium* sets were made."""
+"""Rollouts of an ONNX policy in a Gymnasium environment, as D4RL's *medium* sets were made."""
 
 from collections.abc import Callable
 import hashlib
@@ -37,21 +37,24 @@ from spaars_ros.sim.environments import reports_costs
 Floats = NDArray[np.float32]
 
 BEYOND = 1e-5
-"""Of the range of an action: what a float32 graph may overshoot its bounds by."""
+"""Share of the range of an action by which a float32 graph may exceed its bounds."""
 
 
 class RolloutError(ValueError):
-    """A policy file or an environment cannot be rolled out; the message names which and why."""
+    """A policy file or an environment cannot be rolled out; the message names it and says why."""
 
 
 class OnnxPolicy:
     """
     An ONNX graph as a policy: `observation` (batch, n) and, if stochastic, `noise` (batch, d).
 
-    Its output `action` (batch, d) is in the environment's units. The noise is standard normal;
-    a graph without that input is deterministic. Checked against the environment when made.
+    Its output `action` (batch, d) is in the environment's units. The noise is standard normal; a
+    graph without that input is deterministic. The constructor checks the graph against the
+    environment.
 
-    :raises RolloutError: not such a graph, or not for this environment
+    :param path: of the ONNX file
+    :param env: environment with bounded actions (d,) and observations (n,)
+    :raises RolloutError: the graph is invalid, or does not fit the environment
     """
 
     def __init__(self, path: str | os.PathLike[str], env: 'gymnasium.Env[Any, Any]') -> None:
@@ -115,7 +118,7 @@ class OnnxPolicy:
             raise RolloutError(f'{self.where}: action has shape {action.shape}, expected '
                                f'{(1, len(self.low))}')
         slack = BEYOND * (self.high - self.low)
-        # Written so that not-a-number fails it too.
+        # Written so that NaN fails it, too.
         fits = (action[0] >= self.low - slack) & (action[0] <= self.high + slack)
         if not fits.all():
             j = int(np.flatnonzero(~fits)[0])
@@ -142,14 +145,19 @@ def _name(env: 'gymnasium.Env[Any, Any]') -> str:
 def roll_out(env: 'gymnasium.Env[Any, Any]', policy: OnnxPolicy, *, transitions: int, seed: int,
              progress: Callable[[int], None] | None = None) -> Transitions:
     """
-    Record whole episodes until there are at least so many transitions; the same for a seed.
+    Record complete episodes until there are at least `transitions` transitions.
 
-    Each episode's reset and all of the noise come from one seed sequence. Where the environment
-    reports `cost` or `costs` in its info, in every step or in some, they are recorded.
+    The same seed gives the same data: the resets of all episodes and all noise come from one seed
+    sequence. Where the environment reports `cost` or `costs` in its info, in every step or in
+    some, they are recorded.
 
-    :param progress: told the number of transitions after each episode
-    :raises RolloutError: the policy or the environment gave something not finite, or an episode
-        has no end
+    :param env: the environment
+    :param policy: the policy, checked against it
+    :param transitions: minimum number
+    :param seed: of resets and noise
+    :param progress: called with the number of transitions after each episode
+    :raises RolloutError: the policy or the environment returned a non-finite value, or an episode
+        does not end
     """
     starts, noises = (np.random.default_rng(child)
                       for child in np.random.SeedSequence(seed).spawn(2))

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The velocity controller between `command` and the arm: it holds the last command."""
+"""Velocity controller between `command` and the arm, which holds the last command."""
 
 import math
 
@@ -23,20 +23,21 @@ from spaars_ros.data.schema import Array
 
 class HoldingController:
     """
-    Hold the last velocity command, as ros2_control's forward_command_controller does.
+    Hold the last velocity command, like ros2_control's forward_command_controller.
 
-    That controller has no timeout: when its client dies, the arm goes on at the last velocity.
-    `timeout` is what others have, for instance the joint_trajectory_controller (`cmd_timeout`).
+    That controller has no timeout: when its client dies, the arm continues at the last velocity.
+    `timeout` models other controllers, for instance the joint_trajectory_controller
+    (`cmd_timeout`).
 
-    :param acceleration: (d,) rad/s^2, with which it comes to rest after a timeout
+    :param acceleration: (d,) rad/s^2, of braking after a timeout
     :param period: s between two calls of `velocity`
     """
 
     def __init__(self, acceleration: Array, period: float) -> None:
         self.timeout = 0.0
-        """s without a command after which it comes to rest; 0 for never."""
+        """s without a command after which it brakes to rest; 0 for never."""
         self.delay = 0.0
-        """s that a command waits, rounded up to periods."""
+        """s that a command is delayed, rounded up to periods."""
         self.lag = 0.0
         """s, time constant of a first-order lag."""
         self._step = acceleration * period
@@ -47,7 +48,7 @@ class HoldingController:
         self._velocity = np.zeros_like(acceleration)
 
     def stop(self, now: int) -> None:
-        """Be at rest from `now` ns on, with no command waiting."""
+        """Be at rest from `now` ns on, and discard delayed commands."""
         self._waiting.clear()
         self._heard = now
         self._target = np.zeros_like(self._target)
@@ -63,7 +64,7 @@ class HoldingController:
             self._waiting.append((now + round(1e9 * self.delay), command))
 
     def velocity(self, now: int) -> Array:
-        """Return the velocity (d,) rad/s that the servo gets from `now` ns on for a period."""
+        """Return the servo's velocity (d,) rad/s for the period from `now` ns on."""
         while self._waiting and self._waiting[0][0] <= now:
             self._target = self._waiting.pop(0)[1]
         if self.timeout > 0.0 and (now - self._heard) * 1e-9 > self.timeout:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Images of a moving arm, drawn beside the thread that moves it."""
+"""Rendering of a moving arm on a separate thread."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ Shown = Callable[[int, Mapping[str, Pixels]], None]
 
 @dataclass(frozen=True)
 class _Moment:
-    """All that a picture depends on."""
+    """Everything that an image depends on."""
 
     stamp_ns: int
     names: Sequence[str]
@@ -44,13 +44,15 @@ class _Moment:
 
 class Drawing:
     """
-    Draw cameras on a thread of its own, the newest wish first and alone.
+    Render cameras on a separate thread; only the newest request is rendered.
 
-    OpenGL belongs to the thread that opened it, and a picture takes milliseconds that a step
-    does not have.
+    OpenGL belongs to the thread that opened it, and an image takes some milliseconds, too long for
+    a step.
 
-    :param shown: is told each picture, on that thread
-    :raises ConfigError: the scene has no such camera, or nothing draws here
+    :param model: the model, with the scene
+    :param sources: sources of the cameras
+    :param shown: called on that thread with the images of each request
+    :raises ConfigError: the scene has no such camera, or no rendering backend works
     """
 
     def __init__(self, model: mujoco.MjModel, sources: Sequence[Source], shown: Shown) -> None:
@@ -60,7 +62,7 @@ class Drawing:
         self._closing = False
         self._failed: Exception | None = None
         self.passed_over = 0
-        """Wishes that a newer one took the place of."""
+        """Number of requests that a newer one replaced."""
         self._thread = threading.Thread(target=self._run, name='drawing', daemon=True)
         self._thread.start()
         self._ready.wait()
@@ -68,7 +70,7 @@ class Drawing:
             raise self._failed
 
     def want(self, data: mujoco.MjData, stamp_ns: int, names: Sequence[str]) -> None:
-        """Have sources' cameras drawn as the scene is now; returns at once."""
+        """Request images of sources' cameras of the scene in its present state; return at once."""
         self.passed_over += self._wanted is not None
         self._wanted = _Moment(stamp_ns, names, data.qpos.copy(),
                                (data.mocap_pos.copy(), data.mocap_quat.copy()))
@@ -83,7 +85,7 @@ class Drawing:
     def _run(self) -> None:
         try:
             cameras = Cameras(self._model, self._sources)
-        except Exception as error:  # raised again where the object is made
+        except Exception as error:  # raised again in the constructor
             self._failed = error
             return
         finally:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The arm with its controller and the wires between, as a robot's driver offers them."""
+"""Arm with its controller and wiring, as a robot's driver presents it."""
 
 from collections.abc import Mapping
 
@@ -30,10 +30,10 @@ from spaars_ros.tasks.protocols import Scene
 
 
 class DrivenArm:
-    """Commands in, states out, with the faults of `fault_table.py` that lie between."""
+    """Take commands and return states, with the faults of `fault_table.py` in between."""
 
     def __init__(self, robot: Robot, *, seed: int = 0, scene: Scene | None = None) -> None:
-        """Load the robot's model, with a scene where there is one; raises ConfigError."""
+        """Load the robot's model, with the scene, if any; raise ConfigError as `Arm`."""
         self._arm = Arm(robot, scene)
         self._controller = HoldingController(np.asarray(robot.limits.acceleration), robot.period)
         self._wiring = Wiring(seed=seed, joints=len(robot.joints))
@@ -54,14 +54,15 @@ class DrivenArm:
 
     @property
     def data(self) -> mujoco.MjData:
-        """Return its state as it is now."""
+        """Return its present state."""
         return self._arm.data
 
     def set(self, faults: Mapping[str, float], *, timeout: float = 0.0) -> None:
         """
         Take the values of all faults by name.
 
-        :param timeout: s without a command after which the controller rests; 0 for never
+        :param faults: value of every fault
+        :param timeout: s without a command after which the controller brakes to rest; 0 for never
         """
         self._controller.timeout = timeout
         self._controller.delay = faults['command_delay']
@@ -74,7 +75,7 @@ class DrivenArm:
         return self._arm.state()
 
     def sources(self) -> dict[str, Sample]:
-        """Return source -> what its sensor in the scene reads now."""
+        """Return the present reading of each source's sensor in the scene."""
         return self._arm.sources()
 
     def send(self, channels: Mapping[str, float]) -> None:
@@ -82,7 +83,7 @@ class DrivenArm:
         self._arm.channels = dict(channels)
 
     def place(self, position: Array, rng: np.random.Generator | None = None) -> None:
-        """Put the arm at rest at joint positions (d,) rad; a period goes by."""
+        """Place the arm at rest at joint positions (d,) rad; time advances by one period."""
         self._arm.reset(position, rng)
         self._controller.stop(self._arm.stamp_ns)
 

@@ -46,22 +46,30 @@ from spaars_ros.tasks.sources import cameras_of
 Array = NDArray[np.float64]
 
 WIDTH, HEIGHT = 320, 240
-"""Pixels of `render`."""
+"""Width and height of `render`, pixels."""
 
 
 class ArmEnv(gymnasium.Env[Array, Array]):
     """
-    A task on `Arm`: actions (a,) in [-1, 1], as the task's spec says.
+    A task on `Arm`: actions (a,) in [-1, 1], as declared in the task's spec.
 
-    `info` holds `costs` (C,), `success` at the end of an episode, `executed` (d,) the action
-    after the filter, `effort` (d,) N m.
+    `info` holds `costs` (C,), `executed` (a,) the action after the filter, `effort` (d,) N m,
+    `intervention` the filter's bits, and at the end of an episode `success`.
     """
 
     metadata = {'render_modes': ['rgb_array'], 'render_fps': 20}
 
     def __init__(self, robot: Robot, settings: TaskSettings, *,
                  render_mode: str | None = None) -> None:
-        """Make arm, scene and filter; raises ConfigError where something does not fit."""
+        """
+        Create arm, scene and filter.
+
+        :param robot: the robot file
+        :param settings: the task file
+        :param render_mode: None or rgb_array
+        :raises ConfigError: robot, task and scene do not fit together
+        :raises ValueError: another render_mode
+        """
         if render_mode not in (None, *self.metadata['render_modes']):
             raise ValueError(f'render_mode {render_mode!r}: None or rgb_array')
         self.render_mode = render_mode
@@ -70,7 +78,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         self.task = make_task(robot, settings)
         scene = scene_of(self.task)
         self.arm = Arm(robot, scene, cameras_of(self.task) if scene is not None else ())
-        # What a robot knows of itself, without the objects of the scene.
+        # The robot's own kinematics do not include the objects of the scene.
         self.kinematics = self.arm.kinematics if scene is None else Kinematics(robot)
         self.filter = SafetyFilter(robot)
         self._given = Given(self.task)
@@ -99,7 +107,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         return observation, {'effort': state.effort}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Advance one control tick; raises ValueError on a wrong or non-finite action."""
+        """Advance one control tick; raise ValueError on a wrong or non-finite action."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self._wide:
             raise ValueError(f'action has shape {action.shape}, expected {self._wide}')
@@ -130,7 +138,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         return observation, reward, terminated, truncated, info
 
     def _outcome(self, observation: Array, world: World) -> Outcome:
-        """Return the task's outcome, or what the scene's source of success says."""
+        """Return the task's outcome, or that of the scene's source of success."""
         outcome, success = self.task.outcome(observation, world), self.task.settings.success
         if success is None or success.source not in world.sources:
             return outcome
@@ -145,7 +153,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         self.arm.channels = dict(zip(names, values.tolist()))
 
     def render(self) -> NDArray[np.uint8]:
-        """Return an image (h, w, 3); raises RuntimeError where no OpenGL is there."""
+        """Return an image (h, w, 3); raise RuntimeError where OpenGL is missing."""
         model = self.arm.model
         if self._drawing is None:
             try:
@@ -158,7 +166,7 @@ class ArmEnv(gymnasium.Env[Array, Array]):
         return self._drawing.image(self.arm.data, camera, WIDTH, HEIGHT)
 
     def close(self) -> None:
-        """Free what draws."""
+        """Free the renderers."""
         if self.arm.sight is not None:
             self.arm.sight.close()
             self.arm.sight = None

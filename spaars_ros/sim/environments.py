@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The Gymnasium environments of this package by their ids, and how one is made by its id."""
+"""Gymnasium environments of this package by id, and functions that make them."""
 
 from typing import Any
 
@@ -27,9 +27,9 @@ from spaars_ros.tasks.registry import known_tasks
 from spaars_ros.tasks.registry import load_task
 
 REACH = 'SpaarsReach-v0'
-"""Id that 0.1.0 knew reach by."""
+"""Id of reach in version 0.1.0."""
 FILTERED = (ArmEnv, StagedEnv)
-"""Their `info['executed']` is the action that the safety filter let through, in [-1, 1]."""
+"""Environments whose `info['executed']` is the action after the safety filter, in [-1, 1]."""
 
 
 def arm_environment(task: str = 'reach', robot: str = '', **kwargs: Any) -> ArmEnv:
@@ -39,7 +39,7 @@ def arm_environment(task: str = 'reach', robot: str = '', **kwargs: Any) -> ArmE
 
 
 def register_tasks() -> None:
-    """Register `spaars_ros/<task>-v0` of every task that is installed, and 0.1.0's own id."""
+    """Register `spaars_ros/<task>-v0` for every installed task, and the id of version 0.1.0."""
     for env_id, task in ((REACH, 'reach'),
                          *((f'spaars_ros/{name}-v0', name) for name in known_tasks())):
         if env_id not in gymnasium.registry:
@@ -55,7 +55,7 @@ def is_arm(env_id: str) -> bool:
 
 
 def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':
-    """Make a registered environment; raises ValueError when there is none, or a part lacks."""
+    """Make a registered environment; raise ValueError for an unknown id or a missing package."""
     try:
         return gymnasium.make(env_id)
     except (gymnasium.error.Error, ImportError) as error:
@@ -64,9 +64,9 @@ def make_environment(env_id: str) -> 'gymnasium.Env[Any, Any]':
 
 def executed_action(env: 'gymnasium.Env[Any, Any]', action: Any, info: dict[str, Any]) -> Any:
     """
-    Return the action in [-1, 1], (d,), that a step is to be remembered by.
+    Return the action (d,) of a step to be stored: the executed one where it is known.
 
-    Elsewhere than in `FILTERED` a key of that name may mean anything.
+    Only in `FILTERED` the key `executed` has that meaning.
     """
     return info['executed'] if isinstance(env.unwrapped, FILTERED) else action
 
@@ -79,5 +79,5 @@ def costs_of(info: dict[str, Any]) -> NDArray[np.float64]:
 
 
 def reports_costs(info: dict[str, Any]) -> bool:
-    """Return whether a step says what it cost; some environments do so where it is not 0."""
+    """Return whether a step reports a cost; some environments do so only where it is not 0."""
     return 'costs' in info or 'cost' in info

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Run a bundle on fixed episodes in the simulation, through the robot's own control loop."""
+"""Evaluation of a bundle on fixed simulated episodes, through the robot's own control loop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -41,14 +41,20 @@ EVALUATION_SEED = 10_000
 
 
 class Rollouts:
-    """The control loop on the simulated arm, without ROS; whole episodes at a time."""
+    """The control loop on the simulated arm, without ROS; one complete episode at a time."""
 
     def __init__(self, runtime: PolicyRuntime, robot: Robot, task: Task, *, seed: int,
                  explore: bool, budget: str = 'off', person: Person | None = None) -> None:
         """
-        Begin before the first episode.
+        Start before the first episode.
 
-        :param person: who may take over
+        :param runtime: runtime of the bundle
+        :param robot: the robot file
+        :param task: the task
+        :param seed: of starts, goals and noise
+        :param explore: whether to add exploration noise
+        :param budget: off, warn or hold
+        :param person: person who may take over
         """
         self.arm = Arm(robot, scene_of(task), cameras_of(task))
         self.task = task
@@ -68,7 +74,7 @@ class Rollouts:
         """
         Run the next episode and return its step records (T + 1, width).
 
-        :param seen: is shown the arm, and the record where there is one, at every tick
+        :param seen: called with the arm, and the record if there is one, at every tick
         """
         start = np.random.default_rng([self.seed, self.loop.episode + 1, 2])
         self.arm.reset(sample_start(self.task.robot, self.task.settings.start_noise, start), start)
@@ -92,12 +98,19 @@ class Rollouts:
 def evaluate(bundle: Bundle, robot: Robot, task: Task, *, episodes: int = 50,
              seed: int = EVALUATION_SEED, explore: bool = False) -> dict[str, Any]:
     """
-    Return how a bundle does on `episodes` fixed episodes: the seed alone decides them.
+    Return the performance of a bundle on `episodes` fixed episodes, which the seed determines.
 
     Keys: success (share), return_mean, cost_mean (first constraint), metrics (name -> mean),
-    <name>_mean of those that the task's spec calls flat, raw_share, episodes (of
-    `episodes_from_steps`), paths (of `paths_from_steps`).
-    Raises BundleError when the bundle does not fit the robot.
+    <name>_mean of the metrics that the task's spec marks as flat, raw_share, episodes (from
+    `episodes_from_steps`), paths (from `paths_from_steps`).
+
+    :param bundle: the bundle
+    :param robot: the robot file
+    :param task: the task
+    :param episodes: number of episodes
+    :param seed: of starts, goals and noise
+    :param explore: whether to add exploration noise
+    :raises BundleError: the bundle does not fit the robot
     """
     runtime = check_bundle(bundle, robot, task=task.name,
                            observation_dim=task.observation_dim, spec=task.spec)

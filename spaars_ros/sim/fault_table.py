@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The faults that the simulation can make, by name, with unit and range."""
+"""Table of the faults that the simulation can inject: name, unit and range."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from spaars_ros.robot.config import ConfigError
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that can go wrong; 0 is off."""
+    """One fault; 0 is off."""
 
     name: str
     description: str
@@ -93,20 +93,20 @@ FAULTS: tuple[Fault, ...] = (
     Fault('camera_size', '1: images have half their width and height', 0.0, 1.0),
     Fault('camera_encoding', '1: images come in an encoding that nobody knows', 0.0, 1.0),
 )
-"""All that can be injected, in the order of the parameters `fault.<name>` of `sim`."""
+"""All faults, in the order of the parameters `fault.<name>` of `sim`."""
 BY_NAME = {fault.name: fault for fault in FAULTS}
 DEFAULTS = {**dict.fromkeys(BY_NAME, 0.0), 'spike_share': 0.1, 'scale': 1.0, 'push_joint': 1.0,
             'drift_joint': 1.0}
 
 
 def check_faults(values: Mapping[str, Any], where: str) -> dict[str, float]:
-    """Return values by fault name as floats; raises ConfigError naming what is wrong."""
+    """Return values by fault name as floats; raise ConfigError that names what is wrong."""
     good = {}
     for name, value in values.items():
         fault = BY_NAME.get(name)
         if fault is None:
             raise ConfigError(f'{where}: unknown fault {name!r}, known are {list(BY_NAME)}')
-        # NaN compares false, so the range is asked for rather than its violation.
+        # NaN compares false, so the check asks for being in range rather than out of it.
         if type(value) not in (int, float) or not fault.low <= value <= fault.high:
             raise ConfigError(f'{where}: {name}: {value!r} is not within {fault.low:g} and '
                               f'{fault.high:g} {fault.unit}'.rstrip())

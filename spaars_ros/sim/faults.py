@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Faults of a robot, made on purpose: what goes wrong on the way to and from a policy server."""
+"""Fault injection: errors of the states on the way from a robot to the policy server."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,18 +30,20 @@ from spaars_ros.sim.fault_table import check_faults
 from spaars_ros.sim.fault_table import DEFAULTS
 
 REORDERED = 1.5
-"""Control periods that a reordered state comes late: behind the next one, before that after it."""
+"""Control periods by which a reordered state is late: after the next one, before the one after
+it."""
 
 
 LONGEST = 1e6
-"""s; the latest begin and the longest time of a fault."""
+"""s; the latest begin and the longest duration of a fault."""
 
 
 class FaultScript:
     """
-    Timed faults: a YAML list of `{at: s, for: s, set: {<fault>: value}}`, times from activation.
+    Timed faults: a YAML list of `{at: s, for: s, set: {<fault>: value}}`, s since activation.
 
-    Without `for` a fault lasts. Of two entries that are in force the later in the list wins.
+    Without `for` a fault lasts for ever. If two entries apply at the same time, the later in the
+    list takes precedence.
 
     :raises ConfigError: the file is not such a list
     """
@@ -58,7 +60,7 @@ class FaultScript:
         if not isinstance(item, dict) or not {'at', 'set'} <= item.keys() <= {'at', 'for', 'set'}:
             raise ConfigError(f'{where}: expected at, set and perhaps for, found {item!r}')
         times = [item['at'], item.get('for', np.inf)]
-        # Without `for` a fault lasts; one that is written has to be finite.
+        # Without `for` a fault lasts for ever; a given duration has to be finite.
         if any(type(item[name]) not in (int, float) or not 0.0 <= item[name] <= LONGEST
                for name in ('at', 'for') if name in item):
             raise ConfigError(f'{where}: at and for have to be s, 0 to {LONGEST:g}')
@@ -67,7 +69,7 @@ class FaultScript:
         return float(times[0]), float(times[0]) + float(times[1]), check_faults(item['set'], where)
 
     def at(self, elapsed: float) -> dict[str, float]:
-        """Return the faults in force `elapsed` s after activation."""
+        """Return the faults that apply `elapsed` s after activation."""
         now: dict[str, float] = {}
         for begin, end, values in self._entries:
             if begin <= elapsed < end:
@@ -77,11 +79,12 @@ class FaultScript:
 
 class FaultInjector:
     """
-    Turn measured states into what reaches the wire; the same for the same seed and states.
+    Apply faults to measured states; the same seed and states give the same result.
 
-    Time is that of the states' stamps, so that it does the same on any clock.
+    Time is that of the states' stamps, so that the result does not depend on the clock.
 
-    :param joints: d, how many joints a state has
+    :param seed: of random faults
+    :param joints: d, number of joints of a state
     :param period: s, control period
     """
 
@@ -95,7 +98,7 @@ class FaultInjector:
         self.values = dict(DEFAULTS)
 
     def set(self, values: Mapping[str, float]) -> None:
-        """Set faults by name; those not named stay. Raises ConfigError."""
+        """Set faults by name; all others stay. Raise ConfigError for an unknown or invalid one."""
         self.values.update(check_faults(values, 'faults'))
         if self.values['frozen'] < 1.0:
             self._frozen_at = None
@@ -104,24 +107,26 @@ class FaultInjector:
 
     @property
     def offset_ns(self) -> int:
-        """Return by how much stamps and /clock are off, ns."""
+        """Return the offset of stamps and /clock, ns."""
         return round(1e9 * self.values['clock_jump'])
 
     def clear(self) -> None:
-        """Forget states that are under way, as a reset of the arm does."""
+        """Discard delayed states, for a reset of the arm."""
         self._held.clear()
 
     def measured(self, state: RobotState, again: bool = False) -> list[RobotState]:
         """
-        Return what is published now, in order, given the newest state.
+        Return the states to publish now, in order, given the newest state.
 
-        :param again: the state was given before and got no answer; then nothing is held back,
-            or a simulation that waits for the answer would wait for ever
+        :param state: the newest state
+        :param again: the state was given before and got no answer. Then no state is delayed, since
+            a simulation that waits for the answer would wait for ever.
         """
         v, now = self.values, state.stamp_ns
         if v == DEFAULTS and not self._held:
             return [state]
-        # As many draws whatever the faults are: one fault does not change when another strikes.
+        # The number of draws does not depend on the faults, so one fault does not change when
+        # another occurs.
         drop, duplicate, reorder, nan, spike = self._rng.random(5)
         joint = int(self._rng.integers(self._joints))
         if drop >= v['drop']:
@@ -157,7 +162,7 @@ class FaultInjector:
         return replace(state, position=wrong)
 
     def _drifted(self, state: RobotState) -> RobotState:
-        """Return a state whose position has crept away since the fault began."""
+        """Return a state whose position has drifted since the fault began."""
         if not self.values['drift']:
             return state
         if self._drifting_since is None:
@@ -168,7 +173,7 @@ class FaultInjector:
         return replace(state, position=position)
 
     def _unmeasured(self, state: RobotState) -> RobotState:
-        """Return a state without what the robot does not measure."""
+        """Return a state without the quantities that the robot does not measure."""
         velocity = self._missing('velocity')
         if velocity is not None:
             state = replace(state, velocity=velocity)
@@ -180,7 +185,7 @@ class FaultInjector:
         return state
 
     def _missing(self, name: str) -> Array | None:
-        """Return what stands for a measurement that the robot lacks; None where it has it."""
+        """Return the replacement of a measurement that the robot lacks; None where it has it."""
         if self.values[f'{name}_empty']:
             return np.zeros(0)
         return np.full(self._joints, np.nan) if self.values[f'{name}_nan'] else None

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""OpenGL without a screen: which of MuJoCo's backends draws here."""
+"""OpenGL without a screen: choice of a MuJoCo backend that works here."""
 
 from functools import cache
 from importlib import import_module
@@ -31,11 +31,12 @@ PATIENCE = 60.0
 
 def choose_backend() -> str:
     """
-    Set MUJOCO_GL to a backend that draws here, unless it is set, and return it.
+    Set MUJOCO_GL to a backend that works here, unless it is set, and return it.
 
-    Each is tried in a process of its own: one that does not start spoils the process for others.
+    Each backend is tried in a separate process, because one that fails to start leaves its process
+    unusable for others.
 
-    :raises ConfigError: neither draws
+    :raises ConfigError: no backend works
     """
     name = os.environ.get('MUJOCO_GL', '').lower() or _found()
     if not name:
@@ -59,12 +60,12 @@ def _found() -> str:
 
 
 def gl_context(width: int, height: int) -> Any:
-    """Return an OpenGL context for images of so many pixels at most; raises ConfigError."""
+    """Return an OpenGL context for images up to this size, pixels; raise ConfigError."""
     name = choose_backend()
     try:
-        # MuJoCo itself chooses by MUJOCO_GL when it is imported, which may be long ago.
+        # MuJoCo itself chooses by MUJOCO_GL at its import, which may be long ago.
         module = import_module(f'mujoco.{name}' if name in BACKENDS else 'mujoco')
         return module.GLContext(width, height)
-    except Exception as error:  # PyOpenGL's and ctypes' kinds have nothing in common
+    except Exception as error:  # PyOpenGL's and ctypes' errors have no common class
         raise ConfigError(f'MUJOCO_GL={name} draws nothing here ({type(error).__name__}): unset '
                           'it, or sudo apt install libosmesa6') from None

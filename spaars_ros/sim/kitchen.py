@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 KITCHEN = 'SpaarsKitchen-v0'
-"""The training side."""
+"""The environment for training."""
 KITCHEN_EVALUATION = 'SpaarsKitchenEvaluation-v0'
-"""The evaluation side; `spaars train` evaluates a training on the other there."""
+"""The environment for evaluation; `spaars train` uses it to evaluate a training on the other."""
 MIXED = ('microwave', 'kettle', 'bottom burner', 'light switch')
 """D4RL's kitchen-mixed: sub-tasks that the data never show in one episode."""
 KEPT = 30
-"""Numbers of D4RL's observation that are no goal: 9 joints of the arm, 21 of the kitchen."""
+"""Values of D4RL's observation that are not the goal: 9 joints of the arm, 21 of the kitchen."""
 D4RL_WIDTH, ROBOTICS_WIDTH = 60, 59
 
 
@@ -39,9 +39,9 @@ def flat(observations: NDArray[Any]) -> NDArray[Any]:
     """
     Return the positions (..., 30): 9 of the arm and its fingers, 21 of the kitchen.
 
-    :param observations: (..., 60) as D4RL has them, positions and goal; (..., 59) as
-        gymnasium-robotics has them, with the arm's velocities between and the kitchen's behind;
-        or (..., 30)
+    :param observations: (..., 60) as in D4RL, positions and goal; (..., 59) as in
+        gymnasium-robotics, with the arm's velocities between and the kitchen's at the end; or
+        (..., 30)
     :raises ValueError: they have another width
     """
     width = observations.shape[-1]
@@ -55,21 +55,19 @@ def flat(observations: NDArray[Any]) -> NDArray[Any]:
 
 class KitchenEnv(gymnasium.Env[Array, Array]):
     """
-    `FrankaKitchen-v1` with the observation that D4RL's data have, and one side's reward.
+    `FrankaKitchen-v1` with the observation of D4RL's data, and the reward of one side.
 
     Observation (30,): positions only (`flat`). Actions (9,) in [-1, 1].
 
-    training
-        the reward of a tick is the number of sub-tasks that are satisfied in it, as it is
-        cumulated in D4RL's data; an episode never terminates, it is truncated after 280 ticks.
-        Its return grows to hundreds.
-    evaluation
-        a sub-task counts once, when it is first satisfied; the return is the number done, 0 to 4,
-        and the fourth terminates the episode.
+    * training: the reward of a tick is the number of sub-tasks that are satisfied in it, as
+      cumulated in D4RL's data. An episode never terminates; it is truncated after 280 ticks. Its
+      return grows to hundreds.
+    * evaluation: a sub-task counts once, when it is first satisfied. The return is the number
+      done, 0 to 4, and the fourth terminates the episode.
 
-    D4RL says this by REMOVE_TASKS_WHEN_COMPLETE, false and true (docs/results/staged.md;
-    that the training side does not terminate is this project's choice). `info` holds
-    `stages` (which have been done in this episode) and `success` (all).
+    D4RL selects this by REMOVE_TASKS_WHEN_COMPLETE, false and true (docs/results/staged.md; that
+    the training side does not terminate is this project's choice). `info` holds `stages` (which
+    have been done in this episode) and `success` (all).
     """
 
     metadata = {'render_modes': []}
@@ -79,11 +77,12 @@ class KitchenEnv(gymnasium.Env[Array, Array]):
         """
         Make the environment.
 
-        :param tasks: names of sub-tasks, as gymnasium-robotics has them
+        :param side: training or evaluation
+        :param tasks: names of sub-tasks, as in gymnasium-robotics
         :raises ImportError: gymnasium-robotics is not installed
         """
         try:
-            # By name: it is wanted by those who train in the kitchen only.
+            # Imported by name: only training in the kitchen needs it.
             gymnasium.register_envs(import_module('gymnasium_robotics'))
         except ImportError as error:
             raise ImportError(f'{KITCHEN} needs the extra kitchen: pip install '

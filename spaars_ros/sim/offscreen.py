@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Images of a MuJoCo scene, drawn off screen."""
+"""Off-screen renderer of a MuJoCo scene."""
 
 from contextlib import suppress
 from typing import Any
@@ -25,20 +25,21 @@ from spaars_ros.sim.gl import gl_context
 from spaars_ros.vision.images import Pixels
 
 SAMPLES = 4
-"""Samples of a pixel; shadows, which take twenty times as long, are left out."""
+"""Samples per pixel; shadows, which take twenty times as long, are left out."""
 MAX_GEOMS = 10_000
 
 
 class Offscreen:
     """
-    Draw a scene; on the thread that made this object.
+    Render a scene; only on the thread that created this object.
 
-    By the backend that `gl_context` chose, since two of them in one process end it: MuJoCo's own
-    `Renderer` takes the one that was there when MuJoCo was imported.
+    It uses the backend that `gl_context` chose, since two backends in one process crash it.
+    MuJoCo's own `Renderer` uses the backend chosen when MuJoCo was imported.
 
-    :param width: pixels at most
-    :param height: pixels at most
-    :raises ConfigError: nothing draws here
+    :param model: the model, with the scene
+    :param width: largest width, pixels
+    :param height: largest height, pixels
+    :raises ConfigError: no rendering backend works
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
@@ -62,7 +63,7 @@ class Offscreen:
 
     def image(self, data: mujoco.MjData, camera: mujoco.MjvCamera, width: int, height: int
               ) -> Pixels:
-        """Return what a camera sees, (h, w, 3)."""
+        """Return the image (h, w, 3) of a camera."""
         self._gl.make_current()
         mujoco.mjv_updateScene(self._model, data, self.option, mujoco.MjvPerturb(), camera,
                                mujoco.mjtCatBit.mjCAT_ALL, self._scene)
@@ -78,8 +79,8 @@ class Offscreen:
 
 
 def _free(context: mujoco.MjrContext, gl: Any) -> None:
-    """Free what draws, also where the process ends: OpenGL is gone before Python is."""
-    with suppress(Exception):  # of a context whose thread has ended
+    """Free the renderer, also at exit: OpenGL is gone before Python is."""
+    with suppress(Exception):  # the context's thread may have ended
         gl.make_current()
         context.free()
         gl.free()

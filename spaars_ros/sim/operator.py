@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Demonstrations of a task's own scripted demonstrator, recorded in the simulation."""
+"""Demonstrations by a task's own scripted demonstrator, recorded in the simulation."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -44,28 +44,28 @@ FIELDS = ('observations', 'actions', 'next_observations', 'efforts', 'terminatio
           'truncations', 'episode')
 
 MOST_FRAMES = 2_000_000_000
-"""bytes of frames that are kept of one recording."""
+"""bytes of frames that are kept per recording."""
 
 
 @dataclass
 class Summary:
-    """How the demonstrations went."""
+    """Statistics of the demonstrations."""
 
     asked: int
-    """Episodes asked for."""
+    """Number of requested episodes."""
     recorded: int = 0
-    """Of these, those with a step."""
+    """Number of these that have a step."""
     failures: Counter[str] = field(default_factory=Counter)
-    """Why an episode did not go as its operator intended -> episodes."""
+    """Reason why an episode did not go as its operator intended -> number of episodes."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Of the task, means over episodes."""
+    """Metrics of the task, means over episodes."""
     units: dict[str, str] = field(default_factory=dict)
     cost: float = 0.0
-    """Of the first constraint, per episode."""
+    """Cost of the first constraint, per episode."""
     succeeded: int = 0
-    """Episodes that the task calls a success; an operator may mean to stop short of it."""
+    """Episodes that the task judges a success; an operator may stop before success on purpose."""
     candid: bool = True
-    """Whether the operator says which episodes failed."""
+    """Whether the operator reports which episodes failed."""
     over: int = 0
     """Episodes above a constraint's limit."""
     filtered: float = 0.0
@@ -73,11 +73,11 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Return the episodes that did not go as their operator intended."""
+        """Return the number of episodes that did not go as their operator intended."""
         return sum(self.failures.values())
 
     def text(self) -> str:
-        """Return it as one line."""
+        """Return the statistics as one line."""
         why = ', '.join(f'{count} {reason}' for reason, count in self.failures.most_common())
         reached = f'targets reached {self.asked - self.failed} of {self.asked}' + (
             f' ({why})' if why else '') if self.candid else f'success {self.succeeded} of ' \
@@ -91,7 +91,7 @@ class Summary:
 
     @property
     def poor(self) -> bool:
-        """Return whether most episodes failed, or cost more than they may."""
+        """Return whether most episodes failed, or most were above a cost limit."""
         return 2 * max(self.failed, self.over) > self.asked
 
 
@@ -105,10 +105,14 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int,
     """
     Record demonstrations of the task's demonstrator; the same seed gives the same data.
 
-    An operator who sees no way at all makes no step: such an episode is not in the data.
+    An operator that finds no path makes no step; such an episode is not in the data.
 
-    :param frames: folder in which every image that the cameras saw is kept
-    :raises ConfigError: the task has none, or no episode has a step
+    :param robot: the robot file
+    :param settings: the task file
+    :param episodes: number of requested episodes
+    :param seed: of the environment and the operator
+    :param frames: folder in which every camera image is kept; None: none is
+    :raises ConfigError: the task has no demonstrator, or no episode has a step
     """
     env = ArmEnv(robot, settings)
     with kept_frames(env, frames):
@@ -118,8 +122,9 @@ def record(robot: Robot, settings: TaskSettings, *, episodes: int, seed: int,
 @contextmanager
 def kept_frames(env: ArmEnv, folder: Path | None) -> Iterator[None]:
     """
-    Keep what an environment's cameras see while the block runs.
+    Keep the camera images of an environment while the block runs.
 
+    :param env: the environment
     :param folder: of the frames; None: none are kept
     :raises ConfigError: the task has no camera
     """
@@ -204,7 +209,7 @@ def _shown(env: ArmEnv, observation: NDArray[np.float64]) -> NDArray[np.float64]
 
 
 def _guard(operator: Operator, robot: Robot) -> None:
-    """Let the operator look at the distances that the filter keeps."""
+    """Give the operator the distances that the filter keeps."""
     cartesian = SafetyFilter(robot).cartesian
     if isinstance(operator, Guarded) and cartesian is not None:
         operator.guard(lambda position: min(cartesian.least(position).values(),

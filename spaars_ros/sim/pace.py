@@ -12,21 +12,21 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""How far a simulated arm may be ahead of the learner."""
+"""Limit of how far a simulated arm may be ahead of the learner."""
 
 SILENCE = 5.0
 """s of wall time without progress after which a learner counts as gone."""
 IDLE = 3
 """Equal progress reports after which a learner counts as idle."""
 NOT_YET = 10
-"""The same before its first record: it may not have found the policy server yet."""
+"""The same before its first record, since it may not have found the policy server yet."""
 
 
 class LearnerPace:
     """
-    Say whether the arm has to wait for the learner; one that is gone or idle holds nothing.
+    Decide whether the arm has to wait for the learner; never for one that is gone or idle.
 
-    :param max_lead: control periods that the arm may be ahead of what was learned from
+    :param max_lead: control periods that the arm may be ahead of the newest record learned from
     :param period: s, control period
     """
 
@@ -38,7 +38,7 @@ class LearnerPace:
         self._heard = -SILENCE
         self._received = -1.0
         self._first = -1.0
-        """Records that it had when it was heard first, as in a run that goes on."""
+        """Number of its records in its first report, as in a resumed run."""
 
     def heard(self, *, received: float, owed: float, stamp: float, now: float) -> None:
         """
@@ -55,8 +55,8 @@ class LearnerPace:
         if owed > 0:
             self._same = 0  # it has work: the arm waits again, however long it was idle before
             return
-        # The same again and again with nothing owed: the learner waits for records, as in a
-        # reset that drives the arm back, so the arm does not wait for the learner.
+        # Equal reports with nothing owed: the learner waits for records, as during a reset that
+        # moves the arm back. So the arm does not wait for the learner.
         self._same = self._same + 1 if received == self._received else 0
         self._received, self._learned = received, stamp
 
@@ -65,5 +65,5 @@ class LearnerPace:
         patience = NOT_YET if 0.0 <= self._first == self._received else IDLE
         if self._same >= patience or now - self._heard > SILENCE:
             return False
-        # A stamp is only so exact: a lead of whole periods must not be missed by a rounding.
+        # Stamps have rounding errors, by which a lead of whole periods must not be missed.
         return (stamp - self._learned) / self._period >= self._max_lead - 1e-6

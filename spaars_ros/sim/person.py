@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A simulated person: takes over where a policy fails, late and with a shaking hand."""
+"""Simulated person who takes over where a policy fails, with a delay and a noisy hand."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -30,31 +30,32 @@ from spaars_ros.tasks.spec import AXES
 PATIENCE = 1.0
 """s without progress after which a person sees that the policy fails."""
 REACTION = 0.4
-"""s from seeing it to the switch."""
+"""s from seeing it to holding the switch."""
 DELAY = 0.15
-"""s between what a person sees and what their hand does."""
+"""s between what a person sees and the motion of the hand."""
 SHAKE = 0.1
-"""Standard deviation of the hand, in normalised action; first-order, 0.8 a tick."""
+"""Standard deviation of the hand's noise, in normalised action; first-order, 0.8 per tick."""
 MEMORY = 0.8
 PROGRESS = 0.02
-"""Of the task's potential: less is none."""
+"""Smallest increase of the task's potential that counts as progress."""
 GOOD = 0.1
-"""Of the potential, won since the switch was held, after which the arm is given back."""
+"""Increase of the potential during a takeover after which the arm is given back."""
 SHORTEST = 1.0
-"""s that a person acts at least."""
+"""s, shortest takeover."""
 
 
 class SimulatedPerson:
     """
-    Watches a policy and corrects it, by what the task calls progress.
+    Watch a policy and correct it, based on the task's potential.
 
-    A person lets the policy act while the potential grows. Where it has not for `PATIENCE` they
-    take over after a reaction time, act like the task's corrector (or its demonstrator), by
-    what they saw a little before and with a hand that shakes, and give the arm back once things
-    go well again.
+    A person lets the policy act while the potential grows. After `PATIENCE` without growth they
+    take over, with a reaction time. They act like the task's corrector (or its demonstrator), on a
+    slightly delayed observation and with a noisy hand. They give the arm back once the potential
+    has grown again.
 
+    :param task: a task with a potential, and a corrector or a demonstrator
     :param rng: of the hand, and of the task's operator
-    :raises ConfigError: the task has no potential, or nobody who can steer it
+    :raises ConfigError: the task has no potential, or neither corrector nor demonstrator
     """
 
     def __init__(self, task: Task, rng: np.random.Generator) -> None:
@@ -90,7 +91,7 @@ class SimulatedPerson:
         return self._acted > 0
 
     def see(self, observation: Array) -> Array | None:
-        """Return the action (a,) asked for in a state (n,); None: the switch is let go."""
+        """Return the requested action (a,) for an observation (n,); None: switch released."""
         if not self._begun:
             self.begin()
         self._seen.append(observation)
@@ -114,7 +115,7 @@ class SimulatedPerson:
         return np.clip(action + self._shake, -1.0, 1.0)
 
     def _decide(self, level: float) -> None:
-        """Take over a reaction time after it was seen that nothing goes on."""
+        """Take over, a reaction time after the lack of progress was seen."""
         if self._still < self._patience and not self._waits:
             return
         self._waits += 1
@@ -131,7 +132,7 @@ class Asked:
     values: Array
     """(6,) m/s and rad/s, or (d,) rad/s."""
     frame: str | None
-    """None: joint velocities."""
+    """Frame of a twist; None: joint velocities."""
 
 
 def as_command(task: Task, action: Array) -> Asked:

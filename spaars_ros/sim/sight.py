@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a simulated arm sees: its cameras drawn and encoded as the nodes do it, in process."""
+"""Cameras of a simulated arm, rendered and encoded in process as the nodes do it."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -34,11 +34,13 @@ Seen = Callable[[str, int, Pixels], None]
 
 class Sight:
     """
-    The vectors of a task's cameras, with the age that a camera's rate gives them.
+    Feature vectors of a task's cameras, with the age that follows from a camera's rate.
 
+    :param model: the model, with the scene
+    :param sources: sources of the cameras
     :param rate: Hz, of the control ticks
-    :param seen: is shown every image that is encoded
-    :raises ConfigError: no such camera or encoder, or nothing draws here
+    :param seen: called with every image that is encoded
+    :raises ConfigError: there is no such camera or encoder, or no rendering backend works
     """
 
     def __init__(self, model: mujoco.MjModel, sources: Sequence[Source], rate: float,
@@ -51,16 +53,18 @@ class Sight:
         self.clear()
 
     def clear(self) -> None:
-        """Begin with new images: the arm was put elsewhere."""
+        """Start with new images, after the arm was moved to another place."""
         self._tick = 0
         self._stamp = -1
         self._newest: dict[str, tuple[int, Array]] = {}
 
     def look(self, data: mujoco.MjData, stamp_ns: int) -> dict[str, Sample]:
         """
-        Return source -> its vector at a tick; the same again for the same tick.
+        Return source -> its vector at a tick; the same result for the same tick.
 
-        :raises ImageError: an image shows nothing, or its vector is not finite
+        :param data: state of the model
+        :param stamp_ns: stamp of the tick, ns
+        :raises ImageError: an image has no contrast, or its vector is not finite
         """
         if stamp_ns != self._stamp:
             place(self._model, data)
@@ -74,5 +78,5 @@ class Sight:
                 for name, (stamp, values) in self._newest.items()}
 
     def close(self) -> None:
-        """Free what draws."""
+        """Free the renderer."""
         self._cameras.close()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Faults of the sensors beside the arm: silent, late, not finite, frozen."""
+"""Faults of the sensors other than the arm's: silent, late, not finite, frozen."""
 
 from collections.abc import Mapping
 
@@ -25,7 +25,7 @@ Measured = Mapping[str, Array]
 
 
 class SourceFaults:
-    """Turn what the sensors measure into what reaches the wire; the same for the same seed."""
+    """Apply faults to the sensors' samples; the same seed gives the same result."""
 
     def __init__(self, *, seed: int) -> None:
         self._rng = np.random.default_rng([seed, 29])
@@ -33,7 +33,7 @@ class SourceFaults:
         self._frozen: Measured | None = None
 
     def clear(self) -> None:
-        """Forget what is under way, as a reset of the arm does."""
+        """Discard delayed samples, for a reset of the arm."""
         self._late.clear()
         self._frozen = None
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A task with stages: four fixtures on a table, and a reward for each one that is worked."""
+"""Task with stages: four fixtures on a table, and one reward per fixture that is moved."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 STAGED = 'SpaarsStaged-v0'
 MODEL = 'package://spaars_ros/sim/models/panda_stages.xml'
 HORIZON = 280
-"""Control ticks per episode: 14 s at 20 Hz; Franka Kitchen's number."""
+"""Control ticks per episode: 14 s at 20 Hz; the number of Franka Kitchen."""
 START_NOISE = 0.05
 """rad, uniform, about the home position."""
 
@@ -49,14 +49,14 @@ class StagedEnv(gymnasium.Env[Array, Array]):
     tip (3) m, fixture joints (4) m, rad, m, rad, and which sub-tasks are done (4), 0 or 1.
 
     The reward is 1 for each sub-task in the tick in which its joint first passes `DONE_AT`, else
-    0; what is done stays counted. The return of an episode is therefore the number of sub-tasks
+    0. A sub-task that is done stays done. So the return of an episode is the number of sub-tasks
     done, 0 to 4, in training and in evaluation alike (Franka Kitchen's two sides differ:
     docs/results/staged.md). The episode terminates with the fourth and is truncated at `HORIZON`.
 
     `info` holds `stages` (a list of 4 bool), `success` (all four), `executed` (d,) the action
-    after the filter, `intervention` (the filter's bits), and `cost`, 1 in a tick in which the
-    filter held the arm off a face of the workspace or a link, or braked, or a motor was at its
-    torque limit, else 0.
+    after the filter, `intervention` (the filter's bits), and `cost`. The cost is 1 in a tick in
+    which the filter kept the arm off a face of the workspace or a link, or braked, or a motor was
+    at its torque limit, else 0.
     """
 
     metadata = {'render_modes': []}
@@ -69,7 +69,7 @@ class StagedEnv(gymnasium.Env[Array, Array]):
         :raises ConfigError: the robot file does not fit the model
         """
         self.robot = robot if robot is not None else load_robot('panda_table')
-        # The filter knows the arm, not the fixtures: touching them is the task.
+        # The filter knows the arm, not the fixtures: the task is to touch them.
         self.arm = Arm(self.robot.model_copy(update={'model': MODEL}))
         self.filter = SafetyFilter(self.robot)
         model = self.arm.model
@@ -109,7 +109,7 @@ class StagedEnv(gymnasium.Env[Array, Array]):
                                self.arm.data.qpos[self._fixtures], self._done))
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Advance one control tick; raises ValueError on a wrong or non-finite action."""
+        """Advance one control tick; raise ValueError on a wrong or non-finite action."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self._scale.shape:
             raise ValueError(f'action has shape {action.shape}, expected {self._scale.shape}')
@@ -134,7 +134,7 @@ class StagedEnv(gymnasium.Env[Array, Array]):
 
 
 def handle(env: StagedEnv, name: str) -> Array:
-    """Return where the fixture of that name is now: the centre (3,) m of what is pushed."""
+    """Return the centre (3,) m of the pushed part of the named fixture, at present."""
     geom = mujoco.mj_name2id(env.arm.model, mujoco.mjtObj.mjOBJ_GEOM, name)
     return np.array(env.arm.data.geom_xpos[geom])
 

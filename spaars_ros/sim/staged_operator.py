@@ -28,7 +28,7 @@ def collect_staged(*, episodes: int, seed: int) -> Transitions:
     """
     Record demonstrations, the pairs of `PAIRS` in turn; the same seed gives the same data.
 
-    The action stored is what passed the safety filter. An episode ends, truncated, when its two
+    The stored action is the one after the safety filter. An episode is truncated when its two
     sub-tasks are done.
     """
     env = StagedEnv()

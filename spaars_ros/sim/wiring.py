@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A controller that was connected wrongly, and hands on the arm: what is obeyed of a command."""
+"""Wrong wiring of a controller, and hands on the arm: what the joints obey of a command."""
 
 from collections.abc import Mapping
 
@@ -24,10 +24,11 @@ from spaars_ros.sim.fault_table import DEFAULTS
 
 class Wiring:
     """
-    Turn commands into what the joints obey; as sent, until faults are set.
+    Convert commands to what the joints obey; unchanged until faults are set.
 
-    A joint number beyond the arm's joints is no fault.
+    A joint number beyond the arm's joints has no effect.
 
+    :param seed: of the dropped commands
     :param joints: d
     """
 
@@ -53,11 +54,11 @@ class Wiring:
         self._drop = values['command_drop']
 
     def obeyed(self, command: Array) -> Array | None:
-        """Return what the controller makes of a command (d,) rad/s; None: it never gets it."""
+        """Return what the controller obeys of a command (d,) rad/s; None: it never gets it."""
         if self._drop and self._rng.random() < self._drop:
             return None
         return np.asarray(self._factor * command[self._order])
 
     def pushed(self, velocity: Array) -> Array:
-        """Return how the arm moves, (d,) rad/s, where its controller wants `velocity`."""
+        """Return the arm's velocity (d,) rad/s where its controller commands `velocity`."""
         return np.asarray(velocity + self._push)

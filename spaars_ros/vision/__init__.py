@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Images to vectors: formats, encoders, frames that are kept; free of ROS and torch."""
+"""Images to feature vectors: formats, encoders, recorded frames; free of ROS and torch."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Images to vectors by an ONNX graph, the same for live cameras, simulation and recordings."""
+"""ONNX encoder of images to vectors, the same for live cameras, simulation and recordings."""
 
 from typing import Any
 import warnings
@@ -41,9 +41,10 @@ class Encoder:
     """
     Encode the images of one camera.
 
-    :param provider: cpu, cuda, or auto, which takes cuda where it is there
+    :param source: a source with a camera
+    :param provider: cpu, cuda, or auto, which uses cuda where it is available
     :param threads: of the CPU
-    :raises EncoderError: the file is no encoder, or the provider is not there
+    :raises EncoderError: the file is no encoder, or the provider is not available
     """
 
     def __init__(self, source: Source, *, provider: str = 'cpu', threads: int = 1) -> None:
@@ -64,15 +65,15 @@ class Encoder:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Return width and height of the images that a simulated camera is to draw."""
+        """Return width and height of the images that a simulated camera has to render."""
         return self._camera.size or self._size
 
     def encode(self, image: Pixels) -> Array:
         """
         Return the values (k,) of an image (h, w, 3).
 
-        :raises ImageError: of another size than before, without contrast, or made into
-            values that are not finite
+        :raises ImageError: its size differs from earlier images or the camera's, it has no
+            contrast, or its values are not finite
         """
         here = (image.shape[1], image.shape[0])
         if self._seen is None:

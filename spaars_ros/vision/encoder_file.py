@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an encoder's ONNX file says of itself: input, width of its vector, digest."""
+"""Metadata of an encoder's ONNX file: input, width of its vector, digest."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,7 +37,7 @@ IMAGE = 'one image, as [1, 3, height, width] or [1, height, width, 3]'
 
 
 class EncoderError(ConfigError):
-    """A file is no encoder, or does not do what it says; the message names it."""
+    """A file is no encoder, or contradicts its description; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class EncoderFile:
     digest: str
     """SHA-256 of the file, hexadecimal."""
     name: str
-    """Of its input."""
+    """Name of its input."""
     output: str
     size: tuple[int, int] | None
-    """Width and height of its input; None: left open."""
+    """Width and height of its input, pixels; None: not fixed."""
     first: bool
-    """Whether the colours come before height and width."""
+    """Whether the colour channels come before height and width."""
     kind: str
-    """float32, of [0, 1], or uint8."""
+    """float32, range [0, 1] before normalisation, or uint8."""
     features: int
-    """Values of its vector."""
+    """Number of values of its vector."""
 
 
 def read_encoder(name: str) -> EncoderFile:
-    """Return what a file, or package://<package>/<path>, says; raises EncoderError."""
+    """Return the metadata of a file, or of package://<package>/<path>; raise EncoderError."""
     path = resolve(name)
     try:
         if not path.is_file():
@@ -103,12 +103,12 @@ def _read(path: Path, changed: int, size: int) -> EncoderFile:
 
 
 def _shape(value: Any) -> list[int]:
-    """Return a value's dimensions, 0 for one that is open."""
+    """Return a value's dimensions, 0 for one that is not fixed."""
     return [int(dim.dim_value) for dim in value.type.tensor_type.shape.dim]
 
 
 def _image(path: Path, value: Any) -> tuple[tuple[int, int] | None, bool]:
-    """Return width and height, and whether the colours come first; raises EncoderError."""
+    """Return width and height, and whether the colours come first; raise EncoderError."""
     shape = _shape(value)
     fits = len(shape) == 4 and shape[0] in (0, 1) and 3 in (shape[1], shape[3])
     if not fits:
@@ -138,14 +138,14 @@ def _shown(value: Any) -> str:
 
 
 def camera_of(source: Source) -> Camera:
-    """Return a source's camera; raises ConfigError where it is none."""
+    """Return a source's camera; raise ConfigError for a source without one."""
     if source.camera is None:
         raise ConfigError(f'source {source.name!r}: type {source.type} is no image')
     return source.camera
 
 
 def input_size(source: Source) -> tuple[int, int]:
-    """Return width and height that a camera's encoder is given; raises EncoderError."""
+    """Return the width and height of a camera's encoder input; raise EncoderError."""
     camera = camera_of(source)
     file = read_encoder(camera.encoder)
     if file.size is not None and camera.input not in (None, file.size):
@@ -160,9 +160,9 @@ def input_size(source: Source) -> tuple[int, int]:
 
 def made_by(source: Source) -> dict[str, str]:
     """
-    Return what decides the values of a camera's source, as field of `camera` -> text.
+    Return what determines the values of a camera's source, as field of `camera` -> text.
 
-    Values made by another encoder, or of another part of the image, mean something else.
+    Values of another encoder, or of another part of the image, have another meaning.
     """
     camera = camera_of(source)
     return {'encoder': read_encoder(camera.encoder).digest,

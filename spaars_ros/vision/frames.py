@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Frames of a run: written as JPEG beside its steps up to a bound, and read again."""
+"""Camera frames of a run: written as JPEG beside its records up to a limit, and read again."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -42,7 +42,7 @@ WAITING = 64
 """Frames that wait for the disk; further ones are lost, and counted."""
 CHUNK = 1024 * 1024
 SUFFIX = '/compressed'
-"""Of the topic of frames that came uncompressed."""
+"""Suffix of the topic of frames that came uncompressed."""
 NAME = 'frames_{:03d}.mcap'
 MEGA = 1_000_000
 
@@ -58,13 +58,13 @@ def frame_files(folder: Path) -> list[Path]:
 
 class FrameWriter:
     """
-    Write frames to the next free file of a run's folder, on a thread of its own.
+    Write frames to the next free file of a run's folder, on a separate thread.
 
     :param folder: of the run
     :param most: bytes that all its files of frames may have together
-    :param encoders: source -> digest of what made its vectors meanwhile, for who reads them
-    :param wait: whether who brings frames waits for the disk, rather than lose one
-    :raises OSError: the file cannot be made
+    :param wait: whether `put` waits for the disk instead of losing a frame
+    :param encoders: source -> digest of the encoder in use, stored for readers
+    :raises OSError: the file cannot be created
     """
 
     def __init__(self, folder: Path, most: int, wait: bool = False,
@@ -73,9 +73,9 @@ class FrameWriter:
         self._waiting: queue.Queue[tuple[str, int, Pixels | bytes] | None] = queue.Queue(WAITING)
         self._wait = wait
         self.kept = self.lost = 0
-        """Frames that are in the file, and that were not written: the disk was behind."""
+        """Frames in the file, and frames lost because the disk was too slow."""
         self.error = ''
-        """Why no more are kept, '' while they are."""
+        """Why no more frames are kept, '' while they are."""
         folder.mkdir(parents=True, exist_ok=True)
         number = next(n for n in range(1, 10_000) if not (folder / NAME.format(n)).exists())
         self.path = folder / NAME.format(number)
@@ -90,7 +90,7 @@ class FrameWriter:
         self._thread.start()
 
     def put(self, topic: str, stamp_ns: int, image: Pixels | bytes) -> None:
-        """Have an image (h, w, 3), or a JPEG, written; returns at once."""
+        """Queue an image (h, w, 3), or JPEG bytes, for writing; return at once unless `wait`."""
         if self.error:
             return
         try:
@@ -99,7 +99,7 @@ class FrameWriter:
             self.lost += 1
 
     def close(self) -> None:
-        """Write what waits, and finish the file."""
+        """Write the queued frames, and finish the file."""
         self._waiting.put(None)
         self._thread.join(10.0)
 
@@ -142,9 +142,10 @@ def read_frames(path: Path, topic: str = '') -> Iterator[Frame]:
     """
     Yield the frames of a run's folder, or of a bag of rosbag2, in file order.
 
+    :param path: the folder, or the bag
     :param topic: of the images, with or without its suffix; '': all
     :raises FramesError: there are none, or a file cannot be read
-    :raises OSError: likewise
+    :raises OSError: a file cannot be read
     """
     files = frame_files(path) if path.is_dir() else []
     if not path.exists():
@@ -170,7 +171,7 @@ def read_frames(path: Path, topic: str = '') -> Iterator[Frame]:
 
 
 def _messages(file: Path) -> Iterator[tuple[str, str, bytes]]:
-    """Yield topic, type and bytes; of an MCAP file also what is whole of one that was cut off."""
+    """Yield topic, type and bytes; from a truncated MCAP file, its complete messages."""
     if file.suffix == '.mcap' and file.is_file():
         for schema, channel, message in read_messages(file):
             yield channel.topic, schema.name, message.data

@@ -37,22 +37,22 @@ MSG: builtin_interfaces/Time
 int32 sec
 uint32 nanosec
 """
-"""Of CompressedImage, as an MCAP file carries it (schema encoding ros2msg)."""
+"""Message definition of CompressedImage for an MCAP file (schema encoding ros2msg)."""
 _HEADER = b'\x00\x01\x00\x00'  # CDR, little endian
 
 
 @dataclass(frozen=True)
 class Frame:
-    """An image of a recording, not unpacked yet."""
+    """An image of a recording, still packed."""
 
     topic: str
     stamp_ns: int
     type: str
     data: bytes
-    """Of the message."""
+    """Bytes of the message."""
 
     def pixels(self) -> Pixels:
-        """Return the image (h, w, 3); raises ImageError."""
+        """Return the image (h, w, 3); raise ImageError."""
         reader = _Reader(self.data)
         reader.stamp(), reader.text()
         if self.type == COMPRESSED:
@@ -65,7 +65,7 @@ class Frame:
 
 
 def compressed_message(data: bytes, stamp_ns: int, frame_id: str) -> bytes:
-    """Return a CompressedImage with a JPEG in it."""
+    """Return a CompressedImage message with JPEG data."""
     seconds, nanoseconds = divmod(stamp_ns, NANO)
     body = bytearray(struct.pack('<iI', seconds, nanoseconds))
     for text in (frame_id, 'jpeg'):
@@ -77,12 +77,12 @@ def compressed_message(data: bytes, stamp_ns: int, frame_id: str) -> bytes:
 
 
 def frame_of(topic: str, kind: str, data: bytes) -> Frame:
-    """Return the frame of a message's bytes; raises ImageError where it is cut off."""
+    """Return the frame of a message's bytes; raise ImageError for a truncated message."""
     return Frame(topic, _Reader(data).stamp(), kind, data)
 
 
 class _Reader:
-    """Read the fields of a message one after the other."""
+    """Read the fields of a message in sequence."""
 
     def __init__(self, data: bytes) -> None:
         self._body, self._place = memoryview(data)[4:], 0

@@ -26,13 +26,13 @@ Pixels = NDArray[np.uint8]
 """(h, w, 3) red, green, blue."""
 
 MAX_PIXELS = 16_777_216
-"""Of an image; a larger one is refused before it is unpacked."""
+"""Pixels per image; a larger image is rejected before it is unpacked."""
 CHANNELS = {'rgb8': (3, (0, 1, 2)), 'bgr8': (3, (2, 1, 0)), 'rgba8': (4, (0, 1, 2)),
             'bgra8': (4, (2, 1, 0)), 'mono8': (1, (0, 0, 0)), '8UC1': (1, (0, 0, 0)),
             '8UC3': (3, (2, 1, 0))}
-"""Encoding of sensor_msgs/Image -> bytes of a pixel, and which are red, green, blue."""
+"""Encoding of sensor_msgs/Image -> bytes per pixel, and the places of red, green, blue."""
 FORMATS = ('JPEG', 'PNG')
-"""Of sensor_msgs/CompressedImage."""
+"""Accepted formats of sensor_msgs/CompressedImage."""
 
 
 class ImageError(ValueError):
@@ -40,6 +40,7 @@ class ImageError(ValueError):
     An image cannot be used.
 
     :param code: upper-case name, for instance BLANK
+    :param text: why, for people
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -50,11 +51,14 @@ class ImageError(ValueError):
 
 def pixels_of(encoding: str, width: int, height: int, step: int, data: Any) -> Pixels:
     """
-    Return the pixels of a sensor_msgs/Image.
+    Return the pixels (h, w, 3) of a sensor_msgs/Image.
 
-    :param step: bytes of a row, with its padding
+    :param encoding: one of `CHANNELS`
+    :param width: pixels
+    :param height: pixels
+    :param step: bytes per row, with padding; 0: without padding
     :param data: a buffer of bytes
-    :raises ImageError: an encoding that is not known, or another number of bytes
+    :raises ImageError: the encoding is unknown, or the number of bytes is wrong
     """
     if encoding not in CHANNELS:
         raise ImageError('UNKNOWN_ENCODING', f'{encoding[:40]!r} is none of '
@@ -72,7 +76,7 @@ def pixels_of(encoding: str, width: int, height: int, step: int, data: Any) -> P
 
 
 def decompress(data: Any) -> Pixels:
-    """Return the pixels of a JPEG or PNG; raises ImageError."""
+    """Return the pixels (h, w, 3) of a JPEG or PNG; raise ImageError."""
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
@@ -85,7 +89,7 @@ def decompress(data: Any) -> Pixels:
 
 
 def jpeg_of(image: Pixels, quality: int = 90) -> bytes:
-    """Return an image (h, w, 3) as JPEG."""
+    """Return an image (h, w, 3) as JPEG; `quality` as in Pillow, 1 to 95."""
     out = io.BytesIO()
     Image.fromarray(image).save(out, 'JPEG', quality=quality)
     return out.getvalue()
@@ -93,10 +97,11 @@ def jpeg_of(image: Pixels, quality: int = 90) -> bytes:
 
 def fit_image(image: Pixels, crop: Sequence[float], size: tuple[int, int]) -> Pixels:
     """
-    Return a part of an image (h, w, 3) in another size, smoothed where that is smaller.
+    Return a part of an image (h, w, 3) in another size, with a filter against aliasing.
 
+    :param image: (h, w, 3)
     :param crop: left, top, right, bottom as shares of the image
-    :param size: width and height
+    :param size: width and height, pixels
     """
     height, width = image.shape[:2]
     left, top = round(crop[0] * width), round(crop[1] * height)
@@ -109,7 +114,7 @@ def fit_image(image: Pixels, crop: Sequence[float], size: tuple[int, int]) -> Pi
 
 
 def contrast_of(image: Pixels) -> tuple[float, float]:
-    """Return the mean brightness and the standard deviation of the liveliest colour, of 255."""
-    # A few thousand pixels say it as well as a million.
+    """Return the mean brightness and the largest standard deviation of a colour, of 255."""
+    # A few thousand pixels are as good as a million.
     seen = image[::max(1, image.shape[0] // 64), ::max(1, image.shape[1] // 64)]
     return float(seen.mean()), float(seen.std(axis=(0, 1)).max())
