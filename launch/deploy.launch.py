@@ -20,5 +20,5 @@ from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start the policy server and the cost monitor (and the simulated arm), no learner."""
+    """Start policy server and cost monitor, with sim:=true also the simulated arm; no learner."""
     return launch_description('hold', 'deploy.launch', learner=False)

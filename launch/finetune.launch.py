@@ -20,5 +20,5 @@ from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start every node; ends with the episode budget."""
+    """Start all nodes and the conductor; the launch ends when all episodes are done."""
     return launch_description('finetune', 'finetune.launch')

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Several robots, one learner: fleet.launch.py robots:=fleet.yaml bundle:=start.spaars."""
+"""Run a fleet with one learner: fleet.launch.py robots:=fleet.yaml bundle:=start.spaars."""
 
 from launch import LaunchDescription
 
@@ -19,5 +19,5 @@ from spaars_ros.run.launch_fleet import fleet_description
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start every robot and the learner; ends with the last robot's budget."""
+    """Start the nodes of every robot and the learner; the launch ends with the last robot."""
     return fleet_description()

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Record a person's demonstrations: ros2 launch spaars_ros record.launch.py sim:=true."""
+"""Record demonstrations: ros2 launch spaars_ros record.launch.py sim:=true."""
 
 from launch import LaunchDescription
 
@@ -20,5 +20,5 @@ from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start every node but the learner; ends with the number of episodes, or Ctrl-C."""
+    """Start all nodes except the learner; ends after the given number of episodes or on Ctrl-C."""
     return launch_description('record', 'record.launch', learner=False)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated arm alone: ros2 launch spaars_ros sim.launch.py real_time_factor:=1.0."""
+"""Run the simulated arm only: ros2 launch spaars_ros sim.launch.py real_time_factor:=1.0."""
 
 from launch import LaunchDescription
 
@@ -20,5 +20,5 @@ from spaars_ros.run.launch_graph import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Start the arm behind the topics of a robot with ros2_control."""
+    """Start the simulated arm with the topics of a robot under ros2_control."""
     return launch_description('hold', 'sim.launch', learner=False, policy=False)

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One module a subcommand; heavy imports happen inside the command that needs them."""
+"""Subcommands of `spaars`, one module each; heavy imports are inside the commands."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars check`: the wiring of an arm, before its first run."""
+"""`spaars check`: check of an arm's wiring before its first run."""
 
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +38,7 @@ Examples:
 
 
 def faults_of(pairs: list[str]) -> dict[str, float]:
-    """Return the sim's parameters of NAME=VALUE pairs; raises ValueError."""
+    """Return parameters of the sim node from NAME=VALUE pairs; raises ValueError."""
     from spaars_ros.sim.fault_table import check_faults
     faults = {}
     for pair in pairs:
@@ -95,7 +95,7 @@ def command(
                         ('joint_states', joint_states), ('command', command)) if target))
         for line in lines_of(record):
             typer.echo(line)
-        # A simulated arm's result says nothing about the robot of the same file.
+        # Not stored for a simulated arm: it says nothing about the real robot of the same file.
         place = out or (None if sim else record_path(loaded))
         if place is not None:
             save_record(record, place)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars collect`: demonstrations of the scripted operator, or rollouts of a policy."""
+"""`spaars collect`: demonstrations of a scripted operator, or rollouts of a policy."""
 
 from pathlib import Path
 from typing import Annotated
@@ -125,7 +125,7 @@ def _rollouts(out: Path, env_id: str, path: Path, transitions: int, seed: int) -
     from spaars_ros.sim.collect import OnnxPolicy
     from spaars_ros.sim.collect import roll_out
     from spaars_ros.sim.environments import make_environment
-    if out.suffix not in ENDINGS:  # before the minutes that recording takes
+    if out.suffix not in ENDINGS:  # fail before the recording, which takes minutes
         raise ValueError(f'{out}: unknown format; expected {", ".join(ENDINGS)}')
     env = make_environment(env_id)
     try:

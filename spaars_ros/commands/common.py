@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the subcommands share: one clear line on an error, JSON files."""
+"""Helpers of the subcommands: errors as one line, JSON files, lists of values."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from spaars_ros.interrupts import interrupt_was_noted
 
 @contextmanager
 def errors_as_one_line() -> Iterator[None]:
-    """Turn what the package raises into a line on stderr and exit code 1."""
+    """Turn errors of the package into one line on stderr and exit code 1; Ctrl-C into 0."""
     try:
         _check_gl()
         yield
@@ -39,9 +39,8 @@ def errors_as_one_line() -> Iterator[None]:
         typer.echo('ended, as asked for', err=True)
         raise typer.Exit(0) from None
     except (ValueError, OSError, RuntimeError, ImportError) as error:
-        # The package's errors are ValueErrors that name the file and the field, or a
-        # ConductorError, a RuntimeError, that names the node; an extra that is not installed is
-        # an ImportError that names it.
+        # Errors of the package: a ValueError names file and field; a ConductorError, which is a
+        # RuntimeError, names the node; an ImportError names the extra that is not installed.
         if _was_interrupted(error):
             typer.echo('ended, as asked for', err=True)
             raise typer.Exit(0) from None
@@ -52,7 +51,7 @@ def errors_as_one_line() -> Iterator[None]:
 
 
 def _was_interrupted(error: BaseException | None) -> bool:
-    """Return whether Ctrl-C is behind an error, as of a library that was being imported."""
+    """Return whether Ctrl-C caused an error, such as in a library during its import."""
     if interrupt_was_noted():
         return True
     while error is not None and not isinstance(error, KeyboardInterrupt):
@@ -61,7 +60,7 @@ def _was_interrupted(error: BaseException | None) -> bool:
 
 
 def _check_gl() -> None:
-    """Raise ValueError where MUJOCO_GL names what MuJoCo cannot load: each node would die."""
+    """Raise ValueError when MuJoCo cannot load MUJOCO_GL: otherwise every node would die."""
     wanted = os.environ.get('MUJOCO_GL')
     if wanted:
         try:
@@ -73,7 +72,7 @@ def _check_gl() -> None:
 
 @contextmanager
 def warnings_as_one_line() -> Iterator[None]:
-    """Show warnings as a line on stderr, without the place in the source."""
+    """Show warnings as one line on stderr, without the source location."""
     def show(message: Warning | str, *where: Any, **options: Any) -> None:
         typer.echo(f'warning: {message}', err=True)
     with warnings.catch_warnings():
@@ -82,7 +81,7 @@ def warnings_as_one_line() -> Iterator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value that strict JSON can hold; not-a-number becomes None."""
+    """Return a value for strict JSON: arrays as lists, NaN and infinity as None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -95,14 +94,14 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path | None, content: Any) -> None:
-    """Write a JSON file when a path is given; raises OSError."""
+    """Write a JSON file if a path is given; raises OSError."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(plain(content), indent=2) + '\n')
 
 
 def check_json(path: Path | None) -> None:
-    """Raise ValueError where a JSON file could not be written, before the work is done."""
+    """Raise ValueError before the work begins if a JSON file could not be written."""
     if path is None:
         return
     if path.is_dir():
@@ -114,18 +113,18 @@ def check_json(path: Path | None) -> None:
 
 
 def report(result: Any, path: Path | None) -> None:
-    """Print a result as JSON and write it when a path is given; raises OSError."""
+    """Print a result as JSON, and write it if a path is given; raises OSError."""
     typer.echo(json.dumps(plain(result), indent=2))
     write_json(path, result)
 
 
 def seeds_of(text: str) -> list[int]:
-    """Return the seeds of --seeds, comma-separated and each once; raises ValueError."""
+    """Return the seeds of --seeds, comma-separated; raises ValueError for a duplicate."""
     try:
         seeds = [int(seed) for seed in text.split(',')]
     except ValueError:
         raise ValueError(f'--seeds {text}: expected whole numbers, comma-separated') from None
-    # Two runs of one seed would share a folder, and count as two in the interval.
+    # Two runs with one seed would share a folder, and count twice in the interval.
     twice = [seed for number, seed in enumerate(seeds) if seed in seeds[:number]]
     if twice or min(seeds) < 0:
         raise ValueError(f'--seeds {text}: ' + (f'{twice[0]} is there twice' if twice
@@ -134,7 +133,7 @@ def seeds_of(text: str) -> list[int]:
 
 
 def overrides_of(pairs: list[str]) -> dict[str, Any]:
-    """Return name -> value of NAME=VALUE pairs, values as YAML; raises ValueError."""
+    """Return name -> value from NAME=VALUE pairs with YAML values; raises ValueError."""
     from spaars_ros.robot.strict_yaml import read_value
     overrides: dict[str, Any] = {}
     for pair in pairs:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars data`: sets of demonstrations, looked at, checked, handed on."""
+"""`spaars data`: show, check, merge, split, export and encode demonstration sets."""
 
 from pathlib import Path
 from typing import Annotated

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars describe`: what viewers need to draw a real arm."""
+"""`spaars describe`: description and transforms of a real arm for viewers."""
 
 from typing import Annotated
 

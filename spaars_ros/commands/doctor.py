@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars doctor`: what is installed, and whether it works."""
+"""`spaars doctor`: check of the installation."""
 
 import typer
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars encoder`: encoders of images, learned from frames, and what a file says of itself."""
+"""`spaars encoder`: train an image encoder from frames, and inspect an encoder file."""
 
 from pathlib import Path
 from typing import Annotated

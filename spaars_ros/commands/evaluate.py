@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars evaluate`: how good a policy is."""
+"""`spaars evaluate`: evaluation of a policy in simulation."""
 
 from pathlib import Path
 from typing import Annotated

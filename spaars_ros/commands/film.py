@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars film`: a run's policy before and after as an animated picture."""
+"""`spaars film`: a run's policy before and after as an animated GIF."""
 
 from typing import Annotated
 

@@ -42,7 +42,7 @@ Examples:
 """
 
 def check_fleet(options: RunConfig, robots: int, resume: bool) -> None:
-    """Raise where the options of a fleet contradict each other."""
+    """Raise ValueError when the options of a fleet are incomplete or contradict each other."""
     if options.shared_learner and not options.bundle:
         raise ValueError('--shared-learner needs --bundle, the one that the fleet began with')
     if options.shared_learner and not options.namespace:
@@ -58,7 +58,7 @@ def command(asked: Asked, context: typer.Context) -> None:
     """Fine-tune a policy over ROS 2: pretrain, evaluate, run, evaluate, report."""
     with errors_as_one_line():
         from spaars_ros.interrupts import Interrupts
-        from spaars_ros.run import job  # first: rclpy starts the interpreter again, once
+        from spaars_ros.run import job  # first: rclpy restarts the interpreter once
         from spaars_ros.run.domain import stay_on_this_machine
         from spaars_ros.run.folder import RunError
         from spaars_ros.run.folder import RunFolder
@@ -98,7 +98,7 @@ def command(asked: Asked, context: typer.Context) -> None:
 
 
 def config_of(asked: Asked) -> RunConfig:
-    """Return the configuration of a new run; raises ValueError."""
+    """Return the configuration of a new run; raises ValueError, ConfigError."""
     start = asked.start
     overrides = overrides_of(asked.values['overrides'] or [])
     overrides.update({name: value for name, value in

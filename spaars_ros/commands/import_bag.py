@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars import`: demonstrations of a rosbag2."""
+"""`spaars import`: demonstrations from a rosbag2."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ Examples:
   spaars import bag.db3 --task my_task.yaml --rest 2 --clock log --out mine.h5
 """
 SHOWN = 20
-"""Notes that are printed."""
+"""Maximum number of notes that are printed."""
 
 
 def command(

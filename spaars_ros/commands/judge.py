@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars judge`: a classifier of success, trained from labels and put to work."""
+"""`spaars judge`: train a success classifier from labels, and run it."""
 
 from pathlib import Path
 from typing import Annotated

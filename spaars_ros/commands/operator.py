@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars stop`, `reset`, `rollback`, `pause`, `resume`, `status`: without ros2 tools."""
+"""`spaars stop`, `reset`, `rollback`, `pause`, `resume` and `status`; no ros2 CLI is needed."""
 
 from collections.abc import Callable
 import os
@@ -36,14 +36,20 @@ Examples:
 
 
 def prepare(namespace: str, domain: int) -> str:
-    """Choose the domain, and return the checked namespace; raises ValueError."""
+    """Set ROS_DOMAIN_ID unless it is -1; return the checked namespace. Raises ValueError."""
     if domain >= 0:
         os.environ['ROS_DOMAIN_ID'] = str(domain)
     return checked_namespace(namespace)
 
 
 def asking(question: str, argument: str | bool, summary: str) -> Callable[[str, int], None]:
-    """Return the command that asks a running graph something of `spaars_ros.run.operator`."""
+    """
+    Return a command that calls a function of `spaars_ros.run.operator`.
+
+    :param question: name of the function
+    :param argument: its first argument; the second one is the namespace
+    :param summary: help of the command
+    """
     def command(namespace: Namespace = '', domain: Domain = -1) -> None:
         with errors_as_one_line():
             place = prepare(namespace, domain)
@@ -54,7 +60,7 @@ def asking(question: str, argument: str | bool, summary: str) -> Callable[[str, 
 
 
 def trigger(service: str, summary: str) -> Callable[[str, int], None]:
-    """Return the command that calls one of the policy server's services."""
+    """Return a command that calls a service of the policy server."""
     return asking('call', service, summary)
 
 

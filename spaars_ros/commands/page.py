@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars page`: the operator's page over a run that goes on."""
+"""`spaars page` and `spaars replay`: operator's page of a running or a recorded run."""
 
 import os
 from typing import Annotated

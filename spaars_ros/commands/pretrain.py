@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars pretrain`: a policy bundle from demonstrations."""
+"""`spaars pretrain`: train a policy bundle from demonstrations."""
 
 from pathlib import Path
 from typing import Annotated

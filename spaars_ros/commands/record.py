@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars record` and `spaars teleop`: demonstrations of a person on the robot."""
+"""`spaars record`, `spaars teleop` and `spaars label`: demonstrations by an operator."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +63,7 @@ def command(asked: Asked, context: typer.Context) -> None:
     """Record demonstrations: the person acts while a dead man's switch is held, and judges."""
     with errors_as_one_line():
         from spaars_ros.interrupts import Interrupts
-        from spaars_ros.run import record_job  # first: rclpy starts the interpreter again, once
+        from spaars_ros.run import record_job  # first: rclpy restarts the interpreter once
         from spaars_ros.run.domain import stay_on_this_machine
         from spaars_ros.run.folder import RunError
         from spaars_ros.run.folder import RunFolder
@@ -90,7 +90,7 @@ def command(asked: Asked, context: typer.Context) -> None:
 
 
 def config_of(asked: Asked) -> RunConfig:
-    """Return the configuration of a new recording; raises ValueError."""
+    """Return the configuration of a new recording; raises ValueError, ConfigError."""
     config = asked.config()
     return replace(config, out=config.out or new_run_folder(),
                    real_time_factor=config.real_time_factor if config.sim else 0.0)

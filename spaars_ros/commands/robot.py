@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars robot`: robot files, looked over and begun."""
+"""`spaars robot`: check a robot file, create one from a model, or write its URDF."""
 
 from pathlib import Path
 from typing import Annotated

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Command-line options of a run, made from its one declaration."""
+"""Command-line options of a run, derived from their declaration in `run_config`."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
 
 def run_option(name: str, meaning: str = '', **more: Any) -> Any:
     """
-    Return the typer option of another command that says the same thing as a run's.
+    Return the typer option of another command that has the same meaning as an option of a run.
 
-    :param meaning: what it is there, where that is more than the run's
+    :param name: name of the option of a run
+    :param meaning: help text; '': that of the run's option
+    :param more: further arguments of `typer.Option`
     """
     return _typer_option(OPTIONS[name], meaning, **more)
 
@@ -62,7 +64,7 @@ def _annotation(option: Option) -> Any:
 
 def takes_options_of(place: str) -> Callable[[Callable[[Asked, typer.Context], None]],
                                              Callable[..., None]]:
-    """Return a decorator that makes a function of what was asked a command with the options."""
+    """Return a decorator that turns a function of `Asked` into a command with all options."""
     declared = options_in(place)
 
     def decorate(run: Callable[[Asked, typer.Context], None]) -> Callable[..., None]:
@@ -88,7 +90,7 @@ def takes_options_of(place: str) -> Callable[[Callable[[Asked, typer.Context], N
 
 
 def refuse_with_resume(asked: Asked, context: typer.Context) -> None:
-    """Raise ValueError where an option was said that a resumed run would ignore."""
+    """Raise ValueError when an option is given that a resumed run would ignore."""
     ignored = [parameter.opts[0] for parameter in context.command.params
                if parameter.name in asked.said and not OPTIONS[str(parameter.name)].anew]
     if ignored:
@@ -97,7 +99,7 @@ def refuse_with_resume(asked: Asked, context: typer.Context) -> None:
 
 
 def make_arm_ready(folder: 'RunFolder', yes: bool) -> None:
-    """Check the wiring of a robot where it has not been, and move it home; asks unless `yes`."""
+    """Check the wiring of a robot if not yet done, and move it home; ask first unless `yes`."""
     from spaars_ros.commissioning.ready import make_ready
     options = folder.options
     make_ready(folder.robot, folder.settings.start_noise, say=typer.echo,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars stress`: faults in a real run, one after the other."""
+"""`spaars stress`: fault injection into simulated runs, one fault at a time."""
 
 from pathlib import Path
 from typing import Annotated
@@ -96,7 +96,13 @@ def command(
 
 
 def seeds_of(text: str, runs: int | None) -> list[int]:
-    """Return the seeds of the runs; raises ValueError."""
+    """
+    Return the seeds of the runs.
+
+    :param text: comma-separated seeds, '' for 0; with `runs`, one seed is the first of a range
+    :param runs: number of runs, None if not given
+    :raises ValueError: a seed is not a number, or the number of seeds is not `runs`
+    """
     words = text.split(',') if text else []
     if not all(word.isascii() and word.isdigit() and len(word) < 10 for word in words):
         raise ValueError(f'--seeds {text}: numbers from 0 on, as 3,7,8')

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""`spaars sweep`: every combination of settings and seeds, on this machine or a Ray cluster."""
+"""`spaars sweep`: every combination of settings and seeds, here or on a Ray cluster."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,7 +41,7 @@ Gpus = Annotated[float, typer.Option(min=0.0, help="Of the cluster's GPUs, for e
 
 
 def choices_of(changes: list[str]) -> dict[str, list[Any]]:
-    """Return key -> the values of KEY=A,B,C; raises ValueError naming what is none."""
+    """Return key -> values from KEY=A,B,C texts; raises ValueError that names a wrong one."""
     found: dict[str, list[Any]] = {}
     for change in changes:
         key, equals, text = change.partition('=')
@@ -87,7 +87,7 @@ def command(
                         evaluation_episodes, str(out))
                   for settings in grid(choices_of(change or [])) for seed in seeds_of(seeds)]
         for trial in trials:
-            load_training(training, **dict(trial.settings))  # a wrong key fails here
+            load_training(training, **dict(trial.settings))  # fail for a wrong key before any run
         rows = sweep(trials, Workers(jobs, ray, cpus, gpus),
                      lambda line: typer.echo(line, err=True))
         table = Table('settings', 'seeds', 'return (mean between quartiles)', '95 % interval')

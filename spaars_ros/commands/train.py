@@ -25,7 +25,7 @@ from spaars_ros.commands.common import warnings_as_one_line
 from spaars_ros.commands.common import write_json
 
 POLICY = 'policy.onnx'
-"""What was evaluated at the end; `spaars collect --policy` takes it."""
+"""File with the policy evaluated at the end, for `spaars collect --policy`."""
 EXAMPLES = """\b
 Examples:
   spaars train --env Hopper-v5 --data hopper-medium.npz --out runs/hopper

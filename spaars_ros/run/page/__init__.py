@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The operator's page: a process of its own that shows a run and passes on what a person asks."""
+"""Operator's page: a separate process that shows a run and forwards the operator's requests."""

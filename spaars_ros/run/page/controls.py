@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page's controls: what a click asks for, and what came of it."""
+"""Controls of the page: requests on a click, and their results."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ LABELS = (('Success', 'label_success'), ('Failure', 'label_failure'),
 
 
 class Controls:
-    """Stop request, reset, rollback, labels, home."""
+    """Buttons for stop request, reset, rollback and labels."""
 
     def __init__(self, server: viser.ViserServer, access: Access, link: Link,
                  driver: Driver) -> None:
         self._server, self._access, self._link, self._driver = server, access, link, driver
         gui = server.gui
-        # In a window of its own, which does not scroll away; on a telephone, where such a window
-        # is folded up, it is first in the panel, too.
+        # In a floating window, which does not scroll away. On a telephone such a window is
+        # collapsed, so that the button is at the top of the panel, too.
         window = gui.add_panel(order=0.0)
         with window.add_tab('Stop'):
             self._add_stop()
@@ -66,13 +66,13 @@ class Controls:
         button.on_click(self._access.guarded(label, lambda: self.ask(label, service)))
 
     def stop(self) -> None:
-        """Ask for a stop, at once, for anybody."""
-        # First the question, then everything else.
+        """Request a stop immediately; no token is needed."""
+        # The request goes first, before anything else.
         self._link.trigger('estop', self._answer('Stop request'))
         self._driver.release()
 
     def ask(self, label: str, service: str) -> None:
-        """Call a service and show what it answered."""
+        """Call a service of the policy server and show its response."""
         self._link.trigger(service, self._answer(label))
 
     def _answer(self, label: str) -> Callable[[bool, str], None]:
@@ -81,15 +81,15 @@ class Controls:
         return show
 
     def say(self, text: str) -> None:
-        """Show what came of the last click."""
+        """Show the result of the last click."""
         self._said.content = plain(text)
 
 
 class Limits:
     """
-    Cost limits: what was read back stands beside the field.
+    Fields for the cost limits, each with the value that was read back.
 
-    :param constraints: names of the robot file's
+    :param constraints: names of the constraints in the robot file
     """
 
     def __init__(self, server: viser.ViserServer, access: Access, link: Link,
@@ -129,7 +129,7 @@ class Limits:
         server.gui.add_button(f'Set {name}').on_click(access.guarded(f'Set {name}', set_it))
 
     def ask(self) -> None:
-        """Read everything back."""
+        """Read all limits back from the nodes."""
         for node in ('cost_monitor', 'policy_server'):
             names = [name for of, name in self._shown if of == node]
             self._link.read(node, names, partial(self._take, node))

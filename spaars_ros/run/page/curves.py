@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Curves over the episodes."""
+"""Learning curves over the episodes."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ from viser import uplot
 from spaars_ros.data.schema import Array
 
 POINTS = 400
-"""Of a curve; more episodes are averaged."""
+"""Maximum points of a curve; more episodes are averaged in groups."""
 WINDOW = 20
 """Episodes of a moving average."""
 HEIGHT = 150
 
 
 def moving(values: Array) -> Array:
-    """Return the mean of each value and up to 19 before it, (n,)."""
+    """Return the mean (n,) of each value and up to `WINDOW` - 1 values before it."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - WINDOW, 0)
@@ -40,14 +40,14 @@ def moving(values: Array) -> Array:
 
 
 def thin(values: Array) -> Array:
-    """Return at most POINTS means of neighbours."""
+    """Return the values, averaged over adjacent ones to at most `POINTS`."""
     size = -(-len(values) // POINTS)
     return values if size <= 1 else np.array(
         [part.mean() for part in np.split(values, range(size, len(values), size))])
 
 
 def series_of(episodes: Sequence[Mapping[str, Any]]) -> dict[str, Array]:
-    """Return the curves, each (n,), of scored episodes; `episode` is their axis."""
+    """Return name -> curve (n,) of scored episodes; `episode` is the x axis."""
     def column(name: str) -> Array:
         return np.array([float(each.get(name, np.nan)) for each in episodes], dtype=np.float64)
     taken = (column('takeovers') > 0).astype(np.float64)
@@ -67,11 +67,11 @@ PLOTS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
      (('cost', 'cost', '#3c78e6'), ('limit', 'limit', '#dc3c3c'))),
     ('Lambda', (('lambda', 'lambda', '#606060'),)),
 )
-"""Title -> (curve, label, colour)."""
+"""(title, ((curve, label, colour), …)) of each plot."""
 
 
 class Curves:
-    """The plots of a run."""
+    """Plots of a run."""
 
     def __init__(self, server: viser.ViserServer) -> None:
         self._count = -1
@@ -88,9 +88,9 @@ class Curves:
 
     def show(self, episodes: Sequence[Mapping[str, Any]], limit: float | None = None) -> None:
         """
-        Draw anew where there are more episodes than before.
+        Redraw the curves if the number of episodes has changed.
 
-        :param limit: in force now
+        :param limit: present cost limit, drawn over all episodes; None: the limit of each episode
         """
         if len(episodes) in (0, self._count):
             return

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Taking over from the page: the handle on the tip, and the way home."""
+"""Takeover from the page: drive the tip towards the handle, or the joints home."""
 
 from collections.abc import Callable
 import threading
@@ -25,29 +25,30 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.run.page.link import Link
 
 RATE = 30.0
-"""Hz of what is sent while a person drives."""
+"""Hz of the commands during a takeover."""
 HELD = 1.0
-"""s that the handle counts as held after it moved last: a browser that dies lets go."""
+"""s that the handle counts as held after its last motion: a dead browser releases it."""
 GAIN = 2.0
-"""1/s; the tip goes for the handle, and stops there."""
+"""1/s; proportional gain from the distance to the handle to the tip's velocity."""
 SPEED = 0.1
-"""m/s at most."""
+"""m/s; maximum speed of the tip."""
 HOME_GAIN = 1.0
+"""1/s; proportional gain of the joints on the way home."""
 HOME_SHARE = 0.1
-"""Of the velocity limits, on the way home."""
+"""Maximum fraction of the joint velocity limits on the way home."""
 AT_HOME = 0.02
-"""rad of each joint."""
+"""rad; the arm is at home when every joint is within this distance."""
 HOME_TIME = 60.0
-"""s, at most, on the way home."""
+"""s; time limit of the way home."""
 RELEASES = 3
-"""Messages that the switch is let go, before it is held and after: one may be lost."""
+"""Messages with the released switch before and after a takeover, because one may be lost."""
 
 
 class Driver:
     """
-    Drives the arm while a person holds the handle, or until it is home.
+    Thread that drives the arm while the operator holds the handle, or until it is home.
 
-    :param tip: returns the tip (3,) m now, None while nothing was heard of the arm
+    :param tip: returns the present tip position (3,) in m, None before the first joint state
     """
 
     def __init__(self, link: Link, robot: Robot, tip: Callable[[], Array | None]) -> None:
@@ -61,40 +62,40 @@ class Driver:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Let go, and end."""
+        """Release the switch and end the thread."""
         self.release()
         self._ending.set()
         self._thread.join(1.0)
 
     @property
     def active(self) -> str:
-        """Return what is driven: handle, home or ''."""
+        """Return the present motion: handle, home, or '' for none."""
         with self._lock:
             return 'handle' if self._goal is not None else 'home' if self._home_since else ''
 
     def pull(self, goal: Array) -> None:
-        """Have the tip follow the handle at goal (3,) m."""
+        """Drive the tip towards the handle at `goal` (3,) in m."""
         with self._lock:
             self._begin()
             self._goal, self._moved, self._home_since = goal, time.monotonic(), 0.0
 
     def home(self) -> None:
-        """Drive the joints home."""
+        """Drive the joints to the home pose."""
         with self._lock:
             self._begin()
             self._goal, self._home_since = None, time.monotonic()
 
     def _begin(self) -> None:
-        """Show the switch released first: one that a server hears held first may be stuck."""
+        """Send the released switch first: one that is held from the start may be stuck."""
         if self._goal is None and not self._home_since:
             self._releases = RELEASES
 
     def release(self) -> None:
-        """Let go: the arm is the policy's again."""
+        """Release the switch: the policy acts again."""
         with self._lock:
             if self._goal is not None or self._home_since:
                 self._releases = RELEASES
@@ -132,14 +133,14 @@ class Driver:
 
     @staticmethod
     def _towards(error: Array) -> Array:
-        """Return the twist (6,) that closes an error (3,) m."""
+        """Return the twist (6,) in m/s and rad/s that reduces a position error (3,) in m."""
         velocity = GAIN * error
         speed = float(np.linalg.norm(velocity))
         return np.concatenate([velocity * min(1.0, SPEED / speed) if speed else velocity,
                                np.zeros(3)])
 
     def _homewards(self, position: Array) -> Array | None:
-        """Return joint velocities (d,) rad/s along the straight way home, None when there."""
+        """Return joint velocities (d,) in rad/s straight towards home, None when there."""
         error = np.asarray(self._robot.home) - position
         if np.abs(error).max() < AT_HOME:
             return None

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The handle on the tip: who holds it, drives the arm."""
+"""Handle on the tip with which the operator drives the arm."""
 
 from typing import Any
 
@@ -25,14 +25,14 @@ from spaars_ros.run.page.server import Access
 
 
 class Handle:
-    """A handle that follows the tip, until somebody who may pulls it."""
+    """Handle that follows the tip until an authorised operator pulls it."""
 
     def __init__(self, server: viser.ViserServer, access: Access, driver: Driver) -> None:
         self._driver = driver
         self._tip = np.zeros(3)
         self._controls = server.scene.add_transform_controls(
             '/handle', scale=0.15, disable_rotations=True, visible=False,
-            depth_test=False)  # in front of the hand that it would be hidden in
+            depth_test=False)  # draw it in front of the hand that would hide it
         with server.gui.add_folder('Take over', order=2.5, expand_by_default=False):
             shown = server.gui.add_checkbox(
                 'Handle on the tip', False, hint="Hold it and pull: the arm is yours as long as "
@@ -59,7 +59,7 @@ class Handle:
         server.on_client_disconnect(lambda _: driver.release())
 
     def follow(self, tip: Array) -> None:
-        """Put the handle on the tip (3,) m while nobody holds it."""
+        """Place the handle on the tip (3,) in m while nobody holds it."""
         if self._driver.active != 'handle' and not np.allclose(tip, self._tip, atol=1e-4):
             self._tip = tip
             self._controls.position = tip

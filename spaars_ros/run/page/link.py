@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page's place in the graph: it listens, calls services, sets parameters and drives."""
+"""ROS node of the page: subscriptions, service calls, parameters and takeover commands."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -45,29 +45,29 @@ from spaars_ros.run.operator import learner_of
 
 STEPS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1000,
                    reliability=ReliabilityPolicy.BEST_EFFORT)
-"""Of the records: no writer waits for, or sends again to, a page that hangs."""
+"""QoS of the step records: best effort, so that no publisher waits for a page that hangs."""
 SERVICES = ('estop', 'reset', 'rollback', 'label_success', 'label_failure', 'label_discard',
             'label_ready')
-"""Of the policy server, that the page calls."""
+"""Services of the policy server that the page calls."""
 PATIENCE = 5.0
-"""s that a service may take to answer."""
+"""s for a service to respond."""
 BUTTONS = 8
 DEAD_MAN = 4
-"""Of the policy server's parameters by default."""
+"""Index of the dead man's button, as in the default parameters of the policy server."""
 
 Answer = Callable[[bool, str], None]
 
 
 def told(value: Any) -> str:
-    """Return a parameter's value as the page shows it."""
+    """Return the text of a parameter's value for the page."""
     return f'{value:g}' if isinstance(value, float) else str(value).lower()
 
 
 class Link:
     """
-    One node, spun by a thread of its own; what is called from other threads never waits.
+    ROS node, spun by a separate thread; calls from other threads never block.
 
-    :param namespace: of the run
+    :param namespace: namespace of the run
     """
 
     def __init__(self, namespace: str) -> None:
@@ -91,14 +91,14 @@ class Link:
         self._joy = self.node.create_publisher(Joy, 'joy', QOS['joy'])
         self._joints: Sequence[str] = ()
         self.position: Array | None = None
-        """The last joint positions (d,) rad."""
+        """Newest joint positions (d,) in rad, None before the first joint state."""
         self.heard = 0.0
-        """s on the monotonic clock, when they came."""
+        """Time at which they were received, s on the monotonic clock."""
         self._ending = False
         self._thread = threading.Thread(target=self._spin, daemon=True)
 
     def start(self) -> None:
-        """Begin to listen."""
+        """Start to spin the node."""
         self._thread.start()
 
     def _spin(self) -> None:
@@ -106,7 +106,7 @@ class Link:
             self._executor.spin_once(timeout_sec=0.1)
 
     def close(self) -> None:
-        """Leave the graph."""
+        """Stop spinning and destroy the node."""
         self._ending = True
         if self._thread.is_alive():
             self._thread.join(2.0)
@@ -117,7 +117,7 @@ class Link:
     # Listening
 
     def listen_to_joints(self, names: Sequence[str], topic: str) -> None:
-        """Take the positions of these joints from joint states; partial messages add up."""
+        """Subscribe to the positions of joints; partial messages are merged."""
         self._joints = names
         values: dict[str, float] = {}
 
@@ -132,7 +132,7 @@ class Link:
     # Asking
 
     def trigger(self, service: str, answer: Answer) -> None:
-        """Call a service of the policy server; `answer` is told what came of it."""
+        """Call a service of the policy server; `answer` gets success and message."""
         client = self._clients[service]
         if not client.service_is_ready():
             answer(False, f'{self.server} does not answer')
@@ -143,7 +143,7 @@ class Link:
 
     def read(self, node: str, names: Sequence[str],
              take: Callable[[dict[str, Any]], None]) -> None:
-        """Ask for parameters; `take` gets those that there are."""
+        """Request parameters of a node; `take` gets name -> value of those that are set."""
         client = self._client_of(node)
         if client is None:
             return
@@ -157,7 +157,7 @@ class Link:
         self._after(future, done, lambda good, text: None)
 
     def write(self, node: str, name: str, value: Any, answer: Answer) -> None:
-        """Set a parameter."""
+        """Set a parameter of a node; `answer` gets success and message."""
         client = self._client_of(node)
         if client is None:
             answer(False, f'{node} does not answer')
@@ -171,9 +171,9 @@ class Link:
         self._after(future, done, answer)
 
     def _client_of(self, node: str) -> Any:
-        """Return the client of a node's parameters, None while nobody answers there."""
+        """Return the parameter client of a node, None while its services are not available."""
         if node == 'learner' and not self._parameters[node].services_are_ready():
-            # That of a fleet is in another namespace.
+            # The learner of a fleet is in another namespace.
             name = learner_of(self.node)
             if name and name not in self._parameters:
                 self._parameters[name] = AsyncParameterClient(self.node, name)
@@ -182,7 +182,7 @@ class Link:
         return client if client.services_are_ready() else None
 
     def _after(self, future: Any, done: Callable[[], None], answer: Answer) -> None:
-        """Have `done` called with the answer, or `answer` with that none came."""
+        """Call `done` when a future is done, or `answer` with a failure after `PATIENCE` s."""
         def none_came() -> None:
             if not future.done():
                 answer(False, f'no answer within {PATIENCE:g} s')
@@ -197,17 +197,17 @@ class Link:
 
     @property
     def server(self) -> str:
-        """Return the policy server's name in the graph."""
+        """Return the full name of the policy server."""
         return f'/{self.place}/policy_server' if self.place else '/policy_server'
 
     # Driving
 
     def drive(self, *, twist: Array | None = None, velocity: Array | None = None) -> None:
         """
-        Hold the dead man's switch and say where to; with neither, let it go.
+        Publish a held dead man's switch and a command; without a command, a released switch.
 
-        :param twist: (6,) m/s and rad/s, base frame
-        :param velocity: (d,) rad/s
+        :param twist: twist (6,) in m/s and rad/s, base frame
+        :param velocity: joint velocities (d,) in rad/s
         """
         stamp: Any = self.node.get_clock().now().to_msg()
         held = twist is not None or velocity is not None

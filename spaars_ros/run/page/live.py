@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page over a running graph."""
+"""Page of a running graph."""
 
 from collections.abc import Callable
 import time
@@ -49,23 +49,23 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 
 FRAME = 1.0 / 15.0
-"""s between two pictures of the arm."""
+"""s between two updates of the arm."""
 WORDS = 0.5
-"""s between two readings of words, paths and curves."""
+"""s between two updates of text, paths and curves."""
 READ_BACK = 2.0
-"""s between two readings of the limits."""
+"""s between two requests for limits and switches."""
 WAITING = 1.0
-"""s between two questions for a policy server."""
+"""s between two requests while no policy server answers."""
 
 
 class LivePage:
-    """Shows one run; every number comes from the graph."""
+    """Page of one run; every number comes from the graph."""
 
     def __init__(self, server: PageServer, access: Access, link: Link, robot: Robot, task: Task,
                  joint_states: str) -> None:
         self._server, self._link, self._robot, self._task = server, link, robot, task
         self._paths, self._target = Paths(), np.full(3, np.nan)
-        self._kinematics = Kinematics(robot)  # the listening thread's own
+        self._kinematics = Kinematics(robot)  # used by the subscriber thread only
         self._picture = Picture(server, robot)
         self._drawn_paths = 0
         reach = self._kinematics.reach(robot)
@@ -93,7 +93,7 @@ class LivePage:
         return None if position is None else self._picture.tip_at(position)
 
     def _see(self, schema: StepSchema, row: Array) -> None:
-        """Take a record, on the listening thread."""
+        """Take a step record; called in the subscriber thread."""
         position = self._link.position
         if position is None:
             return
@@ -111,7 +111,7 @@ class LivePage:
         return True
 
     def update(self) -> None:
-        """Draw what is due."""
+        """Update the parts of the page that are due."""
         position = self._link.position
         if position is not None and self._due('frame', FRAME):
             with self._server.atomic():
@@ -146,16 +146,18 @@ class LivePage:
             self._picture.trail(str(back), tips, modes, intervened, fade=0.15 * back)
 
     def close(self) -> None:
-        """Let go of the arm."""
+        """Release the arm."""
         self._driver.close()
 
 
 def find_run(link: Link, server: PageServer, interrupts: Interrupts, say: Callable[[str], None],
              robot: str, task: str) -> tuple[Robot, Task] | None:
     """
-    Wait for a policy server and return what it runs; None when interrupted.
+    Wait for a policy server and return its robot and task, None when interrupted.
 
-    :raises PageError: its robot file or task file is not here
+    :param robot: robot file, '': that of the policy server
+    :param task: task file, '': that of the policy server
+    :raises PageError: the robot file or task file does not exist here or cannot be used
     """
     found: dict[str, str] = {}
     waits = server.gui.add_markdown('', order=0.3)
@@ -184,9 +186,10 @@ def serve(namespace: str, *, host: str, port: int, token: str, say: Callable[[st
     """
     Serve the page of a run until interrupted.
 
-    :param port: to listen on
-    :param token: that moves the arm
-    :raises PageError: the port is taken, or the run's files are not here
+    :param host: address to listen on
+    :param port: port to listen on
+    :param token: token that a browser needs to move the arm
+    :raises PageError: the port is in use, or the run's files are not available here
     """
     server = PageServer(host, port, 'spaars')
     link = Link(namespace)

@@ -25,24 +25,24 @@ Array = NDArray[np.float64]
 Faces = NDArray[np.int32]
 Geom = mujoco.mjtGeom
 LAST_VISUAL_GROUP = 2
-"""MuJoCo's viewer shows groups 0 to 2; collision geoms are in 3 and above by custom."""
+"""MuJoCo's viewer shows groups 0 to 2; by convention, collision geoms are in 3 and above."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one body shows in one colour."""
+    """Mesh of one body in one colour."""
 
     body: int
     colour: tuple[int, int, int]
     opacity: float
     vertices: Array
-    """(n, 3) m, body frame."""
+    """(n, 3) in m, body frame."""
     faces: Faces
-    """(m, 3) into `vertices`."""
+    """(m, 3), indices into `vertices`."""
 
 
 def _shape(model: mujoco.MjModel, geom: int) -> tuple[Array, Faces] | None:
-    """Return vertices (n, 3) m in the geom's frame and faces (m, 3); None for what has none."""
+    """Return vertices (n, 3) in m, geom frame, and faces (m, 3); None for other geom types."""
     kind, size = model.geom_type[geom], model.geom_size[geom]
     if kind == Geom.mjGEOM_MESH:
         mesh = model.geom_dataid[geom]
@@ -63,7 +63,7 @@ def _shape(model: mujoco.MjModel, geom: int) -> tuple[Array, Faces] | None:
     elif kind == Geom.mjGEOM_BOX:
         made = trimesh.creation.box(extents=2 * size)
     else:
-        return None  # planes, height fields and fields of distance are no parts of an arm
+        return None  # planes, height fields and distance fields are not parts of an arm
     return np.asarray(made.vertices), np.asarray(made.faces, dtype=np.int32)
 
 
@@ -74,9 +74,9 @@ def _rgba(model: mujoco.MjModel, geom: int) -> Array:
 
 def visual_parts(model: mujoco.MjModel) -> list[Part]:
     """
-    Return what a model shows.
+    Return the visual meshes of a model.
 
-    Geoms of the visual groups; of a model that has none of those, all.
+    These are the geoms in the visual groups, or all geoms if those groups are empty.
     """
     shown = np.flatnonzero(model.geom_group <= LAST_VISUAL_GROUP)
     chosen = shown if len(shown) else np.arange(model.ngeom)

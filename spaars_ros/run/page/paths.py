@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The tip's last paths, as the records tell them."""
+"""Paths of the tip in the last episodes."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Mode
 
 KEPT = 5
-"""Episodes whose paths are shown."""
+"""Number of episodes whose paths are kept."""
 LONGEST = 2000
-"""Points of one path: the newest."""
+"""Maximum points per path; older ones are dropped."""
 
 
 @dataclass
 class Path:
-    """One episode's."""
+    """Path of the tip in one episode."""
 
     episode: int
     tips: deque[Array] = field(default_factory=lambda: deque(maxlen=LONGEST))
@@ -41,16 +41,16 @@ class Path:
 
 
 class Paths:
-    """Keeps the last paths; written by the thread that listens, read by the one that draws."""
+    """Thread-safe store of the last paths: one thread subscribes and writes, another draws."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._paths: deque[Path] = deque(maxlen=KEPT)
         self.changed = 0
-        """Grows with every point."""
+        """Counter that increases with every point."""
 
     def add(self, episode: int, tip: Array, mode: int, intervened: bool) -> None:
-        """Take one record: tip (3,) m."""
+        """Add one point: episode number, tip (3,) in m, mode and filter intervention."""
         with self._lock:
             if not self._paths or self._paths[-1].episode != episode:
                 self._paths.append(Path(episode))
@@ -61,7 +61,7 @@ class Paths:
             self.changed += 1
 
     def snapshot(self) -> list[tuple[int, Array, list[int], list[bool]]]:
-        """Return (episode, tips (T, 3) m, modes, intervened), oldest first."""
+        """Return (episode, tips (T, 3) in m, modes, intervened) per path, oldest first."""
         with self._lock:
             return [(path.episode, np.array(path.tips), list(path.modes), list(path.intervened))
                     for path in self._paths]

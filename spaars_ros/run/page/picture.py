@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The arm and what is around it in the page's scene."""
+"""Scene of the page: the arm and its surroundings."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -35,20 +35,20 @@ from spaars_ros.run.page.meshes import visual_parts
 
 COLOURS = {Mode.LATENT: (60, 120, 230), Mode.RAW: (240, 140, 20), Mode.NONE: (150, 150, 150),
            Mode.HUMAN: (40, 170, 70)}
-"""Of the tip's path, by who decided."""
+"""Colours of the tip's path by mode, RGB."""
 INTERVENED = (220, 30, 30)
 FORBIDDEN = (220, 60, 60)
 TARGET = (20, 190, 90)
 
 
 class Picture:
-    """Draws an arm by its joint positions, zones, workspace, target and the tip's last paths."""
+    """3D view of an arm with zones, workspace, target and the tip's last paths."""
 
     def __init__(self, server: viser.ViserServer, robot: Robot, *, base: str = '') -> None:
         """
         Build the scene.
 
-        :param base: name in the scene that everything hangs under, '' for the root
+        :param base: name of the parent node in the scene, '' for the root
         """
         self.robot = robot
         self.kinematics = Kinematics(robot)
@@ -101,7 +101,7 @@ class Picture:
             thickness=1.5, thickness_units='screen')
 
     def show(self, position: Array) -> None:
-        """Put the arm at joint positions (d,) rad; bodies that did not move are not sent."""
+        """Show the arm at joint positions (d,) in rad; an unchanged position sends nothing."""
         if self._shown is not None and np.array_equal(position, self._shown):
             return
         self._shown = position.copy()
@@ -114,12 +114,12 @@ class Picture:
             frame.position, frame.wxyz = poses[0][body], poses[1][body]
 
     def tip_at(self, position: Array) -> Array:
-        """Return the tip (3,) m at joint positions (d,) rad; of any thread."""
+        """Return the tip (3,) in m at joint positions (d,) in rad; thread-safe."""
         with self._lock:
             return self.kinematics.tip(position)
 
     def point_at(self, target: Array | None) -> None:
-        """Show the target (3,) m, None for none."""
+        """Show the target (3,) in m; None, or a value that is not finite, hides it."""
         if target is None or not np.isfinite(target).all():
             if self._target is not None:
                 self._target.visible = False
@@ -132,11 +132,13 @@ class Picture:
     def trail(self, name: str, tips: Array, modes: Sequence[int], intervened: Sequence[bool],
               fade: float = 0.0) -> None:
         """
-        Draw one path of the tip, coloured by who decided, with the filter's interventions.
+        Draw one path of the tip, coloured by mode, with marked filter interventions.
 
-        :param tips: (T, 3) m
-        :param modes: T of `Mode`
-        :param fade: 0 to 1, how pale: for paths of before
+        :param name: name of the path; a path of the same name is replaced
+        :param tips: tip positions (T, 3) in m
+        :param modes: T values of `Mode`
+        :param intervened: T flags, True where the filter changed the action
+        :param fade: 0 to 1, blend towards white for older paths
         """
         scene = self._server.scene
         if len(tips) < 2:
@@ -147,7 +149,7 @@ class Picture:
             f'{self._base}/paths/{name}', np.stack([tips[:-1], tips[1:]], axis=1),
             np.repeat(colours[:, None, :], 2, axis=1), thickness=3.0, thickness_units='screen')
         marked = tips[np.asarray(intervened, dtype=bool)]
-        # One that is added anew replaces the one of that name; an empty cloud is none.
+        # Adding a cloud replaces the one of that name. viser has no empty cloud: hide it.
         scene.add_point_cloud(
             f'{self._base}/paths/{name}/filter', marked if len(marked) else tips[:1],
             INTERVENED, point_size=0.006, point_shape='circle', precision='float32',

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page over a recorded run: scrub, see why, compare two policies on the same states."""
+"""Page of a recorded run: scrub, explain decisions, compare two policies on the same states."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,22 +44,22 @@ from spaars_ros.tasks.protocols import TopView
 
 @dataclass(frozen=True)
 class Recording:
-    """One recorded run."""
+    """Recorded run and the policies to compare on it."""
 
     robot: Robot
     task: Task
     schema: StepSchema
     episodes: dict[int, Array]
-    """Episode -> its records (m, width) in order."""
+    """Episode -> its step records (m, width) in order."""
     policies: dict[str, PolicyRuntime]
-    """Name -> policy to compare; one or two."""
+    """Name -> policy to compare, one or two."""
 
     def observations(self, episode: int) -> Array:
-        """Return an episode's observations (m, n)."""
+        """Return the observations of an episode (m, n)."""
         return self.episodes[episode][:, self.schema.fields['observation']]
 
     def positions(self, episode: int) -> Array:
-        """Return an episode's joint positions (m, d) rad; raises PageError where none are."""
+        """Return the joint positions of an episode (m, d) in rad; raises PageError for none."""
         names = self.task.observation_names
         try:
             columns = [names.index(f'{joint}.position') for joint in self.robot.joints]
@@ -71,10 +71,11 @@ class Recording:
 
 def read_run(out: str, bundles: list[str]) -> Recording:
     """
-    Return a run to replay.
+    Load a run to replay.
 
-    :param bundles: files to compare; none: what the run began with and its newest
-    :raises PageError: nothing is recorded
+    :param bundles: bundle files to compare; empty: the initial and the newest one of the run
+    :raises PageError: nothing is recorded, or a bundle has another observation width
+    :raises RunError, BundleError: the run or a bundle cannot be read
     """
     folder = RunFolder.resume(out)
     schema, rows = folder.recorded()
@@ -97,7 +98,7 @@ def read_run(out: str, bundles: list[str]) -> Recording:
 
 
 class ReplayPage:
-    """Sliders over episodes and ticks, and what they show."""
+    """Page with sliders for episode and tick."""
 
     def __init__(self, server: PageServer, run: Recording) -> None:
         self._server, self._run = server, run
@@ -125,7 +126,7 @@ class ReplayPage:
             scales={'x': uplot.Scale(time=False)}, legend=uplot.Legend(show=True))
 
     def update(self) -> None:
-        """Show where the sliders are; a step further where it plays."""
+        """Show the tick that the sliders select; advance by one tick while playing."""
         episode = int(self._episode.value)
         if episode not in self._run.episodes:
             episode = min(self._run.episodes, key=lambda each: abs(each - episode))
@@ -176,7 +177,7 @@ def replay(out: str, bundles: list[str], *, host: str, port: int,
     """
     Serve a recorded run until interrupted.
 
-    :raises PageError: the port is taken, nothing is recorded, or a bundle is of another task
+    :raises PageError: the port is in use, nothing is recorded, or a bundle is of another task
     """
     run = read_run(out, bundles)
     server = PageServer(host, port, 'spaars replay')

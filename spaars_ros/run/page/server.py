@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page's web server: this machine's alone unless told, and who may move the arm."""
+"""Web server of the page, and access control for moving the arm."""
 
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -30,22 +30,22 @@ from spaars_ros.data.schema import Array
 
 PORT = 8080
 TRIED = 20
-"""Ports from PORT on, where none was named."""
+"""Number of ports to try, from `PORT` on, when none is given."""
 TOKEN = 'SPAARS_PAGE_TOKEN'
-"""Environment variable that hands the run's token to its page, out of sight of ps."""
+"""Environment variable that passes the run's token to its page, so that ps does not show it."""
 
 
 class PageError(RuntimeError):
-    """The page cannot be served; the message says why and what to do."""
+    """Page cannot be served; the message says why and what to do."""
 
 
 def new_token() -> str:
-    """Return a token that nobody guesses, short enough to type."""
+    """Return a random token of 32 bits as 8 hex digits, short enough to type."""
     return secrets.token_hex(4)
 
 
 def is_free(host: str, port: int) -> bool:
-    """Return whether a port can be listened on."""
+    """Return whether a TCP port can be bound."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -56,7 +56,7 @@ def is_free(host: str, port: int) -> bool:
 
 
 def choose_port(host: str, port: int) -> int:
-    """Return the port to listen on; 0 takes a free one from PORT on. Raises PageError."""
+    """Return the port to listen on; 0: the first free one from `PORT` on. Raises PageError."""
     if port:
         if not is_free(host, port):
             raise PageError(f'--port {port}: {host}:{port} is in use: is a page open already? '
@@ -70,38 +70,40 @@ def choose_port(host: str, port: int) -> int:
 
 class PageServer(viser.ViserServer):
     """
-    Viser's server without its way out to the Internet.
+    Viser server without its share links, which open a tunnel to the Internet.
 
     :param host: address to listen on
-    :param port: a free one
+    :param port: free port to listen on
+    :param title: title of the page
+    :raises PageError: the port is in use
     """
 
     def __init__(self, host: str, port: int, title: str) -> None:
-        # A browser that hangs up in the middle is no traceback on a user's screen.
+        # No traceback when a browser closes the connection.
         logging.getLogger('websockets.server').setLevel(logging.CRITICAL)
         with redirect_stdout(io.StringIO()):
             super().__init__(host=host, port=port, label=title, verbose=False)
-        if self.get_port() != port:  # it was taken meanwhile, and viser went on to the next
+        if self.get_port() != port:  # in use by now, so that viser took the next one
             self.stop()
             raise PageError(f'{host}:{port} is in use: give another --port')
         self.gui.configure_theme(control_width='large', show_logo=False, show_share_button=False)
         self.gui.main_panel.dock_right()
 
     def look_at(self, centre: Array, reach: float) -> None:
-        """Have new browsers look at an arm: where it stands (3,) m, and its reach, m."""
+        """Set the initial camera to an arm: its centre (3,) in m and its reach in m."""
         self.initial_camera.look_at = centre + np.array([0.25 * reach, 0.0, 0.1 * reach])
         self.initial_camera.position = centre + reach * np.array([1.1, 1.1, 0.7])
 
     def request_share_url(self, verbose: bool = True) -> str | None:
-        """Share nothing: any client may ask, and the tunnel would let everybody in."""
+        """Return None: any client could request a link, and its tunnel would admit everybody."""
         return None
 
 
 class Access:
     """
-    Which browsers may move the arm: those in which the run's token was typed.
+    Access control: browsers may move the arm after the run's token was typed in them.
 
-    :param token: of the run
+    :param token: token of the run
     """
 
     def __init__(self, server: viser.ViserServer, token: str) -> None:
@@ -129,7 +131,7 @@ class Access:
         return client_id in self._allowed
 
     def guarded(self, what: str, act: Callable[[], None]) -> Callable[[Any], None]:
-        """Return a callback of a control that acts for those that may, and tells others."""
+        """Return a callback that calls `act` for authorised browsers and notifies others."""
         def call(event: Any) -> None:
             if self.allows(event.client_id):
                 act()

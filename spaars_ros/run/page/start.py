@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Starting the page beside a run: a process of its own, that the run never waits for."""
+"""Start of the page next to a run, as a process that cannot block the run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,18 +27,18 @@ from spaars_ros.interrupts import die_with_parent
 from spaars_ros.run.bringup import RunSettings
 
 NICENESS = 10
-"""The page gives way to the nodes."""
+"""Added to the niceness of the page, so that the nodes have priority."""
 GRACE = 2.0
-"""s to end in."""
+"""s for the page to end before it is killed."""
 
 
 def has_viser() -> bool:
-    """Return whether the extra of the page is installed."""
+    """Return whether the extra `page` is installed."""
     return find_spec('viser') is not None
 
 
 def require_viser() -> None:
-    """Raise ValueError, naming the extra, where it is missing."""
+    """Raise ValueError that names the extra when it is not installed."""
     if not has_viser():
         raise ValueError("the operator's page needs the extra `page`, which is not installed: "
                          'pip install "spaars_ros[page]"')
@@ -51,10 +51,10 @@ def _prepare() -> None:
 
 def is_wanted(choice: bool | None) -> bool:
     """
-    Return whether a page is served.
+    Return whether to serve a page.
 
-    :param choice: the user's; None: where the extra is installed and this is a terminal
-    :raises ValueError: it is asked for, and the extra is missing
+    :param choice: choice of the user; None: whether the extra is installed and this is a terminal
+    :raises ValueError: a page is requested and the extra is not installed
     """
     if choice is None:
         return has_viser() and sys.stdout.isatty()
@@ -66,9 +66,9 @@ def is_wanted(choice: bool | None) -> bool:
 @contextmanager
 def page_of(settings: RunSettings) -> Iterator[str]:
     """
-    Run the page while the block does; yield the line that says where it is, '' for no page.
+    Run the page during the block; yield a line with its address and token, '' for no page.
 
-    What it says is in `<out>/log/page.log`. Whatever becomes of it, the run goes on.
+    Its output is in `<out>/log/page.log`. A failure of the page does not affect the run.
     """
     if not settings.page:
         yield ''
@@ -97,7 +97,7 @@ def page_of(settings: RunSettings) -> Iterator[str]:
     try:
         yield f"operator's page: http://{host}:{port}  token {token}"
     finally:
-        # Once more continued: one that was suspended could not end.
+        # Resume it first: a suspended process could not end.
         process.send_signal(signal.SIGCONT)
         process.terminate()
         try:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The page's switches: learning or paused, and what a spent budget does."""
+"""Switches of the page: learning on or paused, and the reaction to a spent budget."""
 
 from functools import partial
 from typing import Any
@@ -33,11 +33,11 @@ SWITCHES: tuple[Switch, ...] = (
      'What follows when an episode has spent the limit of a constraint; hold: the pretrained '
      'policy, slow and away from the zones.', {}),
 )
-"""Node, parameter, label, (button, value), hint, value -> what is shown of it."""
+"""Node, parameter, label, (button, value) pairs, hint, value -> text to show for it."""
 
 
 class Switches:
-    """A row of buttons a parameter; what was read back stands above it."""
+    """One row of buttons per parameter, below the value that was read back."""
 
     def __init__(self, server: viser.ViserServer, access: Access, link: Link,
                  controls: Controls) -> None:
@@ -64,7 +64,7 @@ class Switches:
         self._link.write(node, name, value, answer)
 
     def ask(self) -> None:
-        """Read everything back."""
+        """Read all values back from the nodes."""
         for node, name in self._shown:
             self._link.read(node, [name], partial(self._take, node))
 

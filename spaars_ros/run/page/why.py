@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Why a policy did what it did: its candidates in a recorded state, their values, the gate."""
+"""Explanation of a policy's decision in a recorded state: candidates, their values, the gate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,45 +27,46 @@ from spaars_ros.policy.runtime import PolicyRuntime
 
 CANDIDATES = (('pretrained', 'anchor_action', 'q_anchor'), ('latent', 'latent_action', 'q_latent'),
               ('raw', 'raw_action', 'q_raw'))
-"""Name -> outputs of the policy graph; the first is there in policies with a floor."""
+"""(name, action output, value output) of the policy graph; the first only with a floor."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One action that a policy weighs."""
+    """Candidate action of a policy in one state."""
 
     name: str
     action: Array
-    """(a,) normalised."""
+    """(a,), normalised action units."""
     value: float
-    """Mean over heads of (Q_r - lambda . Q_c) / (1 + sum lambda)."""
+    """Mean over critic heads of (Q_r - lambda . Q_c) / (1 + sum lambda)."""
     spread: float
-    """Standard deviation over heads."""
+    """Standard deviation over critic heads."""
 
 
 @dataclass(frozen=True)
 class Why:
-    """What a policy weighs in one state, and what it would do."""
+    """Decision of a policy in one state, and its candidates."""
 
     candidates: tuple[Candidate, ...]
     gate: float
-    """Lower bound of the advantage of raw."""
+    """Lower bound of the advantage of the raw action."""
     margin: float
     mode: Mode
     action: Array
-    """(a,) normalised, without exploration."""
+    """(a,), normalised action units, without exploration."""
 
 
 def lagrangian(values: NDArray[np.float32], multipliers: Array) -> Array:
-    """Return the Lagrangian values (heads,) of values (heads, 1 + C) and multipliers (C,)."""
+    """Return the Lagrangian values (heads,) of Q values (heads, 1 + C) and multipliers (C,)."""
     return np.asarray((values[:, 0] - values[:, 1:] @ multipliers) / (1.0 + multipliers.sum()))
 
 
 def why(runtime: PolicyRuntime, observation: Array) -> Why:
     """
-    Return what a policy weighs in a state (n,), physical units.
+    Return the decision of a policy for an observation (n,) in physical units.
 
-    Of a policy with skills as if a new one began in this state: records do not hold the skill.
+    A policy with skills is evaluated as if a new skill began in this state, because records do
+    not contain the skill.
     """
     manifest = runtime.manifest
     multipliers = np.asarray(manifest.multipliers, dtype=np.float64)
@@ -90,7 +91,7 @@ def _vector(values: Array) -> str:
 
 
 def told(name: str, answer: Why) -> str:
-    """Return in markdown what a policy weighs."""
+    """Return a decision and its candidates as Markdown."""
     lines = [f'**{name}** would act **{answer.mode.name.lower()}**: lower bound of the advantage '
              f'of raw {answer.gate:+.4f}, margin {answer.margin:.4f}', '',
              '| candidate | value | ± heads | action |', '|---|---|---|---|']
@@ -100,7 +101,7 @@ def told(name: str, answer: Why) -> str:
 
 
 def describe_recorded(schema: StepSchema, row: Array) -> str:
-    """Return in markdown what a record says that was done."""
+    """Return the recorded decision of a step as Markdown."""
     get = schema.get
     asked, done = np.atleast_1d(get(row, 'asked_action')), np.atleast_1d(get(row, 'action'))
     mode = int(get(row, 'mode'))

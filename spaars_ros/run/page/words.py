@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the page says in words: where the run is, what stopped it, how old all that is."""
+"""Status text of the page: phase of the run, stop, and age of the data."""
 
 from collections.abc import Sequence
 
@@ -22,17 +22,17 @@ from spaars_ros.run.liveview import mean
 from spaars_ros.run.liveview import PHASES
 
 OLD = 2.0
-"""s, beyond which what the page shows is called old."""
+"""s after which data are marked as old."""
 LIFE = str.maketrans({sign: f'\\{sign}' for sign in '\\`*_{}[]<>()#+!|'})
 
 
 def plain(text: str) -> str:
-    """Return text of others so that markdown shows it as it is."""
+    """Return text with Markdown's special characters escaped."""
     return text.translate(LIFE)
 
 
 def age(seconds: float | None) -> str:
-    """Return how old what is shown is."""
+    """Return the age of data in s as text; None: nothing received yet."""
     if seconds is None:
         return '**nothing heard yet**'
     if seconds > OLD:
@@ -43,13 +43,13 @@ def age(seconds: float | None) -> str:
 def summary(state: LiveState, stop: str, asking: str, ages: Sequence[tuple[str, float | None]],
             unscored: int, person: str) -> str:
     """
-    Return the head of the page in markdown.
+    Return the head of the page as Markdown.
 
-    :param stop: that is latched, '' for none
-    :param asking: what a person is asked to do
-    :param ages: name -> s since it was heard, None for never
-    :param unscored: episodes of which this page missed a part
-    :param person: what is driven from this page
+    :param stop: message of the latched stop, '' for none
+    :param asking: manual reset that the run waits for, '' for none
+    :param ages: (name, s since its last message, None for never)
+    :param unscored: number of episodes of which this page missed records
+    :param person: motion that is driven from this page, '' for none
     """
     lines = []
     if stop:
