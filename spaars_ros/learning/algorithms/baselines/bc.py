@@ -29,7 +29,7 @@ from spaars_ros.training_file import Training
 
 
 class BehaviourCloning(SinglePolicy):
-    """min E |a - pi(s)|^2 over the data set; nothing is learned online."""
+    """Behaviour cloning, min E |a - pi(s)|^2 over the data set; it does not learn online."""
 
     learns_online = False
 
@@ -42,16 +42,16 @@ class BehaviourCloning(SinglePolicy):
         self.set_learning_rate(training.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'policy': parameters_of(self.policy)}
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one step of regression."""
+        """Do one regression step; return the loss."""
         error = (self.policy(batch['observation']) - batch['action']).square().sum(-1)
         return {'policy': self.step('policy', error.mean())}
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Learn nothing."""
+        """Do nothing."""
         return {}
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:

@@ -35,10 +35,10 @@ from spaars_ros.training_file import Training
 
 class IQL(SinglePolicy):
     """
-    Expectile value, critic ensemble, policy by advantage-weighted regression.
+    IQL: expectile value, critic ensemble, policy by advantage-weighted regression.
 
-    The same update offline and online, as in the paper's fine-tuning; online it explores with
-    the policy's own Gaussian. docs/concepts/spaars.md.
+    The update is the same offline and online, as in the paper's fine-tuning. Online it explores
+    with the Gaussian of the policy. docs/concepts/spaars.md.
     """
 
     offline_share = 0.5
@@ -48,7 +48,7 @@ class IQL(SinglePolicy):
         super().__init__(training, **sizes)
         n, d, constraints = self.sizes
         t = training
-        # As many updates as SPAARS gets offline.
+        # As many offline updates as SPAARS.
         self.offline_steps = t.cvae_steps + t.iql_steps + t.align_steps
         self.policy = BoundedPolicy(n, d, t.width, 1.0)
         self.log_std = nn.Parameter(torch.full((d,), -1.0))
@@ -58,7 +58,7 @@ class IQL(SinglePolicy):
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'policy': [*parameters_of(self.policy), self.log_std],
                 'value': parameters_of(self.value), 'critic': parameters_of(self.critic)}
 
@@ -86,7 +86,7 @@ class IQL(SinglePolicy):
         polyak(self.target, self.critic, t.tau)
 
         with torch.no_grad():
-            # In units of their spread, so that temperature does not depend on the reward's scale.
+            # Divided by their spread, so that temperature does not depend on the reward's scale.
             scale = advantage.std(unbiased=False).clamp(min=1e-6)
             weight = (t.temperature * advantage.detach() / scale).clamp(-10.0, LARGEST).exp()
             weight = weight / weight.mean()
@@ -98,7 +98,7 @@ class IQL(SinglePolicy):
         return {'value': value, 'critic': critic, 'policy': policy}
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the policy's mean, or a sample of it."""
+        """Return the policy's mean or, when exploring, a sample clipped to [-1, 1]."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
             action = self.policy(o)[0].numpy().astype(np.float64)

@@ -37,10 +37,10 @@ from spaars_ros.training_file import Training
 
 class PLAS(SinglePolicy):
     """
-    CVAE, then deterministic policy gradient through its decoder, offline and online.
+    PLAS: CVAE, then deterministic policy gradient through its decoder, offline and online.
 
-    Target 0.75 min + 0.25 max of two heads (docs/concepts/spaars.md, sourced); k is that of the
-    training file and not PLAS's 2d, so that a comparison with SPAARS means something.
+    The target is 0.75 min + 0.25 max of two heads (docs/concepts/spaars.md, sourced). The latent
+    width k is that of the training file instead of PLAS's 2d, for a fair comparison with SPAARS.
     """
 
     offline_share = 0.5
@@ -61,17 +61,17 @@ class PLAS(SinglePolicy):
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'cvae': parameters_of(self.encoder, self.decoder),
                 'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic)}
 
     def set_action_variance(self, actions: 'np.ndarray[Any, Any]') -> None:
-        """Measure actions (N, d), in whose units the reconstruction is counted."""
+        """Measure the variance of actions (N, d), which scales the reconstruction error."""
         variance = torch.from_numpy(actions.var(0).astype(np.float32))
         self.action_variance = variance.clamp(min=1e-4)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the CVAE, or after `cvae_steps` of critic and policy."""
+        """Do one update of the CVAE or, after `cvae_steps`, of critic and policy."""
         t = self.training_file
         if step < t.cvae_steps:
             return {'cvae': self._update_cvae(batch)}
@@ -80,7 +80,7 @@ class PLAS(SinglePolicy):
         return self._update(batch)
 
     def begin_online(self) -> None:
-        """Freeze the decoder and take the online learning rate."""
+        """Freeze the decoder and set the online learning rate."""
         self._freeze_decoder()
         super().begin_online()
 
@@ -115,7 +115,7 @@ class PLAS(SinglePolicy):
         return {'critic': critic, 'policy': policy}
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the decoded action, of a noisy latent one when it explores."""
+        """Return the decoded action of the latent policy, with latent noise when exploring."""
         t = self.training_file
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]

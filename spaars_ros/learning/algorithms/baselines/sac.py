@@ -35,9 +35,9 @@ from spaars_ros.training_file import Training
 
 class SAC(SinglePolicy):
     """
-    SAC (Haarnoja et al. 2018) with LayerNorm heads, two random ones of which make the target.
+    SAC (Haarnoja et al. 2018) with an ensemble of LayerNorm heads; targets use two random heads.
 
-    Before `warmup_steps` actions are uniform, as usual for it; never to be run on a robot.
+    Until the first update actions are uniformly random, as usual for SAC: do not run on a robot.
     """
 
     def __init__(self, training: Training, **sizes: Any) -> None:
@@ -48,19 +48,19 @@ class SAC(SinglePolicy):
         self.policy = SquashedGaussian(n, d, t.width)
         self.critic = EnsembleCritic(n, d, 1, t.width, t.heads)
         self.target = copy.deepcopy(self.critic).requires_grad_(False)
-        # Temperature 1 on the task's own rewards, as published: the critic's are scaled.
+        # Temperature 1 on unscaled rewards, as published; the critic's rewards are scaled.
         self.log_alpha = nn.Parameter(torch.tensor(math.log(t.reward_scale)))
         self.target_entropy = -float(d)
         self.set_learning_rate(t.learning_rate)
         self.set_recipe(t, observation=n, action=d, constraints=0, normaliser=None, seed=0)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
                 'alpha': [self.log_alpha]}
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Have no offline phase."""
+        """Raise NotImplementedError: there is no offline phase."""
         raise NotImplementedError('SAC and RLPD have no offline phase')
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
@@ -76,7 +76,14 @@ class SAC(SinglePolicy):
 
     def learn(self, o: Tensor, a: Tensor, reward: Tensor, after: Tensor, discount: Tensor,
               heads: Tensor, *noise: Tensor, climb: bool) -> tuple[Tensor, ...]:
-        """Return the critic's loss, and where the policy climbs its loss and the temperature."""
+        """
+        Do the update on tensors, so that it can be compiled.
+
+        :param heads: (2,) indices of the target critic's heads
+        :param noise: one or two (B, d), standard normal; the second is for the policy
+        :param climb: whether policy and temperature are trained, too
+        :return: the critic's loss and, with `climb`, the policy's loss and the temperature
+        """
         t = self.training_file
         alpha = self.log_alpha.exp()
         action, log_prob = self.policy.sample(after, noise[0])
@@ -103,7 +110,7 @@ class SAC(SinglePolicy):
         return heads.amin(0)
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the mode, or a sample; uniform before the first update."""
+        """Return the mode or, when exploring, a sample; uniform before the first update."""
         if explore and self.updates == 0:
             return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
         with torch.no_grad():
@@ -118,7 +125,7 @@ class RLPD(SAC):
     """
     RLPD (Ball et al. 2023): SAC from scratch with half of every batch from the offline data.
 
-    Target entropy -d/2, and the policy climbs the mean of the heads.
+    The target entropy is -d/2, and the policy maximises the mean of the heads.
     """
 
     offline_share = 0.5

@@ -27,11 +27,12 @@ from spaars_ros.training_file import Training
 
 class SinglePolicy(TrainableModule):
     """
-    An algorithm with one policy, no phases and no multipliers.
+    Base class of algorithms with one policy, without phases; it ignores multipliers.
 
-    :param observation: n
-    :param action: d
-    :param constraints: C
+    :param observation: n, width of an observation
+    :param action: d, width of an action
+    :param constraints: C, number of constraints
+    :param seed: seed of the choice of target heads
     """
 
     offline_steps = 0
@@ -49,37 +50,37 @@ class SinglePolicy(TrainableModule):
 
     @property
     def agent(self) -> TrainableModule:
-        """Return itself: it holds its networks."""
+        """Return the object itself, which holds its networks."""
         return self
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
         """Ignore the data set's actions (N, d)."""
 
     def begin_online(self) -> None:
-        """Take the online learning rate."""
+        """Set the online learning rate, with new optimisers."""
         self.set_learning_rate(self.training_file.learning_rate)
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """Take a finished episode: nothing to do."""
+        """Do nothing."""
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Ignore the multipliers: the baselines of `spaars train` know no constraints."""
+        """Ignore the multipliers: the baselines of `spaars train` have no constraints."""
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return nothing to log."""
+        """Return an empty dict: nothing to log."""
         return {}
 
     def two_heads(self) -> list[int]:
-        """Return two random heads of the target critic (RLPD; docs/concepts/spaars.md)."""
+        """Draw the indices of two heads of the target critic (RLPD; docs/concepts/spaars.md)."""
         heads = self.training_file.heads
         return [int(i) for i in self.heads_rng.choice(heads, 2, replace=False)]
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {'updates': self.updates, 'heads': dict(self.heads_rng.bit_generator.state)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         self.updates = int(state['updates'])
         self.heads_rng.bit_generator.state = state['heads']

@@ -31,24 +31,26 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 ALPHA = 2.5
-"""Weight of the values, which are divided by their own mean size (sourced)."""
+"""Weight of the values, which are divided by their mean absolute value (sourced)."""
 POLICY_NOISE = 0.2
-"""Std of the noise on the target policy's actions (sourced, TD3)."""
+"""Standard deviation of the noise on the target policy's actions (sourced, TD3)."""
 NOISE_CLIP = 0.5
 """Bound of that noise (sourced, TD3)."""
 DELAY = 2
-"""Updates of the critic an update of the policy (sourced, TD3)."""
+"""Number of critic updates per policy update (sourced, TD3)."""
 
 
 class TD3BC(SinglePolicy):
     """
-    Clipped double Q-learning with a smoothed target policy; the policy's loss is
+    TD3+BC (Fujimoto and Gu 2021): clipped double Q-learning with a smoothed target policy.
+
+    The policy's loss is (paper, equation 5; lambda is computed at the policy's actions)
 
         -lambda E Q_1(s, pi(s)) + E |pi(s) - a|^2 / d,   lambda = alpha / E |Q_1(s, pi(s))|
 
-    (paper, equation 5; lambda is taken at the policy's actions). Networks, replay and optimisers
-    are those of the other baselines: two random heads of the ensemble make the target. Online it
-    goes on as it is, on mixed batches; the paper has no online phase.
+    Networks, replay and optimisers are those of the other baselines: targets use two random heads
+    of the ensemble. Online the same updates continue on mixed batches; the paper has no online
+    phase.
     """
 
     offline_share = 0.5
@@ -58,7 +60,7 @@ class TD3BC(SinglePolicy):
         super().__init__(training, **sizes)
         n, d, _ = self.sizes
         t = training
-        # As many updates as SPAARS gets offline.
+        # As many offline updates as SPAARS.
         self.offline_steps = t.cvae_steps + t.iql_steps + t.align_steps
         self.policy = BoundedPolicy(n, d, t.width, 1.0)
         self.policy_target = copy.deepcopy(self.policy).requires_grad_(False)
@@ -67,11 +69,11 @@ class TD3BC(SinglePolicy):
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic)}
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the critic, every second time also of the policy."""
+        """Do one update of the critic and, every `DELAY` updates, of the policy."""
         return self._update(batch)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
@@ -102,7 +104,7 @@ class TD3BC(SinglePolicy):
         return losses
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the policy's action, with noise when it explores."""
+        """Return the policy's action, with noise when exploring, clipped to [-1, 1]."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
             action = self.policy(o)[0].numpy().astype(np.float64)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Value pre-alignment: the target it shares with the online phase, and how well it ranks."""
+"""Value pre-alignment: its target, shared with the online phase, and rank correlations."""
 
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -34,18 +34,21 @@ Array = NDArray[np.float64]
 def soft_targets(batch: Batch, pair: Tensor, log_prob: Tensor, *, entropy_reward: Tensor | float,
                  entropy_cost: float = 0.0, cost_weight: float = 1.0) -> Tensor:
     """
-    Return what a critic of reward and costs is fitted to, (B, 1 + C).
+    Return the targets (B, 1 + C) of a critic of reward and costs.
 
         y_r = r + gamma [min_i Q_r,i(s', a') - alpha_r log pi(a'|s')]
         y_c = c + gamma [Q_c(s', a') - alpha_c log pi(a'|s')],     a' ~ pi(.|s')
 
-    marvel.md (reconstructed from the paper's facts and the released code). An uncertain
-    action has a low log pi: alpha_c >= 0 raises its estimated cost. The cost takes the mean of
-    the two heads, the sourced one having a single head: caution is the multiplier's part, which
-    is driven by measured costs.
+    docs/concepts/marvel.md (reconstructed from the paper's facts and the released code). An
+    uncertain action has a low log pi: alpha_c >= 0 raises its estimated cost. The cost target is
+    the mean of the two heads; the sourced critic has a single head. Caution comes from the
+    multiplier, which follows measured costs.
 
     :param pair: (2, B, 1 + C) values of two target heads at (s', a')
-    :param log_prob: (B) of a'
+    :param log_prob: (B) log-probability of a'
+    :param entropy_reward: alpha_r
+    :param entropy_cost: alpha_c
+    :param cost_weight: factor on the batch's costs c
     """
     discount = batch['discount']
     reward = pair[..., 0].min(0).values - entropy_reward * log_prob
@@ -60,34 +63,37 @@ class Ranking:
 
     reward: float
     cost: float
-    """Of the first constraint; NaN where the returns or the values are all one."""
+    """Correlation for the first constraint; both are NaN if all returns or values are equal."""
 
     def to_json(self) -> dict[str, float | None]:
-        """Return both, None for NaN."""
+        """Return both correlations by name, None for NaN."""
         return {name: value if np.isfinite(value) else None
                 for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class Sample:
-    """States that a policy came to, what it did there and what followed, for `rank`."""
+    """States visited by a policy, its actions and the observed returns, for `rank`."""
 
     observations: Array
     """(N, n) physical units."""
     actions: Array
     """(N, d) in [-1, 1]."""
     returns: Array
-    """(N, 1 + C) discounted sums of rewards and costs over the same number of steps each."""
+    """(N, 1 + C) discounted sums of reward and costs, all over the same number of steps."""
 
 
 def discounted_windows(values: Array, gamma: float, window: int) -> Array:
     """
-    Return sum_{k < window} gamma^k values[t + k] for every t where the window is whole.
+    Return sum_{k < window} gamma^k values[t + k] for every t with a complete window.
 
-    All have one length, so that a state near the time limit does not look cheap for that.
+    All windows have the same length; shorter ones would make states near the time limit look
+    cheap.
 
     :param values: (T, ...)
+    :param window: number of steps
     :return: (T - window + 1, ...)
+    :raises ValueError: fewer steps than the window
     """
     starts = len(values) - window + 1
     if starts < 1:
@@ -97,7 +103,7 @@ def discounted_windows(values: Array, gamma: float, window: int) -> Array:
 
 
 def rank(critic: EnsembleCritic, normaliser: Normaliser, sample: Sample) -> Ranking:
-    """Return how well the critic's mean over heads orders a sample's returns."""
+    """Return the rank correlation of the critic's mean over heads with a sample's returns."""
     with torch.no_grad():
         o = torch.from_numpy(normaliser(sample.observations))
         values = critic(o, torch.from_numpy(sample.actions.astype(np.float32))).mean(0).numpy()
@@ -113,10 +119,10 @@ def _spearman(values: NDArray[np.floating], returns: Array) -> float:  # type: i
 
 def attainable(returns: Array) -> float | None:
     """
-    Return the correlation of a critic without mistakes with returns (N,) of which some are tied.
+    Return the greatest rank correlation that a critic can reach with returns (N,) with ties.
 
-    It never has two values alike, and so puts an order where there is none; None where all are
-    tied.
+    A critic's values have no ties, so it orders even states of equal return. Return None if all
+    returns are tied.
     """
     if np.ptp(returns) == 0:
         return None
@@ -126,7 +132,7 @@ def attainable(returns: Array) -> float | None:
 
 def policy_action(policy: SquashedGaussian, normaliser: Normaliser, observation: Array,
                   rng: np.random.Generator) -> Array:
-    """Return a sample (d,) of the policy at an observation (n,)."""
+    """Sample an action (d,) in [-1, 1] of the policy at an observation (n,), physical units."""
     with torch.no_grad():
         mean, log_std = policy(torch.from_numpy(normaliser(observation))[None])
     noise = rng.standard_normal(mean.shape[1])

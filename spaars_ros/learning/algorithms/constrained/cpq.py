@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""CPQ, constraints penalised Q-learning (Xu, Zhan, Zhu 2022): the offline start of Marvel."""
+"""CPQ, constraints penalised Q-learning (Xu, Zhan, Zhu 2022): offline phase of Marvel."""
 
 import copy
 from typing import Any
@@ -39,30 +39,33 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 POLICY_RATE = 0.3
-"""Learning rate of the policy, in that of the critics; sourced is 0.1, for 100,000 updates."""
+"""Learning rate of the policy relative to the critics'; sourced: 0.1, for 100,000 updates."""
 SAMPLES = 10
-"""Actions of the policy a state, to find those that the data does not have."""
+"""Number of policy actions sampled per state to find actions out of distribution."""
 QUANTILE = 0.75
-"""Of the KL divergence; sampled actions above it count as out of distribution."""
+"""Quantile of the KL divergence above which sampled actions count as out of distribution."""
 MARGIN = 1.5
-"""Cost threshold of out-of-distribution actions, in thresholds of the policy."""
+"""Cost threshold of out-of-distribution actions, relative to the policy's threshold."""
 LOG_PENALTY = (-5.0, 5.0)
 PENALTY_RATE = 1e-3
-"""Sourced is 1e-4, for 100,000 updates."""
+"""Learning rate of the penalty; sourced: 1e-4, for 100,000 updates."""
 
 
 def value_threshold(limit: float, gamma: float, steps: int) -> float:
-    """Return d (1 - gamma^T) / (1 - gamma) / T: an episode's limit as a discounted value."""
+    """Return d (1 - gamma^T) / (1 - gamma) / T: the limit d per episode as a discounted value."""
     return limit * (1.0 - gamma ** steps) / (1.0 - gamma) / steps
 
 
 def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
     """
-    Return rewards (B) counted from `floor`, the least return of n whole steps.
+    Return n-step rewards (B) shifted by `floor`, the least n-step return of the data.
 
-    A true end counts what would have come after it, too: what ends early is neither punished
-    nor rewarded for it. A window that a time limit cut short counts as a whole one, which
-    favours the last n - 1 steps of an episode a little (docs/concepts/marvel.md).
+    At a true termination the floor of all later steps is subtracted, too, so that an early
+    termination is neither penalised nor rewarded. A window that a time limit cut short is shifted
+    like a complete one, which slightly favours the last n - 1 steps of an episode
+    (docs/concepts/marvel.md).
+
+    :param floor: () scaled like the batch's rewards
     """
     after = floor / (1.0 - training.gamma ** training.n_step)
     return batch['reward'] - torch.where(batch['discount'] == 0.0, after, floor)
@@ -70,31 +73,34 @@ def from_floor(batch: Batch, floor: Tensor, training: Training) -> Tensor:
 
 class CPQ(SinglePolicy):
     """
-    Offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy (marvel.md).
+    CPQ, offline: `cvae_steps` of the VAE, then `iql_steps` of critics and policy.
 
         Q_r <- r + gamma 1[Q_c(s',a') <= q] min_i Q_r,i(s',a')
         Q_c <- c + gamma Q_c(s',a'), pushed up to at least 1.5 q out of distribution
         pi   = argmax E 1[Q_c(s,a) <= q] min_i Q_r,i(s,a) - 1[Q_c(s,a) > q] Q_c(s,a)
 
-    with q = `value_threshold`, and `clone_weight` holding it to those actions of the data that
-    are safe. That weight and the second term of the policy are ours, and so is that it begins as
-    a clone of the data, made beside the VAE: where nothing is safe at first, as for a policy that
-    is not trained, the first term has no gradient, and nothing ever becomes safe.
+    Here q = `value_threshold` (docs/concepts/marvel.md). Differences from the published method:
 
-    The indicator makes an unsafe action worth 0, which is a punishment only where rewards are
-    positive. They are counted from the least reward of the data here, where that is negative
-    (ours; the same shift in every later phase, so that the values stay what they were). The VAE
-    counts its error in the actions' variance and weighs the KL by `kl_weight`: with the sourced
-    0.5 on plain squared errors it ignored the action, and found nothing foreign. A foreign
-    action's cost is pushed only while it is below its mark: pushed always, as published, it rose
-    without end and took the data's own costs with it before the weight had come down.
+    - `clone_weight` holds the policy to the safe actions of the data.
+    - The policy's objective has the second term, and the policy is cloned from the data while the
+      VAE is trained. If no action is safe at first, as for an untrained policy, the first term
+      has no gradient, and no action ever becomes safe.
+    - The indicator makes an unsafe action worth 0, a penalty only for positive rewards. So rewards
+      are shifted by the least reward of the data if that is negative. All later phases use the
+      same shift, so that the values stay valid.
+    - The VAE's error is divided by the actions' variance, and its KL has the weight `kl_weight`.
+      With the sourced 0.5 on plain squared errors it ignored the action, and no action was out of
+      distribution.
+    - The cost of an out-of-distribution action is pushed up only while it is below 1.5 q. Always
+      pushed, as published, it rose without bound, and with it the costs of the data's actions,
+      before the weight had decreased.
     """
 
     learns_online = False
     reward_floor: Tensor
-    """() least reward of the data so far, scaled as in the batches, at most 0."""
+    """() least n-step reward of the data so far, scaled as in the batches, at most 0."""
     action_variance: Tensor
-    """(d,) of the data."""
+    """(d,) variance of the data's actions."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
         """See `SinglePolicy`; raises ValueError without a constraint."""
@@ -117,24 +123,24 @@ class CPQ(SinglePolicy):
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'vae': parameters_of(self.encoder, self.decoder),
                 'critic': parameters_of(self.critic), 'policy': parameters_of(self.policy),
                 'penalty': [self.log_penalty]}
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Measure actions (N, d), in whose units the VAE counts its error."""
+        """Measure the variance of actions (N, d), which scales the VAE's error."""
         variance = torch.from_numpy(actions.var(0).astype(np.float32))
         self.action_variance.copy_(variance.clamp(min=1e-4))
 
     def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers; the policy's is slower."""
+        """Create new optimisers; that of the policy is slower."""
         super().set_learning_rate(rate)
         self.optimisers['policy'].rate.fill_(POLICY_RATE * rate)
         self.optimisers['penalty'].rate.fill_(PENALTY_RATE)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the VAE, or after `cvae_steps` of critics and policy."""
+        """Do one update of VAE and clone or, after `cvae_steps`, of critics and policy."""
         if step < self.training_file.cvae_steps:
             self.reward_floor.copy_(torch.minimum(self.reward_floor, batch['reward'].min()))
             clone = -self.policy.log_prob(batch['observation'], batch['action']).mean()
@@ -145,12 +151,12 @@ class CPQ(SinglePolicy):
         return losses
 
     def divergence(self, observation: Tensor, action: Tensor) -> Tensor:
-        """Return KL(E(s, a) || N(0, 1)) (B): large for actions that the data does not have."""
+        """Return KL(E(s, a) || N(0, 1)) (B), large for actions out of distribution."""
         mean, log_std = self.encoder(observation, action)
         return 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum(-1)
 
     def away(self, action: Tensor, shown: Tensor) -> Tensor:
-        """Return squared distances (B) from the data's actions, in units of their variance."""
+        """Return mean squared distances (B) from the data's actions, divided by the variance."""
         return ((action - shown).square() / self.action_variance).mean(-1)
 
     def _update_vae(self, batch: Batch) -> float:
@@ -158,11 +164,11 @@ class CPQ(SinglePolicy):
                                           self.action_variance, self.training_file.kl_weight))
 
     def _safe(self, cost: Tensor) -> Tensor:
-        """Return 1 where every constraint's value (..., C) is within the threshold."""
+        """Return 1 where all cost values (..., C) are within the threshold, else 0, (...)."""
         return (cost <= self.threshold).all(-1).float()
 
     def _update_critic(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        """Return losses, and (B) 1 where the data's own action is safe."""
+        """Return the losses, and (B) 1 where the data's action is safe, else 0."""
         t = self.training_file
         o, a, discount = batch['observation'], batch['action'], batch['discount']
         with torch.no_grad():
@@ -184,14 +190,18 @@ class CPQ(SinglePolicy):
 
     @property
     def penalty(self) -> float:
-        """Dual weight of the costs of foreign actions."""
+        """Return the dual weight of the costs of out-of-distribution actions."""
         return float(self.log_penalty.detach().clamp(*LOG_PENALTY).exp())
 
     def foreign_cost(self, critic: EnsembleCritic, o: Tensor, a: Tensor) -> Tensor:
         """
-        Return what pushes the costs of foreign actions up, (heads), and move its dual weight.
+        Return the loss (heads,) that raises the costs of out-of-distribution actions.
 
-        Dual ascent: the weight grows while those costs are too low.
+        Also update its dual weight, by dual ascent: the weight grows while those costs are below
+        `MARGIN` thresholds.
+
+        :param o: (K, n) normalised
+        :param a: (K, d)
         """
         short = MARGIN * self.threshold - critic(o, a)[..., 1:]
         pushed = self.penalty * functional.relu(short).mean((1, 2))
@@ -202,7 +212,11 @@ class CPQ(SinglePolicy):
 
     @torch.no_grad()
     def outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
-        """Return states and actions of the policy that are the least like the data's."""
+        """
+        Return states (K, n) and policy actions (K, d) out of distribution.
+
+        Of `SAMPLES` actions per state of o (B, n), those with a divergence above `QUANTILE`.
+        """
         mean, log_std = self.policy(o)
         noise = torch.randn(SAMPLES, *mean.shape)
         actions = torch.tanh(mean + log_std.exp() * noise).flatten(0, 1)
@@ -219,7 +233,7 @@ class CPQ(SinglePolicy):
         cost = values[..., 1:].mean(0)
         safe = self._safe(cost.detach())
         objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
-        # In the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021): one weight fits all.
+        # Normalised as in TD3+BC (Fujimoto and Gu 2021), so that one weight fits all scales.
         scale = objective.detach().abs().mean().clamp(min=1e-6)
         away = self.away(action, batch['action'])
         loss = self.step('policy', self.training_file.clone_weight * (data_safe * away).mean()
@@ -228,11 +242,11 @@ class CPQ(SinglePolicy):
         return loss
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Have no online phase."""
+        """Raise NotImplementedError: there is no online phase."""
         raise NotImplementedError('CPQ learns offline')
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the mode, or a sample."""
+        """Return the mode or, when exploring, a sample."""
         if explore:
             return ActionSample(policy_action(self.policy, self.normaliser, observation, rng))
         with torch.no_grad():
@@ -240,5 +254,5 @@ class CPQ(SinglePolicy):
         return ActionSample(mode[0].numpy().astype(np.float64))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return the weight of the penalty."""
+        """Return the dual weight of the penalty."""
         return {'penalty': self.penalty}

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Marvel (arXiv 2412.04426): offline policy, values aligned to it, then SAC-Lagrangian online."""
+"""Marvel (arXiv 2412.04426): offline CPQ, value pre-alignment, then online SAC-Lagrangian."""
 
 from pathlib import Path
 from typing import Any
@@ -41,30 +41,31 @@ class Marvel(SACLagrangian):
     """
     CPQ offline, value pre-alignment for `align_steps`, SAC-Lagrangian with an adaptive PID.
 
-    With `align_share` the alignment comes after the warm-up, in which the offline policy acts,
-    and sees its episodes too: what the policy comes to where the data has nothing to say cannot
-    be known before (docs/concepts/marvel.md). The policy rests in either case.
+    With `align_share` the alignment follows the warm-up, in which the offline policy acts, and
+    also uses its episodes: the values of states outside the data cannot be known before
+    (docs/concepts/marvel.md). During the alignment the policy is fixed.
 
-    With `demonstration_weight` the policy goes on copying what the data does better than it
-    (`imitation`); without it an arm's policy that starts from demonstrations loses them first.
+    With `demonstration_weight` the policy also imitates the actions of the data that are better
+    than its own (`imitation`). Without it, an arm's policy that starts from demonstrations
+    forgets them first.
 
-    Ablations: `align_steps: 0` for no alignment, `multiplier: plain` for a PID of fixed gains.
+    Ablations: `align_steps: 0` for no alignment, `multiplier: plain` for a PID with fixed gains.
     The warm start is strict: the same network classes, every tensor present in its shape, or an
     error (docs/concepts/marvel.md lists what silently differs in the released code).
     """
 
     reward_floor: Tensor
-    """() as the offline learner has it."""
+    """() reward shift of the offline learner; see `CPQ.reward_floor`."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `SinglePolicy`; raises ValueError when `start` cannot be read or does not fit."""
+        """See `SinglePolicy`; raise ValueError if `start` cannot be read or does not fit."""
         super().__init__(training, **sizes)
         self.explores_uniformly = False
         self.offline_share = training.offline_share
         self.gains = gains_of(GAINS[training.multiplier], training)
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
-        """The offline learner; later what knows which actions are foreign to the data."""
+        """Offline learner; later it finds actions out of the data's distribution."""
         self.aligned = self._own_rows = 0
         self.offline_steps = 0 if training.align_share else training.align_steps
         if training.start:
@@ -74,16 +75,16 @@ class Marvel(SACLagrangian):
         self.set_learning_rate(training.offline_learning_rate)
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Measure the data set's actions (N, d), where there is an offline learner."""
+        """Measure the variance of actions (N, d) for the offline learner, if `start` is empty."""
         if not self.training_file.start:
             self.cpq.set_action_variance(actions)
 
     def aligns(self, step: int) -> bool:
-        """Return whether offline update `step` is of value pre-alignment."""
+        """Return whether offline update `step` is an update of value pre-alignment."""
         return bool(self.training_file.start) or step >= self.cpq.offline_steps
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of CPQ, or of the alignment when those are done."""
+        """Do one update of CPQ or, when those are done, of the alignment."""
         if not self.aligns(step):
             losses = self.cpq.update_offline(batch, step)
             if step == self.cpq.offline_steps - 1:
@@ -93,10 +94,12 @@ class Marvel(SACLagrangian):
 
     def warm_start(self, arrays: dict[str, NDArray[Any]]) -> None:
         """
-        Take policy, critic and target of an offline learner's `arrays()`, strictly.
+        Load policy, critic and target from an offline learner's `arrays()`, strictly.
 
-        Raises ValueError naming what is missing, too much or of another shape. The policy's
-        optimiser begins anew like the critics' (the released code carries it over).
+        The optimisers of policy and critic are not loaded (the released code carries over the
+        policy's).
+
+        :raises ValueError: missing or unexpected tensors, or wrong shapes; names them
         """
         for name in ('policy', 'critic', 'target'):
             prefix = f'net/{name}.'
@@ -125,18 +128,20 @@ class Marvel(SACLagrangian):
 
     @property
     def alignment_owed(self) -> int:
-        """Updates of the alignment that are to be done when the warm-up is over."""
+        """Return the number of alignment updates still to do after the warm-up."""
         t = self.training_file
         return t.align_steps - self.aligned if t.align_share else 0
 
     def align(self, offline: Batch, own: Batch | None = None) -> float:
         """
-        Do one update of value pre-alignment: the offline policy rests, the critic follows.
+        Do one update of value pre-alignment: fit the critic to the fixed offline policy.
 
-        With `align_push` CPQ's push on the costs of foreign actions stays, in the data's states:
-        without it the critic forgets them where the data cannot contradict.
+        With `align_push`, CPQ's loss on the costs of out-of-distribution actions stays, in the
+        data's states. Without it the critic forgets those costs, since the data has no such
+        actions.
 
         :param own: transitions of the policy itself, from the warm-up
+        :return: the critic's loss, mean over heads
         """
         t = self.training_file
         if own is not None and not self.aligned:
@@ -156,11 +161,11 @@ class Marvel(SACLagrangian):
         return loss / self.critic.heads
 
     def from_floor(self, batch: Batch) -> Batch:
-        """Return a batch with the reward counted from where the offline phase counted it."""
+        """Return the batch with the reward shift of the offline phase; see `cpq.from_floor`."""
         return Batch({**batch, 'reward': from_floor(batch, self.reward_floor, self.training_file)})
 
     def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
-        """Fit the values, see `SACLagrangian`, with the reward counted as offline."""
+        """Fit the values, see `SACLagrangian`, with the reward shift of the offline phase."""
         return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
@@ -170,14 +175,15 @@ class Marvel(SACLagrangian):
 
     def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
         """
-        Return the loss of cloning what the data did better, by the Lagrangian, than the policy.
+        Return the loss of cloning the data's actions whose Lagrangian exceeds the policy's.
 
-        The Q-filter of Nair et al. (2018) with the Lagrangian for Q, so that demonstrations over
-        the limit stop being copied as lambda rises; errors in units of the data's variance, and
-        the whole in the objective's own unit, as in TD3+BC (Fujimoto and Gu 2021).
+        This is the Q-filter of Nair et al. (2018) with the Lagrangian for Q: as lambda rises,
+        demonstrations over the limit are no longer copied. Errors are divided by the data's
+        variance, and the loss is scaled by the mean |objective|, as in TD3+BC (Fujimoto and Gu
+        2021).
 
         :param action: (B, d) of the policy
-        :param objective: (B) the Lagrangian of it
+        :param objective: (B) Lagrangian of these actions
         """
         weight, data = self.training_file.demonstration_weight, slice(self._own_rows, None)
         shown = batch['action'][data]
@@ -196,7 +202,7 @@ class Marvel(SACLagrangian):
                    if name.startswith('adam/')}}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
-        """Take `arrays()` back, strictly."""
+        """Restore `arrays()`, strictly."""
         super().load_arrays({name: value for name, value in arrays.items()
                              if not name.startswith('cpq/')}, optimisers)
         if optimisers:
@@ -204,11 +210,11 @@ class Marvel(SACLagrangian):
                                       if name.startswith('cpq/')})
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {**super().state(), 'aligned': self.aligned, 'cpq': self.cpq.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         super().load_state(state)
         self.aligned = int(state['aligned'])
         self.cpq.load_state(state['cpq'])

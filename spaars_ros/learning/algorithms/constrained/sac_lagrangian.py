@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Soft actor-critic with a Lagrangian: from scratch the baseline, warm-started it is Marvel's."""
+"""Soft actor-critic with a Lagrangian: a baseline from scratch, and Marvel's online phase."""
 
 import copy
 from dataclasses import replace
@@ -40,24 +40,24 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
 INTEGRAL = PIDGains(kp=0.0, kd=0.0, rate=0.0)
-"""Dual ascent: lambda is the sum of the excesses so far."""
+"""Dual ascent: lambda integrates the excess over the limit."""
 PLAIN = PIDGains(rate=0.0)
 ADAPTIVE = PIDGains()
 
 
 def gains_of(pid: PIDGains, training: Training) -> PIDGains:
-    """Return a controller's gains with what the training file says is to be held."""
+    """Return a controller's gains with setpoint and violation rate of the training file."""
     return replace(pid, setpoint=training.setpoint, violation_rate=training.violation_rate)
 
 
 class SACLagrangian(SinglePolicy):
     """
-    SAC on (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
+    SAC that minimises (-Q_r + lambda Q_c) / (1 + lambda), lambda from measured episode costs.
 
-    The division keeps a large lambda from exploding the policy's step (marvel.md). The
-    trainer runs the controller with `gains` and hands lambda in: a multiplier driven by Q_c
-    would follow the critic's error. Trunks are shared by reward and cost values, head by head.
-    A time limit bootstraps, which is in the replay's discounts.
+    The division keeps a large lambda from making the policy's steps too large
+    (docs/concepts/marvel.md). The trainer runs the controller with `gains` and sets lambda: a
+    multiplier driven by Q_c would follow the critic's error. Each head shares its hidden layers
+    between reward and cost values. Time limits bootstrap, by the replay's discounts.
     """
 
     PID = INTEGRAL
@@ -73,27 +73,27 @@ class SACLagrangian(SinglePolicy):
         self.log_entropy = nn.Parameter(torch.tensor(math.log(t.entropy) if t.entropy else -2.0))
         self.target_entropy = -float(d)
         self.gains = gains_of(self.PID, t)
-        """Of the controller that the trainer runs."""
+        """Gains of the controller that the trainer runs."""
         self.multipliers = torch.zeros(constraints)
         self.explores_uniformly = True
         self.set_learning_rate(t.learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
                 'entropy': [self.log_entropy]}
 
     def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers; the policy's has `actor_rate` times this rate."""
+        """Create new optimisers; the policy's has `actor_rate` times this learning rate."""
         super().set_learning_rate(rate)
         self.optimisers['policy'].rate.fill_(rate * self.training_file.actor_rate)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Have no offline phase."""
+        """Raise NotImplementedError: there is no offline phase."""
         raise NotImplementedError('SAC-Lagrangian and SAC-PID learn from scratch')
 
     def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
-        """Fit reward and cost values to the policy as it is; see `soft_targets`."""
+        """Fit reward and cost values to the present policy (`soft_targets`); return the loss."""
         y = self.targets(batch, entropy_reward=entropy_reward)
         values = self.critic(batch['observation'], batch['action'])
         loss = self.step('critic', (values - y).square().mean((1, 2)).sum())
@@ -103,7 +103,7 @@ class SACLagrangian(SinglePolicy):
     @torch.no_grad()
     def targets(self, batch: Batch, *, entropy_reward: float, entropy_cost: float = 0.0
                 ) -> Tensor:
-        """Return `soft_targets` of the policy as it is, (B, 1 + C)."""
+        """Return `soft_targets` of the present policy, (B, 1 + C)."""
         action, log_prob = self.policy.sample(batch['next'])
         pair = self.target(batch['next'], action)[self.two_heads()]
         return soft_targets(batch, pair, log_prob, entropy_reward=entropy_reward,
@@ -111,7 +111,7 @@ class SACLagrangian(SinglePolicy):
                             cost_weight=self.training_file.cost_weight)
 
     def update_policy(self, batch: Batch) -> dict[str, float]:
-        """Climb the Lagrangian; tune the entropy's weight where the file gives none."""
+        """Maximise the Lagrangian; tune the entropy weight if the training file sets none."""
         o = batch['observation']
         action, log_prob = self.policy.sample(o)
         self.critic.requires_grad_(False)
@@ -126,16 +126,20 @@ class SACLagrangian(SinglePolicy):
         return losses
 
     def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
-        """Return what the policy's loss has besides: nothing, it starts from no data."""
+        """Return an additional policy loss: 0 here, since there is no data to imitate."""
         return 0.0
 
     def lagrangian(self, values: Tensor) -> Tensor:
-        """Return (Q_r - lambda . Q_c) / (1 + sum lambda), (B), of (heads, B, 1 + C) values."""
+        """
+        Return (Q_r - lambda . Q_c) / (1 + sum lambda), (B).
+
+        :param values: (heads, B, 1 + C); Q_r is the minimum over heads, Q_c the mean
+        """
         merged = torch.cat([values[..., :1].min(0).values, values[..., 1:].mean(0)], -1)
         return lagrangian(merged, self.multipliers)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update of the critic, and from `critic_steps` on of the policy."""
+        """Do one update of the critic and, from `critic_steps` on, of the policy."""
         t = self.training_file
         losses = {'critic': self.update_critic(
             batch, entropy_reward=float(self.log_entropy.detach().exp()))}
@@ -145,7 +149,7 @@ class SACLagrangian(SinglePolicy):
         return losses
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the mode, or a sample; from scratch uniform before the first update."""
+        """Return the mode or, when exploring, a sample; from scratch it is uniform at first."""
         if explore and self.updates == 0 and self.explores_uniformly:
             return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
         if explore:
@@ -155,26 +159,26 @@ class SACLagrangian(SinglePolicy):
         return ActionSample(mode[0].numpy().astype(np.float64))
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        """Set the multipliers (C,); raise ValueError for wrong shape, negative or non-finite."""
         self.multipliers = torch.from_numpy(
             checked_multipliers(multipliers, self.multipliers.numel()).copy())
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return lambda of the first constraint and the entropy's weight."""
+        """Return lambda of the first constraint and the entropy weight."""
         first = float(self.multipliers[0]) if self.multipliers.numel() else 0.0
         return {'multiplier': first, 'entropy_weight': math.exp(float(self.log_entropy.detach()))}
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {**super().state(), 'multipliers': self.multipliers.tolist()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         super().load_state(state)
         self.set_multipliers(np.asarray(state['multipliers']))
 
 
 class SACPID(SACLagrangian):
-    """The same with a PID of fixed gains for the multiplier (Stooke et al. 2020)."""
+    """SAC-Lagrangian with a fixed-gain PID for the multiplier (Stooke et al. 2020)."""
 
     PID = PLAIN

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The online phases of SPAARS: warm-up, latent, gated; and the watch over the gate."""
+"""Online phases of SPAARS (warm-up, latent, gated), and the monitor that closes the gate."""
 
 from typing import Any
 
@@ -30,30 +30,33 @@ from spaars_ros.learning.core.rnd import Plateau
 from spaars_ros.training_file import Training
 
 WATCHED = 512
-"""Newest transitions of each mode on which the TD errors are compared ..."""
+"""Number of newest transitions of each mode whose TD errors are compared."""
 WITHIN = 5000
-"""... among so many of the newest ones."""
+"""Number of newest transitions of the replay in which they are searched."""
 LEAST = 64
-"""Transitions of each mode without which nothing is said."""
+"""Minimum number of transitions of each mode for the comparison."""
 
 
 class Curriculum:
     """
-    Say when raw actions are allowed, and how far they may be from the decoder's.
+    Phase switch and trust box: when raw actions are allowed, and how far from the decoder's.
 
-    Hand-over: at least `min_latent_steps` environment steps, and the novelty's plateau
-    (`rnd.Plateau`) or `max_latent_steps`, and the calibration error eps_BC at most `bc_bound` or,
-    with a floor, the reach of the trust box: spaars.md, definition 1 (reconstructed). From there
-    the trust box grows, while the gate is open.
+    The switch to the gated phase needs at least `min_latent_steps` environment steps and the
+    novelty's plateau (`rnd.Plateau`), or `max_latent_steps`. It also needs a calibration error
+    eps_BC of at most `bc_bound` or, with a floor, the reach of the trust box (definition 1 of the
+    paper, reconstructed; docs/concepts/spaars.md). Then the trust box grows while the gate is
+    open.
 
-    The gate shuts again while the critic promises too much of raw actions (`gate_watch`): while
-    the mean of Q(s, a) - y over the newest raw transitions is above that over the newest latent
-    ones by more than `gate_tolerance` times the latter's root mean square, all with the critic as
-    it is now; or, where the watch is for errors, while their root mean square is (spaars.md).
-    Each such episode takes `trust_backoff` of the ball's growth.
+    The gate closes again while the critic overestimates raw actions (`gate_watch`). The mean of
+    Q(s, a) - y over the newest raw transitions must not exceed that over the newest latent ones
+    by more than `gate_tolerance` times the root mean square of the latter, all with the present
+    critic. If `gate_watch` is not 'promise', the root mean square of Q - y over the raw
+    transitions must not exceed the same bound (docs/concepts/spaars.md). Each episode that ends
+    with a closed gate multiplies the growth of the trust box by `trust_backoff`.
 
-    With `trials`, episodes with and without the gate are compared by their returns (`GateTrials`):
-    the gate is used while it pays, and then it is the one that was tried, with `explore_kappa`.
+    With `trials`, episodes with and without the gate are compared by their returns
+    (`GateTrials`). The gate is used while it pays, in the form that was tried, with
+    `explore_kappa`.
     """
 
     def __init__(self, agent: GatedAgent, training: Training) -> None:
@@ -62,20 +65,20 @@ class Curriculum:
         self.plateau = Plateau(training.plateau_window, training.plateau_tolerance,
                                training.plateau_windows)
         self.gated_at = -1
-        """Environment steps at the hand-over."""
+        """Environment steps at the phase switch; -1 before it."""
         self.grown = 0.0
-        """Share of its growth that the trust box has done."""
+        """Growth of the trust box, 0 (`trust_start`) to 1 (`trust_end`)."""
         self._grown_at = -1
         self.novelty = 0.0
         self.raw_share = 0.0
-        """Of the last episode's actions."""
+        """Share of raw actions in the last episode, 0 to 1."""
         self.td_raw = self.td_latent = float('nan')
         self.promised = float('nan')
-        """Mean of Q - y after raw actions, less that after latent ones."""
+        """Mean of Q - y over raw transitions minus that over latent ones."""
         self.tries = True
-        """Whether what explores may be on trial; False: it is what is deployed, with noise."""
+        """Whether exploring episodes may be trials; False: the deployed policy explores."""
         self.shut = 0
-        """Episodes that ended with a shut gate."""
+        """Number of episodes that ended with a closed gate."""
         self.trials = GateTrials(training.trials, agent.floored) \
             if training.trials and training.mode == 'gated' else None
 
@@ -88,11 +91,11 @@ class Curriculum:
     def takes_raw(self, observation: Tensor, raw: Tensor, latent_action: Tensor,
                   explore: bool) -> bool:
         """
-        Return whether the raw action is taken in one state.
+        Return whether the gate takes the raw action in one state.
 
         :param observation: (1, n) normalised
-        :param raw: (1, d) the raw policy's action
-        :param latent_action: (1, d) the decoder's
+        :param raw: (1, d) action of the raw policy
+        :param latent_action: (1, d) decoded action
         """
         everywhere = self.everywhere(explore)
         if everywhere is not None:
@@ -103,26 +106,26 @@ class Curriculum:
                     > self.agent.margin)
 
     def everywhere(self, explore: bool) -> bool | None:
-        """Return whether raw is taken in every state or in none; None: the critic says."""
+        """Return whether raw is taken in every state or in none; None: the critic decides."""
         t, agent = self.training, self.agent
         if t.mode == 'raw-only':
             return True
         if self.trials is not None and (self.trials.control if explore
                                         else not self.trials.gate_pays):
             return False
-        # An optimistic gate is there to try raw actions, so being wrong does not shut it.
+        # An optimistic gate exists to try raw actions, so an overestimate does not close it.
         if not (agent.gated if self._tries(explore) else agent.gate_open):
             return False
         return True if t.mode == 'hard-switch' else None
 
     def keeps_to_floor(self, explore: bool) -> bool:
-        """Return whether the pretrained policy alone acts, where there is a floor."""
+        """Return whether only the pretrained policy acts, in configurations with a floor."""
         if self.trials is None:
             return False
         return self.trials.control if explore and self.tries else not self.trials.gate_pays
 
     def kappa(self, explore: bool) -> float:
-        """Return how many standard deviations below the mean the gate's bound is."""
+        """Return kappa, the weight of the standard deviation in the gate's lower bound."""
         t = self.training
         if t.explore_kappa is not None and self._tries(explore):
             return t.explore_kappa
@@ -132,7 +135,7 @@ class Curriculum:
         return self.training.explore_kappa is not None and (explore or self.trials is not None)
 
     def take_episode(self, episode: Episode) -> None:
-        """Take what a training episode earned, less what its costs weigh; before its end."""
+        """Add a training episode's weighted return to the trials; call before `end_episode`."""
         if self.trials is not None and (self.agent.gated or self.agent.floored):
             self.trials.take(self.agent.weighed_return(episode.rewards, episode.costs),
                              len(episode.rewards))
@@ -140,12 +143,12 @@ class Curriculum:
     def end_episode(self, reached: NDArray[np.float32], modes: NDArray[Any], steps: int,
                     replay: Replay | None = None) -> None:
         """
-        Take a finished episode.
+        Process a finished episode: novelty, phase switch, trust box, gate.
 
         :param reached: (T, n) normalised observations after each step
-        :param modes: (T,) of `Mode`
+        :param modes: (T,) `Mode` of each action
         :param steps: environment steps so far
-        :param replay: where its transitions are; None leaves the gate as it is
+        :param replay: replay that holds its transitions; None leaves the gate unchanged
         """
         self.raw_share = float((modes == Mode.RAW).mean())
         with torch.no_grad():
@@ -161,19 +164,19 @@ class Curriculum:
         t, agent = self.training, self.agent
         if t.mode in ('gated', 'hard-switch') and not agent.gated:
             calm = t.plateau and steps >= t.min_latent_steps and self.plateau.reached
-            # Of the action that acts, the ball takes away what is further than it reaches.
+            # With a floor the executed raw action is clipped to the trust box.
             bound = max(t.bc_bound, agent.reach) if agent.floored else t.bc_bound
             calibrated = not t.concurrent_bc or float(agent.bc_error) <= bound
             if (calm or steps >= t.max_latent_steps) and calibrated:
                 agent.gated = True
                 self.gated_at = steps
         if agent.gated:
-            # Steps that are counted by what was learned may stand still, or go back a little.
+            # Steps counted by learned episodes may stay equal, or decrease a little.
             self._grow(max(0, steps - self._grown_at) if self._grown_at >= 0 else 0)
             self._grown_at = max(self._grown_at, steps)
 
     def _grow(self, steps: int) -> None:
-        """Let the trust box grow with `steps` more steps; a shut gate does not."""
+        """Grow the trust box for `steps` more steps; a closed gate keeps its size."""
         t, agent = self.training, self.agent
         if not agent.closed:
             self.grown = min(1.0, self.grown + steps / t.trust_steps)
@@ -185,30 +188,31 @@ class Curriculum:
         for mode in (Mode.RAW, Mode.LATENT):
             places = replay.latest(mode, WATCHED, WITHIN)
             if len(places) < LEAST and mode == Mode.LATENT:
-                # Raw actions have taken over; there were others before the hand-over.
+                # Raw actions dominate now; older latent ones are from before the phase switch.
                 places = replay.latest(mode, WATCHED, replay.size)
             if len(places) < LEAST:
                 self.agent.closed = False
                 return
-            # n-step returns of the very actions that were taken; the generator is not used.
+            # n-step returns of the executed actions; without relabelling no draw is made.
             batch = replay.gather(places, np.random.default_rng(0))
             error = self.agent.td_error(batch)
             sizes.append(float(error.square().mean().sqrt()))
             means.append(float(error.mean()))
         self.td_raw, self.td_latent = sizes
         self.promised = self.agent.promised = means[0] - means[1]
-        # The size of the error alone would keep an arm's gate shut for good: where the task gets
-        # steep raw actions have the larger one, and latent ones alone make theirs ever smaller.
+        # The size of the error alone would keep an arm's gate closed for ever: raw actions have
+        # larger errors where the values are steep, and with latent actions alone the errors of
+        # latent actions keep decreasing.
         excess = self.promised if self.training.gate_watch == 'promise' else self.td_raw
         self.agent.closed = not excess <= self.training.gate_tolerance * self.td_latent
         if self.agent.closed:
             self.shut += 1
-            # What was learned about raw actions does not hold so far from the decoder's.
+            # The critic is not valid so far from the decoder's actions.
             self.grown *= self.training.trust_backoff
             self._grow(0)
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return what is logged of the phases and the gate."""
+        """Return values to log of the phases and the gate."""
         agent = self.agent
         return {'phase': self.phase(steps), 'novelty': self.novelty, 'raw_share': self.raw_share,
                 'bc_error': float(agent.bc_error), 'lipschitz': float(agent.lipschitz),
@@ -221,7 +225,7 @@ class Curriculum:
                     'return_latent': float(np.mean(self.trials.without or [np.nan]))})}
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the state for `restore`."""
         agent = self.agent
         return {'gated_at': self.gated_at, 'gated': agent.gated, 'closed': agent.closed,
                 'trust': agent.trust, 'explore_raw': agent.explore_raw,
@@ -242,7 +246,7 @@ class Curriculum:
         self.plateau.restore(state['plateau'])
         self.novelty = float(state['novelty'])
         self.raw_share = float(state['raw_share'])
-        # A checkpoint from before has none; the next episode measures them anew.
+        # Older checkpoints lack these values; the next episode measures them again.
         self.td_raw, self.td_latent, self.promised = (
             float('nan') if value is None else float(value)
             for value in state.get('watched', [None] * 3))

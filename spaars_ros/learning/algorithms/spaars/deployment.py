@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a robot needs of SPAARS, with either kind of latent actions."""
+"""Deployment of SPAARS on a robot, with single-step latents or skills."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,21 +29,21 @@ from spaars_ros.policy.bundle import Exploration
 
 class GatedDeployment(Deployable):
     """
-    A deployable algorithm with a `GatedAgent` and the `Curriculum` of its phases.
+    Deployable algorithm with a `GatedAgent`, and a `Curriculum` for its phases.
 
-    Online: warm-up, latent phase with concurrent BC, gated phase.
+    The online phases are warm-up, latent phase with concurrent BC, and gated phase.
     """
 
     agent: GatedAgent
     curriculum: Curriculum
 
     def end_offline(self, sample: Callable[[], Batch]) -> None:
-        """Measure L_Q, which the gate's margin needs."""
+        """Measure L_Q on 20 batches, for the gate margin."""
         for _ in range(20):
             self.agent.measure_lipschitz(sample())
 
     def take_corrections(self, observations: Tensor, actions: Tensor) -> None:
-        """Take some of what a person did; see `RawPolicyUpdates.clone`."""
+        """Set a sample of human actions to clone; see `RawPolicyUpdates.clone`."""
         self.agent.corrections = (observations, actions)
 
     def phase(self, steps: int) -> int:
@@ -51,7 +51,7 @@ class GatedDeployment(Deployable):
         return self.curriculum.phase(steps)
 
     def progress(self) -> dict[str, float]:
-        """Return the numbers of the hand-over and the gate."""
+        """Return bc_error (-1: not measured), novelty, margin and gate_share."""
         error = float(self.agent.bc_error)
         return {'bc_error': error if np.isfinite(error) else -1.0,
                 'novelty': self.curriculum.novelty, 'margin': self.agent.margin,
@@ -59,7 +59,7 @@ class GatedDeployment(Deployable):
 
     def gate(self, *, explore_latent: float) -> dict[str, Any]:
         """
-        Return the manifest's entries of gate, trust box and exploration noise as they are now.
+        Return the manifest's entries of the present gate, trust box and exploration noise.
 
         :param explore_latent: standard deviation of the latent noise
         """

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policies of SPAARS (CVAE) as one ONNX graph, and what it has to answer."""
+"""Export the policies of SPAARS (CVAE) as one ONNX graph, with golden outputs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,11 @@ from spaars_ros.learning.core.replay import Normaliser
 
 def export_policy(agent: SpaarsAgent) -> bytes:
     """
-    Return one graph that computes everything of a tick.
+    Return one ONNX graph that computes all network outputs of a control tick.
 
     Inputs: observation (batch, n) normalised, noise (batch, k) in latent units, trust (1,).
-    Outputs: `OUTPUTS` of policy/runtime.py; the explored ones have the noise added.
-    One graph instead of one a network: a call of ONNX Runtime costs more than these networks.
+    Outputs: `OUTPUTS` of policy/runtime.py; the explored ones include the noise. It is one graph,
+    not one per network, because a call of ONNX Runtime costs more than these networks.
     """
     if agent.floored:
         return _export_floored(agent)
@@ -53,7 +53,7 @@ def export_policy(agent: SpaarsAgent) -> bytes:
 
 
 def best_latent(graph: PolicyGraph, agent: SpaarsAgent, o: str, anchor: str) -> str:
-    """Return the latent candidate (batch, k): `SpaarsAgent.best_latent` with all heads."""
+    """Return the best latent (batch, k), as `SpaarsAgent.best_latent` does with all heads."""
     t = agent.training_file
     if not t.latent_candidates:
         return graph.policy(agent.latent_policy, o)
@@ -73,7 +73,7 @@ def best_latent(graph: PolicyGraph, agent: SpaarsAgent, o: str, anchor: str) -> 
 
 
 def _export_floored(agent: SpaarsAgent) -> bytes:
-    """Return the graph with `FLOOR_OUTPUTS` besides; the server chooses between the three."""
+    """Return the graph with the additional `FLOOR_OUTPUTS`; the policy server chooses."""
     graph = PolicyGraph()
     o, policy = 'observation', agent.anchor
     anchor = graph.policy(policy, o)
@@ -100,7 +100,7 @@ def _export_floored(agent: SpaarsAgent) -> bytes:
 
 def golden_outputs(agent: SpaarsAgent, normaliser: Normaliser, observations: NDArray[np.float32]
                    ) -> dict[str, NDArray[np.float32]]:
-    """Return what torch computes for observations (m, n) in physical units."""
+    """Return the golden outputs for observations (m, n) in physical units, by torch."""
     with torch.no_grad():
         o = torch.from_numpy(normaliser(observations))
         latent, floor = agent.latent_policy(o), {}

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The shared critic, the raw policy and the gate between it and any latent policy."""
+"""Shared critic, raw policy, and the gate between raw and latent policy."""
 
 import copy
 import math
@@ -39,30 +39,30 @@ from spaars_ros.training_file import Training
 
 BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 ACTS = ('trust', 'explore_raw', 'promised', 'gated', 'closed')
-"""What a version of the policy has besides its tensors."""
+"""Attributes of a policy version besides its tensors."""
 LARGEST = math.log(100.0)
-"""Exponent of an advantage weight; it is bounded below too, or a batch of one transition weighs
-nothing."""
+"""Maximum exponent of an advantage weight (weights up to 100; algorithms also bound it below, so
+that no batch has only zero weights)."""
 
 
 class GatedAgent(RawPolicyUpdates):
     """
-    What every variant of SPAARS shares: critic on raw actions, raw policy, gate, RND.
+    Base class of the SPAARS variants: critic on raw actions, raw policy, gate, RND.
 
-    A subclass brings the latent policy: `make_coder`, `make_latent_policy`, `latent_action`.
-    Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
+    A subclass adds the latent policy: `make_coder`, `make_latent_policy`, `latent_action`.
+    Observations are normalised, actions are normalised joint velocities in [-1, 1]. Equations are
     those of docs/concepts/spaars.md (reconstructed) unless a method says otherwise.
     """
 
     action_variance: Tensor
-    """(d,) of the demonstrations."""
+    """(d,) variance of the demonstrations' actions."""
     lipschitz: Tensor
-    """() L_Q, running estimate."""
+    """() running estimate of L_Q."""
     bc_error: Tensor
     """
-    () eps_BC, running mean of |raw - decoded| until the hand-over; with a floor from there on of
-    how far raw is outside its trust box. Where raw imitates: of by how much it is further from
-    what is cloned than the latent policy is, always.
+    () eps_BC, running mean of |raw - decoded| until the phase switch. After it, with a floor, of
+    the distance of raw actions from the trust box. If the raw policy imitates good episodes: in
+    all phases, of the excess of its imitation error over that of the latent policy, at least 0.
     """
 
     def __init__(self, training: Training, observation: int, action: int,
@@ -87,46 +87,47 @@ class GatedAgent(RawPolicyUpdates):
         self.register_buffer('bc_error', torch.full((), float('inf')))
         self.trust = t.trust_start
         self.hold = t.hold_start
-        """Factor on what holds policies near where they began."""
+        """Factor on the loss terms that hold the policies near their start."""
         self.promised = float('nan')
-        """By how much raw actions brought less than the critic said, after the hand-over."""
+        """Measured overestimation of raw actions by the critic, after the phase switch."""
         self.explore_raw = t.explore_raw
         self.gated = False
-        """Whether the hand-over is done."""
+        """Whether the phase switch is done."""
         self.closed = False
-        """Whether the gate is shut again, since the critic is wrong about raw actions."""
+        """Whether the gate is closed again because the critic overestimates raw actions."""
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
-        if t.raw_candidate != 'residual':  # residuals draw from numpy's generator in between
+        # Updates with residuals draw from numpy's generator, so they cannot be compiled.
+        if t.raw_candidate != 'residual':
             self.set_recipe(t, observation=observation, action=action, constraints=constraints)
 
     def make_coder(self, observation: int, action: int) -> None:
-        """Make the encoder and the decoder of latent actions."""
+        """Create the encoder and the decoder of latent actions."""
         raise NotImplementedError
 
     def make_latent_policy(self, observation: int) -> None:
-        """Make the latent policy."""
+        """Create the latent policy."""
         raise NotImplementedError
 
     def latent_action(self, observation: Tensor) -> Tensor:
-        """Return the decoder's action at the latent policy's mode."""
+        """Return the decoded action (B, d) at the mode of the latent policy."""
         raise NotImplementedError
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         residual = {} if self.residual is None else {'residual': parameters_of(self.residual)}
         return {'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'raw_policy': parameters_of(self.raw_policy),
                 'rnd': parameters_of(self.rnd.predictor), **residual}
 
     def settings(self) -> dict[str, Any]:
-        """Return what gate and trust box are at."""
+        """Return the present gate and trust box, as values for JSON."""
         return {name: getattr(self, name) for name in ACTS}
 
     # Offline
 
     def update_values(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        """Do one update of IQL's value and critic; returns losses and the advantages (B)."""
+        """Do one update of IQL's value and critic; return the losses and the advantages (B)."""
         t = self.training_file
         o, a = batch['observation'], batch['action']
         with torch.no_grad():
@@ -137,8 +138,8 @@ class GatedAgent(RawPolicyUpdates):
         losses = {'value': self.step('value', (weight * advantage.square()).mean())}
         with torch.no_grad():
             v_next = self.value(batch['next'])[:, 0]
-            # The cost values follow the behaviour's own actions, SARSA-like: its next action
-            # is not in the batch, so the mean over heads at the policy's action stands for it.
+            # Cost values are those of the behaviour policy, SARSA-like. Its next action is not
+            # in the batch, so the mean over heads at the latent policy's action replaces it.
             cost_next = self.target(batch['next'], self.latent_action(batch['next']))[..., 1:]
             y = torch.cat([(batch['reward'] + batch['discount'] * v_next)[:, None],
                            batch['cost'] + batch['discount'][:, None] * cost_next.mean(0)], -1)
@@ -150,7 +151,7 @@ class GatedAgent(RawPolicyUpdates):
         return losses, advantage.detach()
 
     def update_clone(self, batch: Batch) -> float:
-        """Do one update of the raw policy's behaviour cloning, and of its residuals' CVAE."""
+        """Do one update of the raw policy's behaviour cloning, and of its residual CVAE."""
         o, a = batch['observation'], batch['action']
         if self.residual is not None:
             self.step('residual', self.residual.fit_loss(o, self.latent_action(o), a))
@@ -160,7 +161,13 @@ class GatedAgent(RawPolicyUpdates):
     # Online
 
     def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
-        """Return the raw action inside the trust box (the present one) about the decoder's."""
+        """
+        Clip raw actions (B, d) to the trust box about the decoded actions, and to [-1, 1].
+
+        In mode 'raw-only' they are returned unchanged.
+
+        :param trust: half-width of the box; None: the present one
+        """
         if self.training_file.mode == 'raw-only':
             return raw
         ball = self.trust if trust is None else trust
@@ -172,7 +179,12 @@ class GatedAgent(RawPolicyUpdates):
         return lagrangian(values, self.multipliers)
 
     def weighed_return(self, rewards: NDArray[Any], costs: NDArray[Any]) -> float:
-        """Return an episode's rewards (T,) less lambda times costs (T, C), summed and scaled."""
+        """
+        Return an episode's scaled Lagrangian return, (reward - lambda . cost) / (1 + sum lambda).
+
+        :param rewards: (T,)
+        :param costs: (T, C); further columns are ignored
+        """
         weights = self.multipliers.numpy()
         spent = costs[:, :len(weights)].sum(0) @ weights if len(weights) else 0.0
         return float(self.training_file.reward_scale * (rewards.sum() - spent)
@@ -180,16 +192,17 @@ class GatedAgent(RawPolicyUpdates):
 
     def executed(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
                  gated: bool) -> Tensor:
-        """Return the action (B, d) that wins by the lower bound over some heads, if `floored`."""
+        """Return the action (B, d) that the floor rule selects by some heads; if `floored`."""
         raise NotImplementedError
 
     def _next_values(self, o: Tensor, limits: Tensor, pair: Tensor, *, gated: bool) -> Tensor:
         """
         Return the target critic's values (heads, B, 1 + C) of the executed policy at o.
 
-        :param limits: (4,) of `limits`
-        :param pair: (2,) heads that choose between candidates, where there is a floor
-        :param gated: whether the gate may let raw actions pass
+        :param o: (B, n) normalised
+        :param limits: (4,) from `limits`
+        :param pair: indices of the heads that choose between candidates, with a floor
+        :param gated: whether the gate may select raw actions
         """
         mode = self.training_file.mode
         if mode == 'raw-only':
@@ -208,11 +221,11 @@ class GatedAgent(RawPolicyUpdates):
         return torch.where(opens[None, :, None], v_raw, v_latent)
 
     def limits(self) -> Tensor:
-        """Return trust box, margins of raw and latent, and hold as they are now, (4,)."""
+        """Return the present trust box, margins of raw and latent, and hold, (4,)."""
         return torch.tensor([self.trust, self.margin, self.training_file.min_margin, self.hold])
 
     def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
-        """Return the gate's lower bound (B) from (heads, B, 1 + C) values, head by head."""
+        """Return the gate's lower bound (B) of per-head advantages, from (heads, B, 1 + C)."""
         kappa = self.training_file.kappa if kappa is None else kappa
         advantage = self._lagrangian(v_raw) - self._lagrangian(v_latent)
         return advantage.mean(0) - kappa * advantage.std(0, unbiased=False)
@@ -227,11 +240,11 @@ class GatedAgent(RawPolicyUpdates):
 
     @property
     def gate_open(self) -> bool:
-        """Return whether raw actions are allowed, where the gate says so."""
+        """Return whether the gate may select raw actions."""
         return self.gated and not self.closed
 
     def td_error(self, batch: Batch) -> Tensor:
-        """Return the realised error Q(s, a) - y (B) of the ensemble's mean Lagrangian value."""
+        """Return the TD error Q(s, a) - y (B) of the ensemble's mean Lagrangian value."""
         with torch.no_grad():
             values = self._next_values(batch['next'], self.limits(),
                                        torch.arange(self.training_file.heads),
@@ -245,11 +258,11 @@ class GatedAgent(RawPolicyUpdates):
     @property
     def margin(self) -> float:
         """
-        Return the gate's margin.
+        Return the gate margin max(m_0, L_Q min(eps_BC, trust sqrt(d) / 2)).
 
-        max(m_0, L_Q min(eps_BC, trust sqrt(d) / 2)): the difference of two actions in the ball is
-        at most L_Q trust sqrt(d), which no margin may come up to. Once raw actions were seen to
-        act it is at least by how much the critic overrates them.
+        Two actions in the trust box differ in value by at most L_Q trust sqrt(d); a margin of
+        that size would never be exceeded. After the phase switch the margin is at least the
+        measured overestimation of raw actions.
         """
         least, error = self.training_file.min_margin, float(self.bc_error)
         if self.gated and np.isfinite(self.promised):
@@ -260,15 +273,15 @@ class GatedAgent(RawPolicyUpdates):
 
     @property
     def reach(self) -> float:
-        """Return how far an action in the trust box is from its middle, at most."""
+        """Return the maximum distance of an action in the trust box from its centre."""
         return self.trust * math.sqrt(len(self.action_variance))
 
     def update_critic(self, batch: Batch) -> float:
         """
-        TD towards the executed policy.
+        Do one TD update towards the value of the executed policy; return the loss per head.
 
-        Every head towards its own target's value of it (`independent_targets`), or all towards
-        two random heads' least reward and greatest cost.
+        With `independent_targets` every head follows its own target head. Otherwise all heads
+        follow the lower reward value and the higher cost values of two random target heads.
         """
         t = self.training_file
         pair = torch.from_numpy(self._rng.choice(t.heads, 2, replace=False))
@@ -281,7 +294,7 @@ class GatedAgent(RawPolicyUpdates):
     def fit_critic(self, o: Tensor, a: Tensor, reward: Tensor, cost: Tensor, after: Tensor,
                    discount: Tensor, pair: Tensor, limits: Tensor, mask: Tensor | None = None,
                    *, gated: bool) -> tuple[Tensor, ...]:
-        """Return the loss of `update_critic`, all of it tensors; mask (B, heads)."""
+        """Do the update of `update_critic` on tensors; return its loss. Mask: (B, heads)."""
         values = self._next_values(after, limits, pair, gated=gated)
         if not self.training_file.independent_targets:
             values = values[pair]
@@ -304,5 +317,5 @@ class GatedAgent(RawPolicyUpdates):
         self._average(self.lipschitz, slope, first=1.0)
 
     def update_rnd(self, observation: Tensor) -> None:
-        """Make visited states familiar."""
+        """Train the RND predictor on visited states (B, n)."""
         self.step('rnd', self.rnd.novelty(observation).mean())

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The raw policy's update, which is the same whatever the latent policy is."""
+"""Updates of the raw policy, common to all kinds of latent policy."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ from spaars_ros.training_file import Training
 
 
 class RawPolicyUpdates(TrainableModule):
-    """How the raw policy of a `GatedAgent`, which has all that is named here, learns online."""
+    """Online updates of the raw policy; `GatedAgent` provides the attributes declared here."""
 
     training_file: Training
     residual: ResidualCandidate | None
@@ -38,18 +38,18 @@ class RawPolicyUpdates(TrainableModule):
     raw_anchor: Any
     critic: Any
     corrections: tuple[Tensor, ...] = ()
-    """Observations (B, n) and actions (B, d) of a person; empty where nobody took over."""
+    """Observations (B, n) and human actions (B, d); empty without a takeover."""
 
     def latent_action(self, observation: Tensor) -> Tensor:
-        """Return the decoder's action at the latent policy's mode."""
+        """Return the decoded action (B, d) at the mode of the latent policy."""
         raise NotImplementedError
 
     def trusted(self, raw: Tensor, latent_action: Tensor, trust: Tensor | None = None) -> Tensor:
-        """Return the raw action inside the trust box about the decoder's."""
+        """Clip raw actions (B, d) to the trust box about the decoded actions."""
         raise NotImplementedError
 
     def limits(self) -> Tensor:
-        """Return trust box, margins and hold."""
+        """Return trust box, margins of raw and latent, and hold, (4,)."""
         raise NotImplementedError
 
     def _lagrangian(self, values: Tensor) -> Tensor:
@@ -57,35 +57,35 @@ class RawPolicyUpdates(TrainableModule):
 
     @property
     def floored(self) -> bool:
-        """Return whether the pretrained action competes in every state."""
+        """Return whether the floor is in use: the pretrained action competes in every state."""
         return False
 
     def update_raw(self, batch: Batch) -> dict[str, float]:
         """
-        Do one update of the raw policy alone, by whichever of its losses is due.
+        Do one update of the raw policy, with the loss of the present phase.
 
-        It imitates the decoder (concurrent BC) until the hand-over, and climbs Q inside the
-        trust box afterwards.
+        It imitates the decoder (concurrent BC) until the phase switch. Afterwards it maximises Q
+        inside the trust box.
         """
         losses = self.run('fit_raw', batch['observation'], self.limits(), *self.corrections,
                           gated=self.gated, **self.corrected())
         return {'raw_policy': float(losses[0])} if self.raw_learns else {}
 
     def corrected(self) -> dict[str, bool]:
-        """Return the choice of an update that is given a person's steps, too."""
+        """Return the variant of an update (`TrainableModule.run`) that has human corrections."""
         return {'corrected': True} if self.corrections else {}
 
     def clone(self, o: Tensor, action: Tensor, shown: Tensor) -> Tensor:
         """
-        Return the loss of cloning what a person did better, by the critic, than the policy.
+        Return the loss of cloning human actions that the critic values above the policy's.
 
-        The Q-filter of Nair et al. (2018) with the Lagrangian for Q, as `Marvel.imitation` has
-        it: what costs more than it brings is not copied. L_Q turns values into distances of
-        actions, in which this loss is, too (reconstructed).
+        This is the Q-filter of Nair et al. (2018) with the Lagrangian for Q, as in
+        `Marvel.imitation`: actions whose cost outweighs their reward are not copied. The policy's
+        other loss is divided by L_Q, so both are distances of actions (reconstructed).
 
         :param o: (B, n) normalised
         :param action: (B, d) of the policy
-        :param shown: (B, d) of the person, or the nearest to it that the policy can make
+        :param shown: (B, d) human actions, or the nearest that the policy can produce
         """
         with torch.no_grad():
             values = self._lagrangian(self.critic(
@@ -97,7 +97,7 @@ class RawPolicyUpdates(TrainableModule):
 
     def _clone_raw(self, corrections: tuple[Tensor, ...], limits: Tensor,
                    free: bool) -> Tensor | float:
-        """Return the raw policy's part of `clone`, within its trust box."""
+        """Return the loss `clone` for the raw policy, within its trust box unless `free`."""
         if not corrections:
             return 0.0
         o, shown = corrections
@@ -105,17 +105,17 @@ class RawPolicyUpdates(TrainableModule):
         if free:
             return self.clone(o, raw, shown)
         near = self.near(o)
-        # Outside the ball it would not act: what is cloned is what can be done there.
+        # Actions outside the trust box are never executed: clone the clipped action.
         return self.clone(o, raw, self.trusted(shown, near, limits[0]))
 
     @property
     def raw_imitates(self) -> bool:
-        """Return whether the raw policy clones good episodes, as `fit_imitation` does."""
+        """Return whether the raw policy clones good episodes (`SpaarsAgent.fit_imitation`)."""
         return self.training_file.raw_candidate == 'imitation'
 
     @property
     def raw_learns(self) -> bool:
-        """Return whether the raw policy has a loss of its own in this phase."""
+        """Return whether the raw policy is trained by `fit_raw` in this phase."""
         t = self.training_file
         if self.raw_imitates:
             return bool(self.corrections) and t.mode != 'latent-only'
@@ -123,7 +123,16 @@ class RawPolicyUpdates(TrainableModule):
 
     def fit_raw(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
                 corrected: bool = False) -> tuple[Tensor, ...]:
-        """Return the raw policy's loss, where it has one, and measure eps_BC."""
+        """
+        Do the raw policy's update on tensors and measure eps_BC.
+
+        :param o: (B, n) normalised
+        :param limits: (4,) from `limits`
+        :param corrections: observations (B, n) and human actions (B, d), or nothing
+        :param gated: whether the phase switch is done
+        :param corrected: whether there are corrections; selects the compiled variant
+        :return: the loss, or nothing in phases without one
+        """
         t = self.training_file
         if self.raw_imitates:
             return () if not corrections else self.minimise('raw_policy', lambda: (
@@ -138,7 +147,7 @@ class RawPolicyUpdates(TrainableModule):
                 self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
         if gated:
             if self.floored:
-                # From here on raw's own error is what it misses the ball by, in which it acts.
+                # From here on raw's error is its distance from the trust box, in which it acts.
                 raw = self.raw_policy(o)
                 outside = (raw - self.trusted(raw, decoded, limits[0])).norm(dim=-1)
                 self._average(self.bc_error, outside.mean())
@@ -160,31 +169,31 @@ class RawPolicyUpdates(TrainableModule):
         return (imitation,)
 
     def near(self, observation: Tensor) -> Tensor:
-        """Return the action (B, d) in whose neighbourhood raw ones are allowed, no graph."""
+        """Return the centre (B, d) of the trust box in states (B, n), without a gradient."""
         return self.latent_action(observation).detach()
 
     def _climb(self, o: Tensor, raw: Tensor, near: Tensor, limits: Tensor,
                free: bool = False) -> Tensor:
-        """Return the raw policy's loss where it climbs Q in the trust box about `near`."""
+        """Return the raw policy's loss: maximise Q in the trust box about `near`, stay near it."""
         inside = raw if free else self.trusted(raw, near, limits[0])
-        # Outside the ball Q has no gradient for raw; the distance to the ball has.
+        # Outside the trust box Q has no gradient for raw; the distance to the box has one.
         outside = (raw - inside.detach()).square().sum(-1)
         held = limits[3] * self.training_file.raw_bc * (raw - near).square().sum(-1)
         return self.climb(o, inside) + (held + outside).mean()
 
     def climb(self, o: Tensor, action: Tensor) -> Tensor:
-        """Return the mean of -Q / L_Q."""
+        """Return the mean of -Q / L_Q, Q the lower bound over heads of actions (B, d)."""
         heads = self._lagrangian(self.critic(o, action))
-        # The lower bound, as at the gate: where the heads disagree there is nothing to climb.
+        # The lower bound, as at the gate: it does not rise where the heads disagree.
         q = heads.mean(0) - self.training_file.actor_kappa * heads.std(0, unbiased=False)
         return (-q / self.lipschitz).mean()
 
     def gated_residual(self, gated: bool) -> bool:
-        """Return whether the raw policy learns from residuals about the decoder's action."""
+        """Return whether the raw policy learns from residuals about the decoded action."""
         return self.residual is not None and gated
 
     def residual_loss(self, o: Tensor, raw: Tensor, decoded: Tensor) -> Tensor:
-        """Return the raw policy's loss by self-imitation of residuals; it never climbs."""
+        """Return the raw policy's loss by self-imitation of residuals, without dQ/da."""
         assert self.residual is not None
         return self.residual.loss(o, raw, decoded, critic=self.critic, lagrangian=self._lagrangian,
                                   trusted=self.trusted, rng=self._rng)

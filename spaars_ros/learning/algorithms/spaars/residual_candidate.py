@@ -30,13 +30,17 @@ from spaars_ros.training_file import Training
 
 class ResidualCandidate(nn.Module):
     """
-    Residuals about the decoder's action, by which the raw policy improves without climbing Q.
+    Self-imitation of residuals: improves the raw policy without a gradient of Q in the action.
 
-    The base of SPAR is D(s, pi_z(s)) here, so that the raw candidate is D(s, z) + Delta
-    (docs/concepts/spar.md, reconstructed). The raw policy stays the plain network that it
-    is, and so does its graph on the robot: it regresses to the weighted mean of
+    SPAR's base action is D(s, pi_z(s)) here, so that the raw candidate is D(s, z) + Delta
+    (docs/concepts/spar.md, reconstructed). The raw policy stays a plain network, also in the
+    graph on the robot. It regresses to the weighted mean of
 
-        a_k = trust box(clip(D(s, z) + g(s, D(s, z), u_k))),  u_k about the present residual's.
+        a_k = trust box(clip(D(s, z) + g(s, D(s, z), u_k))),
+
+    with latents u_k drawn about that of the present residual.
+
+    :raises ValueError: mode 'raw-only', which has no decoder
     """
 
     def __init__(self, training: Training, observation: int, action: int) -> None:
@@ -49,7 +53,7 @@ class ResidualCandidate(nn.Module):
                                training.width)
 
     def fit_loss(self, observation: Tensor, decoded: Tensor, action: Tensor) -> Tensor:
-        """Return the residual CVAE's loss for the data's actions about the decoder's (B, d)."""
+        """Return the residual CVAE's loss for the data's actions about the decoded (B, d)."""
         decoded = decoded.detach()
         self.vae.measure(action - decoded)
         return self.vae.loss(observation, decoded, action, self.training_file.kl_weight)
@@ -60,11 +64,14 @@ class ResidualCandidate(nn.Module):
         """
         Return the raw policy's loss by self-imitation, `raw_bc` |raw - D(s, z)|^2 included.
 
-        The critic is asked without a graph.
+        The critic is evaluated without a gradient.
 
-        :param raw: (B, d) of the policy, which alone is differentiated
-        :param decoded: (B, d) D(s, pi_z(s)), no graph
-        :param trusted: raw and decoded actions to those within the trust box
+        :param observation: (B, n) normalised
+        :param raw: (B, d) of the raw policy, the only input with a gradient
+        :param decoded: (B, d) D(s, pi_z(s)), without a gradient
+        :param lagrangian: values (..., 1 + C) -> Lagrangian values (...)
+        :param trusted: (raw, decoded) -> raw actions clipped to the trust box
+        :param rng: generator of the candidates
         """
         t = self.training_file
         with torch.no_grad():

@@ -44,7 +44,8 @@ class Spaars(GatedDeployment):
     SPAARS (CVAE) and its ablations, by `mode`, `concurrent_bc`, `plateau` and `latent_dim`.
 
     Offline: `cvae_steps` of the CVAE, `iql_steps` of IQL with both policies, `align_steps` of
-    value pre-alignment. Online: `Curriculum`. The agent is the one that the learner node tunes.
+    value pre-alignment. Online: the phases of `Curriculum`. Trainer and learner node use the same
+    agent. docs/concepts/spaars.md.
     """
 
     offline_share = 0.5
@@ -55,11 +56,12 @@ class Spaars(GatedDeployment):
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
         """
-        Make the networks from torch's generator.
+        Initialise the networks from torch's global generator.
 
-        :param observation: n
-        :param action: d
-        :param constraints: C
+        :param observation: n, width of an observation
+        :param action: d, width of an action
+        :param constraints: C, number of constraints
+        :param seed: seed of draws outside of torch
         """
         if training.mode != 'raw-only' and training.latent_dim > action:
             raise ValueError(f'latent_dim {training.latent_dim}: has to be at most the {action} '
@@ -73,18 +75,18 @@ class Spaars(GatedDeployment):
         self.updates = 0
         self._noise = np.zeros(training.latent_dim + action)
         self.good: GoodEpisodes | None = None
-        """What is cloned online, where the training file asks for that."""
+        """Episodes to clone; None unless `self_imitation` and a floor are in use."""
         self._choices = np.random.default_rng([seed, 11])
         self.chosen = [0, 0, 0]
-        """Times that pretrained, latent and raw action were taken, where there is a floor."""
+        """Counts of pretrained, latent and raw actions, with a floor."""
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Measure actions (N, d), in whose units errors of actions are counted."""
+        """Measure the variance of actions (N, d), which scales errors of actions."""
         self.agent.action_variance.copy_(
             torch.from_numpy(actions.var(0).astype(np.float32)).clamp(min=1e-4))
 
     def take_offline(self, data: Replay) -> None:
-        """Find what is worth cloning online."""
+        """Select the demonstrations to clone, with `self_imitation` and a floor."""
         if not (self.training.self_imitation and self.agent.floored):
             return
         shown = data.episodes()
@@ -96,7 +98,7 @@ class Spaars(GatedDeployment):
     # Offline
 
     def stages(self) -> dict[str, int]:
-        """Return CVAE, IQL and value pre-alignment, with the updates of each."""
+        """Return the stages cvae, iql and align, with the number of updates of each."""
         t = self.training
         return {'cvae': t.cvae_steps, 'iql': t.iql_steps, 'align': t.align_steps}
 
@@ -108,11 +110,11 @@ class Spaars(GatedDeployment):
         return 'iql' if step < t.cvae_steps + t.iql_steps else 'align'
 
     def aligns(self, step: int) -> bool:
-        """Return whether offline update `step` is of value pre-alignment."""
+        """Return whether offline update `step` is an update of value pre-alignment."""
         return self.stage(step) == 'align'
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the stage that `step` is in."""
+        """Do one update of the stage of `step`; return the losses."""
         t, agent = self.training, self.agent
         if step == t.cvae_steps:
             self._freeze_decoder()
@@ -124,18 +126,18 @@ class Spaars(GatedDeployment):
             if step == t.cvae_steps + t.iql_steps - 1:
                 agent.freeze_anchors()
             return losses
-        # Value pre-alignment: the critic so far is IQL's, of a policy better than the one that
-        # will act; following its gradient at once is what makes a naive start forget.
+        # Value pre-alignment: so far the critic is IQL's, of a better policy than the one that
+        # will act. Following its gradient at once makes a naive start forget what it learned.
         return {'critic': agent.update_critic(batch)}
 
     def _good_batch(self) -> tuple[Tensor, Tensor] | None:
-        """Return observations and actions to clone, where the training file asks for that."""
+        """Return observations (B, n) and actions (B, d) to clone; None without `good`."""
         if self.good is None:
             return None
         return self.good.sample(self.training.batch, self._choices)
 
     def begin_online(self) -> None:
-        """Freeze the decoder and take the online learning rate."""
+        """Freeze the decoder and set the online learning rate."""
         self._freeze_decoder()
         self.agent.change_learning_rate(self.training.learning_rate)
 
@@ -146,25 +148,25 @@ class Spaars(GatedDeployment):
     # Online
 
     def begin_episode(self) -> None:
-        """Let the noise start from zero."""
+        """Reset the exploration noise to zero."""
         self._noise[:] = 0.0
 
     def take_episode(self, episode: Episode) -> None:
-        """Take what an episode earned; see `Curriculum.take_episode`."""
+        """Pass the episode to the gate trials and to the episodes to clone."""
         self.curriculum.take_episode(episode)
         self.store_episode(episode)
 
     def store_episode(self, episode: Episode) -> None:
-        """Clone it from now on, where it is worth that."""
+        """Add the episode to the episodes to clone if its return is above the bar."""
         if self.good is not None:
             self.good.take(self.agent.weighed_return(episode.rewards, episode.costs),
                            episode.observations[:-1], episode.actions)
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """
-        Return what the gate picks: the rule of `policy/runtime.py`.
+        Return the action that the gate selects, by the rule of `policy/runtime.py`.
 
-        Where `explore_kappa` or `trials` say otherwise, it is not the robot's (`Curriculum`).
+        With `explore_kappa` or `trials` the choice can differ from the robot's (`Curriculum`).
         """
         t, agent = self.training, self.agent
         fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
@@ -190,7 +192,7 @@ class Spaars(GatedDeployment):
             return ActionSample(decoded[0].numpy().astype(np.float64), Mode.LATENT)
 
     def _choose_above_floor(self, o: Tensor, noise: Tensor, explore: bool) -> ActionSample:
-        """Return the best of pretrained, latent and raw action, noise added where it explores."""
+        """Return the best of pretrained, latent and raw action, with noise when exploring."""
         t, agent, k = self.training, self.agent, self.training.latent_dim
         limits, place = agent.limits(), 0
         latent = agent.anchor(o)
@@ -212,7 +214,7 @@ class Spaars(GatedDeployment):
         return ActionSample(action[0].numpy().astype(np.float64), Mode.LATENT)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update; the policies rest for the first `critic_steps` environment steps."""
+        """Do one update; for the first `critic_steps` environment steps of the critic only."""
         t, agent = self.training, self.agent
         faded = math.exp(-self.updates / (max(t.utd, 1e-6) * t.hold_steps))
         agent.hold = 1.0 + (t.hold_start - 1.0) * faded
@@ -231,11 +233,11 @@ class Spaars(GatedDeployment):
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """Take a finished episode; see `Curriculum.end_episode`."""
+        """Process a finished episode; see `Curriculum.end_episode`."""
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return what is logged of the phases and the gate."""
+        """Return values to log of the phases and the gate."""
         found = self.curriculum.diagnostics(steps)
         total = sum(self.chosen)
         if total:
@@ -248,13 +250,13 @@ class Spaars(GatedDeployment):
 
     def out_of_reach(self, observations: NDArray[np.float32],
                      actions: NDArray[np.float32]) -> float:
-        """Return the mean distance of actions (T, d) from their own reconstruction."""
+        """Return the mean distance of actions (T, d) from their reconstruction by the CVAE."""
         with torch.no_grad():
             o, a = torch.from_numpy(observations), torch.from_numpy(actions)
             return float((self.agent.reconstruct(o, a) - a).norm(dim=-1).mean())
 
     def manifest(self) -> dict[str, Any]:
-        """Return gate, trust box and exploration noise as they are now."""
+        """Return the present gate, trust box and exploration noise."""
         t = self.training
         return {'latent_bound': t.latent_bound, **self.gate(explore_latent=t.explore_latent)}
 
@@ -264,33 +266,33 @@ class Spaars(GatedDeployment):
 
     def golden_outputs(self, observations: NDArray[np.float32]
                        ) -> dict[str, NDArray[np.float32]]:
-        """Return what torch computes for observations (m, n)."""
+        """Return the golden outputs for observations (m, n) in physical units."""
         return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included."""
+        """Return every tensor, those of the optimisers included, by name."""
         return {**self.agent.arrays(), **({} if self.good is None else self.good.arrays())}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back."""
+        """Restore `arrays()`."""
         self.agent.load_arrays(arrays)
         if self.good is not None:
             self.good.load_arrays(arrays)
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
                 'noise': self._noise.tolist(), 'heads': self.agent.rng_state(),
                 'choices': dict(self._choices.bit_generator.state),
                 **self.curriculum.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         self.updates = int(state['updates'])
         self.set_multipliers(np.asarray(state['multipliers']))
-        if 'heads' in state:  # not in what a robot's learner of 0.1.0 wrote
+        if 'heads' in state:  # absent in checkpoints of the learner node of version 0.1.0
             self._noise = np.asarray(state['noise'])
             self.agent.set_rng_state(state['heads'])
         if 'choices' in state:

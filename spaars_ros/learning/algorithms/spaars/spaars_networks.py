@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""SPAARS with the CVAE: its networks and one update of each kind, offline and online."""
+"""Networks of SPAARS with the CVAE, and their offline and online updates."""
 
 from collections.abc import Callable
 import copy
@@ -49,16 +49,16 @@ class SpaarsAgent(GatedAgent):
     """
 
     offsets: Tensor
-    """(N, k) from the pretrained latent to the candidates, where it has `latent_candidates`."""
+    """(N, k) offsets of the latent candidates; only with `latent_candidates`."""
 
     def make_coder(self, observation: int, action: int) -> None:
-        """Make the CVAE."""
+        """Create encoder and decoder of the CVAE."""
         t = self.training_file
         self.encoder = Encoder(observation, action, t.latent_dim, t.width)
         self.decoder = Decoder(observation, t.latent_dim, action, t.width)
 
     def make_latent_policy(self, observation: int) -> None:
-        """Make the latent policy, and the pretrained one to which it is held."""
+        """Create the latent policy, and the frozen pretrained one to which it is anchored."""
         t = self.training_file
         self.latent_policy = BoundedPolicy(observation, t.latent_dim, t.width, t.latent_bound)
         self.every_head = torch.arange(t.heads)
@@ -68,23 +68,23 @@ class SpaarsAgent(GatedAgent):
         self.anchor = copy.deepcopy(self.latent_policy).requires_grad_(False)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'cvae': parameters_of(self.encoder, self.decoder),
                 'latent_policy': parameters_of(self.latent_policy), **super().trained()}
 
     def latent_action(self, observation: Tensor) -> Tensor:
-        """Return the decoder's action at the latent policy's mode."""
+        """Return the decoded action (B, d) at the mode of the latent policy."""
         return self.decoder(observation, self.latent_policy(observation))
 
     # The floor
 
     @property
     def floored(self) -> bool:
-        """Return whether the pretrained action competes in every state."""
+        """Return whether the floor is in use: the pretrained action competes in every state."""
         return self.training_file.floor and self.training_file.mode in ('gated', 'latent-only')
 
     def latents(self, o: Tensor) -> Tensor:
-        """Return the latents (N, B, k) that compete in states (B, n), the pretrained one first."""
+        """Return the candidate latents (N, B, k) in states (B, n), the pretrained one first."""
         anchor = self.anchor(o)[None]
         if not self.training_file.latent_candidates:
             return torch.cat([anchor, self.latent_policy(o)[None]])
@@ -98,9 +98,11 @@ class SpaarsAgent(GatedAgent):
     def best_latent(self, critic: EnsembleCritic, o: Tensor,
                     heads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """
-        Return the best latent (B, k) by the lower bound, pretrained and best action (B, d) each.
+        Return the best latent (B, k) by the lower bound, and its action (B, d).
 
-        :param heads: (h,) places of the critic's heads that are asked
+        :param o: (B, n) normalised
+        :param heads: (h,) indices of the critic's heads to evaluate
+        :return: best latent (B, k), pretrained action (B, d), best action (B, d)
         """
         with torch.no_grad():
             latents = self.latents(o)
@@ -118,7 +120,8 @@ class SpaarsAgent(GatedAgent):
         """
         Return candidates (3, B, d), their bounds (3, B), and the best latent (B, k).
 
-        Candidates: pretrained, latent, raw in its trust box about the latent one.
+        The candidates are the pretrained, the latent and the raw action, the latter in its trust
+        box about the latent one; with a closed gate the pretrained action replaces it.
         """
         with torch.no_grad():
             latent, first, action = self.best_latent(critic, o, heads)
@@ -131,12 +134,12 @@ class SpaarsAgent(GatedAgent):
 
     def executed(self, critic: EnsembleCritic, o: Tensor, heads: Tensor, limits: Tensor, *,
                  gated: bool) -> Tensor:
-        """Return the action (B, d) that wins by the lower bound over some heads."""
+        """Return the action (B, d) that the floor rule selects by some heads."""
         candidates, bounds, _ = self.compete(critic, o, heads, limits, gated=gated)
         return pick(candidates, best_of(bounds, margins_of(limits)))
 
     def near(self, observation: Tensor) -> Tensor:
-        """Return the latent candidate's action, about which raw ones are allowed, no graph."""
+        """Return the latent candidate's action, the centre of the trust box; no gradient."""
         if not (self.floored and self.training_file.latent_candidates):
             return super().near(observation)
         return self.best_latent(self.critic, observation, self.every_head)[2]
@@ -144,16 +147,17 @@ class SpaarsAgent(GatedAgent):
     # Offline
 
     def update_cvae(self, batch: Batch) -> float:
-        """Minimise reconstruction + KL(E(s, a) || N(0, 1)) on unordered pairs."""
+        """Do one update of the CVAE on unordered pairs (s, a); return `cvae_loss`."""
         return self.step('cvae', cvae_loss(self.encoder, self.decoder, batch,
                                            self.action_variance, self.training_file.kl_weight))
 
     def update_iql(self, batch: Batch,
                    good: tuple[Tensor, Tensor] | None = None) -> dict[str, float]:
         """
-        IQL with the critic on raw actions, AWR of the latent policy, BC of the raw policy.
+        Do one update of IQL on raw actions, AWR of the latent policy, BC of the raw policy.
 
-        :param good: observations and actions that the latent policy clones in place of AWR
+        :param good: observations (B, n) and actions (B, d) that the latent policy clones instead
+            of AWR; in that case a raw policy that imitates is trained on them, too
         """
         t = self.training_file
         o, a = batch['observation'], batch['action']
@@ -164,7 +168,7 @@ class SpaarsAgent(GatedAgent):
                 losses['raw_policy'] = self.update_clone(batch)
             return losses
         with torch.no_grad():
-            # In units of their spread, so that temperature does not depend on the reward's scale.
+            # Divided by their spread, so that temperature does not depend on the reward's scale.
             scale = advantage.std(unbiased=False).clamp(min=1e-6)
             weight = (t.temperature * advantage / scale).clamp(-10.0, LARGEST).exp()
             weight = weight / weight.mean()
@@ -177,17 +181,17 @@ class SpaarsAgent(GatedAgent):
     # Online
 
     def freeze_anchors(self) -> None:
-        """Remember the pretrained policies, which fine-tuning is held near."""
+        """Copy the pretrained policies, to which fine-tuning is anchored."""
         self.anchor.load_state_dict(self.latent_policy.state_dict())
         self.raw_anchor.load_state_dict(self.raw_policy.state_dict())
 
     def update_policies(self, batch: Batch) -> dict[str, float]:
         """
-        Move both policies up the shared critic, each within what keeps it safe.
+        Do one update of both policies on the shared critic; return the losses by name.
 
-        The latent policy climbs Q through the frozen decoder, held near the pretrained one; the
-        raw policy imitates the decoder (concurrent BC) until the hand-over and climbs Q
-        inside the trust box afterwards.
+        The latent policy maximises Q through the frozen decoder, anchored to the pretrained
+        policy. The raw policy imitates the decoder (concurrent BC) until the phase switch.
+        Afterwards it maximises Q inside the trust box.
         """
         latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
@@ -197,18 +201,18 @@ class SpaarsAgent(GatedAgent):
 
     @property
     def climbs_latent(self) -> bool:
-        """Return whether there is a latent policy that learns online."""
+        """Return whether a latent policy learns online by maximising Q."""
         t = self.training_file
         return t.mode != 'raw-only' and not (self.floored and t.latent_candidates)
 
     def imitate(self, observation: Tensor, action: Tensor) -> float:
-        """Do one update of cloning actions (B, d); returns the latent policy's loss."""
+        """Do one update of cloning actions (B, d); return the latent policy's loss."""
         return float(self.run('fit_imitation', observation, action)[0])
 
     def fit_imitation(self, o: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-        """Return the losses of `imitate`, all of them tensors."""
-        # Through the decoder, and not onto E(s, a): what counts is the action. Absolute errors:
-        # where good episodes disagree the mean of what they do may be what none of them does.
+        """Do the update of `imitate` on tensors; return the losses of latent and raw policy."""
+        # Through the decoder, not onto E(s, a), since the action is what matters. Absolute
+        # errors: if good episodes disagree, the mean of their actions may be in none of them.
         def loss(act: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
             error = act(o) - a
             return error.abs().mean(), error.detach().norm(dim=-1).mean()
@@ -222,7 +226,7 @@ class SpaarsAgent(GatedAgent):
 
     def fit_policies(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
                      corrected: bool = False) -> tuple[Tensor, ...]:
-        """Return the losses of `update_policies`: each from both policies as they were."""
+        """Do the update of `update_policies` on tensors; both losses use the old policies."""
         t = self.training_file
         if not self.climbs_latent:
             return self.fit_raw(o, limits, *corrections, gated=gated)
@@ -238,13 +242,13 @@ class SpaarsAgent(GatedAgent):
         return (self.minimise('latent_policy', loss)[0], *raw)
 
     def reconstruct(self, o: Tensor, actions: Tensor) -> Tensor:
-        """Return what the decoder makes of actions (B, d): all that the latent policy can do."""
+        """Return actions (B, d) encoded and decoded: their nearest that a latent can produce."""
         with torch.no_grad():
             bound = self.training_file.latent_bound
             return self.decoder(o, self.encoder(o, actions)[0].clamp(-bound, bound))
 
     def _clone_latent(self, corrections: tuple[Tensor, ...]) -> Tensor | float:
-        """Return the latent policy's part of `clone`, of what the decoder can make."""
+        """Return the loss `clone` for the latent policy, of the reconstructed human actions."""
         if not corrections:
             return 0.0
         o, shown = corrections

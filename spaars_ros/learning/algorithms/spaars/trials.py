@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Control episodes: what the gate is worth, by what whole episodes with and without it earn."""
+"""Control episodes: compare the returns of episodes with and without the gate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,38 +20,38 @@ from typing import Any
 import numpy as np
 
 LOOK = 100
-"""Steps that one look at a policy takes at least, in one episode or in several."""
+"""Minimum number of steps of one sample of a policy, in one episode or in several."""
 WINDOW = 6
-"""Newest looks of a kind that count: both policies learn, and old returns are of old ones."""
+"""Number of newest samples of a kind that count: both policies learn, so old returns are stale."""
 LEAST = 2
-"""Looks of each kind without which the gate stays shut in use."""
+"""Minimum number of samples of each kind before the gate can come into use."""
 WORSE = 2.0
-"""Standard errors by which the gate has to earn less to go out of use again."""
+"""Standard errors by which the gate must earn less to go out of use again."""
 
 UNPROVEN = 0.5
-"""Share of the steps in which a policy that has not beaten the pretrained one is tried, at most.
-"""
+"""Maximum share of the steps for a policy that has not yet beaten the pretrained one."""
 
 
 class GateTrials:
     """
-    Whether the gate has earned its use, and which training episodes go without it.
+    Decide whether the gate is in use, and which training episodes are controls without it.
 
-    The gate asks the critic about one action at a time, and the critic is least reliable where
-    raw actions lead. Returns of whole episodes are slower to come by, but right (ours,
-    spaars.md). Some training episodes are controls, with the gate shut. The gate comes into
-    use when the newest looks with it (at most `WINDOW`, at least `LEAST`) earn more than those
-    without by more than the standard error of the difference, and goes out of use when they earn
-    less by `WORSE` of them.
+    The gate compares single actions by the critic, which is least reliable where raw actions
+    lead. Returns of whole episodes take longer to collect, but are correct (own method,
+    docs/concepts/spaars.md). Some training episodes are controls, with the gate closed. The gate
+    comes into use when the newest samples with it (at least `LEAST`, at most `WINDOW`) have a
+    higher mean return than those without, by more than the standard error of the difference. It
+    goes out of use when they have a lower one by `WORSE` standard errors.
 
-    A look is an episode, or as many as make `LOOK` steps: a spell of early falls is one look at
-    weights that a few updates change, and what is used is the mean of the weights of many.
+    A sample is the mean return of one episode, or of consecutive ones with `LOOK` steps in total.
+    A series of early failures is thus one sample of weights that a few updates change, whereas
+    the deployed weights are a mean over many updates.
 
-    Where controls run the frozen pretrained policy (`stationary`), what they earn does not drift:
-    all of them count. What is tried is not proven then, and until it pays it takes `UNPROVEN` of
-    the steps at most: a person beside the arm sees every one of them.
+    If controls run the frozen pretrained policy (`stationary`), their return does not drift, and
+    all their samples count. The tried policy is then unproven: until it pays it acts in at most
+    `UNPROVEN` of the steps, since an operator beside the arm sees every one of them.
 
-    :param share: of the environment steps that control episodes take
+    :param share: share of the environment steps that control episodes take, 0 to 1
     :param stationary: whether the policy of the controls never changes
     """
 
@@ -59,15 +59,15 @@ class GateTrials:
         self.share = share
         self.stationary = stationary
         self.control = False
-        """Whether the present training episode is one."""
+        """Whether the present training episode is a control."""
         self.with_gate: list[float] = []
-        """Mean return of each of the newest looks with the gate ..."""
+        """Mean return of each of the newest samples with the gate."""
         self.without: list[float] = []
-        """... and without."""
+        """Mean return of each of the newest samples without it."""
         self.gate_pays = False
-        """Whether the gate is to be used."""
+        """Whether the gate is in use."""
         self._unfinished: dict[bool, list[tuple[float, int]]] = {False: [], True: []}
-        """Return and steps of the episodes of the present look, of controls and others."""
+        """(return, steps) of the episodes of the unfinished sample, by whether it is a control."""
         self._steps = self._spent = 0
 
     def _weigh(self) -> None:
@@ -82,7 +82,7 @@ class GateTrials:
             self.gate_pays = False
 
     def take(self, total: float, steps: int) -> None:
-        """Take return and length of an episode, and say whether the next one is a control."""
+        """Add return and steps of an episode, and choose whether the next one is a control."""
         self._steps += steps
         self._spent += self.control * steps
         look = self._unfinished[self.control]
@@ -93,13 +93,13 @@ class GateTrials:
             looks[:] = [*looks, float(np.mean([earned for earned, _ in look]))][-kept:]
             look.clear()
             self._weigh()
-        # By steps, since good episodes are long and would leave few for the others.
+        # By steps, not episodes: long episodes of one kind would leave few steps for the other.
         unproven = self.stationary and not self.gate_pays
         share = max(self.share, 1.0 - UNPROVEN) if unproven else self.share
         self.control = self._spent < share * self._steps
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes."""
+        """Return the state for `restore`."""
         return {'control': self.control, 'with_gate': self.with_gate, 'without': self.without,
                 'unfinished': [self._unfinished[False], self._unfinished[True]],
                 'gate_pays': self.gate_pays, 'steps': [self._steps, self._spent]}
@@ -109,7 +109,7 @@ class GateTrials:
         self.control = bool(state['control'])
         self.with_gate = [float(value) for value in state['with_gate']]
         self.without = [float(value) for value in state['without']]
-        # A checkpoint from before has only whole looks.
+        # Older checkpoints have only finished samples.
         for control, episodes in enumerate(state.get('unfinished', ([], []))):
             self._unfinished[bool(control)] = [(float(total), int(steps))
                                                for total, steps in episodes]

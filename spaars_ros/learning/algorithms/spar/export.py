@@ -57,7 +57,7 @@ def export_spar(agent: SparAgent) -> bytes:
 
 def golden_outputs(agent: SparAgent, normaliser: Normaliser, observations: NDArray[np.float32]
                    ) -> dict[str, NDArray[np.float32]]:
-    """Return what torch computes for observations (m, n) in physical units."""
+    """Return the golden outputs for observations (m, n) in physical units, by torch."""
     with torch.no_grad():
         o = torch.from_numpy(normaliser(observations))
         latent = agent.latent_policy(o) * float(agent.projection == 'proj')

@@ -61,11 +61,12 @@ class Spar(Deployable):
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
         """
-        Make the networks from torch's generator.
+        Initialise the networks from torch's global generator.
 
-        :param observation: n
-        :param action: d
-        :param constraints: C
+        :param observation: n, width of an observation
+        :param action: d, width of an action
+        :param constraints: C, number of constraints
+        :param seed: seed of draws outside of torch
         """
         t = training
         self.offline_steps = t.cvae_steps + t.iql_steps + t.align_steps
@@ -212,7 +213,7 @@ class Spar(Deployable):
 
     def golden_outputs(self, observations: NDArray[np.float32]
                        ) -> dict[str, NDArray[np.float32]]:
-        """Return what torch computes for observations (m, n)."""
+        """Return the golden outputs for observations (m, n) in physical units."""
         return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
@@ -222,19 +223,19 @@ class Spar(Deployable):
         return {**self.agent.arrays(), 'seen': self._seen}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back."""
+        """Restore `arrays()`."""
         self._seen = np.array(arrays['seen'])
         self.agent.load_arrays({name: array for name, array in arrays.items() if name != 'seen'})
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {'updates': self.updates, 'multipliers': self.agent.multipliers.tolist(),
                 'noise': self._noise.tolist(), 'candidates': self.agent.rng_state(),
                 'raw_share': self.raw_share,
                 'components': list(self.geometry.components) if self.geometry else None}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         self.updates = int(state['updates'])
         self.set_multipliers(np.asarray(state['multipliers']))
         self._noise = np.asarray(state['noise'])

@@ -77,7 +77,7 @@ class SparAgent(TrainableModule):
         self.set_learning_rate(t.offline_learning_rate)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'base': parameters_of(self.base), 'vae': parameters_of(self.vae),
                 'value': parameters_of(self.value), 'critic': parameters_of(self.critic),
                 'latent_policy': parameters_of(self.latent_policy),

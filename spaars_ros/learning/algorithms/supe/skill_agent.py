@@ -67,7 +67,7 @@ class SkillAgent(GatedAgent):
         return self.skills.action(observation)
 
     def freeze_anchors(self) -> None:
-        """Remember the pretrained policies, which fine-tuning is held near."""
+        """Copy the pretrained policies, to which fine-tuning is anchored."""
         self.skills.freeze_anchor()
         self.raw_anchor.load_state_dict(self.raw_policy.state_dict())
 
@@ -81,7 +81,7 @@ class SkillAgent(GatedAgent):
         return {'gate': super().rng_state(), 'skills': self.skills.rng_state()}
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
-        """Take `rng_state()` back."""
+        """Restore `rng_state()`."""
         super().set_rng_state(state['gate'])
         self.skills.set_rng_state(state['skills'])
 
@@ -91,13 +91,13 @@ class SkillAgent(GatedAgent):
         self.skills.set_learning_rate(rate)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included, by name."""
+        """Return every tensor, those of the optimisers included, by name."""
         adam = {f'skills/{name}': value for name, value in self.skills.arrays().items()
                 if name.startswith('adam/')}
         return {**super().arrays(), **adam}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]], optimisers: bool = True) -> None:
-        """Take `arrays()` back, strictly."""
+        """Restore `arrays()`, strictly."""
         super().load_arrays(arrays, optimisers)
         if optimisers:
             self.skills.load_optimisers({name[len('skills/'):]: np.asarray(value)

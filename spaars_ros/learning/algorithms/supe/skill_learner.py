@@ -100,7 +100,7 @@ class SkillLearner(TrainableModule):
         return t.gamma if t.skill_discount == 'published' else t.gamma ** t.skill_length
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
-        """Return what each optimiser trains."""
+        """Return the parameters of each optimiser, by its name."""
         return {'opal': parameters_of(self.encoder, self.prior, self.decoder),
                 'policy': parameters_of(self.policy), 'critic': parameters_of(self.critic),
                 'value': parameters_of(self.value), 'alpha': [self.log_alpha],

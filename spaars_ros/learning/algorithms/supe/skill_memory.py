@@ -159,7 +159,7 @@ class SkillMemory:
         return self.online.arrays()
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back."""
+        """Restore `arrays()`."""
         self.online.load_arrays(arrays)
         self.forget_skills()
 
@@ -168,5 +168,5 @@ class SkillMemory:
         return dict(self._rng.bit_generator.state)
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         self._rng.bit_generator.state = state

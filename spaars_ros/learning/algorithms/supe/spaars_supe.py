@@ -85,7 +85,7 @@ class SpaarsSupe(Supe, GatedDeployment):
         return agent, agent.skills
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Measure actions (N, d), in whose units errors of the raw policy are counted."""
+        """Measure the variance of actions (N, d), which scales errors of the raw policy."""
         self.agent.action_variance.copy_(
             torch.from_numpy(actions.var(0).astype(np.float32)).clamp(min=1e-4))
 
@@ -97,11 +97,11 @@ class SpaarsSupe(Supe, GatedDeployment):
         return {'opal': t.skill_steps, 'iql': t.skill_iql_steps, 'align': t.align_steps}
 
     def aligns(self, step: int) -> bool:
-        """Return whether offline update `step` is of value pre-alignment."""
+        """Return whether offline update `step` is an update of value pre-alignment."""
         return step >= self.training.skill_steps + self.training.skill_iql_steps
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the stage that `step` is in."""
+        """Do one update of the stage of `step`; return the losses."""
         t, agent = self.training, self.agent
         if step < t.skill_steps:
             return super().update_offline(batch, step)
@@ -162,7 +162,7 @@ class SpaarsSupe(Supe, GatedDeployment):
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """Take a finished episode; see `Curriculum.end_episode`."""
+        """Process a finished episode; see `Curriculum.end_episode`."""
         super().end_episode(observations, modes, steps, replay)
         self._noise[:] = 0.0
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
@@ -195,17 +195,17 @@ class SpaarsSupe(Supe, GatedDeployment):
 
     def golden_outputs(self, observations: NDArray[np.float32]
                        ) -> dict[str, NDArray[np.float32]]:
-        """Return what torch computes for observations (m, n)."""
+        """Return the golden outputs for observations (m, n) in physical units."""
         return golden_outputs(self.agent, self.normaliser, observations)
 
     # State
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {**super().state(), **self.curriculum.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         super().load_state(state)
         self.curriculum.restore(state)
 

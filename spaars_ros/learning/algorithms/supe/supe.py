@@ -56,11 +56,12 @@ class Supe:
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
         """
-        Make the networks from torch's generator.
+        Initialise the networks from torch's global generator.
 
-        :param observation: n
-        :param action: d
-        :param constraints: C
+        :param observation: n, width of an observation
+        :param action: d, width of an action
+        :param constraints: C, number of constraints
+        :param seed: seed of draws outside of torch
         """
         self.training = training
         self.normaliser = normaliser
@@ -198,7 +199,7 @@ class Supe:
         self._newest = []
 
     def set_multipliers(self, multipliers: Array) -> None:
-        """Take lambda (C,); raises ValueError on a wrong shape, negative or non-finite values."""
+        """Set the multipliers (C,); raise ValueError for wrong shape, negative or non-finite."""
         own = self.skills.multipliers
         own.copy_(torch.from_numpy(checked_multipliers(multipliers, own.numel())))
 
@@ -215,7 +216,7 @@ class Supe:
                                           for name, array in self.memory.arrays().items()}}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
-        """Take `arrays()` back."""
+        """Restore `arrays()`."""
         own = {name[len('memory/'):]: array for name, array in arrays.items()
                if name.startswith('memory/')}
         self.agent.load_arrays({name: array for name, array in arrays.items()
@@ -223,13 +224,13 @@ class Supe:
         self.memory.load_arrays(own)
 
     def state(self) -> dict[str, Any]:
-        """Return what is not a tensor."""
+        """Return the state outside of tensors, as values for JSON."""
         return {'updates': self.updates, 'skill_updates': self.skill_updates,
                 'multipliers': self.skills.multipliers.tolist(),
                 'heads': self._heads().rng_state(), 'memory': self.memory.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take `state()` back."""
+        """Restore `state()`."""
         self.updates = int(state['updates'])
         self.skill_updates = int(state['skill_updates'])
         self.set_multipliers(np.asarray(state['multipliers']))
