@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A task of somebody else: found by its entry point, without an edit of spaars_ros."""
+"""Package with a task for spaars_ros, found by its entry point, without changes in spaars_ros."""
 
 from setuptools import setup
 

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Costs, Lagrange multipliers, rollback by cost; never imports rclpy or torch."""
+"""Costs, Lagrange multipliers and rollback by cost; imports neither rclpy nor torch."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What an episode cost, counted from its step records and nothing else."""
+"""Cost accounting of episodes from their step records alone."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,56 +29,63 @@ from spaars_ros.data.schema import StepSchema
 from spaars_ros.robot.config import Constraint
 
 KINDS = ('episode', 'discounted', 'step')
-"""What a constraint's limit is about."""
+"""Quantity that a constraint's limit applies to."""
 
 
 class CostTask(Protocol):
-    """What the accounting needs of a task."""
+    """What the accounting needs from a task."""
 
     @property
     def constraint_names(self) -> list[str]:
         """Return the names of the C constraints."""
 
     def constraint_costs(self, after: Array, action: Array, effort: Array) -> Array:
-        """Return the cost (..., C) of the state reached."""
+        """Return the costs (..., C) of states (..., n), actions (..., a), effort (..., d)."""
 
 
 @dataclass(frozen=True)
 class StepCost:
-    """The cost of one record, and of its episode so far; arrays (C,)."""
+    """Cost of one record, and of its episode so far; arrays (C,)."""
 
     sequence: int
     episode: int
     index: int
     step: Array
-    """Cost of this record's state and of the filter's intervention on the way there; 0 for an
-    episode's first, which no action reached."""
+    """
+    Cost of this record's state and of interventions and takeovers on the way to it; 0 for the
+    first record of an episode, which no action reached.
+    """
     total: Array
     """Undiscounted sum over the episode so far."""
     discounted: Array
-    """The same with the cost of index i weighted by gamma^(i - 1)."""
+    """Sum over the episode so far, with the cost at index i weighted by gamma^(i - 1)."""
     measured: Array
-    """What each constraint's limit is about: total, discounted, or the mean cost per step."""
+    """Quantity of each constraint's limit: total, discounted sum, or mean cost per step."""
     ended: bool
     valid: bool
-    """The episode is whole and ended by itself: what it measured may drive a multiplier."""
+    """
+    The episode has ended with no record missing and not by a stop: a multiplier may use its cost.
+    """
     at_least: Array
-    """What the whole of an episode that was cut short would at least have measured: its sums so
-    far; 0 of a mean cost per step, and of everything where a record is missing."""
+    """
+    Lower bound of what an interrupted episode would have measured: its sums so far; 0 for a mean
+    cost per step, and 0 everywhere if a record is missing.
+    """
     gap: bool
     """This record did not follow the one before."""
 
 
 class EpisodeCosts:
     """
-    Account per step and per episode; duplicates are dropped, gaps spoil the episode.
+    Account costs per step and per episode; duplicates are dropped, gaps invalidate the episode.
 
-    A record's cost is that of the state it observes, so an episode's sum leaves out index 0. A
-    record's intervention concerns the action that it holds, so it counts with the next record.
+    The cost of a record is that of the state it observes, so an episode's sum leaves out index 0.
+    The intervention and the takeover of a record concern the action in it, so they count with the
+    next record.
 
-    :param constraints: the robot file's, in the task's order; without them every limit is about
-        the episode's sum, and interventions cost nothing
-    :param gamma: discount a tick, 0 to 1
+    :param constraints: of the robot file, in the task's order; without them, every limit applies
+        to the episode's sum, and interventions and takeovers cost nothing
+    :param gamma: discount per tick, 0 to 1
     """
 
     def __init__(self, task: CostTask, constraints: Sequence[Constraint] = (), *,
@@ -94,7 +101,7 @@ class EpisodeCosts:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what was counted: another run begins."""
+        """Reset all counts, since another run begins."""
         self._sequence = -1
         self._episode = -1
         self._index = -1
@@ -106,16 +113,20 @@ class EpisodeCosts:
         self._whole = False
 
     def resume(self, sequence: int) -> None:
-        """Take steps up to `sequence`, of a whole episode's end, for counted."""
+        """Continue after step `sequence`, the last step of a complete episode."""
         self._sequence = sequence
 
     def add(self, *, sequence: int, episode: int, index: int, flag: int, observation: Array,
             effort: Array, action: Array | None = None, intervention: int = 0, mode: int = 0,
             stamp: float | None = None) -> StepCost | None:
         """
-        Count one record: fields as recorded; returns None for a duplicate.
+        Count one record, with its fields as recorded.
 
-        Raises ValueError when the task's cost is not finite: a NaN would switch a limit off.
+        :param observation: (n,)
+        :param effort: (d,) N m
+        :param action: (a,), of this record; used for the cost of the next one
+        :return: None for a duplicate
+        :raises ValueError: the task's cost is not finite; a NaN would switch a limit off
         """
         if sequence <= self._sequence:
             return None
@@ -126,11 +137,11 @@ class EpisodeCosts:
             self._episode = episode
             self._total = np.zeros_like(self._total)
             self._discounted = np.zeros_like(self._total)
-            self._whole = index == 0  # joined in the middle, or lost its beginning
+            self._whole = index == 0  # otherwise its beginning is missing
             self._intervened = self._taken_over = False
         elif gap:
             self._whole = self._intervened = self._taken_over = False
-        # An episode that is closed between two ticks shows its last state a second time.
+        # An episode that is closed between two ticks repeats its last state.
         again = flag == Flag.ABORTED and stamp is not None and stamp == self._stamp
         self._stamp = stamp
         cost = np.zeros_like(self._total)
@@ -160,10 +171,10 @@ def intervention_costs(constraints: Sequence[Constraint],
                        interventions: NDArray[Any],
                        takeovers: NDArray[Any] | None = None) -> Array:
     """
-    Return the cost (..., C) that the filter's interventions and persons add to transitions.
+    Return the cost (..., C) that interventions and takeovers add to transitions.
 
-    :param interventions: (...) the field of the records that hold the transitions' actions
-    :param takeovers: (...) whether a person chose them; None: never
+    :param interventions: (...) field `intervention` of the records with the transitions' actions
+    :param takeovers: (...) whether a person chose these actions; None: never
     """
     filtered, taken = (np.asarray([float(term in c.terms) for c in constraints])
                        for term in ('intervention', 'takeover'))
@@ -182,5 +193,5 @@ def transition_costs(task: CostTask, constraints: Sequence[Constraint], schema: 
 
 
 def limit_units(constraints: Sequence[Constraint], horizon: int) -> list[float]:
-    """Return one violation per episode in the unit of each limit (C), for `AdaptivePID`."""
+    """Return one violation per episode, in the unit of each limit (C), for `AdaptivePID`."""
     return [1.0 / horizon if c.kind == 'step' else 1.0 for c in constraints]

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Limits and multipliers for who has all costs of an episode at once."""
+"""Limits and multipliers for a program that has all costs of an episode at once."""
 
 from collections.abc import Sequence
 
@@ -28,13 +28,13 @@ from spaars_ros.robot.config import Constraint
 
 class EpisodeLimits:
     """
-    An `AdaptivePID` for each limit, fed with what the limit is about.
+    One `AdaptivePID` per limit, updated with the quantity that the limit applies to.
 
-    :param limits: (C,) measured cost allowed
-    :param constraints: the robot file's; without them every limit is about the episode's sum
-    :param horizon: steps of a whole episode, for limits a step
-    :param gamma: discount a tick, 0 to 1, for discounted limits
-    :param gains: of the controllers, theirs by default
+    :param limits: (C,) allowed measured cost
+    :param constraints: of the robot file; without them, every limit applies to the episode's sum
+    :param horizon: steps per complete episode, for limits per step
+    :param gamma: discount per tick, 0 to 1, for discounted limits
+    :param gains: of the controllers; None: their defaults
     """
 
     def __init__(self, limits: Sequence[float] | Array, constraints: Sequence[Constraint] = (), *,
@@ -47,12 +47,12 @@ class EpisodeLimits:
                             for limit, unit in zip(limits, units)]
 
     def measured(self, costs: Array) -> Array:
-        """Return what each limit is about (C,) of a whole episode's costs (T, C)."""
+        """Return what each limit applies to (C,), from a complete episode's costs (T, C)."""
         total = costs.sum(0)[:len(self._kinds)]
         discounted = (self._gamma ** np.arange(len(costs)) @ costs)[:len(self._kinds)]
         return np.choose(self._kinds, [total, discounted, total / len(costs)])
 
     def update(self, costs: Array) -> Array:
-        """Take a whole episode's costs (T, C) and return the multipliers (C,)."""
+        """Update with a complete episode's costs (T, C) and return the multipliers (C,)."""
         return np.asarray([controller.update(float(cost))
                            for controller, cost in zip(self.controllers, self.measured(costs))])

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The adaptive PID that turns measured episode costs into a Lagrange multiplier."""
+"""Adaptive PID controller from measured episode costs to a Lagrange multiplier."""
 
 from collections import deque
 from dataclasses import asdict
@@ -30,65 +30,67 @@ class PIDGains:
     """
     Gains on the relative excess e = (C - setpoint d) / max(d, unit), one update per episode.
 
-    With these gains e = 1 brings lambda to about 1.1 in 15 episodes
-    (simulated: 0.5 after 6, 2.1 after 30), and a cost of half the limit takes it back.
+    With the default gains, e = 1 raises lambda to about 1.1 in 15 episodes (simulated: 0.5 after
+    6, 2.1 after 30), and a cost of half the limit lowers it again.
     """
 
     kp: float = 0.1
-    """Multiplier for a relative excess of 1, at once."""
+    """Contribution to the multiplier of a relative excess of 1, immediately."""
     ki: float = 0.05
-    """Multiplier that a relative excess of 1 adds per episode."""
+    """Contribution to the multiplier of a relative excess of 1, per episode."""
     kd: float = 0.05
-    """Multiplier for a cost that grows by one limit per episode."""
+    """Contribution to the multiplier of a cost that grows by one limit per episode."""
     kp_rate: float = 0.05
     """Greatest relative change of kp per episode, 0 to 0.1; 0 keeps it fixed."""
     ki_rate: float = 0.05
-    """Greatest relative change of ki per episode, 0 to 0.1."""
+    """Greatest relative change of ki per episode, 0 to 0.1; 0 keeps it fixed."""
     kd_rate: float = 0.05
-    """Greatest relative change of kd per episode, 0 to 0.1."""
+    """Greatest relative change of kd per episode, 0 to 0.1; 0 keeps it fixed."""
     kb: float = 1.0
-    """Share of what lambda lies beyond its cap that is taken back from I, 0 to 1."""
+    """Fraction of the excess of lambda over its cap that is subtracted from I, 0 to 1."""
     deadband: float = 0.0
-    """Relative excess within which I rests."""
+    """Relative excess below which I does not change."""
     lambda_max: float = 20.0
-    """The multiplier is never above."""
+    """Upper bound of the multiplier."""
     setpoint: float = 0.7
-    """Share of the limit at which the cost is held: held at the limit itself, every second
-    episode would be above it."""
+    """
+    Fraction of the limit to which the cost is controlled. With the limit itself as the target,
+    every second episode would exceed it.
+    """
     violation_rate: float = 0.0
     """
-    Share of the episodes that may be above the limit, 0 to 0.5; where it is not 0, it is what is
-    held instead of a mean cost.
+    Fraction of the episodes that may exceed the limit, 0 to 0.5. If it is not 0, this fraction is
+    controlled instead of the mean cost.
     """
     rate: InitVar[float | None] = None
-    """All three rates at once; 0 is a plain PID."""
+    """Common value of all three rates; 0 gives a plain PID."""
 
     def __post_init__(self, rate: float | None) -> None:
-        """Give the three rates one value, if one was given."""
+        """Set the three rates to one value, if one is given."""
         if rate is not None:
             for name in ('kp_rate', 'ki_rate', 'kd_rate'):
                 object.__setattr__(self, name, rate)
 
 
 SMOOTH = 0.7
-"""Share of the old value in the smoothed error and cost."""
+"""Weight of the old value in the smoothed error and cost."""
 WINDOW = 10
-"""Episodes whose mean cost adapts the gains."""
+"""Number of episodes whose mean cost adapts the gains."""
 SPAN = 10.0
-"""A gain stays within this factor of the value that was set."""
+"""A gain stays within this factor of its set value."""
 SETTLE = 0.02
-"""Share of its distance to the set value that kd goes back per episode."""
+"""Fraction of its distance to the set value by which kd returns per episode."""
 
 
 class AdaptivePID:
     """
-    One constraint's multiplier; safe form of docs/concepts/constraints.md (reconstructed there).
+    Multiplier of one constraint; safe form of docs/concepts/constraints.md (reconstructed there).
 
-    With u = max(d, unit), e = (C - setpoint d) / u, smoothed P and M (factor 0.7, M of C / u)
-    and e' = sign(e) max(|e| - deadband, 0):
+    With u = max(d, unit), e = (C - setpoint d) / u, smoothed P and M (factor 0.7; M of C / u) and
+    e' = sign(e) max(|e| - deadband, 0):
 
         I      <- max(0, I + K_i e')
-        D      <- max(0, M_t - M_{t-1})            of the measurement: a new limit d is no kick
+        D      <- max(0, M_t - M_{t-1})            of the measurement: no jump with a new limit d
         v      =  K_p max(P, 0) + I + K_d D
         lambda <- min(v, lambda_max)
         I      <- max(0, I + K_b (lambda - v))     back-calculation: no windup at the cap
@@ -96,22 +98,24 @@ class AdaptivePID:
                                                    m = mean of the last 10 C
         K_d    <- K_d clip(1 + rate tanh(s / u - 0.5), 0.9, 1.1), drawn 2 % back to its set value
 
-    where s is the standard deviation of the last 10 C, and every gain stays within a factor of
-    10 of the value set. P takes only the excess: a cost under the limit unwinds I, and does not
-    also work against it. Costs that are not finite are refused, not smoothed in.
+    where s is the standard deviation of the last 10 C, and every gain stays within a factor of 10
+    of its set value. P uses only the excess: a cost below the limit reduces I and not also P. A
+    cost that is not finite is refused, not smoothed.
 
-    With `violation_rate` delta > 0 the same works on whether an episode was above the limit, not
-    on its cost: 1[C > d] for C, delta for setpoint d and for u. An episode over the limit counts
-    (1 - delta) / delta, by little or by far, and one within it -1, so that e is 0 in the mean
-    where a share delta of the episodes is over: the chance constraint P(C > d) <= delta, by
-    quantile tracking (conformal PID control: Angelopoulos, Candes, Tibshirani 2023). Its place
-    here, with the adaptation, is ours.
+    With `violation_rate` delta > 0, the controller uses whether an episode exceeds the limit, not
+    its cost: 1[C > d] replaces C, and delta replaces both setpoint d and u. An episode above the
+    limit then counts (1 - delta) / delta, independent of the amount, and one within the limit
+    counts -1. The mean of e is 0 if a fraction delta of the episodes is above the limit. This is
+    the chance constraint P(C > d) <= delta, by quantile tracking (conformal PID control:
+    Angelopoulos, Candes, Tibshirani 2023). Its use here, together with the adaptation, is ours.
 
-    An operator's change makes no kick: a new limit enters P through its smoothing and I by K_i,
-    never at once; what a new K_p would add to P is taken from I, as far as there is any.
+    A change by the operator causes no jump: a new limit enters P through the smoothing and I
+    through K_i. The amount that a new K_p would add to P is subtracted from I, down to 0.
 
-    :param limit: d, the measured cost that is allowed, >= 0
-    :param unit: cost by which an excess is measured where the limit is smaller, 0 included
+    :param limit: d, the allowed measured cost, >= 0
+    :param gains: None: the defaults
+    :param unit: cost that replaces the limit as the scale of an excess, if the limit is smaller or
+        0
     """
 
     def __init__(self, limit: float, gains: PIDGains | None = None, *, unit: float = 1.0
@@ -131,34 +135,34 @@ class AdaptivePID:
 
     @property
     def unit(self) -> float:
-        """Return the cost, or share of episodes, by which an excess is measured."""
+        """Return the scale of an excess: a cost, or a fraction of the episodes."""
         return self.gains.violation_rate or max(self.limit, self._unit)
 
     @property
     def target(self) -> float:
-        """Return the cost, or share of episodes over the limit, that is aimed at."""
+        """Return the controlled value: a cost, or the fraction of episodes above the limit."""
         return self.gains.violation_rate or self.gains.setpoint * self.limit
 
     def set_limit(self, limit: float) -> None:
         """
-        Take another limit; lambda stays as it is, and goes on from there.
+        Set another limit; lambda continues from its present value.
 
-        Raises ValueError on a limit that is negative or not finite.
+        :raises ValueError: the limit is negative or not finite
         """
         if not math.isfinite(limit) or limit < 0:
             raise ValueError(f'cost limit {limit}: has to be finite and not negative')
         old = self.unit
         self.limit = limit
-        # The smoothed cost is in the old limit's unit: unscaled it would look like a jump of
-        # the cost. The smoothed error is left as it is, and so P where it was.
+        # The smoothed cost is relative to the old limit: unscaled, it would look like a jump of
+        # the cost. The smoothed error is unchanged, and so is P.
         self._smooth *= old / self.unit
 
     def set_gains(self, gains: PIDGains) -> None:
         """
-        Take other gains; a gain that was changed starts from its new value.
+        Set other gains; a gain that was changed starts from its new value.
 
-        Another `violation_rate` measures another thing: what was smoothed of the old one is
-        dropped, and lambda goes on from where it is.
+        Another `violation_rate` changes the measured quantity: smoothed values of the old one are
+        dropped, and lambda continues from its present value, up to the new lambda_max.
         """
         for name in ('kp', 'ki', 'kd'):
             if getattr(gains, name) != getattr(self.gains, name):
@@ -177,9 +181,9 @@ class AdaptivePID:
 
     def update(self, cost: float) -> float:
         """
-        Take one finished episode's measured cost and return lambda in [0, lambda_max].
+        Update with the measured cost of a finished episode; return lambda in [0, lambda_max].
 
-        Raises ValueError, and changes nothing, on a cost that is negative or not finite.
+        :raises ValueError: the cost is negative or not finite; nothing is changed
         """
         if not math.isfinite(cost) or cost < 0:
             raise ValueError(f'episode cost {cost}: has to be finite and not negative')
@@ -215,18 +219,18 @@ class AdaptivePID:
             self.kd = _within(kd + SETTLE * (gains.kd - kd), gains.kd)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs, as JSON-able values."""
+        """Return the state for `load_state_dict`, as values for JSON."""
         return {'limit': self.limit, 'gains': asdict(self.gains), 'value': self.value,
                 'kp': self.kp, 'ki': self.ki, 'kd': self.kd, 'p_term': self.p_term,
                 'i_term': self.i_term, 'd_term': self.d_term, 'error': self._error,
                 'smooth': self._smooth, 'recent': list(self._recent), 'updates': self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; raises ValueError on missing or non-finite values."""
+        """Restore the state of `state_dict`; raises ValueError on missing or non-finite values."""
         expected = set(self.state_dict())
         if set(state) != expected:
             raise ValueError(f'controller state differs in {sorted(expected ^ set(state))}')
-        # What was saved before there was a violation rate held a mean cost.
+        # States of versions without a violation rate belong to a controlled mean cost.
         saved = {'violation_rate': 0.0, **state['gains']}
         if set(saved) != {field.name for field in fields(PIDGains)}:
             raise ValueError(f'controller gains {sorted(state["gains"])}')

@@ -12,22 +12,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Bounds that an operator set while running, and that a restart made looser."""
+"""Bounds that an operator set at run time, and that a restart loosened."""
 
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
 MONITOR = ('stop_cost', 'rollback_cost', 'rollback_interventions')
-"""Parameters of the cost monitor that hold the robot back; 0 is off."""
+"""Parameters of the cost monitor that restrict the robot; 0 is off."""
 
 
 class LostBounds:
     """
-    Remembers bounds that were stricter before a restart, until they are set again.
+    Keep bounds that were stricter before a restart, until they are set again.
 
-    :param before: bounds when they were written, by name
-    :param now: every parameter's value
+    :param before: name -> bound, as stored before the restart
+    :param now: name -> present value, of every parameter
     :param names: parameters that are bounds; 0 is off
     """
 
@@ -38,15 +38,15 @@ class LostBounds:
                         if bound > 0 and not 0 < now[name] <= bound}
 
     def set_again(self, names: Iterable[str]) -> None:
-        """Forget those that somebody has set."""
+        """Drop the bounds that were set again."""
         for name in names:
             self._before.pop(name, None)
 
     def lines(self, now: Mapping[str, float]) -> list[str]:
-        """Return a line for each that is still missed."""
+        """Return one line per bound that is still looser than before."""
         return [f'{name} is {format(now[name], "g") if now[name] else "off"}, it was {bound:g} '
                 'before' for name, bound in self._before.items()]
 
     def to_keep(self, now: Mapping[str, float]) -> dict[str, float]:
-        """Return what the next restart is to compare with: a second one forgets nothing."""
+        """Return the bounds to store for the next restart; bounds still missing are kept."""
         return {name: self._before.get(name, now[name]) for name in self._names}

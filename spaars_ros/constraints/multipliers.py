@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""One multiplier a constraint, in one of the published forms, kept over a restart."""
+"""One Lagrange multiplier per constraint, in one of two forms, stored across restarts."""
 
 from collections.abc import Sequence
 import json
@@ -34,34 +34,35 @@ COLUMNS = {'multiplier': 'value', 'limit': 'limit', 'p': 'p_term', 'i': 'i_term'
 
 class Multipliers:
     """
-    The controllers of all constraints.
+    Controllers of the multipliers of all constraints.
 
     :param names: constraint names, C of them
-    :param limits: (C,) measured cost allowed
-    :param units: (C,) cost by which an excess is measured where the limit is smaller (safe form)
-    :param safe: gains; chooses the safe form (`AdaptivePID`)
-    :param released: gains; chooses the released form (`ReleasedPID`)
+    :param limits: (C,) allowed measured cost
+    :param units: (C,) cost that scales an excess if the limit is smaller (safe form)
+    :param gains: their class chooses the form: `AdaptivePID` (safe) or `ReleasedPID` (released)
     """
 
     def __init__(self, names: Sequence[str], limits: Sequence[float], units: Sequence[float],
                  gains: Union[PIDGains, ReleasedGains]) -> None:
         self.names = list(names)
         self.kept: dict[str, dict[str, float]] = {}
-        """What else the file had that was loaded."""
+        """Additional entries of the loaded file."""
         self.controllers: list[Union[AdaptivePID, ReleasedPID]] = [
             AdaptivePID(limit, gains, unit=unit) if isinstance(gains, PIDGains)
             else ReleasedPID(limit, gains) for limit, unit in zip(limits, units)]
 
     def update(self, costs: Array) -> None:
-        """Take what a finished episode measured (C,); raises ValueError when not finite."""
+        """Update with a finished episode's measured costs (C,); raises ValueError."""
         for controller, cost in zip(self.controllers, costs):
             controller.update(float(cost))
 
     def update_above(self, costs: Array) -> bool:
         """
-        Take those of (C,) that are above their limits; returns whether there were any.
+        Update with those of the costs (C,) that are above their limits.
 
-        Of an episode that was cut short: the rest of it can only have made them larger.
+        For an interrupted episode: its remaining part could only have increased them.
+
+        :return: whether any cost was above its limit
         """
         above = [(controller, float(cost)) for controller, cost in zip(self.controllers, costs)
                  if cost > controller.limit]
@@ -70,19 +71,19 @@ class Multipliers:
         return bool(above)
 
     def set_limits(self, limits: Sequence[float]) -> None:
-        """Take other limits (C,); lambda goes on from where it is."""
+        """Set other limits (C,); lambda continues from its present value."""
         for controller, limit in zip(self.controllers, limits):
             if limit != controller.limit:
                 controller.set_limit(limit)
 
     def set_gains(self, gains: Union[PIDGains, ReleasedGains]) -> None:
-        """Take other gains of the same form."""
+        """Set other gains of the same form."""
         for controller in self.controllers:
             controller.set_gains(gains)  # type: ignore[arg-type]
 
     @property
     def limits(self) -> list[float]:
-        """Return the limits (C,) as they are now."""
+        """Return the present limits (C,)."""
         return [controller.limit for controller in self.controllers]
 
     def columns(self) -> dict[str, list[float]]:
@@ -94,7 +95,7 @@ class Multipliers:
         """
         Write the controllers' state as JSON, atomically; raises OSError.
 
-        :param kept: what else is to come back as `kept` from `load`
+        :param kept: additional entries, which `load` restores as `kept`
         """
         write_whole(path, json.dumps({
             'controllers': {name: controller.state_dict() for name, controller
@@ -102,15 +103,16 @@ class Multipliers:
 
     def load(self, path: Path) -> list[str]:
         """
-        Continue from `save`'s file; raises ValueError naming it when it does not fit.
+        Restore the state from a file of `save`; the present limits and gains are kept.
 
-        Returns a line for every limit that was another one when the file was written.
+        :return: one line per limit that was different when the file was written
+        :raises ValueError: the file does not fit; the message names it
         """
         limits, gains = self.limits, [controller.gains for controller in self.controllers]
         try:
             written: Any = json.loads(path.read_text())
             content = written.pop('controllers', None)
-            if content is None:  # of before anything else was kept
+            if content is None:  # file of a version without additional entries
                 content, written = written, {}
             self.kept = {name: {str(key): float(value) for key, value in values.items()}
                          for name, values in written.items()}
@@ -125,6 +127,6 @@ class Multipliers:
             controller.set_gains(kept)  # type: ignore[arg-type]
         said = [f'limit of {name} is {limit:g}, it was {then:g} before'
                 for name, limit, then in zip(self.names, limits, self.limits) if limit != then]
-        # What the operator sets now wins over what was set then.
+        # The present setting of the operator overrides the stored one.
         self.set_limits(limits)
         return said

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The PID Lagrangian of Marvel's released code, as it is, to compare against."""
+"""PID Lagrangian of Marvel's released code, unchanged, for comparison."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -22,34 +22,37 @@ from typing import Any
 import numpy as np
 
 SMOOTH = 0.9
-"""a_p and a_d: share of the old value in the smoothed error and cost."""
+"""a_p and a_d: weight of the old value in the smoothed error and cost."""
 DELAY = 10
-"""Calls between the two smoothed costs whose difference is D, and the window that adapts."""
+"""
+Number of calls between the two smoothed costs whose difference is D, and length of the window that
+adapts the gains.
+"""
 RATE = 0.05
-"""Of the gains' adaptation, a call."""
+"""Rate of the gains' adaptation, per call."""
 OFFSET = 0.1
-"""Added to the window's mean, which would else divide by 0."""
+"""Added to the window's mean, to avoid division by 0."""
 SPAN = 10.0
-"""A gain stays within this factor of its first value."""
+"""A gain stays within this factor of its initial value."""
 
 
 @dataclass(frozen=True)
 class ReleasedGains:
-    """The released constants; costs are undiscounted episode costs, not relative to the limit."""
+    """Constants of the released code; costs are undiscounted sums, not relative to the limit."""
 
     gain: float = 5e-6
-    """K0: kp, ki and kd to begin with; tied to rewards and costs scaled by 0.1."""
+    """K0: initial kp, ki and kd; tuned for rewards and costs scaled by 0.1."""
     calls: int = 4
-    """PID calls per episode: 4 a train(), 5 train() an iteration of 5 episodes."""
+    """PID calls per episode: 4 per train(), 5 train() per iteration of 5 episodes."""
     lambda_max: float = math.inf
-    """Cap on lambda; the released code has none (sum_norm switches its penalty_max off)."""
+    """Cap on lambda; the released code has none (sum_norm disables its penalty_max)."""
 
 
 class ReleasedPID:
     """
-    One constraint's multiplier as Marvel's released code has it (docs/concepts/constraints.md).
+    Multiplier of one constraint as in Marvel's released code (docs/concepts/constraints.md).
 
-    A call takes the episode cost Jc at limit d, delta = Jc - d, everything else starting at 0:
+    A call uses the episode cost Jc with limit d, delta = Jc - d; all other values start at 0:
 
         I      <- max(0, I + K_i delta)
         P      <- 0.9 P + 0.1 delta
@@ -60,22 +63,25 @@ class ReleasedPID:
         K_p,i  <- K_p,i (1 + 0.05 (m - d) / m)         one law above d and below
         K_d    <- K_d (1 + 0.05 s / m)                 each clamped to [K0 / 10, 10 K0]
 
-    The section leaves the window's beginning open. Its simulated figures come out to the printed
-    digit when the last 10 C are the delay queue, which holds the initial C_0 = 0 until ten more
-    have come, and the gains adapt after lambda, for the next call. So it is done here.
+    The section does not define the start of the window. Its simulated figures are reproduced to
+    the printed digit if the last 10 C are the delay queue, which contains the initial C_0 = 0
+    until ten more values have arrived, and if the gains adapt after lambda, for the next call.
+    This implementation does both.
 
-    Known quirks, kept:
+    Known properties of the released code, kept:
 
-    * with m near 0 the factor of K_p and K_i is strongly negative (cost 0, limit 20: -8.95) and
-      only the clamp rescues it. The smoothed cost starts at 0, so the gains fall before they
-      rise: to the floor at a cost of 25, to 0.30 K0 at 40, to 0.70 K0 at 80. From the floor to
-      the cap takes at least 94 calls.
+    * With m near 0, the factor of K_p and K_i is strongly negative (cost 0, limit 20: -8.95), and
+    only the clamp limits the effect. The smoothed cost starts at 0, so the gains fall before they
+    rise: to the floor at a cost of 25, to 0.30 K0 at 40, to 0.70 K0 at 80. From the floor to the
+    cap takes at least 94 calls.
     * K_d never falls.
-    * no anti-windup, no cap, no deadband; the gains fit one scale of costs and rewards.
+    * There is no anti-windup, no cap and no deadband; the gains fit one scale of costs and
+    rewards.
 
-    What is not kept: a cost or limit that is not finite is refused.
+    One difference: a cost or a limit that is not finite is refused.
 
-    :param limit: d, the measured cost that is allowed, >= 0
+    :param limit: d, the allowed measured cost, >= 0
+    :param gains: None: the defaults
     """
 
     def __init__(self, limit: float, gains: ReleasedGains | None = None) -> None:
@@ -92,16 +98,16 @@ class ReleasedPID:
 
     def set_limit(self, limit: float) -> None:
         """
-        Take another limit from the next call on.
+        Set another limit from the next call on.
 
-        Raises ValueError on a limit that is negative or not finite.
+        :raises ValueError: the limit is negative or not finite
         """
         if not math.isfinite(limit) or limit < 0:
             raise ValueError(f'cost limit {limit}: has to be finite and not negative')
         self.limit = limit
 
     def set_gains(self, gains: ReleasedGains) -> None:
-        """Take other gains; a changed K0 starts all three from there."""
+        """Set other gains; a changed K0 becomes the new start of all three gains."""
         if gains.gain != self.gains.gain:
             self.kp = self.ki = self.kd = gains.gain
         self.gains = gains
@@ -109,9 +115,9 @@ class ReleasedPID:
 
     def update(self, cost: float) -> float:
         """
-        Take one finished episode's measured cost, in `gains.calls` calls, and return lambda >= 0.
+        Update with a finished episode's measured cost, in `gains.calls` calls; return lambda >= 0.
 
-        Raises ValueError, and changes nothing, on a cost that is negative or not finite.
+        :raises ValueError: the cost is negative or not finite; nothing is changed
         """
         if not math.isfinite(cost) or cost < 0:
             raise ValueError(f'episode cost {cost}: has to be finite and not negative')
@@ -139,14 +145,14 @@ class ReleasedPID:
         return min(max(gain, self.gains.gain / SPAN), self.gains.gain * SPAN)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs, as JSON-able values."""
+        """Return the state for `load_state_dict`, as values for JSON."""
         return {'limit': self.limit, 'gain': self.gains.gain, 'value': self.value,
                 'kp': self.kp, 'ki': self.ki, 'kd': self.kd, 'p_term': self.p_term,
                 'i_term': self.i_term, 'd_term': self.d_term, 'error': self._error,
                 'smooth': self._smooth, 'queue': list(self._queue), 'updates': self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`; raises ValueError on missing or non-finite values."""
+        """Restore the state of `state_dict`; raises ValueError on missing or non-finite values."""
         expected = set(self.state_dict())
         if set(state) != expected:
             raise ValueError(f'controller state differs in {sorted(expected ^ set(state))}')

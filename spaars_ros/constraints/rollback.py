@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether a policy version has to go back to its parent."""
+"""Decision whether a policy version is rolled back to its parent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from spaars_ros.robot.config import Constraint
 
 @dataclass(frozen=True)
 class Breach:
-    """What a version did that it must not."""
+    """A bound that a policy version exceeded."""
 
     version: int
     cause: str
-    """A constraint's name, or 'interventions'."""
+    """Name of a constraint, or 'interventions'."""
     value: float
     bound: float
 
@@ -40,24 +40,25 @@ class Breach:
 
 class VersionJudge:
     """
-    Holds each bundle version to account for what an episode cost while it acted.
+    Judge of each bundle version by the cost and the interventions of episodes while it acted.
 
-    A cost belongs to the version whose action led to it, so a version that takes over in the
-    middle of an episode does not answer for what came before. Judged as soon as it is certain:
-    costs only grow, and interventions are counted as a share of a whole episode's ticks, at its
-    own end of those that it had. One that was cut short had too few to tell.
+    A cost is charged to the version whose action caused it. A version that takes over in the
+    middle of an episode is therefore not charged for costs before that. A version is judged as
+    soon as the result is certain. Costs can only grow. Interventions are compared with the ticks
+    of a complete episode, and at the end of a valid episode with its actual ticks. An interrupted
+    episode had too few ticks to judge by its own length.
 
-    :param constraints: the robot file's
-    :param horizon: ticks of a whole episode
-    :param gamma: discount a tick of `discounted` constraints
+    :param constraints: of the robot file
+    :param horizon: ticks per complete episode
+    :param gamma: discount per tick, for `discounted` constraints
     """
 
     def __init__(self, constraints: Sequence[Constraint], horizon: int, *, gamma: float = 1.0
                  ) -> None:
         self.cost_multiple = 0.0
-        """Bound on cost as a multiple of each limit; 0 judges no cost."""
+        """Bound on the cost, as a multiple of each limit; 0: costs are not judged."""
         self.intervention_share = 0.0
-        """Bound on the share of ticks on which the filter intervened; 0 judges none."""
+        """Bound on the fraction of ticks with an intervention; 0: interventions are not judged."""
         self._constraints = list(constraints)
         self._horizon = horizon
         self._gamma = gamma
@@ -70,16 +71,17 @@ class VersionJudge:
     def add(self, cost: StepCost, limits: Sequence[float], *, version: int, intervention: int
             ) -> Breach | None:
         """
-        Take a step's cost with what its record says of the action that it holds.
+        Add a step's cost, with version and intervention of the action in its record.
 
-        Only the version that still acts is judged: one that was replaced is gone already.
+        Only the version that still acts is judged: a replaced one needs no rollback.
 
-        :param limits: (C,) as they are now
+        :param limits: (C,), present limits
+        :return: the breach, None if there is none
         """
         if cost.episode != self._episode or cost.index == 0:
             self._episode = cost.episode
             self._spent, self._ticks, self._intervened = {}, {}, {}
-        elif not cost.gap:  # after a gap nobody knows who acted
+        elif not cost.gap:  # after a gap, it is unknown who acted
             self._charge(*self._acting, cost)
         self._acting = (version, intervention != 0)
         return self._judge(version, limits, cost.valid) if version in self._ticks else None

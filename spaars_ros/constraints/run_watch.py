@@ -12,40 +12,40 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which step records are a run's next ones, and when another run has begun."""
+"""Assignment of step records to a run, and detection of the start of another run."""
 
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 KEPT = 1000
-"""Stamps remembered at the beginning of a run, and at its end."""
+"""Number of stamps kept from the beginning of a run, and from its end."""
 LOST = 10
-"""Records that may be missing within an episode before one that counts at once."""
+"""Number of records that may be missing within an episode before a record that counts at once."""
 LONGEST = 3600.0
-"""s between two records of which the second is taken for the first one's successor."""
+"""s; greatest difference of stamps between a record and its successor."""
 
 Record = Mapping[str, Any]
-"""Fields of a step record; needed are sequence, episode, index and stamp."""
+"""Fields of a step record; required are sequence, episode, index and stamp."""
 
 
 class RunWatch:
     """
-    Knows a run by the numbers and stamps of its steps.
+    Identify a run by the numbers and stamps of its steps.
 
-    A record that follows the newest one counts at once, also when a few between them were lost.
-    Any other that is new counts when its
-    own successor has come, or it a second time: a single record with a number out of the blue
-    neither ends an episode's count nor makes those that follow look old.
+    A record that follows the newest one counts at once, also if a few records between them were
+    lost. Any other new record counts when its own successor arrives, or when it arrives a second
+    time. A single record with an unrelated number therefore neither ends the count of an episode
+    nor makes its successors look old.
 
-    A number that was used with another stamp belongs to another run, whether the clock went on or
-    began again. A record that is sent again has the stamp it had. Numbers that were never seen,
-    of a run joined in the middle, tell nothing unless they are newer than everything seen.
+    A known number with another stamp belongs to another run, whether the clock continued or
+    restarted. A record that is sent again has its old stamp. Unknown numbers, from a run joined in
+    the middle, are ignored unless they are newer than everything seen.
     """
 
     def __init__(self) -> None:
         self.another = False
-        """Whether what the last `take` returned belongs to another run than what was before."""
+        """Whether the records of the last `take` belong to another run than those before."""
         self._forget()
 
     def _forget(self) -> None:
@@ -58,12 +58,16 @@ class RunWatch:
         self._held: Record | None = None
 
     def begin_after(self, sequence: int, stamp: float) -> None:
-        """Take the run for known up to a record."""
+        """
+        Treat the run as known up to a record.
+
+        :param stamp: s
+        """
         self._count({'sequence': sequence, 'stamp': stamp, 'episode': -1, 'index': -1})
         self._followed = True
 
     def take(self, record: Record) -> list[Record]:
-        """Return the records that count from now on, in order; those sent again are not new."""
+        """Return the records that count from now on, in order; repeated ones may be among them."""
         self.another = False
         if self._record is None or _follows(self._record, record):
             self._followed = self._record is not None
@@ -108,7 +112,7 @@ class RunWatch:
 
 
 def _follows(before: Record, after: Record) -> bool:
-    """Return whether a record comes after another, as one server numbers them."""
+    """Return whether a record follows another, as one server numbers them."""
     ahead = after['sequence'] - before['sequence']
     goes_on = after['episode'] == before['episode'] \
         and after['index'] - before['index'] == ahead and 1 <= ahead <= LOST + 1

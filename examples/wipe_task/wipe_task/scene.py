@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated side: a board on a table, a sponge on the wrist's sensor."""
+"""Simulated side of the task: a board, and a sponge with a wrist sensor."""
 
 import mujoco
 import numpy as np
@@ -21,17 +21,17 @@ from spaars_ros.robot.kinematics import Kinematics
 
 TOUCH = {'contype': 2, 'conaffinity': 2, 'friction': [0.2, 0.005, 0.0001]}
 SOFT = [0.02, 1.0]
-"""solref of the sponge."""
+"""solref of sponge and board."""
 
 
 class WipeScene:
-    """The board lies where an episode puts it; its pose is the source `board`."""
+    """Board and sponge; the pose of the board is source `board`."""
 
     def __init__(self, robot, settings):
         self._robot, self._settings = robot, settings
 
     def build(self, spec):
-        """Add sponge and sensor to the body that carries the tip, and the board to the world."""
+        """Add sponge and sensors to the body that carries the tip, and the board to the world."""
         kinematics = Kinematics(self._robot)
         number, tip = kinematics.tip_in_body()
         sponge = spec.body(kinematics.model.body(number).name).add_body(
@@ -54,9 +54,13 @@ class WipeScene:
                              self._settings.height]
 
     def measure(self, model, data):
-        """Return wrench (6,) N, N m on the sponge, tool frame, and board (7,), base frame."""
+        """
+        Return wrench (6,) N, N m on the sponge, tool frame, and board (7,), base frame.
+
+        `board` is position (3) m and quaternion (4) xyzw.
+        """
         return {'wrench': -data.sensordata[:6],
                 'board': np.append(data.mocap_pos[0], [0.0, 0.0, 0.0, 1.0])}
 
     def actuate(self, model, data, channels):
-        """Nothing beside the arm moves."""
+        """Do nothing: the task has no channels."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Wipe along a board whose pose is measured: press, gently, and go to its far edge."""
+"""Task: wipe along a board whose pose is measured; press gently, up to its far edge."""
 
 import numpy as np
 from pydantic import Field
@@ -28,11 +28,11 @@ from spaars_ros.tasks.spec import TaskSpec
 from spaars_ros.tasks.spec import Term
 
 HALF = 0.05
-"""m, half of what is to be wiped, along y."""
+"""m, half length of the stroke, along y."""
 
 
 class WipeSettings(TaskSettings):
-    """A task file: wipe a board."""
+    """Task file: wipe a board."""
 
     name: str = 'wipe'
     robot: str = 'panda_peg'
@@ -48,7 +48,7 @@ class WipeSettings(TaskSettings):
 
 
 class Wipe(Task):
-    """Observation: far edge of the board - tip (3) m, force (3) N in the base frame."""
+    """Wipe a board. Observation: far edge - tip (3) m, force (3) N; base frame."""
 
     Settings = WipeSettings
 
@@ -69,47 +69,47 @@ class Wipe(Task):
         return np.concatenate((edge - world.tip(), turn @ world.sources['wrench'].values[:3]))
 
     def wipes(self, state):
-        """Return whether (...) it is pressed hard enough."""
+        """Return whether (...) the sponge is pressed with more than `least`, N."""
         return state[..., 5] > self.settings.least
 
     def reward(self, before, action, after):
-        """Return mm wiped (...), less the distance from the board."""
+        """Return the reward (...): mm wiped - 10 times the height error in m."""
         way = np.where(self.wipes(before) & self.wipes(after), before[..., 1] - after[..., 1], 0.0)
         return 1000.0 * way - 10.0 * np.abs(after[..., 2])
 
     def costs(self, after, action):
-        """Return 1 where it is pressed too hard."""
+        """Return contact_force (...): 1 if the force is above `most`, otherwise 0."""
         force = np.linalg.norm(after[..., 3:], axis=-1)
         return {'contact_force': (force > self.settings.most).astype(float)}
 
     def outcome(self, after, world):
-        """Return SUCCESS at the far edge, pressed."""
+        """Return SUCCESS, which ends the episode, at the far edge with the sponge pressed."""
         done = self.wipes(after) and after[1] < 0.0
         return Outcome.SUCCESS if done else Outcome.RUNNING
 
     def judge(self, episode):
-        """Return SUCCESS where the episode ended at the far edge."""
+        """Return SUCCESS if the episode ended at the far edge with the sponge pressed."""
         last = episode.observations[-1]
         return Outcome.SUCCESS if self.wipes(last) and last[1] < 0.0 else Outcome.FAILURE
 
     def metrics(self, episode):
-        """Return what was wiped, m."""
+        """Return the wiped length, m."""
         seen = episode.observations
         both = self.wipes(seen[:-1]) & self.wipes(seen[1:])
         return {'wiped': Metric(float(np.sum((seen[:-1, 1] - seen[1:, 1]) * both)), 'm', 'higher')}
 
     def scene(self):
-        """Return a board and a sponge on the wrist's sensor."""
+        """Return the scene: a board, and a sponge with a wrist sensor."""
         from wipe_task.scene import WipeScene
         return WipeScene(self.robot, self.settings)
 
     def demonstrator(self, rng):
-        """Return a scripted person, who presses down and goes along."""
+        """Return a scripted operator: presses down and moves along."""
         return Person(rng)
 
 
 class Person:
-    """Goes to the near edge, down until it presses, and along."""
+    """Operator: to the near edge, down until the sponge is pressed, and along."""
 
     done = False
 
@@ -117,7 +117,7 @@ class Person:
         self._rng = rng
 
     def begin(self, observation):
-        """Begin an episode with a speed of its own."""
+        """Begin an episode with a random speed."""
         self._speed, self._down = self._rng.uniform(0.3, 0.8), False
 
     def act(self, observation):
