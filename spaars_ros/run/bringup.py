@@ -81,7 +81,7 @@ class RunSettings(NodeOptions):
     robots: str = ''
     """Namespaces of the robots that the learner learns from, comma-separated; '': `namespace`."""
     page: bool = False
-    """Whether the operator's page is served beside the nodes."""
+    """Whether to serve the operator's page next to the nodes."""
     run: str = ''
     """Token of this start (`new_run_token`); the conductor controls only nodes that carry it."""
 
@@ -219,7 +219,7 @@ class Processes:
             command += ['-r', f'{source}:={target}']
         if settings.params_file:
             command += ['--params-file', settings.params_file]
-        own = str(START) in command  # this script decides itself from when on signals are handled
+        own = str(START) in command  # this script itself decides when signals may be handled
         # Append, so that the log after a respawn follows the log of the crash.
         with open(self.log_path(name), 'ab') as log:
             self._running[name] = subprocess.Popen(

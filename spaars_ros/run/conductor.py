@@ -43,7 +43,7 @@ from spaars_ros.tasks.base import Task
 BRING_UP = 60.0
 """s for one node to become active; the learner first loads what was recorded."""
 DISCOVERY = 10.0
-"""s for the learner to find the policy server; afterwards the learner itself reports it."""
+"""s for the learner to find the policy server; the learner itself reports a failure."""
 TAKE_DOWN = 20.0
 """s for one node to deactivate."""
 SILENCE = 2.0
@@ -101,7 +101,7 @@ class Conductor:
         self._leaving = False
 
     def close(self) -> None:
-        """Leave the graph."""
+        """Destroy the node and its context."""
         self._executor.shutdown(timeout_sec=1.0)
         self._node.destroy_node()
         rclpy.shutdown(context=self._context)
@@ -144,7 +144,7 @@ class Conductor:
 
         :raises ConductorError: a node was lost or changed from outside, recording or learning
             failed, the robot stayed stopped too long, or no step came within `FIRST_STEP` s
-        :raises Interrupted: the operator asked for the end
+        :raises Interrupted: the operator requested the end
         """
         began = time.monotonic()
         while True:
@@ -209,7 +209,7 @@ class Conductor:
         """
         Deactivate, then clean up the nodes in reverse order.
 
-        :raises Interrupted: the operator asked once more for the end
+        :raises Interrupted: the operator requested the end again
         """
         self._patience = self._interrupts.requested + 1
         # A dead node, which may be why the run ends, must not prevent stopping the others.

@@ -73,7 +73,7 @@ def _mark(scene: mujoco.MjvScene, target: Array) -> None:
 
 def film_episodes(bundle: Bundle, folder: RunFolder, count: int, seed: int
                   ) -> tuple[list[Frames], list[bool]]:
-    """Return the frames, (h, w, 3) each, and success of the first `count` evaluation episodes."""
+    """Return frames (h, w, 3) and success of the first `count` episodes that `seed` gives."""
     task, robot = folder.task, folder.robot
     runtime = check_bundle(bundle, robot, task=task.name, observation_dim=task.observation_dim,
                            spec=task.spec)

@@ -299,7 +299,7 @@ class RunFolder:
 
         :param before: evaluation before the run, {} when there was none
         :param after: evaluation after the run
-        :param episodes: scored episodes, as of `episodes`
+        :param episodes: scored episodes, from `episodes`
         :param more: further keys
         """
         fifth = episodes[-max(len(episodes) // 5, 1):]

@@ -71,7 +71,7 @@ class LiveState:
     """Number of steps recorded before this start of a resumed run."""
     started: float = field(default_factory=time.monotonic)
     episodes: list[dict[str, Any]] = field(default_factory=list)
-    """One scored dict per episode, as of `episodes_from_steps`."""
+    """One scored dict per episode, from `episodes_from_steps`."""
     limit: float = 0.0
     multiplier: float = 0.0
     bundle_version: int = 0
@@ -82,7 +82,7 @@ class LiveState:
     updates: int = 0
     owed: int = 0
     paused: bool = False
-    """Whether the learner only records."""
+    """Whether learning is paused, so that the learner only records."""
     success_before: float | None = None
     metrics: Sequence[MetricSpec] = ()
     """Metrics that the task reports."""

@@ -26,8 +26,8 @@ PATIENCE: Mapping[str, float] = {'cost_monitor': 10.0, 'learner': 60.0}
 """
 s after which a node that is silent and not active counts as lost.
 
-Short for the cost monitor, without which nothing holds the cost limits. Long for the learner,
-which is restarted.
+Short for the cost monitor, because without it nothing holds the cost limits. Long for the
+learner, because it is restarted.
 """
 
 

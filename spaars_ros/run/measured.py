@@ -30,7 +30,7 @@ from spaars_ros.tasks.scoring import paths_from_steps
 def measured_on_robot(folder: RunFolder, version: int
                       ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """
-    Return evaluations, as of `evaluate`, of the run's first and last recorded episodes.
+    Return evaluations, in the form of `evaluate`, of the run's first and last recorded episodes.
 
     The robot makes no extra motion: the first episodes act with the pretrained policy anyway.
     Both evaluations include the exploration noise of training. Aborted episodes are left out. Each

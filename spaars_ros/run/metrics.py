@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Metrics of a task in summaries and views."""
+"""Access to a task's metrics in evaluations, summaries and scored episodes."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence

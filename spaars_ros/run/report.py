@@ -247,7 +247,7 @@ def write_report(run_dir: str | os.PathLike[str], summary: Mapping[str, Any],
     Write `summary.json`, `plots/*.png` and `report.html` into the run folder.
 
     :param summary: content of summary.json; success as a fraction, metrics in their units
-    :param episodes: dicts as of `episodes_from_steps`; may be empty
+    :param episodes: dicts from `episodes_from_steps`; may be empty
     :param paths_before: dicts of tip (T, 3) m, raw (T,) bool, target (3,) m; may be empty
     :param paths_after: likewise
     :return: path of the page

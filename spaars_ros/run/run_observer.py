@@ -106,7 +106,7 @@ class RunObserver:
         self._task = task
         self._namespace = node.get_namespace()
         self._remedy = reset_command(self._namespace)
-        """Hint how to clear a stop once its cause is gone."""
+        """Hint with the command that clears a stop once its cause is gone."""
         self._schema: StepSchema | None = None
         self._rows: list[Any] = []
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
