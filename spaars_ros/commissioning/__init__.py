@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a user runs before trusting an arm."""
+"""Checks that a user runs before trusting an arm."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The wiring check over topics: listen to the arm, and drive it through `WiringCheck`."""
+"""Wiring check over topics: read the arm's states, and drive it through `WiringCheck`."""
 
 from datetime import datetime
 from datetime import timezone
@@ -38,7 +38,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.run.check_record import robot_digest
 
 FIRST_STATE = 5.0
-"""s for all joints to be heard, and for a controller to subscribe."""
+"""s until all joints have reported, and until a controller subscribes."""
 SILENT = 0.5
 """s without joint_states that end the check."""
 LEAD = 0.05
@@ -49,22 +49,24 @@ QUESTION = ('Each joint of {name} will move by 0.05 rad and back, one after the 
 
 
 class Motion(Protocol):
-    """What drives an arm, one command per measurement."""
+    """Source of commands for an arm, one command per measurement."""
 
     done: bool
     astray: bool
-    """Whether the arm just moved as it was not told to."""
+    """Whether the arm just moved differently from its command."""
 
     def tick(self, position: Array, velocity: Array, now: float) -> Array | None:
-        """Return the command (d,) rad/s that follows a measurement; None sends nothing."""
+        """Return the command (d,) rad/s after a measurement; None sends nothing."""
 
 
 class WiringNode:
     """
-    A node that only the check has: joint_states in, command out.
+    Separate node of the check: joint_states in, command out.
 
+    :param robot: the robot file
+    :param namespace: of the node
+    :param interface: command interface; '' takes the robot file's
     :param remappings: pairs of topic names
-    :param interface: '' takes the robot file's
     """
 
     def __init__(self, robot: Robot, *, namespace: str = '', interface: str = '',
@@ -95,7 +97,7 @@ class WiringNode:
         rclpy.shutdown(context=self._context)
 
     def run(self) -> dict[str, Any]:
-        """Check, and return the record of it; the last command sent is zero."""
+        """Check, and return the record of the check; the last command sent is zero."""
         check = WiringCheck(self.robot)
         faults = self.move(check)
         effort = bool(np.isfinite(self._effort).all())
@@ -118,7 +120,7 @@ class WiringNode:
         return self._position.copy()
 
     def move(self, motion: Motion) -> list[str]:
-        """Drive the arm by a motion until that is done; return what was wrong around it."""
+        """Drive the arm by a motion until it is done; return the faults found around it."""
         faults = self.wait_for_states() or self._before_motion()
         if faults:
             return faults
@@ -128,7 +130,7 @@ class WiringNode:
             self._rest()
 
     def wait_for_states(self) -> list[str]:
-        """Return what is wrong with joint_states, once every joint was heard or time is up."""
+        """Wait until every joint has reported, or time is up; return faults of joint_states."""
         states = self.node.resolve_topic_name('joint_states')
         self._spin_until(lambda: bool(np.isfinite(self._heard).all()))
         missing = [name for name, number in self._place.items()
@@ -143,7 +145,7 @@ class WiringNode:
             if odd else []
 
     def _before_motion(self) -> list[str]:
-        """Return what is wrong as long as nothing has been commanded."""
+        """Return the faults found before the first command."""
         command = self.node.resolve_topic_name('command')
         if not self._spin_until(lambda: not self.node.count_publishers(command)):
             return [f'{self.node.count_publishers(command)} other node(s) publish on {command}: '
@@ -167,11 +169,11 @@ class WiringNode:
                 return [f'joint_states stayed away for {SILENT} s']
             if not np.isfinite(self._position).all():
                 return ['a position on joint_states is not a finite number']
-            # A position command goes on by nominal periods, however long they last.
+            # A position command advances by nominal periods, however long they last.
             clock = now if self.interface == 'forward_velocity' else ticks * period
             command = motion.tick(self._position.copy(), self._velocity.copy(), clock)
             if motion.astray:
-                self._writer.start()  # a position goes on from where the arm has got to
+                self._writer.start()  # position commands restart from the arm's position
             if command is not None:
                 self._writer.send(command, self._position, self._stamp)
             if motion.done:
@@ -180,7 +182,8 @@ class WiringNode:
     def _rest(self) -> None:
         if self._writer is not None and np.isfinite(self._position).all():
             for _ in range(3):
-                # A position command goes on from where the arm is, not from where it should be.
+                # A position command starts from the arm's actual position, not from the commanded
+                # one.
                 self._spin_until_due(time.monotonic() + self.robot.period,
                                      fresh=self._holds_places)
                 self._writer.start()
@@ -194,8 +197,8 @@ class WiringNode:
         """
         Handle callbacks until `due`, s on the monotonic clock.
 
-        :param fresh: no longer than until a state comes: where the arm was a period ago is not
-            where it is to stay, and what it is sent back to, it runs past
+        :param fresh: return as soon as a state arrives. A position that is a period old is not the
+            place to stay: an arm sent back to it overshoots.
         """
         heard = self._messages
         while (left := due - time.monotonic()) > 0.0 and not (fresh and self._messages > heard):
@@ -222,7 +225,7 @@ class WiringNode:
 
 
 def need_timeout(record: dict[str, Any]) -> None:
-    """Take a controller that goes on without commands for a fault."""
+    """Add a fault to a record whose controller continues without commands."""
     tried = any(each['scale'] is not None and not each['faults'] for each in record['joints'])
     if tried and record['timeout'] is None:
         record['faults'].append(
@@ -233,7 +236,15 @@ def need_timeout(record: dict[str, Any]) -> None:
 
 def check_wiring(robot: Robot, *, sim: bool, timeout_needed: bool = True, faults: Any = None,
                 **node: Any) -> dict[str, Any]:
-    """Run the check, on the simulated arm or on the robot that is there; return its record."""
+    """
+    Run the check, on the simulated arm or on the present robot; return its record.
+
+    :param robot: the robot file
+    :param sim: whether to check the simulated arm
+    :param timeout_needed: whether a controller without a timeout is a fault
+    :param faults: parameters of the sim
+    :param node: arguments of `WiringNode`
+    """
     from spaars_ros.commissioning.simulated import simulated_arm
     if sim:
         with tempfile.TemporaryDirectory(prefix='spaars_check_') as folder:

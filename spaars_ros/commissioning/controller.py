@@ -13,7 +13,7 @@
 # limitations under the License.
 
 
-"""What a controller says of itself: joints, order and interface, before anything moves."""
+"""Parameters of a controller (joints, order, interface), read before anything moves."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -27,24 +27,26 @@ PATIENCE = 2.0
 """s for a controller to answer; most other nodes have no such parameters."""
 UNKNOWN = '_NODE_NAME_UNKNOWN_'
 PARAMETERS = ('joints', 'interface_name')
-"""Of ros2_control's forward_command_controller and its kin."""
+"""Of ros2_control's forward_command_controller and similar controllers."""
 
 
 def controller_faults(node: Node, topic: str, joints: Sequence[str], interface: str,
                       spin: Callable[[Callable[[], Any]], bool]) -> list[str]:
     """
-    Return what of the controllers that subscribe to `topic` contradicts the robot file.
+    Return contradictions between the robot file and the controllers that subscribe to `topic`.
 
-    Under position control a wrong order moves the arm with the first command, however small: it
+    Under position control a wrong order moves the arm with the first command, however small. So it
     has to be known before.
 
+    :param node: node that asks
+    :param topic: topic of the commands
     :param joints: in the robot file's order
-    :param interface: what is sent; a trajectory has its joints' names in it
+    :param interface: command interface; a trajectory contains the names of its joints
     :param spin: handles callbacks until a condition holds, or gives up
     """
     faults = []
     end = time.monotonic() + PATIENCE
-    # A subscription is known before the node that it belongs to.
+    # A subscription is known before the name of its node.
     spin(lambda: time.monotonic() > end or not any(
         info.node_name == UNKNOWN for info in node.get_subscriptions_info_by_topic(topic)))
     for info in node.get_subscriptions_info_by_topic(topic):
@@ -66,7 +68,7 @@ def controller_faults(node: Node, topic: str, joints: Sequence[str], interface: 
 
 def _parameters(node: Node, name: str, spin: Callable[[Callable[[], Any]], bool]
                 ) -> dict[str, Any]:
-    """Return the parameters that a node has of `PARAMETERS`."""
+    """Return the parameters of `PARAMETERS` that a node has."""
     client: Any = node.create_client(GetParameters, f'{name}/get_parameters')
     found: dict[str, Any] = {}
     end = time.monotonic() + PATIENCE
@@ -74,7 +76,7 @@ def _parameters(node: Node, name: str, spin: Callable[[Callable[[], Any]], bool]
         spin(lambda: client.service_is_ready() or time.monotonic() > end)
         if not client.service_is_ready():
             return found
-        # One at a time: a node without one of them gives none.
+        # One at a time: a node that lacks one of several parameters returns none.
         futures = {parameter: client.call_async(GetParameters.Request(names=[parameter]))
                    for parameter in PARAMETERS}
         spin(lambda: all(future.done() for future in futures.values()) or time.monotonic() > end)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The way home through the safety filter, slowly, from wherever an arm stands."""
+"""Slow motion to the home position through the safety filter, from any position."""
 
 import numpy as np
 
@@ -22,18 +22,18 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.safety.filter import SafetyFilter
 
 SPEED = 0.2
-"""rad/s of the joint with the longest way, or a tenth of its limit where that is less."""
+"""rad/s of the joint with the longest motion, or a tenth of its limit where that is less."""
 NEAR = 0.01
-"""rad from home that is there."""
+"""rad from home that count as arrived."""
 PATIENCE = 3.0
-"""s without getting nearer after which the way counts as blocked."""
+"""s without getting nearer after which the motion counts as blocked."""
 
 
 class HomeMotion:
     """
-    All joints on a straight line to home, as far as the filter lets them.
+    Motion of all joints on a straight line to home, as far as the filter allows.
 
-    Give `tick` what is measured once per period until `done`.
+    Call `tick` with a measurement once per period until `done`.
 
     :param robot: the robot file
     """
@@ -51,7 +51,7 @@ class HomeMotion:
 
     def tick(self, position: Array, velocity: Array, now: float) -> Array:
         """
-        Return the command (d,) rad/s that follows a measurement.
+        Return the command (d,) rad/s after a measurement.
 
         :param position: (d,) rad
         :param velocity: (d,) rad/s as reported, NaN where it is not
@@ -74,6 +74,6 @@ class HomeMotion:
         if left <= NEAR or self.blocked:
             self.done = self._filter.at_rest
             return self._filter.brake().command
-        # All arrive together, and slow down over the last second.
+        # All joints arrive together, and slow down over the last second.
         longest = float((np.abs(error) / self._speed).max())
         return self._filter.apply(error / max(longest, 1.0), state).command

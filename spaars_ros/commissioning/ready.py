@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a run on a robot asks before anything moves: the wiring's check, and where the arm is."""
+"""Preconditions of a run on a robot, before anything moves: wiring check, arm's position."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,23 +33,25 @@ from spaars_ros.run.check_record import require_passed
 from spaars_ros.run.check_record import save_record
 
 AWAY = 0.2
-"""rad from home, besides the task's start_noise, that an episode may begin at."""
+"""rad from home, in addition to the task's start_noise, where an episode may begin."""
 
 
 class NotReady(ValueError):
-    """The run would begin where it must not; the message says what to do."""
+    """A run may not begin here; the message says what to do."""
 
 
 def make_ready(robot: Robot, start_noise: float, *, confirm: Callable[[str], bool],
                say: Callable[[str], Any], **node: Any) -> None:
     """
-    Check the wiring once per robot file, and bring the arm home; both after a question.
+    Check the wiring once per robot file, and bring the arm home, each after a question.
 
-    :param start_noise: rad about home that the task begins within
+    :param robot: the robot file
+    :param start_noise: rad about home within which the task begins
     :param confirm: asks the operator
-    :param node: of `WiringNode`
-    :raises CheckMissing: not checked, and the operator does not want it now, or it failed
-    :raises NotReady: the arm is where no run may begin, and is not brought home
+    :param say: shows a line to the operator
+    :param node: arguments of `WiringNode`
+    :raises CheckMissing: the check failed, or the operator does not want it now
+    :raises NotReady: no run may begin at the arm's position, and it is not brought home
     """
     try:
         require_passed(robot)
@@ -86,7 +88,8 @@ def misplaced(robot: Robot, position: Any, start_noise: float) -> str:
     """
     Return why a run may not begin at `position` (d,) rad, or ''.
 
-    :raises NotReady: not even a motion may begin there
+    :param start_noise: rad about home within which the task begins
+    :raises NotReady: the tip is inside a zone, so that no motion may begin there
     """
     tip = Kinematics(robot).tip(position)
     for zone in robot.keep_out:

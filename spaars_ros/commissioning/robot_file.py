@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a person needs to know of a robot file before use: units, limits, reach, collisions."""
+"""Findings about a robot file before its use: units, limits, reach, collisions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,21 +44,21 @@ FAST = 20.0
 LONG = 10.0
 """m; a slide joint's limit beyond it is probably in millimetres."""
 GRID = 4
-"""Targets along each axis of a box that are tried."""
+"""Number of targets along each axis of a box that are tried."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of what was found."""
+    """One finding."""
 
     level: Literal['fine', 'look', 'wrong']
-    """look: a person has to judge it; wrong: it has to be mended."""
+    """fine; look: a person has to judge it; wrong: it has to be corrected."""
     about: str
     text: str
 
 
 def check_file(name: str) -> list[Finding]:
-    """Return what there is to say about a robot file; raises ConfigError where it cannot load."""
+    """Return the findings about a robot file; raise ConfigError where it cannot be loaded."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always', ConfigWarning)
         robot = load_robot(name)
@@ -147,7 +147,7 @@ def _targets(robot: Robot, kinematics: Kinematics) -> Iterator[Finding]:
 
 
 def reached(robot: Robot, kinematics: Kinematics, low: Array, high: Array) -> tuple[float, float]:
-    """Return the share of a box, (3,) m to (3,) m, that the tip reaches, and that is in a zone."""
+    """Return the shares of a box, (3,) m to (3,) m, that the tip reaches and that are in zones."""
     axes = [np.linspace(*ends, GRID) for ends in zip(low, high)]
     targets = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 3)
     control = ResolvedRate(robot, kinematics)

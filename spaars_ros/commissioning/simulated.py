@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated arm as a process of its own, for what is tried on it alone."""
+"""Simulated arm as a separate process, for checks on that arm alone."""
 
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ from spaars_ros.run.lifecycle_client import LifecycleError
 BRING_UP = 60.0
 """s for the sim to become active."""
 TIMEOUT = 0.2
-"""s without commands after which the arm rests, as a robot's controller should."""
+"""s without commands after which the arm brakes to rest, like a robot's controller should."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def simulated_arm(beside: WiringNode, folder: Path, parameters: Mapping[str, flo
     :param beside: the node that takes it through its lifecycle
     :param folder: for its log
     :param parameters: of the sim, such as faults
-    :raises RuntimeError: it does not come up
+    :raises RuntimeError: it does not become active
     """
     task = folder / 'task.yaml'
     task.write_text(yaml.safe_dump(_near_home(beside.robot)))
@@ -74,7 +74,7 @@ def simulated_arm(beside: WiringNode, folder: Path, parameters: Mapping[str, flo
 
 
 def _near_home(robot: Robot) -> dict[str, Any]:
-    """Return a task that this arm can do: the sim wants one, and the check does not care."""
+    """Return any task that this arm can do: the sim needs one, and the check does not use it."""
     tip = Kinematics(robot).tip(np.asarray(robot.home))
     return {'target_low': [float(value) - 0.01 for value in tip],
             'target_high': [float(value) + 0.01 for value in tip], 'start_noise': 0.0}

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""How a node of the benchmarks runs as a process."""
+"""Main function of the additional nodes that run as processes."""
 
 from collections.abc import Callable
 import sys
@@ -23,7 +23,7 @@ from rclpy.node import Node
 
 
 def spin(make: Callable[[], Node]) -> int:
-    """Run a node as this process until a signal ends it; returns the exit code."""
+    """Run a node as this process until a signal ends it; return the exit code."""
     rclpy.init(args=sys.argv)
     try:
         executor = SingleThreadedExecutor()

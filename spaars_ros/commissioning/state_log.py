@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Writes the true state of the simulated arm to a file, where no partition keeps it away."""
+"""Log of the simulated arm's true state to a file, which no network partition affects."""
 
 import os
 
@@ -28,7 +28,7 @@ FILE = 'SPAARS_STRESS_STATES'
 
 
 class StateLog(Node):
-    """Appends float64 rows: s on the system clock, d positions, d velocities."""
+    """Append float64 rows (1 + 2 d): s on the system clock, d positions, d velocities."""
 
     def __init__(self) -> None:
         super().__init__('state_log')
@@ -37,13 +37,13 @@ class StateLog(Node):
 
     def _on_state(self, msg: JointState) -> None:
         if len(msg.position) != len(msg.velocity) or len(msg.position) != len(msg.name):
-            return  # whoever reads the rows knows the robot's joints
+            return  # the reader of the rows knows the robot's joints
         stamp = msg.header.stamp.sec + 1e-9 * msg.header.stamp.nanosec
         self._file.write(np.array([stamp, *msg.position, *msg.velocity]).tobytes())
 
 
 def main() -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return spin(StateLog)
 
 

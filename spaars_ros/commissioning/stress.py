@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The stress matrix: every fault in a real run, and what became of it."""
+"""Stress matrix: every fault in a real run, and its consequences."""
 
 from collections.abc import Callable
 from collections.abc import Collection
@@ -44,7 +44,7 @@ HEADINGS = (('fault', 24), ('seed', 4), ('detected_s', 10), ('stopped_s', 9), ('
 
 
 def chosen(names: Sequence[str]) -> list[StressFault]:
-    """Return faults by name, all of them for none; raises ValueError naming an unknown one."""
+    """Return the faults of these names, all for none; raise ValueError for an unknown name."""
     for name in names:
         if name not in BY_NAME:
             raise ValueError(f'--fault {name}: known are {", ".join(BY_NAME)}')
@@ -69,19 +69,19 @@ def _row(**values: Any) -> dict[str, Any]:
 
 
 def beyond(row: dict[str, Any]) -> bool:
-    """Return whether the arm was beyond a limit or in a zone while somebody could stop it."""
+    """Return whether the arm was beyond a limit or in a zone while something could stop it."""
     margin = row.get('worst_margin')
     return bool(row.get('judged', True) and margin is not None and margin < 0.0)
 
 
 def is_failure(row: dict[str, Any]) -> bool:
-    """Return whether a step was lost, a limit passed, or the run did not survive."""
+    """Return whether a step was lost, a limit violated, or the run did not recover."""
     return not row['skipped'] and bool(
         row['transitions_lost'] or row['recovered'] == 'no' or beyond(row))
 
 
 def failures(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the faults of the rows that are failures."""
+    """Return the names of the faults whose rows are failures."""
     return list(dict.fromkeys(row['fault'] for row in rows if is_failure(row)))
 
 
@@ -90,16 +90,20 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
         keep: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
         made: Collection[tuple[str, int]] = ()) -> list[dict[str, Any]]:
     """
-    Run the matrix, or the named faults, once per seed; return a row each.
+    Run the matrix, or the named faults, once per seed; return one row per run.
 
-    Never on a robot's graph: a domain and a namespace of its own, this machine only. A seed is
-    that of the nodes, of the order of the faults, of when each begins and of its joints.
+    It never runs on a robot's graph: it uses a separate domain and namespace, on this machine
+    only. A seed determines the nodes' random numbers, the order of the faults, when each begins,
+    and its joints.
 
-    :param trigger: what makes the policy server's ticks: timer or joint_states
-    :param keep: is told all rows so far after each
-    :param made: fault and seed of runs that are not to be made again
+    :param names: of the faults; empty: all
+    :param say: shows a line to the user
+    :param trigger: what triggers the policy server's ticks: timer or joint_states
+    :param seeds: one run of all faults per seed
+    :param keep: called with all rows so far after each run
+    :param made: fault and seed of runs that are skipped, since they were made before
     :raises ValueError: unknown name
-    :raises LifecycleError: the nodes do not come up
+    :raises LifecycleError: the nodes do not become active
     """
     faults = chosen(names)
     if trigger not in TRIGGERS:
@@ -116,7 +120,7 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
     reason = two_hosts.why_not() if any(fault.remote for fault in faults) else ''
     with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
         start = Path(folder) / 'pretrained.spaars'
-        # Once for all runs, and where there is a network for nodes to be remote in.
+        # Once for all runs, including those with a remote node.
         prepare(Path(folder) / 'first', 0, start)
         for seed in seeds:
             order = np.random.default_rng(seed).permutation(len(faults)) if seed \
@@ -137,7 +141,7 @@ def run(names: Sequence[str] = (), say: Callable[[str], None] = lambda text: Non
 
 def _run_local(faults: list[StressFault], seed: int, trigger: str, start: Path,
                done: Callable[[dict[str, Any]], None]) -> None:
-    """Make faults on this host, in one run for as many as it survives."""
+    """Inject faults on this host, in one run for as many as it survives."""
     while faults:
         with tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
             rig = StressRig(prepare(Path(folder), seed, start, faults[0].task), trigger=trigger)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The faults of `spaars stress`: how each is made, how it ends, what brings the run back."""
+"""Faults of `spaars stress`: injection, end, and recovery of the run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,18 +41,19 @@ from spaars_ros.interrupts import die_with_parent
 from spaars_ros.sim.fault_table import DEFAULTS
 
 FOLLOWED = 6.0
-"""s in which it shows how the arm follows: so many states are compared with their commands."""
+"""s in which the delay of the arm can be judged, which compares many states with their
+commands."""
 LATER = 1.0
-"""s; a fault begins up to so much later than it could."""
+"""s; the begin of a fault is delayed by up to this time, at random."""
 SETTLED = 0.5
-"""s at rest under a latched stop after which more of the fault shows nothing new."""
+"""s at rest under a latched stop after which the rest of the fault adds no information."""
 LATE = 1.0
-"""s for what the run does by itself once the fault is over, and for a stop that comes late."""
+"""s for what the run does without help once the fault is over, and for a late stop."""
 
 WITH_SOURCES = 'insert'
 """Task whose simulated scene has sensors."""
 WITH_CAMERA = 'pick_camera'
-"""Task that sees."""
+"""Task with a camera."""
 
 
 @dataclass(frozen=True)
@@ -66,26 +67,26 @@ class StressFault:
     kill: str = ''
     """Node that is killed."""
     begin: Callable[[StressRig], Callable[[], None]] | None = None
-    """What else makes it; returns what ends it."""
+    """Starts the fault where parameters do not; returns the function that ends it."""
     seconds: float = 3.0
-    """How long it lasts."""
+    """Duration."""
     remote: str = ''
     """Node that runs on another host, whose cable is pulled."""
     joints: tuple[str, ...] = ()
-    """Parameters of `sim` that name a joint each, another in every run."""
+    """Parameters of `sim` that name one joint each, drawn anew in every run."""
     task: str = ''
-    """Task file of the run that it is made in; '': the one of all others, without sources."""
+    """Task file of its run; '': the default task, without sources."""
     unstoppable: bool = False
-    """Nobody is left who could stop the arm: how far it goes is not judged."""
+    """Whether nothing is left that could stop the arm, so that its motion is not judged."""
 
     def drawn(self, rng: np.random.Generator, joints: int) -> dict[str, float]:
-        """Return the parameters of the sim, with joints drawn."""
+        """Return the parameters of the sim, with joints drawn at random."""
         which = 1.0 + rng.permutation(joints)[:len(self.joints)]
         return {**self.sim, **dict(zip(self.joints, which.tolist()))}
 
 
 def _file_size_limit(rig: StressRig, node: str, file: Path) -> Callable[[], None]:
-    """Let a node's files grow no further than `file`'s size: its disk is full."""
+    """Limit the size of a node's files to `file`'s present size, as on a full disk."""
     pid = rig.processes.pid(node)
     before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (file.stat().st_size, before[1]))
@@ -104,7 +105,7 @@ def _learner_disk(rig: StressRig) -> Callable[[], None]:
 
 
 def _overload(rig: StressRig) -> Callable[[], None]:
-    """Keep every core busy twice over, at the same priority as the control loop."""
+    """Run two busy processes per core, at the same priority as the control loop."""
     busy = [subprocess.Popen([sys.executable, '-S', '-c', 'while True: pass'],
                              stdin=subprocess.DEVNULL, preexec_fn=die_with_parent)
             for _ in range(2 * (os.cpu_count() or 1))]
@@ -123,7 +124,7 @@ def _wire(name: str, about: str, seconds: float = 3.0, joints: tuple[str, ...] =
 
 
 def _source(name: str, about: str, seconds: float = 3.0, **faults: float) -> StressFault:
-    """Return a fault of sensors beside the arm, in a run of a task that has some."""
+    """Return a fault of sensors other than the arm's, in a run of a task that has some."""
     return StressFault(name, about, {f'fault.{key}': value for key, value in faults.items()},
                        seconds=seconds, task=WITH_SOURCES)
 
@@ -215,10 +216,13 @@ BY_NAME: dict[str, StressFault] = {fault.name: fault for fault in MATRIX}
 
 def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
     """
-    Make one fault in a running rig, end it, bring the run back; return its row.
+    Inject one fault in a running rig, end it, bring the run back; return its row.
 
-    When it begins and which joints it is about are drawn from the rig's seed.
-    :param more: `cut` and `mend`, what pulls a cable and puts it back
+    When it begins and which joints it affects are drawn from the rig's seed.
+
+    :param rig: the running rig
+    :param fault: the fault
+    :param more: `cut` and `mend`, functions that pull a cable and reconnect it
     :raises StressError: the run did not move before the fault
     """
     watch = rig.watch
@@ -244,7 +248,7 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
         for end in ends:
             end()
     if fault.remote:
-        rig.spin(0.5)  # the cable is in again: what had waited comes
+        rig.spin(0.5)  # the cable is connected again: the waiting messages arrive
     detected, by = watch.detected
     row = {'fault': fault.name, 'about': fault.about, 'detected_s': detected, 'detected_by': by,
            'stopped_s': watch.stopped, 'stop': watch.code, 'seed': rig.seed,
@@ -254,7 +258,7 @@ def inject(rig: StressRig, fault: StressFault, **more: Any) -> dict[str, Any]:
     if row['recovered'] == 'no':
         row['detected_by'] = f'{by}; then stop {watch.code or "none"}, phase {watch.phase}, ' \
             f'step {watch.newest}'.lstrip('; ')
-    row.update(_margins(watch))  # until the run goes on: an arm without a client moves on
+    row.update(_margins(watch))  # until the run continues: an arm without a client moves
     row['transitions_lost'] = rig.transitions_lost()
     return row
 
@@ -281,10 +285,10 @@ def _margins(watch: Any) -> dict[str, Any]:
 
 
 def _bring_back(rig: StressRig, fault: StressFault) -> str:
-    """Bring the run back by the least that is needed; return what that was, or 'no'."""
+    """Bring the run back with the fewest actions; return their names, or 'no'."""
     how = []
     if fault.kill == 'policy_server' and 'command_timeout' not in fault.sim:
-        # It went on for seconds, perhaps into a joint limit: somebody has to bring it back.
+        # The arm moved on for seconds, perhaps into a joint limit: somebody has to bring it back.
         rig.call(Trigger, 'sim/reset', Trigger.Request())
         how.append('arm brought back')
     if fault.kill:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What `spaars stress` sends that no node of ours would: bundles and messages."""
+"""Invalid bundles and messages that `spaars stress` sends."""
 
 from array import array
 from collections.abc import Callable
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
     from spaars_ros.commissioning.stress_rig import StressRig
 
 AHEAD = 40
-"""Versions: the learner of the run does not get there while the fault lasts."""
+"""Versions; the learner of the run does not reach this version while the fault lasts."""
 NEAR = 0.05
-"""Of a normalised observation: the arm of a run gets there within seconds, or is there."""
+"""Of a normalised observation: the arm reaches it within seconds, or is there."""
 HEARD = ('policy_server/step', 'learner/progress', 'learner/fetch', 'cost_monitor/cost',
          'cost_monitor/multiplier')
 
 
 def nothing_to_end() -> None:
-    """End what ends by itself."""
+    """End nothing: the fault ends without help."""
 
 
 def truncated_bundle(rig: 'StressRig') -> Callable[[], None]:
@@ -60,14 +60,14 @@ def _renumbered(bundle: Bundle, version: int) -> Bundle:
 
 
 def far_bundle(rig: 'StressRig') -> Callable[[], None]:
-    """Send a bundle of a version after which every other would be old."""
+    """Send a bundle with a version after which every other would be old."""
     bundle = load_bundle(rig.run.newest_bundle())
     rig.publish_bundle(_renumbered(bundle, 2**53).to_bytes())
     return nothing_to_end
 
 
 def raising_bundle(rig: 'StressRig') -> Callable[[], None]:
-    """Send a bundle whose network raises a little from where the arm is, not where it is shown."""
+    """Send a bundle whose network raises near the arm, but not at its golden outputs."""
     bundle = load_bundle(rig.run.newest_bundle())
     m = bundle.manifest
     first = bundle.golden_outputs['observation'][:, 0]
@@ -84,7 +84,7 @@ def raising_bundle(rig: 'StressRig') -> Callable[[], None]:
 
 
 def raises_beyond(bundle: Bundle, beyond: float, version: int) -> Bundle:
-    """Return a bundle whose network raises once the first normalised observation is beyond."""
+    """Return a bundle whose network raises if the first normalised observation > `beyond`."""
     model = ModelProto.FromString(bundle.graphs['policy'])
     for node in model.graph.node:
         node.output[:] = ['free_raw' if name == 'raw_action' else name for name in node.output]
@@ -99,7 +99,7 @@ def raises_beyond(bundle: Bundle, beyond: float, version: int) -> Bundle:
             ('Slice', ['observation', 'fail_begin', 'fail_end', 'fail_axis'], 'fail_x'),
             ('Sub', ['fail_x', 'fail_beyond'], 'fail_over'),
             ('Mul', ['fail_over', 'fail_steep'], 'fail_power'),
-            # A power of whole numbers is whole: 0 below, an index that is none above.
+            # A power of integers is an integer: 0 below, an invalid index above.
             ('Pow', ['fail_ten', 'fail_power'], 'fail_index'),
             ('Gather', ['fail_nothing', 'fail_index'], 'fail_add'),
             ('Add', ['free_raw', 'fail_add'], 'raw_action')):
@@ -109,7 +109,7 @@ def raises_beyond(bundle: Bundle, beyond: float, version: int) -> Bundle:
 
 
 def empty_messages(rig: 'StressRig') -> Callable[[], None]:
-    """Send layouts with fields of size 0, and no layout at all, on every topic of arrays."""
+    """Send layouts with fields of size 0, no layout at all, and NaN, on every topic of arrays."""
     publishers = [rig.node.create_publisher(Float64MultiArray, topic, QOS[topic])
                   for topic in HEARD]
     rig.spin(0.3)
@@ -127,7 +127,7 @@ def empty_messages(rig: 'StressRig') -> Callable[[], None]:
 
 
 def forged_cost(rig: 'StressRig') -> Callable[[], None]:
-    """Send costs of 1e6: of an episode that there never was, of 2^53, of none."""
+    """Send costs of 1e6: of an unknown episode, of episode 2^53, and of episode -1."""
     topic = 'cost_monitor/cost'
     constraints = len(rig.run.robot.constraints)
     codec = ArrayCodec({'sequence': 1, 'episode': 1, 'ended': 1, 'valid': 1,
@@ -148,7 +148,7 @@ def forged_cost(rig: 'StressRig') -> Callable[[], None]:
 
 
 def forged_steps(rig: 'StressRig') -> Callable[[], None]:
-    """Send the newest step again with flag 7, with observations of 1e308, with another content."""
+    """Send the newest step again: flag 7, observations of 1e308, another action, index 2^53."""
     seen = rig.watch.step_message
     if seen is None:
         return nothing_to_end

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A whole run under stress: the four nodes as processes, watched from outside."""
+"""Complete run for stress tests: the four nodes as processes, observed from outside."""
 
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -59,15 +59,15 @@ from spaars_ros.tasks.registry import load_task
 BRING_UP = 60.0
 """s for one node to become active."""
 PATIENCE = 45.0
-"""s for a run to come back; on a machine that is busy with other things it takes some."""
+"""s for a run to recover; it takes longer on a busy machine."""
 HORIZON = 80
-"""Ticks an episode: the arm is seldom at rest at its target."""
+"""Ticks per episode; short, so that the arm is rarely at rest at its target."""
 MOVING = 0.1
-"""rad/s; a fault begins while the arm moves at least so fast."""
+"""rad/s; a fault begins while the fastest joint moves faster than this."""
 TRIGGERS = ('timer', 'joint_states')
-"""What may make the server's ticks; first what does on a robot."""
+"""Triggers of the server's ticks; the first is the one used on a robot."""
 SETTINGS: dict[str, dict[str, Any]] = {
-    # As on a robot: stamps of the system clock, which the nodes judge by their own.
+    # As on a robot: stamps of the system clock, which the nodes compare with their own.
     'sim': {'stamps': 'system'},
     # So few that a full disk shows within seconds, and so strict that a dead monitor does.
     'policy_server': {'max_backlog': 40, 'cost_monitor': 'stop'},
@@ -76,24 +76,27 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 TIMEOUT = 0.2
-"""s, of a controller that has a timeout."""
+"""s; timeout of a controller that has one."""
 PLANNED = TIMEOUT + 0.05
-"""s, the robot file's `control.timeout`: the controller looks once a period."""
+"""s, the robot file's `control.timeout`: the controller checks once per period."""
 LEARNING = {'utd': 0.25}
-"""Training constants beside those of the smoke file: the learner takes in, learns, pushes as often
-as there, with an eighth of the updates, which are most of what a run costs."""
+"""Changes to the training constants of the smoke file: the learner receives, learns and pushes as
+often, with an eighth of the updates, which are the largest part of a run's cost."""
 
 
 class StressError(RuntimeError):
-    """The run under test did not come up or did not answer."""
+    """The run under test did not start or did not answer."""
 
 
 def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str = '') -> RunFolder:
     """
-    Return a run folder with a quickly pretrained policy; raises OSError.
+    Return a run folder with a quickly pretrained policy.
 
-    :param start: where that policy is, or is kept for other runs
-    :param which: task file; '': that of runs that name none
+    :param folder: for the run
+    :param seed: of the run
+    :param start: file of that policy; written where it is missing, for other runs
+    :param which: task file; '': the default task
+    :raises OSError: a file cannot be written
     """
     folder.mkdir(parents=True, exist_ok=True)
     task = folder / 'task.yaml'
@@ -122,10 +125,11 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
 
 class StressRig:
     """
-    The nodes of one run, a client of all of them, and what is seen of the run.
+    The nodes of one run, a client for all of them, and the observer of the run.
 
+    :param run: the run folder, from `prepare`
     :param wrap: changes a node's description, for instance to run it on another host
-    :param more: processes beside the nodes, without a lifecycle
+    :param more: additional processes, without a lifecycle
     :param trigger: of the policy server: timer, or joint_states
     """
 
@@ -134,10 +138,10 @@ class StressRig:
                  more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0]) -> None:
         self.run = run
         self.seed = run.options.seed
-        # The recording is read while it is written: that its end is torn is no news.
+        # The recording is read while it is written: an incomplete end is expected.
         logging.getLogger(recording.__name__).setLevel(logging.ERROR)
         options = run.options
-        # In a namespace of its own, should anybody else be in this domain.
+        # In a separate namespace, in case others use this domain.
         settings = RunSettings(
             out=str(run.path), robot=options.robot, task=options.task, episodes=0,
             real_time_factor=1.0, use_sim_time=False, namespace=f'stress_{os.getpid()}',
@@ -147,10 +151,10 @@ class StressRig:
             **node.parameters, **own.get(node.name, {})})) for node in describe(settings)]
         self.names = [node.name for node in graph]
         self.processes = Processes(settings, [*graph, *more])
-        # A signal is the command's to answer, not rclpy's, which would end in an exception.
+        # Signals are handled by the command, not by rclpy, which would raise an exception.
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node('stress', namespace=settings.namespace)
-        # What it sends on purpose it hears, too, and refuses as everybody does.
+        # It also hears what it sends on purpose, and rejects it like all nodes.
         self.node.get_logger().set_level(LoggingSeverity.FATAL)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
@@ -160,7 +164,7 @@ class StressRig:
                                                    QOS['learner/policy'])
 
     def start(self) -> None:
-        """Start and activate every node; raises LifecycleError, OSError."""
+        """Start and activate every node; raise LifecycleError or OSError."""
         self.processes.start()
         for name in self.names:
             self.client.bring_up(name, BRING_UP)
@@ -173,7 +177,7 @@ class StressRig:
         rclpy.try_shutdown()
 
     def spin(self, seconds: float) -> None:
-        """Listen for a while."""
+        """Listen for some time, s."""
         self.until(lambda: False, seconds)
 
     def until(self, condition: Callable[[], bool], seconds: float) -> bool:
@@ -198,7 +202,7 @@ class StressRig:
             self.node.destroy_client(client)
 
     def set_sim(self, values: Mapping[str, float]) -> None:
-        """Set parameters of the sim; raises StressError when it refuses."""
+        """Set parameters of the sim; raise StressError when it rejects them."""
         answer = self.call(SetParameters, 'sim/set_parameters', SetParameters.Request(
             parameters=[Parameter(name, value=float(value)).to_parameter_msg()
                         for name, value in values.items()]))
@@ -224,10 +228,10 @@ class StressRig:
         self._bundles.publish(encode_bytes(data))
 
     def wait_until_moving(self) -> None:
-        """Wait until an episode runs and the arm moves; raises StressError."""
+        """Wait until an episode runs and the arm moves; raise StressError after 30 s."""
         def moves() -> bool:
             if self.watch.code:
-                self.reset()  # a busy machine stops the robot without any fault of ours
+                self.reset()  # a busy machine can stop the robot without an injected fault
             return not self.watch.code and self.watch.index >= 5 \
                 and time.time() - self.watch.step_stamp < 0.3 and self.watch.speed > MOVING
         if not self.until(moves, 30.0):
@@ -235,14 +239,14 @@ class StressRig:
                               f'phase {self.watch.phase}')
 
     def steps_go_on(self, seconds: float) -> bool:
-        """Return whether a new step is seen within `seconds`."""
+        """Return whether a new step is seen within `seconds`, without a stop."""
         before = self.watch.newest
         return self.until(lambda: self.watch.newest > before and not self.watch.code, seconds)
 
     def restart(self, name: str) -> bool:
-        """Start a node that died again and activate it; return whether it is active."""
+        """Restart and activate a node that died; return whether it is active."""
         if name == 'policy_server':
-            # It numbers on from its spool, which may lack what it had published last.
+            # It continues the numbers of its spool, which may lack the last published steps.
             complete_spool(self.run.path)
         deadline = time.monotonic() + BRING_UP
         while name in self.processes.poll():
@@ -254,9 +258,9 @@ class StressRig:
 
     def transitions_lost(self, seconds: float = 15.0) -> int:
         """
-        Return how many steps up to the newest seen are missing in the recording, or changed.
+        Return how many steps up to the newest one seen are missing in the recording, or changed.
 
-        Waits up to `seconds` for the learner to fetch and to write what it missed.
+        Wait up to `seconds` for the learner to fetch and write the missing steps.
         """
         newest = self.watch.newest
         deadline = time.monotonic() + seconds

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The rows of `spaars stress` in files: a JSON list, or a line after each run."""
+"""Files of the rows of `spaars stress`: a JSON list, or one line per run."""
 
 import json
 from pathlib import Path
@@ -24,10 +24,10 @@ KEYS = ('fault', 'about', 'detected_s', 'detected_by', 'stopped_s', 'stop', 'wor
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a file of `spaars stress --json`; raises ValueError, OSError."""
+    """Return the rows of a file of `spaars stress --json`; raise ValueError or OSError."""
     text = path.read_text()
     try:
-        # The last line may be torn: that run is made again.
+        # The last line may be incomplete: that run is made again.
         rows = [json.loads(line) for line in text.splitlines(True) if line.endswith('\n')] \
             if path.suffix == '.jsonl' else json.loads(text)
     except ValueError as error:
@@ -41,9 +41,10 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 class RowLog:
     """
-    A file of one row a line, which a later call goes on with.
+    A file with one row per line, which a later call continues.
 
-    :raises ValueError: it is something else
+    :param path: of the file
+    :raises ValueError: the file has other content
     :raises OSError: it cannot be read or written
     """
 
@@ -51,11 +52,11 @@ class RowLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
         self.rows = rows_of(path) if path.exists() else []
-        """Rows that were there."""
+        """Rows of earlier calls."""
         with path.open('ab') as file:
             file.truncate(path.read_bytes().rfind(b'\n') + 1)
 
     def append(self, row: dict[str, Any]) -> None:
-        """Write a row; raises OSError."""
+        """Append a row; raise OSError."""
         with self._path.open('a') as file:
             file.write(json.dumps(row) + '\n')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The table of `spaars stress`, from the rows of all its runs."""
+"""Table of `spaars stress`, from the rows of all its runs."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -61,9 +61,10 @@ def _processor() -> str:
 
 def table(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> str:
     """
-    Return a Markdown table with a line for each fault over all its runs, and where it is from.
+    Return a Markdown table with one line per fault over all its runs, and its origin.
 
-    :param failed: those of the rows that are not right
+    :param rows: of all runs
+    :param failed: the rows that are failures
     """
     lines = [BEGIN, '', f'`{command_of(rows)}`: {_sums(rows, failed)}; '
              + '; '.join(f'{name} {", ".join(_kinds(rows, name))}'
@@ -76,7 +77,7 @@ def table(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> s
 
 
 def data(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the same as `./run bench tables` reads it."""
+    """Return the same data in the form that `./run bench tables` reads."""
     return {'command': command_of(rows),
             **{name: ', '.join(_kinds(rows, name)) for name in ('commit', 'date', 'processor')},
             'seeds': [f'{low} to {high}' if high > low else low
@@ -86,7 +87,7 @@ def data(rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> di
 
 
 def command_of(rows: Sequence[dict[str, Any]]) -> str:
-    """Return a command that makes as many runs of the same faults with the same seeds."""
+    """Return a command that repeats these runs: the same faults and seeds."""
     seeds = sorted({row['seed'] for row in rows})
     whole = seeds == list(range(seeds[0], seeds[0] + len(seeds))) if seeds else True
     words = ['spaars stress', f'--runs {len(seeds)}']
@@ -98,9 +99,9 @@ def command_of(rows: Sequence[dict[str, Any]]) -> str:
 
 def write(path: Path, rows: Sequence[dict[str, Any]], failed: Sequence[dict[str, Any]]) -> None:
     """
-    Put the table in its place in a file, or at the end of it; raises OSError.
+    Write the table to its place in a file, or append it; raise OSError.
 
-    A file named .json gets the table's cells instead, as `./run bench tables` reads them.
+    A file named .json gets the table's cells instead, in the form that `./run bench tables` reads.
     """
     if path.suffix == '.json':
         path.write_text(json.dumps(data(rows, failed), indent=1, ensure_ascii=False) + '\n')
@@ -131,7 +132,7 @@ def _reasons(failed: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the first and the last of each row of neighbours."""
+    """Return the first and the last of each series of consecutive numbers."""
     found: list[tuple[int, int]] = []
     for number in sorted(numbers):
         if found and number == found[-1][1] + 1:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What can be seen of a run from outside while a fault is in it."""
+"""Observer of a run from outside while a fault lasts."""
 
 from dataclasses import dataclass
 import time
@@ -38,17 +38,18 @@ from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.qos import QOS
 
 LOST = 3
-"""Lost ticks since the fault began that count as noticed; a busy machine loses one by itself."""
+"""Lost ticks since the fault began that count as detection; a busy machine loses one without
+it."""
 AT_REST = 0.01
 """rad/s; below this a joint counts as at rest."""
 RISING = {'out_of_order': 1, 'bundles_refused': 1, 'motion_findings': 1, 'late_ticks': LOST,
           'overruns': LOST}
-"""Counters in the server's diagnostics, and by how much they rise when something is wrong."""
+"""Counters of the server's diagnostics, and the increase that counts as detection."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The true state of the arm at a time."""
+    """True state of the arm at a time."""
 
     time: float
     """s, system clock."""
@@ -63,11 +64,12 @@ def seconds(stamp: Any) -> float:
 
 class StressWatch:
     """
-    Hears the true state, the server's status, everybody's diagnostics, steps and progress.
+    Observe the true state, the server's status, all diagnostics, steps and progress.
 
-    Times are those of the messages' stamps, on the system clock: this process may be late.
+    Times are those of the messages' stamps, on the system clock, because this process may be late.
 
     :param node: in the namespace of the run
+    :param robot: the robot file
     """
 
     def __init__(self, node: Node, robot: Robot) -> None:
@@ -76,13 +78,13 @@ class StressWatch:
         """The stop that the server has latched; '' while it has none."""
         self.phase = ''
         self.newest = -1
-        """Sequence of the newest step seen."""
+        """Sequence number of the newest step seen."""
         self.index = -1
-        """Its place in its episode."""
+        """Its index in its episode."""
         self.step_stamp = 0.0
-        """s, system clock, of the state behind it."""
+        """s, system clock, stamp of its state."""
         self.step_message: Float64MultiArray | None = None
-        """The newest step as it came."""
+        """Message of the newest step."""
         self.received = -1
         self._since = 0.0
         self._detected: tuple[float, str] | None = None
@@ -111,7 +113,7 @@ class StressWatch:
                                      QOS[quality or topic])
 
     def begin(self) -> None:
-        """Count from now on: a fault begins."""
+        """Start to observe a fault: discard samples, and remember the present counters."""
         self.samples.clear()
         self._since = time.time()
         self._detected, self._stop_seen = None, False
@@ -120,9 +122,11 @@ class StressWatch:
 
     def detect(self, what: str, at: float | None = None, stop: bool = False) -> None:
         """
-        Note that something noticed the fault; the first does, but a stop goes before all.
+        Note what detected the fault; the first detection counts, but a stop has precedence.
 
-        :param at: s on the system clock; None is now
+        :param what: text for the row
+        :param at: s on the system clock; None: now
+        :param stop: whether it is a stop
         """
         after = (time.time() if at is None else at) - self._since
         if self._since and after >= 0.0 and not self._stop_seen \
@@ -131,22 +135,22 @@ class StressWatch:
 
     @property
     def detected(self) -> tuple[float | None, str]:
-        """Return s from the beginning of the fault to its detection, and by what."""
+        """Return s from begin of the fault to detection, or None, and what detected it."""
         return self._detected if self._detected is not None else (None, '')
 
     @property
     def follows(self) -> bool:
-        """Return whether nothing was said of how the arm follows: a fault before leaves traces."""
+        """Return whether no warning about the arm's motion is active, as after a fault."""
         return not any('the arm moves' in warning for warning in self._said.values())
 
     @property
     def speed(self) -> float:
-        """Return the largest joint speed now, rad/s."""
+        """Return the largest joint speed at present, rad/s."""
         return float(np.abs(self.samples[-1].velocity).max()) if self.samples else 0.0
 
     @property
     def stopped(self) -> float | None:
-        """Return s from the beginning of the fault until the arm was at rest, and stayed so."""
+        """Return s from the begin of the fault until the arm's lasting rest, or None."""
         at = None
         for sample in self.samples:
             if np.abs(sample.velocity).max() >= AT_REST:
@@ -162,16 +166,17 @@ class StressWatch:
         return 0.0 if at is None else self.samples[-1].time - self._since - at
 
     def replace_samples(self, rows: Array) -> None:
-        """Take what was logged elsewhere since the fault began: (m, 1 + 2d) of StateLog."""
+        """Replace the samples by rows (m, 1 + 2 d) of StateLog since the fault began."""
         joints = len(self._robot.joints)
         self.samples = [Sample(float(row[0]), row[1:1 + joints], row[1 + joints:])
                         for row in rows if row[0] >= self._since]
 
     def margins(self) -> dict[str, float | None]:
         """
-        Return the least room to joint limits (rad) and of the tip to keep-out zones (m).
+        Return the least distance to joint limits (rad) and of the tip to keep-out zones (m).
 
-        And the greatest speed of a joint, as a share of its limit.
+        The key speed is the greatest speed of a joint, as a share of its limit. A value is None
+        where there is no sample or no zone.
         """
         if not self.samples:
             return {'joint': None, 'zone': None, 'speed': None}
@@ -210,8 +215,8 @@ class StressWatch:
                         self.detect(f'diagnostics: {key} {risen:+g}', at)
             warning = printable(status.message) if status.level > b'\x00' else ''
             self._said[name] = warning
-            # What was said before the fault is about something else, and what an episode costs
-            # about none.
+            # A warning from before the fault has another cause, and a warning of an episode's cost
+            # is no detection of a fault.
             if warning and not name.startswith('cost_monitor') \
                     and warning != self._said_before.get(name):
                 self.detect(f'diagnostics of {name.split(":")[0]}: {warning}', at)

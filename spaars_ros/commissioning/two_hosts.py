@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-Two hosts on one machine: network namespaces joined by a cable that can be pulled.
+Two hosts on one machine: network namespaces joined by a virtual cable that can be pulled.
 
 `python -m spaars_ros.commissioning.two_hosts FAULT TRIGGER SEED BUNDLE FILE` is the first host,
-started by `spaars stress` in a network namespace of its own; as a module of a node it is the way
-onto the second host.
+started by `spaars stress` in a separate network namespace. As the module of a node it moves that
+node to the second host.
 """
 
 import ctypes
@@ -46,12 +46,12 @@ HOSTS = ('10.77.0.1/24', '10.77.0.2/24')
 
 
 def unshare() -> list[str]:
-    """Return the command that starts another in a network of its own."""
+    """Return the command prefix that starts a command in a separate network."""
     return ['unshare', '--net'] if os.geteuid() == 0 else ['unshare', '--map-root-user', '--net']
 
 
 def why_not() -> str:
-    """Return why there can be no network namespaces here, '' when there can."""
+    """Return why network namespaces are impossible here, '' when they are possible."""
     try:
         subprocess.run([*unshare(), 'ip', 'link', 'add', 'here', 'type', 'veth', 'peer', 'name',
                         'there'], check=True, capture_output=True, text=True, timeout=10)
@@ -65,10 +65,10 @@ def why_not() -> str:
 
 
 class TwoHosts:
-    """A second host beside this process, which has to be in a network namespace of its own."""
+    """A second host beside this process, which has to be in a separate network namespace."""
 
     def __enter__(self) -> 'TwoHosts':
-        """Make the second host and the cable; raises CalledProcessError, OSError."""
+        """Create the second host and the cable; raise CalledProcessError or OSError."""
         self._other = subprocess.Popen(['unshare', '--net', 'sleep', 'infinity'],
                                        preexec_fn=die_with_parent)
         self.namespace = f'/proc/{self._other.pid}/ns/net'
@@ -85,16 +85,16 @@ class TwoHosts:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Let the second host go."""
+        """End the second host."""
         self._other.kill()
         self._other.wait()
 
     def cut(self) -> None:
-        """Pull the cable, at the other end: this host keeps its address."""
+        """Pull the cable at the other end, so that this host keeps its address."""
         self._there('link', 'set', 'there', 'down')
 
     def mend(self) -> None:
-        """Put the cable back."""
+        """Reconnect the cable."""
         self._there('link', 'set', 'there', 'up')
         self._there('route', 'add', '224.0.0.0/4', 'dev', 'there')
 
@@ -108,7 +108,7 @@ def _ip(*arguments: str) -> None:
 
 
 class RemoteNode(NodeDescription):
-    """A node that runs on the second host; this module takes it there."""
+    """A node that runs on the second host; this module moves it there."""
 
     @property
     def module(self) -> str:
@@ -117,7 +117,7 @@ class RemoteNode(NodeDescription):
 
 
 def run_there() -> None:
-    """Go to the second host's network, then be the node."""
+    """Enter the second host's network, then run as the node."""
     with open(os.environ[NAMESPACE]) as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), 'setns')
@@ -127,14 +127,14 @@ def run_there() -> None:
 
 
 def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None:
-    """Run one fault with a node on the second host; write its row."""
+    """Run one fault with a node on the second host; write its row to `out`."""
     from spaars_ros.commissioning.stress_faults import BY_NAME
     from spaars_ros.commissioning.stress_faults import inject
     from spaars_ros.commissioning.stress_rig import prepare
     from spaars_ros.commissioning.stress_rig import StressRig
     fault = BY_NAME[name]
-    # Between hosts: nothing is out there but the other end of the cable, and no shared memory,
-    # which would reach through the partition.
+    # Between hosts: the subnet holds only the other end of the cable, and shared memory, which
+    # would bypass the partition, is off.
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='SUBNET',
                       FASTDDS_BUILTIN_TRANSPORTS='UDPv4')
 
@@ -145,7 +145,7 @@ def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None
 
     def mend() -> None:
         hosts.mend()
-        if fault.remote == 'sim':  # what it did meanwhile could not be heard here
+        if fault.remote == 'sim':  # its states could not be received here meanwhile
             rows = np.fromfile(states).reshape(-1, 1 + 2 * len(run.robot.joints))
             rig.watch.replace_samples(rows)
     with TwoHosts() as hosts, tempfile.TemporaryDirectory(prefix='spaars_stress_') as folder:
@@ -165,11 +165,15 @@ def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None
 def stress(name: str, trigger: str, seed: int, start: Path, timeout: float = 120.0
            ) -> dict[str, Any]:
     """
-    Return the row of a fault between two hosts; raises RuntimeError when it could not run.
+    Return the row of a fault between two hosts.
 
-    :param trigger: as of `spaars_ros.commissioning.stress.run`
+    :param name: of the fault
+    :param trigger: as for `spaars_ros.commissioning.stress.run`
+    :param seed: of the run
     :param start: bundle that the run begins with
     :param timeout: s for all of it
+    :raises RuntimeError: it could not run
+    :raises subprocess.TimeoutExpired: it took longer than `timeout`
     """
     with tempfile.TemporaryDirectory(prefix='spaars_hosts_') as folder:
         out = Path(folder) / 'row.json'

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Identify each joint by a slow motion: order, sign, scale, delay, controller's timeout."""
+"""Identification of each joint by a slow motion: order, sign, scale, delay, and timeout."""
 
 from collections.abc import Generator
 from dataclasses import asdict
@@ -32,30 +32,30 @@ AMPLITUDE = 0.05
 SPEED = 0.1
 """rad/s, or a tenth of the joint's limit where that is less."""
 RAMP = 0.08
-"""rad/s^2; from rest, so that a wrong factor shows while the arm is slow."""
+"""rad/s^2; slow, so that a wrong factor shows while the arm is slow."""
 ODD = 0.4
 """Share of the amplitude that a wrong motion may reach before the joint is brought to rest."""
 COASTS = 1.0
-"""The same of what a joint that moved wrongly may go on until it rests."""
+"""Share of the amplitude that a joint may still move, after a wrong motion, until it rests."""
 MOVED = 0.003
 """rad that count as a motion."""
 SCALE_ERROR = 0.15
-"""Relative error of the motion's size that is taken for encoders and friction."""
+"""Relative error of the motion's size that encoders and friction can explain."""
 REST = 0.6
-"""s to stand still before the first motion, and after each."""
+"""s of standing still before the first motion, and after each."""
 SILENCE = 1.0
-"""s without commands, to see whether the controller comes to rest by itself."""
+"""s without commands, to see whether the controller comes to rest without them."""
 Routine = Generator[Any, tuple[Array, Array, float], None]
 
 
 @dataclass
 class JointResult:
-    """What the motion of one joint showed."""
+    """Result of the motion of one joint."""
 
     joint: str
     faults: list[str] = field(default_factory=list)
     scale: float | None = None
-    """Measured motion by commanded motion, signed."""
+    """Measured motion divided by commanded motion, signed."""
     delay: float | None = None
     """s from a command to its motion."""
     velocity_reported: bool | None = None
@@ -66,15 +66,15 @@ class JointResult:
 
 
 class _Adrift(Exception):
-    """The arm does not stand when told to; no more is tried."""
+    """The arm does not stand still when commanded to; the check ends."""
 
 
 class WiringCheck:
     """
-    Move one joint after the other, through the safety filter, and compare what was measured.
+    Move one joint after the other, through the safety filter, and compare the measured motion.
 
-    Give `tick` what is measured once per period until `done`. A motion that is not the commanded
-    one is cut short before `ODD` of the amplitude, and taken back.
+    Call `tick` with a measurement once per period until `done`. A motion that differs from the
+    commanded one is stopped before `ODD` of the amplitude, and reversed.
 
     :param robot: the robot file
     """
@@ -83,7 +83,7 @@ class WiringCheck:
         self.robot = robot
         self.results = [JointResult(name) for name in robot.joints]
         self.faults: list[str] = []
-        """Faults that are no single joint's."""
+        """Faults that do not belong to a single joint."""
         self.timeout: float | None = None
         """s after which the controller came to rest without commands; None when it did not."""
         self.done = False
@@ -97,7 +97,7 @@ class WiringCheck:
 
     def tick(self, position: Array, velocity: Array, now: float) -> Array | None:
         """
-        Return the command (d,) rad/s that follows a measurement; None sends nothing.
+        Return the command (d,) rad/s after a measurement; None sends nothing.
 
         :param position: (d,) rad
         :param velocity: (d,) rad/s as reported, NaN where it is not
@@ -113,7 +113,7 @@ class WiringCheck:
 
     @property
     def passed(self) -> bool:
-        """Return whether everything is as the robot file says."""
+        """Return whether everything agrees with the robot file."""
         return self.done and not self.faults and not any(each.faults for each in self.results)
 
     def _all(self) -> Routine:
@@ -134,7 +134,7 @@ class WiringCheck:
                     f'moves by {far:.3f} rad without a command: something else drives it, or, '
                     'under position control, its sign or the order of the joints is wrong')
         if (drift > MOVED).any():
-            return  # whatever moves it, motions cannot be told apart
+            return  # whatever moves it, commanded motions cannot be told apart from it
         for joint in range(len(self.robot.joints)):
             yield from self._try(joint)
         good = [number for number, each in enumerate(self.results) if not each.faults]
@@ -142,7 +142,7 @@ class WiringCheck:
             yield from self._fall_silent(good[0])
 
     def _command(self, wish: Array, sample: tuple[Array, Array, float]) -> Array:
-        """Return what the filter lets through of a wish (d,) rad/s."""
+        """Return the command (d,) rad/s that the filter passes for a wish (d,) rad/s."""
         velocity = np.where(np.isfinite(sample[1]), sample[1], 0.0)
         state = RobotState(0, sample[0], velocity, self._zero)
         if not self._began:
@@ -154,7 +154,9 @@ class WiringCheck:
         """
         Come to rest and stay; return the log of (s, position, command, velocity).
 
-        :param began: whether anything was moved before; what does not stand then ends the check
+        :param seconds: s to stay
+        :param began: whether anything was moved before; then an arm that does not stand ends the
+            check
         """
         log = []
         sample = yield self._zero
@@ -202,12 +204,12 @@ class WiringCheck:
         yield from self._stand(REST)
 
     def _roomy(self, joint: int) -> float:
-        """Return the direction in which the joint has more room."""
+        """Return the direction, 1 or -1, in which the joint has more room."""
         low, high = self.robot.limits.position[joint]
         return 1.0 if self._measured[joint] < (low + high) / 2 else -1.0
 
     def _go(self, joint: int, distance: float) -> Generator[Any, Any, list[Any]]:
-        """Move a joint by a commanded distance, rad, unless something odd is seen."""
+        """Move a joint by a commanded distance, rad, unless a wrong motion is seen."""
         top = min(SPEED, 0.1 * self.robot.limits.velocity[joint])
         log: list[Any] = []
         sample = yield self._zero
@@ -231,7 +233,7 @@ class WiringCheck:
         return log
 
     def _is_odd(self, joint: int, log: list[Any], asked: float) -> bool:
-        """Return whether something else moves than was asked for."""
+        """Return whether the motion differs from the commanded one, `asked` rad."""
         if len(log) < 2:
             return False
         moved = log[-1][1] - log[0][1]
@@ -241,7 +243,7 @@ class WiringCheck:
                     or abs(moved[joint]) > 1.5 * abs(asked) + allowed)
 
     def _judge(self, joint: int, log: list[Any]) -> None:
-        """Say what the motion out shows."""
+        """Derive the joint's result from the log of its outward motion."""
         result, names = self.results[joint], self.robot.joints
         asked, moved = _integral(log)[joint], log[-1][1] - log[0][1]
         others = [number for number in np.flatnonzero(np.abs(moved) > 0.2 * AMPLITUDE)
@@ -279,7 +281,7 @@ class WiringCheck:
                                      f'{np.abs(reported).max():.3f} rad/s')
 
     def _lag(self, joint: int, log: list[Any], scale: float) -> float:
-        """Return the shift in s that fits the motion best to the commands' integral."""
+        """Return the shift, s, for which the integral of the commands fits the motion best."""
         times = np.array([each[0] for each in log])
         command = np.array([each[2][joint] for each in log])
         asked = np.concatenate([[0.0], np.cumsum(command[:-1] * np.diff(times))])
@@ -290,7 +292,7 @@ class WiringCheck:
         return float(shifts[int(np.argmin(errors))])
 
     def _fall_silent(self, joint: int) -> Routine:
-        """Stop sending while the joint creeps; see whether the controller stops it."""
+        """Stop sending while the joint moves slowly; see whether the controller stops it."""
         speed = min(0.5 * SPEED, 0.1 * self.robot.limits.velocity[joint])
         wish = self._zero.copy()
         wish[joint] = self._roomy(joint) * speed
