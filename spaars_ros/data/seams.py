@@ -27,7 +27,7 @@ from spaars_ros.data.unmoved import unmoved_parts
 
 def learnable_parts(schema: StepSchema, rows: Array) -> list[slice]:
     """
-    Return the parts of an episode's transitions in which one single actor decided.
+    Return the parts of an episode's transitions in which a single actor decided.
 
     The episode is cut where a person takes over and where the person gives back control: a return
     that continues across the cut would credit one actor with the result of the other. Transitions
