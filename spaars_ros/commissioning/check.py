@@ -56,7 +56,13 @@ class Motion(Protocol):
     """Whether the arm just moved differently from its command."""
 
     def tick(self, position: Array, velocity: Array, now: float) -> Array | None:
-        """Return the command (d,) rad/s after a measurement; None sends nothing."""
+        """
+        Return the command (d,) rad/s after a measurement; None sends nothing.
+
+        :param position: (d,) rad
+        :param velocity: (d,) rad/s as reported, NaN where it is not
+        :param now: s on a steady clock
+        """
 
 
 class WiringNode:

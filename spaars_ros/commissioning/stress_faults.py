@@ -44,7 +44,7 @@ FOLLOWED = 6.0
 """s in which the delay of the arm can be judged, which compares many states with their
 commands."""
 LATER = 1.0
-"""s; the begin of a fault is delayed by up to this time, at random."""
+"""s; the start of a fault is delayed by up to this time, at random."""
 SETTLED = 0.5
 """s at rest under a latched stop after which the rest of the fault adds no information."""
 LATE = 1.0

@@ -69,7 +69,8 @@ TRIGGERS = ('timer', 'joint_states')
 SETTINGS: dict[str, dict[str, Any]] = {
     # As on a robot: stamps of the system clock, which the nodes compare with their own.
     'sim': {'stamps': 'system'},
-    # So few that a full disk shows within seconds, and so strict that a dead monitor does.
+    # So few that a full disk is detected within seconds, and so strict that a dead cost monitor
+    # is.
     'policy_server': {'max_backlog': 40, 'cost_monitor': 'stop'},
 }
 """Parameters that differ from those of `spaars finetune`."""

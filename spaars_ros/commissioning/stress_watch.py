@@ -135,7 +135,7 @@ class StressWatch:
 
     @property
     def detected(self) -> tuple[float | None, str]:
-        """Return s from begin of the fault to detection, or None, and what detected it."""
+        """Return s from the fault to its detection, or None, and what detected it."""
         return self._detected if self._detected is not None else (None, '')
 
     @property
@@ -150,7 +150,7 @@ class StressWatch:
 
     @property
     def stopped(self) -> float | None:
-        """Return s from the begin of the fault until the arm's lasting rest, or None."""
+        """Return s from the start of the fault until the arm's lasting rest, or None."""
         at = None
         for sample in self.samples:
             if np.abs(sample.velocity).max() >= AT_REST:

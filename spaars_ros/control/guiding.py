@@ -29,7 +29,7 @@ MOVES = 0.02
 
 class Guiding:
     """
-    Compute actions from measured motion, and detect begin and end of the hand's motion.
+    Compute actions from measured motion, and detect start and end of the hand's motion.
 
     :param robot: the robot file
     :param takeover: converts joint velocities to the task's actions

@@ -32,7 +32,7 @@ class LabelRefused(ValueError):
 
 class Labels:
     """
-    Take people's labels from any input; the newest label of an episode is valid.
+    Take people's labels from any input; the newest label of an episode counts.
 
     A label of the running episode ends it, and is stored in its last record. A label of an earlier
     episode is stored beside the records, and corrects what was learned. Both override the outcome

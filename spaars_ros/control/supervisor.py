@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def record(self) -> Array | None:
-        """Return the step record; None where nobody acted."""
+        """Return the step record, None if there is none."""
         return None if self.tick is None else self.tick.record
 
     @property

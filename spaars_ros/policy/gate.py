@@ -47,7 +47,12 @@ class AdvantageGate:
         return np.concatenate([[1.0], -self.multipliers]) / (1.0 + self.multipliers.sum())
 
     def advantage(self, q_raw: NDArray[np.float32], q_latent: NDArray[np.float32]) -> float:
-        """Return the bound for one state from values (heads, 1 + C): reward, then C costs."""
+        """
+        Return the bound for one state.
+
+        :param q_raw: (heads, 1 + C) values of the raw action: reward, then C costs
+        :param q_latent: (heads, 1 + C) values of the latent action
+        """
         # Q is linear in its values, so the differences can be combined instead.
         difference = (q_raw - q_latent) @ self._weights
         mean = difference.sum() / len(difference)

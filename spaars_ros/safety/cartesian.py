@@ -308,7 +308,11 @@ class Cartesian:
         return {one.name: one.measure() for one in self._distances}
 
     def slope(self, position: Array, rank: int) -> Array:
-        """Return the gradient (d,) m/rad of the rank-th smallest distance, from 0; for tests."""
+        """
+        Return the gradient (d,) m/rad of the rank-th smallest distance, from 0; for tests.
+
+        :param position: (d,) rad
+        """
         gaps = list(self.least(position).values())
         index = int(np.argsort(gaps)[min(rank, len(gaps) - 1)])
         return np.asarray(self._world.gradients(np.array([self._distances[index].line()]),

@@ -70,7 +70,12 @@ class Distance(Protocol):
 
 
 class TipToZone:
-    """Distance of the tip to a keep-out zone."""
+    """
+    Distance of the tip to a keep-out zone.
+
+    :param world: the model, moved before each `measure`
+    :param zone: a zone of the robot file
+    """
 
     kind = 'KEEP_OUT'
 
@@ -97,7 +102,13 @@ class TipToZone:
 
 
 class TipToFace:
-    """Distance of the tip to one face of the workspace, from inside."""
+    """
+    Distance of the tip to one face of the workspace, from inside.
+
+    :param axis: 0, 1 or 2: axis to which the face is perpendicular
+    :param value: m, coordinate of the face
+    :param sign: 1 for the low face, -1 for the high one
+    """
 
     kind = 'WORKSPACE'
 
@@ -123,7 +134,13 @@ class TipToFace:
 
 
 class GeomToGeom:
-    """Distance between two geoms of the model, from mj_geomDistance."""
+    """
+    Distance between two geoms of the model, from mj_geomDistance.
+
+    :param one: number of the first geom
+    :param other: number of the second geom
+    :param kind: KEEP_OUT or COLLISION
+    """
 
     def __init__(self, world: World, one: int, other: int, kind: str) -> None:
         model = world.model

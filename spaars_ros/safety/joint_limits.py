@@ -142,7 +142,11 @@ class JointLimits:
         return -low, high
 
     def velocity_bounds(self, last: Array) -> tuple[Array, Array]:
-        """Return low and high velocities (d,) rad/s that keep the limit as acceleration ends."""
+        """
+        Return low and high velocities (d,) rad/s that keep the limit as acceleration ends.
+
+        :param last: (d,) rad/s, the last command
+        """
         if not self.jerk_binds:
             return -self.velocity, self.velocity
         return -self._below_limit(-last), self._below_limit(last)
@@ -167,7 +171,12 @@ class JointLimits:
                 np.minimum(np.maximum(high, slowest), fastest))
 
     def brake(self, last: Array, acceleration: Array) -> Array:
-        """Return the braking law's next velocity (d,) rad/s; exactly zero at its end."""
+        """
+        Return the braking law's next velocity (d,) rad/s; exactly zero at its end.
+
+        :param last: (d,) rad/s, the last command
+        :param acceleration: (d,) rad/s^2, of the last command
+        """
         if not self.jerk_binds:
             return last - np.minimum(np.maximum(last, -self.step), self.step)
         speed = np.abs(last)

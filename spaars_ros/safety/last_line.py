@@ -63,7 +63,7 @@ class LastLine:
         return not out.any()
 
     def stop(self, velocity: Array, last: Array, position: Array) -> Stop:
-        """Return the stop for a velocity that does not pass."""
+        """Return the stop for a velocity that does not pass; arguments as for `passes`."""
         change = np.abs(velocity - last)
         joint = int(np.argmax(np.where(np.isfinite(change), change - self._step, np.inf)))
         return Stop('OUTSIDE_LIMITS', float(velocity[joint]), float(self._velocity[joint]),

@@ -40,7 +40,13 @@ class CameraFaults:
 
     def shown(self, now_ns: int, images: Images, faults: Mapping[str, float]
               ) -> list[tuple[int, str, Pixels]]:
-        """Return (stamp in ns, source, image) to publish now, in order."""
+        """
+        Return (stamp in ns, source, image) to publish now, in order.
+
+        :param now_ns: stamp of the images, ns
+        :param images: images taken now
+        :param faults: value of every fault
+        """
         if not any(faults[name] for name in NAMES) and not self._late:
             return [(now_ns, name, image) for name, image in images.items()]
         seen = {}

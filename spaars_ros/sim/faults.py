@@ -35,7 +35,7 @@ it."""
 
 
 LONGEST = 1e6
-"""s; the latest begin and the longest duration of a fault."""
+"""s; the latest start and the longest duration of a fault."""
 
 
 class FaultScript:

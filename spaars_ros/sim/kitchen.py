@@ -107,7 +107,7 @@ class KitchenEnv(gymnasium.Env[Array, Array]):
         return {'stages': stages, 'success': all(stages)}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Advance one tick."""
+        """Advance one tick with an action (9,) in [-1, 1]."""
         observation, reward, terminated, truncated, info = self._inner.step(action)
         return (flat(observation['observation']).copy(), float(reward), bool(terminated),
                 bool(truncated), self._info(info))

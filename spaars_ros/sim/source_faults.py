@@ -39,7 +39,13 @@ class SourceFaults:
 
     def measured(self, now_ns: int, samples: Measured, faults: Mapping[str, float]
                  ) -> list[tuple[int, str, Array]]:
-        """Return (stamp in ns, source, values) to publish now, in order."""
+        """
+        Return (stamp in ns, source, values) to publish now, in order.
+
+        :param now_ns: stamp of the samples, ns
+        :param samples: samples taken now
+        :param faults: value of every fault
+        """
         if not any(faults[name] for name in ('source_drop', 'source_delay', 'source_nan',
                                              'source_frozen')) and not self._late:
             return [(now_ns, name, values) for name, values in samples.items()]

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Monitors: what stops the robot apart from its commands."""
+"""Monitors: they stop the robot for reasons other than its commands."""

@@ -51,7 +51,7 @@ class ClockWatch:
         """The same in s on the steady clock."""
 
     def hold(self, stamp_ns: int) -> None:
-        """Note a report that the simulated arm is held at a time, ns."""
+        """Note a report that the simulated arm is held, with its stamp, ns."""
         self._beat = self._beat or self._now is None or stamp_ns >= self._now
 
     def look(self, now: int, steady: float) -> None:

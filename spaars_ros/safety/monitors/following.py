@@ -43,7 +43,7 @@ POORLY = 0.35
 MOVING = 0.01
 """Share of the velocity limits, root mean square; less motion is not judged."""
 SPARSE = 10
-"""Largest distance of two states, control periods."""
+"""Largest time between two states, control periods."""
 
 
 @dataclass(frozen=True)
