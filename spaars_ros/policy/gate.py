@@ -50,8 +50,9 @@ class AdvantageGate:
         """
         Return the bound for one state.
 
-        :param q_raw: (heads, 1 + C) values of the raw action: reward, then C costs
-        :param q_latent: (heads, 1 + C) values of the latent action
+        :param q_raw: (heads, 1 + C) values of the raw action, or another candidate: reward, then
+            C costs
+        :param q_latent: (heads, 1 + C) values of the action that it is compared with
         """
         # Q is linear in its values, so the differences can be combined instead.
         difference = (q_raw - q_latent) @ self._weights

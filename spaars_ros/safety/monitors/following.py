@@ -14,7 +14,7 @@
 """
 Monitor of the delay and the accuracy with which the arm follows its commands.
 
-The safety filter is valid only within these.
+The guarantees of the safety filter depend on both.
 """
 
 from collections import deque
