@@ -58,10 +58,10 @@ class Person:
     """
     A person's commands, and whether they are valid.
 
-    A person acts while a dead man's switch is held. Held means: last heard of within `age`, and
-    seen released before. If, while a person acts, no command is newer than `age`, or the newest
-    was invalid, the arm brakes and stays under the person's control. If a held switch is no longer
-    heard of, the arm brakes, too; after `lost` s this is a stop.
+    A person acts while a dead man's switch is held that was seen released before. The arm obeys a
+    command if switch and command were heard of within `age`. Otherwise, or if the newest command
+    was invalid, it brakes and stays under the person's control. A held switch that is silent for
+    `lost` s is a stop.
 
     :param joints: d
     :param age: s for which a command or a held switch is valid
