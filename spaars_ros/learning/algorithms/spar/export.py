@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policy of SPAR as an ONNX graph, and what it has to answer."""
+"""Export the policy of SPAR as an ONNX graph, with golden outputs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from spaars_ros.learning.core.replay import Normaliser
 
 def export_spar(agent: SparAgent) -> bytes:
     """
-    Return the graph of SPAR, with the inputs and outputs of SPAARS'.
+    Return the graph of SPAR, with the inputs and outputs of the SPAARS graph.
 
     latent = h(s) of SPAR-PROJ, 0 for SPAR-MLP; latent_action = clip(a_b + g(s, a_b, latent));
     raw_action = clip(a_b + phi tanh(.)) of SPAR-MLP. docs/concepts/spar.md (reconstructed).

@@ -23,19 +23,19 @@ Array = NDArray[np.float64]
 Projection = Literal['mlp', 'proj']
 
 MOST = 5
-"""Components that are tried."""
+"""Maximum number of mixture components."""
 LEAST_POINTS = 40
-"""Distinct pairs below which a data set says nothing, and counts as of one mode."""
+"""Minimum number of distinct pairs for the diagnostic; smaller data sets count as unimodal."""
 FLOOR = 0.02
-"""Least variance of a component, in variances of its cluster."""
+"""Minimum variance of a component, relative to the variance of its cluster."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the diagnostic found."""
+    """Result of the diagnostic."""
 
     components: tuple[int, ...]
-    """Of each cluster's residuals, by BIC; empty where there was too little data."""
+    """Number of mixture components per cluster, by BIC; empty if there was too little data."""
 
     @property
     def fragmented(self) -> float:
@@ -45,7 +45,7 @@ class Geometry:
 
     @property
     def projection(self) -> Projection:
-        """Return 'proj' where more than half of the clusters are fragmented, else 'mlp'."""
+        """Return 'proj' if more than half of the clusters are fragmented, else 'mlp'."""
         return 'proj' if self.fragmented > 0.5 else 'mlp'
 
 
@@ -53,21 +53,25 @@ def residual_geometry(observations: NDArray[np.floating],  # type: ignore[type-a
                       residuals: NDArray[np.floating],  # type: ignore[type-arg]
                       seed: int, *, clusters: int = 16, neighbours: int = 80) -> Geometry:
     """
-    Return how many modes residuals have, state by state (docs/concepts/spar.md, reconstructed).
+    Count the modes of residuals in clusters of states (docs/concepts/spar.md, reconstructed).
 
-    Each of `clusters` states drawn at random and its `neighbours` nearest are a cluster; Gaussian
-    mixtures of 1 to 5 components are fitted to its residuals, and BIC decides. Sourced is only
-    that a compact, unimodal geometry takes SPAR-MLP and a fragmented one SPAR-PROJ.
+    A cluster is a randomly drawn state with its `neighbours` nearest states. Gaussian mixtures of
+    1 to 5 components are fitted to its residuals, and BIC selects one. Sourced is only that a
+    compact, unimodal geometry takes SPAR-MLP and a fragmented one SPAR-PROJ.
 
     :param observations: (N, n) normalised
-    :param residuals: (N, d) of the data's actions about the base's
+    :param residuals: (N, d) actions of the data minus base actions
+    :param seed: seed of the draws
+    :param clusters: maximum number of clusters
+    :param neighbours: number of pairs per cluster
+    :raises ValueError: different numbers of observations and residuals
     """
     if len(observations) != len(residuals):
         raise ValueError(f'{len(observations)} observations, {len(residuals)} residuals')
     rng = np.random.default_rng(seed)
     states = np.asarray(observations, np.float64)
     rows = np.asarray(residuals, np.float64)
-    # A pair drawn twice would be a component of no width.
+    # Duplicate pairs would form a component of zero width.
     _, index = np.unique(np.concatenate([states, rows], 1), axis=0, return_index=True)
     states, rows = states[index], rows[index]
     if len(rows) < LEAST_POINTS:
@@ -82,10 +86,10 @@ def residual_geometry(observations: NDArray[np.floating],  # type: ignore[type-a
 
 def count_modes(points: Array, rng: np.random.Generator) -> int:
     """
-    Return the components (1 to 5) of the mixture of (N, d) points with the least BIC.
+    Return the number of components (1 to 5) of the mixture of points (N, d) with the least BIC.
 
-    Points are whitened first, so that one component is a Gaussian of any covariance; the
-    components of larger mixtures have diagonal covariances in those axes.
+    Points are whitened first, so that one component is a Gaussian with any covariance. The
+    components of larger mixtures have diagonal covariances in the whitened axes.
     """
     points = points - points.mean(0)
     if float(np.abs(points).max(initial=0.0)) < 1e-6:
@@ -102,7 +106,7 @@ def count_modes(points: Array, rng: np.random.Generator) -> int:
 
 
 def _bic(points: Array, count: int, rng: np.random.Generator) -> float:
-    """Return -2 log L + parameters * log N of a fitted mixture; 1 is the whitened Gaussian."""
+    """Return -2 log L + parameters * log N of a fitted mixture of `count` components."""
     total, d = points.shape
     if count == 1:
         log_likelihood = -0.5 * (np.square(points).sum() + total * d * np.log(2.0 * np.pi))
@@ -137,7 +141,7 @@ def _expectation_maximisation(points: Array, count: int, rng: np.random.Generato
 
 
 def _spread_out(points: Array, count: int, rng: np.random.Generator) -> Array:
-    """Return `count` of the points, each drawn far from the ones before (k-means++)."""
+    """Draw `count` of the points, each preferably far from the previous ones (k-means++)."""
     chosen = [points[rng.integers(len(points))]]
     while len(chosen) < count:
         distance = np.min([np.square(points - one).sum(1) for one in chosen], 0)

@@ -36,21 +36,21 @@ from spaars_ros.policy.bundle import Exploration
 from spaars_ros.training_file import Training
 
 SEEN = 4096
-"""Pairs that the diagnostic looks at."""
+"""Number of pairs for the diagnostic of the residuals' geometry."""
 
 UNBOUNDED = 2.0
-"""Trust box that holds every action: SPAR has no gate between two policies."""
+"""Trust box that contains every action: SPAR has no gate between two policies."""
 
 
 class Spar(Deployable):
     """
     SPAR (Zhao, Pan, Liang, Lin 2026; docs/concepts/spar.md, mostly reconstructed).
 
-    Offline, of as many updates as SPAARS and IQL have: `spar_base_steps` of the base,
-    `cvae_steps` of the residual CVAE, then self-imitation; IQL's values, which depend on nothing
-    of these, learn all along. Online values and self-imitation go on with mixed batches; base and
-    residual CVAE stay frozen. Between the CVAE and self-imitation the geometry of the residuals
-    picks SPAR-MLP or SPAR-PROJ, unless `spar_projection` says which.
+    Offline, with as many updates as SPAARS and IQL: `spar_base_steps` of the base, `cvae_steps`
+    of the residual CVAE, then self-imitation. IQL's values, which are independent of these, learn
+    throughout. Between CVAE and self-imitation the geometry of the residuals selects SPAR-MLP or
+    SPAR-PROJ, unless `spar_projection` sets it. Online, values and self-imitation continue on
+    mixed batches; base and residual CVAE stay frozen.
     """
 
     offline_share = 0.5
@@ -71,7 +71,7 @@ class Spar(Deployable):
         t = training
         self.offline_steps = t.cvae_steps + t.iql_steps + t.align_steps
         self.imitates_from = t.spar_base_steps + t.cvae_steps
-        """Offline update at which self-imitation begins."""
+        """Index of the offline update at which self-imitation begins."""
         if self.imitates_from >= self.offline_steps:
             raise ValueError(f'spar_base_steps {t.spar_base_steps}: has to be less than '
                              f'iql_steps + align_steps, {t.iql_steps + t.align_steps}')
@@ -81,19 +81,19 @@ class Spar(Deployable):
         self.agent.seed(seed)
         self.geometry: Geometry | None = None
         self.raw_share = 0.0
-        """Of the last episode's actions."""
+        """Share of raw actions in the last episode, 0 to 1."""
         self.updates = 0
         self._seed = seed
         self._seen = np.zeros((0, observation + action), np.float32)
         self._noise = np.zeros(t.latent_dim)
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Ignore the data set's actions (N, d): errors are counted in residuals."""
+        """Ignore the data set's actions (N, d): the variance of residuals scales the errors."""
 
     # Offline
 
     def stages(self) -> dict[str, int]:
-        """Return the base, the residual CVAE and self-imitation, with the updates of each."""
+        """Return the stages base, residual and imitation, with the number of updates of each."""
         begins = self.training.spar_base_steps
         return {'base': begins, 'residual': self.imitates_from - begins,
                 'imitation': self.offline_steps - self.imitates_from}
@@ -105,7 +105,7 @@ class Spar(Deployable):
         return 'residual' if step < self.imitates_from else 'imitation'
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of the stage that `step` is in, and one of the values."""
+        """Do one update of the stage of `step`, and one of the values; return the losses."""
         stage = self.stage(step)
         losses = self.agent.update_values(batch, conservative=stage == 'imitation')
         if stage == 'base':
@@ -121,12 +121,12 @@ class Spar(Deployable):
         return losses
 
     def _see(self, batch: Batch) -> None:
-        """Keep pairs for the diagnostic, which comes when this stage is over."""
+        """Keep pairs (s, a) for the diagnostic at the end of this stage."""
         rows = torch.cat([batch['observation'], batch['action']], -1).numpy()
         self._seen = np.concatenate([self._seen, rows])
 
     def _choose_projection(self) -> None:
-        """Freeze base and residual CVAE, and let the residuals' geometry pick the policy."""
+        """Freeze base and residual CVAE, and select the policy by the residuals' geometry."""
         self._freeze()
         n = self.agent.base.inputs
         with torch.no_grad():
@@ -137,7 +137,7 @@ class Spar(Deployable):
             self.agent.projection = self.geometry.projection
 
     def begin_online(self) -> None:
-        """Freeze what stays and take the online learning rate."""
+        """Freeze base and residual CVAE, and set the online learning rate."""
         self._freeze()
         self.agent.set_learning_rate(self.training.learning_rate)
 
@@ -148,7 +148,7 @@ class Spar(Deployable):
     # Online
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the policy's action; exploration moves its latent, and so along the data."""
+        """Return the policy's action; exploration perturbs its latent, and so follows the data."""
         t, agent = self.training, self.agent
         mode = Mode.LATENT if agent.projects else Mode.RAW
         with torch.no_grad():
@@ -162,12 +162,12 @@ class Spar(Deployable):
                 moved = latent + torch.from_numpy((t.explore_latent * self._noise).astype(
                     np.float32))
                 moved = agent.decoded(o, moved.clamp(-t.latent_bound, t.latent_bound))
-                # For SPAR-PROJ this is `moved`: its action is its latent's.
+                # For SPAR-PROJ this equals `moved`: its action is its decoded latent.
                 action = (action + moved - agent.decoded(o, latent)).clamp(-1.0, 1.0)
         return ActionSample(action[0].numpy().astype(np.float64), mode)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update of the values, and as often as `policy_delay` says of the residual."""
+        """Do one update of the values and, every `policy_delay` updates, of the residual."""
         losses = self.agent.update_values(batch, conservative=True)
         losses.update(self._imitate(batch, self.updates))
         self.updates += 1
@@ -178,7 +178,7 @@ class Spar(Deployable):
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """Take a finished episode: exploration begins anew."""
+        """Reset the exploration noise, and record the share of raw actions."""
         self._noise[:] = 0.0
         self.raw_share = float((modes == Mode.RAW).mean())
 
@@ -190,16 +190,16 @@ class Spar(Deployable):
     # On a robot
 
     def progress(self) -> dict[str, float]:
-        """Return the share of raw actions; there is no hand-over and no gate."""
+        """Return the share of raw actions; there is no phase switch and no gate."""
         return {'bc_error': -1.0, 'novelty': 0.0, 'margin': 0.0, 'gate_share': self.raw_share}
 
     def manifest(self) -> dict[str, Any]:
         """
-        Return the mode, which is that of the residual policy, and the exploration noise.
+        Return the manifest's mode, by the residual policy, and exploration noise.
 
-        SPAR-PROJ acts by its latent (`latent-only`) and explores there. SPAR-MLP acts by its
-        residual (`raw-only`); its exploration noise is `explore_raw` on the action, where
-        `choose` moves it along the decoder.
+        SPAR-PROJ acts by its latent (`latent-only`) and explores in it. SPAR-MLP acts by its
+        residual (`raw-only`); on the robot its exploration noise is `explore_raw` on the action,
+        whereas `choose` perturbs along the decoder.
         """
         t = self.training
         return {'latent_bound': t.latent_bound, 'kappa': t.kappa, 'trust': UNBOUNDED,
@@ -219,7 +219,7 @@ class Spar(Deployable):
     # State
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included, and what the diagnostic has seen so far."""
+        """Return every tensor, those of the optimisers included, and the diagnostic's pairs."""
         return {**self.agent.arrays(), 'seen': self._seen}
 
     def load_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:

@@ -37,21 +37,23 @@ from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 CONSERVATIVE = 4
-"""Actions of the decoder a state whose values are pushed down."""
+"""Number of decoded actions per state whose values are pushed down."""
 
 
 class SparAgent(TrainableModule):
     """
-    A frozen base policy and a residual that imitates its own best candidates.
+    Frozen base policy, and a residual policy that imitates its own best candidates.
 
-    Observations are normalised, actions normalised joint velocities in [-1, 1]. Equations are
-    those of spar.md: sourced are frozen base, residual regression, conservative values
-    and weighted regression on latent candidates (SPAR's abstract); everything else of it is
-    reconstructed. Both residual policies are functions of s alone: a_b is one, and frozen.
+    Observations are normalised, actions are normalised joint velocities in [-1, 1]. Equations are
+    those of docs/concepts/spar.md. Sourced are frozen base, residual regression, conservative
+    values and weighted regression on latent candidates (SPAR's abstract); the rest is
+    reconstructed. Both residual policies depend on s only, since a_b is a frozen function of s.
+
+    :raises ValueError: latent_dim above the width of the action
     """
 
     projects: Tensor
-    """() whether the policy is SPAR-PROJ."""
+    """() bool, whether the policy is SPAR-PROJ."""
 
     def __init__(self, training: Training, observation: int, action: int,
                  constraints: int) -> None:
@@ -96,7 +98,7 @@ class SparAgent(TrainableModule):
 
     @property
     def residual_decoder(self) -> ResidualDecoder:
-        """Return g(s, a_b, z)."""
+        """Return the residual decoder g(s, a_b, z)."""
         return self.vae.decoder
 
     def latent_action(self, observation: Tensor) -> Tensor:
@@ -127,13 +129,13 @@ class SparAgent(TrainableModule):
     # Learning
 
     def update_base(self, batch: Batch) -> float:
-        """Clone the data, min E |a - pi_base(s)|^2, and measure what is left over."""
+        """Do one cloning update, min E |a - pi_base(s)|^2, and measure the residual variance."""
         residual = batch['action'] - self.base(batch['observation'])
         self.vae.measure(residual)
         return self.step('base', residual.square().sum(-1).mean())
 
     def update_residual(self, batch: Batch) -> float:
-        """Fit the residual CVAE to what the data does around the frozen base."""
+        """Do one update of the residual CVAE on the data's residuals about the frozen base."""
         o = batch['observation']
         with torch.no_grad():
             base = self.base(o)
@@ -147,13 +149,13 @@ class SparAgent(TrainableModule):
 
     def update_values(self, batch: Batch, *, conservative: bool = False) -> dict[str, float]:
         """
-        Do IQL's V and Q (Kostrikov, Nair, Levine 2021): no action but the batch's is evaluated.
+        Do one update of IQL's V and Q (Kostrikov, Nair, Levine 2021), on the batch's actions.
 
-        With `conservative`, which asks for a fitted residual CVAE, and `spar_conservative` above 0
-        what the decoder makes is valued, too, and pushed below the data's actions (ours).
+        With `conservative`, which needs a fitted residual CVAE, and `spar_conservative` above 0,
+        the values of decoded actions are pushed below those of the data's actions (own addition).
 
-        Costs have values too, weighed as the reward's by the advantage of the Lagrangian: they
-        are those of the same implicit policy.
+        Cost values have the same expectile weights as the reward value, by the advantage of the
+        Lagrangian, so all values belong to the same implicit policy.
         """
         t = self.training_file
         o, a = batch['observation'], batch['action']
@@ -177,17 +179,18 @@ class SparAgent(TrainableModule):
 
     def _excess(self, observation: Tensor, values: Tensor) -> Tensor:
         """
-        Return by how much each head values the decoder's actions above the data's, (heads,).
+        Return the excess (heads,) of each head's values of decoded actions over the data's.
 
             sigma^2 E[log sum_j exp(L(s, a_j) / sigma) - L(s, a_0) / sigma],  a_0: the data's,
             a_j = clip(a_b + g(s, a_b, z_j)),  z_j ~ N(0, I),  sigma: std of L(s, a_0)
 
-        That is CQL's regulariser (Kumar et al. 2020, eq. 4) on the actions that self-imitation can
-        propose, with L the Lagrangian, in units of sigma so that one weight fits every reward. It
-        ends where the data's action is the best of all by far. Its gradient is the critic's
-        parameters' alone.
+        This is CQL's regulariser (Kumar et al. 2020, eq. 4) on the actions that self-imitation
+        can propose, with L the Lagrangian. It is in units of sigma, so that one weight fits every
+        reward. It vanishes where the data's action is by far the best. It has a gradient for the
+        critic's parameters only.
 
-        :param values: of the data's actions, (heads, B, 1 + C), with their graph
+        :param observation: (B, n) normalised
+        :param values: (heads, B, 1 + C) of the data's actions, with their gradient
         """
         t = self.training_file
         latent = torch.from_numpy(self._rng.standard_normal(
@@ -203,12 +206,12 @@ class SparAgent(TrainableModule):
 
     def candidates(self, observation: Tensor) -> tuple[Candidates, Tensor]:
         """
-        Return candidates (K a state) and their weights (K, B); no graph.
+        Return K candidates per state and their weights (K, B), without a gradient.
 
-        Their mean is `spar_centre` of the present latent. At 1 each round starts from the last
-        one's result, and latents climb to their bound on nothing but noise of the values, whose
-        differences are counted in their own spread; below 1 they settle at a finite distance
-        from the data's, and at 0 the candidates are the data's residuals themselves.
+        Their centre is `spar_centre` times the present latent. At 1 each round starts from the
+        result of the previous one, and latents drift to their bound on mere noise of the values,
+        since value differences are scaled by their own spread. Below 1 latents settle at a finite
+        distance from the data's. At 0 candidates have the distribution of the data's residuals.
         """
         t = self.training_file
         with torch.no_grad():
@@ -229,8 +232,8 @@ class SparAgent(TrainableModule):
             MLP:  |Delta(s) - sum_k w_k Delta_k|^2 + lambda |Delta(s) - g(s, a_b, 0)|^2
             PROJ: |h(s) - sum_k w_k z_k|^2 + lambda |h(s)|^2
 
-        A weighted sum of squared distances has the gradient of the distance to the weighted
-        mean. The critic gives weights and nothing else.
+        A weighted sum of squared distances has the same gradient as the squared distance to the
+        weighted mean. The critic only determines the weights w_k.
         """
         t = self.training_file
         o = batch['observation']
@@ -249,7 +252,7 @@ class SparAgent(TrainableModule):
 
 
 def _at_zero(policy: BoundedPolicy) -> BoundedPolicy:
-    """Return the policy with its last layer at zero: its output is 0 everywhere."""
+    """Set the policy's last layer to zero, so that its output is 0 everywhere; return it."""
     with torch.no_grad():
         for parameter in policy.net.layers[-1].parameters():
             parameter.zero_()

@@ -29,12 +29,12 @@ from spaars_ros.learning.core.replay import Replay
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Encode = Callable[[Floats, Floats], Floats]
-"""Windows (B, H, n) in physical units and actions (B, H, d) -> their mean skills z (B, k)."""
+"""Windows (B, H, n) in physical units and actions (B, H, d) -> posterior means z (B, k)."""
 
 LIMIT = 1.0 - 1e-5
-"""Of u = tanh(z), so that z = artanh(u) is finite; docs/concepts/skills.md (SUPE, sourced)."""
+"""Bound of |u|, u = tanh(z), so that z is finite; docs/concepts/skills.md (SUPE, sourced)."""
 BOUND = float(np.arctanh(LIMIT))
-"""The same of |z|, about 6.1."""
+"""Bound of |z|, about 6.1."""
 
 
 def squash(skills: NDArray[Any]) -> Floats:
@@ -44,14 +44,15 @@ def squash(skills: NDArray[Any]) -> Floats:
 
 class Chunks:
     """
-    Every window of H steps inside an episode, of a data set (stride 1; skills.md, sourced).
+    All windows of H steps in the episodes of a data set (stride 1; skills.md, sourced).
 
-    A window may end with its episode, it never reaches over an end. Its reward is
-    R = sum_{i<H} gamma^i r_i, shaped and scaled as the replay's own rewards are, and its costs are
-    summed likewise; its discount is 0 after a true termination.
+    A window never crosses the end of an episode. Its reward is R = sum_{i<H} gamma^i r_i, shaped
+    and scaled like the replay's rewards. Its costs are summed likewise and scaled. Its discount
+    is 0 after a true termination.
 
-    :param data: all episodes whole, nothing overwritten
-    :param discount: what multiplies the value at s_H
+    :param data: replay of complete episodes, with nothing overwritten
+    :param length: H
+    :param discount: factor on the value at s_H
     :raises ValueError: no window fits; names H and the longest episode
     """
 
@@ -60,7 +61,7 @@ class Chunks:
         after, before = columns['after'], columns['before']
         self.length = length
         self.starts = np.flatnonzero(after >= length - 1)
-        """(M,) rows at which a window begins."""
+        """(M,) row at which each window begins."""
         if not len(self.starts):
             longest = int((after + before).max()) + 1 if len(after) else 0
             raise ValueError(f'skill_length {length}: no chunk of so many steps fits into the '
@@ -89,18 +90,23 @@ class Chunks:
                 - data.potential(columns['observation'][self.starts].astype(np.float64)))
         self._rewards = (data.scale * rewards).astype(np.float32)
         self.least = float(self._rewards.min())
-        """The least R, scaled."""
+        """Least R of all windows, scaled."""
 
     def __len__(self) -> int:
         return len(self.starts)
 
     def windows(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return normalised observations (B, H, n) and actions (B, H, d) of windows (B,)."""
+        """Return normalised observations (B, H, n) and actions (B, H, d) of windows `places`."""
         rows = self.starts[places][:, None] + self._ahead
         return torch.from_numpy(self._observations[rows]), torch.from_numpy(self._actions[rows])
 
     def batch(self, places: NDArray[np.int64], skills: Floats) -> Batch:
-        """Return transitions (s, u, R, costs, discount, s_H) of windows (B,) with u of (M, k)."""
+        """
+        Return macro transitions (s, u, R, costs, discount, s_H) of some windows.
+
+        :param places: (B,) indices of windows
+        :param skills: (M, k) u of all windows
+        """
         first, last = self.starts[places], self.starts[places] + self.length - 1
         return Batch({
             'observation': torch.from_numpy(self._observations[first]),
@@ -113,22 +119,22 @@ class Chunks:
 
 @dataclass(frozen=True)
 class Macros:
-    """The macro transitions of one executed episode, s_0 -> s_H -> s_2H ..., in order."""
+    """Macro transitions of one executed episode, s_0 -> s_H -> s_2H ..., in order."""
 
     observations: Array
-    """(M + 1, n) physical units: where each skill began, and where the last one ended."""
+    """(M + 1, n) physical units, at the begin of each skill and at the end of the last one."""
     skills: Array
-    """(M, k) z, as chosen, or encoded again where raw actions were taken."""
+    """(M, k) z as chosen, or encoded again after raw or human actions."""
     rewards: Array
     """(M,) R = sum gamma^i r_i over the steps of the skill."""
     costs: Array
-    """(M, C) the same of the costs."""
+    """(M, C) discounted costs, summed likewise."""
     lengths: NDArray[np.int64]
-    """(M,) steps; less than H only for the last one."""
+    """(M,) number of steps; less than H only for the last skill."""
     encoded: NDArray[np.bool_]
     """(M,) whether the skill is encoded again."""
     terminated: bool
-    """Whether nothing follows the last one."""
+    """Whether the last macro transition ends in a true termination."""
 
 
 def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArray[Any],
@@ -136,24 +142,25 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
                       modes: NDArray[Any], terminated: bool, *, length: int, gamma: float,
                       encode: Encode) -> Macros:
     """
-    Return an episode's skills as transitions of the high level.
+    Return an episode's skills as macro transitions of the high-level policy.
 
-    A skill in which raw actions, or a person's, were taken is not the one that was chosen: it is
-    replaced by the posterior mean of what was done (spaars.md, SPAARS-SUPE, reconstructed;
-    SUPE does this for interpolated skills). Where the episode ended inside such a skill, the chunk
-    is filled up with its last step. Steps before the first whole beginning of a skill are left
-    out.
+    A skill with raw or human actions is no longer the chosen one. It is replaced by the posterior
+    mean of its executed chunk (docs/concepts/spaars.md, SPAARS-SUPE, reconstructed; SUPE does this
+    for interpolated skills). If the episode ended within such a skill, the chunk is padded with
+    its last step. Steps before the first begin of a skill are left out.
 
     :param observations: (T + 1, n) physical units
-    :param actions: (T, d) executed
+    :param actions: (T, d) executed, normalised
     :param rewards: (T,)
     :param costs: (T, C)
     :param skills: (T, k) z in effect
     :param skill_steps: (T,) 0-based step within the skill
-    :param modes: (T,) of `Mode`
+    :param modes: (T,) `Mode` of each action
+    :param terminated: whether the episode ended in a true termination
     :param length: H
+    :param gamma: discount per step
     :param encode: encodes windows
-    :raises ValueError: a skill's steps do not count up, or beyond H - 1; names the index
+    :raises ValueError: skill steps do not count up from 0 to H - 1; names the index
     """
     steps = np.asarray(skill_steps, dtype=np.int64)
     begins = np.flatnonzero(steps == 0)
@@ -184,9 +191,10 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
 
 def whole_skills(skill_steps: NDArray[Any], length: int) -> list[slice]:
     """
-    Return the parts of an episode (T,) in which every skill but its last has all its steps.
+    Return the parts of an episode in which every skill but the episode's last is complete.
 
-    :param skill_steps: (T,) 0-based step within the skill; what does not count up is in no part
+    :param skill_steps: (T,) 0-based step within the skill; skills with other counts are left out
+    :param length: H
     """
     begins = [*np.flatnonzero(np.asarray(skill_steps) == 0), len(skill_steps)]
     parts = []

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The policies of SPAARS-SUPE as an ONNX graph, and what it has to answer."""
+"""Export the policies of SPAARS-SUPE as an ONNX graph, with golden outputs."""
 
 import hashlib
 
@@ -28,11 +28,11 @@ from spaars_ros.learning.core.replay import Normaliser
 
 def export_skills(agent: SkillAgent) -> bytes:
     """
-    Return the graph of SPAARS-SUPE: as SPAARS', for the skill in effect.
+    Return the graph of SPAARS-SUPE, like that of SPAARS but for the skill in effect.
 
-    Two inputs more, skill (batch, k) and fresh (batch, 1):
-    latent = mean(s) + std(s) * noise within the bound where fresh is 1, else skill. Nothing is
-    added to the skill in effect, so the explored outputs are the others again.
+    It has two more inputs, skill (batch, k) and fresh (batch, 1). Where fresh is 1, latent =
+    mean(s) + std(s) * noise, clipped to the bound; else latent = skill. No noise is added to the
+    skill in effect, so the explored outputs equal the others.
     """
     graph = PolicyGraph()
     o = 'observation'
@@ -57,7 +57,7 @@ def export_skills(agent: SkillAgent) -> bytes:
 
 def golden_outputs(agent: SkillAgent, normaliser: Normaliser, observations: NDArray[np.float32]
                    ) -> dict[str, NDArray[np.float32]]:
-    """Return what torch computes for observations (m, n): every second one in a skill."""
+    """Return golden outputs for observations (m, n), physical units; every second in a skill."""
     m, width = len(observations), agent.training_file.skill_dim
     held = np.random.default_rng(m).normal(size=(m, width)).astype(np.float32)
     fresh = np.arange(1, m + 1, dtype=np.float32)[:, None] % 2
@@ -75,7 +75,7 @@ def golden_outputs(agent: SkillAgent, normaliser: Normaliser, observations: NDAr
 
 
 def decoder_digest(agent: SkillAgent) -> str:
-    """Return what tells two decoders of skills apart."""
+    """Return a digest of the skill decoder's weights, to detect another decoder."""
     digest = hashlib.sha256()
     for name, tensor in agent.skill_decoder.state_dict().items():
         digest.update(name.encode() + b'\0' + tensor.numpy().tobytes())

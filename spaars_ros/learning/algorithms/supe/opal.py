@@ -23,21 +23,28 @@ from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import MLP
 
 LOG_STD = (-3.0, 2.0)
-"""Of the decoder's Gaussian, per action. A value that is decoded without error must not outweigh
-the others a thousandfold: 0.05 of an action's range is exact enough."""
+"""Range of the decoder's log standard deviation per action dimension, normalised units. Its lower
+bound, 0.05, is precise enough, and keeps a dimension that is decoded without error from
+outweighing the others."""
 HASTE = 30.0
-"""Factor from the parameter to log_std. Adam moves each parameter by about its learning rate a
-step; while log_std has far to go, errors weigh too little against the KL, and z stays empty."""
+"""Factor from the parameter to log_std. Adam moves each parameter by about its learning rate per
+step; without the factor log_std converges slowly, and meanwhile the KL outweighs the errors, so
+that z carries no information."""
 PRIOR_LOG_STD = (-20.0, 2.0)
+"""Range of the log standard deviation of prior and posterior."""
 
 
 class ChunkEncoder(nn.Module):
     """
     Posterior q(z | s_1..s_H, a_1..a_H), a diagonal Gaussian over skills.
 
-    As SUPE has it (docs/concepts/skills.md, sourced): an MLP of each observation, joined with its
-    action, a bidirectional GRU, the outputs of all H steps in one row, a linear layer; the
-    standard deviation is exp(out / 2). Sizes are arguments; SUPE's are width 256, layers 2.
+    As in SUPE (docs/concepts/skills.md, sourced): an MLP of each observation, concatenated with
+    its action, a bidirectional GRU, the outputs of all H steps concatenated, a linear layer. The
+    standard deviation is exp(out / 2). SUPE has width 256 and 2 layers.
+
+    :param skill: k
+    :param length: H
+    :param layers: number of GRU layers
     """
 
     def __init__(self, observation: int, action: int, skill: int, length: int, width: int,
@@ -49,11 +56,11 @@ class ChunkEncoder(nn.Module):
         self.head = nn.Linear(2 * width * length, 2 * skill)
 
     def forward(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log_std (B, k) for chunks (B, H, n), (B, H, d)."""
+        """Return mean and log_std (B, k) of normalised chunks (B, H, n), (B, H, d)."""
         seen = torch.relu(self.inputs(observations))
         out, _ = self.gru(torch.cat([seen, actions], -1))
         mean, twice = self.head(out.flatten(1)).chunk(2, -1)
-        # Bounded, since a first batch of large numbers must not make an infinite variance.
+        # Clipped, since a first batch of large values could give an infinite variance.
         return mean, (0.5 * twice).clamp(*PRIOR_LOG_STD)
 
 
@@ -72,17 +79,17 @@ class SkillPrior(nn.Module):
 
 class SkillDecoder(Decoder):
     """
-    Skill policy pi(a | s, z): a Gaussian about tanh of an MLP.
+    Skill policy pi(a | s, z), a Gaussian with the mean tanh(MLP(s, z)).
 
-    The mean is in [-1, 1] and the standard deviation one vector (d,), both reconstructed: the
-    sources say no more than "Gaussian". A `Decoder` in shape, so that it is exported as one.
+    The mean is in [-1, 1], and the standard deviation is one vector (d,) for all states. Both are
+    reconstructed: the sources say only "Gaussian". It is a `Decoder`, and is exported as one.
     """
 
     def __init__(self, observation: int, skill: int, action: int, width: int) -> None:
         super().__init__(observation, skill, action, width)
         with torch.no_grad():
             for parameter in self.net.layers[-1].parameters():
-                parameter.mul_(1e-2)  # sourced: the final layer's initial scale
+                parameter.mul_(1e-2)  # initial scale of the last layer (sourced)
         self.spread = nn.Parameter(torch.zeros(action))
 
     def mean(self, observation: Tensor, skill: Tensor) -> Tensor:
@@ -100,14 +107,14 @@ class SkillDecoder(Decoder):
         return self.log_std.exp()
 
     def log_prob(self, observation: Tensor, skill: Tensor, action: Tensor) -> Tensor:
-        """Return log pi(a | s, z) summed over the action's d values, (...)."""
+        """Return log pi(a | s, z) (...), summed over the d action dimensions."""
         log_std = self.log_std
         off = (action - self(observation, skill)) * (-log_std).exp()
         return (-0.5 * off.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(-1)
 
 
 def divergence(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std: Tensor) -> Tensor:
-    """Return KL(N(mean, std) || N(prior_mean, prior_std)) (B), summed over the k values."""
+    """Return KL(N(mean, std) || N(prior_mean, prior_std)) (B), summed over k dimensions."""
     ratio = (2.0 * (log_std - prior_log_std)).exp()
     off = (mean - prior_mean).square() * (-2.0 * prior_log_std).exp()
     return 0.5 * (ratio + off - 1.0).sum(-1) + (prior_log_std - log_std).sum(-1)
@@ -116,15 +123,15 @@ def divergence(mean: Tensor, log_std: Tensor, prior_mean: Tensor, prior_log_std:
 def opal_loss(encoder: ChunkEncoder, prior: SkillPrior, decoder: SkillDecoder,
               observations: Tensor, actions: Tensor, kl_weight: float) -> tuple[Tensor, Tensor]:
     """
-    Return the negative log-likelihood () and the KL divergence () of chunks, to be minimised as
+    Return the two terms () of OPAL's loss, negative log-likelihood and weighted KL divergence.
 
         L = -mean_{B, H} sum_d log pi(a_t | s_t, z) + kl_weight * mean_B KL(q(z|chunk) || p(z|s_1))
 
-    skills.md (SUPE, sourced). The likelihood is averaged over the H steps: kl_weight 0.1
-    here is H * 0.1 for one who sums them, as OPAL-PyTorch does. The second value has its weight.
+    docs/concepts/skills.md (SUPE, sourced). The likelihood is averaged over the H steps: a
+    kl_weight of 0.1 here corresponds to H * 0.1 if the steps are summed, as in OPAL-PyTorch.
 
     :param observations: (B, H, n) normalised
-    :param actions: (B, H, d)
+    :param actions: (B, H, d) in [-1, 1]
     """
     mean, log_std = encoder(observations, actions)
     skill = mean + log_std.exp() * torch.randn_like(mean)

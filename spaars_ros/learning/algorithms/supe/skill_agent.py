@@ -29,32 +29,32 @@ from spaars_ros.learning.core.networks import SquashedGaussian
 
 class SkillAgent(GatedAgent):
     """
-    `GatedAgent` whose latent policy is the high level and whose decoder is OPAL's.
+    `GatedAgent` with a policy of skills as its latent policy, and OPAL's decoder.
 
-    The shared critic is of primitive steps. Its target takes the action of the skill that the
-    policy would begin at s', although a skill may go on there (reconstructed: the value of the
-    policy that decides anew at every step). At run time `skill_policy`, `skill_decoder`,
-    `raw_policy` and `critic` are needed, `encoder` only where it learns.
+    The shared critic evaluates single steps. Its target uses the action of the skill that the
+    policy would begin at s', although the present skill may continue there (reconstructed: the
+    value of a policy that chooses a skill in every step). At run time `skill_policy`,
+    `skill_decoder`, `raw_policy` and `critic` are needed, `encoder` only for learning.
     """
 
     skill_bound = BOUND
-    """|z| <= this: what u = tanh(z) is clipped to."""
+    """Bound of |z|, from the clipping of u = tanh(z)."""
 
     def make_coder(self, observation: int, action: int) -> None:
-        """Make skills and high level; its multipliers are the same tensor."""
+        """Create skills and high-level policy, which share the tensor of the multipliers."""
         self.skills = SkillLearner(self.training_file, observation, action, self.multipliers)
 
     def make_latent_policy(self, observation: int) -> None:
-        """Make nothing more: the high level has its policy."""
+        """Do nothing: `SkillLearner` has the high-level policy."""
 
     @property
     def skill_policy(self) -> SquashedGaussian:
-        """Return the policy of u = tanh(z); a skill is z = mean + std * noise."""
+        """Return the high-level policy of u = tanh(z); a skill is z = mean + std * noise."""
         return self.skills.policy
 
     @property
     def skill_decoder(self) -> SkillDecoder:
-        """Return the policy of a skill, of which the mean is executed."""
+        """Return the policy of actions given a skill; its mean is executed."""
         return self.skills.decoder
 
     @property
@@ -72,12 +72,12 @@ class SkillAgent(GatedAgent):
         self.raw_anchor.load_state_dict(self.raw_policy.state_dict())
 
     def seed(self, seed: int) -> None:
-        """Seed the choice of target heads, of both critics."""
+        """Seed the choice of target heads of both critics."""
         super().seed(seed)
         self.skills.seed(seed)
 
     def rng_state(self) -> dict[str, Any]:
-        """Return the state of both choices, JSON-able."""
+        """Return the states of both generators, as values for JSON."""
         return {'gate': super().rng_state(), 'skills': self.skills.rng_state()}
 
     def set_rng_state(self, state: dict[str, Any]) -> None:
@@ -86,7 +86,7 @@ class SkillAgent(GatedAgent):
         self.skills.set_rng_state(state['skills'])
 
     def set_learning_rate(self, rate: float) -> None:
-        """Begin with fresh optimisers at this rate, of the skills too."""
+        """Create new optimisers with this learning rate, also those of the skills."""
         super().set_learning_rate(rate)
         self.skills.set_learning_rate(rate)
 

@@ -43,19 +43,20 @@ from spaars_ros.training_file import Training
 
 class SkillLearner(TrainableModule):
     """
-    OPAL, and SAC or IQL on its skills: u = tanh(z) in (-1, 1)^k is held for H steps.
+    OPAL, and SAC or IQL on its skills: a skill u = tanh(z) in (-1, 1)^k is held for H steps.
 
-    Batches of the high level are macro transitions: `action` is u, `reward` R over the skill,
-    `next` where it ended, `discount` the factor on the value there. docs/concepts/skills.md
-    (sourced) unless a method says otherwise.
+    Batches of the high level are macro transitions: `action` is u, `reward` is R over the skill,
+    `next` the observation at its end, `discount` the factor on the value there.
+    docs/concepts/skills.md (sourced) unless a method says otherwise.
 
-    SUPE knows no costs. Ours has a value of each constraint beside the reward's, and the policy
-    climbs (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/concepts/spaars.md).
+    SUPE has no costs. As an own addition the critic has a value per constraint, and the policy
+    maximises (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps
+    (docs/concepts/spaars.md).
 
     :param observation: n
     :param action: d
-    :param multipliers: lambda (C,), a tensor that its owner writes into; None for no constraint
-    :raises ValueError: more values of a skill than of the actions that it stands for
+    :param multipliers: lambda (C,), a tensor that its owner updates; None: no constraint
+    :raises ValueError: k above H * d, or skill_subset above skill_heads
     """
 
     def __init__(self, training: Training, observation: int, action: int,
@@ -83,7 +84,7 @@ class SkillLearner(TrainableModule):
         self.reward_model = MLP(observation + k, 1, width)
         self.mask_model = MLP(observation + k, 1, width)
         self.rnd = RND(observation + k)
-        # In the scaled reward, as the critic is.
+        # Scaled like the rewards of the critic.
         self.log_alpha = nn.Parameter(torch.tensor(math.log(t.skill_temperature * t.reward_scale)))
         self.target_entropy = -0.5 * k
         self._rng = np.random.default_rng(0)
@@ -92,9 +93,10 @@ class SkillLearner(TrainableModule):
     @property
     def discount(self) -> float:
         """
-        Return what multiplies the value after a skill, where nothing has terminated.
+        Return the factor on the value after a skill, without a termination.
 
-        `published`: gamma, although H steps have passed, as SUPE's code has it; `macro`: gamma^H.
+        `skill_discount` selects it: 'published' is gamma although H steps have passed, as in
+        SUPE's code; 'macro' is gamma^H.
         """
         t = self.training_file
         return t.gamma if t.skill_discount == 'published' else t.gamma ** t.skill_length
@@ -111,7 +113,13 @@ class SkillLearner(TrainableModule):
 
     def skill(self, observation: Tensor, noise: Tensor | None = None, *,
               prior: bool = False) -> Tensor:
-        """Return a new skill z (B, k): the policy's mean, or mean + std * noise of (B, k)."""
+        """
+        Return new skills z (B, k), clipped to +-`BOUND`.
+
+        :param observation: (B, n) normalised
+        :param noise: (B, k) standard normal; None: the mean
+        :param prior: whether to use the prior instead of the policy
+        """
         mean, log_std = self.prior(observation) if prior else self.policy(observation)
         drawn: Tensor = mean if noise is None else mean + log_std.exp() * noise
         return drawn.clamp(-BOUND, BOUND)
@@ -121,12 +129,12 @@ class SkillLearner(TrainableModule):
         return self.decoder.mean(observation, self.skill(observation))
 
     def freeze_coder(self) -> None:
-        """End OPAL: encoder, prior and decoder stay as they are."""
+        """Freeze encoder, prior and decoder."""
         for module in (self.encoder, self.prior, self.decoder):
             module.requires_grad_(False)
 
     def freeze_anchor(self) -> None:
-        """Remember the pretrained policy, to which fine-tuning is held."""
+        """Copy the pretrained policy, to which fine-tuning is anchored."""
         self.anchor.load_state_dict(self.policy.state_dict())
 
     # Offline
@@ -142,10 +150,10 @@ class SkillLearner(TrainableModule):
         """
         Do one update of IQL on macro transitions of the data.
 
-        Sourced: expectile 0.9, weights clipped at 100. Reconstructed: the actor is SAC's, so
-        that it goes on online without a change, and so is the critic with all its heads;
-        advantages are in units of their spread; the learned reward and mask are fitted too, or
-        their first guesses would spoil this critic as soon as chunks are relabelled.
+        Sourced: expectile 0.9, weights clipped at 100. Reconstructed: actor and critic, with all
+        its heads, are those of SAC, so that online learning continues with them unchanged;
+        advantages are divided by their spread; the reward and mask models are fitted, too, since
+        untrained models would corrupt the critic once chunks are relabelled.
         """
         t = self.training_file
         o, u = batch['observation'], batch['action']
@@ -168,7 +176,7 @@ class SkillLearner(TrainableModule):
         return losses
 
     def _with_costs(self, y: Tensor, batch: Batch) -> Tensor:
-        """Return targets (B, 1 + C): y (B) of the reward, beside them those of the costs."""
+        """Return targets (B, 1 + C): reward targets y (B), followed by the cost targets."""
         if not self.multipliers.numel():
             return y[:, None]
         after, _ = self.policy.sample(batch['next'])
@@ -184,9 +192,10 @@ class SkillLearner(TrainableModule):
 
     def relabelled(self, offline: Batch, least: float) -> Batch:
         """
-        Return offline macro transitions with the rewards that `skill_relabel` says.
+        Return offline macro transitions with rewards relabelled according to `skill_relabel`.
 
-        `pred`: the learned reward; `min`: `least`; in both the mask is the learned one.
+        'pred' uses the reward model and 'min' uses `least`; both use the mask model. 'none'
+        leaves the batch unchanged.
         """
         kind = self.training_file.skill_relabel
         if kind == 'none':
@@ -199,23 +208,23 @@ class SkillLearner(TrainableModule):
         return Batch({**offline, 'reward': reward, 'discount': discount})
 
     def optimistic(self, online: Batch, offline: Batch, least: float) -> Batch:
-        """Return both as one, the offline ones relabelled, all with the novelty bonus."""
+        """Concatenate online and relabelled offline transitions, and add the novelty bonus."""
         batch = concatenate(online, self.relabelled(offline, least))
         return Batch({**batch, 'reward': batch['reward'] + self.bonus(batch)})
 
     def bonus(self, batch: Batch) -> Tensor:
-        """Return the novelty bonus (B) of states and skills, scaled as rewards are."""
+        """Return the novelty bonus (B) of states and skills, scaled like the rewards."""
         t = self.training_file
         with torch.no_grad():
             novelty = self.rnd.novelty(torch.cat([batch['observation'], batch['action']], -1))
         return t.reward_scale * t.rnd_weight * novelty
 
     def update_rnd(self, observation: Tensor, skill: Tensor) -> None:
-        """Make one newest macro transition, s (1, n) and u (1, k), familiar."""
+        """Train the RND predictor on the newest macro transition, s (1, n) and u (1, k)."""
         self.step('rnd', self.rnd.novelty(torch.cat([observation, skill], -1)).mean())
 
     def update_models(self, batch: Batch) -> None:
-        """Fit the learned reward and mask to macro transitions."""
+        """Do one update of the reward and mask models on macro transitions."""
         x = torch.cat([batch['observation'], batch['action']], -1)
         mask = (batch['discount'] > 0).float()
         error = (self.reward_model(x)[:, 0] - batch['reward']).square().mean()
@@ -225,14 +234,17 @@ class SkillLearner(TrainableModule):
     def update_sac(self, online: Batch, offline: Batch, least: float, *, climb: bool,
                    anchor: float = 0.0) -> dict[str, float]:
         """
-        Do one update of SAC: optimistic rewards, target of a random subset of heads, no entropy.
+        Do one update of SAC with optimistic rewards; return the losses by name.
 
-        The actor climbs the mean of the heads. Reconstructed: `anchor`; ours: costs.
+        Targets use a random subset of heads, without entropy. The actor maximises the mean of the
+        heads. `anchor` is reconstructed, costs are an own addition.
 
+        :param online: macro transitions of executed episodes
         :param offline: macro transitions of the data, with the rewards of the data
-        :param climb: whether policy and temperature learn too
-        :param anchor: weight that holds the policy's mean skill to the pretrained one, in units
-            of the batch's mean |Q|, so that it does not depend on the reward's scale
+        :param least: least reward of the data's chunks, for `skill_relabel: min`
+        :param climb: whether policy and temperature are trained, too
+        :param anchor: weight of the distance of the policy's mean skill from the pretrained one,
+            relative to the batch's mean |Q|, so that it is independent of the reward's scale
         """
         t = self.training_file
         self.update_models(online)
@@ -242,7 +254,7 @@ class SkillLearner(TrainableModule):
             heads = self._rng.choice(t.skill_heads, t.skill_subset, replace=False)
             after, _ = self.policy.sample(batch['next'])
             values = self.target(batch['next'], after)[heads]
-            # Of the chosen heads the least reward and the greatest cost.
+            # The lowest reward value and the highest cost values of the chosen heads.
             value = torch.cat([values[..., :1].min(0).values, values[..., 1:].max(0).values], -1)
             y = torch.cat([batch['reward'][:, None], batch['cost']], -1) \
                 + batch['discount'][:, None] * value

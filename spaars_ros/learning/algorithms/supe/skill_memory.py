@@ -34,24 +34,25 @@ from spaars_ros.learning.core.replay import Replay
 
 CAPACITY = 250_000
 ENCODED = 4096
-"""Windows encoded at a time."""
+"""Number of windows per encoder call."""
 
 
 class SkillMemory:
     """
     Chunks of the offline data, encoded once, and the skills of executed episodes.
 
-    Draws come from a generator of its own; `state` and `arrays` hold all of it but the offline
-    data, which `take_offline` brings again.
+    Draws use a separate generator. `state` and `arrays` hold everything but the offline data,
+    which `take_offline` sets again after a resume.
 
     :param observation: n
+    :param seed: seed of the generator
     """
 
     def __init__(self, skills: SkillLearner, normaliser: Normaliser, observation: int,
                  seed: int) -> None:
         t = skills.training_file
         self.skills, self.normaliser = skills, normaliser
-        # In the time of the high level one skill is one step, and so is its discount.
+        # For the high level one skill is one step, with the discount of a skill.
         self.online = Replay(CAPACITY, None, normaliser, action=t.skill_dim,
                              constraints=skills.multipliers.numel(), gamma=skills.discount,
                              n_step=1, scale=t.reward_scale, observation=observation)
@@ -62,7 +63,7 @@ class SkillMemory:
         self._rng = np.random.default_rng([seed, 11])
 
     def take_offline(self, data: Replay) -> None:
-        """Take the offline data; raises ValueError where no chunk fits into it."""
+        """Set the offline data; raise ValueError if no chunk fits into its episodes."""
         t = self.skills.training_file
         self.chunks = Chunks(data, t.skill_length, discount=self.skills.discount)
         self._potential, self._shaping = data.potential, data.shaping
@@ -71,17 +72,17 @@ class SkillMemory:
     # Draws
 
     def windows(self, count: int) -> tuple[Tensor, Tensor]:
-        """Return chunks of the data: normalised observations (B, H, n), actions (B, H, d)."""
+        """Draw chunks of the data: normalised observations (B, H, n), actions (B, H, d)."""
         chunks = self._given()
         return chunks.windows(self._rng.integers(0, len(chunks), count))
 
     def draw_offline(self, count: int) -> Batch:
-        """Return macro transitions of the data, their skills the posterior means."""
+        """Draw macro transitions of the data; their skills are the posterior means."""
         chunks = self._given()
         return chunks.batch(self._rng.integers(0, len(chunks), count), self.encoded())
 
     def encoded(self) -> Floats:
-        """Return u (M, k) of every chunk; a second or more of work the first time."""
+        """Return u (M, k) of every chunk; the first call encodes them, a second or longer."""
         if self._data_skills is None:
             chunks = self._given()
             every = np.arange(len(chunks))
@@ -91,7 +92,7 @@ class SkillMemory:
         return self._data_skills
 
     def draw_online(self, count: int) -> Batch:
-        """Return macro transitions of executed episodes."""
+        """Draw macro transitions of executed episodes."""
         return self.online.sample(count, self._rng)
 
     @property
@@ -105,7 +106,7 @@ class SkillMemory:
         return self.chunks
 
     def forget_skills(self) -> None:
-        """Encode the data again when it is drawn next: the encoder has changed."""
+        """Drop the encoded skills, after a change of the encoder; the next draw encodes again."""
         self._data_skills = None
 
     # Executed episodes
@@ -114,10 +115,10 @@ class SkillMemory:
             costs: NDArray[Any], skills: NDArray[Any], skill_steps: NDArray[Any],
             modes: NDArray[Any], terminated: bool) -> Macros:
         """
-        Store an executed episode, and return what it was stored as.
+        Store an executed episode and return its macro transitions.
 
-        Arguments as for `macro_transitions`; rewards and costs as the task gives them, neither
-        scaled nor shaped.
+        The arguments are those of `macro_transitions`, with rewards and costs of the task,
+        neither scaled nor shaped.
         """
         t = self.skills.training_file
         macros = macro_transitions(observations, actions, rewards,
@@ -137,7 +138,7 @@ class SkillMemory:
         return macros
 
     def make_familiar(self, macros: Macros) -> None:
-        """Let the novelty's predictor learn each macro transition once, one at a time."""
+        """Train the RND predictor once on each macro transition, one at a time."""
         seen = torch.from_numpy(self.normaliser(macros.observations[:-1]))
         skills = torch.from_numpy(squash(macros.skills))
         for o, u in zip(seen, skills):
@@ -164,7 +165,7 @@ class SkillMemory:
         self.forget_skills()
 
     def state(self) -> dict[str, Any]:
-        """Return the generator's state, JSON-able."""
+        """Return the generator's state, as values for JSON."""
         return dict(self._rng.bit_generator.state)
 
     def load_state(self, state: dict[str, Any]) -> None:

@@ -43,20 +43,21 @@ class SpaarsSupe(Supe, GatedDeployment):
     """
     SPAARS with OPAL's skills (docs/concepts/spaars.md, SPAARS-SUPE, reconstructed).
 
-    Offline: `skill_steps` of OPAL; `skill_iql_steps` of IQL of the high level on the encoded
-    chunks, beside IQL of the shared critic and cloning of the raw policy on single
-    transitions; `align_steps` in which the shared critic evaluates the policy. Online: the high
-    level goes on as in SUPE from the policy and critic that IQL left, the raw policy, its gate
-    and its phases as in SPAARS. At every step the gate compares the raw action with the mean
-    action of the skill in effect; the skill's clock goes on either way, and a skill with raw
-    actions in it is stored as what its chunk encodes to. The mode `latent-only` is the ablation
-    without the gate. Both levels have one lambda.
+    Offline: `skill_steps` of OPAL. Then `skill_iql_steps` of high-level IQL on the encoded
+    chunks, together with IQL of the shared critic and cloning of the raw policy on single
+    transitions. Then `align_steps` in which the shared critic evaluates the policy.
 
-    On a robot the skills in effect are the policy server's. A skill is drawn from its policy (a
-    standard deviation of 1 of the noise, whatever `explore_latent` says) and decoded to its mean
-    action, also while exploring: the published noise of every action would be filtered away or
-    shake the arm. With `explore_correlation` the draws of successive skills are correlated by its
-    H-th power.
+    Online: the high level continues as in SUPE, from the policy and critic of IQL; raw policy,
+    gate and phases are those of SPAARS. In every step the gate compares the raw action with the
+    mean action of the skill in effect. The skill's step count continues in either case, and a
+    skill with raw actions is stored as the encoding of its chunk. Mode `latent-only` is the
+    ablation without the gate. Both levels use the same lambda.
+
+    On a robot the policy server determines the skills in effect. A skill is drawn from its policy
+    (noise of standard deviation 1, independent of `explore_latent`) and decoded to its mean
+    action, also when exploring: the published noise on every action would be filtered out, or
+    shake the arm. With `explore_correlation` rho, draws of successive skills have the correlation
+    rho^H.
     """
 
     offline_share = 0.5
@@ -66,9 +67,9 @@ class SpaarsSupe(Supe, GatedDeployment):
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
                  normaliser: Normaliser, seed: int) -> None:
         """
-        Make the networks from torch's generator; sizes as for `Supe`.
+        Initialise the networks from torch's global generator; sizes as for `Supe`.
 
-        :raises ValueError: mode raw-only, in which there are no skills
+        :raises ValueError: mode raw-only, which has no skills
         """
         if training.mode == 'raw-only':
             raise ValueError('mode raw-only: spaars-supe without its skills is algorithm spaars')
@@ -92,7 +93,7 @@ class SpaarsSupe(Supe, GatedDeployment):
     # Offline
 
     def stages(self) -> dict[str, int]:
-        """Return the offline stages in order, with the updates of each."""
+        """Return the stages opal, iql and align, with the number of updates of each."""
         t = self.training
         return {'opal': t.skill_steps, 'iql': t.skill_iql_steps, 'align': t.align_steps}
 
@@ -120,7 +121,7 @@ class SpaarsSupe(Supe, GatedDeployment):
 
     @property
     def _tries_prior(self) -> bool:
-        """The warm start is a better guide than the prior."""
+        """Return False: the pretrained policy explores better than the prior."""
         return False
 
     def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
@@ -140,7 +141,7 @@ class SpaarsSupe(Supe, GatedDeployment):
         return action, Mode.RAW
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update of both levels; policies rest for the first `critic_steps` steps."""
+        """Do one update of both levels; for the first `critic_steps` steps of critics only."""
         t, agent = self.training, self.agent
         losses = {'critic': agent.update_critic(batch)}
         climb = self.updates >= t.utd * t.critic_steps
@@ -151,12 +152,12 @@ class SpaarsSupe(Supe, GatedDeployment):
             agent.update_rnd(online['observation'])
         self.updates += 1
         high = self.update_skills(climb=climb, anchor=t.anchor)
-        # What the trainer watches for numbers that are not finite.
+        # The trainer checks this loss for non-finite values.
         losses['critic'] += high.get('skill_critic', 0.0)
         return {**losses, **high}
 
     def take_episode(self, episode: Episode) -> None:
-        """Store the episode's skills, and what it earned."""
+        """Store the episode's skills, and pass the episode to the gate trials."""
         super().take_episode(episode)
         self.curriculum.take_episode(episode)
 
@@ -168,23 +169,23 @@ class SpaarsSupe(Supe, GatedDeployment):
         self.curriculum.end_episode(self.normaliser(observations[1:]), modes, steps, replay)
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return what is logged of the skills, the phases and the gate."""
+        """Return values to log of the skills, the phases and the gate."""
         return {**super().diagnostics(steps), **self.curriculum.diagnostics(steps)}
 
     # On a robot
 
     @property
     def latent_dim(self) -> int:
-        """Return the values of a skill."""
+        """Return k, the width of a skill."""
         return self.training.skill_dim
 
     def ready(self) -> None:
-        """Encode the chunks: not while the robot waits for steps."""
+        """Encode the chunks before the first update, so that the robot does not wait for it."""
         self.memory.forget_skills()
         self.memory.encoded()
 
     def manifest(self) -> dict[str, Any]:
-        """Return the skills' length and decoder, and the gate as it is now."""
+        """Return skill length, digest of the decoder, and the present gate."""
         return {'latent_bound': self.agent.skill_bound,
                 'skill_length': self.training.skill_length,
                 'decoder': decoder_digest(self.agent), **self.gate(explore_latent=1.0)}

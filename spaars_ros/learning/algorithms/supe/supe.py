@@ -39,18 +39,18 @@ from spaars_ros.training_file import Training
 
 class Supe:
     """
-    SUPE (Wilcoxson et al. 2025; docs/concepts/skills.md, sourced) as the trainer drives it.
+    SUPE (Wilcoxson et al. 2025; docs/concepts/skills.md, sourced).
 
-    Offline: `skill_steps` of OPAL. Online: a skill is held for `skill_length` steps; those of
-    the first `warmup_steps` come from the prior. Each update is one critic update of the high
-    level, half of its batch from the offline chunks; `utd` counts them per environment step (the
-    published 80 a skill of 4 steps are a utd of 20).
+    Offline: `skill_steps` of OPAL. Online: a skill is held for `skill_length` steps; until the
+    first update skills come from the prior. Each update is one critic update of the high level,
+    with half of its batch from the offline chunks. `utd` is the number of updates per environment
+    step (the published 80 per skill of 4 steps are a `utd` of 20).
 
-    It maximises the reward; with constraints, less lambda times their costs (ours).
+    It maximises the reward; with constraints, the Lagrangian (own addition).
     """
 
     offline_share = 0.0
-    """Single transitions of the data are of no use to it; chunks come from its memory."""
+    """Online batches need no single transitions of the data: chunks come from the memory."""
     learns_online = True
 
     def __init__(self, training: Training, *, observation: int, action: int, constraints: int,
@@ -70,31 +70,31 @@ class Supe:
         self.offline_steps = training.skill_steps
         self.updates = self.skill_updates = 0
         self._newest: list[Macros] = []
-        """Of the newest episode, until it ends: they become familiar then."""
+        """Macro transitions of the newest episode; RND is trained on them at its end."""
         self.begin_episode()
 
     def _make(self, observation: int, action: int, constraints: int,
               seed: int) -> tuple[TrainableModule, SkillLearner]:
-        """Return what holds all tensors, and the skills in it."""
+        """Return the module with all tensors, and the `SkillLearner` in it."""
         skills = SkillLearner(self.training, observation, action, torch.zeros(constraints))
         skills.seed(seed)
         return skills, skills
 
     def set_action_variance(self, actions: NDArray[np.float32]) -> None:
-        """Ignore the data set's actions (N, d): OPAL's likelihood has a deviation of its own."""
+        """Ignore the data set's actions (N, d): OPAL learns its own standard deviation."""
 
     def take_offline(self, data: Replay) -> None:
-        """Take the data whose chunks skills are learned from."""
+        """Set the data from whose chunks skills are learned."""
         self.memory.take_offline(data)
 
     # Offline
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
-        """Do one update of OPAL, on chunks instead of the batch."""
+        """Do one update of OPAL, on chunks of the memory instead of the batch."""
         return self.skills.update_opal(*self.memory.windows(self.training.batch))
 
     def begin_online(self) -> None:
-        """Freeze the skills and take the online learning rate."""
+        """Freeze the skills and set the online learning rate."""
         self._freeze_skills()
         self.agent.set_learning_rate(self.training.learning_rate)
 
@@ -111,7 +111,7 @@ class Supe:
         self._taken: list[tuple[Array, int]] = []
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
-        """Return the action of the skill in effect, beginning a new one every H steps."""
+        """Return the action of the skill in effect; every H steps a new skill begins."""
         with torch.no_grad():
             o = torch.from_numpy(self.normaliser(observation))[None]
             if self._skill is None or self._step == self.training.skill_length:
@@ -131,7 +131,7 @@ class Supe:
 
     @property
     def _tries_prior(self) -> bool:
-        """Whether exploration still draws from the prior: in the warm-up."""
+        """Return whether exploration draws skills from the prior: until the first update."""
         return self.updates == 0
 
     def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
@@ -139,7 +139,7 @@ class Supe:
         return self._decoded(self.skills.decoder.mean(o, skill), rng, explore), Mode.LATENT
 
     def _decoded(self, mean: Tensor, rng: np.random.Generator, explore: bool) -> Tensor:
-        """Return the executed action for the decoder's mean (1, d)."""
+        """Return the executed action (1, d) for the decoder's mean, with noise if configured."""
         if not (explore and self.training.skill_sample):
             return mean
         noise = torch.from_numpy(rng.standard_normal(tuple(mean.shape)).astype(np.float32))
@@ -152,7 +152,7 @@ class Supe:
         return {**losses, 'critic': losses.get('skill_critic', 0.0)}
 
     def update_skills(self, *, climb: bool, anchor: float = 0.0) -> dict[str, float]:
-        """Do one update of the high level; none before an executed skill is there."""
+        """Do one update of the high level; none before the first executed skill is stored."""
         t, memory = self.training, self.memory
         if not memory.online.size:
             return {}
@@ -163,7 +163,7 @@ class Supe:
             climb=climb and self.skill_updates % t.skill_actor_delay == 0, anchor=anchor)
 
     def take_episode(self, episode: Episode) -> None:
-        """Store the skills of an episode in which it acted; they become familiar, too."""
+        """Store the skills of an episode in which the algorithm acted, and train RND on them."""
         skills, steps = zip(*self._taken, strict=True)
         self.store_episode(replace(episode, skills=np.asarray(skills),
                                    skill_steps=np.asarray(steps)))
@@ -173,8 +173,8 @@ class Supe:
         """
         Store an episode's skills as macro transitions.
 
-        A skill that was cut short in the middle of an episode, which a bundle with another
-        decoder does, is left out: what it would have led to is not known.
+        Skills that were cut short within the episode, as by a bundle with another decoder, are
+        left out: their outcome is unknown.
         """
         e = episode
         assert e.skills is not None and e.skill_steps is not None
@@ -187,12 +187,12 @@ class Supe:
 
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
-        """End the skill with the episode, whose skills become familiar."""
+        """End the skill in effect, and train RND on the episode's skills."""
         self.begin_episode()
         self._make_familiar()
 
     def _make_familiar(self) -> None:
-        """Let the newest episode's skills be less of a novelty, once learning has begun."""
+        """Train RND on the newest episode's skills, once online updates have begun."""
         if self.updates:
             for macros in self._newest:
                 self.memory.make_familiar(macros)
@@ -204,14 +204,14 @@ class Supe:
         own.copy_(torch.from_numpy(checked_multipliers(multipliers, own.numel())))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
-        """Return temperature and number of executed skills."""
+        """Return SAC's temperature and the number of stored skills."""
         return {'skill_temperature': float(self.skills.log_alpha.detach().exp()),
                 'skills': float(self.memory.online.size)}
 
     # State
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every tensor, optimisers included, and the executed skills."""
+        """Return every tensor, those of the optimisers included, and the executed skills."""
         return {**self.agent.arrays(), **{f'memory/{name}': array
                                           for name, array in self.memory.arrays().items()}}
 
@@ -238,5 +238,5 @@ class Supe:
         self.memory.load_state(state['memory'])
 
     def _heads(self) -> Any:
-        """Return what chooses target heads."""
+        """Return the module whose generator chooses target heads."""
         return self.skills
