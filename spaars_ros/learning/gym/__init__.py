@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars train`: the same classes in any Gymnasium environment."""
+"""`spaars train`: training of the same algorithms in any Gymnasium environment."""

@@ -19,26 +19,25 @@ from typing import Any
 from spaars_ros.training_file import Training
 
 THRESHOLDS = ('cpq', 'marvel')
-"""Algorithms that make thresholds of the training file's `cost_limit`."""
+"""Algorithms that derive thresholds from the training file's `cost_limit`."""
 UNCONSTRAINED = ('bc', 'iql', 'rlpd', 'sac', 'plas', 'td3-bc')
-"""Algorithms that have no multiplier: they cannot hold a limit."""
+"""Algorithms without multipliers, which cannot hold a cost limit."""
 
 
 def agreed_limits(training: Training, task: Any, given: float | None, steps: int | None = None
                   ) -> tuple[Training, list[float]]:
     """
-    Return the training file and the limits (C) of the run, cost per episode; they agree.
+    Return the training file and the cost limits (C) per episode of a run, made consistent.
 
-    The limit comes from the robot file where there is an arm; else from `given`; else, for an
-    algorithm that makes thresholds of it, from the training file where that names one. Such a
-    training file gets the limit where it names none, and the steps of an episode. Raises
-    ValueError where two of them differ, where an arm's limits are not one limit on an episode's
-    sum, which is all that such an algorithm can hold, and where `given` is for one that holds
-    none.
+    With an arm the limits come from the robot file, else from `given`. Without either, for an
+    algorithm of `THRESHOLDS`, the limit comes from the training file if that sets one. For such
+    an algorithm the returned training file also has the limit and the steps per episode.
 
-    :param task: of an arm, with its `constraint_limits`; None elsewhere
-    :param given: what the run is asked to hold
-    :param steps: of a whole episode, where the environment has a time limit
+    :param task: task of an arm, with its `constraint_limits`; None for other environments
+    :param given: requested cost limit
+    :param steps: steps per episode, if the environment has a time limit
+    :raises ValueError: two sources differ; `given` is set for an algorithm without constraints;
+        or an algorithm of `THRESHOLDS` has other constraints than one limit on the episode's sum
     """
     limits = [] if given is None else [float(given)]
     if task is not None:

@@ -29,11 +29,11 @@ from spaars_ros.learning.gym.versions import Versions
 
 class Evaluations:
     """
-    Evaluates what is deployed on the same episodes every time, and keeps the curve.
+    Evaluates the deployed version, always on the same episodes, and keeps the learning curve.
 
-    :param env: is not the one that is explored in
-    :param episodes: of each evaluation
-    :param folder: gets a line of `curve.jsonl` each
+    :param env: evaluation environment, not the one for exploration
+    :param episodes: number of episodes per evaluation
+    :param folder: gets one line in `curve.jsonl` per evaluation
     """
 
     def __init__(self, env: Env, boxes: ActionScaler, algorithm: Algorithm, versions: Versions, *,
@@ -44,7 +44,7 @@ class Evaluations:
         self.curve: list[dict[str, Any]] = []
 
     def take(self, steps: int, **counters: float | None) -> dict[str, Any]:
-        """Evaluate after `steps` environment steps; returns the curve's new row."""
+        """Evaluate after `steps` environment steps; return the new row of the curve."""
         with self._versions.deployed():
             found = evaluate(self._env, self._boxes, self._algorithm, self._episodes)
             noisy = self._with_noise() if self._algorithm.learns_online and steps else found
@@ -63,12 +63,12 @@ class Evaluations:
         return row
 
     def _with_noise(self) -> dict[str, Any]:
-        """Evaluate what is deployed with the noise of training."""
+        """Evaluate the deployed version with exploration noise."""
         curriculum = getattr(self._algorithm, 'curriculum', None)
         if curriculum is not None:
             curriculum.tries = False
         try:
-            with torch.random.fork_rng():  # training goes on as if nobody had looked
+            with torch.random.fork_rng():  # the evaluation must not change the training run
                 return evaluate(self._env, self._boxes, self._algorithm, self._episodes,
                                 explore=True)
         finally:
@@ -76,7 +76,7 @@ class Evaluations:
                 curriculum.tries = True
 
     def summary(self) -> dict[str, Any]:
-        """Return the first evaluation of online learning and the last one, and the curve."""
+        """Return the results before the first and after the last online step, and the curve."""
         first, last = [row for row in self.curve if not row['steps']][-1], self.curve[-1]
         return {'score_offline': first['score'], 'score_final': last['score'],
                 'return_offline': first['return_mean'], 'return_final': last['return_mean'],
@@ -85,7 +85,7 @@ class Evaluations:
 
 
 def text_of(row: dict[str, Any], cost_limit: float | None) -> str:
-    """Return a row of the curve for a terminal."""
+    """Return a row of the curve as text for the terminal."""
     parts = [f'return {row["return_mean"]:.1f}']
     if row['score'] is not None:
         parts.append(f'score {row["score"]:.1f}')
@@ -97,5 +97,5 @@ def text_of(row: dict[str, Any], cost_limit: float | None) -> str:
 
 
 def _number(value: float) -> float | None:
-    """Return a number as JSON has it: no NaN, no infinity."""
+    """Return a number for JSON: None for NaN and infinity."""
     return float(value) if np.isfinite(value) else None

@@ -31,13 +31,13 @@ from spaars_ros.learning.gym.rollout import ActionScaler
 
 def export_trained(algorithm: Algorithm, boxes: ActionScaler) -> bytes:
     """
-    Return the graph of what acts without exploring, gate and critic included.
+    Return the ONNX graph of the policy without exploration, gate and critic included.
 
-    Input: observation (batch, n); output: action (batch, d), both in the environment's units, as
-    `spaars collect --policy` takes them. The graph computes in float32 throughout: a state whose
-    advantage is at the margin to the last digit may go the other way in it.
+    Input: observation (batch, n); output: action (batch, d), both in the environment's units, for
+    `spaars collect --policy`. The graph computes in float32: where an advantage equals the margin
+    up to rounding, its choice may differ.
 
-    :raises ValueError: skills, which a graph without memory cannot hold for several steps
+    :raises ValueError: algorithm with skills, which need memory over several steps
     """
     if isinstance(algorithm, Supe):
         raise ValueError('a skill lasts several steps, and a policy file has no memory')
@@ -86,7 +86,7 @@ def _residual(graph: PolicyGraph, o: str, algorithm: Spar) -> str:
 
 
 def _gated(graph: PolicyGraph, o: str, algorithm: Spaars) -> str:
-    """`Spaars.choose` without noise."""
+    """Return the action of `Spaars.choose` without noise."""
     agent, curriculum = algorithm.agent, algorithm.curriculum
     raw = graph.policy(agent.raw_policy, o)
     if algorithm.training.mode == 'raw-only':
@@ -112,7 +112,7 @@ def _gated(graph: PolicyGraph, o: str, algorithm: Spaars) -> str:
 
 
 def _floored(graph: PolicyGraph, o: str, algorithm: Spaars, raw: str) -> str:
-    """`Spaars._choose_above_floor` without noise."""
+    """Return the action of `Spaars._choose_above_floor` without noise."""
     agent = algorithm.agent
     anchor = graph.policy(agent.anchor, o)
     first = graph.decoder(agent.decoder, o, anchor)

@@ -35,12 +35,15 @@ from spaars_ros.training_file import Training
 def find_data(env_id: str, data: str, training: Training, *, fix: bool = False,
               observe: Sequence[str] = ()) -> Transitions | Dataset | None:
     """
-    Return what `data` names; for the arm, without a name, the training file's demonstrations.
+    Load the data set `data`; for an arm the default is the training file's demonstrations.
 
-    SAC learns from scratch: it gets None. Raises DataError or ConfigError.
+    Return None for SAC, which learns from scratch, and for other environments without a name.
 
-    :param fix: take terminations that look like time limits as truncations
-    :param observe: keys of a robomimic file's observations
+    :param fix: whether to treat terminations that look like time limits as truncations
+    :param observe: keys of the observations in a robomimic file
+    :raises DataError: a malformed data set of transitions
+    :raises DatasetError: malformed demonstrations of an arm
+    :raises ConfigError: the package of a package:// path is not installed
     """
     if training.algorithm == 'sac':
         return None
@@ -55,7 +58,7 @@ def find_data(env_id: str, data: str, training: Training, *, fix: bool = False,
 
 
 def digest_of(data: Transitions | Dataset | None) -> str:
-    """Return what a run's data are known by: how many transitions, and their SHA-256."""
+    """Return an identifier of a run's data: number of transitions and SHA-256."""
     if data is None:
         return 'none'
     sha = hashlib.sha256()

@@ -34,7 +34,7 @@ from spaars_ros.training_file import Training
 
 @dataclass(frozen=True)
 class OfflineReplay:
-    """Offline transitions, their normaliser, and their actions (N, d) in [-1, 1]."""
+    """Replay of offline transitions, their normaliser, and their actions (N, d) in [-1, 1]."""
 
     replay: Replay
     normaliser: Normaliser
@@ -44,13 +44,12 @@ class OfflineReplay:
     def of(cls, data: Transitions | Dataset, *, env_id: str, env: Env, boxes: ActionScaler,
            task: Task | None, training: Training, constraints: int) -> 'OfflineReplay':
         """
-        Check data against environment, and leave the caller's as they are.
+        Check data against the environment and store them; the caller's data stay unchanged.
 
-        Raises ValueError or DataError naming what does not fit.
-
-        :param task: of an arm; it scores an arm's demonstrations
-        :param constraints: C, costs a step that are limited; without any, those of the data are
-            left aside
+        :param task: task of an arm, which computes rewards and costs of demonstrations
+        :param constraints: C, number of limited costs per step; 0 ignores the costs of the data
+        :raises ValueError: the data do not fit to the environment
+        :raises DataError: likewise, with a description
         """
         if isinstance(data, Dataset):
             if task is None:

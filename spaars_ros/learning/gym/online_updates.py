@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The updates that a run of environment steps calls for, online, compiled where that pays."""
+"""Online updates due after a number of environment steps, compiled if that pays off."""
 
 import time
 
@@ -29,12 +29,13 @@ from spaars_ros.training_file import Training
 
 class OnlineUpdates:
     """
-    Updates of an algorithm from both replays, as many as the steps so far call for.
+    Does the updates of an algorithm that are due, on batches of both replays.
 
     :param relabel: share of hindsight goals in a batch, 0 to 1
-    :param average: follows every update
-    :param beside: whether updates go on while others are compiled by a process beside this one;
-        False waits for it: where every core has a run of its own
+    :param average: averaged weights, updated after each update
+    :param rng: generator of the batches
+    :param beside: whether to continue uncompiled while a second process compiles; False waits
+        for it, for machines where every core has its own run
     """
 
     def __init__(self, algorithm: Algorithm, training: Training, *, online: Replay,
@@ -45,10 +46,10 @@ class OnlineUpdates:
         self._average, self._rng = average, rng
         self.compiler = Compiler(algorithm.agent, training.compile, beside=beside)
         self.done = 0
-        """Updates."""
+        """Number of updates done."""
 
     def catch_up(self, steps: int) -> None:
-        """Do what is due after so many steps; raises ValueError where a loss is not finite."""
+        """Do the updates due after `steps` steps; raise ValueError if a loss is not finite."""
         t = self._training
         share = self._algorithm.offline_share if self._offline is not None else 0.0
         offline = int(round(share * t.batch))
@@ -64,7 +65,12 @@ class OnlineUpdates:
             self.compiler.after_update(self.done)
 
     def align(self, steps: int) -> float:
-        """Let values follow the policy of the warm-up before it learns; return the seconds."""
+        """
+        Do the alignment updates that are due after the warm-up; return the seconds they took.
+
+        :param steps: environment steps so far
+        :raises ValueError: a loss is not finite
+        """
         t, began = self._training, time.monotonic()
         if steps < t.warmup_steps or not isinstance(self._algorithm, AlignedLearner) \
                 or self._offline is None:

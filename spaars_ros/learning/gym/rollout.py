@@ -34,37 +34,42 @@ Array = NDArray[np.float64]
 Env = gymnasium.Env[Any, Any]
 
 SEGMENT = 50
-"""Environment steps after which transitions reach the replay and updates are done; less at an
-episode's end. A return that would reach over the end of a segment bootstraps there."""
+"""Environment steps after which transitions are stored and updates are done; fewer at the end of
+an episode. Until the next segment is stored, returns bootstrap at the end of the segment."""
 EVALUATION_SEED = 10_000
 ENDLESS = 100_000
-"""Steps after which an episode is taken for one without an end."""
+"""Steps after which an episode counts as endless."""
 STALL = 30
-"""Steps at the end of an episode in which a robot that stalls does not move ..."""
+"""Number of steps at the end of an episode in which a stalled robot does not move."""
 STILL = 0.01
-"""... by more than this in any observation, m or rad, or this share of a larger one."""
+"""Maximum change of each observation of a stalled robot, m or rad, or relative if above 1."""
 PROBE = 1000
-"""Transitions of random actions that stand for the data set where there is none."""
+"""Number of random transitions from which observations are normalised without a data set."""
 
 
 @dataclass(frozen=True)
 class ActionScaler:
-    """Widths of an environment's spaces, and its actions to and from [-1, 1]."""
+    """Widths of an environment's spaces, and scaling of its actions to and from [-1, 1]."""
 
     observation: int
     action: int
     middle: Array
-    """(d,) of the action space."""
+    """(d,) middle of the action space."""
     half: Array
     """(d,) half the width of the action space."""
     low: NDArray[Any]
-    """(d,) of the action space, of its type."""
+    """(d,) lower bounds of the action space, in its dtype."""
     high: NDArray[Any]
-    """(d,) the same."""
+    """(d,) upper bounds of the action space, in its dtype."""
 
     @classmethod
     def of(cls, env_id: str, env: Env) -> 'ActionScaler':
-        """Read the spaces; raises ValueError where one is no Box of one axis and finite bounds."""
+        """
+        Read the spaces of an environment.
+
+        :raises ValueError: a space is not a one-dimensional Box, or the bounds of actions are not
+            finite, not floating-point or equal
+        """
         actions, observations = env.action_space, env.observation_space
         for name, space in (('action', actions), ('observation', observations)):
             if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:
@@ -83,23 +88,27 @@ class ActionScaler:
                    (box.high.astype(np.float64) - box.low) / 2.0, box.low, box.high)
 
     def physical(self, action: Array) -> NDArray[Any]:
-        """Return the environment's action for one in [-1, 1], (..., d), as its box has them."""
-        # Box.contains, which environments assert, wants the box's own type; rounding to it may
-        # go over a bound.
+        """
+        Convert actions (..., d) in [-1, 1] to those of the environment.
+
+        The result has the dtype of the action space and is within its bounds.
+        """
+        # Box.contains, which environments assert, needs the dtype of the box; rounding to it may
+        # exceed a bound.
         return np.clip((self.middle + self.half * action).astype(self.low.dtype), self.low,
                        self.high)
 
     def normalised(self, action: NDArray[Any]) -> NDArray[np.float32]:
-        """Return actions of the environment, (..., d), in [-1, 1]."""
+        """Convert actions (..., d) of the environment to [-1, 1]."""
         return ((action - self.middle) / self.half).astype(np.float32)
 
 
 class Rollout:
     """
-    One training episode; its transitions go to a replay a segment at a time.
+    One training episode; its transitions are added to a replay in segments.
 
-    :param seed: of the environment's reset
-    :param replay: takes as many of the costs of a step as it has constraints
+    :param replay: gets as many of each step's costs as it has constraints
+    :param seed: seed of the environment's reset
     """
 
     def __init__(self, env: Env, boxes: ActionScaler, replay: Replay, *, seed: int) -> None:
@@ -107,25 +116,25 @@ class Rollout:
         observation, _ = env.reset(seed=seed)
         # Copies: an environment may write its next observation into the same array.
         self.observations = [np.array(observation, np.float64)]
-        """T + 1 of (n,), physical units."""
+        """T + 1 observations (n,), physical units."""
         self.actions: list[Array] = []
         self.modes: list[int] = []
         self.rewards: list[float] = []
         self.costs: list[Array] = []
         self.done = self.terminated = self.reported_costs = False
         self.success = float('nan')
-        """What the environment said at the end, nan where it says nothing."""
+        """Success as reported by the environment, 1 or 0; NaN if it reports none."""
         self._stored = 0
 
     def segment(self, algorithm: Algorithm, rng: np.random.Generator) -> int:
-        """Do exploring steps until the replay has got a segment; return how many."""
+        """Do exploring steps until a segment is stored; return their number."""
         steps = 1
         while not self.step(algorithm, rng):
             steps += 1
         return steps
 
     def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
-        """Do one exploring step; returns whether the replay has got a segment by it."""
+        """Do one exploring step; return whether it completed and stored a segment."""
         choice = algorithm.choose(self.observations[-1], rng, True)
         observation, reward, terminated, truncated, info = self._env.step(
             self._boxes.physical(choice.action))
@@ -155,7 +164,7 @@ class Rollout:
 
 
 def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:
-    """Raise ValueError naming what an environment returned that is not finite, and where."""
+    """Raise ValueError, with name and step, if the environment returned a non-finite value."""
     for name, values in (('observation', observation), ('reward', reward), ('cost', costs)):
         values = np.atleast_1d(values)
         bad = np.flatnonzero(~np.isfinite(values))
@@ -165,7 +174,7 @@ def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:
 
 
 def check_length(steps: int) -> None:
-    """Raise ValueError where an episode has no end in sight."""
+    """Raise ValueError if an episode reaches `ENDLESS` steps."""
     if steps >= ENDLESS:
         raise ValueError(f'an episode has not ended after {steps} steps: give the environment a '
                          'time limit (max_episode_steps)')
@@ -174,9 +183,11 @@ def check_length(steps: int) -> None:
 def evaluate(env: Env, boxes: ActionScaler, algorithm: Algorithm, episodes: int,
              explore: bool = False) -> dict[str, Any]:
     """
-    Return means over episodes on the same seeds every time.
+    Evaluate an algorithm on the same seeds every time; return means over episodes.
 
-    :param explore: with the noise of training, and nothing else of what training tries
+    :param episodes: number of episodes
+    :param explore: whether to add exploration noise
+    :raises ValueError: a non-finite value, or an endless episode
     """
     returns, costs, raw, succeeded, still = [], [], [], [], []
     rng = np.random.default_rng(0)
@@ -195,7 +206,7 @@ def evaluate(env: Env, boxes: ActionScaler, algorithm: Algorithm, episodes: int,
             check_step(observation, reward, spent, steps)
             steps += 1
             total += float(reward)
-            cost += float(spent[:1].sum())  # none, where nothing is limited
+            cost += float(spent[:1].sum())  # 0 if the environment reports no cost
             raw.append(choice.mode == Mode.RAW)
             done = terminated or truncated
             if not done:
@@ -210,7 +221,7 @@ def evaluate(env: Env, boxes: ActionScaler, algorithm: Algorithm, episodes: int,
 
 
 def stalls(observations: Array) -> bool:
-    """Return whether nothing moved over the last `STALL` observations (T, n) of an episode."""
+    """Return whether nothing moved in the last `STALL` observations (T, n) of an episode."""
     if len(observations) < STALL:
         return False
     spread = observations.max(0) - observations.min(0)
@@ -218,7 +229,7 @@ def stalls(observations: Array) -> bool:
 
 
 def random_observations(env: Env, boxes: ActionScaler, seed: int) -> Array:
-    """Return observations of random actions (PROBE + 1, n), to normalise by."""
+    """Return observations (PROBE + 1, n) under random actions, for the normaliser."""
     rng = np.random.default_rng(seed)
     observation, _ = env.reset(seed=seed)
     seen = [np.array(observation)]

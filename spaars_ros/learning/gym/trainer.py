@@ -63,23 +63,27 @@ AVERAGE = 'average'
 
 class Trainer:
     """
-    Offline phase, then online fine-tuning with evaluations; continues by itself from `out`.
+    Offline phase, then online fine-tuning with evaluations; resumes from a checkpoint in `out`.
 
-    `out` gets `curve.jsonl` (a line an evaluation), `episodes.jsonl` (a line a training episode)
-    and `checkpoint.npz`, from which the next `run` goes on as if it had not been interrupted.
+    `out` gets `curve.jsonl` (one line per evaluation), `episodes.jsonl` (one line per training
+    episode) and `checkpoint.npz`, from which the next `run` continues as if there had been no
+    interruption.
 
-    With `weight_average`, what is evaluated is the mean of the weights, which is what would act on
-    the robot; what explores has the newest.
+    With `weight_average` the averaged weights are evaluated, as they would act on the robot; the
+    newest weights explore.
 
-    :param env_id: Gymnasium id; also the name under which D4RL's reference scores are looked up
+    :param env_id: Gymnasium id; also the name for D4RL's reference scores
     :param data: offline transitions, or an arm's demonstrations; None for learning from scratch
-    :param steps: environment steps of the whole run
-    :param evaluate_offline: offline updates between evaluations; 0: only when they are done
-    :param make_env: makes the environment instead of `gymnasium.make(env_id)`
-    :param cost_limit: cost per episode that an adaptive PID holds, of `info['cost']`; None: costs
+    :param seed: seed of networks, draws and environment
+    :param steps: environment steps of the run
+    :param evaluate_every: environment steps between evaluations
+    :param evaluation_episodes: number of episodes per evaluation
+    :param evaluate_offline: offline updates between evaluations; 0: only after the last one
+    :param make_env: creates the environment, instead of `gymnasium.make(env_id)`
+    :param cost_limit: limit on `info['cost']` per episode, held by an adaptive PID; None: costs
         are only measured, unless `agreed_limits` finds a limit elsewhere
-    :param compile_beside: whether updates may be compiled by a process beside this one; False
-        waits for it: where every core has a run of its own
+    :param compile_beside: whether a second process may compile updates meanwhile; False waits for
+        it, for machines where every core has its own run
     """
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
@@ -87,7 +91,7 @@ class Trainer:
                  evaluation_episodes: int = 10, evaluate_offline: int = 0,
                  make_env: Callable[[], Env] | None = None,
                  cost_limit: float | None = None, compile_beside: bool = True) -> None:
-        """Check data against environment; raises ValueError or DataError naming what differs."""
+        """Check data against the environment; raise ValueError or DataError on a mismatch."""
         torch.set_num_threads(1)
         torch.manual_seed(seed)
         self.env_id, self.seed = env_id, seed
@@ -96,12 +100,12 @@ class Trainer:
         self.every_offline = evaluate_offline
         make = make_env or (lambda: make_environment(env_id))
         self.env = make()
-        # Franka Kitchen counts its reward in another way where it is evaluated.
+        # Franka Kitchen has a different reward in its evaluation environment.
         self._test_env = make() if make_env else make_environment(evaluation_id(env_id))
         self.boxes = ActionScaler.of(env_id, self.env)
         arm = self.env.unwrapped
         self.task = arm.task if isinstance(arm, ArmEnv) else None
-        """Of an arm: rewards, shaping and hindsight goals are then the replay's."""
+        """Task of an arm, whose rewards, shaping and hindsight goals the replay computes."""
         spec = self.env.spec
         self.training, limits = agreed_limits(
             for_task(training, self.boxes.action), self.task, cost_limit,
@@ -128,7 +132,7 @@ class Trainer:
         self._evaluations = Evaluations(
             self._test_env, self.boxes, self.algorithm, self._versions, env_id=env_id,
             episodes=evaluation_episodes, folder=self.folder)
-        # SAC-Lagrangian and its kin differ in nothing else but these gains.
+        # Algorithms of the SAC-Lagrangian family have their own gains.
         gains = getattr(self.algorithm, 'gains', None)
         whole: dict[str, Any] = {} if self.task is None else {
             'constraints': self.task.robot.constraints, 'horizon': self.task.horizon}
@@ -143,7 +147,7 @@ class Trainer:
         self.offline_done = self.steps = self.episode = 0
         self.seconds = self.offline_seconds = 0.0
         self._succeeded: list[float] = []
-        """Of the training episodes since the last evaluation."""
+        """Success of each training episode since the last evaluation, NaN for unknown."""
         self._online_begun = False
 
     def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
@@ -155,7 +159,8 @@ class Trainer:
             self._offline, self.normaliser = offline.replay, offline.normaliser
             self._offline_actions = offline.actions
         else:
-            # Random actions hardly leave the start: what they vary little in is not clipped there.
+            # Random actions hardly leave the start, so small standard deviations are raised;
+            # otherwise observations farther away would be clipped.
             self.normaliser = Normaliser.of(
                 random_observations(self._test_env, self.boxes, self.seed), least=0.1)
         t = self.training
@@ -167,7 +172,7 @@ class Trainer:
     # Running
 
     def run(self, say: Callable[[str], None] | None = None) -> dict[str, Any]:
-        """Train to the end and return a summary; see the class for what is left in `out`."""
+        """Train to the end and return a summary; see the class for the files in `out`."""
         say = say or (lambda line: None)
         goes_on = self.folder.begin()
         try:
@@ -197,12 +202,12 @@ class Trainer:
         return self.summary()
 
     def export(self) -> bytes:
-        """Return what is evaluated as an ONNX graph; see `export_trained`, which may refuse."""
+        """Return the deployed version as ONNX; see `export_trained`, also for its errors."""
         with self._versions.deployed():
             return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
-        """Close both environments, and end the process that compiles."""
+        """Close both environments, and end the compiling process."""
         self._updates.compiler.close()
         self.env.close()
         self._test_env.close()
@@ -211,7 +216,7 @@ class Trainer:
         total, began = self.algorithm.offline_steps, time.monotonic()
         while self.offline_done < total:
             assert self._offline is not None
-            # As for the learner node: hindsight goals from value pre-alignment on.
+            # As in `pretrain`: hindsight goals only in value pre-alignment.
             aligns = isinstance(self.algorithm, AligningLearner) \
                 and self.algorithm.aligns(self.offline_done)
             relabel = self.training.relabel if self.task is not None and aligns else 0.0
@@ -228,7 +233,7 @@ class Trainer:
                 self.offline_seconds += now - began
                 self.seconds += now - began
                 if evaluates:
-                    self._average.begin()  # the mean is of online updates
+                    self._average.begin()  # averaging starts online: evaluate the present weights
                     self._evaluate(say)
                 if saves:
                     text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
@@ -278,13 +283,13 @@ class Trainer:
             'multiplier': self.controllers[0].value if self.controllers else None})
 
     def _update(self) -> None:
-        """Do the updates that the steps so far call for."""
+        """Do the updates due after the steps so far."""
         self.offline_seconds += self._updates.align(self.steps)
         self._updates.catch_up(self.steps)
 
     @property
     def updates(self) -> int:
-        """Return the updates done online."""
+        """Return the number of online updates."""
         return self._updates.done
 
     def _env_seed(self, episode: int) -> int:
@@ -301,7 +306,7 @@ class Trainer:
         say(f'{done}, {self.seconds:.0f} s: {text_of(row, self.cost_limit)}')
 
     def summary(self) -> dict[str, Any]:
-        """Return what a run came to."""
+        """Return settings, counters and results of the run."""
         t = self.training
         return {'algorithm': t.algorithm, 'mode': t.mode, 'env': self.env_id, 'seed': self.seed,
                 'steps': self.steps, 'updates': self.updates, 'episodes': self.episode,
@@ -312,7 +317,7 @@ class Trainer:
     # Checkpoints
 
     def save(self) -> None:
-        """Write everything that `run` needs to go on; the file is either whole or not there."""
+        """Write a checkpoint for `run` to resume from, atomically."""
         state = {
             'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
             'data': self._data,
@@ -355,12 +360,12 @@ class Trainer:
 
 
 def _mean(values: list[float]) -> float | None:
-    """Return a mean; None where there is nothing, or something is not-a-number."""
+    """Return the mean; None for an empty list or if the mean is not finite."""
     found = float(np.mean(values)) if values else float('nan')
     return found if np.isfinite(found) else None
 
 
 def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names begin so, by the rest of their names."""
+    """Return the arrays whose names begin with `prefix`, without that prefix."""
     return {name[len(prefix):]: array for name, array in arrays.items()
             if name.startswith(prefix)}

@@ -27,15 +27,15 @@ from spaars_ros.data.folder_lock import FolderLock
 from spaars_ros.training_file import Training
 
 LINES = ('curve.jsonl', 'episodes.jsonl')
-"""One line an evaluation, one a training episode."""
+"""One line per evaluation, and one line per training episode."""
 CHECKPOINT = 'checkpoint.npz'
 
 
 class TrainingFolder:
     """
-    The folder of one training run.
+    Folder of one training run, with its lock, logs and checkpoint.
 
-    :param path: is made by the first `begin`
+    :param path: created by the first `begin`
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,30 +44,32 @@ class TrainingFolder:
 
     def begin(self) -> bool:
         """
-        Take the folder, or make it; returns whether it holds a checkpoint to go on from.
+        Create and lock the folder; return whether it has a checkpoint to resume from.
 
-        :raises FolderError: another training has it, or it is the folder of something else
-        :raises OSError: it cannot be made, or written to
+        :raises FolderError: another training uses the folder, or it has other contents
+        :raises OSError: the folder cannot be created or written to
         """
         self._lock = FolderLock(self.path, (CHECKPOINT, *LINES))
         if (self.path / CHECKPOINT).exists():
             return True
-        for name in LINES:  # of a run that ended before its first checkpoint: it begins anew
-            write_whole(self.path / name, b'')  # now, not after hours, if it can't be written to
+        # Clear the lines of a run that ended before its first checkpoint. This also detects now,
+        # not after hours, that the folder cannot be written to.
+        for name in LINES:
+            write_whole(self.path / name, b'')
         return False
 
     def close(self) -> None:
-        """Let others have the folder."""
+        """Release the lock on the folder."""
         if self._lock is not None:
             self._lock.release()
 
     def append(self, name: str, row: dict[str, Any]) -> None:
-        """Write a line to one of `LINES`."""
+        """Append a row, as one line of JSON, to one of `LINES`."""
         with open(self.path / name, 'a') as file:
             file.write(json.dumps(row) + '\n')
 
     def save(self, state: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-        """Write a checkpoint of JSON-able values and arrays; it is either whole or not there."""
+        """Write a checkpoint of JSON values and arrays, atomically."""
         state = {**state, 'lines': {name: self._count(name) for name in LINES}}
         arrays = {**arrays, 'state': np.frombuffer(json.dumps(state).encode(), np.uint8)}
         buffer = io.BytesIO()
@@ -77,14 +79,15 @@ class TrainingFolder:
     def load(self, env_id: str, seed: int, data: str, training: Training, limits: list[float]
              ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         """
-        Return what `save` was given, and drop the lines written after it.
+        Return state and arrays of the checkpoint, and drop the lines written after it.
 
-        `state` has to hold `env`, `seed` and `training`; raises ValueError naming those settings
-        which differ from the run's, or where the file is none of `save`. A key younger than the
-        checkpoint had its default, and of data nothing was known then.
+        The state has `env`, `seed` and `training`. Settings that are newer than the checkpoint
+        count as their defaults; a checkpoint without a digest of its data fits any data.
 
-        :param data: see `training_data.digest_of`
-        :param limits: the cost limits that the run holds
+        :param data: see `load_data.digest_of`
+        :param limits: cost limits of the run
+        :raises ValueError: settings differ from the run's, with their names; or the file is not a
+            checkpoint written by `save`
         """
         path = self.path / CHECKPOINT
         state, arrays = _content(path)
@@ -111,14 +114,14 @@ class TrainingFolder:
 
 
 def _content(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what `TrainingFolder.save` wrote; raises ValueError where it is something else."""
+    """Read a checkpoint of `TrainingFolder.save`; raise ValueError for any other file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(arrays.pop('state').tobytes())
     except (AttributeError, EOFError, KeyError, TypeError, ValueError,
             zipfile.BadZipFile) as error:
-        # Of NumPy's messages one advises to unpickle what was found.
+        # NumPy's message is hidden: it can advise to unpickle the file.
         raise ValueError(f'{path}: no checkpoint of a training run ({type(error).__name__}); give '
                          'another folder, or move it away') from None
     return state, arrays

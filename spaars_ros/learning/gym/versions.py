@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which weights act in a training episode, and which are deployed: newest, mean, or champion's."""
+"""Versions of the weights: which one acts in a training episode, and which one is deployed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,23 +34,24 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kept:
-    """A version of the networks, as it acts."""
+    """Copy of one version of the networks."""
 
     tensors: list[Tensor]
     """Copies of all parameters and buffers."""
     settings: dict[str, Any]
-    """Of `TrainableModule.settings`."""
+    """Values of `TrainableModule.settings`."""
 
 
 class Versions:
     """
-    The versions of a learner's networks between which a trainer changes.
+    Switches a trainer's networks between their versions.
 
-    Without a champion the newest weights act in training, and their mean is deployed. With one
-    (`Champion`) versions are taken from the mean, and what acts is champion or challenger.
+    Without a champion the newest weights act in training, and the averaged weights are deployed.
+    With one (`Champion`), versions are copies of the averaged weights; champion or challenger
+    acts, and the champion is deployed.
 
-    :param champion: says who acts; None for none
-    :param every: updates between challengers, at least
+    :param champion: selects the version that acts; None: no champion
+    :param every: minimum number of updates between challengers
     """
 
     def __init__(self, agent: TrainableModule, average: AveragedWeights, champion: Champion | None,
@@ -61,19 +62,19 @@ class Versions:
         self._challenged_at = 0.0
 
     def begin(self) -> None:
-        """Begin with what was learned offline."""
+        """Begin with the weights after the offline phase."""
         self._average.begin()
         if self.champion is not None:
             self._kept = {0: self._taken()}
 
     @property
     def number(self) -> int:
-        """Return which version acts, -1 without a champion."""
+        """Return the number of the version that acts; -1 without a champion."""
         return -1 if self.champion is None else self.champion.acts
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """Give the networks, for a while, the weights that act in training."""
+        """Give the networks the weights that act in training, within the context."""
         if self.champion is None:
             yield
             return
@@ -82,18 +83,19 @@ class Versions:
 
     @contextmanager
     def deployed(self) -> Iterator[None]:
-        """Give the networks, for a while, the weights that are deployed."""
+        """Give the networks the deployed weights, within the context."""
         kept = None if self.champion is None else self._kept.get(self.champion.champion)
         with self._average.applied() if kept is None else self._applied(kept):
             yield
 
     def take(self, rewards: Array, costs: Array, multipliers: Array, updates: int) -> None:
         """
-        Take the episode that just ended, and have the next challenger stand when it is time.
+        Record the episode that just ended, and begin the next contest when it is due.
 
         :param rewards: (T,)
-        :param costs: (T, C), all that count
-        :param updates: done so far
+        :param costs: (T, C)
+        :param multipliers: (C,) present values
+        :param updates: number of updates so far
         """
         if self.champion is None:
             return
@@ -130,14 +132,14 @@ class Versions:
     # State
 
     def state(self) -> dict[str, Any] | None:
-        """Return what is no tensor, JSON-able; None without a champion."""
+        """Return the state outside of tensors, as values for JSON; None without a champion."""
         if self.champion is None:
             return None
         return {'contest': self.champion.state(), 'challenged_at': self._challenged_at,
                 'settings': {str(number): kept.settings for number, kept in self._kept.items()}}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the tensors of the versions that are kept."""
+        """Return the tensors of the kept versions, by `<version>/<index>`."""
         return {f'{number}/{place}': tensor.numpy() for number, kept in self._kept.items()
                 for place, tensor in enumerate(kept.tensors)}
 
