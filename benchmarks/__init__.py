@@ -12,13 +12,13 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Measurements of this project against itself and against others; no part of the package."""
+"""Benchmarks of this project, also against other libraries; not part of the package."""
 
 import os
 from pathlib import Path
 
 _checkout = str(Path(__file__).resolve().parent.parent)
-# For the processes that a benchmark starts, which import it by name.
+# The processes that a benchmark starts import it by name.
 if _checkout not in os.environ.get('PYTHONPATH', '').split(os.pathsep):
     os.environ['PYTHONPATH'] = os.pathsep.join(
         name for name in (_checkout, os.environ.get('PYTHONPATH')) if name)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Commands that push the arm against every limit, on a simulated arm that errs."""
+"""Adversarial commands against every limit, on a simulated arm with model errors."""
 
 from collections.abc import Callable
 import time
@@ -33,17 +33,17 @@ from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.safety.joint_limits import JointLimits
 
 PUSH = 1.9
-"""Multiple of the velocity limits that is asked for; 2 would be gross, and a stop."""
+"""Commanded multiple of the velocity limits; 2 would be a gross violation and a stop."""
 
 EPISODE = 80
-"""Ticks from one start."""
+"""Ticks per episode."""
 
 TACTIC = 16
-"""Ticks for which one way of pushing is kept."""
+"""Ticks per tactic, see `Adversary._choose`."""
 
 
 def crowded(robot: Robot, **updates: Any) -> Robot:
-    """Return the robot with a workspace and two things that the whole arm keeps out of."""
+    """Return the robot with a workspace and two keep-out zones for all of its links."""
     zones = [*robot.keep_out,
              Box(shape='box', name='shelf', centre=(0.35, 0.55, 0.35), size=(0.4, 0.2, 0.3),
                  protects='arm'),
@@ -56,11 +56,12 @@ def crowded(robot: Robot, **updates: Any) -> Robot:
 
 class Adversary:
     """
-    Push one robot against its limits and keep the least margins.
+    Push one robot against its limits and record the smallest margins.
 
-    :param robot: the robot file, also the filter's
-    :param errors: of the arm
-    :raises ConfigError: as SafetyFilter
+    :param robot: robot of the filter and the nominal model of the arm
+    :param errors: model errors of the arm
+    :param seed: seed of start poses, commands and noise
+    :raises ConfigError: as `SafetyFilter`
     """
 
     def __init__(self, robot: Robot, errors: Errors, seed: int) -> None:
@@ -75,14 +76,14 @@ class Adversary:
         self._jerk = np.asarray(robot.limits.jerk)
         self.ticks = 0
         self.touched = 0
-        """Ticks in which the filter changed something."""
+        """Ticks in which the filter intervened."""
         self.tip_speed = 0.0
         self.nearest: dict[str, float] = {}
         self.margins = {'joint_position_rad': np.inf, 'distance_m': np.inf, 'velocity': np.inf,
                         'acceleration': np.inf, 'jerk': np.inf, 'tip_speed': np.inf}
 
     def episode(self) -> None:
-        """Run from a new start."""
+        """Run one episode from a random start; raises RuntimeError if the filter stops."""
         self._arm.reset(self._start())
         state, age = self._arm.measured()
         self.filter.reset(state)
@@ -107,14 +108,14 @@ class Adversary:
             self.touched += bool(result.intervention)
 
     def report(self) -> dict[str, Any]:
-        """Return margins (negative: exceeded), ticks and the filter's counts."""
+        """Return margins (negative: limit exceeded), ticks and counts of the filter."""
         return {'ticks': self.ticks, 'touched': self.touched / max(1, self.ticks),
                 'margins': {name: float(value) for name, value in self.margins.items()},
                 'nearest_m': dict(sorted(self.nearest.items(), key=lambda item: item[1])[:5]),
                 'tip_speed_max': self.tip_speed, 'counts': dict(self.filter.counts)}
 
     def _keep(self, name: str, room: Array | float) -> None:
-        # A NaN compares as false, so it is looked for: it must not pass as room.
+        # NaN compares as false; check for it, so that it does not pass as a margin.
         least = float(np.min(room))
         self.margins[name] = least if np.isnan(least) or least < self.margins[name] \
             else self.margins[name]
@@ -137,7 +138,7 @@ class Adversary:
                 return position
 
     def _choose(self, state: RobotState) -> Callable[[RobotState], Array]:
-        """Return a way of pushing: joints to their ends, towards what is near, or at random."""
+        """Return a random tactic: towards joint limits, towards near obstacles, or at random."""
         most, rng = PUSH * self._velocity, self._rng
         kind = rng.integers(5)
         if kind == 0:
@@ -154,7 +155,7 @@ class Adversary:
         return lambda now: self._towards(now.position, 0) * most
 
     def _towards(self, position: Array, rank: int) -> Array:
-        """Return the joint directions (d,) in [-1, 1] that close the rank-th nearest distance."""
+        """Return the joint direction (d,) in [-1, 1] that reduces the rank-th least distance."""
         slope = self._ruler.slope(position, rank)
         return np.asarray(-slope / max(float(np.abs(slope).max()), 1e-9))
 
@@ -168,11 +169,11 @@ VARIANTS: dict[str, tuple[Errors, dict[str, Any]]] = {
         Errors(payload=0.5, friction=0.5, delay=1, noise=2e-4, age=1.0), {'delay': 2}),
     'slow jerk': (Errors(noise=1e-4), {'jerk': 0.02}),
 }
-"""Errors of the arm, and what the robot file says: `control.delay`, and a factor on jerk."""
+"""Name -> errors of the arm, and settings: `control.delay`, factor on the jerk limits."""
 
 
 def variant(robot: Robot, settings: dict[str, Any]) -> Robot:
-    """Return the crowded robot with another `control.delay`, and other jerk limits."""
+    """Return the `crowded` robot with the settings of a variant."""
     control = robot.control.model_copy(update={
         'delay': settings.get('delay', robot.control.delay)})
     limits = robot.limits.model_copy(update={
@@ -181,7 +182,7 @@ def variant(robot: Robot, settings: dict[str, Any]) -> Robot:
 
 
 def run(robot: Robot, *, seconds: float, seed: int = 0) -> dict[str, Any]:
-    """Push for `seconds` of wall time in all, a share for each of VARIANTS; return the rows."""
+    """Push for `seconds` of wall time, split evenly over VARIANTS; return rows and margins."""
     rows = []
     for name, (errors, settings) in VARIANTS.items():
         adversary = Adversary(variant(robot, settings), errors, seed)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The yardstick: a node that does nothing but answer a JointState with a Float64MultiArray."""
+"""Baseline node: answer each JointState with a Float64MultiArray, and nothing else."""
 
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -25,7 +25,7 @@ from spaars_ros.ros.qos import QOS
 
 
 class BareNode(Node):
-    """Answers every joint_states with its positions, labelled with its stamp."""
+    """Answer each joint_states with its positions, labelled with its stamp."""
 
     def __init__(self) -> None:
         super().__init__('bare')
@@ -42,7 +42,7 @@ class BareNode(Node):
 
 
 def main() -> int:
-    """Run the node; returns its exit code."""
+    """Run the node; return its exit code."""
     return spin(BareNode)
 
 

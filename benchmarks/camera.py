@@ -13,11 +13,11 @@
 # limitations under the License.
 
 """
-From frame to command: a simulated camera, the encoder and the policy server in real time.
+Latency from image to command: simulated camera, encoder and policy server in real time.
 
-Each is a process of its own, as on a robot with stamps of the system clock. A frame's time is its
-stamp, that of the state which it shows; it ends when the first command that was computed from its
-vector reaches a subscriber.
+Each is a separate process, as on a robot with stamps of the system clock. The latency begins at
+the stamp of the image, which is that of the state it shows. It ends when the first command that
+was computed from its features reaches a subscriber.
 """
 
 import dataclasses
@@ -50,16 +50,16 @@ from spaars_ros.training_file import load_training
 
 TASK = 'pick_camera'
 SETTLE = 2.0
-"""s after the first step that are not counted."""
+"""s after activation that are not counted."""
 SAME = 2e-6
-"""s by which the stamp of a step may be rounded."""
+"""s, tolerance for the rounded stamp of a step."""
 COLUMNS = ('image', 'frame to vector p50, ms', 'p99, ms', 'frame to command p50, ms', 'p99, ms',
            'images a second', 'images without a vector', 'commands')
 
 
 def prepare(folder: Path, size: int) -> RunSettings:
-    """Write a task with images of that size, an encoder that takes them, and a bundle."""
-    # What follows needs torch: memory that stays, but no time of what is measured later.
+    """Write a task with images of `size` pixels, an encoder and a bundle; return run settings."""
+    # The rest needs torch, which stays in memory but does not affect the measured times.
     from spaars_ros.learning.encoder.network import PointNet
     from spaars_ros.learning.online.pretrain import untrained_bundle
     (folder / 'eye.onnx').write_bytes(PointNet(size, 16).to_onnx())
@@ -68,7 +68,7 @@ def prepare(folder: Path, size: int) -> RunSettings:
     for source in content['sources']:
         if 'camera' in source:
             source['camera'].update(size=[size, size], encoder=str(folder / 'eye.onnx'))
-            source['max_age'] = 1.0  # what is late is to be measured, and not to stop
+            source['max_age'] = 1.0  # late images must be measured, and not stop
     (folder / 'task.yaml').write_text(yaml.safe_dump(content))
     robot = load_robot(settings.robot)
     task = make_task(robot, load_task(str(folder / 'task.yaml')))
@@ -79,13 +79,13 @@ def prepare(folder: Path, size: int) -> RunSettings:
 
 
 class _Ears:
-    """When vectors and commands came, and which vector each command was computed from."""
+    """Arrival times of features and commands, and the features behind each command."""
 
     def __init__(self, node: Any, features: str) -> None:
         self.vectors: dict[int, float] = {}
         self.commands: dict[int, float] = {}
         self.seen: list[tuple[float, float]] = []
-        """Of each step: its stamp, and the age of its vector."""
+        """Stamp in s and age of the features in s, per step."""
         self._reader = StepReader()
         node.create_subscription(Float64MultiArray, features, self._on_vector, 10)
         node.create_subscription(Float64MultiArray, 'command', self._on_command, QOS['command'])
@@ -103,13 +103,13 @@ class _Ears:
     def _on_step(self, msg: Float64MultiArray) -> None:
         schema, row = self._reader.read(msg)
         if int(schema.get(row, 'flag')) == Flag.RUNNING:
-            # The camera is the last of the task's sources.
+            # The camera is the last source of the task.
             self.seen.append((float(schema.get(row, 'stamp')),
                               float(np.atleast_1d(row[schema.fields['ages']])[-1])))
 
 
 def _times(ears: _Ears, after: float) -> tuple[Array, Array]:
-    """Return s from frame to vector, and from frame to command."""
+    """Return the latencies in s from image to features, and from image to command."""
     vectors = [came - stamp * 1e-9 for stamp, came in ears.vectors.items() if came > after]
     stamps = np.array(sorted(ears.commands))
     found = []
@@ -123,7 +123,7 @@ def _times(ears: _Ears, after: float) -> tuple[Array, Array]:
 
 
 def measure(size: int, seconds: float) -> dict[str, Any]:
-    """Return what one size of image takes; raises LifecycleError, RuntimeError."""
+    """Return the latencies for one image size; raises LifecycleError, RuntimeError."""
     with tempfile.TemporaryDirectory(prefix='spaars_bench_') as name:
         settings = prepare(Path(name), size)
         graph = [dataclasses.replace(node, parameters={
@@ -156,9 +156,10 @@ def measure(size: int, seconds: float) -> dict[str, Any]:
 def run(*, seconds: float = 30.0, sizes: tuple[int, ...] = (84, 224), tables: bool = False
         ) -> dict[str, Any]:
     """
-    Measure each size for `seconds`; return what `--json` writes.
+    Measure each image size for `seconds`; return the result that `--json` writes.
 
-    :param tables: whether the documentation's table is written as well
+    :param sizes: width and height of the images in pixels
+    :param tables: also write the table of the documentation
     """
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     rows = [measure(size, seconds) for size in sizes]

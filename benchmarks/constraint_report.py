@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What `spaars bench constraints` shows: a table, and return and cost against updates."""
+"""Report of `spaars bench constraints`: a table, and plots of return and cost."""
 
 from pathlib import Path
 from typing import Any
@@ -35,16 +35,16 @@ Row = dict[str, Any]
 Array = NDArray[np.float64]
 
 WINDOW = 10
-"""Training episodes of the moving mean."""
+"""Training episodes in the moving mean."""
 
 
 def table(rows: list[Row]) -> Table:
-    """Return the table of methods, means over seeds with their 95 % intervals."""
+    """Return the table of methods: means over seeds with 95 % intervals."""
     shown = Table(title='evaluation at the end; training cost and share of episodes within the '
                         'limit after warm-up', title_justify='left')
     for name in ('task', 'method', 'n', 'return', 'cost', 'training cost', 'within',
                  'updates to reference'):
-        named = name in ('task', 'method')  # cut short, four of the methods look alike
+        named = name in ('task', 'method')  # truncated, four of the method names look alike
         shown.add_column(name, justify='left' if named else 'right', no_wrap=named,
                          min_width=16 if name == 'method' else None)
     for (task, method), members in groups(rows).items():
@@ -67,7 +67,7 @@ def _mean(members: list[Row], key: str) -> str:
 
 
 def plot(rows: list[Row], task: str, path: Path) -> None:
-    """Write a PNG: evaluated return above, cost of training episodes below, against updates."""
+    """Write a PNG: return of evaluations and cost of training episodes, against updates."""
     figure = Figure(figsize=(7.0, 6.4), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     above, below = figure.subplots(2, 1, sharex=True)
@@ -75,7 +75,7 @@ def plot(rows: list[Row], task: str, path: Path) -> None:
                   if name == task}
     for number, (method, members) in enumerate(members_of.items()):
         colour = COLOURS[number % len(COLOURS)]
-        if members[0]['updates'] == 0:  # learns nothing online
+        if members[0]['updates'] == 0:  # no online learning
             above.axhline(np.mean([row['return_final'] for row in members]), color=colour,
                           lw=1.0, ls=':', label=method)
             continue
@@ -117,7 +117,7 @@ def _episodes(row: Row) -> tuple[Array, Array]:
 
 
 def _draw(axes: Axes, curves: list[tuple[Array, Array]], colour: str, name: str | None) -> None:
-    """Draw the mean over seeds, read off at the first one's places, and each seed faintly."""
+    """Plot the mean over seeds, interpolated by `read_off`, and each seed as a thin line."""
     places, values = read_off(curves)
     axes.plot(places, values.mean(0), color=colour, lw=1.6, label=name)
     if len(curves) > 1:

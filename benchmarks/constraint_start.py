@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The offline half of Marvel, done once for a task and seed: CPQ, alignment, how well it ranks."""
+"""Offline phase of Marvel, once per task and seed: CPQ, value alignment and rank check."""
 
 import json
 import os
@@ -42,13 +42,16 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
                   settings: dict[str, Any], *, rollouts: int, evaluation_episodes: int
                   ) -> dict[str, Any]:
     """
-    Train CPQ, align its values, and return what was measured; `folder` keeps every stage.
+    Train CPQ, align its values and return the measurements; `folder` keeps every stage.
 
-    Leaves `start.npz` (CPQ), from which Marvel and its ablations go online, aligning anew: the
-    same seed makes the same alignment. The result is the summary of CPQ's run with `alignment`:
-    Spearman's correlation of Q with Monte-Carlo returns of the offline policy, before and after,
-    and `cost_attainable`, that of a cost critic which makes no mistake. It is below 1 where few
-    samples are `costly` (a share): the others are tied at 0, and no order of them is right.
+    `start.npz` in `folder` has the CPQ networks, from which Marvel and its ablations start online
+    learning. They repeat the alignment; the same seed gives the same alignment. The result is the
+    summary of the CPQ run with the key `alignment`: Spearman's correlation of Q with Monte-Carlo
+    returns of the offline policy, before and after the alignment, and `cost_attainable`, the
+    correlation of a perfect cost critic. It is below 1 if the share of `costly` samples is small:
+    the others are tied at 0 and cannot be ranked.
+
+    :param rollouts: number of rollouts for the Monte-Carlo returns
     """
     done = folder / 'offline.json'
     if done.exists():
@@ -67,7 +70,7 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
     np.savez(folder / 'start.npz', **cpq.algorithm.arrays())  # type: ignore[arg-type]
     cpq.close()
     training = task.training('marvel', **{**task.warm, **settings})
-    # An episode may go on after the warm-up, and the policy must not learn in it.
+    # An episode may last longer than the warm-up, and the policy must not learn in it.
     aligned = trainer_of('marvel', max(1, training.warmup_steps) if training.align_share else 0,
                          start=str(folder / 'start.npz'), utd=0.0)
     marvel = aligned.algorithm
@@ -92,11 +95,11 @@ def offline_start(task: ConstraintTask, data: Data, seed: int, folder: Path,
 def sample_returns(task: ConstraintTask, marvel: Marvel, data: Data, rollouts: int, seed: int
                    ) -> Sample:
     """
-    Return Monte-Carlo returns of Marvel's policy as it is, from states of many kinds.
+    Return Monte-Carlo returns of Marvel's present policy, from states of the data.
 
-    Each rollout repeats the actions of an episode of the data for a random part of the first
-    third; from the last of them on every (s, a) counts, since the policy acts after it. Returns
-    reach over half an episode, the same for all. Rewards are shaped as the critic's are.
+    Each rollout repeats the actions of an episode of the data, up to a random step in its first
+    third. Every (s, a) from the last repeated action counts, since the policy acts after it. All
+    returns are discounted sums over half an episode. Rewards are shaped as for the critic.
     """
     t = marvel.training_file
     env, rng = task.make_env(), np.random.default_rng([seed, 13])

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Tasks of `spaars bench constraints`: environment, data and settings by name."""
+"""Tasks of `spaars bench constraints`: environment, data and settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,31 +47,35 @@ from spaars_ros.training_file import Training
 REACH: dict[str, Any] = {
     'gamma': 0.97, 'n_step': 3, 'reward_scale': 0.2, 'cost_weight': 1.0, 'shaping': 20.0,
     'relabel': 0.5, 'utd': 2.0, 'entropy': 0.001}
-"""What the arm's task has in config/training/spaars.yaml."""
+"""Settings of the arm's task, as in config/training/spaars.yaml."""
 REACH_WARM: dict[str, Any] = {
     'offline_share': 0.5, 'actor_rate': 0.1, 'demonstration_weight': 3.0}
-"""Of a start from demonstrations: the policy that learns fast from what it did itself since loses
-it within 500 steps, and one that only climbs its values within ten episodes (marvel.md)."""
+"""
+Settings for a start from demonstrations (marvel.md).
+
+A policy that learns fast from its own data loses the start within 500 steps, and one that only
+maximises its values within ten episodes.
+"""
 BULLET = 'bullet'
-"""Name of the peer environment that has bullet-safety-gym."""
+"""Name of the peer environment with bullet-safety-gym."""
 
 
 @dataclass(frozen=True)
 class ConstraintTask:
-    """A task of the benchmark."""
+    """One task of the benchmark."""
 
     name: str
     steps: int
-    """An episode."""
+    """Steps per episode."""
     limit: float
-    """Cost per episode."""
+    """Limit of the cost per episode."""
     make_env: Callable[[], 'gymnasium.Env[Any, Any]']
     settings: dict[str, Any] = field(default_factory=dict)
-    """Over the training file."""
+    """Settings that override the training file."""
     warm: dict[str, Any] = field(default_factory=dict)
-    """Over them, for what starts from an offline policy."""
+    """Settings that override these, for methods that start from an offline policy."""
     files: list[str] = field(default_factory=list)
-    """What else a row depends on: robot, task and data, as text or digest."""
+    """Further inputs of a row (robot, task, data), as text or digest."""
 
     def training(self, algorithm: str, **changes: Any) -> Training:
         """Return the settings of an algorithm on this task."""
@@ -80,12 +84,12 @@ class ConstraintTask:
             'episode_steps': self.steps, **changes})
 
     def score(self, ret: float) -> float | None:
-        """Return the normalised return, or None where there is no reference."""
+        """Return the normalised return; None if the task has no reference."""
         return SAFE_TASKS[self.name].score(ret) if self.name in SAFE_TASKS else None
 
 
 def find_task(name: str, peers: Path) -> ConstraintTask:
-    """Return `reach` or a task of bullet-safety-gym; raises ValueError, PeerError."""
+    """Return a task by name; raises ValueError if unknown, PeerError if the peer is missing."""
     if name == 'reach':
         robot, settings = load_robot(), load_task('reach')
         return ConstraintTask(
@@ -105,10 +109,13 @@ def find_task(name: str, peers: Path) -> ConstraintTask:
 def offline_data(task: ConstraintTask, peers: Path, folder: Path, *, episodes: int
                  ) -> Transitions | Dataset:
     """
-    Return the task's offline data; that of bullet-safety-gym is made once and kept in `folder`.
+    Return the offline data of a task.
 
-    The published sets cannot be had everywhere, so ours come from scripted drivers of which some
-    keep the limit and some do not; the arm has its demonstrations.
+    The data of the arm are its demonstrations. Those of bullet-safety-gym come from scripted
+    drivers, of which some keep the limit and some do not, because the published data sets are not
+    available everywhere. They are made once and kept in `folder`.
+
+    :param episodes: episodes of the scripted drivers
     """
     if task.name == 'reach':
         robot, settings = load_robot(), load_task('reach')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Return and cost under a limit, against updates: Marvel, its ablations and the baselines."""
+"""Return and cost against updates under a cost limit: Marvel, its ablations and baselines."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -36,12 +36,12 @@ Row = dict[str, Any]
 
 WARM = {'marvel': (True, 'adaptive'), 'marvel:no-vpa': (False, 'adaptive'),
         'marvel:plain-pid': (True, 'plain'), 'marvel:neither': (False, 'plain')}
-"""Method -> whether it is aligned, and the PID of its multiplier."""
+"""Method -> whether its values are aligned, and the PID of its multiplier."""
 SCRATCH = ('sac-lagrangian', 'sac-pid')
 METHODS = (*WARM, *SCRATCH, 'cpq')
 TASKS = ('BallCircle', 'CarRun', 'reach')
 REFERENCE = 'sac-lagrangian'
-"""Method whose final return within the limit the others are to reach."""
+"""Method whose final return within the limit is the reference for the others."""
 WARM_UP = 0.2
 """Share of a run's episodes that count as warm-up."""
 
@@ -53,21 +53,22 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
         say: Callable[[str], None] | None = None,
         workers: Workers | None = None) -> dict[str, Any]:
     """
-    Return `rows`, one a task, method and seed, and `alignment`, one a task and seed.
+    Return `rows`, one per task, method and seed, and `alignment`, one per task and seed.
 
-    Rows already in `out` are not run again. A row: method, task, seed, score (normalised, null
-    for the arm), return_final, cost_final (evaluation), cost (mean training episode after
-    warm-up), within_limit (share of those episodes), cost_limit, steps, updates,
-    offline_updates, seconds, steps_per_s, curve (evaluations), episodes (return, cost and
-    multiplier of each), reference (mean final return of those from-scratch SAC-Lagrangian runs
-    that end within the limit, or null), and steps_to_reference and updates_to_reference: when an
-    evaluation within the limit first reaches it, online; offline_updates come on top.
+    Rows that are in `out` are not run again. Keys of a row: method, task, seed, score
+    (normalised, null for the arm), return_final and cost_final (last evaluation), cost (mean over
+    training episodes after the warm-up), within_limit (share of these episodes), cost_limit,
+    steps, updates, offline_updates, seconds, steps_per_s, curve (evaluations), episodes (return,
+    cost and multiplier of each), reference (mean final return of the from-scratch SAC-Lagrangian
+    runs that end within the limit, or null), and steps_to_reference and updates_to_reference
+    (online, at the first evaluation within the limit that reaches it; without offline_updates).
 
     :param steps: environment steps of each online run
-    :param episodes: of the scripted drivers that make the data of bullet-safety-gym's tasks
-    :param settings: over config/training/marvel.yaml
-    :raises ValueError: an unknown task or method, or a setting of the wrong kind
-    :raises PeerError: no environment with bullet-safety-gym is there
+    :param episodes: episodes of the scripted drivers for the tasks of bullet-safety-gym
+    :param rollouts: rollouts for the Monte-Carlo returns of the alignment
+    :param settings: settings that override config/training/marvel.yaml
+    :raises ValueError: an unknown task or method, or a setting of the wrong type
+    :raises PeerError: the environment with bullet-safety-gym is missing
     """
     for method in methods:
         if method not in METHODS:
@@ -77,7 +78,7 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
     out.mkdir(parents=True, exist_ok=True)
     for name in tasks:
         task = find_task(name, peers)
-        # A wrong key fails here, not in a worker.
+        # A wrong key fails here and not in a worker.
         task.training('marvel', **{**task.warm, **changes})
         offline_data(task, peers, out, episodes=episodes)
     common = (out, peers, episodes, evaluation_episodes, rollouts, changes)
@@ -97,7 +98,7 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], out: Path, pe
 
 def _all(workers: Workers, function: Callable[[Any], Row], jobs: Sequence[tuple[Any, ...]],
          done: Callable[[Row], None]) -> list[Row]:
-    """Return the results in the order of the jobs; raises what a job raised."""
+    """Return the results in the order of the jobs; raise the exception of a failed job."""
     found: dict[int, Row] = {}
     for number, result in workers.each(partial(_numbered, function, jobs), range(len(jobs))):
         if isinstance(result, Exception):
@@ -108,7 +109,7 @@ def _all(workers: Workers, function: Callable[[Any], Row], jobs: Sequence[tuple[
 
 
 def _numbered(function: Callable[[Any], Row], jobs: Sequence[tuple[Any, ...]], number: int) -> Row:
-    return function(jobs[number])  # settings are a dict, which is no key
+    return function(jobs[number])  # settings are a dict, which cannot be a key
 
 
 def _line(row: Row) -> str:
@@ -120,7 +121,7 @@ def _line(row: Row) -> str:
 
 
 def _digest(task: ConstraintTask, *parts: Any) -> str:
-    """Return a name of all settings, so that a row of others is not taken."""
+    """Return a digest of code and settings, to detect stale rows."""
     content = json.dumps([source_digest(Path(__file__).parent), task.name, task.limit, task.warm,
                           task.files, task.training('marvel').model_dump(exclude={'start'}),
                           parts],
@@ -154,7 +155,7 @@ def _row(wanted: tuple[Any, ...]) -> Row:
     if path.exists():
         row: Row = json.loads(path.read_text())
         return row
-    # A run from scratch learns from none of it, but sees the world in the same units.
+    # A run from scratch does not learn from the data, but uses the same normalisation.
     data, offline_updates = offline_data(task, peers, out, episodes=episodes), 0
     own: dict[str, Any] = {}
     warm: dict[str, Any] = {}
@@ -203,7 +204,7 @@ def _make_row(task: ConstraintTask, method: str, seed: int, summary: Row, lines:
 
 
 def _refer(rows: list[Row]) -> None:
-    """Fill in the reference of each task, where from-scratch SAC-Lagrangian has one."""
+    """Fill in the reference of each task, if a SAC-Lagrangian run ends within the limit."""
     for task in {row['task'] for row in rows}:
         of_task = [row for row in rows if row['task'] == task]
         finals = [row['return_final'] for row in of_task if row['method'] == REFERENCE

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-The control loop's speed: joint_states in to command out over DDS, against a bare rclpy node.
+Latency of the control loop from joint_states to command over DDS, against a bare rclpy node.
 
-The policy server runs in its own process, ticking on joint_states, with the learner training
-beside it and pushing bundles. The same run times a node that only subscribes and publishes.
+The policy server runs in a separate process, with ticks triggered by joint_states, while the
+learner trains and publishes bundles. The same run times a node that only subscribes and publishes.
 """
 
 import dataclasses
@@ -58,15 +58,15 @@ from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 SETTLE = 1.0  # s after the start that are not counted
-# Ticks about a swap: a bundle is admitted in the few ticks before its trial of 20 in shadow.
+# Ticks around a bundle swap: a bundle is checked a few ticks before its shadow trial of 20.
 AROUND_SWAP = (-25, 2)
 QUICK = {'cvae_steps': 50, 'iql_steps': 50, 'align_steps': 50, 'warmup_steps': 100,
          'critic_steps': 100}
-"""Training for a bundle that takes as long to run as a good one, and a learner at work soon."""
+"""Short training: its bundle takes as long to run as a good one, and the learner starts soon."""
 
 
 def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> RunSettings:
-    """Write robot, task and training files at `rate` and a bundle; return the run's settings."""
+    """Write robot, task and training files at `rate` Hz, and a bundle; return the run settings."""
     base, settings = load_robot(robot), load_task(task)
     changed = without_source(base)
     changed['control']['rate'] = rate
@@ -75,10 +75,10 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
     (folder / 'task.yaml').write_text(yaml.safe_dump(
         {**settings.model_dump(mode='json'), 'horizon': horizon}))
     training = load_training('spaars', **QUICK)
-    # As many updates a second as at the robot's own rate.
+    # As many updates per second as at the rate of the robot.
     training = training.model_copy(update={'utd': training.utd * base.control.rate / rate})
     demonstrations = resolve(training.demonstrations)
-    # What follows needs torch: memory that stays, but no time of what is measured later.
+    # The rest needs torch, which stays in memory but does not affect the measured times.
     from spaars_ros.learning.online.pretrain import pretrain
     from spaars_ros.sim.operator import collect
     reach = make_task(base, settings)
@@ -86,8 +86,8 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
         else collect(base, settings, episodes=8, seed=0)
     start = load_bundle(Path(bundle)) if bundle else \
         pretrain(base, reach, training, dataset, seed=0)
-    # Times are measured here and not what is learned: what was made at the robot's own rate is
-    # passed off as made at this one, which the nodes rightly refuse otherwise.
+    # Only times are measured, not what is learned: data and bundle made at the rate of the robot
+    # are relabelled with this rate, since the nodes rightly refuse them otherwise.
     contract = contract_of(load_robot(str(folder / 'robot.yaml')), reach.observation_names)
     dataset.attributes['contract'] = contract.model_dump_json()
     demonstrations = folder / 'demonstrations.h5'
@@ -103,7 +103,7 @@ def prepare(folder: Path, robot: str, task: str, rate: float, bundle: str) -> Ru
 
 
 def graph_of(settings: RunSettings, learner: bool) -> list[NodeDescription]:
-    """Return the nodes under test: the robot's graph, driven by joint_states."""
+    """Return the nodes under test: the graph of a robot, with ticks triggered by joint_states."""
     nodes = []
     for node in describe(settings, learner=learner):
         if node.name == 'policy_server':
@@ -114,12 +114,12 @@ def graph_of(settings: RunSettings, learner: bool) -> list[NodeDescription]:
 
 
 def _percentile(values: Array, share: float) -> float:
-    """Return a percentile in ms, nan when there is no value."""
+    """Return a percentile of values in s, in ms; NaN if there are none."""
     return 1e3 * float(np.percentile(values, share)) if len(values) else float('nan')
 
 
 def compute(robot: Robot, settings: TaskSettings, bundle: Path, ticks: int = 3000) -> Array:
-    """Return the times (ticks,) in s of observation, inference, gate and filter in process."""
+    """Return the tick times (n,) in s in process: observation, inference, gate and filter."""
     task, arm = make_task(robot, settings), Arm(robot)
     loop = ControlLoop(robot=robot, task=task, safety_filter=SafetyFilter(robot),
                        runtime=PolicyRuntime(load_bundle(bundle)), seed=0)
@@ -136,11 +136,11 @@ def compute(robot: Robot, settings: TaskSettings, bundle: Path, ticks: int = 300
             loop.begin(arm.state())
         else:
             arm.step(tick.command)
-    return np.asarray(times[100:])  # the first ticks allocate
+    return np.asarray(times[100:])  # the first ticks allocate memory
 
 
 def evaluate(load: LoadGenerator, spool: Path) -> dict[str, Any]:
-    """Return the run's numbers from the generator's times and the server's own records."""
+    """Return the results of a run from the times of the generator and the server's records."""
     schema, rows = read_spool(spool)
     slots = load.slots_of(schema.get(rows, 'stamp'))
     inside = (slots >= 0) & (slots < len(load.hops))
@@ -160,7 +160,7 @@ def evaluate(load: LoadGenerator, spool: Path) -> dict[str, Any]:
     for swap in swaps:
         near[max(swap + AROUND_SWAP[0], 0):swap + AROUND_SWAP[1] + 1] = True
     late = answered & counted & (load.hops > 0.5 * load.period)
-    later = schema.get(rows, 'index') > 0  # the latency in a record is the previous tick's
+    later = schema.get(rows, 'index') > 0  # the latency in a record is that of the previous tick
     inner = schema.get(rows, 'latency')[later & counted[slots]]
     hop, bare_hop = _percentile(hops, 50), _percentile(bare, 50)
     return {
@@ -179,16 +179,17 @@ def evaluate(load: LoadGenerator, spool: Path) -> dict[str, Any]:
 def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
         robot: str = 'panda', task: str = 'reach', bundle: str = '') -> dict[str, Any]:
     """
-    Measure the control loop for `seconds` at `rate` Hz; returns what `--json` writes.
+    Measure the control loop for `seconds` at `rate` Hz; return the result that `--json` writes.
 
-    Times are in ms. `callback`: the server's own part, from the subscription's callback to the
-    command handed to DDS. `lost_ticks`: joint_states that were never answered; `late_swaps`:
-    ticks about a bundle swap whose answer took more than half a period; `stops`: what stopped
-    the server on the way, for instance joint_states that this busy machine held up.
-    :param learner: whether the learner trains beside it and pushes bundles
+    Times are in ms. `callback`: time in the server, from the subscription callback until the
+    command is passed to DDS. `lost_ticks`: joint_states that were never answered. `late_swaps`:
+    ticks around a bundle swap whose answer took more than half a period. `stops`: stops of the
+    server, for instance because joint_states were delayed on a busy machine.
+
+    :param learner: whether the learner trains at the same time and publishes bundles
     :param bundle: policy bundle with learner tensors; '' makes one of the same size
     :raises LifecycleError: a node does not come up
-    :raises RuntimeError: a node died on the way
+    :raises RuntimeError: a node died during the run
     """
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     with tempfile.TemporaryDirectory(prefix='spaars_bench_') as name:
@@ -209,11 +210,11 @@ def run(*, seconds: float = 60.0, rate: float = 50.0, learner: bool = True,
 
 def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: int,
               learner: bool) -> tuple[LoadGenerator, list[str]]:
-    """Bring the nodes up, run the load, take them down; return it and the server's stops."""
+    """Start the nodes, run the load, stop the nodes; return load and stops of the server."""
     graph = graph_of(settings, learner)
     bare = NodeDescription('bare', 'bare_node')
     with beside(settings, [*graph, _Bench(bare)], 'load') as here:
-        # Where too much else runs the server stops, as it has to: told, and gone on from.
+        # On an overloaded machine the server stops, as it must: record it and continue.
         log = StopLog(here.node, go_on=True)
         load = LoadGenerator(here.node, robot, make_task(robot, limits), slots)
         here.bring_up(graph)
@@ -225,7 +226,7 @@ def _over_dds(settings: RunSettings, robot: Robot, limits: TaskSettings, slots: 
 
 
 class _Bench(NodeDescription):
-    """A node of the benchmarks, which are not among the package's executables."""
+    """Node of the benchmarks, which is no executable of the package."""
 
     def __init__(self, node: NodeDescription) -> None:
         super().__init__(node.name, node.executable)
@@ -236,5 +237,5 @@ class _Bench(NodeDescription):
 
     @property
     def command(self) -> list[str]:
-        """Return the command that runs it: from the checkout, which is on no path."""
+        """Return the command that runs the node from the checkout."""
         return [sys.executable, '-m', self.module]

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAR's drift off the data's manifold, measured on policies trained offline."""
+"""Drift of SPAR off the data manifold, measured on policies trained offline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,18 +28,19 @@ from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.training_file import load_training
 
 STATES = 2000
-"""States of the data that the drift is averaged over."""
+"""Number of states of the data over which the drift is averaged."""
 
 
 def run(*, env: str, data: str, seeds: list[int], training: str, overrides: dict[str, Any],
         out: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """
-    Return a row a projection and seed: `measure_drift` and the return after the offline phase.
+    Return a row per projection and seed: `measure_drift`, and the return after offline training.
 
-    A run that is in `out` already is not trained again.
+    A run that is in `out` is not trained again.
 
     :param env: Gymnasium id
-    :param data: as `spaars train --data` has it
+    :param data: as for `spaars train --data`
+    :raises ValueError: no data are given
     """
     rows = []
     for seed in seeds:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAR's drift argument, measured: how far an update leaves the residual decoder's range."""
+"""Drift of SPAR: how far an update points out of the range of the residual decoder."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.residual_vae import ResidualDecoder
 
 RANK = 1e-3
-"""Singular values below this share of the greatest span no direction of the range."""
+"""Singular values below this share of the largest are taken as zero."""
 
 
 def decoder_jacobian(decoder: ResidualDecoder, observation: Tensor, base_action: Tensor,
@@ -29,7 +29,7 @@ def decoder_jacobian(decoder: ResidualDecoder, observation: Tensor, base_action:
     """
     Return dg/dz (B, d, k) of the residual decoder at latents (B, k).
 
-    Its columns span the tangent space of what the decoder can make of a state.
+    Its columns span the tangent space of the decoder's outputs for a state.
     """
     z = latent.detach().clone().requires_grad_(True)
     made = decoder(observation, base_action, z)
@@ -40,11 +40,11 @@ def decoder_jacobian(decoder: ResidualDecoder, observation: Tensor, base_action:
 
 def normal_share(jacobian: Tensor, direction: Tensor) -> Tensor:
     """
-    Return the share (B) of a direction's length that is normal to the Jacobian's range.
+    Return the share (B,) of a direction's length that is normal to the range of the Jacobian.
 
-        |(I - U U^T) v| / |v|,   J = U S V^T without the vanishing singular values
+        |(I - U U^T) v| / |v|,   J = U S V^T without singular values near zero
 
-    0 is along the manifold, 1 straight off it; NaN where the direction is zero.
+    0 is along the manifold, 1 is normal to it; NaN if the direction is zero.
 
     :param jacobian: (B, d, k)
     :param direction: (B, d)
@@ -59,15 +59,17 @@ def normal_share(jacobian: Tensor, direction: Tensor) -> Tensor:
 
 def measure_drift(agent: SparAgent, batch: Batch) -> dict[str, float]:
     """
-    Return how far off the decoder's range two updates of the same state point, as mean shares.
+    Return the mean normal shares (`normal_share`) of two updates of the same states.
 
-    Both begin at the decoder's action for the present latent z: self-imitation goes to the
-    weighted mean of its candidates, sum_k w_k Delta_k - g(s, a_b, z) for SPAR-MLP, and to
-    g(s, a_b, sum_k w_k z_k) - g(s, a_b, z) for SPAR-PROJ; a critic-gradient update goes along
-    grad_a Q_lcb. Keys: `self_imitation`, `critic_gradient`, and `random`, what a direction drawn
-    at random has. Needs k < d: otherwise the range is everything and nothing is normal to it.
+    Both start at the decoder's action for the present latent z. Self-imitation moves to the
+    weighted mean of its candidates: the direction is sum_k w_k Delta_k - g(s, a_b, z) for
+    SPAR-MLP and g(s, a_b, sum_k w_k z_k) - g(s, a_b, z) for SPAR-PROJ. A critic-gradient update
+    moves along grad_a Q_lcb. Keys: `self_imitation`, `critic_gradient`, and `random` for a random
+    direction.
 
-    The candidates drawn here do not advance the agent's generator; raises ValueError for k >= d.
+    The candidates drawn here do not advance the agent's generator.
+
+    :raises ValueError: k >= d, where no direction is normal to the decoder's range
     """
     o = batch['observation']
     k, d = agent.latent_policy.outputs, agent.base.outputs
@@ -94,7 +96,7 @@ def measure_drift(agent: SparAgent, batch: Batch) -> dict[str, float]:
 
 
 def _critic_gradient(agent: SparAgent, observation: Tensor, action: Tensor) -> Tensor:
-    """Return grad_a Q_lcb (B, d), which SPAR itself never takes."""
+    """Return grad_a Q_lcb (B, d), which SPAR itself does not use."""
     a = action.detach().clamp(-1.0, 1.0).requires_grad_(True)
     heads = agent.lagrangian(agent.critic(observation, a))
     lower = heads.mean(0) - agent.training_file.actor_kappa * heads.std(0, unbiased=False)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A task of the arm, fine-tuned in process: what the four nodes do, without ROS, one seed."""
+"""Fine-tune a task of the arm in process: the work of the four nodes without ROS, one seed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -29,7 +29,7 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 WINDOW = 20
-"""Episodes of each mean cost."""
+"""Episodes per mean cost."""
 
 
 def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episodes: int = 150,
@@ -37,13 +37,14 @@ def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episode
         overrides: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
-    Return how a run of `episodes` went, with the multipliers of its limits.
+    Pretrain, evaluate, fine-tune for `episodes` with multipliers, and evaluate again.
 
-    Keys: the arguments; `before`, `after` (success, cost, share of episodes within the limit,
-    metrics); `training` (the same over all training episodes, the share held, the mean cost of
-    every `WINDOW`, the success of the last fifth).
+    Keys of the result: the arguments; `before` and `after` (success, cost, share of episodes
+    within the limit, metrics); `training` (the same over all training episodes, share of held
+    episodes, mean cost per `WINDOW` episodes, success of the last fifth).
 
-    :param budget: off, warn or hold, in training and in evaluations
+    :param budget: off, warn or hold; in training and in evaluations
+    :param overrides: settings that override the training file
     """
     begun = begin(task, training, seed, overrides)
     robot, made, wanted, bundle, tuner = (begun.robot, begun.task, begun.training, begun.bundle,

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A simulated arm that is not the one that the filter believes in."""
+"""Simulated arm with errors that the model of the filter does not have."""
 
 from collections import deque
 from collections.abc import Callable
@@ -28,44 +28,48 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.kinematics import Kinematics
 
 TIMESTEP = 0.0025
-"""s, of the physics."""
+"""s, physics time step."""
 
 LOOK = 4
-"""Physics steps from one look at the arm to the next."""
+"""Physics steps between two calls of `look`."""
 
 SERVO_TIME = 0.01
-"""s; the servo corrects velocity with 1 / SERVO_TIME and position with its square over 4."""
+"""s; the gains of the servo are 1 / SERVO_TIME (velocity) and its square / 4 (position)."""
 
 STRENGTH = 4.0
 """
-Multiple of the torque limits. Seven joints that reverse at their acceleration limits at once, arm
-stretched, ask for more than the torque limits, and then no arm follows any command: the filter
-knows joint motion, not torque.
+Multiple of the torque limits.
+
+If all seven joints of the stretched arm reverse at their acceleration limits at once, they need
+more than the torque limits, and the arm cannot follow. The filter limits joint motion, not torque.
 """
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How the arm differs from what the filter believes."""
+    """Differences between the arm and the model of the filter."""
 
     payload: float = 0.0
-    """kg at the tip that the servo does not know."""
+    """kg at the tip, unknown to the servo."""
     friction: float = 0.0
-    """N m in every joint that the servo does not know."""
+    """N m in each joint, unknown to the servo."""
     delay: int = 0
-    """Ticks by which commands arrive late."""
+    """Ticks by which commands are delayed."""
     noise: float = 0.0
     """rad, standard deviation of the measured positions."""
     age: float = 0.0
-    """Periods that a state is old at most when its tick comes, every time another: a timer's."""
+    """Periods, maximum of the random age of a state at its tick, as with a timer."""
 
 
 class ErringArm:
     """
-    A velocity servo on a model that is not the arm's.
+    Arm with a velocity servo whose model differs from the arm.
 
-    Its reference goes to a new command at the acceleration limit, and the arm follows reference
-    velocity and position by computed torque.
+    The reference velocity approaches a command at the acceleration limit, and computed torque
+    makes the arm follow reference velocity and position.
+
+    :param robot: robot with the nominal model
+    :param errors: differences of the arm from it
     """
 
     def __init__(self, robot: Robot, errors: Errors, rng: np.random.Generator) -> None:
@@ -81,7 +85,7 @@ class ErringArm:
         self._data = mujoco.MjData(self._plant)
         self._past: deque[tuple[Array, Array]] = deque(
             maxlen=1 + math.ceil(errors.age * robot.period / TIMESTEP))
-        """Positions and velocities of the last substeps, newest last."""
+        """Positions (d,) rad and velocities (d,) rad/s of the last substeps, newest last."""
         mujoco.mj_setConst(self._plant, self._data)
         self._substeps = round(robot.period / TIMESTEP)
         self._torque = STRENGTH * np.asarray(robot.limits.torque)
@@ -93,7 +97,7 @@ class ErringArm:
         self._stamp = 0
 
     def reset(self, position: Array) -> None:
-        """Rest at joint positions (d,) rad."""
+        """Place the arm at rest at joint positions (d,) rad."""
         mujoco.mj_resetData(self._plant, self._data)
         self._data.qpos[self._qpos] = position
         self._reference, self._speed = position.copy(), np.zeros_like(position)
@@ -102,7 +106,7 @@ class ErringArm:
         self._past.append(self.true())
 
     def measured(self) -> tuple[RobotState, float]:
-        """Return what the encoders said last, and s since then."""
+        """Return the measured state and its age in s."""
         old = 0
         if self._errors.age:
             old = min(int(self._rng.integers(self._past.maxlen or 1)), len(self._past) - 1)
@@ -113,11 +117,11 @@ class ErringArm:
                           np.zeros(len(position))), old * TIMESTEP
 
     def true(self) -> tuple[Array, Array]:
-        """Return positions (d,) rad and velocities (d,) rad/s."""
+        """Return the true positions (d,) rad and velocities (d,) rad/s."""
         return self._data.qpos[self._qpos].copy(), self._data.qvel[self._dof].copy()
 
     def step(self, command: Array, look: Callable[[Array, Array], None]) -> None:
-        """Follow a command (d,) rad/s for one period, `look`ing at the arm on the way."""
+        """Follow a command (d,) rad/s for one period; call `look` every `LOOK` physics steps."""
         self._late.append(command)
         velocity = self._late.popleft()
         gain, most = 1.0 / SERVO_TIME, self._acceleration * TIMESTEP

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The safety filter's time a tick, with its solver, with two others, and without a filter."""
+"""Time of the safety filter per tick: with its solver, two others, and without a filter."""
 
 from collections.abc import Callable
 import gc
@@ -38,17 +38,17 @@ from spaars_ros.safety.qp import NearestVelocity
 from spaars_ros.safety.qp import Objective
 
 EPISODE = 60
-"""Ticks from one start."""
+"""Ticks per episode."""
 
 OSQP_TOLERANCE = 1e-6
-"""Its default, 1e-3, leaves errors of centimetres a second."""
+"""The default, 1e-3, leaves errors of centimetres per second."""
 
 Problem = tuple[Array, Array, Array, Array, Array]
-"""asked, low, high (d,) rad/s; rows (m, d), least (m,)."""
+"""Desired velocity, lower and upper bound (d,) rad/s; rows (m, d), lower bounds (m,)."""
 
 
 def _peer(name: str) -> Any:
-    """Return a solver's module, which only this benchmark needs."""
+    """Return the module of a solver that only this benchmark needs; raises RuntimeError."""
     try:
         return import_module(name)
     except ImportError:
@@ -56,15 +56,15 @@ def _peer(name: str) -> Any:
 
 
 class Solver(Protocol):
-    """What the filter asks of a solver."""
+    """Interface of a solver of the filter."""
 
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
               objective: Objective | None = None) -> Array | None:
-        """Return the nearest velocity (d,) rad/s, or None."""
+        """Return the nearest feasible velocity (d,) rad/s; None if there is none."""
 
 
 class Keeping:
-    """Pass on to a solver and keep the problems."""
+    """Solver that stores the problems and delegates to another solver."""
 
     def __init__(self, solver: Solver) -> None:
         self._solver = solver
@@ -72,21 +72,21 @@ class Keeping:
 
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
               objective: Objective | None = None) -> Array | None:
-        """Return the solver's answer; joint velocities are the only objective here."""
+        """Store the problem and return the answer of the solver; `objective` must be None."""
         assert objective is None
         self.problems.append((asked.copy(), low, high, rows, least))
         return self._solver.solve(asked, low, high, rows, least)
 
 
 class Piqp:
-    """The same programme by PIQP, a proximal interior-point method."""
+    """Solver of the same quadratic program by PIQP, a proximal interior-point method."""
 
     def __init__(self) -> None:
         self._piqp = _peer('piqp')
 
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
               objective: Objective | None = None) -> Array | None:
-        """Return the nearest velocity (d,) rad/s, or None."""
+        """Return the nearest feasible velocity (d,) rad/s; None if not solved."""
         solver = self._piqp.DenseSolver()
         solver.setup(np.eye(len(asked)), -asked, G=np.asfortranarray(rows), h_l=least,
                      h_u=np.full(len(least), np.inf), x_l=low, x_u=high)
@@ -96,14 +96,14 @@ class Piqp:
 
 
 class Osqp:
-    """The same programme by OSQP, an operator-splitting method."""
+    """Solver of the same quadratic program by OSQP, an operator-splitting method."""
 
     def __init__(self) -> None:
         self._osqp = _peer('osqp')
 
     def solve(self, asked: Array, low: Array, high: Array, rows: Array, least: Array,
               objective: Objective | None = None) -> Array | None:
-        """Return the nearest velocity (d,) rad/s, or None."""
+        """Return the nearest feasible velocity (d,) rad/s; None if not solved."""
         solver = self._osqp.OSQP()
         d = len(asked)
         solver.setup(sparse.identity(d, format='csc'), -asked,
@@ -123,11 +123,11 @@ SOLVERS: dict[str, Callable[[int], Solver]] = {
 
 def workload(robot: Robot, ticks: int, seed: int) -> list[tuple[bool, Array, RobotState]]:
     """
-    Return (a start, asked (d,) rad/s, state) of `ticks` ticks of an arm that obeys at once.
+    Return (first tick of an episode, command (d,) rad/s, state) per tick of an ideal arm.
 
-    Half of the episodes ask for what a policy asks for, first-order noise at the robot file's
-    action scale about home; the other half for up to 1.9 times the velocity limits, kept for half
-    a second, from anywhere that is free.
+    Half of the episodes have commands like a policy: first-order noise at the action scale of the
+    robot file, starting near home. The other half has commands up to 1.9 times the velocity
+    limits, each held for 10 ticks, starting at a random free position.
     """
     rng = np.random.default_rng(seed)
     made = SafetyFilter(robot, repeated=1e9)
@@ -163,7 +163,7 @@ def workload(robot: Robot, ticks: int, seed: int) -> list[tuple[bool, Array, Rob
 def _timed(robot: Robot, work: list[tuple[bool, Array, RobotState]],
            solver: Solver | None) -> \
         tuple[Array, NDArray[np.int64]]:
-    """Return the times (n,) s and intervention bits (n,) of the filter with a solver."""
+    """Return times (n,) s and intervention bits (n,) of the filter; solver None: its own."""
     made = SafetyFilter(robot, repeated=1e9)
     if solver is not None:
         made.solver = solver
@@ -183,7 +183,7 @@ def _timed(robot: Robot, work: list[tuple[bool, Array, RobotState]],
 
 
 def _none(work: list[tuple[bool, Array, RobotState]]) -> Array:
-    """Return the times (n,) s of a filter that passes everything."""
+    """Return the times (n,) s of a filter that passes every command."""
     times = np.zeros(len(work))
     for index, (_, asked, _) in enumerate(work):
         begin = perf_counter()
@@ -199,7 +199,7 @@ def _times(prefix: str, seconds: Array) -> dict[str, float]:
 
 
 def _programmes(problems: list[Problem], joints: int) -> dict[str, float]:
-    """Return each solver's time for the programmes alone, and how far it is from daqp's answer."""
+    """Return the times of each solver for the programs alone, and differences from daqp."""
     result: dict[str, float] = {}
     reference: list[Array | None] = []
     for name, make in SOLVERS.items():
@@ -220,13 +220,13 @@ def _programmes(problems: list[Problem], joints: int) -> dict[str, float]:
 
 def run(*, ticks: int = 6000, robot: str = 'panda', seed: int = 0) -> dict[str, Any]:
     """
-    Time the filter over one random workload; returns what `--json` writes, times in ms.
+    Time the filter over one random workload; return the result that `--json` writes, in ms.
 
-    The robot file with a workspace and two zones for the whole arm added. `p50_ms`, `p99_ms`,
-    `max_ms`: the filter as it is; `piqp_`, `osqp_`: with another solver; `none_`: no filter;
-    `policy_`, `push_`: the filter in the half of the ticks that ask for what a policy asks for,
-    and in the half that pushes; `*_qp_*`: the quadratic programmes alone, `largest_difference` in
-    rad/s from daqp's answer.
+    The robot is `crowded`: with a workspace and two keep-out zones. Keys: `p50_ms`, `p99_ms`,
+    `max_ms` (filter with its solver); prefix `piqp_`, `osqp_` (with another solver), `none_` (no
+    filter), `policy_` and `push_` (filter in the ticks with commands like a policy, and in those
+    with large commands); `*_qp_*` (the quadratic programs alone; `largest_difference` in rad/s
+    from the answer of daqp).
     """
     arm = crowded(load_robot(robot))
     work = workload(arm, ticks, seed)

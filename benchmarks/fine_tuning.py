@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a fine-tuning run in process begins with."""
+"""Setup of a fine-tuning run in process."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,22 +34,23 @@ from spaars_ros.training_file import Training
 
 @dataclass(frozen=True)
 class Begun:
-    """Robot, task and learner, before the first episode."""
+    """Robot, task, pretrained bundle and learner before the first episode."""
 
     robot: Robot
     task: Task
     training: Training
     bundle: Bundle
-    """Pretrained."""
+    """Pretrained bundle."""
     tuner: FineTuner
 
 
 def begin(task: str, training: str, seed: int, overrides: dict[str, Any] | None = None,
           start: Bundle | None = None) -> Begun:
     """
-    Pretrain from the task's demonstrations, and make the learner.
+    Pretrain from the demonstrations of the task, and create the learner.
 
-    :param start: pretrained bundle; None: pretrained here
+    :param overrides: settings that override the training file
+    :param start: pretrained bundle; None: pretrain one
     """
     settings = load_task(task)
     robot = load_robot(settings.robot or 'panda')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Fine-tuning over seeds and modes, in one process a run: the same classes, without ROS."""
+"""Fine-tuning over seeds and modes, one process per run: the same classes, without ROS."""
 
 from collections.abc import Callable
 import hashlib
@@ -32,7 +32,7 @@ from spaars_ros.training_file import for_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 40
-"""Episodes over which success must not fall below the pretrained policy's."""
+"""Episodes per window of `worst_40`, which must not fall below the pretrained policy."""
 
 
 def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,
@@ -41,21 +41,23 @@ def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 
         say: Callable[[str], None] | None = None,
         workers: Workers | None = None) -> list[dict[str, Any]]:
     """
-    Return a row for each mode and seed; rows already in `out` are not run again.
+    Return a row per mode and seed; rows that are in `out` are not run again.
 
-    `say` takes a line for each row that is done. Keys of a row:
-    method, algorithm, task, seed, success_before, success_explored_before, success_after,
-    metrics (name -> before, after, explored_before and worst_40, the worst mean over 40 training
-    episodes running, each in the metric's unit; of flat ones also <name>_before and so on),
-    cost_training, cost_first_fifth and cost_last_fifth (an episode), cost_limit, within_limit
-    (share of the training episodes), worst_40 (least success over 40 training episodes running),
-    raw_share, steps, seconds, curve (a dict of lists over episodes).
+    Keys of a row: method, algorithm, task, seed, success_before, success_explored_before,
+    success_after, metrics (name -> before, after, explored_before and worst_40, the worst mean
+    over 40 consecutive training episodes, each in the unit of the metric; flat metrics also as
+    <name>_before and so on), cost_before, cost_after, cost_training, cost_first_fifth and
+    cost_last_fifth (per episode), cost_limit, within_limit (share of the training episodes),
+    within_limit_after (share of the last evaluation), worst_40 (lowest success over 40
+    consecutive training episodes), raw_share, steps, seconds, curve (name -> list over episodes).
+
+    :param say: called with a line per finished row
     """
     out.mkdir(parents=True, exist_ok=True)
     wanted = [(mode, seed, episodes, out, evaluation_episodes, robot, task, training)
               for seed in seeds for mode in modes]
     for mode in modes:
-        load_training(training, mode=mode)  # a wrong mode fails here, not in a worker
+        load_training(training, mode=mode)  # a wrong mode fails here and not in a worker
     rows = {}
     for each, row in (workers or Workers(jobs)).each(_row, wanted):
         if isinstance(row, Exception):
@@ -87,7 +89,7 @@ def _row(wanted: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _digest(*settings: Any) -> str:
-    """Return a name for files and code, so that a row of other settings is not taken."""
+    """Return a digest of files and code, to detect stale rows."""
     evaluation_episodes, robot, task, training = settings
     parts = [source_digest(Path(__file__).parent), str(evaluation_episodes),
              load_robot(robot).model_dump_json(exclude={'source'}),
@@ -97,7 +99,7 @@ def _digest(*settings: Any) -> str:
 
 def fine_tune(mode: str, seed: int, episodes: int, out: Path, evaluation_episodes: int,
               robot_name: str, task_name: str, training_name: str) -> dict[str, Any]:
-    """Pretrain, evaluate, fine-tune and evaluate again; one row of `run`."""
+    """Pretrain, evaluate, fine-tune and evaluate again; return one row of `run`."""
     import torch
 
     from spaars_ros.constraints.costs import transition_costs

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The useful arithmetic of an update, counted by hand, and what one thread can do of it."""
+"""FLOP of an update, counted by hand, and the speed of matrix products on one machine."""
 
 import time
 
@@ -20,28 +20,28 @@ import torch
 
 
 def forward(batch: int, sizes: list[int]) -> int:
-    """Return the FLOP of one forward pass: 2mnk for each layer's matrix product."""
+    """Return the FLOP of one forward pass: 2mnk for the matrix product of each layer."""
     return sum(2 * batch * a * b for a, b in zip(sizes[:-1], sizes[1:]))
 
 
 def to_weights(batch: int, sizes: list[int]) -> int:
-    """Return the FLOP of the gradient with respect to all weights, activations kept."""
-    # Each layer: 2mnk for its weights and 2mnk for its inputs; nobody needs the latter of the
+    """Return the FLOP of the gradient with respect to all weights, with stored activations."""
+    # Each layer: 2mnk for its weights and 2mnk for its inputs; the latter is not needed for the
     # first layer.
     return 2 * forward(batch, sizes) - forward(batch, sizes[:2])
 
 
 def to_inputs(batch: int, sizes: list[int]) -> int:
-    """Return the FLOP of the gradient with respect to the inputs alone."""
+    """Return the FLOP of the gradient with respect to the inputs only."""
     return forward(batch, sizes)
 
 
 def sac_update(batch: int, observation: int, action: int, width: int, heads: int) -> int:
     """
-    Return the FLOP of one SAC update, policy and temperature included.
+    Return the FLOP of one SAC update of critic and policy.
 
-    Critic: the policy at s', every target head there, every head at (s, a) with its gradient.
-    Policy: the policy at s with its gradient, every head there with its gradient to the action.
+    Critic: policy at s', all target heads there, all heads at (s, a) with their gradient.
+    Policy: policy at s with its gradient, all heads there with the gradient to the action.
     """
     actor = [observation, width, width, 2 * action]
     critic = [observation + action, width, width, 1]
@@ -56,7 +56,7 @@ def iql_update(batch: int, observation: int, action: int, width: int, heads: int
     """
     Return the FLOP of one IQL update: value, critic and policy.
 
-    Every target head at (s, a), the value at s with its gradient and at s', every head with its
+    All target heads at (s, a), the value at s with its gradient and at s', all heads with their
     gradient, the policy with its gradient.
     """
     actor = [observation, width, width, action]

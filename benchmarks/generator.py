@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The load: an arm that publishes joint_states at a fixed rate and times the answers."""
+"""Load generator: an arm that publishes joint_states at a fixed rate and times the answers."""
 
 from collections.abc import Callable
 import math
@@ -38,25 +38,26 @@ from spaars_ros.tasks.base import Task
 
 class LoadGenerator:
     """
-    Publish joint_states at the control rate and time joint_states out to command in.
+    Publish joint_states at the control rate, and time from joint_states to command.
 
-    Half a period later the bare node gets the same message, so that both are timed in the same
-    run under the same load. Stamps are nominal, as a controller's are; a slot that this process
-    itself missed by more than half a period is left out and counted in `skipped`.
+    The bare node gets the same message half a period later, so that both are timed in the same
+    run under the same load. Stamps are nominal, as those of a controller. A slot that this process
+    missed by more than half a period is skipped and counted in `skipped`.
 
-    :param node: in the namespace of the nodes under test
+    :param node: node in the namespace of the nodes under test
+    :param slots: number of control periods
     """
 
     def __init__(self, node: Node, robot: Robot, task: Task, slots: int) -> None:
         self.period = robot.period
         self.joints = robot.joints
         self.hops = np.full(slots, np.nan)
-        """(slots,) s, policy server; nan: no answer."""
+        """(slots,) s, latency of the policy server; NaN: no answer."""
         self.bare_hops = np.full(slots, np.nan)
-        """(slots,) s, bare node."""
+        """(slots,) s, latency of the bare node; NaN: no answer."""
         self.published = np.zeros(slots, dtype=bool)
         self.excused = np.zeros(slots, dtype=bool)
-        """Slots in which a reset was under way: the server owes no answer."""
+        """(slots,), slots during a reset, in which the server need not answer."""
         self.skipped = 0
         self.resets = 0
         self._arm = Arm(robot)
@@ -77,11 +78,11 @@ class LoadGenerator:
     def run(self, executor: SingleThreadedExecutor,
             tend: Callable[[], None] = lambda: None) -> None:
         """
-        Publish every slot on the wall clock; returns when the last one is over.
+        Publish all slots on the wall clock; return after the last one.
 
         :param tend: called in every slot
         """
-        # Stamps are of the system clock, which the server's watchdog compares them with.
+        # Stamps of the system clock, since the watchdog of the server compares them with it.
         self.stamp_0 = time.time_ns()
         start = time.perf_counter()
         for slot in range(len(self.hops)):
@@ -109,7 +110,7 @@ class LoadGenerator:
         return self.stamp_0 + round(slot * self.period * 1e9)
 
     def slots_of(self, stamps: Array) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-        """Return the slots behind stamps (m,) in s."""
+        """Return the slots (m,) of stamps (m,) in s."""
         return np.rint((stamps - self.stamp_0 * 1e-9) / self.period).astype(np.int64)
 
     @staticmethod
@@ -128,7 +129,7 @@ class LoadGenerator:
         now = time.perf_counter()
         slot = self._slot(msg)
         if slot is not None and math.isnan(self.hops[slot]):
-            # An answer that comes after the next state was sent is late by whole periods.
+            # An answer after the next state was sent is late by complete periods.
             self.hops[slot] = now - self._sent + (self._next - slot) * self.period
         self._command = np.asarray(msg.data, dtype=np.float64)
 
@@ -140,7 +141,7 @@ class LoadGenerator:
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response
                   ) -> Trigger.Response:
-        """Put the arm at a start pose; its first state is the next slot."""
+        """Place the arm at a start pose; its first state is that of the next slot."""
         self._arm.reset(sample_start(self._task.robot, self._task.settings.start_noise, self._rng))
         self._command = np.zeros_like(self._command)
         self.resets += 1

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A node of the benchmark's own beside the nodes that it measures."""
+"""Run a node of the benchmark beside the nodes that it measures."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -33,23 +33,23 @@ BRINGUP_TIMEOUT = 60.0  # s, for one node
 
 @dataclass(frozen=True)
 class Beside:
-    """A node and its executor in this process, the measured nodes in their own."""
+    """Node and executor in this process, and the measured nodes in their own processes."""
 
     node: Node
     executor: SingleThreadedExecutor
     client: LifecycleClient
     processes: Processes
     alive: Callable[[], None]
-    """Raises RuntimeError when a process has died."""
+    """Check that all processes live; raises RuntimeError if one died."""
 
     def bring_up(self, graph: Sequence[NodeDescription]) -> None:
-        """Start every process and activate these nodes in their order."""
+        """Start all processes and activate these nodes in order."""
         self.processes.start()
         for each in graph:
             self.client.bring_up(each.name, BRINGUP_TIMEOUT)
 
     def take_down(self, graph: Sequence[NodeDescription]) -> None:
-        """Deactivate and clean up these nodes, the last one first."""
+        """Deactivate and clean up these nodes in reverse order."""
         for each in reversed(graph):
             self.client.take_down(each.name, BRINGUP_TIMEOUT)
             self.client.clean_up(each.name, BRINGUP_TIMEOUT)
@@ -58,7 +58,7 @@ class Beside:
 @contextmanager
 def beside(settings: RunSettings, graph: Sequence[NodeDescription], name: str
            ) -> Iterator[Beside]:
-    """Make a node of that name beside the processes of a graph, and end all of them after it."""
+    """Create a node `name` beside the processes of a graph; stop all of them at the end."""
     processes = Processes(settings, list(graph))
     rclpy.init(args=[])
     node = rclpy.create_node(name, namespace=settings.namespace)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What a person's interventions are worth: a task learned in process, with and without."""
+"""Value of human interventions: fine-tune a task in process with and without a person."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,14 +37,14 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 GOAL = 0.95
-"""Success of the policy alone."""
+"""Success rate of the policy alone that ends a run."""
 
 
 class Assisted:
     """
-    Episodes of a policy that a simulated person watches, by the commands that a real one has.
+    Episodes of a policy with a simulated person, who uses the commands of a real one.
 
-    :param seed: of episodes and hand
+    :param seed: seed of the episodes and the simulated person
     """
 
     def __init__(self, bundle: Bundle, robot: Robot, task: Task, seed: int) -> None:
@@ -81,14 +81,17 @@ def run(*, task: str = 'insert', training: str = 'spaars', seed: int = 0, episod
         overrides: dict[str, Any] | None = None, start: Bundle | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
-    Return how fine-tuning went, with a person or without.
+    Fine-tune with or without a person until the policy alone reaches `GOAL`, or `episodes`.
 
-    Keys: the arguments; `evaluations` [(episodes, success of the policy alone on fixed ones)],
-    `episodes_to_goal` (of training, None where it did not get there), `takeovers` and
-    `human_share` (all training), `training_success` (the person's help included), `bundle`
-    (pretrained; not JSON).
+    Keys of the result: the arguments; `evaluations`, a list of (training episodes, success rate
+    of the policy alone on fixed episodes); `episodes_to_goal` (training episodes, None if not
+    reached); `takeovers` (number) and `human_share` (of ticks) over all training;
+    `training_success` (with the help of the person); `bundle` (pretrained; not JSON).
 
-    :param start: pretrained bundle; None: pretrained here
+    :param every: training episodes per evaluation
+    :param assisted: whether a simulated person takes over
+    :param overrides: settings that override the training file
+    :param start: pretrained bundle; None: pretrain one
     """
     begun = begin(task, training, seed, overrides, start)
     robot, made, wanted, bundle, tuner = (begun.robot, begun.task, begun.training, begun.bundle,
@@ -134,7 +137,7 @@ def run(*, task: str = 'insert', training: str = 'spaars', seed: int = 0, episod
 
 
 def _alone(bundle: Bundle, robot: Robot, task: Task, episodes: int) -> float:
-    """Return the success of a policy that nobody helps, without exploration, on fixed episodes."""
+    """Return the success rate of the policy alone on fixed episodes, without exploration."""
     rollouts = Rollouts(PolicyRuntime(bundle), robot, task, seed=EVALUATION_SEED, explore=False)
     rows = np.concatenate([rollouts.episode() for _ in range(episodes)])
     return _mean(episodes_from_steps(rollouts.schema, rows, task), 'success')
@@ -145,7 +148,7 @@ def _mean(scores: list[dict[str, Any]], name: str) -> float:
 
 
 def write(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
-    """Write the table of runs into docs/results/data/tables."""
+    """Write the table of the runs to docs/results/data/tables."""
     made = []
     for row in rows:
         at, last = row['evaluations'][-1]

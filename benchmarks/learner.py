@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Updates a second of our SAC and IQL against those of three libraries, in one run."""
+"""Updates per second of our SAC and IQL and those of three libraries, in one run."""
 
 from collections.abc import Callable
 import json
@@ -47,7 +47,7 @@ from spaars_ros.training_file import load_training
 
 PEERS = {'sbx': 'update_sbx.py', 'sb3': 'update_sb3.py', 'd3rlpy': 'update_d3rlpy.py'}
 OBSERVATION, ACTION = 11, 3
-"""Hopper's."""
+"""Dimensions of Hopper."""
 TRANSITIONS = 20_000
 
 RATIOS = {'ratio': ('sac', ('sb3', 'd3rlpy')), 'sbx_ratio': ('sac', ('sbx',)),
@@ -56,15 +56,15 @@ RATIOS = {'ratio': ('sac', ('sb3', 'd3rlpy')), 'sbx_ratio': ('sac', ('sbx',)),
 SIZES = {'2x256, 2 heads, batch 256': {'width': 256, 'heads': 2, 'batch': 256},
          'our defaults': {'width': 128, 'heads': 4, 'batch': 128},
          '10 heads': {'width': 128, 'heads': 10, 'batch': 128}}
-"""Of `--sizes`."""
+"""Network sizes of `--sizes`."""
 Rates = dict[str, list[float]]
-"""Updates a second by worker and round."""
+"""Worker -> updates per second in each round."""
 Round = Callable[[int], tuple[float, float]]
-"""Does so many updates and returns the seconds that they took, and those of the processor."""
+"""Function that does a number of updates; returns wall time and processor time in s."""
 
 
 class Peer:
-    """A peer's script in its own environment, which does a round when it is told to."""
+    """Script of a peer in its own environment, which does a round on request."""
 
     def __init__(self, name: str, python: Path, arguments: list[str]) -> None:
         self.name = name
@@ -79,13 +79,13 @@ class Peer:
             raise
 
     def __call__(self, updates: int) -> tuple[float, float]:
-        """Do so many updates, see `Round`; raises PeerError when the script failed."""
+        """Do a number of updates, see `Round`; raises PeerError if the script failed."""
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({'updates': updates}) + '\n')
             self._process.stdin.flush()
         except BrokenPipeError:
-            pass  # what it said last tells why
+            pass  # _answer reports its last line
         answer = self._answer()
         return float(answer['seconds']), float(answer['cpu_seconds'])
 
@@ -99,7 +99,7 @@ class Peer:
         return answer
 
     def close(self) -> None:
-        """End the script."""
+        """Kill the script."""
         self._process.kill()
         self._process.communicate()
 
@@ -107,12 +107,13 @@ class Peer:
 def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True,
          compiled: bool = False) -> Round:
     """
-    Return rounds of one of our algorithms: sampling and update, as the peers' rounds have it.
+    Return the `Round` of one of our algorithms: sampling and updates, as for the peers.
 
-    One step of return, a policy update with every critic update, observations normalised.
+    One-step returns, one policy update per critic update, normalised observations.
 
-    :param layer_norm: False leaves LayerNorm out of the critics, which the peers' have not either
-    :param compiled: as a long run has it, where the machine can; compiled before the first round
+    :param layer_norm: False: critics without LayerNorm, like those of the peers
+    :param compiled: compile before the first round, as in a long run, if the machine can
+    :raises PeerError: the compilation failed
     """
     training = load_training('spaars', algorithm=name, width=width, batch=batch, heads=heads,
                              n_step=1, policy_delay=1)
@@ -154,7 +155,7 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
 
 
 def compile_all(agent: TrainableModule) -> None:
-    """Wait until what the agent has done so far is compiled; raises PeerError where it fails."""
+    """Wait until the agent's updates are compiled; raises PeerError if that fails."""
     compiler = Compiler(agent)
     compiler.look()
     while compiler.busy:
@@ -165,7 +166,7 @@ def compile_all(agent: TrainableModule) -> None:
 
 
 def run_sizes(**options: Any) -> dict[str, Any]:
-    """Return `run` of each of `SIZES`, by name, and the ratios to SBX side by side."""
+    """Return the result of `run` for each of `SIZES`, and the ratios to SBX."""
     rows = {name: run(**{**options, **sizes}) for name, sizes in SIZES.items()}
     return {'sbx_ratios': {name: row['sbx_ratio'] for name, row in rows.items()}, 'sizes': rows}
 
@@ -174,22 +175,23 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
         heads: int = 2, peers: Path, compiled: bool = True,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
-    Return updates a second of each, measured in turns so that load hits all alike.
+    Return updates per second of each library, measured in turns so that load affects all alike.
 
-    This process and the peers are pinned to one core, the same: XLA would take a second one.
+    This process and the peers are pinned to the same core: XLA would use a second one.
 
     Keys: updates_per_s (our SAC, compiled), eager_updates_per_s (not compiled), iql_updates_per_s
-    (our IQL), sbx_updates_per_s, sb3_updates_per_s, d3rlpy_updates_per_s (None where the peer is
-    missing): medians over rounds. sbx_ratio and eager_sbx_ratio are our SAC to SBX's, ratio that
-    to the faster of the others, sac_ratio to stable-baselines3's, iql_ratio our IQL to d3rlpy's;
-    each the median over rounds of the round's own ratio. These have no LayerNorm, like the peers;
-    sac_layer_norm_per_s and iql_layer_norm_per_s are ours as they learn. matmul_fraction (and
-    iql_matmul_fraction): useful arithmetic of an update over what one thread's matrix products
-    would do in its time. cpu_ratio and its kin count processor seconds, in which a busy machine
-    tells less: for a look at a time when the others cannot be measured.
-    rates: all figures, quartiles and every round. notes: what is missing and how to make it.
+    (our IQL), sbx_updates_per_s, sb3_updates_per_s, d3rlpy_updates_per_s (None if the peer is
+    missing): medians over rounds. sbx_ratio and eager_sbx_ratio: our SAC to that of SBX; ratio:
+    our SAC to the faster of the other two; sac_ratio: our SAC to that of stable-baselines3;
+    iql_ratio: our IQL to that of d3rlpy; each the median over rounds of the ratio in a round.
+    These have no LayerNorm, like the peers; sac_layer_norm_per_s and iql_layer_norm_per_s are
+    ours with it, as used for learning. matmul_fraction and iql_matmul_fraction: FLOP per second
+    of the updates over that of matrix products on one thread. cpu_ratio and the like use
+    processor time, which is less affected by load, for use on a busy machine. rates: medians,
+    quartiles and all rounds. notes: missing peers and how to make them.
 
-    Raises PeerError when a peer's script fails.
+    :param peers: folder of the peer environments
+    :raises PeerError: the script of a peer failed
     """
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
@@ -204,7 +206,7 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
         'iql': ours('iql', **sizes, layer_norm=False),
         'sac_layer_norm': ours('sac', **sizes, compiled=compiled),
         'iql_layer_norm': ours('iql', **sizes)}
-    os.sched_setaffinity(0, {core})  # inherited by the peers; ours are compiled by now
+    os.sched_setaffinity(0, {core})  # inherited by the peers; ours are compiled already
     notes, facts, started = [], [], []
     try:
         for name in PEERS:
@@ -233,9 +235,9 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
 
 def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
                  say: Callable[[str], None] | None) -> tuple[Rates, Rates, list[float]]:
-    """Return updates a second, and a processor second, and FLOP/s of matrix products."""
+    """Return updates per second, per processor second, and FLOP/s of matrix products."""
     for work in workers.values():
-        work(5)  # the first ones allocate
+        work(5)  # the first ones allocate memory
     names = list(workers)
     rates: Rates = {name: [] for name in names}
     cpu_rates: Rates = {name: [] for name in names}
@@ -259,7 +261,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def _against(rates: Rates, mine: str, others: tuple[str, ...]) -> float | None:
-    """Return the median over rounds of our rate to that of the fastest of others."""
+    """Return the median over rounds of our rate over that of the fastest other."""
     there = [rates[name] for name in others if name in rates]
     return _median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
 

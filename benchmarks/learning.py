@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Methods x tasks x seeds through the trainer: one row a run, one table, curves."""
+"""Methods x tasks x seeds with the trainer: one row per run, a table and curves."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from spaars_ros.tasks.registry import load_task
 from spaars_ros.training_file import load_training
 
 REACH, STAGED = 'reach', 'staged'
-"""The arm tasks; at reach every method gets demonstrations, shaping and hindsight goals alike."""
+"""Tasks of the arm; in `reach`, all methods use demonstrations, shaping and hindsight goals."""
 ENVIRONMENTS = {REACH: 'SpaarsReach-v0', STAGED: 'SpaarsStaged-v0'}
 TRAININGS = {REACH: 'spaars', STAGED: 'staged'}
 METHODS: dict[str, dict[str, Any]] = {
@@ -55,20 +55,20 @@ METHODS: dict[str, dict[str, Any]] = {
     'spar:proj': {'algorithm': 'spar', 'spar_projection': 'proj'},
     'td3-bc': {'algorithm': 'td3-bc'}}
 """
-Method -> what it changes in the training file; besides them spaars:k=N.
+Method -> its changes of the training file; `spaars:k=N` is a method, too.
 
-RLPD has its authors' ten heads, and 4 of their 20 updates per step, which is what two cores pay.
+RLPD has ten heads, as published, and 4 updates per step instead of the published 20, which two
+cores can afford.
 """
 
 
 SHARES = ('share_pretrained', 'share_latent', 'share_raw')
-"""Of the actions since the last evaluation, in training and evaluations, where there is a floor.
-"""
+"""Shares of the candidates in the actions since the last evaluation, for methods with a floor."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run, and everything that its row depends on."""
+    """One run, with everything that its row depends on."""
 
     task: str
     data: str
@@ -78,12 +78,12 @@ class Job:
     evaluate_every: int
     evaluation_episodes: int
     training: str
-    """A training file or its name."""
+    """Training file: path or name."""
     overrides: tuple[tuple[str, Any], ...]
 
     @property
     def name(self) -> str:
-        """Return a name for its files: of other settings, data or code it is another."""
+        """Return the name of its files, with a digest of settings, data and code."""
         training = load_training(self.training, **dict(self.overrides))
         parts = [source_digest(Path(__file__).parent), training.model_dump_json(), str(self.steps),
                  str(self.evaluate_every), str(self.evaluation_episodes)]
@@ -94,7 +94,7 @@ class Job:
             parts.append(load_robot('panda_table').model_dump_json(exclude={'source'}))
         if self.data:
             path = Path(self.data)
-            # Data sets are large; a changed one has another size or time.
+            # Data sets are large: size and modification time identify a version.
             parts.append(f'{self.data} {path.stat().st_size} {path.stat().st_mtime_ns}'
                          if path.is_file() else self.data)
         digest = hashlib.sha256('\n'.join(parts).encode()).hexdigest()[:12]
@@ -103,7 +103,7 @@ class Job:
 
 
 def changes_of(method: str) -> dict[str, Any]:
-    """Return what a method changes in the training file; raises ValueError naming it."""
+    """Return the changes of the training file by a method; raises ValueError if unknown."""
     if method in METHODS:
         return {'algorithm': 'spaars', **METHODS[method]}
     prefix, _, number = method.partition('spaars:k=')
@@ -118,23 +118,22 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
         say: Callable[[str], None] | None = None, finished: bool = False,
         workers: Workers | None = None) -> list[dict[str, Any]]:
     """
-    Return a row for each task, method and seed; rows already in `out` are not run again.
+    Return a row per task, method and seed; rows that are in `out` are not run again.
 
-    An interrupted run goes on at its last checkpoint. Keys of a row: method, task, seed, score,
-    score_offline (D4RL-normalised where D4RL has a reference, else the mean return: `unit`
-    says which), steps_to_reference (environment steps until the evaluations first reach, and
-    from there on hold in the mean, fine-tuned IQL's mean final score on that task; None if
-    never, or without IQL in the table), reference, cost (an evaluation episode, at the end),
-    cost_limit, within_limit (None without a limit), success (None where a task has none),
-    seconds, offline_seconds, curve (a list of dicts: steps, seconds, score, return_mean, cost).
+    An interrupted run continues from its last checkpoint. Keys of a row: method, task, seed,
+    score and score_offline (D4RL-normalised if D4RL has a reference, else the mean return; `unit`
+    says which), reference (mean final score of fine-tuned IQL on the task; None without IQL in the
+    table), steps_to_reference (environment steps of the first evaluation that reaches it and holds
+    it in the mean, see `steps_to`; None if never), cost (per episode in the last evaluation),
+    cost_limit, within_limit (None without a limit), success (None if the task has none), steps,
+    updates, seconds, offline_seconds, curve (list of dicts: steps, seconds, score, return_mean,
+    cost, success and more).
 
     :param tasks: `reach`, `staged` or a Gymnasium id -> file of offline transitions, '' for none
-    :param workers: in place of `jobs` processes of this machine
+    :param training: training file; '' for spaars (`reach`), staged (`staged`) or locomotion
     :param finished: return the rows that are in `out`, and run nothing
-    :param training: a training file; '' takes spaars for `reach`, staged for `staged` and
-        locomotion for others
-
-    Raises ValueError for an unknown method, and when a run failed, after the others are done.
+    :param workers: used in place of `jobs` processes on this machine
+    :raises ValueError: an unknown method, or a run failed (raised after all others are done)
     """
     if len(set(methods)) < len(methods) or len(set(seeds)) < len(seeds):
         raise ValueError(f'methods {methods}, seeds {seeds}: one is there twice')
@@ -153,7 +152,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
             raise ValueError(f'{out}: no run of these settings and this code is finished there')
     rows: dict[Job, dict[str, Any]] = {}
     failures = []
-    # By seeds: what an interrupted table has is whole.
+    # Seed by seed, so that an interrupted table has complete seeds.
     for job, row in (workers or Workers(jobs)).each(
             partial(row_of, out=out), sorted(wanted, key=lambda job: job.seed)):
         if isinstance(row, (ValueError, OSError, RuntimeError)):
@@ -177,7 +176,7 @@ def run(*, tasks: dict[str, str], methods: list[str], seeds: list[int], steps: i
 
 
 def _check(job: Job) -> None:
-    """Fail here rather than in a worker."""
+    """Check a job, so that it fails here and not in a worker; raises ValueError."""
     training = load_training(job.training, **dict(job.overrides))
     needs_data = job.task != REACH and training.algorithm != 'sac'
     if needs_data and not job.data:
@@ -187,7 +186,7 @@ def _check(job: Job) -> None:
 
 
 def row_of(job: Job, out: Path) -> dict[str, Any]:
-    """Run a job, or return its row where it was run before."""
+    """Run a job and return its row; return the stored row if it was run before."""
     path = out / f'{job.name}.json'
     if path.exists():
         row: dict[str, Any] = json.loads(path.read_text())
@@ -209,7 +208,7 @@ def row_of(job: Job, out: Path) -> dict[str, Any]:
     partial = path.with_suffix('.part')
     partial.write_text(json.dumps(row))
     partial.replace(path)
-    shutil.rmtree(folder)  # a checkpoint holds the whole replay
+    shutil.rmtree(folder)  # a checkpoint contains the complete replay
     return row
 
 
@@ -237,7 +236,7 @@ def _row(job: Job, summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare_with(rows: list[dict[str, Any]], method: str = 'iql') -> None:
-    """Fill in reference, the mean final score of a method, and steps_to_reference."""
+    """Fill in `reference`, the mean final score of a method, and `steps_to_reference`."""
     finals = [row['score'] for row in rows if row['method'] == method]
     if not finals:
         return
@@ -249,10 +248,10 @@ def compare_with(rows: list[dict[str, Any]], method: str = 'iql') -> None:
 
 def steps_to(curve: list[dict[str, Any]], reference: float) -> int | None:
     """
-    Return the steps of the first evaluation that reaches the reference and holds it.
+    Return the steps of the first evaluation that reaches and holds the reference; None if none.
 
-    It holds when the mean from that evaluation on is not below the reference either: a single
-    lucky evaluation does not count, a single unlucky one later does not undo it.
+    It holds the reference if the mean from this evaluation on is not below it. A single lucky
+    evaluation does not count, and a single unlucky one later does not matter.
     """
     scores = [point['score'] for point in curve]
     for number, score in enumerate(scores):

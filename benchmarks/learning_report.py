@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What `spaars bench learning` shows: a table with intervals over seeds, and curves."""
+"""Report of `spaars bench learning`: a table with intervals over seeds, and curves."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def interval(values: list[float]) -> tuple[float, float]:
     """
     Return the mean and the half width of its 95 % interval (Student's t over seeds).
 
-    The half width is nan for a single seed, of which nothing is known.
+    The half width is NaN for a single seed.
     """
     mean = float(np.mean(values))
     if len(values) < 2:
@@ -50,7 +50,7 @@ def interval(values: list[float]) -> tuple[float, float]:
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Return (task, method) -> its rows, in the rows' order."""
+    """Return (task, method) -> its rows, in the order of the rows."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         found.setdefault((row['task'], row['method']), []).append(row)
@@ -58,7 +58,7 @@ def groups(rows: list[dict[str, Any]]) -> dict[tuple[str, str], list[dict[str, A
 
 
 def table(rows: list[dict[str, Any]], reference: str = 'IQL') -> Table:
-    """Return the table of mean scores with their intervals; reference: the method's name."""
+    """Return the table of mean scores with intervals; `reference` is the name of the method."""
     shown = Table(title='score: mean and 95 % interval over n seeds', title_justify='left')
     for name in ('task', 'method', 'n', 'offline', 'final', 'success', f'steps to {reference}',
                  'cost'):
@@ -89,11 +89,11 @@ def _with_interval(value: tuple[float, float]) -> str:
 def read_off(curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """
-    Return places (m,) and the values there (curves, m) of curves (x, y) with other places each.
+    Return common x (m,) and the values there (curves, m) of curves (x, y) with different x.
 
-    Evaluations come at the ends of episodes, at other steps in every run: curves are read off,
-    linearly, at the places of the first that come before the end of the shortest, and at that
-    end; without it a run's last evaluation would often not be shown.
+    Evaluations come at ends of episodes, so at different steps in each run. The curves are
+    interpolated linearly at the x of the first curve that are before the end of the shortest one,
+    and at this end; otherwise the last evaluation of a run would often not be shown.
     """
     end = min(x[-1] for x, _ in curves)
     places = np.append(curves[0][0][curves[0][0] < end], end)
@@ -101,7 +101,7 @@ def read_off(curves: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
-    """Return steps (m,), mean (m,) and half width (m,) of the curves of one method's seeds."""
+    """Return steps (m,), mean (m,) and half width (m,) over the seeds of one method."""
     steps, values = read_off([(np.array([point['steps'] for point in row['curve']], np.float64),
                                np.array([point['score'] for point in row['curve']], np.float64))
                               for row in members])
@@ -111,7 +111,7 @@ def band(members: list[dict[str, Any]]) -> tuple[NDArray[np.float64], ...]:
 
 def plot(rows: list[dict[str, Any]], task: str, path: Path,
          reference_name: str = 'fine-tuned IQL') -> None:
-    """Write one task's curves as PNG: mean over seeds and the 95 % interval as a band."""
+    """Write the curves of one task as PNG: mean over seeds, 95 % interval as a band."""
     figure = Figure(figsize=(7.0, 4.2), dpi=150, layout='constrained')
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -123,7 +123,7 @@ def plot(rows: list[dict[str, Any]], task: str, path: Path,
         colour, unit = COLOURS[number % len(COLOURS)], members[0]['unit']
         reference = members[0]['reference']
         dashes = '-' if number < len(COLOURS) else '--'
-        if len(steps) == 1:  # learns nothing online
+        if len(steps) == 1:  # no online learning
             axes.axhline(mean[0], color=colour, lw=1.0, ls=':', label=method)
             continue
         axes.plot(steps, mean, dashes, color=colour, lw=1.6, label=method)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Whether the machine itself stood still: an urgent process on each core looks at the clock."""
+"""Detect stalls of the machine: a real-time process on each core measures its wake-ups."""
 
 import gc
 import os
@@ -26,42 +26,42 @@ from spaars_ros.interrupts import die_with_parent
 from spaars_ros.robot.config import PACKAGE
 
 SLEEP = 0.001
-"""s between two looks at the clock."""
+"""s of sleep between two readings of the clock."""
 LEAST = 0.002
-"""s late from which on a look is told."""
+"""s, minimum lateness that is reported as a stall."""
 PRIORITY = 98
-"""SCHED_FIFO: above everything but the kernel's own watchdogs."""
+"""SCHED_FIFO priority: above everything except the kernel's watchdogs."""
 
 
 class Stall(NamedTuple):
-    """A time in which a core ran nothing of ours."""
+    """Time in which a core ran none of our processes."""
 
     core: int
     end: float
-    """s, system time."""
+    """s, end of the stall, system time."""
     seconds: float
 
 
 class MachineStalls:
     """
-    Find the times in which a core woke not even its most urgent process.
+    Find the times in which a core did not wake even its process of highest priority.
 
-    A process pinned to each core sleeps `SLEEP` and sees how much later it wakes, as cyclictest
-    does. What it misses at real-time priority 98 no node of a lower one could have met: a
-    hypervisor that gave the core to others, or the kernel itself. Use as a context manager;
-    `stalls` is there after it.
+    Like cyclictest, a process pinned to each core sleeps for `SLEEP` and measures how late it
+    wakes. A wake-up that is late at real-time priority 98 would be late for any node of lower
+    priority: the hypervisor gave the core to others, or the kernel used it. Use as a context
+    manager; `stalls` is filled on exit.
     """
 
     def __init__(self, cores: list[int] | None = None) -> None:
-        """:param cores: to watch; None: all that this process may use"""
+        """:param cores: cores to watch; None: all that this process may use"""
         self._cores = sorted(os.sched_getaffinity(0)) if cores is None else cores
         self.stalls: list[Stall] = []
         self.urgent = True
-        """Whether the priority was permitted; without it other work looks like a stall."""
+        """Whether the priority was permitted; otherwise other work looks like a stall."""
         self._watchers: dict[int, 'subprocess.Popen[str]'] = {}
 
     def __enter__(self) -> 'MachineStalls':
-        """Start the watchers; they watch when this returns."""
+        """Start the watchers; return once they watch."""
         paths = [str(PACKAGE.parent), os.environ.get('PYTHONPATH', '')]
         environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, paths))}
         for core in self._cores:
@@ -75,12 +75,12 @@ class MachineStalls:
         return self
 
     def pid(self, core: int) -> int:
-        """Return the process id of a core's watcher."""
+        """Return the process id of the watcher of a core."""
         return self._watchers[core].pid
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """End the watchers and read what they saw."""
+        """Stop the watchers and read their stalls."""
         for core, watcher in self._watchers.items():
             told, _ = watcher.communicate('end\n')
             self.stalls += [Stall(core, *map(float, line.split())) for line in told.splitlines()]
@@ -88,7 +88,7 @@ class MachineStalls:
 
 
 def watch(core: int) -> None:
-    """Watch a core until a line comes on stdin; then print `end seconds` of each stall."""
+    """Watch a core until a line on stdin or its end; then print `end seconds` per stall."""
     os.sched_setaffinity(0, {core})
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
@@ -109,7 +109,7 @@ def watch(core: int) -> None:
         looked = now
         try:
             os.read(sys.stdin.fileno(), 1)
-            break  # a line, or the end of whoever asked
+            break  # a line, or the end of the parent process
         except BlockingIOError:
             pass
     for end, seconds in seen:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Sparse manipulation from demonstrations: methods on Meta-World, by one training file."""
+"""Methods on sparse-reward tasks of Meta-World from demonstrations, with one training file."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], steps: int, j
         out: Path, evaluate_every: int = 2500, evaluation_episodes: int = 20,
         overrides: dict[str, Any] | None = None, say: Callable[[str], None] | None = None,
         finished: bool = False, workers: Workers | None = None) -> list[dict[str, Any]]:
-    """Return `learning.run`'s rows; their task is Meta-World's name, their score a return."""
+    """Return the rows of `learning.run`; `task` is the name in Meta-World, `score` the return."""
     out.mkdir(parents=True, exist_ok=True)
     data = {}
     for task in tasks:
@@ -59,12 +59,13 @@ def run(*, tasks: list[str], methods: list[str], seeds: list[int], steps: int, j
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
-    Return what the goals are about, of each task and method, and of each method over all tasks.
+    Return the measures per task and method, and per method over all tasks.
 
-    Keys: task ('all' for all), method, seeds, pretrained, final, area (mean success over the
-    evaluations), training (of the training episodes), below (most that any evaluation of a seed is
-    under its pretrained policy's), lost (best evaluation less the last one): interquartile means
-    over seeds, in percent, each with the 95 % interval of a bootstrap that is stratified by task.
+    Keys: task ('all' for all tasks), method, seeds, and success measures in percent: pretrained,
+    final, area (mean over the evaluations), training (in training episodes), below (largest drop
+    of an evaluation below that of the pretrained policy), lost (best evaluation minus the last).
+    Each is [interquartile mean over seeds, lower and upper end of its 95 % interval], from a
+    bootstrap stratified by task.
     """
     found = []
     methods = list(dict.fromkeys(row['method'] for row in rows))
@@ -85,14 +86,14 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def trained(row: dict[str, Any]) -> float:
-    """Return the success of the training episodes, over all windows, %; nan without any."""
+    """Return the mean success of the training episodes, over all windows, in %; NaN if none."""
     windows = [point['success_training'] for point in row['curve'][1:]
                if point.get('success_training') is not None]
     return 100.0 * float(np.mean(windows)) if windows else float('nan')
 
 
 def successes(row: dict[str, Any]) -> NDArray[np.float64]:
-    """Return the success (m,) of each evaluation of a run, %."""
+    """Return the success rates (m,) of the evaluations of a run, in %."""
     return 100.0 * np.array([point['success'] for point in row['curve']], np.float64)
 
 
@@ -106,7 +107,7 @@ MEASURES: dict[str, Callable[[dict[str, Any]], float]] = {
 
 
 def interquartile(strata: list[NDArray[np.float64]]) -> list[float]:
-    """Return the interquartile mean of all values, and its stratified 95 % interval."""
+    """Return the interquartile mean, and both ends of its stratified 95 % interval."""
     rng = np.random.default_rng(0)
     drawn = np.concatenate([rng.choice(values, (RESAMPLED, len(values))) for values in strata], 1)
     means = trim_mean(drawn, 0.25, axis=1)
@@ -115,7 +116,7 @@ def interquartile(strata: list[NDArray[np.float64]]) -> list[float]:
 
 
 def tables(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
-    """Write the tables of docs/results/manipulation.md: what the goals are about, and curves."""
+    """Write the tables of docs/results/manipulation.md: the measures, and curves."""
     seeds = sorted({row['seed'] for row in rows})
     found = summary(rows)
     write_table('manipulation', [
@@ -138,8 +139,8 @@ def tables(rows: list[dict[str, Any]], command: str, note: str = '') -> None:
 
 def _write_curves(name: str, rows: list[dict[str, Any]], value: Callable[[dict[str, Any]], str],
                   *, command: str, seeds: list[int], note: str) -> None:
-    """Write a table of something at every evaluation, of each task and method that has it."""
-    # To the last 500: an evaluation comes at an episode's end.
+    """Write a table of `value` at each evaluation, for each task and method that has it."""
+    # Rounded down to 500: an evaluation comes at the end of an episode.
     steps = [f'{point["steps"] // 500 * 500:,} steps'
              for point in max((row['curve'] for row in rows), key=len)]
     lines = []

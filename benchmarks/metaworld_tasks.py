@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Meta-World's tasks with a sparse reward as Gymnasium ids, and noisy demonstrations of them.
+Sparse-reward tasks of Meta-World as Gymnasium ids, and noisy demonstrations of them.
 
-Importing registers `SpaarsMetaWorld/<task>-v0` for every task that Meta-World has. Its package
-lies in a folder of its own beside the peers' (`spaars bench peers`).
+Importing this module registers `SpaarsMetaWorld/<task>-v0` for each task of Meta-World. Its
+package is in a separate folder beside those of the peers (`spaars bench peers`).
 """
 
 from collections.abc import Callable
@@ -38,20 +38,20 @@ from spaars_ros.data.transitions import Transitions
 HORIZON = 150
 PREFIX = 'SpaarsMetaWorld/'
 SHARE = 0.7
-"""Of the expert's action that a demonstration has: people are slower."""
+"""Factor on the actions of the expert in demonstrations: people are slower."""
 CORRELATION = 0.8
-"""Of the noise from step to step."""
+"""Correlation of the noise between two steps."""
 DEMONSTRATIONS = {
     # task -> noise, bias (standard deviations)
     'door-open': (0.35, 0.15), 'peg-insert-side': (0.15, 0.05), 'pick-place': (0.2, 0.05),
     'drawer-open': (0.3, 0.1)}
-"""What the protocol has (docs/results/manipulation.md); of other tasks `USUAL`."""
+"""Settings of the protocol (docs/results/manipulation.md); other tasks have `USUAL`."""
 USUAL = (0.2, 0.05)
 
 
 @cache
 def package(folder: Path = FOLDER) -> Any:
-    """Return the module metaworld; raises PeerError where it is not installed."""
+    """Return the module metaworld; raises PeerError if it is not installed."""
     place = str(folder.expanduser() / 'metaworld')
     if place not in sys.path:
         sys.path.append(place)
@@ -65,7 +65,7 @@ def package(folder: Path = FOLDER) -> Any:
 
 
 class SparseMetaWorld(gymnasium.Env[Any, Any]):
-    """A task of Meta-World with -1 a step until success, which ends it, and a time limit."""
+    """Task of Meta-World with reward -1 per step until success (terminal), and a time limit."""
 
     metadata: dict[str, Any] = {'render_modes': []}
 
@@ -80,16 +80,16 @@ class SparseMetaWorld(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed: int | None = None,
               options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Put everything at a start that the seed alone says."""
+        """Reset the scene to a start that only the seed determines; return observation (39,)."""
         super().reset(seed=seed)
-        # Meta-World's own seed says nothing of the start: it has a list of them.
+        # The seed of Meta-World does not determine the start, which comes from a list.
         self._env.set_task(self._starts[int(self.np_random.integers(len(self._starts)))])
         observation, _ = self._env.reset()
         self._steps = 0
         return np.asarray(observation, np.float64), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Take an action (4,)."""
+        """Apply an action (4,) in [-1, 1]; info has `success`."""
         observation, _, _, _, info = self._env.step(np.asarray(action, np.float32))
         self._steps += 1
         done = bool(info['success'] > 0)
@@ -97,12 +97,12 @@ class SparseMetaWorld(gymnasium.Env[Any, Any]):
                 self._steps >= self._horizon and not done, {'success': done})
 
     def close(self) -> None:
-        """Let go of the simulation."""
+        """Close the simulation."""
         self._env.close()
 
 
 def env_id(task: str) -> str:
-    """Return a task's Gymnasium id, with the module that registers it."""
+    """Return the Gymnasium id of a task, with the module that registers it."""
     return f'{__name__}:{PREFIX}{task}-v0'
 
 
@@ -111,7 +111,11 @@ def demonstrations(task: str, path: Path, *, episodes: int = 60, seed: int = 0,
     """
     Write noisy demonstrations of Meta-World's scripted expert; return their success rate.
 
-    `SHARE` of the expert's action, noise of first order, and a bias of each whole episode.
+    An action is `SHARE` times that of the expert, plus first-order noise, plus a bias per
+    episode.
+
+    :raises PeerError: Meta-World is not installed
+    :raises ValueError: Meta-World has no such task
     """
     package()
     experts = importlib.import_module('metaworld.policies').ENV_POLICY_MAP
@@ -149,7 +153,7 @@ def demonstrations(task: str, path: Path, *, episodes: int = 60, seed: int = 0,
 
 
 def register() -> None:
-    """Register every task of Meta-World, if it is there; the four of the protocol else."""
+    """Register all tasks of Meta-World; if it is missing, the four of the protocol."""
     try:
         package()
         names = [name.removesuffix('-v3') for name in importlib.import_module(

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""An operator lowers the cost limit of an arm that learns: does its cost follow, and how soon?"""
+"""Lower the cost limit of an arm during learning, and measure whether its cost follows."""
 
 from collections.abc import Callable
 import json
@@ -29,9 +29,9 @@ from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 10
-"""Episodes whose mean cost is compared with the limit."""
+"""Episodes in the mean cost that is compared with the limit."""
 FOLLOWS = 20
-"""Episodes that the cost is given to follow."""
+"""Episodes after the change in which the cost may be above the new limit."""
 
 
 def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float = 0.5,
@@ -41,20 +41,21 @@ def run(*, seed: int, episodes: int = 150, change_at: int = 100, factor: float =
     """
     Fine-tune in one process; multiply the first constraint's limit by `factor` on the way.
 
-    Writes `operator_seed<seed>.png` and `.json` into `out`. Keys: seed, episodes, change_at,
+    Write `operator_seed<seed>.png` and `.json` to `out`. Keys: seed, episodes, change_at,
     limit_before, limit_after, cost_before (mean of the last 20 episodes at the old limit),
     cost_after (mean of all episodes from the 20th at the new limit on), windows_under (share of
-    the 10-episode means ending there that are within the new limit), multiplier_before,
-    multiplier_at_change (right after the change: no kick when equal), multiplier_max_after,
-    followed (episodes from the change until the 10-episode mean is within the new limit for
-    good; None: never), first_under (until it is for the first time), success_before,
-    success_after (share of 20 episodes before the change, of the last 20), tip_error_before,
-    tip_error_after (m, over the same), seconds, curve (lists over episodes). One run tells the
-    effect of the limit from chance only beside one with `factor` 1 and the same seed, which is
-    the same run up to the change.
+    the 10-episode means in these episodes that are within the new limit), multiplier_before,
+    multiplier_at_change (right after the change; equal if there is no jump),
+    multiplier_max_after, followed (episodes from the change until the 10-episode mean stays
+    within the new limit; None: never), first_under (until it is within for the first time),
+    success_before and success_after (rate over the 20 episodes before the change, and over the
+    last 20), tip_error_before and tip_error_after (m, over the same), seconds, curve (lists over
+    episodes). To separate the effect of the limit from chance, compare with a run with `factor` 1
+    and the same seed, which is identical up to the change.
 
     :param change_at: number of the first episode at the new limit
-    :param bundle: pretrained bundle with the learner's tensors; '' pretrains one
+    :param bundle: pretrained bundle with learner tensors; '' pretrains one
+    :raises ValueError: `change_at` is not within the episodes, or the robot has no constraint
     """
     import torch
 
@@ -141,11 +142,11 @@ def _mean(scores: list[dict[str, Any]], key: str, last: int) -> float:
 
 def response(cost: Array, change_at: int, limit: float) -> dict[str, Any]:
     """
-    Return cost_before, cost_after, windows_under, followed and first_under, as `run` says.
+    Return cost_before, cost_after, windows_under, followed and first_under, see `run`.
 
-    The first ten means after the change take in episodes from before it.
+    The first nine means after the change include episodes before it.
 
-    :param cost: (m,) of all episodes
+    :param cost: cost (m,) of all episodes
     :param change_at: number of the first episode at the new limit
     """
     means = np.asarray([cost[max(0, i - WINDOW + 1):i + 1].mean()
@@ -163,7 +164,7 @@ def response(cost: Array, change_at: int, limit: float) -> dict[str, Any]:
 
 
 def plot(result: dict[str, Any]) -> bytes:
-    """Return a PNG: cost of each episode, its 10-episode mean and the limit; lambda below."""
+    """Return a PNG: cost per episode, its 10-episode mean and the limit; multiplier below."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The environments of the libraries that benchmarks compare with: one each, pinned."""
+"""Environments of the libraries for comparison: one per library, with pinned versions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,42 +20,42 @@ import subprocess
 import sys
 
 FOLDER = Path('~/.cache/spaars_ros/peers')
-"""Where they are made, unless told otherwise."""
+"""Default folder of the environments."""
 SCRIPTS = Path(__file__).resolve().parent / 'peers'
 
 TORCH = ['torch==2.13.0', '--extra-index-url', 'https://download.pytorch.org/whl/cpu']
-# The arm task as a Gymnasium environment (spaars_ros.sim.env, from this checkout) needs these.
+# Requirements of the arm task as a Gymnasium environment (spaars_ros.sim.env, this checkout).
 ARM = ['daqp==0.11.0', 'pydantic==2.14.3', 'PyYAML==6.0.3']
 PINS: dict[str, list[list[str]]] = {
-    # Each list is one call of pip: torch first, or it comes with gigabytes of CUDA.
+    # Each list is one call of pip; torch first, otherwise pip installs gigabytes of CUDA.
     'sb3': [TORCH, ['stable-baselines3==2.9.2', 'gymnasium[mujoco]==1.4.0', 'mujoco==3.11.0',
                     'onnx==1.23.2', *ARM]],
     'd3rlpy': [TORCH, ['d3rlpy==2.8.1', 'gymnasium[mujoco]==1.0.0', 'mujoco==3.11.0',
                        *ARM]],
-    # JAX: its SAC is the fastest of the peers.
+    # JAX: the fastest SAC of the peers.
     'sbx': [TORCH, ['sbx-rl==0.28.0', 'jax==0.10.2', 'gymnasium[mujoco]==1.4.0',
                     'mujoco==3.11.0', *ARM]],
-    # The safe-RL tasks of `spaars bench constraints`.
+    # Safe-RL tasks of `spaars bench constraints`.
     'bullet': [['bullet-safety-gym==1.4.0', 'pybullet==3.2.7', 'gymnasium==0.28.1']],
 }
-"""Name of a peer -> arguments of pip. d3rlpy 2.8.1 wants gymnasium 1.0.0."""
+"""Name of a peer -> arguments of the calls of pip. d3rlpy 2.8.1 needs gymnasium 1.0.0."""
 FOLDERS = {'metaworld': ['--no-deps', 'metaworld==3.1.1']}
-"""Name -> arguments of pip: packages of tasks, which run in this very environment."""
+"""Name -> arguments of pip, for packages of tasks that run in the present environment."""
 
 
 class PeerError(RuntimeError):
-    """A peer's environment is missing, cannot be made, or its script failed."""
+    """Raised if the environment of a peer is missing or cannot be made, or its script failed."""
 
 
 def python_of(peer: str, folder: Path) -> Path | None:
-    """Return the interpreter of a peer's environment, or None where it is missing."""
+    """Return the interpreter of the environment of a peer; None if it is missing."""
     python = folder.expanduser() / peer / 'bin' / 'python'
-    # .made comes last: an environment whose installation was cut short is none.
+    # .made is written last: it marks a complete installation.
     return python if python.exists() and (python.parent.parent / '.made').exists() else None
 
 
 def how_to_make(peer: str, folder: Path) -> str:
-    """Return the line that tells how to make a missing environment."""
+    """Return the text that tells how to make a missing environment."""
     return (f'{peer}: no environment in {folder.expanduser() / peer}; '
             f'make it with: spaars bench peers --peers {folder} (about 1 GB each)')
 
@@ -63,11 +63,10 @@ def how_to_make(peer: str, folder: Path) -> str:
 def make(folder: Path = FOLDER, say: Callable[[str], None] | None = None,
          only: str = '') -> dict[str, str]:
     """
-    Make the environments that are missing; returns name -> interpreter, or folder of a package.
+    Make missing environments; return name -> interpreter, or folder of a package.
 
-    :param only: name of the one to make; '' for all
-
-    Raises PeerError with pip's last words.
+    :param only: name of the environment to make; '' for all
+    :raises PeerError: unknown name, or pip failed; the message has its last lines
     """
     made = {}
     if only and only not in {**PINS, **FOLDERS}:

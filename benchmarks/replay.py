@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The replay at ten thousand to a million transitions: sampling, memory, appends."""
+"""Replay with ten thousand to a million transitions: sampling time, memory, append time."""
 
 import time
 from typing import Any
@@ -23,25 +23,25 @@ from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
 
 OBSERVATION, ACTION = 11, 3
-"""Hopper's."""
+"""Dimensions of Hopper."""
 EPISODE = 1000
-"""Steps."""
+"""Steps per episode."""
 
 
 def raw_bytes(transitions: int, observation: int, action: int, constraints: int = 0) -> int:
-    """Return the bytes of the bare arrays s, a, r, c, s' in float32 and a flag for the end."""
+    """Return the bytes of plain arrays of s, a, r, c, s' in float32 and an end flag."""
     return transitions * (4 * (2 * observation + action + 1 + constraints) + 1)
 
 
 def run(*, sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000), batch: int = 256,
         samples: int = 300) -> list[dict[str, Any]]:
     """
-    Return a row for each size.
+    Return a row per size.
 
-    Keys: transitions, sample_us and sample_p99_us (a batch), bytes, memory_ratio (to the bare
-    arrays), append_ms and append_max_ms (an episode of 1,000 steps; while it fills, and as often
-    again when it overwrites its oldest), append_max_cpu_ms (the same in processor time, in which
-    other processes do not show), batch.
+    Keys: transitions, sample_us and sample_p99_us (per batch), bytes, memory_ratio (to plain
+    arrays, see `raw_bytes`), append_ms (median) and append_max_ms (per episode of 1,000 steps,
+    half of them while the replay fills, half while it overwrites its oldest), append_max_cpu_ms
+    (maximum in processor time, without the effect of other processes), batch.
     """
     return [_row(size, batch, samples) for size in sizes]
 

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Scripted drivers of the safe tasks, from careful to reckless, and the data they make."""
+"""Scripted drivers of the safe tasks, from careful to reckless, and their data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,21 +28,21 @@ from spaars_ros.data.transitions import transitions_from_fields
 Array = NDArray[np.float64]
 
 CIRCLE_RADIUS = (4.0, 9.0)
-"""m; the task rewards a radius of 7 m, and costs beyond |x| = 6 m."""
+"""m; the task rewards a radius of 7 m, and has a cost beyond |x| = 6 m."""
 CIRCLE_WIDTH = (4.0, 9.0)
-"""m; the driver turns back at this |x|."""
+"""m, |x| at which the driver turns back."""
 CIRCLE_SPEED = (1.0, 8.0)
 """m/s."""
 RUN_SPEED = (0.1, 0.7)
-"""Share of the wheels' greatest speed; above about 0.4 the car breaks its limit of 1.5 m/s."""
+"""Share of the maximum wheel speed; above about 0.4 the car exceeds its limit of 1.5 m/s."""
 RUN_OFFSET = (-3.0, 3.0)
-"""m beside the track's middle; the limit is 2."""
+"""m, offset from the centre of the track; the limit is 2 m."""
 NOISE = (0.05, 0.4)
-"""Standard deviation of the noise on actions, first-order, 0.8 a step."""
+"""Standard deviation of the first-order noise on actions (correlation 0.8 per step)."""
 
 
 class CircleDriver:
-    """Rolls the ball clockwise about the origin, and back where it comes to |x| = width."""
+    """Roll the ball clockwise about the origin, and back when |x| reaches the width."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._radius = rng.uniform(*CIRCLE_RADIUS)
@@ -50,7 +50,7 @@ class CircleDriver:
         self._speed = rng.uniform(*CIRCLE_SPEED)
 
     def act(self, observation: Array) -> Array:
-        """Return a force (2,) in the task's units."""
+        """Return a force (2,) in the units of the task."""
         position, velocity = 10.0 * observation[:2], 5.0 * observation[2:4]
         distance = max(float(np.linalg.norm(position)), 1e-6)
         outward = position / distance
@@ -63,16 +63,16 @@ class CircleDriver:
 
 
 class RunDriver:
-    """Drives the car along x at a speed and an offset to the middle."""
+    """Drive the car along x at a constant speed and offset from the centre."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._speed = rng.uniform(*RUN_SPEED)
         self._offset = rng.uniform(*RUN_OFFSET)
 
     def act(self, observation: Array) -> Array:
-        """Return the wheels' speed and the steering (2,); the car's front points to -x."""
+        """Return wheel speed and steering (2,); the front of the car points to -x."""
         y, heading = 10.0 * observation[1], observation[4]
-        # Steering to the right is positive on the way to +x, and sin(yaw) > 0 leads to -y.
+        # Towards +x, positive steering turns right, and sin(yaw) > 0 leads to -y.
         lean = np.clip(0.4 * (y - self._offset), -0.5, 0.5)
         return np.array([-self._speed, 1.5 * (lean - heading)])
 
@@ -83,9 +83,13 @@ DRIVERS: dict[str, Callable[[np.random.Generator], CircleDriver | RunDriver]] = 
 
 def drive(task: str, python: Path, *, episodes: int, seed: int) -> Transitions:
     """
-    Return episodes of scripted drivers, each with its own speed, line and noise.
+    Return episodes of scripted drivers, each with random speed, path and noise.
 
-    The same seed gives the same data; some episodes keep the limit, some are far beyond it.
+    The same seed gives the same data. Some episodes keep the limit, and some are far above it.
+
+    :param task: name in `DRIVERS`
+    :param python: interpreter of an environment with bullet-safety-gym
+    :raises SafeTaskError: as `SafeTaskEnv`
     """
     fields: dict[str, list[object]] = {name: [] for name in (
         'observations', 'actions', 'rewards', 'next_observations', 'terminations', 'truncations',

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Tasks of bullet-safety-gym, stepped by a process that has an environment of its own."""
+"""Tasks of bullet-safety-gym, which run in a process with a separate Python environment."""
 
 from dataclasses import dataclass
 import json
@@ -31,24 +31,24 @@ SERVER = Path(__file__).resolve().parent / 'peers' / 'bullet_server.py'
 
 
 class SafeTaskError(RuntimeError):
-    """The task's process could not be started, ended, or refused what was asked."""
+    """Raised if the process of a task cannot be started, has ended or reports an error."""
 
 
 @dataclass(frozen=True)
 class SafeTask:
-    """A task with the constants of DSRL's version (docs/concepts/marvel.md, sourced)."""
+    """A task with the constants of its version in DSRL (docs/concepts/marvel.md, sourced)."""
 
     env_id: str
     steps: int
-    """T, time limit."""
+    """Steps per episode, T (time limit)."""
     least: float
     greatest: float
-    """Return of the data set's worst and best episode."""
+    """`least` and `greatest`: return of the worst and the best episode of the data set."""
     limit: float = 20.0
-    """Cost per episode."""
+    """Limit of the cost per episode."""
 
     def score(self, ret: float) -> float:
-        """Return 100 (R - least) / (greatest - least)."""
+        """Return the normalised return 100 (R - least) / (greatest - least)."""
         return 100.0 * (ret - self.least) / (self.greatest - self.least)
 
 
@@ -60,12 +60,12 @@ SAFE_TASKS = {
 
 class SafeTaskEnv(gymnasium.Env[Array, Array]):
     """
-    Client of `bench/peers/bullet_server.py`; `info['cost']` is 0 or 1 a step.
+    Client of `benchmarks/peers/bullet_server.py`; `info['cost']` is 0 or 1 per step.
 
-    bullet-safety-gym wants an old gymnasium and pybullet, so it runs in another interpreter;
-    lines of JSON go through a pipe, in which floats keep every digit.
+    bullet-safety-gym needs an old gymnasium and pybullet, so it runs in another interpreter.
+    Messages are lines of JSON through a pipe, in which floats keep all digits.
 
-    :param python: interpreter of an environment that has bullet-safety-gym
+    :param python: interpreter of an environment with bullet-safety-gym
     """
 
     metadata = {'render_modes': []}
@@ -90,13 +90,13 @@ class SafeTaskEnv(gymnasium.Env[Array, Array]):
 
     def reset(self, *, seed: int | None = None,
               options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
-        """Begin an episode; without a seed one is drawn from the environment's generator."""
+        """Begin an episode; without a seed, draw one from the generator of the environment."""
         super().reset(seed=seed)
         answer = self._ask({'reset': int(self.np_random.integers(2 ** 31))})
         return np.asarray(answer['observation']), {'cost': 0.0}
 
     def step(self, action: Array) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """Advance one step; raises ValueError on a wrong or non-finite action."""
+        """Advance one step; raises ValueError if the action has a wrong shape or is not finite."""
         action = np.asarray(action, dtype=np.float64)
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f'action {action}: expected {self.action_space.shape} finite values')
@@ -105,7 +105,7 @@ class SafeTaskEnv(gymnasium.Env[Array, Array]):
                 answer['truncated'], {'cost': answer['cost']})
 
     def close(self) -> None:
-        """End the process, which ends with its input."""
+        """Close the input of the process, which ends it."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             try:
                 self._process.stdin.close()

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What one arm costs in bytes and seconds, measured, and what many would, by calculation."""
+"""Measured cost of one arm in bytes and seconds, and calculated cost of many arms."""
 
 from pathlib import Path
 import tempfile
@@ -46,11 +46,12 @@ COMMAND = './run bench scale'
 
 def measure(seed: int = 0) -> dict[str, float]:
     """
-    Return the unit costs of the embedded task at its defaults.
+    Return the unit costs of the default task.
 
-    Keys: rate (control ticks a second), record_bytes (one step on the wire), recorded_bytes (of
-    it in the MCAP file), spooled_bytes, bundle_bytes, bundles_per_step, replay_bytes (a
-    transition), updates_per_step, update_s (not compiled), take_s (a step taken by the learner).
+    Keys: rate (control ticks per second), record_bytes (per step in a message), recorded_bytes
+    (per step in the MCAP file), spooled_bytes (per step), bundle_bytes, bundles_per_step,
+    replay_bytes (per transition), updates_per_step, update_s (not compiled), take_s (time of the
+    learner to add a step).
     """
     torch.set_num_threads(1)
     robot = load_robot()
@@ -101,12 +102,12 @@ def _spooled(folder: Path, tuner: FineTuner, rows: Any) -> float:
 
 
 def needs(unit: dict[str, float], arms: int) -> dict[str, float]:
-    """Return what so many arms need, by calculation from the unit costs."""
+    """Return the needs of a number of arms, calculated from the unit costs."""
     steps = arms * unit['rate']
     return {
         'arms': arms,
         'steps_in_mb_s': steps * unit['record_bytes'] / MEGA,
-        # Every bundle goes to every arm, and there are more of them with more arms.
+        # Each bundle goes to each arm, and more arms cause more bundles.
         'bundles_out_mb_s': steps * unit['bundles_per_step'] * arms * unit['bundle_bytes'] / MEGA,
         'disk_gb_day': steps * DAY * unit['recorded_bytes'] / GIGA,
         'replay_gb_hour': steps * 3600.0 * unit['replay_bytes'] / GIGA,
@@ -115,7 +116,7 @@ def needs(unit: dict[str, float], arms: int) -> dict[str, float]:
 
 
 def run(seed: int = 0, tables: bool = False) -> dict[str, Any]:
-    """Return unit costs and needs; with `tables`, write the documentation's files, too."""
+    """Return unit costs and needs; with `tables`, also write the tables of the documentation."""
     unit = measure(seed)
     rows = [needs(unit, arms) for arms in ARMS]
     if tables:

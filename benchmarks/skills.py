@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Skills on the task with stages, and single-step policies offline: rows, and goals with them."""
+"""Skills on the staged task online, and single-step policies offline: rows and goals."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,14 +30,18 @@ from spaars_ros.sim.staged_operator import collect_staged
 ONLINE = ('spaars-supe', 'spaars-supe:no-gate', 'supe', 'rlpd', 'bc', 'iql')
 OFFLINE = ('spar:mlp', 'spar:proj', 'spar', 'bc', 'iql', 'td3-bc')
 REFERENCE = 'supe'
-"""The method whose final score `steps_to_reference` counts the steps to, as the paper does."""
+"""Method whose final score is the reference of `steps_to_reference`, as in the paper."""
 PAPER_GAIN, PAPER_SPEED = 7.5, 5.0
-"""kitchen-mixed-v0: 82.5 against SUPE's 75, whose end is reached in a fifth of its steps
-(SPAARS, arXiv 2603.09378, abstract and Fig. 1)."""
+"""
+Published gain and speed-up of SPAARS-SUPE over SUPE on kitchen-mixed-v0.
+
+The scores are 82.5 and 75, and the final score of SUPE is reached in a fifth of its steps (SPAARS,
+arXiv 2603.09378, abstract and Fig. 1).
+"""
 
 
 def staged_data(out: Path, demonstrations: int) -> str:
-    """Return the file of the staged task's demonstrations, made in `out` unless it is there."""
+    """Return the file of demonstrations of the staged task in `out`; make it if missing."""
     path = out / f'staged_{demonstrations}.npz'
     if not path.is_file():
         save_transitions(collect_staged(episodes=demonstrations, seed=0), path)
@@ -50,17 +54,17 @@ def run(*, seeds: list[int], steps: int, jobs: int, out: Path, methods: list[str
         training: str = '', overrides: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """
-    Return the rows of `bench.learning.run`, with the key `phase`: online or offline.
+    Return the rows of `benchmarks.learning.run`, with the key `phase`: online or offline.
 
-    Online: `methods` on the task with stages for `steps` environment steps; the reference is
-    SUPE's mean final score, where SUPE is among them (else IQL's, if that is). Offline:
-    `offline_methods` on `offline_tasks`, without an environment step but those of the
-    evaluation; the reference is offline IQL's score. On the staged task `cost_limit` is the robot
-    file's: it is measured against, nothing holds it.
+    Online: `methods` on the staged task for `steps` environment steps. The reference is the mean
+    final score of SUPE, if it is among them, else that of IQL, if it is. Offline:
+    `offline_methods` on `offline_tasks`, with environment steps in evaluations only. The
+    reference is the score of offline IQL. On the staged task, `cost_limit` is that of the robot
+    file; it is compared with the cost, but no method enforces it.
 
     :param offline_tasks: `staged`, `reach` or a Gymnasium id -> file of transitions
-    :param data: demonstrations of the staged task; '' makes them, `demonstrations` episodes
-    :raises ValueError: an unknown method, missing data, or a run that failed
+    :param data: demonstrations of the staged task; '' makes `demonstrations` episodes
+    :raises ValueError: an unknown method, missing data, or a failed run
     """
     out.mkdir(parents=True, exist_ok=True)
     if STAGED in offline_tasks or methods:
@@ -92,9 +96,10 @@ def _mean(rows: list[dict[str, Any]], **wanted: str) -> float | None:
 
 def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
-    Return what the published results would have here, and what was measured instead.
+    Compare the rows with goals from the published results.
 
-    Keys: goal (text), task, measured, wanted, met; only of goals whose methods are in the rows.
+    Return one dict per goal whose methods are in the rows. Keys: goal (text), task, measured
+    (None if never reached), wanted, met.
     """
     found = _online_goals([row for row in rows if row['phase'] == 'online'])
     for task in dict.fromkeys(row['task'] for row in rows if row['phase'] == 'offline'):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The soak: all nodes for minutes in real time; memory, lost ticks and latency tails."""
+"""Soak test: all nodes for minutes in real time; memory, lost ticks and latency tails."""
 
 import dataclasses
 import os
@@ -44,17 +44,17 @@ from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.domain import free_domain
 
 SAMPLE = 1.0
-"""s between two looks at the processes' memory."""
+"""s between two samples of the memory of the processes."""
 WARM_UP = 0.2
-"""Share of the run in which memory may grow: buffers, allocators, first collections."""
+"""Share of the run in which memory may grow (buffers, allocators, first collections)."""
 ANSWERED = 1.0
-"""s in which a state is answered, or not at all."""
+"""s after which an unanswered state is forgotten."""
 LATE = 1.5
-"""Periods between two joint_states above which the simulation itself was late."""
+"""Periods between two joint_states above which the simulation was late."""
 
 
 def resident(pid: int) -> float:
-    """Return a process' resident memory in MB (10^6 bytes), nan when it is gone."""
+    """Return the resident memory of a process in MB (10^6 bytes); NaN if it has ended."""
     try:
         pages = int(Path(f'/proc/{pid}/statm').read_text().split()[1])
     except (OSError, IndexError, ValueError):
@@ -63,7 +63,7 @@ def resident(pid: int) -> float:
 
 
 def slope(times: Array, values: Array) -> float:
-    """Return the least-squares slope of values (m,) over times (m,) s, a minute."""
+    """Return the least-squares slope per minute of values (m,) over times (m,) in s."""
     good = np.isfinite(values)
     if good.sum() < 2:
         return float('nan')
@@ -72,20 +72,20 @@ def slope(times: Array, values: Array) -> float:
 
 class SoakWatch:
     """
-    Times joint_states and their commands as a third process hears them.
+    Measure the time between joint_states and their commands, as a third process receives them.
 
-    Both take the same way to it, so that their difference is the server's answer time and its
-    hop, give or take the two ways.
+    Both messages have similar transport delays to this process, so the difference is about the
+    answer time of the server with its own transport delay.
     """
 
     def __init__(self, node: Node) -> None:
         self.hops: list[float] = []
-        """s."""
+        """s, times from joint_states to command."""
         self.stamps: list[int] = []
-        """ns, of the joint_states heard."""
+        """ns, stamps of the received joint_states."""
         self.stops = StopLog(node).stops
         self._heard: dict[int, float] = {}
-        # Deep enough to hear what came while this process waited for a core.
+        # Depth for messages that arrive while this process waits for a core.
         node.create_subscription(JointState, 'joint_states', self._on_state, QoSProfile(
             depth=100, reliability=ReliabilityPolicy.BEST_EFFORT))
         node.create_subscription(Float64MultiArray, 'command', self._on_command, QoSProfile(
@@ -114,19 +114,18 @@ def _percentiles(name: str, values: Any) -> dict[str, float]:
 def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
         task: str = 'reach', bundle: str = '', thread_priority: int = 0) -> dict[str, Any]:
     """
-    Run all nodes for `seconds` at `rate` Hz in real time; return what `--json` writes.
+    Run all nodes for `seconds` at `rate` Hz in real time; return the result that `--json` writes.
 
-    `thread_priority` is the parameter of policy server and simulation.
+    `compute`: time of a tick in the server, from its records. `hop`: time from joint_states to
+    command, see `SoakWatch`. `sim_late`: gaps between joint_states because the simulation was
+    late; the server counts the missing periods as lost. `sim_late_in_stall`: those of them during
+    which a core ran nothing for half a period or longer (`MachineStalls`), which no node can
+    prevent. `stalls`: number of all such times; None if the priority to detect them is not
+    permitted. Memory is resident memory; its slope is measured after the first fifth.
 
-    `compute`: the server's own part of a tick, from its records. `hop`: joint_states to command
-    as a third process hears them. `sim_late`: joint_states that the simulation itself was late
-    with; the server counts the periods between as lost. `sim_late_in_stall`: of them those while
-    a core ran nothing at all for half a period or longer (`MachineStalls`), which no node can
-    help; `stalls` counts all such times, None where the priority to see them is not permitted.
-    Memory is resident memory, its slope that after the first fifth.
-
+    :param thread_priority: parameter of policy server and simulation
     :raises LifecycleError: a node does not come up
-    :raises RuntimeError: a node died on the way, or may not have the priority
+    :raises RuntimeError: a node died during the run, or its priority is not permitted
     """
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='LOCALHOST', ROS_DOMAIN_ID=str(free_domain()))
     with tempfile.TemporaryDirectory(prefix='spaars_soak_') as name:
@@ -143,11 +142,11 @@ def run(*, seconds: float = 600.0, rate: float = 50.0, robot: str = 'panda',
 
 
 def evaluate(folder: Path, watch: SoakWatch, period: float) -> dict[str, Any]:
-    """Return ticks, losses and latencies of a run that is over."""
+    """Return ticks, losses and latencies of a finished run."""
     schema, rows = read_spool(folder / 'spool')
     recorded = schema.get(read_steps(folder / 'transitions.mcap')[1], 'sequence')
     acted = schema.get(rows, 'flag') == Flag.RUNNING
-    later = schema.get(rows, 'index') > 0  # the latency in a record is the previous tick's
+    later = schema.get(rows, 'index') > 0  # the latency in a record is that of the previous tick
     gaps = np.diff(np.asarray(watch.stamps)) * 1e-9
     return {
         'ticks': int(acted.sum()), 'lost_ticks': int(schema.get(rows, 'lost_ticks').max()),
@@ -161,7 +160,7 @@ def evaluate(folder: Path, watch: SoakWatch, period: float) -> dict[str, Any]:
 
 
 def stalls_of(machine: MachineStalls, stamps: list[int], period: float) -> dict[str, Any]:
-    """Return the machine's stalls of half a period or more, and how much they explain."""
+    """Return the number of stalls of half a period or more, and the gaps that they explain."""
     if not machine.urgent:
         return {'stalls': None, 'stall_max_ms': None, 'sim_late_in_stall': None}
     begin, end = (1e-9 * stamps[0], 1e-9 * stamps[-1]) if stamps else (0.0, 0.0)
@@ -180,7 +179,7 @@ def _met(before: float, after: float, stalls: list[Stall]) -> bool:
 
 
 def memory_use(times: Array, memory: dict[str, list[float]]) -> dict[str, Any]:
-    """Return MB at the end of the warm-up and at the end, and the slope between, by process."""
+    """Return per process: MB after the warm-up and at the end, and the slope between."""
     warm = times >= WARM_UP * times[-1]
     use = {}
     for name, values in memory.items():
@@ -193,7 +192,7 @@ def memory_use(times: Array, memory: dict[str, list[float]]) -> dict[str, Any]:
 
 def _soak(settings: RunSettings, seconds: float, thread_priority: int
           ) -> tuple[SoakWatch, Array, dict[str, list[float]]]:
-    """Run the nodes; return what was heard, and times (m,) s and MB of every process."""
+    """Run the nodes; return the `SoakWatch`, sample times (m,) in s, and MB of each process."""
     own: dict[str, dict[str, Any]] = {
         'sim': {'stamps': 'system', 'thread_priority': thread_priority},
         'policy_server': {'thread_priority': thread_priority}}

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The stops that a policy server latched while a benchmark measured it."""
+"""Record the stops that a policy server latched during a benchmark."""
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
@@ -23,15 +23,15 @@ from spaars_ros.ros.qos import QOS
 
 class StopLog:
     """
-    Hear every stop of the policy server in a node's namespace.
+    Record every stop of the policy server in the namespace of a node.
 
-    :param node: in the namespace of the nodes under test
-    :param go_on: whether `tend` resets a server that has stopped
+    :param node: node in the namespace of the nodes under test
+    :param go_on: whether `tend` resets a stopped server
     """
 
     def __init__(self, node: Node, *, go_on: bool = False) -> None:
         self.stops: list[str] = []
-        """What was said of each, in order: a server that stands says little about its times."""
+        """Status message of each stop, in order; the times of a stopped server mean little."""
         self._stopped = False
         self._reset = PatientTrigger(node, 'policy_server/reset', insist=True,
                                      answered=lambda *_: None) if go_on else None
@@ -39,7 +39,7 @@ class StopLog:
                                  QOS['policy_server/status'])
 
     def tend(self) -> None:
-        """Ask a server that has stopped to go on, as its operator would; does not wait."""
+        """Request a reset of a stopped server, as its operator would; do not wait."""
         if self._stopped and self._reset is not None:
             self._reset.ask(len(self.stops))
 

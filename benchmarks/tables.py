@@ -12,9 +12,9 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The tables of the documentation, each made from a JSON file under docs/results/data/tables.
+Tables of the documentation, each generated from a JSON file in docs/results/data/tables.
 
-A page shows `<name>.json` between `<!-- table: <name> -->` and `<!-- end of table -->`.
+A page has the table of `<name>.json` between `<!-- table: <name> -->` and `<!-- end of table -->`.
 """
 
 from collections.abc import Sequence
@@ -32,18 +32,18 @@ KEYS = {'command', 'commit', 'date', 'processor', 'seeds', 'columns', 'rows', 'n
 
 
 class TableError(ValueError):
-    """A table's file is not one; the message names it and what is wrong."""
+    """Raised for an invalid table file; the message names file and error."""
 
 
 def write_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *,
                 command: str, seeds: Sequence[int], note: str = '',
                 folder: Path = DATA) -> Path:
     """
-    Write a table's file with today's date, the commit and the processor; return its path.
+    Write the file of a table with date, commit and processor; return its path.
 
-    :param rows: cells, text or numbers, as many as columns
-    :param command: that makes the numbers
-    :raises TableError: a row has another number of cells than there are columns
+    :param rows: cells per row (text or numbers), one per column
+    :param command: command that produces the numbers
+    :raises TableError: a row has more or fewer cells than there are columns
     """
     table = {'command': command, **origin(), 'seeds': list(seeds), 'note': note,
              'columns': list(columns), 'rows': [list(row) for row in rows]}
@@ -55,7 +55,7 @@ def write_table(name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 
 
 def render(table: dict[str, Any], name: str) -> str:
-    """Return a table in Markdown, and under it where it is from; raises TableError."""
+    """Return a table in Markdown, followed by its origin; raises TableError."""
     if set(table) != KEYS:
         raise TableError(f'{name}.json: keys {sorted(set(table) ^ KEYS)} are missing or unknown')
     width = len(table['columns'])
@@ -72,7 +72,7 @@ def render(table: dict[str, Any], name: str) -> str:
 
 
 def fill(text: str, folder: Path = DATA) -> str:
-    """Return a page with every table as its file says; raises TableError."""
+    """Return the text of a page with all tables updated from their files; raises TableError."""
     def made(match: 're.Match[str]') -> str:
         name = match[1]
         try:
@@ -84,12 +84,12 @@ def fill(text: str, folder: Path = DATA) -> str:
 
 
 def pages() -> list[Path]:
-    """Return the pages that may show tables."""
+    """Return the pages that may have tables."""
     return [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 
 
 def run() -> dict[str, Any]:
-    """Write every table anew into its page; return how many there are, and the pages changed."""
+    """Update all tables in their pages; return the number of tables and the changed pages."""
     changed, count = [], 0
     for page in pages():
         text = page.read_text()

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAARS's statements on the arm's own networks: one fine-tuning run a seed."""
+"""Statements of SPAARS measured on networks for the arm: one fine-tuning run per seed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 GAUSSIAN = ((1, 8), (2, 8), (4, 8), (8, 8), (8, 36))
-"""(k, d) at which the variance lemma is measured without networks."""
+"""Pairs (k, d) for which the variance lemma is measured without networks."""
 STATES = 512
 STD = 0.3
 
@@ -29,14 +29,16 @@ def run(*, seeds: list[int], episodes: int = 150, training: str = 'spaars',
         plots: Path | None = None, say: Callable[[str], None] | None = None
         ) -> list[dict[str, Any]]:
     """
-    Return a row a seed; `plots` gets variance.png, gap.png and calibration.png.
+    Return a row per seed; write variance.png, gap.png and calibration.png to `plots`.
 
-    Keys of a row: seed, gaussian (list of k, d, ratio, predicted), networks_bounded and networks
-    (ratios of `theory.variance_ratio`), calibration (at the hand-over: bc_error, lipschitz,
-    bound, mean and 95th percentile of the difference, share_within the bound L_Q eps_BC,
-    share_within_local of the bound by each state's own distance and slope), gap (bound, from_mse,
-    difference, measured: discounted return of the fine-tuned less that of the pretrained policy,
-    in the learner's units).
+    Keys of a row: seed, gaussian (list of k, d, ratio, ratio_dependent, predicted),
+    networks_bounded and networks (`theory_of.variance_ratio`), calibration (at the phase switch:
+    bc_error, lipschitz, bound, mean and 95th percentile of the difference, share_within the bound
+    L_Q eps_BC, share_within_local of the bound from distance and slope at each state), gap
+    (`theory_of.reconstruction_gap`, and measured: discounted return of the fine-tuned policy
+    minus that of the pretrained policy, in the units of the learner).
+
+    :raises ValueError: the algorithm is not spaars, or the run has no phase switch
     """
     rows = []
     for seed in seeds:
@@ -58,10 +60,10 @@ def _line(row: dict[str, Any]) -> str:
 
 def gaussian_ratios(samples: int = 200_000, seed: int = 0) -> list[dict[str, float]]:
     """
-    Return the lemma's ratio with |A| = 1, its worst case.
+    Return the ratio of the lemma for |A| = 1, its worst case.
 
-    Keys: k, d, predicted (k / d), ratio with a sign of A that is drawn at random, ratio_dependent
-    with the sign of a linear function of the action, whose mean gradient is not zero.
+    Keys: k, d, predicted (k / d), ratio (random sign of A), ratio_dependent (sign of a linear
+    function of the action, with a mean gradient that is not zero).
     """
     import torch
 
@@ -135,7 +137,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
     final = tuner.deployed()
     before, _, _ = _returns(rollouts(bundle, False), task, training)
     after, observations, actions = _returns(rollouts(final, False), task, training)
-    # The critic of the statement is the pretrained one, which evaluates the latent policy.
+    # The critic of the statement is the pretrained one, that of the latent policy.
     unpack(bundle, agent, optimisers=False)
     gap = theory.reconstruction_gap(
         agent, torch.from_numpy(tuner.normaliser(observations)),
@@ -161,7 +163,7 @@ def _calibration(c: dict[str, Any]) -> dict[str, float]:
 
 def _returns(rollouts: Any, task: Any, training: Any, episodes: int = 20
              ) -> tuple[float, Any, Any]:
-    """Return the mean discounted return in the learner's units, and the states and actions."""
+    """Return the mean discounted return in the units of the learner, and states and actions."""
     totals, states, actions = [], [], []
     for _ in range(episodes):
         rows = rollouts.episode()
@@ -179,7 +181,7 @@ def _returns(rollouts: Any, task: Any, training: Any, episodes: int = 20
 
 
 def draw(rows: list[dict[str, Any]], folder: Path) -> None:
-    """Draw variance.png, calibration.png and gap.png of `run`'s rows."""
+    """Write variance.png, calibration.png and gap.png from the rows of `run`."""
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot

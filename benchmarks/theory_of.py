@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The quantities of SPAARS's three statements, measured on given networks (theory.md)."""
+"""Quantities of the three statements of SPAARS, measured on given networks (theory.md)."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def score_gradient_variance(advantage: Tensor, noise: Tensor, std: float) -> flo
     """
     Return tr Cov of the REINFORCE gradient with respect to the mean, g = (x - mu) / std^2 A.
 
-    :param advantage: A (N,) of the sampled actions
+    :param advantage: advantage A (N,) of the sampled actions
     :param noise: (x - mu) / std (N, dim), standard normal
     """
     gradient = noise / std * advantage[:, None]
@@ -35,11 +35,15 @@ def score_gradient_variance(advantage: Tensor, noise: Tensor, std: float) -> flo
 def variance_ratio(agent: SpaarsAgent, observation: Tensor, *, std: float, samples: int,
                    bounded: bool) -> dict[str, float]:
     """
-    Return tr Cov of the latent over the raw policy's score gradient at observations (B, n).
+    Return tr Cov of the latent policy's score gradient over that of the raw policy.
 
-    Both explore with the same `std`. With `bounded` the advantage is only its sign, so that both
-    have the |A| = 1 of the lemma; otherwise it is the critic's, less its mean over the samples.
     Keys: ratio, predicted (k / d), latent, raw (traces, averaged over states).
+
+    :param observation: (B, n)
+    :param std: standard deviation of the exploration of both policies
+    :param samples: actions per state
+    :param bounded: replace the advantage by its sign, so that |A| = 1 as in the lemma; otherwise
+        it is that of the critic, minus the mean over the samples
     """
     traces = {'latent': 0.0, 'raw': 0.0}
     with torch.no_grad():
@@ -61,7 +65,7 @@ def variance_ratio(agent: SpaarsAgent, observation: Tensor, *, std: float, sampl
 
 
 def gradient_norms(agent: SpaarsAgent, observation: Tensor, action: Tensor) -> Tensor:
-    """Return |grad_a Q| (B) of the ensemble's mean reward value."""
+    """Return |grad_a Q| (B,) of the mean reward value of the ensemble."""
     a = action.clone().requires_grad_(True)
     q = agent.critic(observation, a)[..., 0].mean(0).sum()
     return torch.autograd.grad(q, a)[0].norm(dim=-1)
@@ -69,7 +73,7 @@ def gradient_norms(agent: SpaarsAgent, observation: Tensor, action: Tensor) -> T
 
 def steepest(agent: SpaarsAgent, observation: Tensor, one: Tensor, other: Tensor,
              points: int = 17) -> Tensor:
-    """Return the largest |grad_a Q| (B) at points of the segment between two actions (B, d)."""
+    """Return the largest |grad_a Q| (B,) on the segment between two actions (B, d)."""
     steps = torch.linspace(0.0, 1.0, points)
     return torch.stack([gradient_norms(agent, observation, one + step * (other - one))
                         for step in steps]).max(0).values
@@ -77,11 +81,11 @@ def steepest(agent: SpaarsAgent, observation: Tensor, one: Tensor, other: Tensor
 
 def calibration(agent: SpaarsAgent, observation: Tensor) -> dict[str, Any]:
     """
-    Return the gate's difference against its bound at observations (B, n).
+    Return the value difference of the gate and its bound at observations (B, n).
 
-    Keys: difference (B) = |mean_i Q_i(s, nu) - Q_i(s, D mu)|, distance (B) = |nu - D mu|, bc_error
-    (their mean), lipschitz (the agent's running L_Q, a 95th percentile), local (B) the steepest
-    slope between the two actions.
+    Keys: difference (B,) = |mean_i Q_i(s, nu) - Q_i(s, D mu)|, distance (B,) = |nu - D mu|,
+    bc_error (mean distance), lipschitz (running L_Q of the agent, a 95th percentile), local (B,)
+    (steepest slope between the two actions).
     """
     with torch.no_grad():
         decoded = agent.latent_action(observation)
@@ -98,9 +102,9 @@ def calibration(agent: SpaarsAgent, observation: Tensor) -> dict[str, Any]:
 def reconstruction_gap(agent: SpaarsAgent, observation: Tensor, action: Tensor,
                        gamma: float) -> dict[str, float]:
     """
-    Return the bound on J(pi*) - J(pi_z) and the performance-difference sum it comes from.
+    Return the bound on J(pi*) - J(pi_z), and the performance difference that it bounds.
 
-    Over states (B, n) and actions (B, d) of pi*; the critic is that of pi_z. Keys:
+    Averages are over states (B, n) and actions (B, d) of pi*; the critic is that of pi_z. Keys:
     bound = L_Q / (1 - gamma) mean |a* - D(s, E(s, a*))|, from_mse = the same with the root of
     the mean square, difference = mean [Q(s, a*) - Q(s, D mu)] / (1 - gamma), error, lipschitz
     (95th percentile of the steepest slope between a* and its reconstruction).

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Seconds of training until a policy reaches a return: ours, pretraining included, and peers'."""
+"""Seconds of training until a return is reached: ours (with pretraining) and peers."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -44,12 +44,12 @@ from spaars_ros.robot.config import PACKAGE
 from spaars_ros.training_file import load_training
 
 REFERENCES = {REACH: -40.0, 'Hopper-v5': 2000.0}
-"""Mean returns to reach; on the arm about 70 % of the targets are held at -40."""
+"""Task -> mean return to reach; -40 on the arm means about 70 % of the targets reached."""
 SCRIPTS_OF = {'sbx': 'train_to_sbx.py', 'sb3': 'train_to_sb3.py', 'd3rlpy': 'train_to_d3rlpy.py'}
 OFFLINE = 25_000
-"""Updates of d3rlpy's IQL before it acts; as many as our locomotion training file has."""
+"""Offline updates of d3rlpy's IQL; as many as in our locomotion training file."""
 STEPS = 10**7
-"""Environment steps of our run: the budget ends it, not its length."""
+"""Environment steps of our run; large enough that the budget ends it."""
 
 
 def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, out: Path,
@@ -58,23 +58,25 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
         overrides: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
-    Return `rows`, one a task, method and seed, and `summary`, one a task.
+    Return `rows`, one per task, method and seed, and `summary`, one per task.
 
-    Rows already in `out` are not run again. A row: method, task, seed, reference (mean return of
-    10 evaluation episodes), budget (s), seconds (of training, evaluations not counted; None when
-    the budget ended first, or the peer is missing), steps (of the environment, at the end), best
-    (return), evaluations (a list of dicts: steps, seconds, return_mean), note. The summary: for
-    each method the median seconds over seeds, and our part of each peer's time; where a peer
-    never got there its budget stands for its time, and the part is an upper bound.
+    Rows that are in `out` are not run again. Keys of a row: method, task, seed, reference (mean
+    return over 10 evaluation episodes), budget (s), seconds (of training without evaluations;
+    None if the budget ended first, or the peer is missing), steps (environment steps at the end),
+    best (return), evaluations (list of dicts: steps, seconds, return_mean), note. The summary has
+    the median seconds over seeds per method, and our time as a part of that of each peer. If a
+    peer did not reach the reference, its budget counts as its time, and the part is an upper
+    bound.
 
     :param tasks: `reach` or a Gymnasium id -> file of offline transitions
-    :param every: steps between evaluations, and offline, where there is such a phase, updates
-    :param overrides: keys of our training file with other values
-    :param hold: evaluations running whose mean has to be the reference. The first one alone that
-        is may be luck: offline policies swing by more than half of it from one to the next
-
-    Raises ValueError for an unknown method or a task without reference or data, PeerError when
-    a script fails.
+    :param budget: s of training per run
+    :param peers: folder of the peer environments
+    :param every: environment steps (offline: updates) between evaluations
+    :param hold: number of consecutive evaluations whose mean has to reach the reference; a single
+        one may reach it by luck, since returns of offline policies vary by more than half of it
+    :param overrides: settings that override our training file
+    :raises ValueError: an unknown method, or a task without reference or data
+    :raises PeerError: a script failed
     """
     for method in methods:
         if method != 'spaars' and method not in SCRIPTS_OF:
@@ -106,7 +108,7 @@ def run(*, tasks: dict[str, str], budget: float, seeds: list[int], jobs: int, ou
 def _row(method: str, *, task: str, data: str, seed: int, reference: float, budget: float,
          every: int, hold: int, training: str, out: Path, peers: Path,
          overrides: dict[str, Any]) -> dict[str, Any]:
-    # A peer's row does not depend on our settings, and takes minutes to make again.
+    # The row of a peer does not depend on our settings, and takes minutes to run again.
     changes = {**(overrides if method == 'spaars' else {}), **changes_of('spaars')}
     job = Job(task=task, data=data, method='spaars', seed=seed, steps=STEPS, evaluate_every=every,
               evaluation_episodes=10, overrides=tuple(changes.items()),
@@ -149,7 +151,7 @@ def _row(method: str, *, task: str, data: str, seed: int, reference: float, budg
 
 @contextmanager
 def _ours(job: Job, budget: float, folder: Path) -> Iterator[Iterator[dict[str, Any]]]:
-    """Train in a process of its own, from the beginning; gives its evaluations as they come."""
+    """Train from scratch in a separate process; yield an iterator over its evaluations."""
     shutil.rmtree(folder, ignore_errors=True)
     process = multiprocessing.get_context('spawn').Process(target=_train, args=(job, folder))
     process.start()
@@ -159,14 +161,14 @@ def _ours(job: Job, budget: float, folder: Path) -> Iterator[Iterator[dict[str, 
         path, seen = folder / 'curve.jsonl', 0
         while True:
             alive = process.is_alive()
-            # A line that is still being written has no newline yet.
+            # An incomplete line has no newline yet.
             text = path.read_text() if path.exists() else ''
             lines = text[:text.rfind('\n') + 1].splitlines()
             for line in lines[seen:]:
                 yield json.loads(line)
             seen = len(lines)
             if not seen and time.monotonic() - began > budget:
-                return  # still offline, where nothing is evaluated
+                return  # still in the offline phase, without evaluations
             if not alive:
                 raise PeerError(f'spaars on {job.task}, seed {job.seed}: the run ended early; '
                                 f'see above')
@@ -194,13 +196,13 @@ def _train(job: Job, folder: Path) -> None:
 @contextmanager
 def _theirs(method: str, python: Path, job: Job, budget: float, out: Path
             ) -> Iterator[Iterator[dict[str, Any]]]:
-    """Run a peer's script until its budget ends; gives its evaluations as they come."""
+    """Run the script of a peer; yield an iterator over its evaluations."""
     command = [str(python), str(SCRIPTS / SCRIPTS_OF[method]), f'--env={job.task}',
                f'--budget={budget}', f'--seed={job.seed}',
                f'--every={job.evaluate_every}', f'--episodes={job.evaluation_episodes}']
     if method == 'd3rlpy':
         command += [f'--data={_data_for(job, out)}', f'--offline={OFFLINE}']
-    # The arm as a Gymnasium environment is the one thing of ours that a peer imports.
+    # A peer imports only the arm as a Gymnasium environment from this package.
     environment = {**os.environ, 'PYTHONPATH': str(PACKAGE.parent), 'OMP_NUM_THREADS': '1'}
     errors = out / f'{method}_{job.task}_{job.seed}.log'.replace('/', '-')
     with open(errors, 'w') as log:
@@ -223,7 +225,7 @@ def _theirs(method: str, python: Path, job: Job, budget: float, out: Path
 
 
 def _data_for(job: Job, out: Path) -> Path:
-    """Return the task's offline transitions as the .npz that the peers' scripts read."""
+    """Write the offline transitions of the task as .npz for the scripts of the peers."""
     from spaars_ros.data.dataset import Dataset
     from spaars_ros.learning.gym.load_data import find_data
     from spaars_ros.sim.environments import REACH as REACH_ID
@@ -254,7 +256,7 @@ def _summary(task: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {'task': task, 'reference': mine[0]['reference'],
                               'budget': mine[0]['budget']}
     for method in dict.fromkeys(row['method'] for row in mine):
-        # A note says that the peer is missing; a run without an evaluation used up its budget.
+        # A note means that the peer is missing; a run without evaluations used up its budget.
         ran = [row for row in mine if row['method'] == method and not row['note']]
         reached = [row['seconds'] for row in ran if row['seconds'] is not None]
         result[f'{method}_seconds'] = statistics.median(reached) \

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars check` on simulated arms, over real nodes, with each fault of the wiring in them."""
+"""Run `spaars check` on simulated arms over real nodes, with each wiring fault."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -70,23 +70,25 @@ FAULTS: dict[str, tuple[str, dict[str, float], str]] = {
     'split': ('joint_states in two parts', {'split': 3.0}, ''),
     'gripper': ("a gripper's joints among them", {'gripper': 1.0}, ''),
 }
-"""Name -> about, parameters `fault.<name>` of the sim, what the check has to say; '' passes."""
+"""Name -> text, parameters `fault.<name>` of the sim, expected message; '': passes."""
 UNDER_POSITION_CONTROL = {
-    # An arm that is held at a place by its controller is there, or goes there, whatever the wire.
+    # A position controller holds the arm at a position, or returns it there, with any wiring.
     'order': 'another order|the order of the joints is wrong', 'sign': 'sign', 'pushed': 'without',
 }
-"""What the check says of an arm that takes positions, where that is something else."""
+"""Expected messages (regular expressions) for arms with position commands, if different."""
 NOT_MODELLED = ('double', 'half', 'degrees', 'radians', 'late')
-"""The simulation makes them of velocities: a position controller corrects, or swings up."""
+"""Faults of velocities in the simulation; a position controller corrects them or oscillates."""
 DANGEROUS = 0.15
-"""rad that no joint may move by while its wiring is not known to be right."""
+"""rad; no joint with unverified wiring may move this far."""
 
 
 def run(names: Sequence[str] = ROBOTS, only: Sequence[str] = (),
         say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
     """
-    Check each arm with each fault, in a domain of its own; return a row each.
+    Check each arm with each fault, in a separate ROS domain; return a row per check.
 
+    :param names: robot files
+    :param only: names of faults; empty: all
     :raises ValueError: unknown fault or robot
     """
     for name in only:
@@ -109,7 +111,7 @@ def run(names: Sequence[str] = ROBOTS, only: Sequence[str] = (),
 
 @contextmanager
 def _arm(robot: Robot) -> Iterator[Callable[[str], dict[str, Any]]]:
-    """Run a simulated arm; gives what checks it with a fault."""
+    """Run a simulated arm; yield a function that checks it with a fault."""
     keeper = WiringNode(robot)
 
     def call(kind: Any, name: str, request: Any) -> Any:
@@ -124,7 +126,7 @@ def _arm(robot: Robot) -> Iterator[Callable[[str], dict[str, Any]]]:
         _, values, words = FAULTS[fault]
         if _takes_positions(robot):
             words = UNDER_POSITION_CONTROL.get(fault, words)
-        # First the arm at rest at home, as it should be; then what is wrong with it.
+        # First reset the arm without a fault; then set the fault.
         for given in ({}, values):
             call(SetParameters, 'sim/set_parameters', SetParameters.Request(parameters=[
                 Parameter(name, value=float(value)).to_parameter_msg()
@@ -152,7 +154,7 @@ def _parameters(faults: dict[str, float]) -> dict[str, float]:
 
 
 def _checked(robot: Robot, words: str) -> dict[str, Any]:
-    """Check the arm as it is; say whether that named what it should have."""
+    """Check the arm; return whether the check named the fault, and how far a joint moved."""
     checker = WiringNode(robot)
     seen: list[Any] = []
     checker.node.create_subscription(
@@ -173,7 +175,7 @@ def _checked(robot: Robot, words: str) -> dict[str, Any]:
 
 
 def tabulate(rows: Sequence[dict[str, Any]]) -> Path:
-    """Write the documentation's table; return its file."""
+    """Write the table of the documentation; return its file."""
     robots = list(dict.fromkeys(row['robot'] for row in rows))
     by_name = {(row['robot'], row['fault']): row for row in rows}
     cells = []

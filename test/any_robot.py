@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Any robot file that the loader takes, with its model, as hypothesis draws them."""
+"""Hypothesis strategies for arbitrary valid robot files with their models."""
 
 import math
 from typing import Any
@@ -23,20 +23,20 @@ NUMBER = '{:.6f}'.format
 
 
 def log_floats(low: float, high: float) -> st.SearchStrategy[float]:
-    """Return numbers from low to high, as often small as great, and both ends."""
+    """Return log-uniform numbers from low to high; both ends are frequent."""
     return st.one_of(st.floats(math.log(low), math.log(high)).map(math.exp).map(
         lambda value: min(max(value, low), high)), st.sampled_from([low, high]))
 
 
 def parameters() -> st.SearchStrategy[dict[str, float]]:
-    """Return arguments of the filter, as the policy server's parameters allow them."""
+    """Return arguments of the filter in the ranges of the policy server's parameters."""
     return st.fixed_dictionaries({'gross': log_floats(1.0, 100.0),
                                   'repeated': log_floats(0.01, 3600.0)})
 
 
 @st.composite
 def arms(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
-    """Return an MJCF model and the content of a robot file about it, without its key `model`."""
+    """Return an MJCF model, and the content of its robot file without the key `model`."""
     n = draw(st.integers(1, 7))
     slides = [draw(st.integers(0, 4)) == 0 for _ in range(n)]
     position, home, bodies = [], [], ''
@@ -72,7 +72,7 @@ def arms(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
         'keep_out': [_zone(draw, index) for index in range(draw(st.integers(0, 3)))],
         'self_collision': draw(st.booleans()),
         'clearance': draw(st.sampled_from([0.002, 0.005, 0.02]))}
-    # Left out they follow from the velocities.
+    # If missing, they are derived from the velocities.
     if draw(st.integers(0, 3)):
         content['limits']['acceleration'] = [draw(log_floats(0.001, 1e4)) for _ in range(n)]
     if draw(st.integers(0, 3)):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Arms of any make that tests need no package for: their models and robot files."""
+"""Various arms for tests, as models and robot files; no package is needed."""
 
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,14 @@ POST = {'name': 'post', 'shape': 'cylinder', 'radius': 0.06, 'height': 0.8}
 def write_arm(folder: Path, *, axes: str, links: list[float], rail: float = 0.0,
               home: list[float], turn: float = 0.0, **fields: Any) -> Path:
     """
-    Write arm.xml and arm.yaml and return the latter.
+    Write arm.xml and arm.yaml; return the path of arm.yaml.
 
-    :param axes: of the hinges from the base on, one letter each
-    :param links: m, lengths after each hinge
-    :param rail: m, half the way of a slide joint along y below the arm; 0: none
-    :param turn: degrees about z, that the base is turned by
-    :param fields: of the robot file, besides
+    :param axes: axes of the hinges, starting at the base, one letter each
+    :param links: lengths in m after each hinge
+    :param rail: half the range in m of a slide joint along y below the arm; 0: none
+    :param home: home position, rad; m for the rail
+    :param turn: rotation of the base about z in degrees
+    :param fields: further fields of the robot file
     """
     names = [f'hinge{index}' for index in range(len(axes))]
     bodies = ''
@@ -62,18 +63,18 @@ def write_arm(folder: Path, *, axes: str, links: list[float], rail: float = 0.0,
 
 
 def five_joints(folder: Path, **fields: Any) -> Path:
-    """Write a small arm of five joints, 0.4 m long."""
+    """Write a small arm with five joints, 0.4 m long."""
     return write_arm(folder, axes='zyyyz', links=[0.05, 0.12, 0.12, 0.06, 0.05],
                      home=[0.0, 0.5, 1.2, 0.6, 0.0], **fields)
 
 
 def backwards(folder: Path, **fields: Any) -> Path:
-    """Write an arm of six joints that faces -x, 0.9 m long."""
+    """Write an arm with six joints that faces -x, 0.9 m long."""
     return write_arm(folder, axes='zyyyzy', links=[0.15, 0.35, 0.3, 0.1, 0.08, 0.08],
                      home=[3.0, 0.4, 1.4, 0.9, 0.0, 0.0], **fields)
 
 
 def on_a_rail(folder: Path, **fields: Any) -> Path:
-    """Write an arm of six joints on a linear axis."""
+    """Write an arm with six joints on a linear axis."""
     return write_arm(folder, axes='zyyyzy', links=[0.15, 0.35, 0.3, 0.1, 0.08, 0.08], rail=0.4,
                      home=[0.0, 0.0, 0.4, 1.4, 0.9, 0.0, 0.0], **fields)

@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-What `./run test long` tries: as much as is wanted, or as a time budget allows; both in the log.
+Long runs of property tests (`./run test long`), with a number of examples and a time budget.
 
-SPAARS_SEED is the first seed of everything, SPAARS_SECONDS the budget of each test.
+The log shows both. SPAARS_SEED is the first seed, SPAARS_SECONDS the time budget per test.
 """
 
 from collections.abc import Callable
@@ -33,26 +33,26 @@ from hypothesis import settings
 LONG = bool(os.environ.get('SPAARS_LONG'))
 SEED = int(os.environ.get('SPAARS_SEED', 0))
 SECONDS = float(os.environ.get('SPAARS_SECONDS', 900.0))
-"""s of each test, and of each parser and subscription that a test counts apart."""
+"""s per test, and per parser and subscription that a test counts separately."""
 WANTED = 100_000
-"""Tries of each."""
+"""Examples per test."""
 TOGETHER = 500
-"""Examples between two looks at the time."""
+"""Examples between two checks of the time."""
 SLOWEST = 1.0
-"""s of processor time that one input may take."""
+"""s, maximum processor time per input."""
 GROWTH = 500
-"""MB of memory that all inputs together may take."""
+"""MB, maximum growth of memory over all inputs."""
 QUIET: dict[str, Any] = {'deadline': None, 'database': None,
                          'suppress_health_check': list(HealthCheck)}
 
 
 def memory() -> int:
-    """Return the most memory that this process has had, MB."""
+    """Return the peak resident memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 class Clock:
-    """Says when a test's budget is spent, and writes what was done into the log."""
+    """Time budget of a test, with a log of the work done."""
 
     def __init__(self, name: str, wanted: int = WANTED) -> None:
         self.name, self.wanted = name, wanted
@@ -61,11 +61,11 @@ class Clock:
 
     @property
     def goes_on(self) -> bool:
-        """Return whether more is wanted, and there is time."""
+        """Return whether more examples are wanted and time is left."""
         return self.done < self.wanted and time.monotonic() - self._began < SECONDS
 
     def finish(self, more: str = '') -> None:
-        """Log what was done; fails where an input took too long, or too much memory."""
+        """Log the work done; fail if an input took too long, or memory grew too much."""
         took, grown = time.monotonic() - self._began, memory() - self._memory
         spent = '' if self.done >= self.wanted else f' (budget of {SECONDS:g} s spent)'
         sys.stdout.write(f'\n{self.name}: seed {SEED}, {self.done} of {self.wanted} in '
@@ -77,7 +77,7 @@ class Clock:
 
 
 def at_length(test: Any, wanted: int = WANTED) -> Callable[..., None]:
-    """Return a hypothesis test that goes on with other seeds until all is done or time is up."""
+    """Return a hypothesis test that continues with new seeds until `wanted` or out of time."""
     name = test.__name__
     inner = test.hypothesis.inner_test
     clock = Clock(name, wanted)
@@ -98,7 +98,7 @@ def at_length(test: Any, wanted: int = WANTED) -> Callable[..., None]:
             with_seed(SEED + number)(test)(**fixtures)
             number += 1
             if clock.done - before < TOGETHER // 10:
-                clock.wanted = clock.done  # there are no more
+                clock.wanted = clock.done  # there are no more examples
         clock.finish()
     run.__name__, run.__doc__, run.__module__ = name, test.__doc__, test.__module__
     run.__signature__ = inspect.signature(test)  # type: ignore[attr-defined]
@@ -107,7 +107,7 @@ def at_length(test: Any, wanted: int = WANTED) -> Callable[..., None]:
 
 
 def tries(count: int, wanted: int = WANTED) -> Callable[[Any], Any]:
-    """Decorate a hypothesis test: `count` examples, always the same; at length under LONG."""
+    """Decorate a hypothesis test: `count` fixed examples, or a long run if LONG."""
     def decorate(test: Any) -> Any:
         if LONG:
             return at_length(test, wanted)

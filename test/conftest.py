@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What every test gets: a ROS 2 graph that stays on this machine."""
+"""Setup of all tests: a ROS 2 graph that stays on this machine."""
 
 import os
 from pathlib import Path
@@ -21,16 +21,16 @@ import sys
 
 import pytest
 
-# Before anything imports rclpy: tests must never be heard on a robot's network.
+# Before any import of rclpy: tests must never be visible on the network of a robot.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 os.environ.pop('ROS_DOMAIN_ID', None)
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
-    # Under nohup: processes of tests would ignore it, too. A handler is not handed down to them.
+    # Under nohup, processes of tests would ignore SIGHUP, too. They do not inherit a handler.
     signal.signal(signal.SIGHUP, lambda number, frame: None)
 
-# The benchmarks lie beside the package.
+# The folder of the benchmarks is beside the package.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 pytest.register_assert_rewrite('server_rig', 'finetune_run')
@@ -38,18 +38,18 @@ pytest.register_assert_rewrite('server_rig', 'finetune_run')
 SLOWEST = ('finetune', 'finetune_algorithms', 'trainer', 'learner_node', 'stops', 'policy_server',
            'marvel', 'sim_node', 'bench_control', 'faults', 'skills', 'spar', 'staged', 'access',
            'lifecycle_matrix', 'bundles', 'bench_learning', 'cost_monitor', 'learning', 'fuzz')
-"""Files that come first, so that none of them is what the end waits for; no units."""
+"""Slow files, which run first so that the end does not wait for them; no unit tests."""
 LONG_LOOKS = ('any_robot', 'filter', 'filter_adversarial')
-"""Files with properties that take many examples; no units."""
+"""Files with property tests of many examples; no unit tests."""
 KINDS = ('unit', 'node', 'system')
 RIGS = {'domains', 'server_rig', 'finetune_run', 'small_run'}
-"""Modules of this folder that start nodes."""
+"""Helper modules that start nodes."""
 OUTSIDE = {'CliRunner', 'subprocess', 'Popen'}
-"""What drives the package from outside."""
+"""Names whose import means that a test drives the package from outside."""
 
 
 def kind_of(module):
-    """Return unit, node or system by what a test module imports."""
+    """Return the kind of a test module from its imports: unit, node or system."""
     names = set(vars(module))
     imported = {getattr(value, '__module__', None) or getattr(value, '__name__', None)
                 for value in vars(module).values()}
@@ -61,7 +61,7 @@ def kind_of(module):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Mark tests by kind, keep a file's together (they share a domain and a graph), slow first."""
+    """Mark tests by kind, group them by file (they share a domain and a graph), slow first."""
     for item in items:
         if not any(item.get_closest_marker(kind) for kind in KINDS):
             item.add_marker(kind_of(item.module))

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""ROS domains for tests that no other process of tests on this machine has at the same time."""
+"""ROS domains for tests, reserved against other test processes on this machine."""
 
 from collections.abc import Iterator
 import fcntl
@@ -22,15 +22,15 @@ import tempfile
 from typing import TextIO
 
 EACH = 8
-"""Domains a process takes; a test's takes the next, in which nobody is left of the one before."""
+"""Domains per process, used in turn, so that nodes of the previous test are not visible."""
 RANGE = [*range(215, 231), *range(1, 101)]
-"""Domains whose ports are not given to outgoing connections; runs choose theirs below 101."""
+"""Domains whose ports are not used for outgoing connections; runs use domains below 101."""
 HELD: list[TextIO] = []
-"""Open for the life of the process: the lock goes with it."""
+"""Lock files, open during the life of the process."""
 
 
 def claimed() -> list[int]:
-    """Return the first domains that nobody else has locked."""
+    """Lock and return the first `EACH` free domains; raises RuntimeError if there are too few."""
     folder = Path(tempfile.gettempdir()) / f'spaars_ros_domains_{os.getuid()}'
     folder.mkdir(exist_ok=True)
     found: list[int] = []

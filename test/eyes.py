@@ -24,7 +24,7 @@ THUMBNAIL = 'package://spaars_ros/vision/encoders/thumbnail.onnx'
 
 
 def graph_file(path, nodes, *, shape=(1, 3, 8, 8), out=(1, 3), kind=TensorProto.FLOAT, **weights):
-    """Write an ONNX file with the input image and the output features; return its path."""
+    """Write an ONNX file with input `image` and output `features`; return its path."""
     graph = helper.make_graph(
         [helper.make_node(name, *rest, **more) for name, *rest, more in nodes], 'encoder',
         [helper.make_tensor_value_info('image', kind, shape)],
@@ -37,13 +37,13 @@ def graph_file(path, nodes, *, shape=(1, 3, 8, 8), out=(1, 3), kind=TensorProto.
 
 
 def mean_encoder(path, **more):
-    """Write an encoder whose vector is the mean of red, green and blue; return its path."""
+    """Write an encoder whose features are the means of red, green and blue; return its path."""
     return graph_file(path, [('GlobalAveragePool', ['image'], ['pooled'], {}),
                              ('Flatten', ['pooled'], ['features'], {})], **more)
 
 
 def nan_encoder(path):
-    """Write an encoder whose vector is not finite for bright images; return its path."""
+    """Write an encoder whose features are not finite for bright images; return its path."""
     return graph_file(path, [
         ('GlobalAveragePool', ['image'], ['pooled'], {}), ('Flatten', ['pooled'], ['flat'], {}),
         ('Sub', ['half', 'flat'], ['left'], {}), ('Log', ['left'], ['features'], {})],
@@ -51,10 +51,10 @@ def nan_encoder(path):
 
 
 def noise(height=60, width=80, seed=0, low=0, high=255):
-    """Return an image in which something is to be seen."""
+    """Return an image (height, width, 3) of uniform noise."""
     return np.random.default_rng(seed).integers(low, high, (height, width, 3), dtype=np.uint8)
 
 
 def load(path):
-    """Return the model of a file."""
+    """Return the ONNX model of a file."""
     return onnx.load(path)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A `spaars finetune` process, for the tests of whole runs."""
+"""A `spaars finetune` process, for tests of complete runs."""
 
 from collections.abc import Iterator
 import json
@@ -52,21 +52,21 @@ class Run:
 
     @property
     def text(self) -> str:
-        """Return what it printed."""
+        """Return its output so far."""
         return self.log.read_text()
 
     def wait(self, seconds: float = 90.0) -> int:
-        """Return the exit code."""
+        """Wait for the end; return the exit code."""
         return self.process.wait(seconds)
 
     def until_episode(self, number: int) -> None:
-        """Wait until an episode was shown."""
+        """Wait until an episode is printed; fail if the process ends."""
         until(lambda: f'episode {number}/' in self.text or self.process.poll() is not None, 60.0,
               f'episode {number}: {self.text}')
         assert self.process.poll() is None, self.text
 
     def processes(self) -> dict[str, int]:
-        """Return node -> pid of the run's nodes that live."""
+        """Return node -> process id of the living nodes of the run."""
         found = {}
         for entry in Path('/proc').iterdir():
             if not entry.name.isdigit():
@@ -81,13 +81,13 @@ class Run:
         return found
 
     def summary(self) -> dict[str, Any]:
-        """Return summary.json."""
+        """Return the content of summary.json."""
         return json.loads((self.out / 'summary.json').read_text())
 
 
 @pytest.fixture
 def runs() -> Iterator[list[Run]]:
-    """Return a list whose runs are killed after the test."""
+    """Yield a list of runs, which are killed after the test."""
     made: list[Run] = []
     yield made
     for run in made:

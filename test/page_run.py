@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A run with its operator's page, for the tests of the page."""
+"""A run with its operator page, for tests of the page."""
 
 from pathlib import Path
 import re
@@ -24,7 +24,7 @@ WHERE = re.compile(r'http://127\.0\.0\.1:(\d+)  token (\w+)')
 
 
 def page_of(run: Run) -> tuple[int, str, int]:
-    """Return port, token and process id of a run's page, once it shows the run."""
+    """Wait for the page of a run; return its port, token and process id."""
     until(lambda: WHERE.search(run.text), 150.0, run.text)
     port, token = WHERE.search(run.text).groups()
     until(lambda: pid_of(port), 30.0, 'process of the page')
@@ -32,7 +32,7 @@ def page_of(run: Run) -> tuple[int, str, int]:
 
 
 def shown(run: Run, episode: int) -> None:
-    """Wait until a run has shown an episode."""
+    """Wait until a run has printed an episode; fail if it ends."""
     until(lambda: f'episode {episode}' in run.text or run.process.poll() is not None, 150.0,
           f'episode {episode}: {run.text}')
     assert run.process.poll() is None, run.text

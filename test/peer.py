@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A node in a context of its own, beside what is tested."""
+"""A node in a separate context, beside the tested nodes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 
 @contextmanager
 def peer_of(name: str, domain: int) -> Iterator[tuple[Any, SingleThreadedExecutor]]:
-    """Yield a node and what spins it."""
+    """Yield a node and its executor."""
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node(name, context=context)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Reach, with a picture beside: the smallest task that sees."""
+"""Reach with a camera: the smallest task with images."""
 
 from dataclasses import replace
 
@@ -23,23 +23,23 @@ from spaars_ros.tasks.seen import camera_term
 
 
 class SeenScene:
-    """A camera that looks at the arm, and nothing else."""
+    """Scene with a camera that views the arm, and nothing else."""
 
     def build(self, spec):
         spec.worldbody.add_camera(name='eye', pos=[1.4, 0.0, 0.9], xyaxes=[0, 1, 0, -0.5, 0, 1])
 
     def reset(self, model, data, rng):
-        """Do nothing: nothing else is there."""
+        """Do nothing: the scene has no objects."""
 
     def measure(self, model, data):
         return {}
 
     def actuate(self, model, data, channels):
-        """Do nothing: nothing is driven."""
+        """Do nothing: the scene has no actuators."""
 
 
 class SeenReach(ReachTask):
-    """Reach's terms, then those of the camera."""
+    """Reach, with the features of the camera appended to the observation."""
 
     def __init__(self, robot, settings):
         super().__init__(robot, settings)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A policy server against a MuJoCo arm over real topics, for the tests that need one."""
+"""A policy server with a MuJoCo arm over real topics, for tests."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def newer(bundle: Bundle, version: int, **changes: Any) -> bytes:
 
 
 class Rig(Node):
-    """A MuJoCo arm on the wall clock, and ears on everything that the server says."""
+    """A MuJoCo arm on the wall clock, which records all messages of the server."""
 
     def __init__(self, server: PolicyServer) -> None:
         super().__init__('rig')

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the tests of whole runs share: a small training, its demonstrations, its bundle."""
+"""Common setup of tests of complete runs: a small training file, demonstrations, a bundle."""
 
 from pathlib import Path
 import time
@@ -61,13 +61,13 @@ def prepare(folder: Path, algorithm: str = 'spaars') -> Path:
 
 
 def load_task_path() -> str:
-    """Return the task file that ships."""
+    """Return the path of the shipped task file of reach."""
     from spaars_ros.robot.config import share_directory
     return str(share_directory() / 'config' / 'task' / 'reach.yaml')
 
 
 def until(condition: Any, seconds: float, what: str = '') -> None:
-    """Wait until a condition holds; fails when it does not."""
+    """Wait until a condition holds; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f'timed out: {what}'

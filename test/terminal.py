@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Commands in terminals of their own, for tests with a person at the keyboard."""
+"""Commands in separate terminals, for tests with a person at the keyboard."""
 
 import os
 from pathlib import Path
@@ -30,11 +30,11 @@ PATIENT = """\
   ros__parameters:
     max_observation_age: 20.0
 """
-"""For a machine that has other things to do in between."""
+"""Parameters for a busy machine."""
 
 
 class Terminal:
-    """A command in a terminal of its own."""
+    """A command in a separate terminal."""
 
     def __init__(self, *command: str, env: dict[str, str], log: Path) -> None:
         self.place, other = pty.openpty()
@@ -45,7 +45,7 @@ class Terminal:
         os.close(other)
 
     def type(self, keys: str, seconds: float = 0.0) -> None:
-        """Hold keys down for a while, as a terminal repeats them."""
+        """Hold keys down for `seconds`, repeated as by a terminal."""
         end = time.monotonic() + seconds
         while True:
             os.write(self.place, keys.encode())

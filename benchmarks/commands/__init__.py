@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`./run bench`: one thin module per benchmark."""
+"""Commands of `./run bench`: one thin module per benchmark."""

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench camera`: how long it takes from a frame to the command that was made of it."""
+"""`spaars bench camera`: latency from an image to the command computed from it."""
 
 from pathlib import Path
 from typing import Annotated

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""`spaars bench drift`: how far SPAR's updates leave the data's manifold."""
+"""`spaars bench drift`: drift of SPAR's updates off the data manifold."""
 
 from pathlib import Path
 from typing import Annotated

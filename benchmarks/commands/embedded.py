@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench embedded`: a task of the arm fine-tuned in process."""
+"""`spaars bench embedded`: fine-tune a task of the arm in process."""
 
 from pathlib import Path
 from typing import Annotated

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench filter`: what the safety filter costs a tick, and what it withstands."""
+"""`spaars bench filter`: time of the safety filter per tick, and its margins under attack."""
 
 from pathlib import Path
 from typing import Annotated

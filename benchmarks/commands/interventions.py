@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench interventions`: what a person who takes over is worth."""
+"""`spaars bench interventions`: value of human takeovers."""
 
 from pathlib import Path
 from typing import Annotated

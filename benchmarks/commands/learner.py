@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench learner` and `spaars bench peers`: our learner against three libraries."""
+"""`spaars bench learner` and `spaars bench peers`: speed of our learner and of peers."""
 
 from pathlib import Path
 from typing import Annotated
@@ -46,7 +46,7 @@ DEFAULT = Path('~/.cache/spaars_ros/peers')
 
 
 def register(app: typer.Typer) -> None:
-    """Add both commands."""
+    """Add both commands to the app."""
     app.command('learner', epilog=EXAMPLES)(learner)
     app.command('peers', epilog=PEERS_EXAMPLES)(make_peers)
 

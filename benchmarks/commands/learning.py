@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench learning`: the table of methods, tasks and seeds."""
+"""`spaars bench learning`: table of methods, tasks and seeds."""
 
 from pathlib import Path
 from typing import Annotated

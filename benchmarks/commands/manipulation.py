@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench manipulation`: methods on Meta-World's tasks."""
+"""`spaars bench manipulation`: methods on sparse-reward tasks of Meta-World."""
 
 import json as json_module
 from pathlib import Path

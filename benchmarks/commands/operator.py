@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench operator`: the cost limit is halved while the arm learns."""
+"""`spaars bench operator`: halve the cost limit while the arm learns."""
 
 from pathlib import Path
 from typing import Annotated

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench skills`: skills on the task with stages, single-step policies offline."""
+"""`spaars bench skills`: skills on the staged task, single-step policies offline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -105,7 +105,7 @@ def command(
 
 
 def _named(names: str, known: tuple[str, ...]) -> list[str]:
-    """Return the methods that an option names; raises ValueError for one that is not known."""
+    """Return the methods that an option names; raises ValueError for an unknown one."""
     if names in ('all', 'none'):
         return list(known) if names == 'all' else []
     found = names.split(',')

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""`spaars bench theory`: the method's statements, measured."""
+"""`spaars bench theory`: measure the statements of SPAARS."""
 
 from pathlib import Path
 from typing import Annotated

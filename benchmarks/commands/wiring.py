@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""`spaars bench wiring`: what `spaars check` says of each fault of the wiring, on three arms."""
+"""`spaars bench wiring`: result of `spaars check` for each wiring fault, on three arms."""
 
 from pathlib import Path
 from typing import Annotated

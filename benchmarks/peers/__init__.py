@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Scripts that run in environments of their own and import nothing of spaars_ros."""
+"""Scripts that run in separate environments; only the arm task imports spaars_ros."""

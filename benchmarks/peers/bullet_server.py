@@ -30,7 +30,7 @@ from typing import cast
 import warnings
 
 warnings.filterwarnings('ignore')
-# PyBullet writes to stdout from C: answers go to a copy of it, the rest to stderr.
+# PyBullet writes to stdout from C: send answers to a copy of stdout, the rest to stderr.
 ANSWERS = os.fdopen(os.dup(1), 'w')
 os.dup2(2, 1)
 
@@ -40,15 +40,15 @@ import numpy as np  # noqa: E402
 
 
 def answer(content: dict[str, object]) -> None:
-    """Send one line."""
+    """Send one line of JSON."""
     ANSWERS.write(json.dumps(content) + '\n')
     ANSWERS.flush()
 
 
 def reply(env: 'gymnasium.Env[Any, Any]', request: dict[str, Any]) -> dict[str, object]:
-    """Do what a request asks for."""
+    """Handle a request and return the answer."""
     if 'reset' in request:
-        # The tasks draw from NumPy's global generator.
+        # The tasks use NumPy's global generator.
         np.random.seed(request['reset'])
         observation, _ = env.reset()
         return {'observation': np.asarray(observation, float).tolist()}

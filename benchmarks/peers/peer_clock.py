@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-What both peers' training scripts share: environments, evaluations off the clock, JSON lines.
+Common part of the peers' training scripts: environments, untimed evaluations, JSON lines.
 
-Imports nothing of spaars_ros but the arm as a Gymnasium environment, where that is the task.
+It imports nothing from spaars_ros, except the arm as a Gymnasium environment if that is the task.
 """
 
 import argparse
@@ -29,11 +29,11 @@ import gymnasium
 import numpy as np
 
 EVALUATION_SEED = 10_000
-"""As in spaars_ros.learning.gym.rollout: everybody is evaluated on the same episodes."""
+"""As in spaars_ros.learning.gym.rollout: all methods have the same evaluation episodes."""
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with what every training script takes."""
+    """Return a parser with the common arguments of the training scripts."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--env', required=True, help='Gymnasium id, or reach')
     parser.add_argument('--budget', type=float, required=True, help='s of training')
@@ -55,18 +55,18 @@ def make(env: str) -> Any:
 
 
 class Clock:
-    """Seconds of training, and one JSON line an evaluation; evaluations do not count."""
+    """Clock of the training time without evaluations; print one JSON line per evaluation."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self._env = make(args.env)
         self._answers = sys.stdout
-        sys.stdout = sys.stderr  # for what libraries print
+        sys.stdout = sys.stderr  # output of libraries
         self._seconds = 0.0
         self.start()
 
     def start(self) -> None:
-        """Count from here: imports and the reading of data are nobody's training."""
+        """Start the clock: imports and loading of data do not count as training."""
         self._since = time.monotonic()
 
     @property
@@ -75,7 +75,7 @@ class Clock:
         return self._seconds + time.monotonic() - self._since
 
     def done(self, steps: int, act: Callable[[Any], Any]) -> bool:
-        """Evaluate act(observation) -> action; returns whether the budget has."""
+        """Evaluate act(observation) -> action; return whether the budget is used up."""
         self._seconds = self.seconds
         returns = []
         for number in range(self.args.episodes):

@@ -40,7 +40,7 @@ from torch import nn
 
 
 class Stochastic(nn.Module):
-    """The squashed Gaussian actor with its noise as an input."""
+    """Squashed Gaussian actor with the noise as an input."""
 
     centre: torch.Tensor
     span: torch.Tensor
@@ -52,7 +52,7 @@ class Stochastic(nn.Module):
         self.register_buffer('span', torch.as_tensor((high - low) / 2))
 
     def forward(self, observation: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return the action in the environment's units."""
+        """Return the action (batch, d) in the units of the environment."""
         hidden = self.latent(observation)
         std = self.log_std(hidden).clamp(-20, 2).exp()
         return self.centre + self.span * torch.tanh(self.mu(hidden) + std * noise)
@@ -93,7 +93,7 @@ class Until(BaseCallback):
 
 
 class Flax(nn.Module):
-    """The actor of SBX (`Dense_0` to `Dense_n`, of which the last two are mean and log std)."""
+    """Actor of SBX as torch module (`Dense_0` to `Dense_n`; the last two: mean and log std)."""
 
     def __init__(self, params: dict[str, Any]) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class Flax(nn.Module):
 
 
 def export(model: Any, out: Path) -> None:
-    """Write the actor."""
+    """Write the actor as ONNX."""
     space, actions = model.observation_space, model.action_space
     jax = getattr(model.policy, 'actor_state', None)
     actor = model.policy.actor if jax is None else Flax(jax.params['params'])
@@ -140,7 +140,7 @@ def main() -> None:
     torch.set_num_threads(1)
     library = importlib.import_module(args.library)
     envs = DummyVecEnv([lambda: gymnasium.make(args.env)] * args.envs)
-    # One update a step of an environment, as by default; many environments take turns of 8 steps.
+    # One update per environment step, as by default; several environments do 8 steps per round.
     often = {'train_freq': 8, 'gradient_steps': -1} if args.envs > 1 else {}
     model = library.SAC('MlpPolicy', envs, seed=args.seed, learning_starts=5000,
                         policy_kwargs={'net_arch': [args.width, args.width]}, **often)

@@ -27,7 +27,7 @@ import torch
 
 
 class Evaluate(BaseCallback):
-    """Evaluate every so many steps; end when the clock says so."""
+    """Evaluate every `--every` steps; end when the budget is used up."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()

@@ -28,7 +28,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 
 class Evaluate(BaseCallback):
-    """Evaluate every so many steps; end when the clock says so."""
+    """Evaluate every `--every` steps; end when the budget is used up."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Evaluate(BaseCallback):
 def main() -> None:
     """Run the command line."""
     args = arguments(__doc__).parse_args()
-    # XLA takes every core that it may.
+    # XLA uses all permitted cores.
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     clock = Clock(args)
     model = SAC('MlpPolicy', make(args.env), seed=args.seed, device='cpu',

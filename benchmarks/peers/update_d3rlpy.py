@@ -36,7 +36,7 @@ def main() -> None:
     for name in ('observation', 'action', 'width', 'batch', 'heads', 'transitions'):
         parser.add_argument(f'--{name}', type=int, required=True)
     args = parser.parse_args()
-    # d3rlpy logs to stdout, which is ours for answers.
+    # d3rlpy logs to stdout, which is reserved for answers.
     answers, sys.stdout = sys.stdout, sys.stderr
 
     def say(line: dict[str, Any]) -> None:

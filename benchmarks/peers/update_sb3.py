@@ -34,7 +34,7 @@ import torch
 
 
 class Spaces(gymnasium.Env):  # type: ignore[type-arg]
-    """An environment that has spaces and is never stepped."""
+    """Environment with spaces only, which is never stepped."""
 
     def __init__(self, observation: int, action: int) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (observation,), np.float32)

@@ -35,7 +35,7 @@ from stable_baselines3.common.logger import configure
 
 
 class Spaces(gymnasium.Env):  # type: ignore[type-arg]
-    """An environment that has spaces and is never stepped."""
+    """Environment with spaces only, which is never stepped."""
 
     def __init__(self, observation: int, action: int) -> None:
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (observation,), np.float32)
@@ -70,7 +70,7 @@ def main() -> None:
     compiled: set[int] = set()
     for line in sys.stdin:
         updates = int(json.loads(line)['updates'])
-        if updates not in compiled:  # another number of steps is another graph
+        if updates not in compiled:  # a new number of steps compiles a new graph
             model.train(args.batch, updates)
             compiled.add(updates)
         began, cpu = time.perf_counter(), time.process_time()
