@@ -32,7 +32,7 @@ from spaars_ros.training_file import for_task
 from spaars_ros.training_file import load_training
 
 WINDOW = 40
-"""Episodes per window of `worst_40`, which must not fall below the pretrained policy."""
+"""Episodes per window of `worst_40`, which must not be below the pretrained success."""
 
 
 def run(*, seeds: list[int], modes: list[str], episodes: int = 150, jobs: int = 2,

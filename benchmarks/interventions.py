@@ -81,13 +81,14 @@ def run(*, task: str = 'insert', training: str = 'spaars', seed: int = 0, episod
         overrides: dict[str, Any] | None = None, start: Bundle | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
-    Fine-tune with or without a person until the policy alone reaches `GOAL`, or `episodes`.
+    Fine-tune with or without a person; stop when the policy alone reaches `GOAL`.
 
     Keys of the result: the arguments; `evaluations`, a list of (training episodes, success rate
     of the policy alone on fixed episodes); `episodes_to_goal` (training episodes, None if not
     reached); `takeovers` (number) and `human_share` (of ticks) over all training;
     `training_success` (with the help of the person); `bundle` (pretrained; not JSON).
 
+    :param episodes: maximum number of training episodes
     :param every: training episodes per evaluation
     :param assisted: whether a simulated person takes over
     :param overrides: settings that override the training file

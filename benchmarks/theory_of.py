@@ -102,7 +102,7 @@ def calibration(agent: SpaarsAgent, observation: Tensor) -> dict[str, Any]:
 def reconstruction_gap(agent: SpaarsAgent, observation: Tensor, action: Tensor,
                        gamma: float) -> dict[str, float]:
     """
-    Return the bound on J(pi*) - J(pi_z), and the performance difference that it bounds.
+    Return the bound on J(pi*) - J(pi_z), and the performance-difference sum behind it.
 
     Averages are over states (B, n) and actions (B, d) of pi*; the critic is that of pi_z. Keys:
     bound = L_Q / (1 - gamma) mean |a* - D(s, E(s, a*))|, from_mse = the same with the root of

@@ -44,7 +44,7 @@ from spaars_ros.robot.config import PACKAGE
 from spaars_ros.training_file import load_training
 
 REFERENCES = {REACH: -40.0, 'Hopper-v5': 2000.0}
-"""Task -> mean return to reach; -40 on the arm means about 70 % of the targets reached."""
+"""Task -> mean return to reach; at -40, the arm holds about 70 % of the targets."""
 SCRIPTS_OF = {'sbx': 'train_to_sbx.py', 'sb3': 'train_to_sb3.py', 'd3rlpy': 'train_to_d3rlpy.py'}
 OFFLINE = 25_000
 """Offline updates of d3rlpy's IQL; as many as in our locomotion training file."""

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The four lifecycle nodes."""
+"""Lifecycle nodes: policy server, cost monitor, learner, simulation and encoder."""

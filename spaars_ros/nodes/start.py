@@ -33,7 +33,7 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-from spaars_ros.interrupts import die_with_parent  # first: who is the parent is read here
+from spaars_ros.interrupts import die_with_parent  # first: this import reads the parent
 from spaars_ros.interrupts import leave
 from spaars_ros.interrupts import load_glfw_here
 from spaars_ros.interrupts import STARTED_BY

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What the nodes share: codecs, QoS, parameters, diagnostics, bring-up."""
+"""Code shared by the nodes: codecs, QoS, parameters, diagnostics, lifecycle, sources."""

@@ -191,7 +191,7 @@ class ManagedNode(LifecycleNode):
             hook()
         except (Refused, ValueError, OSError) as error:
             self.get_logger().error(f'{name} refused: {error}')
-        except Exception:  # the node stays up and says what happened
+        except Exception:  # the node stays up and logs the error
             self.get_logger().error(f'{name} failed: {traceback.format_exc()}')
         else:
             return TransitionCallbackReturn.SUCCESS

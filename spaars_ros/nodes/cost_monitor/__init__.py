@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The cost monitor."""
+"""Cost monitor node: measures costs and adapts multipliers."""

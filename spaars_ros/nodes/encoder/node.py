@@ -39,7 +39,7 @@ from spaars_ros.vision.frames import MEGA
 
 
 class EncoderNode(ManagedNode):
-    """Subscribe to the cameras of the task; publish a vector per image, with stamp and digest."""
+    """Subscribe to the task's cameras; publish features per image, with stamp and digest."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__('encoder', PARAMETERS, overrides=overrides)

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The learner."""
+"""Learner node: stores steps, fine-tunes and publishes bundles."""

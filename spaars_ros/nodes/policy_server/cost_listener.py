@@ -34,8 +34,7 @@ class CostListener:
 
     def __init__(self, node: Node, heard: Callable[[int, int, list[float]], None],
                  border: Border) -> None:
-        # A refused message is no answer: if required, the monitor of the cost monitor stops
-        # the robot.
+        # A refused message is no answer; with cost_monitor `stop`, the silence stops the robot.
         self._heard = heard
         self._reader = TopicReader('cost_monitor/cost',
                                    needs=('sequence', 'episode', 'episode_cost'))

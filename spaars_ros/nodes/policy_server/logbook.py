@@ -67,7 +67,7 @@ class Logbook:
         Publish the last record again while the robot is stopped and the cost monitor is silent.
 
         A restarted cost monitor never received the step whose cost is missing, and a stopped
-        robot makes no new one. A reset would therefore wait for ever. Readers that have the
+        robot makes no new one. A reset would therefore wait forever. Readers that have the
         record already ignore it.
         """
         if self._supervisor.latch.stop is not None and self._last is not None \

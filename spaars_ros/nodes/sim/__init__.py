@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The simulated arm."""
+"""Simulation node: simulated arm, sensors and faults."""
