@@ -75,7 +75,7 @@ class CostMonitor(ManagedNode):
             self.table.declare(self)  # one by one: declare reads the table
 
     def configure(self) -> None:
-        """Load robot and task, and restore the state in the run folder; raises ConfigError."""
+        """Load robot and task, and restore the state in the run folder; raises ValueError."""
         p = self._values = self.values()
         robot = load_robot(p['robot'])
         task = make_task(robot, load_task(p['task']))
