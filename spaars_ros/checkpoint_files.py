@@ -12,22 +12,22 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The names of a run's checkpoints."""
+"""File names of a run's checkpoints."""
 
 from pathlib import Path
 
 ACTING = 'acting.spaars'
-"""The bundle that acted last."""
+"""Bundle that acted last."""
 BEFORE_ACTING = 'before_acting.spaars'
-"""The one before it: what a restarted server goes back to when that fails."""
+"""Preceding bundle: rollback target of a restarted policy server if the last one fails."""
 
 
 def steps_of(path: Path) -> int:
-    """Return the environment steps that a checkpoint's name says."""
+    """Return the number of environment steps in a checkpoint's file name."""
     return int(path.stem.removeprefix('step_'))
 
 
 def checkpoints_in(directory: Path) -> list[Path]:
-    """Return the checkpoint files, oldest first: by number, since names outgrow their zeros."""
+    """Return the checkpoint files, oldest first, sorted by number (more digits than padding)."""
     return sorted((path for path in directory.glob('step_*.spaars')
                    if path.stem.removeprefix('step_').isdigit()), key=steps_of)

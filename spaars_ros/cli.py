@@ -21,7 +21,7 @@ from spaars_ros.interrupts import load_glfw_here
 
 AS_PROGRAM = __name__ == '__main__' or sys.argv[0].endswith('spaars')
 if AS_PROGRAM and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    # While all of this is imported there is nothing to put in order: Ctrl-C ends it at once.
+    # During the imports there is nothing to clean up: Ctrl-C ends the process at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 if AS_PROGRAM:
     load_glfw_here()
@@ -89,7 +89,7 @@ app.command('import', epilog=import_bag.EXAMPLES)(import_bag.command)
 
 
 def _add_benchmarks() -> None:
-    """Add `bench` in a checkout: the benchmarks measure the package and are no part of it."""
+    """Add `bench` in a checkout; the benchmarks are not part of the installed package."""
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / 'benchmarks' / 'commands').is_dir():
         if str(checkout) not in sys.path:
@@ -102,13 +102,13 @@ _add_benchmarks()
 
 def main() -> None:
     """Run the command line."""
-    # A line each, without the place in the source.
+    # One line per warning, without the position in the source.
     warnings.formatwarning = lambda message, *where, **line: f'warning: {message}\n'
     from spaars_ros.run.terminal import steady_streams
     steady_streams()
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, interrupt_and_note)
-    # A shell expands a ~ that begins an argument, but none behind --out= or in quotes.
+    # A shell expands ~ at the begin of an argument, but not after --out= or in quotes.
     try:
         app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])
     except SystemExit as end:

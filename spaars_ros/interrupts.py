@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Ctrl-C and SIGTERM as one thing that is asked for, and taken at a good moment."""
+"""Handling of Ctrl-C and other termination signals: orderly shutdown at a safe point."""
 
 import atexit
 from collections.abc import Iterator
@@ -32,23 +32,23 @@ from typing import Any
 from typing import NoReturn
 
 PARENT = os.getppid()
-"""Process that started this one, as of the import of this module."""
+"""Parent's process id at the import of this module."""
 STARTED_BY = 'SPAARS_ROS_STARTED_BY'
-"""Environment variable of a run's processes: the process id of the launch or command."""
+"""Environment variable with the process id of the launch or command that started a process."""
 
 
 def die_with_parent() -> None:
-    """Ask Linux to end this process when its parent ends, also by SIGKILL."""
+    """Ask Linux to send SIGTERM to this process when its parent ends, even by SIGKILL."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # 1 is PR_SET_PDEATHSIG
 
 
 def load_glfw_here() -> None:
     """
-    Let MuJoCo's import load the GLFW of its wheel in this process; only the environment is set.
+    Set the environment so that MuJoCo's import loads the GLFW library of the wheel directly.
 
-    Else the package `glfw` asks each library for its version in a process of its own, which
-    prints a traceback where a signal ends the import.
+    Otherwise the package `glfw` queries the version of each library in a separate process, which
+    prints a traceback if a signal interrupts the import.
     """
     found = importlib.util.find_spec('glfw')
     if found is None or not found.origin or 'PYGLFW_LIBRARY' in os.environ:
@@ -62,10 +62,10 @@ def load_glfw_here() -> None:
 
 def starter_has_ended() -> bool:
     """
-    Return whether nobody is left who started this process, once `die_with_parent` was called.
+    Return whether the process that started this one has ended; call after `die_with_parent`.
 
-    Who ended while this process was still importing, or before rclpy's wheels started it anew, was
-    never its parent.
+    The kernel does not report a starter that ended before that call: during the imports, or
+    before rclpy's wheels re-executed this process.
     """
     if os.getppid() != PARENT:
         return True
@@ -83,7 +83,8 @@ def begin_as_child() -> None:
     """
     Prepare a child process before its program is loaded.
 
-    It ends with its parent, and takes no signal before it says how it ends: until then they wait.
+    It ends with its parent. Termination signals are blocked, and stay pending until the program
+    unblocks them after installing its handlers.
     """
     die_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, (
@@ -91,23 +92,24 @@ def begin_as_child() -> None:
 
 
 END_TIMEOUT = 15.0
-"""s after a signal before `end_in_time` ends a process."""
+"""s from a signal until `end_in_time` ends the process."""
 
 
 def end_in_time() -> None:
     """
     End this process `END_TIMEOUT` after its next signal with a Python handler; exit code 1.
 
-    For what hangs while nobody is left to kill it. Where every thread stood is then on stderr.
-    On Linux the kernel does it 29 s after the signal where even that hangs, as in a call of the
-    middleware that keeps the interpreter's lock. Call it once, from the main thread; nothing takes
-    it back, since what ends may hang to the last.
+    It is for a shutdown that hangs with no other process left to kill it. The stacks of all
+    threads are then written to stderr. If even that hangs, as in a middleware call that holds the
+    interpreter's lock, on Linux the kernel ends the process 29 s after the signal. Call it once,
+    from the main thread. It cannot be undone, since a shutdown may hang until its very end.
     """
     reader, writer = os.pipe()
-    os.set_blocking(writer, False)  # what set_wakeup_fd asks for
+    os.set_blocking(writer, False)  # required by set_wakeup_fd
     if sys.platform == 'linux':
-        # What Python writes at a signal raises SIGIO, whose handler is libc's alarm(2) itself: no
-        # line of Python. It takes the signal's number, 29, for seconds; SIGALRM ends a process.
+        # At a signal Python writes to the pipe, which raises SIGIO. The handler of SIGIO is libc's
+        # alarm(2) itself, without any Python code: it takes the signal's number, 29, as seconds.
+        # SIGALRM then ends the process.
         libc = ctypes.CDLL(None)
         libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
         libc.signal(signal.SIGIO, ctypes.cast(libc.alarm, ctypes.c_void_p))
@@ -124,10 +126,10 @@ def end_in_time() -> None:
 
 def ending_signals() -> list[signal.Signals]:
     """
-    Return the signals that ask for an orderly end: also of a terminal that is closed.
+    Return the signals that request an orderly shutdown, also when a terminal is closed.
 
-    Unhandled they end a process at once, and its last command stays on the wire. One that is
-    ignored from the start (nohup) stays so.
+    Unhandled, they end a process at once, and its last command stays in effect. Signals that are
+    ignored from the start (nohup) are left out.
     """
     return [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
             if number in (signal.SIGINT, signal.SIGTERM)
@@ -136,10 +138,11 @@ def ending_signals() -> list[signal.Signals]:
 
 def take_no_more_signals() -> None:
     """
-    Ignore the signals that ask for an orderly end, in a process that has done all of it.
+    Ignore the signals that request an orderly shutdown, after the shutdown is complete.
 
-    Python puts the system's handlers back before it lets go of what is loaded, which takes torch
-    a second: a launch file's SIGTERM after its SIGINT would end the process with code -15.
+    Python restores the system's handlers before it unloads the modules, which takes a second with
+    torch. A SIGTERM that a launch file sends after its SIGINT would then end the process with code
+    -15.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
@@ -147,10 +150,10 @@ def take_no_more_signals() -> None:
 
 def leave(code: int) -> NoReturn:
     """
-    End this process with an exit code, once all of its own work is done.
+    Exit with a code after all work is done, without unloading modules.
 
-    As the interpreter does, with threads, exit functions and streams, but without taking apart
-    what is loaded: that takes torch a second of an orderly end, and five on a busy machine.
+    As the interpreter does, it waits for threads, runs exit functions and flushes the streams.
+    Unloading would take a second with torch, and five on a busy machine.
     """
     take_no_more_signals()
     threading._shutdown()  # type: ignore[attr-defined]
@@ -162,7 +165,7 @@ def leave(code: int) -> NoReturn:
 
 
 class Interrupted(KeyboardInterrupt):
-    """The operator asked for the end."""
+    """An orderly shutdown was requested."""
 
 
 _noted: list[int] = []
@@ -170,10 +173,10 @@ _noted: list[int] = []
 
 def interrupt_and_note(number: int, frame: FrameType | None) -> None:
     """
-    Handle SIGINT as Python does, and remember it.
+    Handle SIGINT as Python does, by KeyboardInterrupt, and record it.
 
-    Within a call of ctypes, as while MuJoCo loads EGL, Python makes an ArgumentError of the
-    KeyboardInterrupt, which no longer says what was behind it.
+    Within a ctypes call, for example while MuJoCo loads EGL, Python turns the KeyboardInterrupt
+    into an ArgumentError, which does not show its cause.
     """
     _noted.append(number)
     raise KeyboardInterrupt
@@ -186,14 +189,14 @@ def interrupt_was_noted() -> bool:
 
 class Interrupts:
     """
-    Handles SIGINT, SIGTERM, SIGHUP and SIGQUIT while its `with` block runs.
+    Context manager that handles SIGINT, SIGTERM, SIGHUP and SIGQUIT.
 
-    At once, by raising Interrupted; inside `deferred` only where `check` is called.
+    It raises Interrupted at once; inside `deferred` only where `check` is called.
     """
 
     def __init__(self) -> None:
         self.requested = 0
-        """How often the end was asked for; a launch's SIGTERM after a SIGINT is the same wish."""
+        """Highest count of one signal; a launch's SIGTERM after a SIGINT is the same request."""
         self._counts: dict[int, int] = {}
         self._deferred = 0
         self._before: dict[int, Any] = {}
@@ -206,7 +209,7 @@ class Interrupts:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
                  trace: TracebackType | None) -> None:
-        """Put the handlers of before back."""
+        """Restore the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -218,7 +221,7 @@ class Interrupts:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let nothing be interrupted inside the block but at `check`."""
+        """Defer interrupts within the context to calls of `check`."""
         self._deferred += 1
         try:
             yield
@@ -226,6 +229,6 @@ class Interrupts:
             self._deferred -= 1
 
     def check(self, times: int = 1) -> None:
-        """Raise Interrupted when the end was asked for at least so many times."""
+        """Raise Interrupted if the shutdown was requested at least `times` times."""
         if self.requested >= times:
             raise Interrupted

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The training file: the algorithm and its constants, read from YAML, checked field by field."""
+"""Training file: the algorithm and its constants, read from YAML, with a check of each field."""
 
 from typing import Annotated
 from typing import Any
@@ -29,9 +29,9 @@ from spaars_ros.robot.strict_yaml import read_yaml
 from spaars_ros.training_sections import flat
 
 ROBOT_ALGORITHMS = ('spaars', 'spaars-supe', 'spar')
-"""What the four nodes run; `spaars train` runs these and all others."""
+"""Algorithms that the nodes on a robot run; `spaars train` runs all algorithms."""
 SCRATCH = ('sac', 'sac-lagrangian', 'sac-pid')
-"""What learns from no data."""
+"""Algorithms that learn without offline data."""
 
 
 Size = Annotated[int, Field(le=100_000)]
@@ -300,7 +300,7 @@ class Training(Strict):
 
 
 def check_robot_runs(training: Training) -> None:
-    """Raise ConfigError, listing the algorithms that there are, where the robot has not this."""
+    """Raise ConfigError, with a list of valid algorithms, if a robot cannot run this one."""
     if training.algorithm not in ROBOT_ALGORITHMS:
         raise ConfigError(f'algorithm {training.algorithm!r}: the robot runs '
                           f'{", ".join(ROBOT_ALGORITHMS)}; `spaars train` runs the others')
@@ -308,10 +308,10 @@ def check_robot_runs(training: Training) -> None:
 
 def for_task(training: Training, action: int, demonstrations: str = '') -> Training:
     """
-    Return settings with what the training file leaves open, as it suits a task.
+    Return the settings with defaults adapted to a task, for fields that the file leaves out.
 
-    :param action: width of its actions, which `latent_dim` is at most
-    :param demonstrations: its data set, '' for none of its own
+    :param action: width of the task's actions, upper bound of `latent_dim`
+    :param demonstrations: the task's data set; '' keeps the default
     """
     given, own = training.model_fields_set, dict[str, Any]()
     if 'latent_dim' not in given and training.latent_dim > action:
@@ -323,9 +323,12 @@ def for_task(training: Training, action: int, demonstrations: str = '') -> Train
 
 def load_training(name: str = 'spaars', **overrides: Any) -> Training:
     """
-    Read a training file by path, or by name from `config/training/`; overrides win.
+    Read a training file by path, or by name from `config/training/`.
 
-    What is of one kind of algorithm may stand in its section (`training_sections.SECTIONS`).
+    Settings of one family of algorithms may be in its section (`training_sections.SECTIONS`).
+
+    :param overrides: values that replace those of the file; None keeps the file's
+    :raises ConfigError: no such file, malformed, or an invalid setting
     """
     document = flat(read_yaml(find_file(str(name), 'training')), Training.model_fields)
     given = {key: value for key, value in overrides.items() if value is not None}

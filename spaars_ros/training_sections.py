@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which settings of a training file are of one kind of algorithm, and stand in its section."""
+"""Sections of a training file: settings of one family of algorithms."""
 
 from collections.abc import Collection
 from typing import Any
@@ -42,22 +42,23 @@ SECTIONS: dict[str, tuple[str, ...]] = {
         'actor_rate', 'offline_share', 'demonstration_weight', 'align_share', 'align_push',
         'align_entropy_reward', 'align_entropy_cost', 'setpoint', 'violation_rate',
         'multiplier')}
-"""Section -> its settings; all others stand in the file itself. `spaars` is of the gate and its
-phases, which spaars-supe has too; `supe` of both algorithms with skills; `constrained` of cpq,
-marvel, sac-lagrangian and sac-pid. The names are those of the folders in learning/algorithms."""
+"""Section -> its settings; all other settings are at the top level. `spaars` is for the gate and
+its phases, also those of spaars-supe; `supe` for both algorithms with skills; `constrained` for
+cpq, marvel, sac-lagrangian and sac-pid. The names are those of the folders in
+learning/algorithms."""
 
 
 def section_of(name: str) -> str:
-    """Return the section of a setting, '' where it stands in the file itself."""
+    """Return the section of a setting, '' for the top level."""
     return next((section for section, names in SECTIONS.items() if name in names), '')
 
 
 def flat(document: Document, known: Collection[str]) -> Document:
     """
-    Return a training file without its sections; one of before has none, and stays as it is.
+    Move the settings of all sections to the top level; files without sections stay unchanged.
 
-    :param known: every setting
-    :raises ConfigError: a setting is in another section than its own, or there twice
+    :param known: names of all settings
+    :raises ConfigError: a section without settings, a setting in a wrong section, or set twice
     """
     content: dict[str, Any] = {}
     lines, numbers = dict(document.lines), dict(document.numbers)
@@ -94,7 +95,7 @@ def _belongs(name: str, section: str, known: Collection[str]) -> str:
 
 
 def sectioned(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return flat settings with those of one kind of algorithm in its section."""
+    """Return flat settings with those of each family of algorithms moved to its section."""
     made = {name: value for name, value in settings.items() if not section_of(name)}
     for section, names in SECTIONS.items():
         own = {name: value for name, value in settings.items() if name in names}

@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A small encoder of images, learned from a user's own frames."""
+"""Train a small image encoder on the user's own camera frames."""

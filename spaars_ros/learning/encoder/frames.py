@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Frames of runs and bags as one array, in the order in which they were taken."""
+"""Load frames of runs and bags into one array, in the order of their stamps."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,18 +25,22 @@ from spaars_ros.vision.images import fit_image
 from spaars_ros.vision.images import ImageError
 
 GAP = 0.5
-"""s; frames that are further apart do not follow each other."""
+"""s, maximum distance in time of consecutive frames."""
 NANO = 1_000_000_000
 
 
 def load_frames(paths: Sequence[Path], *, topic: str, size: int, crop: Sequence[float],
                 most: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """
-    Return images (N, size, size, 3), and (N,) whether each follows the one before.
+    Return images (N, size, size, 3), and (N,) whether each one directly follows its predecessor.
 
-    Of more than `most` every second, third, ... is taken.
+    If there are more than `most` frames, only every second, third, ... is used.
 
-    :raises FramesError: a folder or file has none
+    :param topic: image topic
+    :param size: edge of the images, pixels
+    :param crop: part of each frame; see `fit_image`
+    :param most: maximum number of images
+    :raises FramesError: a folder or file has no frames
     """
     found = []
     for number, path in enumerate(paths):
@@ -51,7 +55,7 @@ def load_frames(paths: Sequence[Path], *, topic: str, size: int, crop: Sequence[
         try:
             images.append(fit_image(frame.pixels(), crop, (size, size)))
         except ImageError:
-            before = None  # one that cannot be read follows nothing
+            before = None  # a gap: the next frame has no predecessor
             continue
         follows.append(before is not None and before[:2] == (number, name)
                        and stamp - before[2] < GAP * every * NANO)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The network of `spaars encoder train`: a few convolutions to points in the image."""
+"""Network of `spaars encoder train`: three convolutions and a spatial softmax."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,26 +27,27 @@ from torch import Tensor
 WIDTHS = (16, 32)
 """Channels of the two convolutions before the maps of the points."""
 SHARPNESS = 4.0
-"""Factor of the maps before their softmax, as training begins."""
+"""Initial factor on the maps before their softmax."""
 FLAT = 1e-6
-"""Added to a map's variance."""
+"""Added to the variance of a map, against division by zero."""
 OPSET, IR = 17, 8
 AGREES = 1e-3
-"""By which the exported graph may differ from the network."""
+"""Maximum difference between exported graph and network."""
 
 
 class ExportError(RuntimeError):
-    """The exported graph does not compute what the network does."""
+    """The outputs of the exported graph differ from those of the network."""
 
 
 class PointNet(nn.Module):
     """
     Map images (B, 3, h, w) of [0, 1] to points (B, K, 2) in [-1, 1], x to the right, y down.
 
-    Each point is the mean place of a softmax over its map, as in Levine et al. 2016, End-to-end
-    training of deep visuomotor policies, and Finn et al. 2016, Deep spatial autoencoders.
+    Each point is the mean position under a softmax of its map (spatial softmax), as in Levine et
+    al. 2016, End-to-end training of deep visuomotor policies, and Finn et al. 2016, Deep spatial
+    autoencoders.
 
-    :param size: pixels of an image's edge
+    :param size: edge of the images, pixels
     :param points: K
     """
 
@@ -65,9 +66,9 @@ class PointNet(nn.Module):
         self.register_buffer('grid', torch.stack((x.reshape(-1), y.reshape(-1)), dim=-1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return points (B, K, 2)."""
+        """Return points (B, K, 2) of images (B, 3, h, w)."""
         maps = self.maps(torch.relu(self.second(torch.relu(self.first(images))))).flatten(2)
-        # Of a map of another scale, the softmax would be flat or a single pixel.
+        # Standardise: for maps of other scales the softmax would be flat, or a single pixel.
         maps = maps - maps.mean(-1, keepdim=True)
         maps = maps / (maps.square().mean(-1, keepdim=True) + FLAT).sqrt()
         shares = torch.softmax(self.sharpness * maps, dim=-1)
@@ -75,9 +76,9 @@ class PointNet(nn.Module):
 
     def to_onnx(self) -> bytes:
         """
-        Return the graph from one image [1, 3, h, w] to its features [1, 2 K].
+        Return the ONNX graph from one image (1, 3, h, w) to its features (1, 2 K).
 
-        :raises ExportError: it computes something else
+        :raises ExportError: its outputs differ from those of the network
         """
         weights = {name: value.detach().cpu().numpy().astype(np.float32)
                    for name, value in (*self.named_parameters(), *self.named_buffers())}
@@ -134,5 +135,5 @@ class PointNet(nn.Module):
 
 
 def as_tensor(images: NDArray[np.uint8]) -> Tensor:
-    """Return images (B, h, w, 3) as the network takes them."""
+    """Convert images (B, h, w, 3), 0 to 255, to inputs of the network (B, 3, h, w), 0 to 1."""
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255.0

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Learn an encoder from frames alone: rebuild what changes, or tell near from far in time."""
+"""Train an encoder on frames without labels: reconstruct changes, or contrast frames in time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,54 +32,54 @@ METHODS = ('reconstruction', 'contrastive')
 BATCH = 48
 RATE = 2e-3
 SHIFT = 6
-"""Pixels by which an image is shifted at random, each way."""
+"""Maximum random shift of an image in each direction, pixels."""
 EQUIVARIANCE = 1.0
-"""Weight of points that do not move with the image."""
+"""Weight of the loss on points that do not move with the image."""
 SMOOTH = 0.05
-"""Weight of points that jump from frame to frame."""
+"""Weight of the loss on points that jump from frame to frame."""
 WORST, WEIGHT_OF_WORST = 0.03, 0.1
-"""Share of an image's pixels that are worst rebuilt, and the weight of their error besides."""
+"""Share of an image's pixels with the largest errors, and additional weight of their errors."""
 COARSE = 3
-"""Pixels of an image's edge to one of the picture that is rebuilt."""
+"""Factor by which the reconstructed image is smaller than the image."""
 BLOTS = (0.08, 0.25)
-"""Widths of the blots that a point is drawn as; the image is 2 wide."""
+"""Standard deviations of the Gaussians that represent a point; the image is 2 wide."""
 CHANNELS = 32
 TEMPERATURE = 0.1
 NEAR = 2
-"""Frames that are near in time."""
+"""Maximum distance, in frames, of frames that count as near in time."""
 HELD_OUT = 0.1
-"""Share of the frames, the last ones, that nothing is learned from."""
+"""Share of the frames, the last ones, that is not used for training."""
 LOOK = 20
-"""Updates between two reports."""
+"""Number of updates between two reports."""
 
 Images = NDArray[np.uint8]
 Progress = Callable[[int, int, float], None]
-"""Called with updates done, updates in all, loss."""
+"""Callback (updates done, total updates, loss)."""
 
 
 class TrainingError(ValueError):
-    """Nothing can be learned from these frames; the message says why."""
+    """Training on these frames is impossible or failed; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of it."""
+    """Result of a training."""
 
     network: PointNet
     frames: int
     loss: float
-    """Mean of the last updates."""
+    """Mean loss of the last `LOOK` updates."""
     explained: float
-    """Share of what changes in frames held out that the points account for; nan: not measured."""
+    """Share of the variation in held-out frames that the points explain; NaN: not measured."""
     seconds: float
 
 
 class _Rebuild(nn.Module):
     """
-    Rebuild a coarse picture of what differs from the mean image, from points alone.
+    Reconstruct a coarse image of the difference from the mean image, from the points only.
 
-    Each point is drawn as blots about it, of which convolutions make the picture (after Jakab et
-    al. 2018, Unsupervised learning of object landmarks).
+    Each point is rendered as Gaussians about it, from which convolutions compute the image (after
+    Jakab et al. 2018, Unsupervised learning of object landmarks).
     """
 
     def __init__(self, images: Images, points: int) -> None:
@@ -88,21 +88,27 @@ class _Rebuild(nn.Module):
         self.spread: Tensor
         coarse = _coarse(as_tensor(images))
         self.register_buffer('mean', coarse.mean(0))
-        # What hardly ever changes counts for little, what is small and moves for as much.
+        # Errors are divided by each pixel's deviation, so that small moving objects count as much
+        # as large ones; the constant keeps the weight of static pixels low.
         self.register_buffer('spread', coarse.std(0) + 0.02)
         edge = coarse.shape[-1]
         line = torch.linspace(-1.0, 1.0, edge)
         y, x = torch.meshgrid(line, line, indexing='ij')
         self.places: Tensor
         self.register_buffer('places', torch.stack((x, y)))
-        # A thing is painted where its point is, so that a point is worth most on a thing.
+        # Small kernels paint an object near its point, so a point helps most if it is on one.
         self.net = nn.Sequential(
             nn.Conv2d(len(BLOTS) * points, CHANNELS, 3, padding=1), nn.ReLU(),
             nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU(),
             nn.Conv2d(CHANNELS, 3, 3, padding=1))
 
     def errors(self, images: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return squared errors (B, 3, e, e), and the mean of those of the mean image."""
+        """
+        Return squared errors (B, 3, e, e), and the mean squared error of the mean image.
+
+        :param images: (B, 3, s, s), 0 to 1
+        :param points: (B, K, 2)
+        """
         wanted = (_coarse(images) - self.mean) / self.spread
         away = (points[..., None, None] - self.places).square().sum(2)
         made = self.net(torch.cat([torch.exp(-away / (2 * wide**2)) for wide in BLOTS], dim=1))
@@ -117,14 +123,17 @@ def train(images: Images, follows: NDArray[np.bool_], *, points: int = 16,
           method: str = METHODS[0], updates: int = 800, seed: int = 0,
           progress: Progress = lambda done, total, loss: None) -> Result:
     """
-    Learn an encoder; the same frames and seed give the same one.
+    Train an encoder; equal frames and seeds give equal encoders.
 
-    :param images: (N, s, s, 3)
-    :param follows: (N,) whether a frame is the next of the one before, of the same camera
-    :param points: half the width of the vector
-    :param method: reconstruction rebuilds what changes from the points (Finn et al. 2016);
-        contrastive tells frames that are near in time from others (Sermanet et al. 2018)
-    :raises TrainingError: too few frames, or they are all the same
+    :param images: (N, s, s, 3), 0 to 255
+    :param follows: (N,) whether a frame directly follows its predecessor, of the same camera
+    :param points: K, half the width of the feature vector
+    :param method: 'reconstruction' reconstructs changes from the points (Finn et al. 2016);
+        'contrastive' separates frames near in time from others (Sermanet et al. 2018)
+    :param updates: number of updates
+    :param progress: called every `LOOK` updates and at the end
+    :raises TrainingError: unknown method, too few frames, all frames equal, or a loss that is not
+        finite
     """
     began = time.monotonic()
     if method not in METHODS:
@@ -165,14 +174,14 @@ def train(images: Images, follows: NDArray[np.bool_], *, points: int = 16,
 
 
 def _middles(follows: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the frames that have neighbours in time on both sides; all where none has."""
+    """Return the indices of frames with neighbours in time on both sides; if none has, of all."""
     near = np.flatnonzero(follows[1:-1] & follows[2:]) + 1
     found = near[(near >= NEAR) & (near < len(follows) - NEAR)]
     return found if len(found) else np.arange(NEAR, len(follows) - NEAR)
 
 
 def shift_images(images: Tensor, by: NDArray[np.int_]) -> Tensor:
-    """Return images (B, 3, s, s) shifted by (B, 2) pixels, x and y, their edges drawn out."""
+    """Shift images (B, 3, s, s) by (B, 2) pixels, x and y, and replicate their edges."""
     size = images.shape[-1]
     padded = functional.pad(images, (SHIFT,) * 4, mode='replicate')
     return torch.stack([one[:, SHIFT - y:SHIFT - y + size, SHIFT - x:SHIFT - x + size]
@@ -188,7 +197,7 @@ def _rebuilt(network: PointNet, rebuild: _Rebuild, images: Images, places: NDArr
     points = network(torch.cat((now, shift_images(now, by), neighbours)))
     here, moved, beside = points.split((len(now), len(now), 2 * some))
     errors, _ = rebuild.errors(now, here)
-    # Where most is left to explain is, after the arm, the small thing that it handles.
+    # After the arm is explained, the largest errors are at the small object that it handles.
     pixels = errors.mean(1).flatten(1)
     worst = pixels.topk(max(1, round(WORST * pixels.shape[1])), dim=1).values
     error = errors.mean() + WEIGHT_OF_WORST * worst.mean()
@@ -201,7 +210,7 @@ def _rebuilt(network: PointNet, rebuild: _Rebuild, images: Images, places: NDArr
 
 def _contrast(network: PointNet, head: nn.Module, images: Images, places: NDArray[np.intp],
               rng: np.random.Generator) -> Tensor:
-    """Return the InfoNCE loss of frames and those near them in time, both shifted at random."""
+    """Return the InfoNCE loss of frames and frames near in time, both shifted at random."""
     near = places + rng.integers(1, NEAR + 1, len(places)) * rng.choice((-1, 1), len(places))
     both = as_tensor(images[np.concatenate((places, near))])
     by = rng.integers(-SHIFT, SHIFT + 1, (len(both), 2)) // 2

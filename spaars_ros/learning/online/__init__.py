@@ -12,4 +12,4 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Fine-tuning from the robot's records: fine-tuner, checkpoints, pretraining."""
+"""Pretraining, online fine-tuning from the robot's step records, and checkpoints."""

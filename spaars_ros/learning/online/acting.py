@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Which policy a learner has acting: what it learned last, or the champion of a contest."""
+"""Selection of the policy that acts: the newest one, or champion and challenger."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,42 +23,43 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.training_file import Training
 
 Make = Callable[[int, dict[str, bytes] | None], Bundle]
-"""Version and extra parts -> the bundle of what is learned now."""
+"""Function (version, extra parts) -> bundle of the present policies."""
 
 
 class Acting:
     """
-    Numbers bundles, and says when the next one is due and whose policies are in it.
+    Numbers bundles, and decides when the next one is due and which policies it contains.
 
-    :param first: the bundle that the run begins with
+    :param first: bundle that the run begins with
+    :param make: creates a bundle of the present policies
     """
 
     def __init__(self, first: Bundle, schema: StepSchema, training: Training, make: Make) -> None:
         self.version = first.manifest.version
-        """Number of the newest bundle."""
+        """Version of the newest bundle."""
         self.contenders = Contenders(
             Bundle(first.manifest, first.graphs, first.golden_outputs), schema,
             training.champion) if training.champion else None
-        """Champion and challenger, where the training file asks for a champion."""
+        """Champion and challenger; None if the training file has no `champion`."""
         self._training, self._make = training, make
         self._pushed_at = 0
 
     def number_on(self, newest: int, owed: int) -> None:
         """
-        Go on with numbers that a policy server has not had.
+        Continue with version numbers that no policy server has received.
 
-        The server refuses versions that go backwards, and may be ahead of the checkpoint; what
-        was pushed since may be in no record yet.
+        The server rejects decreasing versions, and may be ahead of the checkpoint. Bundles pushed
+        since the checkpoint may not be in the records yet.
 
-        :param newest: version in the records
-        :param owed: updates owed
+        :param newest: highest version in the records
+        :param owed: number of updates due
         """
         t = self._training
         unseen = int(owed / max(1.0, t.utd * t.push_every)) + 1
         self.version = max(self.version + unseen, newest)
 
     def due(self, updates: int) -> bool:
-        """Return whether enough has been learned since the last export."""
+        """Return whether a bundle is due after `updates` updates."""
         t = self._training
         learned = updates - self._pushed_at >= max(1.0, t.utd * t.push_every)
         if self.contenders is None:
@@ -66,13 +67,13 @@ class Acting:
         return self.contenders.due or (learned and self._challenges(updates))
 
     def _challenges(self, updates: int) -> bool:
-        """Return whether what is learned now may stand against the champion."""
+        """Return whether a contest of the present policies against the champion may begin."""
         t = self._training
         return self.contenders is not None and self.contenders.champion.ready \
             and updates >= t.utd * t.critic_steps
 
     def export(self, updates: int) -> Bundle:
-        """Return the bundle of who is to act next, without the learner's tensors."""
+        """Return the bundle of the version that acts next, without the learner's tensors."""
         if self.contenders is None:
             self._pushed_at = updates
             self.version += 1
@@ -84,19 +85,19 @@ class Acting:
         return self.contenders.push(self.version)
 
     def deployed(self, updates: int) -> Bundle:
-        """Return the bundle that a run leaves behind, without the learner's tensors."""
+        """Return the bundle to deploy after the run, without the learner's tensors."""
         if self.contenders is None:
             return self.export(updates)
         self.version += 1
         return self.contenders.deployed(self.version)
 
     def checkpoint(self, extras: dict[str, bytes]) -> Bundle:
-        """Return the bundle that a checkpoint is, under the present number."""
+        """Return the bundle for a checkpoint, with the present version number."""
         return self._make(self.version, extras) if self.contenders is None \
             else self.contenders.deployed(self.version, extras)
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes, JSON-able."""
+        """Return the state for `restore`, as values for JSON."""
         return {'pushed_at': self._pushed_at,
                 'contenders': None if self.contenders is None else self.contenders.state()}
 
@@ -104,7 +105,7 @@ class Acting:
         """
         Continue from `state()`.
 
-        :param bundle: the checkpoint
+        :param bundle: bundle of the checkpoint
         """
         self.version = bundle.manifest.version
         self._pushed_at = int(state['pushed_at'])

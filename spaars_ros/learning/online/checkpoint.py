@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Bundles from an algorithm, and its tensors inside a bundle."""
+"""Create bundles of an algorithm, and store and load its tensors in a bundle."""
 
 from datetime import datetime
 from datetime import timezone
@@ -35,13 +35,21 @@ from spaars_ros.tasks.base import Task
 TENSORS = 'learner.npz'
 STATE = 'learner.json'
 UNMEASURED = 'bc_error'
-"""Infinite, as the agent begins, until an update has measured it."""
+"""Name of the tensor that is infinite until an update has measured it."""
 
 
 def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
                 golden_observations: NDArray[Any], *, version: int, parent: int, phase: str,
                 extras: dict[str, bytes] | None = None) -> Bundle:
-    """Return the bundle of an algorithm's present policies, with golden outputs for (m, n)."""
+    """
+    Return the bundle of an algorithm's present policies.
+
+    :param golden_observations: (m, n) physical units, for the golden outputs
+    :param version: version number of the bundle
+    :param parent: version number of the preceding bundle, -1 for none
+    :param phase: 'offline' or one of `PHASES`
+    :param extras: additional parts, such as the learner's tensors
+    """
     normaliser = algorithm.normaliser
     manifest = Manifest(
         robot=robot.name, task=task.name, joints=robot.joints,
@@ -59,14 +67,18 @@ def make_bundle(algorithm: Deployable, robot: Robot, task: Task,
 
 
 def pack(agent: TrainableModule, state: dict[str, Any]) -> dict[str, bytes]:
-    """Return the extras from which `unpack` restores an agent."""
+    """Return the extras of a bundle from which `unpack` restores agent and state."""
     buffer = io.BytesIO()
     np.savez(buffer, **agent.arrays())  # type: ignore[arg-type]
     return {TENSORS: buffer.getvalue(), STATE: json.dumps(state).encode()}
 
 
 def unpack(bundle: Bundle, agent: TrainableModule, *, optimisers: bool) -> dict[str, Any]:
-    """Load a bundle's learner tensors into an agent, strictly; return the state."""
+    """
+    Load a bundle's learner tensors into an agent, strictly; return the state.
+
+    :raises BundleError: the bundle has no learner tensors, or they do not fit
+    """
     if TENSORS not in bundle.extras or STATE not in bundle.extras:
         raise BundleError('missing_part', 'this bundle can be run but not fine-tuned: it carries '
                                           'no learner tensors')
@@ -82,7 +94,7 @@ def unpack(bundle: Bundle, agent: TrainableModule, *, optimisers: bool) -> dict[
 
 
 def not_finite(bundle: Bundle) -> str:
-    """Return the name of a learner tensor that is not finite; `UNMEASURED` may be infinite."""
+    """Return the name of a non-finite learner tensor, or ''; `UNMEASURED` may be infinite."""
     if TENSORS not in bundle.extras:
         return ''
     with np.load(io.BytesIO(bundle.extras[TENSORS]), allow_pickle=False) as archive:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""A folder of checkpoints that a run resumes from."""
+"""Folder of checkpoints, from which a run resumes."""
 
 from pathlib import Path
 import time
@@ -28,34 +28,35 @@ from spaars_ros.policy.newest import newest_whole
 
 KEEP = 3
 SAME = ('robot', 'task', 'joints', 'algorithm', 'observation_dim', 'latent_dim', 'action_dim')
-"""Of every checkpoint's manifest in a run."""
+"""Fields of the manifest that are equal in all checkpoints of a run."""
 RETRY = 2.0
-"""s of wall time between attempts while the disk refuses."""
+"""s between attempts after a failed write, monotonic clock."""
 
 
 class CheckpointStore:
     """
-    Checkpoints `step_<steps>.spaars`, the newest three; one more every `every` steps.
+    Keeps the newest three checkpoints `step_<steps>.spaars` of a run.
 
-    :param directory: made with the first checkpoint
+    :param directory: created with the first checkpoint; its parent has to exist
+    :param every: environment steps between checkpoints
     """
 
     def __init__(self, directory: Path, every: int) -> None:
         self.directory = directory
         self.every = every
         self.error = ''
-        """What the disk last said, '' while writing works."""
+        """Error of the last write, '' after a success."""
         self.skipped: list[str] = []
-        """What `newest` passed over, a line each."""
+        """Checkpoints that `newest` skipped, with the reason, one line each."""
         self.last: Path | None = None
         self._saved_at = 0
         self._retry_at = 0.0
 
     def newest(self, like: Manifest) -> Bundle | None:
         """
-        Return the newest checkpoint that is whole, None when there is none.
+        Return the newest valid checkpoint; None if there is none.
 
-        :param like: of the bundle that the run began with; others are not the run's
+        :param like: manifest of the run's first bundle; checkpoints of other runs are skipped
         """
         def fits(bundle: Bundle) -> None:
             for name in SAME:
@@ -77,19 +78,19 @@ class CheckpointStore:
         return checkpoints_in(self.directory)
 
     def due(self, steps: int) -> bool:
-        """Return whether the next checkpoint is due."""
+        """Return whether the next checkpoint is due after `steps` environment steps."""
         return steps - self._saved_at >= self.every
 
     @property
     def retry_due(self) -> bool:
-        """Return whether a checkpoint failed and it is time to try again."""
+        """Return whether the last write failed and the next attempt is due."""
         return bool(self.error) and time.monotonic() >= self._retry_at
 
     def save(self, tuner: FineTuner) -> bool:
-        """Write a checkpoint and drop the oldest; returns False, with `error` set, on a fault."""
+        """Write a checkpoint, delete old ones; on failure return False and set `error`."""
         path = self.directory / f'step_{tuner.steps:06d}.spaars'
         try:
-            # Not with its parents: where the run folder has gone, nobody wants a new one.
+            # Without parents: a run folder that was deleted must not be created again.
             self.directory.mkdir(exist_ok=True)
             tuner.save(path)
         except OSError as error:

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""The versions of a run between which a learner changes, each as the bundle that is pushed."""
+"""Champion and challenger of a run, each as the bundle to push."""
 
 from typing import Any
 
@@ -27,19 +27,19 @@ from spaars_ros.learning.core.champion import Verdict
 from spaars_ros.policy.bundle import Bundle
 
 MOST_OF_IT = 0.8
-"""Share of an episode's steps in which a version has to have acted for it to count: a bundle that
-is pushed after an episode arrives in the next one."""
+"""Minimum share of an episode's steps by one version, for the episode to count for it. A bundle
+that is pushed after an episode arrives within the next one."""
 
 
 class Contenders:
     """
-    Champion and challenger as bundles, and whose an episode was.
+    Bundles of champion and challenger, and assignment of episodes to them.
 
-    A policy server takes no version that is older than what it has: whoever is pushed again gets
-    the next number, and this knows whose it was.
+    A policy server rejects versions older than its own. So a contender that is pushed again gets
+    a new version number, and this class maps the numbers to contenders.
 
-    :param first: the bundle that the run begins with, the first champion
-    :param share: of `Champion`
+    :param first: bundle that the run begins with, the first champion
+    :param share: see `Champion`
     """
 
     def __init__(self, first: Bundle, schema: StepSchema, share: float) -> None:
@@ -47,37 +47,39 @@ class Contenders:
         self._schema = schema
         self._bundles = {0: first}
         self._owners = {first.manifest.version: 0}
-        """Version of a bundle -> version of the champion's contest."""
+        """Version of a bundle -> version in `Champion`."""
         self._pushed = 0
 
     @property
     def due(self) -> bool:
-        """Return whether another version is to act than was pushed last."""
+        """Return whether the version that acts next differs from the one pushed last."""
         return self.champion.acts != self._pushed
 
     def challenge(self, bundle: Bundle) -> None:
-        """Have what was just learned stand against the champion."""
+        """Begin a contest with this bundle as challenger."""
         self._bundles[self.champion.challenge()] = bundle
 
     def push(self, version: int) -> Bundle:
-        """Return the bundle of who is to act, under the next number."""
+        """Return the bundle of the version that acts next, with a new version number."""
         self._pushed = self.champion.acts
         self._owners[version] = self._pushed
         return with_version(self._bundles[self._pushed], version)
 
     def deployed(self, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
-        """Return the champion's bundle under a number, with other extra parts."""
+        """Return the champion's bundle, with another version number and other extra parts."""
         return with_version(self._bundles[self.champion.champion], version, extras)
 
     def take(self, rows: Array, rewards: Array, costs: Array,
              multipliers: NDArray[Any]) -> Verdict:
         """
-        Take a finished episode; one in which a person or two versions acted counts for nobody.
+        Record a finished episode and return the verdict.
 
-        :param rows: (T + 1, width) its records
+        Episodes with human actions, or with two versions, are not counted.
+
+        :param rows: (T + 1, width) step records
         :param rewards: (T,)
         :param costs: (T, C)
-        :param multipliers: (C,) as they are now
+        :param multipliers: (C,) present values
         """
         owner = self._owner(rows)
         if owner < 0:
@@ -91,7 +93,7 @@ class Contenders:
         return verdict
 
     def _owner(self, rows: Array) -> int:
-        """Return which version acted, -1 where that cannot be said."""
+        """Return the version that acted, -1 if the episode cannot be assigned to one."""
         get = self._schema.get
         if (get(rows[:-1], 'mode') == Mode.HUMAN).any():
             return -1
@@ -102,15 +104,15 @@ class Contenders:
         return int(values[place]) if counts[place] >= MOST_OF_IT * len(owners) else -1
 
     def state(self) -> dict[str, Any]:
-        """Return what `restore` takes, JSON-able."""
+        """Return the state for `restore`, as values for JSON."""
         return {'contest': self.champion.state(),
                 'owners': {str(version): who for version, who in self._owners.items()}}
 
     def restore(self, state: dict[str, Any], champion: Bundle) -> None:
         """
-        Continue from `state()`; a challenger is gone, the next one stands when it is due.
+        Continue from `state()`, without a challenger, whose bundle is not in the checkpoint.
 
-        :param champion: the checkpoint, whose graph is the champion's
+        :param champion: bundle of the checkpoint, with the champion's graph
         """
         self.champion.restore(state['contest'])
         self.champion.withdraw()
@@ -123,7 +125,7 @@ class Contenders:
 
 
 def with_version(bundle: Bundle, version: int, extras: dict[str, bytes] | None = None) -> Bundle:
-    """Return a bundle under another number, which descends from the one before."""
+    """Return a bundle with version number `version` and `version - 1` as its parent."""
     manifest = bundle.manifest.model_copy(update={'version': version,
                                                   'parent_version': version - 1})
     return Bundle(manifest, bundle.graphs, bundle.golden_outputs, extras)

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What robots did, from step records to what is learned from: replays, lessons, own stores."""
+"""Store episodes from step records in replays, demonstrations and the algorithm's memory."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -46,27 +46,28 @@ CAPACITY = 1_000_000
 
 @dataclass(frozen=True)
 class Finished:
-    """An episode that has ended and that no checkpoint has counted."""
+    """Finished episode that is not yet counted in a checkpoint."""
 
     rows: Array
     """(T + 1, width) step records."""
     observations: Array
     """(T + 1, n) physical units."""
     modes: NDArray[Any]
-    """(T,) of `Mode`."""
+    """(T,) `Mode` of each action."""
     rewards: Array
-    """(T,) given, or computed by the task."""
+    """(T,) rewards, given or computed by the task."""
     costs: Array
-    """(T, C)"""
+    """(T, C) costs per constraint."""
     discarded: bool
-    """Whether a person says that nothing is to be learned from it."""
+    """Whether the operator has discarded the episode."""
 
 
 class Experience:
     """
-    The records of every robot, put together to episodes, and all that keeps them.
+    Builds episodes from the records of all robots, and stores them for learning.
 
-    :param algorithm: is given the demonstrations here, and every part of an episode
+    :param algorithm: gets the demonstrations here, and later every learnable part of an episode
+    :param seed: seed of the draws of lessons
     """
 
     def __init__(self, algorithm: Deployable, schema: StepSchema, *, robot: Robot, task: Task,
@@ -83,16 +84,22 @@ class Experience:
         self._labels: dict[Key, Outcome] = {}
         self.lessons = Lessons(self.offline, self._judged['offline'], seed)
         self.streams: dict[str, Stream] = {}
-        """Robot -> its records."""
+        """Robot -> stream of its records."""
 
     def stream(self, robot: str = '') -> Stream:
-        """Return the records of a robot; one that nobody has heard of yet begins anew."""
+        """Return the stream of a robot's records; it is created on first use."""
         if robot not in self.streams:
             self.streams[robot] = Stream(self.schema)
         return self.streams[robot]
 
     def store(self, records: list[Array], robot: str) -> Finished | None:
-        """Store an ended episode; None where it counts for nothing more: too short, or counted."""
+        """
+        Store a finished episode.
+
+        :param records: step records (width,) of the episode
+        :param robot: namespace; '' for a single robot
+        :return: the episode; None if it has fewer than 2 records or a checkpoint has counted it
+        """
         if len(records) < 2:
             return None
         rows = np.stack(records)
@@ -105,7 +112,7 @@ class Experience:
         discarded = bool(get(rows[-1], 'outcome') == Outcome.DISCARDED)
         terminated = bool(is_terminal(self.schema, rows[-1]))
         costs = transition_costs(self.task, self.robot.constraints, self.schema, rows)
-        # NaN: the task computes it.
+        # NaN: the task computes the reward.
         given = np.where(get(rows[1:], 'reward_given') > 0, get(rows[1:], 'reward'), np.nan)
         computed = self.task.reward(observations[:-1], actions, observations[1:])
         rewards = np.where(np.isnan(given), computed, given)
@@ -117,7 +124,7 @@ class Experience:
             kept = {'costs': costs[part], 'modes': modes[part], 'rewards': given[part]}
             self._judged['online'].add(episode, observations[seen], actions[part], ends, **kept)
             if modes[part.start] == Mode.HUMAN:
-                # No skill was in effect: what was done is cut into some of their length.
+                # No skill was in effect: cut the human actions into chunks of a skill's length.
                 steps[part] = np.arange(part.stop - part.start) \
                     % self.algorithm.training.skill_length
                 self._teach(episode, observations[seen], actions[part], ends, kept)
@@ -125,12 +132,12 @@ class Experience:
                 observations[seen], actions[part], rewards[part], costs[part], modes[part], ends,
                 skills[part], steps[part]))
         if get(rows[-1], 'sequence') < self.stream(robot).counted_from:
-            return None  # replayed from the recording: the checkpoint has counted it
+            return None  # replayed from the recording; already counted in the checkpoint
         return Finished(rows, observations, modes, rewards, costs, discarded)
 
     def _teach(self, episode: Key, observations: Array, actions: Array, ends: bool,
                kept: dict[str, Array]) -> None:
-        """Add what a person did to the demonstrations."""
+        """Add a part with human actions to the demonstrations, if there is room."""
         if self.lessons.has_room(len(actions)):
             distance = self.algorithm.out_of_reach(
                 self.algorithm.normaliser(observations[:-1]), np.asarray(actions, np.float32))
@@ -138,10 +145,12 @@ class Experience:
 
     def judge(self, number: int, outcome: Outcome, robot: str = '') -> bool:
         """
-        Take what a person says that an episode came to; return whether it changed what is kept.
+        Apply the operator's label of an episode; return whether a replay has changed.
 
-        A discarded episode is taken out of the replays, and comes back with another label only
-        when the run is taken up again. A label of an episode that has not ended yet waits for it.
+        A discarded episode is removed from the replays; with another label it returns only when
+        the run is resumed. The label of an unfinished episode is applied at its end.
+
+        :param number: number of the episode
         """
         episode = (robot, number)
         self._labels[episode] = outcome
@@ -149,15 +158,15 @@ class Experience:
         return any(changed)
 
     def state(self) -> dict[str, Any]:
-        """Return from which record each robot's are taken again; the running episode is, too."""
+        """Return, per robot, the first record to take again: the begin of the running episode."""
         return {robot: each.taken_again_from for robot, each in self.streams.items()}
 
     def restore(self, received: int | dict[str, int]) -> None:
-        """Take `state()` back, or a number alone: of one robot, as 0.1.0 wrote it."""
+        """Restore `state()`, or the single number that version 0.1.0 wrote for one robot."""
         for robot, number in ({'': received} if isinstance(received, int) else received).items():
             self.stream(robot).counted_from = int(number)
 
     @property
     def running_steps(self) -> int:
-        """Return the environment steps of the running episodes."""
+        """Return the number of environment steps of the running episodes."""
         return sum(each.running_steps for each in self.streams.values())

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Online fine-tuning from step records; the learner node and the in-process loop drive it."""
+"""Online fine-tuning from step records, for the learner node and the in-process loop."""
 
 from pathlib import Path
 from typing import Any
@@ -47,20 +47,24 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 AVERAGE = 'average.npz'
-"""The averaged weights, in a checkpoint."""
+"""Part of a checkpoint with the averaged weights."""
 
 
 class FineTuner:
     """
-    Fine-tuning online, of the algorithm that the training file names.
+    Online fine-tuning of the algorithm of a training file.
 
-    `add` takes every step record in order; `update` does one update and is owed
-    `utd` times an environment step; `export` gives the bundle to push.
+    `add` takes every step record in order. `update` does one update; `utd` updates are due per
+    environment step. `export` returns the bundle to push.
     """
 
     def __init__(self, bundle: Bundle, *, robot: Robot, task: Task, training: Training,
                  demonstrations: Dataset, seed: int) -> None:
-        """Continue from a bundle with learner tensors; raises BundleError when it has none."""
+        """
+        Continue from a bundle with learner tensors.
+
+        :raises BundleError: bundle of another algorithm, or without fitting learner tensors
+        """
         torch.manual_seed(seed)
         m = self.manifest = bundle.manifest
         self.robot, self.task, self.training = robot, task, training
@@ -84,7 +88,7 @@ class FineTuner:
                             training.relabel)
         self.steps = self.updates = 0
         self.signer: Signer | None = None
-        """Signs the checkpoints."""
+        """Signs the checkpoints; None: unsigned."""
         self.acting = Acting(bundle, self.schema, training, self._bundle)
         state = unpack(bundle, self.agent, optimisers=True)
         self.algorithm.begin_online()
@@ -93,7 +97,7 @@ class FineTuner:
         self._average = AveragedWeights(self.agent, training.weight_average)
         if state:
             self._resume(bundle, state)
-            # A checkpoint of another run: this run's records count from the first.
+            # A checkpoint of another run: all records of this run count.
             self.experience.streams.clear()
 
     @property
@@ -103,7 +107,7 @@ class FineTuner:
 
     @property
     def version(self) -> int:
-        """Return the number of the newest bundle."""
+        """Return the version of the newest bundle."""
         return self.acting.version
 
     @version.setter
@@ -112,26 +116,28 @@ class FineTuner:
 
     @property
     def taught(self) -> int:
-        """Return the transitions of people that were added to the demonstrations."""
+        """Return the number of human transitions added to the demonstrations."""
         return self.experience.lessons.taught
 
     @property
     def out_of_reach(self) -> float:
-        """Return the mean distance of a person's actions from what the decoder makes."""
+        """Return the mean distance of human actions from the decoder's range; NaN without any."""
         return self.experience.lessons.out_of_reach
 
     @property
     def lessons(self) -> list[tuple[str, int, int, float]]:
-        """Return what was taught since somebody emptied this; see `Lessons.new`."""
+        """Return the new lessons; see `Lessons.new`."""
         return self.experience.lessons.new
 
     # Records in
 
     def add(self, row: Array, robot: str = '') -> None:
         """
-        Take a robot's next step record; raises ValueError when it is not the next one.
+        Add the next step record of a robot.
 
-        :param robot: namespace; '' where there is one robot
+        :param row: (width,)
+        :param robot: namespace; '' for a single robot
+        :raises ValueError: it is not the next record
         """
         ended, counts = self.stream(robot).add(row)
         self.steps += counts
@@ -141,20 +147,20 @@ class FineTuner:
                 self._end_episode(finished)
 
     def stream(self, robot: str = '') -> Stream:
-        """Return the records of a robot; one that nobody has heard of yet begins anew."""
+        """Return the stream of a robot's records; it is created on first use."""
         return self.experience.stream(robot)
 
     @property
     def received(self) -> int:
-        """Return the number of the next record of the one robot."""
+        """Return the number of the next record, for a single robot."""
         return self.stream().received
 
     def correct(self, row: Array, robot: str = '') -> bool:
-        """Put a record in the place of the one of its number; False once that was learned from."""
+        """Replace the record with the same number; return False if its episode has ended."""
         return self.stream(robot).correct(row)
 
     def catch_up(self, rows: Array, robot: str = '') -> None:
-        """Take every record of a robot (m, width) again, and number bundles on from there."""
+        """Add the recorded records (m, width) of a robot, and adjust the version numbers."""
         for row in rows:
             self.add(row, robot)
         self.acting.number_on(int(self.schema.get(rows, 'bundle_version').max()),
@@ -168,7 +174,7 @@ class FineTuner:
         self.algorithm.end_episode(episode.observations, episode.modes, learned, self._online)
 
     def judge(self, number: int, outcome: Outcome, robot: str = '') -> bool:
-        """Take what a person says that an episode came to; see `Experience.judge`."""
+        """Apply the operator's label of an episode; see `Experience.judge`."""
         return self.experience.judge(number, outcome, robot)
 
     # Updates
@@ -180,7 +186,7 @@ class FineTuner:
 
     @property
     def multipliers(self) -> Array:
-        """Return lambda (C,) of each constraint."""
+        """Return the Lagrange multipliers (C,)."""
         return self.algorithm.multipliers
 
     @multipliers.setter
@@ -190,17 +196,17 @@ class FineTuner:
     @property
     def learned_steps(self) -> int:
         """
-        Return the environment steps that updates were done for.
+        Return the number of environment steps for which updates are done.
 
-        Phases count these and the newest episode: a learner that lags behind the arm must not
-        hand over, nor let the trust box grow, on what it has not learned from.
+        Phases depend on this number and the newest episode. A learner that lags behind the arm
+        must not switch the phase, nor grow the trust box, before it has learned from the steps.
         """
         t = self.training
         return self.steps if not t.utd else t.warmup_steps + int(self.updates / t.utd)
 
     @property
     def updates_owed(self) -> int:
-        """Return how many updates the environment steps so far call for."""
+        """Return the number of updates due after the environment steps so far."""
         t = self.training
         if not self._online.size:
             return 0  # the first episode is still running
@@ -208,9 +214,9 @@ class FineTuner:
 
     def update(self) -> dict[str, float]:
         """
-        Do one update from half online, half offline transitions.
+        Do one update on a batch of half online, half offline transitions; return the losses.
 
-        Raises ValueError when the critic's loss is not finite: what was learned is worthless then.
+        :raises ValueError: the critic's loss is not finite; the networks are unusable then
         """
         batch, online = self._draws.next()
         if self.taught and self.training.correction_weight:
@@ -229,23 +235,23 @@ class FineTuner:
 
     @property
     def bundle_due(self) -> bool:
-        """Return whether enough has been learned since the last export."""
+        """Return whether the next bundle is due; see `Acting.due`."""
         return self.acting.due(self.updates)
 
     def export(self) -> Bundle:
-        """Return the bundle of who is to act next, without the learner's tensors."""
+        """Return the bundle of the version that acts next, without the learner's tensors."""
         return self.acting.export(self.updates)
 
     def deployed(self) -> Bundle:
-        """Return the bundle that a run leaves behind, without the learner's tensors."""
+        """Return the bundle to deploy after the run, without the learner's tensors."""
         return self.acting.deployed(self.updates)
 
     def save(self, path: Path) -> None:
-        """Write a checkpoint: a bundle that can be run, and fine-tuned further."""
+        """Write a checkpoint, a bundle that can be run and fine-tuned further."""
         self._draws.forget()
         state = {
             **self.algorithm.state(), **self.acting.state(),
-            # The running episode is taken again after a resume.
+            # The records of the running episode are added again after a resume.
             'received': self.experience.state(),
             'steps': self.steps - self.experience.running_steps,
             'updates': self.updates, 'multipliers': self.multipliers.tolist(),
@@ -269,7 +275,7 @@ class FineTuner:
         state = unpack(bundle, self.agent, optimisers=True)
         self._resume(bundle, state)
         self._draws.forget()
-        if 'random' in state:  # not in older checkpoints, whose runs draw as from their start
+        if 'random' in state:  # absent in older checkpoints, whose generators restart
             random = state['random']
             self._rng.bit_generator.state = random['batches']
             self.agent.set_rng_state(random['agent'])
@@ -289,7 +295,7 @@ class FineTuner:
         self.acting.restore(state, bundle)
 
     def progress(self) -> dict[str, float]:
-        """Return what `learner/progress` publishes."""
+        """Return the values for the topic `learner/progress`."""
         return {'received': self.received, 'updates': self.updates, 'phase': self.phase,
                 'bundle_version': self.version, 'owed': self.updates_owed, 'taught': self.taught,
                 'out_of_reach': self.out_of_reach if self.taught else -1.0,  # not measured

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Episodes in a replay that a person may judge, or discard, after they were added."""
+"""Labels of episodes in a replay: change their outcome, or discard them, after they were added."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ Key = tuple[str, int]
 
 class Judged:
     """
-    Knows where a replay has which episode.
+    Tracks the place of each episode in a replay.
 
-    What is added is one block behind the other, so that a block's place is known by how much was
-    added after it.
+    Episodes are added as consecutive blocks, so the place of a block follows from the number of
+    transitions added after it.
 
-    :param replay: nobody else adds to it from here on
+    :param replay: from now on transitions must be added only here
     """
 
     def __init__(self, replay: Replay) -> None:
@@ -43,12 +43,17 @@ class Judged:
 
     def add(self, episode: Key, observations: NDArray[Any], actions: NDArray[Any],
             terminated: bool, **columns: Any) -> None:
-        """Add a part of an episode; arguments as `Replay.add_episode` takes them."""
+        """Add a part of an episode; arguments as in `Replay.add_episode`."""
         self._replay.add_episode(observations, actions, terminated, **columns)
         self._blocks.append((episode, len(actions)))
 
     def judge(self, episode: Key, outcome: Outcome) -> bool:
-        """Say what an episode came to; return whether the replay has changed."""
+        """
+        Apply the outcome of an episode; return whether the replay has changed.
+
+        A discarded episode is removed. Success or failure makes its last transition a true
+        termination; 'unlabelled' makes it a truncation.
+        """
         if all(number != episode for number, _ in self._blocks):
             return False
         arrays = self._replay.arrays()

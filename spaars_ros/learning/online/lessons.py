@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""What people did in a run: added to the demonstrations, measured, and drawn to be cloned."""
+"""Lessons: human transitions of a run, added to the demonstrations and drawn for cloning."""
 
 from typing import Any
 
@@ -26,36 +26,37 @@ from spaars_ros.learning.online.judged import Judged
 from spaars_ros.learning.online.judged import Key
 
 ROOM = 200_000
-"""A person's transitions that the demonstrations have room for, beside those of the data set."""
+"""Maximum number of human transitions in the replay, in addition to the demonstrations."""
 
 
 class Lessons:
     """
-    A person's transitions in the replay of the demonstrations.
+    Human transitions in the replay of the demonstrations.
 
-    :param offline: the demonstrations, with `ROOM`
-    :param judged: who knows its episodes
+    :param offline: replay of the demonstrations, with `ROOM` more transitions
+    :param judged: tracks the episodes of `offline`
+    :param seed: seed of the draws
     """
 
     def __init__(self, offline: Replay, judged: Judged, seed: int) -> None:
         self.taught = 0
-        """Transitions that were added."""
+        """Number of transitions added so far."""
         self.out_of_reach = float('nan')
-        """Mean distance of a person's actions from what the decoder makes: raw's own ground."""
+        """Mean distance of human actions from the decoder's range; NaN before the first lesson."""
         self.new: list[tuple[str, int, int, float]] = []
-        """Robot, episode, steps and distance of what was taught; whoever reads it empties it."""
+        """(robot, episode, steps, distance) of each new lesson; the reader empties the list."""
         self._offline, self._judged, self._seed = offline, judged, seed
 
     def has_room(self, steps: int) -> bool:
-        """Return whether so many transitions more would take the place of nothing."""
+        """Return whether `steps` more transitions fit without replacing others."""
         return self.taught + steps <= ROOM
 
     def add(self, episode: Key, observations: NDArray[Any], actions: NDArray[Any], ends: bool,
             distance: float, **columns: Any) -> None:
         """
-        Add a part of an episode in which a person acted.
+        Add a part of an episode with human actions; arguments as in `Replay.add_episode`.
 
-        :param distance: of the actions from what the decoder makes
+        :param distance: mean distance of the actions from the decoder's range
         """
         before = 0.0 if self.taught == 0 else self.out_of_reach * self.taught
         self.taught += len(actions)
@@ -65,9 +66,11 @@ class Lessons:
 
     def draw(self, count: int, update: int) -> tuple[Tensor, Tensor] | None:
         """
-        Return some observations and actions, None where there are none.
+        Draw normalised observations (count, n) and actions (count, d); None without any.
 
-        The draw depends on the update alone, so that a run that goes on draws the same.
+        The draw depends on seed and update only, so that a resumed run draws the same.
+
+        :param update: number of the update
         """
         places = self._offline.latest(Mode.HUMAN, self.taught, within=self.taught)
         if not len(places):

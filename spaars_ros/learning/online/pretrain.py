@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Offline training from demonstrations, of any algorithm that the robot runs."""
+"""Offline training of a deployable algorithm from demonstrations."""
 
 from collections.abc import Callable
 
@@ -36,25 +36,25 @@ from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called with stage, updates done, updates in all, losses."""
+"""Callback (stage, updates done, total updates, losses)."""
 
 GOLDEN = 16
 FLOORS = {'m': 1e-3, 'rad': 1e-3, 'm/s': 1e-3, 'rad/s': 1e-3, 'N': 0.1, 'N m': 0.01}
-"""Unit -> standard deviation below which a difference means nothing to a robot."""
+"""Unit -> minimum standard deviation of observations; smaller differences are irrelevant."""
 LOOK = 100
-"""Updates between reports of progress, and looks at the losses."""
+"""Number of updates between reports of progress and checks of the losses."""
 
 
 class DivergedError(ValueError):
-    """What was learned is no number any more; nothing is made of it."""
+    """A loss or a weight is not finite; no bundle is made."""
 
 
 def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
               training: Training, room: int = 0) -> Replay:
     """
-    Return a replay of a data set's episodes, scored by the task.
+    Return a replay of a data set's episodes, with rewards and costs computed by the task.
 
-    :param room: for transitions that come later
+    :param room: capacity for transitions that are added later
     """
     replay = Replay(len(dataset.observations) + room, task, normaliser,
                     action=dataset.actions.shape[1], constraints=len(task.constraint_names),
@@ -73,14 +73,14 @@ def replay_of(dataset: Dataset, normaliser: Normaliser, task: Task,
 
 
 def give_data(algorithm: Deployable, dataset: Dataset, replay: Replay) -> None:
-    """Show an algorithm its demonstrations, before all updates, offline and online."""
+    """Give an algorithm its demonstrations, before the first update, offline and online."""
     algorithm.set_action_variance(dataset.actions)
     if isinstance(algorithm, OfflineLearner):
         algorithm.take_offline(replay)
 
 
 def _floors(task: Task) -> NDArray[np.float64]:
-    """Return the least standard deviation (n,) of each observation, by its unit."""
+    """Return the minimum standard deviation (n,) of each observation, by its unit."""
     return np.concatenate([np.full(term.width, FLOORS.get(term.unit, 0.0))
                            for term in task.spec.terms])
 
@@ -102,10 +102,13 @@ def _check_weights(agent: torch.nn.Module) -> None:
 def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, seed: int,
              progress: Progress | None = None) -> Bundle:
     """
-    Return the bundle after the algorithm's offline stages; the same seed gives the same bundle.
+    Do the algorithm's offline stages and return the bundle; equal seeds give equal bundles.
 
-    Uses one torch thread: networks of this size gain nothing from a second one, which a busy
-    robot computer does not have, and sums in another order give another policy.
+    It uses one torch thread. Networks of this size do not benefit from a second one, which a busy
+    robot computer may not have, and another order of summation would give another policy.
+
+    :param progress: called every `LOOK` updates and at the end of each stage
+    :raises DivergedError: a loss or a weight is not finite
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -116,7 +119,7 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
     give_data(algorithm, dataset, replay)
     step = 0
     for stage, total in algorithm.stages().items():
-        # The other stages learn from what was done.
+        # Only alignment uses hindsight goals; the other stages use the original goals.
         aligns = isinstance(algorithm, AligningLearner) and algorithm.aligns(step)
         share = training.relabel if aligns else 0.0
         draws = Draws(replay, None, (training.batch, 0), rng, share)
@@ -135,7 +138,7 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
 
 
 def untrained_bundle(robot: Robot, task: Task, training: Training, seed: int = 0) -> Bundle:
-    """Return a bundle of freshly initialised networks that hardly move the arm, for tests."""
+    """Return a bundle of newly initialised networks that hardly move the arm, for tests."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     n = task.observation_dim

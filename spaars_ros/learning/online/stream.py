@@ -20,36 +20,36 @@ from spaars_ros.data.schema import StepSchema
 
 class Stream:
     """
-    Puts a robot's records together to episodes.
+    Groups the step records of one robot into episodes.
 
-    :param schema: of the records
+    :param schema: schema of the records
     """
 
     def __init__(self, schema: StepSchema) -> None:
         self.schema = schema
         self.received = 0
-        """Number of the next record; everything before it was added."""
+        """Number of the next record; all records before it are added."""
         self.counted_from = 0
-        """Records before it are counted in a checkpoint already."""
+        """Number of the first record that is not counted in a checkpoint."""
         self.episode: list[Array] = []
         """Records of the running episode."""
 
     @property
     def taken_again_from(self) -> int:
-        """Return the record from which a run that is resumed takes them again."""
+        """Return the number of the first record that a resumed run has to add again."""
         return self.received - len(self.episode)
 
     @property
     def running_steps(self) -> int:
-        """Return the environment steps of the running episode."""
+        """Return the number of environment steps of the running episode."""
         return max(0, len(self.episode) - 1)
 
     def add(self, row: Array) -> tuple[list[list[Array]], bool]:
         """
-        Take the next record (width,).
+        Add the next record (width,).
 
-        :return: the episodes that ended with it, and whether it counts as an environment step
-        :raises ValueError: it is not the next one
+        :return: the episodes that end with it, and whether it counts as an environment step
+        :raises ValueError: it is not the next record
         """
         get = self.schema.get
         sequence = int(get(row, 'sequence'))
@@ -58,11 +58,11 @@ class Stream:
         self.received += 1
         ended, counts = [], False
         if self.episode and get(row, 'episode') != get(self.episode[0], 'episode'):
-            ended.append(self._close())  # the server was restarted in the middle of an episode
+            ended.append(self._close())  # the policy server was restarted within an episode
         if self.episode:
             if get(row, 'flag') == Flag.ABORTED \
                     and get(row, 'stamp') == get(self.episode[-1], 'stamp'):
-                # Closed between two ticks: the record shows no state that was not seen before.
+                # The episode was aborted between two ticks: the record has no new state.
                 return [*ended, self._close()], False
             counts = sequence >= self.counted_from
         self.episode.append(row.copy())
@@ -71,7 +71,7 @@ class Stream:
         return ended, counts
 
     def correct(self, row: Array) -> bool:
-        """Put a record in the place of the one of its number; False once its episode ended."""
+        """Replace the record with the same number; return False if its episode has ended."""
         get = self.schema.get
         for place, known in enumerate(self.episode):
             if get(known, 'sequence') == get(row, 'sequence') \
