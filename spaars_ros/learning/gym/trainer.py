@@ -17,7 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 import time
 from typing import Any
-import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +24,24 @@ import torch
 
 from spaars_ros.constraints.episode_limits import EpisodeLimits
 from spaars_ros.data.dataset import Dataset
-from spaars_ros.data.schema import Mode
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.core.algorithm import AligningLearner
-from spaars_ros.learning.core.algorithm import Episode
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.algorithm import OfflineLearner
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.champion import Champion
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.gym.checkpoint import Checkpoint
 from spaars_ros.learning.gym.cost_limit import agreed_limits
 from spaars_ros.learning.gym.evaluations import Evaluations
 from spaars_ros.learning.gym.evaluations import text_of
 from spaars_ros.learning.gym.export_trained import export_trained
+from spaars_ros.learning.gym.finished_episodes import FinishedEpisodes
 from spaars_ros.learning.gym.load_data import digest_of
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
 from spaars_ros.learning.gym.online_updates import OnlineUpdates
+from spaars_ros.learning.gym.progress import Progress
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
@@ -58,7 +58,6 @@ from spaars_ros.training_file import Training
 Array = NDArray[np.float64]
 
 CAPACITY = 1_000_000
-AVERAGE = 'average'
 
 
 class Trainer:
@@ -112,7 +111,6 @@ class Trainer:
             spec.max_episode_steps if spec else None)
         constraints, training = len(limits), self.training
         self._make_replays(data, constraints)
-        self._data = digest_of(data)
         self.algorithm = make_algorithm(
             training.algorithm, training, observation=self.boxes.observation,
             action=self.boxes.action, constraints=constraints, normaliser=self.normaliser,
@@ -144,11 +142,13 @@ class Trainer:
             self.algorithm, training, online=self._online, offline=self._offline,
             relabel=training.relabel if self.task is not None else 0.0, average=self._average,
             rng=self.rng, beside=compile_beside)
-        self.offline_done = self.steps = self.episode = 0
-        self.seconds = self.offline_seconds = 0.0
-        self._succeeded: list[float] = []
-        """Success of each training episode since the last evaluation, NaN for unknown."""
-        self._online_begun = False
+        self.progress = Progress()
+        self._finished = FinishedEpisodes(self.algorithm, self._online, self._versions,
+                                          self._limits, self.progress, self.folder)
+        self._checkpoint = Checkpoint(
+            self.folder, env_id, seed, digest_of(data), training, self.progress, self.algorithm,
+            self._online, self._versions, self._average, self._evaluations, self._updates,
+            self.controllers, self.rng)
 
     def _make_replays(self, data: Transitions | Dataset | None, constraints: int) -> None:
         self._offline: Replay | None = None
@@ -177,16 +177,17 @@ class Trainer:
         goes_on = self.folder.begin()
         try:
             if goes_on:
-                self._restore()
-                say(f'going on at {self.offline_done} offline updates, {self.steps} steps')
+                self._checkpoint.restore()
+                say(f'going on at {self.progress.offline_done} offline updates, '
+                    f'{self.steps} steps')
             return self._train(say)
         finally:
             self.folder.close()
 
     def _train(self, say: Callable[[str], None]) -> dict[str, Any]:
         self._train_offline(say)
-        if not self._online_begun:
-            self._online_begun = True
+        if not self.progress.online_begun:
+            self.progress.online_begun = True
             self.algorithm.begin_online()
             self._versions.begin()
             self._evaluate(say)
@@ -213,79 +214,60 @@ class Trainer:
         self._test_env.close()
 
     def _train_offline(self, say: Callable[[str], None]) -> None:
+        progress = self.progress
         total, began = self.algorithm.offline_steps, time.monotonic()
-        while self.offline_done < total:
+        while progress.offline_done < total:
             assert self._offline is not None
             # As in `pretrain`: hindsight goals only in value pre-alignment.
             aligns = isinstance(self.algorithm, AligningLearner) \
-                and self.algorithm.aligns(self.offline_done)
+                and self.algorithm.aligns(progress.offline_done)
             relabel = self.training.relabel if self.task is not None and aligns else 0.0
             batch = self._offline.sample(self.training.batch, self.rng, relabel)
-            losses = self.algorithm.update_offline(batch, self.offline_done)
-            self.offline_done += 1
+            losses = self.algorithm.update_offline(batch, progress.offline_done)
+            progress.offline_done += 1
             if not all(np.isfinite(value) for value in losses.values()):
-                raise ValueError(f'offline update {self.offline_done}: {losses}')
-            saves = self.offline_done % 5000 == 0 or self.offline_done == total
-            evaluates = self.every_offline and self.offline_done < total \
-                and self.offline_done % self.every_offline == 0
+                raise ValueError(f'offline update {progress.offline_done}: {losses}')
+            saves = progress.offline_done % 5000 == 0 or progress.offline_done == total
+            evaluates = self.every_offline and progress.offline_done < total \
+                and progress.offline_done % self.every_offline == 0
             if saves or evaluates:
                 now = time.monotonic()
-                self.offline_seconds += now - began
-                self.seconds += now - began
+                progress.offline_seconds += now - began
+                progress.seconds += now - began
                 if evaluates:
                     self._average.begin()  # averaging starts online: evaluate the present weights
                     self._evaluate(say)
                 if saves:
                     text = ', '.join(f'{name} {value:.3g}' for name, value in losses.items())
-                    say(f'offline {self.offline_done}/{total}: {text}')
+                    say(f'offline {progress.offline_done}/{total}: {text}')
                     self.save()
                 began = time.monotonic()
 
     def _run_episode(self) -> None:
         began = time.monotonic()
-        rng = np.random.default_rng([self.seed, self.episode, 1])
-        episode = Rollout(self.env, self.boxes, self._online, seed=self._env_seed(self.episode))
-        learner = self.algorithm if isinstance(self.algorithm, EpisodeLearner) else None
-        if learner is not None:
-            learner.begin_episode()
+        progress = self.progress
+        rng = np.random.default_rng([self.seed, progress.episodes, 1])
+        episode = Rollout(self.env, self.boxes, self._online,
+                          seed=self._env_seed(progress.episodes))
+        if isinstance(self.algorithm, EpisodeLearner):
+            self.algorithm.begin_episode()
         version = self._versions.number
         while not episode.done:
             with self._versions.acting():
-                self.steps += episode.segment(self.algorithm, rng)
+                progress.steps += episode.segment(self.algorithm, rng)
             self._update()
-        modes = np.asarray(episode.modes)
-        if learner is not None:
-            learner.take_episode(Episode(
-                np.asarray(episode.observations), np.asarray(episode.actions),
-                np.asarray(episode.rewards), np.asarray(episode.costs), modes,
-                episode.terminated))
-        self.algorithm.end_episode(np.asarray(episode.observations), modes, self.steps,
-                                   self._online)
-        total = np.sum(episode.costs, 0)
-        if self.controllers and not self.episode and not episode.reported_costs:
-            warnings.warn(f'cost limit {self.cost_limit:g}: the environment reported no cost in '
-                          "its first episode, neither info['cost'] nor info['costs']; a step "
-                          'without one counts as 0', stacklevel=2)
-        if self.controllers:
-            self.algorithm.set_multipliers(self._limits.update(np.asarray(episode.costs)))
-        self._versions.take(np.asarray(episode.rewards),
-                            np.asarray(episode.costs)[:, :len(self.controllers)],
-                            np.array([each.value for each in self.controllers]), self.updates)
-        self.episode += 1
-        self._succeeded.append(episode.success)
-        self.seconds += time.monotonic() - began
-        self.folder.append('episodes.jsonl', {
-            'episode': self.episode, 'steps': self.steps, 'updates': self.updates,
-            'return': float(np.sum(episode.rewards)), 'length': len(modes),
-            'cost': float(total[0]) if len(total) else None,
-            'raw_share': float((modes == Mode.RAW).mean()), 'version': version,
-            'success': None if np.isnan(episode.success) else bool(episode.success),
-            'multiplier': self.controllers[0].value if self.controllers else None})
+        self._finished.take(episode, version, self.updates)
+        progress.seconds += time.monotonic() - began
 
     def _update(self) -> None:
         """Do the updates due after the steps so far."""
-        self.offline_seconds += self._updates.align(self.steps)
+        self.progress.offline_seconds += self._updates.align(self.steps)
         self._updates.catch_up(self.steps)
+
+    @property
+    def steps(self) -> int:
+        """Return the environment steps so far."""
+        return self.progress.steps
 
     @property
     def updates(self) -> int:
@@ -296,76 +278,24 @@ class Trainer:
         return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
+        progress = self.progress
         row = self._evaluations.take(
-            self.steps, updates=self.updates, episode=self.episode,
-            offline_updates=self.offline_done, seconds=round(self.seconds, 2),
-            success_training=_mean(self._succeeded))
-        self._succeeded = []
-        done = f'{self.steps} steps' if self._online_begun \
-            else f'offline {self.offline_done}/{self.algorithm.offline_steps}'
-        say(f'{done}, {self.seconds:.0f} s: {text_of(row, self.cost_limit)}')
+            progress.steps, updates=self.updates, episode=progress.episodes,
+            offline_updates=progress.offline_done, seconds=round(progress.seconds, 2),
+            success_training=progress.take_success_rate())
+        done = f'{self.steps} steps' if self.progress.online_begun \
+            else f'offline {self.progress.offline_done}/{self.algorithm.offline_steps}'
+        say(f'{done}, {self.progress.seconds:.0f} s: {text_of(row, self.cost_limit)}')
 
     def summary(self) -> dict[str, Any]:
         """Return settings, counters and results of the run."""
         t = self.training
         return {'algorithm': t.algorithm, 'mode': t.mode, 'env': self.env_id, 'seed': self.seed,
-                'steps': self.steps, 'updates': self.updates, 'episodes': self.episode,
-                'seconds': round(self.seconds, 1),
-                'offline_seconds': round(self.offline_seconds, 1),
+                'steps': self.steps, 'updates': self.updates, 'episodes': self.progress.episodes,
+                'seconds': round(self.progress.seconds, 1),
+                'offline_seconds': round(self.progress.offline_seconds, 1),
                 'cost_limit': self.cost_limit, **self._evaluations.summary()}
-
-    # Checkpoints
 
     def save(self) -> None:
         """Write a checkpoint for `run` to resume from, atomically."""
-        state = {
-            'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
-            'data': self._data,
-            'counters': [self.offline_done, self.steps, self.updates, self.episode],
-            'seconds': [self.seconds, self.offline_seconds], 'online_begun': self._online_begun,
-            'curve': self._evaluations.curve, 'rng': dict(self.rng.bit_generator.state),
-            'succeeded': [None if np.isnan(each) else each for each in self._succeeded],
-            'algorithm': self.algorithm.state(), 'versions': self._versions.state(),
-            'controllers': [controller.state_dict() for controller in self.controllers]}
-        arrays = {f'{part}/{name}': array for part, of in (
-            ('algorithm', self.algorithm), ('replay', self._online), ('versions', self._versions))
-            for name, array in of.arrays().items()}
-        arrays['torch'] = torch.get_rng_state().numpy()
-        if self.training.weight_average:
-            arrays[AVERAGE] = np.frombuffer(self._average.to_bytes(), dtype=np.uint8)
-        self.folder.save(state, arrays)
-
-    def _restore(self) -> None:
-        state, arrays = self.folder.load(
-            self.env_id, self.seed, self._data, self.training,
-            [controller.limit for controller in self.controllers])
-        self.offline_done, self.steps, self._updates.done, self.episode = state['counters']
-        self.seconds, self.offline_seconds = state['seconds']
-        self._online_begun = state['online_begun']
-        self._evaluations.curve = state['curve']
-        if self._online_begun:
-            self.algorithm.begin_online()
-        self.algorithm.load_arrays(_under('algorithm/', arrays))
-        self.algorithm.load_state(state['algorithm'])
-        self._online.load_arrays(_under('replay/', arrays))
-        for controller, content in zip(self.controllers, state['controllers']):
-            controller.load_state_dict(content)
-        self.rng.bit_generator.state = state['rng']
-        torch.set_rng_state(torch.from_numpy(arrays['torch'].copy()))
-        self._succeeded = [float('nan') if each is None else float(each)
-                           for each in state.get('succeeded', [])]
-        self._versions.restore(state.get('versions'), _under('versions/', arrays))
-        if AVERAGE in arrays:
-            self._average.load(arrays[AVERAGE].tobytes())
-
-
-def _mean(values: list[float]) -> float | None:
-    """Return the mean; None for an empty list or if the mean is not finite."""
-    found = float(np.mean(values)) if values else float('nan')
-    return found if np.isfinite(found) else None
-
-
-def _under(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the arrays whose names begin with `prefix`, without that prefix."""
-    return {name[len(prefix):]: array for name, array in arrays.items()
-            if name.startswith(prefix)}
+        self._checkpoint.save()
