@@ -108,7 +108,7 @@ def main() -> None:
     steady_streams()
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         signal.signal(signal.SIGINT, interrupt_and_note)
-    # A shell expands ~ at the begin of an argument, but not after --out= or in quotes.
+    # A shell expands ~ at the start of an argument, but not after --out= or in quotes.
     try:
         app([HOME.sub(lambda found: found[1] + str(Path.home()), given) for given in sys.argv[1:]])
     except SystemExit as end:

@@ -128,8 +128,8 @@ def ending_signals() -> list[signal.Signals]:
     """
     Return the signals that request an orderly shutdown, also when a terminal is closed.
 
-    Unhandled, they end a process at once, and its last command stays in effect. Signals that are
-    ignored from the start (nohup) are left out.
+    Unhandled, they end a process at once, and its last command stays in effect. SIGHUP and SIGQUIT
+    are left out if they are ignored from the start (nohup).
     """
     return [number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
             if number in (signal.SIGINT, signal.SIGTERM)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The algorithms by name."""
+"""Registry of the algorithms by name."""
 
 from typing import Any
 from typing import cast

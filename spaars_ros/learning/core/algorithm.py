@@ -96,7 +96,7 @@ class AlignedLearner(Protocol):
 
     @property
     def alignment_owed(self) -> int:
-        """Number of alignment updates still to do after the warm-up."""
+        """Return the number of alignment updates still to do after the warm-up."""
 
     def align(self, offline: Batch, own: Batch | None = None) -> float:
         """Do one alignment update on offline and own warm-up transitions; return the loss."""

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The mean of a network's weights over its last updates, which swings less than the newest."""
+"""Average of a network's weights over its last updates, which oscillates less than the newest."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

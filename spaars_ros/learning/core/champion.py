@@ -56,7 +56,7 @@ class Champion:
     the newly learned weights the challenger, which acts in `share` of the episodes of the
     contest. After each of its episodes the mean values of both versions are compared, in standard
     errors with a pooled variance. A better challenger becomes the champion, a worse one is taken
-    back. Its episodes stay in the replay, and learning continues (own method, not from a paper).
+    back. Its episodes stay in the replay, and learning continues. The rule is not from a paper.
 
     The value of an episode is (reward - lambda . cost) / (1 + sum lambda), with the present
     multipliers.

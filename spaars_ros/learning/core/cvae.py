@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The loss of a conditional variational autoencoder of actions."""
+"""Loss of a conditional variational autoencoder of actions."""
 
 import torch
 from torch import nn

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The Lagrange multipliers as an algorithm takes them."""
+"""Lagrange multipliers: validation, and the Lagrangian value."""
 
 import numpy as np
 from numpy.typing import NDArray

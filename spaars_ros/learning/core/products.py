@@ -13,7 +13,7 @@
 # limitations under the License.
 
 """
-Products of small matrices in compiled updates: own operations that replace those of torch.
+Products of small matrices in compiled updates: custom operations that replace those of torch.
 
 General libraries reach 80 to 85 % of a core's peak at 128 to 256 rows and columns, and far less
 with 14. `products.h` reaches 95 %, and fuses bias, ReLU or the gradient's mask. A traced graph is

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The residual CVAE of SPAR: what the data does around a frozen base policy, in k latents."""
+"""Residual CVAE of SPAR: the data's actions relative to a frozen base policy, in k latents."""
 
 import torch
 from torch import nn

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Latent self-imitation: candidates in latent space, weighted by values, never their gradient."""
+"""Latent self-imitation: latent candidates weighted by values, without gradients of the values."""
 
 from dataclasses import dataclass
 

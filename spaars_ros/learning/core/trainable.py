@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""A module with its optimisers, which can be saved and restored whole."""
+"""Module with its optimisers, whose complete state can be saved and restored."""
 
 from collections.abc import Callable
 from collections.abc import Iterator

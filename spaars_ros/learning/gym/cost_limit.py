@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One cost limit of a run, wherever it was given."""
+"""Cost limits of a run, from robot file, training file or command line."""
 
 import math
 from typing import Any

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The evaluations of a training run: how well acts what would act, from time to time."""
+"""Periodic evaluations of the deployed policy in a training run."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What `spaars train` trained, as an ONNX graph in the environment's units."""
+"""Export a policy trained by `spaars train` as ONNX, in the environment's units."""
 
 import numpy as np
 

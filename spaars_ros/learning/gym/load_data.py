@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Find the offline data of an environment."""
+"""Load the offline data of an environment."""
 
 from collections.abc import Sequence
 import hashlib

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The replay that a trainer's offline data make."""
+"""Replay of a trainer's offline data."""
 
 from dataclasses import dataclass
 from dataclasses import replace

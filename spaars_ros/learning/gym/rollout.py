@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Steps of an algorithm in a Gymnasium environment: training episodes and evaluations."""
+"""Rollouts of an algorithm in a Gymnasium environment: training episodes and evaluations."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -123,7 +123,7 @@ class Rollout:
         self.costs: list[Array] = []
         self.done = self.terminated = self.reported_costs = False
         self.success = float('nan')
-        """Success as reported by the environment, 1 or 0; NaN if it reports none."""
+        """Success reported with the newest step, 1 or 0; NaN if the environment reports none."""
         self._stored = 0
 
     def segment(self, algorithm: Algorithm, rng: np.random.Generator) -> int:

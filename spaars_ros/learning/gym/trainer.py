@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Train any algorithm on any Gymnasium environment with a Box action space; no ROS."""
+"""Train any algorithm in any Gymnasium environment with a Box action space, without ROS."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What a trainer leaves behind: lines of JSON and the checkpoint that it goes on from."""
+"""Folder of a training run: its logs in JSON lines, and its checkpoint."""
 
 import io
 import json

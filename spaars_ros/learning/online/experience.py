@@ -158,7 +158,7 @@ class Experience:
         return any(changed)
 
     def state(self) -> dict[str, Any]:
-        """Return, per robot, the first record to take again: the begin of the running episode."""
+        """Return, per robot, the first record to add again: the start of the running episode."""
         return {robot: each.taken_again_from for robot, each in self.streams.items()}
 
     def restore(self, received: int | dict[str, int]) -> None:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The step records of one robot, in the order of their numbers, an episode at a time."""
+"""Step records of one robot, in the order of their numbers, grouped into episodes."""
 
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""PLAS: a policy in the latent action space of a frozen CVAE (Zhou, Bajracharya, Held 2020)."""
+"""PLAS: policy in the latent action space of a frozen CVAE (Zhou, Bajracharya, Held 2020)."""
 
 import copy
 from typing import Any

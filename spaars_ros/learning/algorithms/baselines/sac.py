@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Soft actor-critic with an ensemble critic, from scratch, or with offline data as in RLPD."""
+"""Soft actor-critic with an ensemble critic, from scratch or with offline data as in RLPD."""
 
 import copy
 import math

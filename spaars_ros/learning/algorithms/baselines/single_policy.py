@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What the baselines have in common; each then reads top to bottom in its own file."""
+"""Base class of the baselines: common parts of algorithms with a single policy."""
 
 from typing import Any
 

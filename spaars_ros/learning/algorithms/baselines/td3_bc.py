@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""TD3+BC (Fujimoto, Gu 2021): TD3 whose policy is held to the data's actions."""
+"""TD3+BC (Fujimoto, Gu 2021): TD3 with a cloning term in the policy's loss."""
 
 import copy
 from typing import Any

@@ -103,7 +103,7 @@ class CPQ(SinglePolicy):
     """(d,) variance of the data's actions."""
 
     def __init__(self, training: Training, **sizes: Any) -> None:
-        """See `SinglePolicy`; raises ValueError without a constraint."""
+        """See `SinglePolicy`; raise ValueError without a constraint."""
         super().__init__(training, **sizes)
         n, d, constraints = self.sizes
         if constraints < 1:

@@ -42,17 +42,17 @@ class Curriculum:
     Phase switch and trust box: when raw actions are allowed, and how far from the decoder's.
 
     The switch to the gated phase needs at least `min_latent_steps` environment steps and the
-    novelty's plateau (`rnd.Plateau`), or `max_latent_steps`. It also needs a calibration error
-    eps_BC of at most `bc_bound` or, with a floor, the reach of the trust box (definition 1 of the
-    paper, reconstructed; docs/concepts/spaars.md). Then the trust box grows while the gate is
-    open.
+    novelty's plateau (`rnd.Plateau`), or `max_latent_steps`. With `concurrent_bc` it also needs a
+    calibration error eps_BC of at most `bc_bound` or, with a floor, at most the greater of
+    `bc_bound` and the reach of the trust box (definition 1 of the paper, reconstructed;
+    docs/concepts/spaars.md). Then the trust box grows while the gate is open.
 
-    The gate closes again while the critic overestimates raw actions (`gate_watch`). The mean of
-    Q(s, a) - y over the newest raw transitions must not exceed that over the newest latent ones
-    by more than `gate_tolerance` times the root mean square of the latter, all with the present
-    critic. If `gate_watch` is not 'promise', the root mean square of Q - y over the raw
-    transitions must not exceed the same bound (docs/concepts/spaars.md). Each episode that ends
-    with a closed gate multiplies the growth of the trust box by `trust_backoff`.
+    The gate closes again while the critic overestimates raw actions. The mean of Q(s, a) - y over
+    the newest raw transitions must not exceed that over the newest latent ones by more than
+    `gate_tolerance` times the root mean square of the latter, all with the present critic. With
+    `gate_watch` 'error' the root mean square of Q - y over the raw transitions must not exceed
+    the same bound instead (docs/concepts/spaars.md). Each episode that ends with a closed gate
+    multiplies the growth of the trust box by `trust_backoff`.
 
     With `trials`, episodes with and without the gate are compared by their returns
     (`GateTrials`). The gate is used while it pays, in the form that was tried, with
@@ -164,7 +164,7 @@ class Curriculum:
         t, agent = self.training, self.agent
         if t.mode in ('gated', 'hard-switch') and not agent.gated:
             calm = t.plateau and steps >= t.min_latent_steps and self.plateau.reached
-            # With a floor the executed raw action is clipped to the trust box.
+            # With a floor an error up to the reach suffices: execution clips to the trust box.
             bound = max(t.bc_bound, agent.reach) if agent.floored else t.bc_bound
             calibrated = not t.concurrent_bc or float(agent.bc_error) <= bound
             if (calm or steps >= t.max_latent_steps) and calibrated:
@@ -200,7 +200,7 @@ class Curriculum:
             means.append(float(error.mean()))
         self.td_raw, self.td_latent = sizes
         self.promised = self.agent.promised = means[0] - means[1]
-        # The size of the error alone would keep an arm's gate closed for ever: raw actions have
+        # The size of the error alone would keep an arm's gate closed forever: raw actions have
         # larger errors where the values are steep, and with latent actions alone the errors of
         # latent actions keep decreasing.
         excess = self.promised if self.training.gate_watch == 'promise' else self.td_raw

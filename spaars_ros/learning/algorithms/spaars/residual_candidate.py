@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAR's residual as the raw candidate of the SPAARS gate."""
+"""SPAR's residual policy as the raw candidate of the SPAARS gate."""
 
 from collections.abc import Callable
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAARS as the trainer drives it: offline stages, then the curriculum online."""
+"""SPAARS: offline stages, then the online phases of the curriculum."""
 
 import math
 from typing import Any

@@ -37,13 +37,13 @@ class GateTrials:
     Decide whether the gate is in use, and which training episodes are controls without it.
 
     The gate compares single actions by the critic, which is least reliable where raw actions
-    lead. Returns of whole episodes take longer to collect, but are correct (own method,
+    lead. Returns of episodes take longer to collect, but are correct (not in the paper;
     docs/concepts/spaars.md). Some training episodes are controls, with the gate closed. The gate
     comes into use when the newest samples with it (at least `LEAST`, at most `WINDOW`) have a
     higher mean return than those without, by more than the standard error of the difference. It
     goes out of use when they have a lower one by `WORSE` standard errors.
 
-    A sample is the mean return of one episode, or of consecutive ones with `LOOK` steps in total.
+    A sample is the mean return of one or more episodes, with at least `LOOK` steps in total.
     A series of early failures is thus one sample of weights that a few updates change, whereas
     the deployed weights are a mean over many updates.
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Which residual policy a data set wants: do its residuals have one mode, or several?"""
+"""Geometry of a data set's residuals, unimodal or fragmented, to select the residual policy."""
 
 from dataclasses import dataclass
 from typing import Literal

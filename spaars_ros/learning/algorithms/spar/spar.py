@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAR as the trainer drives it: base, residual CVAE, values with self-imitation."""
+"""SPAR: base policy, residual CVAE, values and self-imitation."""
 
 import math
 from typing import Any

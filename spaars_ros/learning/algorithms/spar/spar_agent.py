@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The networks of SPAR and one update of each kind."""
+"""Networks of SPAR and their updates."""
 
 import copy
 
@@ -152,7 +152,8 @@ class SparAgent(TrainableModule):
         Do one update of IQL's V and Q (Kostrikov, Nair, Levine 2021), on the batch's actions.
 
         With `conservative`, which needs a fitted residual CVAE, and `spar_conservative` above 0,
-        the values of decoded actions are pushed below those of the data's actions (own addition).
+        the values of decoded actions are pushed below those of the data's actions (not in the
+        paper).
 
         Cost values have the same expectile weights as the reward value, by the advantage of the
         Lagrangian, so all values belong to the same implicit policy.

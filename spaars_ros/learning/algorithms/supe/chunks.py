@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Chunks of trajectories: offline windows of H steps, and an executed episode's skills."""
+"""Chunks of trajectories: offline windows of H steps, and the skills of an executed episode."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,11 +44,11 @@ def squash(skills: NDArray[Any]) -> Floats:
 
 class Chunks:
     """
-    All windows of H steps in the episodes of a data set (stride 1; skills.md, sourced).
+    All windows of H steps in the episodes of a data set, with stride 1.
 
-    A window never crosses the end of an episode. Its reward is R = sum_{i<H} gamma^i r_i, shaped
-    and scaled like the replay's rewards. Its costs are summed likewise and scaled. Its discount
-    is 0 after a true termination.
+    docs/concepts/skills.md (sourced). A window never crosses the end of an episode. Its reward is
+    R = sum_{i<H} gamma^i r_i, shaped and scaled like the replay's rewards. Its costs are summed
+    likewise and scaled. Its discount is 0 after a true termination.
 
     :param data: replay of complete episodes, with nothing overwritten
     :param length: H
@@ -122,7 +122,7 @@ class Macros:
     """Macro transitions of one executed episode, s_0 -> s_H -> s_2H ..., in order."""
 
     observations: Array
-    """(M + 1, n) physical units, at the begin of each skill and at the end of the last one."""
+    """(M + 1, n) physical units, at the start of each skill and at the end of the last one."""
     skills: Array
     """(M, k) z as chosen, or encoded again after raw or human actions."""
     rewards: Array
@@ -147,7 +147,7 @@ def macro_transitions(observations: Array, actions: NDArray[Any], rewards: NDArr
     A skill with raw or human actions is no longer the chosen one. It is replaced by the posterior
     mean of its executed chunk (docs/concepts/spaars.md, SPAARS-SUPE, reconstructed; SUPE does this
     for interpolated skills). If the episode ended within such a skill, the chunk is padded with
-    its last step. Steps before the first begin of a skill are left out.
+    its last step. Steps before the start of the first skill are left out.
 
     :param observations: (T + 1, n) physical units
     :param actions: (T, d) executed, normalised

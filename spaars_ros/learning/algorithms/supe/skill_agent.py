@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAARS over skills: the shared critic, the raw policy and the gate beside the high level."""
+"""SPAARS over skills: shared critic, raw policy and gate, with a high-level policy of skills."""
 
 from typing import Any
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The high level of SUPE over OPAL's skills: networks and one update of each kind."""
+"""High-level policy of SUPE over OPAL's skills: networks and their updates."""
 
 import copy
 import math
@@ -49,9 +49,8 @@ class SkillLearner(TrainableModule):
     `next` the observation at its end, `discount` the factor on the value there.
     docs/concepts/skills.md (sourced) unless a method says otherwise.
 
-    SUPE has no costs. As an own addition the critic has a value per constraint, and the policy
-    maximises (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps
-    (docs/concepts/spaars.md).
+    SUPE has no costs. Here the critic has a value per constraint, and the policy maximises
+    (Q_r - lambda . Q_c) / (1 + sum lambda), as on single steps (docs/concepts/spaars.md).
 
     :param observation: n
     :param action: d
@@ -237,7 +236,7 @@ class SkillLearner(TrainableModule):
         Do one update of SAC with optimistic rewards; return the losses by name.
 
         Targets use a random subset of heads, without entropy. The actor maximises the mean of the
-        heads. `anchor` is reconstructed, costs are an own addition.
+        heads. `anchor` is reconstructed; costs are not in SUPE.
 
         :param online: macro transitions of executed episodes
         :param offline: macro transitions of the data, with the rewards of the data

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Macro transitions that a high level learns from: the data's chunks and executed skills."""
+"""Macro transitions for the high-level policy: chunks of the data and executed skills."""
 
 from collections.abc import Callable
 from typing import Any

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""SPAARS-SUPE: SUPE's skills, a warm start by IQL, and the gate at every primitive step."""
+"""SPAARS-SUPE: SUPE's skills, a warm start by IQL, and the gate in every single step."""
 
 import math
 from typing import Any

@@ -46,7 +46,7 @@ class Supe:
     with half of its batch from the offline chunks. `utd` is the number of updates per environment
     step (the published 80 per skill of 4 steps are a `utd` of 20).
 
-    It maximises the reward; with constraints, the Lagrangian (own addition).
+    It maximises the reward; with constraints, the Lagrangian (not in SUPE).
     """
 
     offline_share = 0.0
