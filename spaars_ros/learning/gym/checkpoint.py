@@ -55,7 +55,7 @@ class Checkpoint:
     rng: np.random.Generator
 
     def save(self) -> None:
-        """Write the checkpoint; the file is either complete or absent."""
+        """Write the checkpoint atomically."""
         state = {
             'training': self.training.model_dump(), 'env': self.env_id, 'seed': self.seed,
             'data': self.data, **self.progress.state(self.updates.done),
@@ -71,7 +71,7 @@ class Checkpoint:
         self.folder.save(state, arrays)
 
     def restore(self) -> None:
-        """Continue from `save()`; raises ValueError where the checkpoint is of another run."""
+        """Continue from `save()`; raise ValueError if the checkpoint is of another run."""
         state, arrays = self.folder.load(
             self.env_id, self.seed, self.data, self.training,
             [controller.limit for controller in self.controllers])

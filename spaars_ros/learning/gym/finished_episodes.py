@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What follows a finished training episode: learning from it, multipliers, champion, its line."""
+"""Processing of a finished training episode: learning, multipliers, champion, log line."""
 
 import warnings
 
@@ -30,7 +30,7 @@ from spaars_ros.learning.gym.versions import Versions
 
 
 class FinishedEpisodes:
-    """Hands finished training episodes to all that learn from them, and logs them."""
+    """Passes finished training episodes to algorithm, multipliers and versions, and logs them."""
 
     def __init__(self, algorithm: Algorithm, replay: Replay, versions: Versions,
                  limits: EpisodeLimits, progress: Progress, folder: TrainingFolder) -> None:
@@ -39,10 +39,10 @@ class FinishedEpisodes:
 
     def take(self, episode: Rollout, version: int, updates: int) -> None:
         """
-        Take a finished episode and write its line to `episodes.jsonl`.
+        Process a finished episode and write its line to `episodes.jsonl`.
 
-        :param version: of the policy that acted in it, -1 without a champion
-        :param updates: done online so far
+        :param version: version of the policy that acted, -1 without a champion
+        :param updates: number of online updates so far
         """
         algorithm, progress = self._algorithm, self._progress
         controllers = self._limits.controllers

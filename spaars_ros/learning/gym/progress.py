@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Progress of a training run: the counters that a checkpoint holds beside the networks."""
+"""Progress of a training run: the counters in its checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,34 +26,34 @@ class Progress:
     """Counters of a training run."""
 
     offline_done: int = 0
-    """Offline updates."""
+    """Number of offline updates."""
     steps: int = 0
-    """Environment steps that the replay holds or held."""
+    """Number of environment steps, also those that the replay has overwritten."""
     episodes: int = 0
-    """Finished training episodes."""
+    """Number of finished training episodes."""
     seconds: float = 0.0
-    """s of offline phase and training, without evaluations."""
+    """s in the offline phase and in training episodes, without evaluations."""
     offline_seconds: float = 0.0
-    """s of these in the offline phase and the alignment."""
+    """s in the offline phase and in the alignment, part of `seconds`."""
     online_begun: bool = False
     succeeded: list[float] = field(default_factory=list)
-    """Success of each training episode since the last evaluation: 0, 1, or NaN: not reported."""
+    """Success of each training episode since the last evaluation, 0 or 1; NaN: not reported."""
 
     def take_success_rate(self) -> float | None:
-        """Return the success rate since the last call, None where it is unknown; start again."""
+        """Return the success rate since the last call, None if unknown, and reset it."""
         found = float(np.mean(self.succeeded)) if self.succeeded else float('nan')
         self.succeeded = []
         return found if np.isfinite(found) else None
 
     def state(self, updates: int) -> dict[str, Any]:
-        """Return what `restore` takes, JSON-able; `updates` are those done online."""
+        """Return the state for `restore`, as values for JSON; `updates`: online updates."""
         return {'counters': [self.offline_done, self.steps, updates, self.episodes],
                 'seconds': [self.seconds, self.offline_seconds],
                 'online_begun': self.online_begun,
                 'succeeded': [None if np.isnan(each) else each for each in self.succeeded]}
 
     def restore(self, state: Mapping[str, Any]) -> int:
-        """Continue from `state()`; return the updates done online."""
+        """Continue from `state()`; return the number of online updates."""
         self.offline_done, self.steps, updates, self.episodes = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self.online_begun = state['online_begun']
