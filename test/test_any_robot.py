@@ -79,14 +79,10 @@ class Arm:
 def is_safe_in_silence(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
                        last: np.ndarray) -> bool:
     """Return whether an arm that hears no more after `last` comes to rest inside."""
-    place, speeds = arm.position, [*arm._waiting]
+    place, speeds = arm.position, arm._waiting
     whole, part = divmod(robot.control.timeout / robot.period, 1.0)
     steps = [(speed, 1.0) for speed in [*speeds, *[last] * round(whole)]] + [(last, part)]
-    speed, acceleration = last, np.zeros_like(last)
-    while speed.any() and len(steps) < 2000:
-        following = tried.limits.brake(speed, acceleration)
-        acceleration, speed = (following - speed) / robot.period, following
-        steps.append((speed, 1.0))
+    steps += [(speed, 1.0) for speed in tried.limits.braking(last, np.zeros_like(last), 2000)]
     low, high = tried.limits.ends
     for speed, share in steps:
         place = place + share * robot.period * speed
@@ -99,12 +95,10 @@ def is_safe_in_silence(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm:
 def admissible(robot: Robot, tried: SafetyFilter, ruler: Cartesian, position: np.ndarray,
                velocity: np.ndarray) -> bool:
     """Return whether an arm that is told to brake now, and obeys as late as it may, is safe."""
-    limits, speeds = tried.limits, [velocity] * robot.control.delay
-    last, acceleration = velocity, np.zeros_like(velocity)
-    while last.any() and len(speeds) < 2000:
-        following = limits.brake(last, acceleration)
-        acceleration, last = (following - last) / robot.period, following
-        speeds.append(last)
+    limits = tried.limits
+    speeds = [velocity] * robot.control.delay
+    if velocity.any():
+        speeds += [*limits.braking(velocity, np.zeros_like(velocity), 2000)]
     places = position + robot.period * np.cumsum([np.zeros_like(velocity), *speeds], axis=0)
     if not ((places >= limits.lower) & (places <= limits.upper)).all():
         return False

@@ -101,6 +101,20 @@ def test_no_joint_limit_is_exceeded_by_2000_arms_at_once(factor: float) -> None:
     assert near > 50, 'the motions have to try the limits'
 
 
+@pytest.mark.parametrize('factor', [0.5, 1.0, 1e6])
+def test_braking_to_rest_is_the_braking_law_tick_by_tick(factor: float) -> None:
+    limits, rng = JointLimits(slow_jerk(ROBOT, factor)), np.random.default_rng(3)
+    for _ in range(50):
+        last = limits.velocity * rng.uniform(-1.0, 1.0, 7) * rng.integers(0, 2, 7)
+        acceleration = limits.acceleration * rng.uniform(-1.0, 1.0, 7)
+        found = limits.braking(last, acceleration, 200)
+        for speeds in found:
+            following = limits.brake(last, acceleration)
+            np.testing.assert_array_equal(speeds, following)
+            acceleration, last = (following - last) / limits.period, following
+        assert not found[-1].any() and not limits.brake(last, acceleration).any()
+
+
 @pytest.mark.parametrize('factor', [1.0, 0.05, 0.01, 0.003])
 def test_brake_keeps_acceleration_and_jerk_and_ends_at_rest(factor: float) -> None:
     robot = slow_jerk(ROBOT, factor).model_copy(update={'keep_out': [], 'tip_speed': None,
