@@ -186,8 +186,10 @@ def test_changed_constraints_are_not_taken_for_set_up(tmp_path):
 def parameter_page():
     """Return docs/reference/parameters.md as the nodes' declarations make it."""
     text = ['# Parameters', '',
-            "Made from the nodes' declarations; `ros2 param describe` shows the same. Live: "
-            '`ros2 param set` takes effect while the node runs; the others are read-only.']
+            'Parameters of every node: default, range, unit and meaning. This page is generated '
+            'from the declarations of the nodes; `ros2 param describe` shows the same text. Live '
+            'parameters can be set while the node runs (`ros2 param set`); all others are '
+            'read-only.']
     for name in ('policy_server', 'cost_monitor', 'learner', 'sim', 'encoder'):
         table = importlib.import_module(f'spaars_ros.nodes.{name}.node').PARAMETERS
         text += ['', f'## {name}', '', table.markdown()]
@@ -203,24 +205,26 @@ def test_parameter_page_says_what_the_nodes_declare():
 
 def file_page():
     text = ['# Files', '',
-            'Keys of the files in `config/`, as `spaars_ros/robot/config.py` declares and checks '
-            'them (the training file: `spaars_ros/training_file.py`; a task file: its class); an '
-            'unknown key is an error.', '',
-            'Every YAML file, the ROS 2 parameter file too, goes through `robot/strict_yaml.py`: '
-            'no key twice, no tags or merge keys, numbers and booleans of YAML 1.2 (`yes`, `020`, '
-            '`1:20` are text), UTF-8, bounded size, depth and aliases. An error names file, line, '
-            'field and value.', '',
-            '`--robot panda` (a bare name) is the file that ships; what has a folder or a suffix '
-            'in it is a path. A run copies its files into its folder and goes on with the copies; '
-            'where a file was changed since, `--resume` names the fields and ends.', '',
-            'Any training key can be given on the command line: `spaars finetune --set utd=1`. '
-            'In the file a key of one kind of algorithm may stand in its section (`spar:` and '
-            'indented under it `spar_sigma: 0.3`), or, as in files of 0.1.0, outside.',
+            'All keys of robot, task and training files: default, range and meaning. This page is '
+            'generated from the classes that check the files: `spaars_ros/robot/config.py`, '
+            '`spaars_ros/training_file.py`, and the class of the task. An unknown key is an '
+            'error.', '',
+            '`robot/strict_yaml.py` reads every YAML file, including ROS 2 parameter files:', '',
+            '- UTF-8; size, depth and aliases are bounded.',
+            '- Duplicate keys, tags and merge keys are errors.',
+            '- Numbers and booleans are those of YAML 1.2: `yes`, `020` and `1:20` are text.',
+            '- An error message names file, line, field and value.', '',
+            'A bare name (`--robot panda`) is a shipped file; a name with a folder or a suffix is '
+            'a path. A run copies its files into its folder and uses the copies. If a file has '
+            'changed since, `--resume` names the changed fields and ends.', '',
+            'Any training key can be set on the command line: `spaars finetune --set utd=1`. In '
+            'the file, a key of one family of algorithms can be in its section (`spar_sigma: 0.3` '
+            'indented under `spar:`) or, as in files of 0.1.0, at the top level.',
             '', '## Base frame', '',
-            "Everywhere in this software the base frame is the world frame of the robot file's "
-            'MJCF model: zones, workspace, targets, tips, twists with `frame: base`. An arm whose '
-            'base body the model puts elsewhere, or turns, keeps its zones in the world; '
-            '`spaars robot check` says where the first joint is in it.']
+            'The base frame is always the world frame of the MJCF model of the robot file. Zones, '
+            'workspace, targets, tips and twists with `frame: base` are in this frame. If the '
+            'model moves or rotates the base body of the arm, the zones stay in the world frame; '
+            '`spaars robot check` shows where the first joint is in it.']
     sections = {section: f'Training file: section {section}' for section in SECTIONS}
     for title, model in (('Training file', Training),
                          *((title, Training) for title in sections.values()),

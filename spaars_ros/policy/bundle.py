@@ -84,9 +84,13 @@ class Exploration(BaseModel):
 
     model_config = ConfigDict(extra='forbid', frozen=True)
 
-    latent: float = Field(0.0, ge=0, le=2, description='of the latent action')
-    raw: float = Field(0.0, ge=0, le=1, description='of the normalised raw action')
-    correlation: float = Field(0.0, ge=0, lt=1, description='of the noise from tick to tick')
+    latent: float = Field(
+        0.0, ge=0, le=2, description='standard deviation of the noise on the latent action')
+    raw: float = Field(
+        0.0, ge=0, le=1, description='standard deviation of the noise on the normalised raw '
+        'action')
+    correlation: float = Field(
+        0.0, ge=0, lt=1, description='correlation of the noise from tick to tick')
 
 
 class Manifest(BaseModel):
@@ -101,29 +105,33 @@ class Manifest(BaseModel):
     latent_dim: int = Field(gt=0, le=MAX_DIMENSION)
     action_dim: int = Field(gt=0, le=MAX_DIMENSION)
     observation_terms: dict[str, int] = Field(
-        {}, max_length=1000, description='width of each term of the observation, in order; '
-        'none in bundles of 0.1.0')
+        {}, max_length=1000, description='width of each observation term, in order; none in '
+        'bundles of 0.1.0')
     encoders: dict[str, dict[str, str]] = Field(
-        {}, max_length=1000, description='term -> field of a camera -> what stood there, of terms '
-        "that an encoder makes: its file's digest and what it was given")
-    action: str = Field('', max_length=1000, description='what the action means, in words')
+        {}, max_length=1000, description='term -> camera field -> value, for terms that an '
+        'encoder computes: the digest of its file, and its input settings')
+    action: str = Field('', max_length=1000, description='meaning of the action, in words')
     action_scale: float = Field(gt=0, le=1, description='joint velocity share at |action| = 1')
     observation_mean: list[float]
     observation_std: list[float]
     latent_bound: float = Field(gt=0)
-    skill_length: int = Field(1, ge=1, le=MAX_SKILL, description='ticks that a latent action is '
-                              'held: H of skills, 1 where every tick has its own')
-    decoder: str = Field('', max_length=64, description='digest of the decoder: a skill goes on '
-                         'through a swap only where it means the same')
+    skill_length: int = Field(
+        1, ge=1, le=MAX_SKILL, description='ticks for which a latent action is held: H of skills, '
+        '1 if every tick has its own')
+    decoder: str = Field(
+        '', max_length=64, description='digest of the decoder: a skill continues through a swap '
+        'only if it means the same')
     mode: str = Field('gated', pattern='^(gated|latent-only|raw-only)$')
-    gate_open: bool = Field(False, description='raw actions allowed where the gate fires')
-    margin: float = Field(0.0, ge=0, description='advantage that raw has to exceed')
+    gate_open: bool = Field(False, description='raw actions are allowed where the gate fires')
+    margin: float = Field(0.0, ge=0, description='advantage that the raw action has to exceed')
     kappa: float = Field(1.0, ge=0, description='standard deviations below the mean advantage')
     floor: bool = Field(False, description='the pretrained action competes in every state and '
                         'acts until another is better')
-    floor_margin: float = Field(0.0, ge=0, description='advantage over it that latent has to '
-                                'exceed; of raw: margin')
-    trust: float = Field(0.05, gt=0, le=2, description='raw stays within +- trust of decoder')
+    floor_margin: float = Field(
+        0.0, ge=0, description='advantage over it that the latent action has to exceed; raw '
+        'action: margin')
+    trust: float = Field(
+        0.05, gt=0, le=2, description='half-width of the trust box about the decoded action')
     exploration: Exploration = Exploration()
     multipliers: list[Annotated[float, Field(ge=0)]] = []
     algorithm: str = 'spaars'
@@ -131,8 +139,8 @@ class Manifest(BaseModel):
     version: int = Field(0, ge=0, le=MAX_VERSION)
     parent_version: int = Field(-1, ge=-1, le=MAX_VERSION)
     created: str = ''
-    contract: Optional[Contract] = Field(None, description='what its actions and ticks mean; '
-                                         'bundles of 0.1.0 have none')
+    contract: Optional[Contract] = Field(
+        None, description='meaning of actions and ticks; bundles of 0.1.0 have none')
 
 
 class Part(BaseModel):

@@ -47,20 +47,20 @@ class Limits(Strict):
     """Joint limits, one entry per joint, in the order of `joints`; m for a slide joint."""
 
     position: list[tuple[Coordinate, Coordinate]] = Field(
-        description='rad, lower and upper, -100 to 100')
+        description='rad, lower and upper limit, -100 to 100')
     velocity: list[Annotated[float, Field(ge=0.001, le=100)]] = Field(
         description='rad/s, 0.001 to 100')
     acceleration: list[Annotated[float, Field(ge=0.001, le=10_000)]] = Field(
-        [], description='rad/s^2, 0.001 to 10000; left out: what takes a joint to its velocity '
-        f'limit in {ACCELERATION_TIME:g} s')
+        [], description='rad/s^2, 0.001 to 10000; if omitted: reaches the velocity limit in '
+        f'{ACCELERATION_TIME:g} s')
     jerk: list[Annotated[float, Field(ge=0.1, le=10_000_000)]] = Field(
-        [], description='rad/s^3, 0.1 to 10000000; left out: what takes a joint to its '
-        f'acceleration limit in {JERK_TIME:g} s')
+        [], description='rad/s^3, 0.1 to 10000000; if omitted: reaches the acceleration limit in '
+        f'{JERK_TIME:g} s')
     torque: list[Annotated[float, Field(ge=0.001, le=100_000)]] = Field(
         description='N m, 0.001 to 100000')
     margin: float = Field(
-        0.005, ge=0, le=1, description='rad, kept from both ends of `position`: for what a servo '
-        'overshoots and an encoder errs')
+        0.005, ge=0, le=1, description='rad, distance kept from both ends of `position`, for '
+        'servo overshoot and encoder errors')
 
     @model_validator(mode='after')
     def _has_accelerations(self) -> 'Limits':
@@ -75,28 +75,28 @@ class Limits(Strict):
 class Control(Strict):
     """Control of the arm by the policy server."""
 
-    rate: float = Field(20.0, ge=1, le=1000, description='control ticks a second, Hz')
+    rate: float = Field(20.0, ge=1, le=1000, description='Hz, control ticks per second')
     command_interface: Literal['forward_velocity', 'forward_position', 'joint_trajectory'] = \
         'forward_velocity'
     action_scale: float = Field(
-        0.25, ge=0.001, le=1,
-        description='joint velocity at |action| = 1, as a share of its limit')
+        0.25, ge=0.001, le=1, description='joint velocity at |action| = 1, as a share of the '
+        'velocity limit')
     delay: int = Field(
-        1, ge=0, le=20, description='control ticks, at most, until the arm moves as commanded: '
-        'transport and the lag of its servo; the safety filter looks so far ahead')
+        1, ge=0, le=20, description='largest number of control ticks until the arm moves as '
+        'commanded (transport and servo lag); the safety filter predicts this far ahead')
     timeout: float = Field(
-        0.0, ge=0.0, le=2.0, description='s after which the controller itself brings the arm to '
-        'rest when no command comes; the filter then leaves room at limits and zones for a last '
-        'command that stands for so long, as when the server dies, at the price of speed there; '
-        '0: none is left')
+        0.0, ge=0.0, le=2.0, description='s without commands after which the controller itself '
+        'stops the arm; the filter keeps enough distance from limits and zones for a last command '
+        'that lasts this long, as when the server dies, and therefore limits the speed there; 0: '
+        'it keeps no such distance')
 
 
 class Protecting(Strict):
     """What must stay outside a keep-out zone."""
 
     protects: Literal['tip', 'arm'] = Field(
-        'tip', description='tip: the tool tip stays outside; arm: every moving link does, with '
-        'the geoms of the MJCF model')
+        'tip', description='part that stays outside; tip: the tool tip; arm: every moving link, '
+        'with the geoms of the MJCF model')
 
 
 class Sphere(Protecting):
@@ -113,7 +113,7 @@ class Cylinder(Protecting):
 
     shape: Literal['cylinder']
     name: Name
-    centre: Point = Field(description='m, base frame, middle of the axis, -100 to 100')
+    centre: Point = Field(description='m, base frame, centre of the axis, -100 to 100')
     radius: float = Field(ge=0.001, le=100, description='m')
     height: float = Field(ge=0.001, le=100, description='m')
 
@@ -154,13 +154,14 @@ class Constraint(Strict):
 
     name: Name
     terms: list[str] = Field(
-        min_length=1, description='each adds 1 to the cost of a step in which it is violated: '
-        'those that the task offers (zone_margin, tip_speed), torque, takeover (a person acts) '
-        'and intervention (the safety filter changed the action)')
-    limit: float = Field(ge=0, le=1_000_000, description='cost per episode, or as kind says')
+        min_length=1, description='cost terms; each adds 1 to the cost of a step in which it is '
+        'violated: the terms of the task (zone_margin, tip_speed), torque, takeover (a person '
+        'acts) and intervention (the safety filter changed the action)')
+    limit: float = Field(
+        ge=0, le=1_000_000, description='cost per episode, or in the unit of `kind`')
     kind: Literal['episode', 'step', 'discounted'] = Field(
-        'episode', description='what the limit is about: the sum over an episode, the mean cost '
-                               'a step, or the sum discounted from the start of the episode')
+        'episode', description='quantity that the limit bounds: the sum over an episode, the mean '
+        'cost per step, or the discounted sum from the start of the episode')
 
     @model_validator(mode='after')
     def _each_term_once(self) -> 'Constraint':
@@ -176,42 +177,47 @@ class Robot(Strict):
     model: Name = Field(description='MJCF file: absolute, relative to this file, or '
                                    'package://<python package>/<path>')
     joints: list[Name] = Field(min_length=1, max_length=64)
-    tip: Name = Field(description='site or body of the MJCF model that is the tool tip')
+    tip: Name = Field(description='tool tip: site or body of the MJCF model')
     tip_offset: Point = Field(
-        (0.0, 0.0, 0.0), description='m, -100 to 100, tip in the frame of the site or body')
-    home: list[Coordinate] = Field(description='rad, -100 to 100')
+        (0.0, 0.0, 0.0), description='m, position of the tip in the frame of that site or body, '
+        '-100 to 100')
+    home: list[Coordinate] = Field(description='rad, home position, -100 to 100')
     limits: Limits
     control: Control = Control()
     keep_out: list[Zone] = Field([], max_length=200)
-    workspace: Optional[Workspace] = Field(None, description='none: the tip may go anywhere')
+    workspace: Optional[Workspace] = Field(
+        None, description='box that the tip must stay inside of; none: no such box')
     targets: Optional[Targets] = Field(
-        None, description='where the targets of a reaching task are whose file names no box; '
-        'none: in a box in front of home that the arm can reach')
+        None, description='box of targets for reaching tasks whose file gives none; none: a box '
+        'in front of home that the arm can reach')
     tip_speed: Optional[float] = Field(
-        None, ge=0.001, le=100, description='m/s, of the tip; none: no limit')
+        None, ge=0.001, le=100, description='m/s, limit of the tip speed; none: no limit')
     self_collision: bool = Field(
-        True, description='keep links that are no neighbours apart, with the geoms of the MJCF '
+        True, description='keep links apart that are not neighbours, with the geoms of the MJCF '
         'model')
     collision_ignore: list[tuple[Name, Name]] = Field(
-        [], description='pairs of bodies or geoms of the MJCF model that may come close')
+        [], description='pairs of bodies or geoms of the MJCF model whose distance is not limited')
     clearance: float = Field(
-        0.005, ge=0.0001, le=1,
-        description='m, that the filter keeps from zones, from the faces of the '
-        'workspace and between links; half of it is for tracking error')
+        0.005, ge=0.0001, le=1, description='m, distance that the filter keeps from zones, from '
+        'the faces of the workspace and between links; half of it is for tracking error')
     zone_margin: float = Field(
-        0.02, ge=0, le=10, description='m, cost inside this distance of a zone')
+        0.02, ge=0, le=10, description='m, distance from a zone within which the cost term '
+        'zone_margin counts')
     near_zone: float = Field(
-        0.10, ge=0, le=10, description='m, tip_speed counts inside this distance')
-    near_speed: float = Field(0.25, ge=0.001, le=100, description='m/s, tip speed allowed there')
+        0.10, ge=0, le=10, description='m, distance from a zone within which the cost term '
+        'tip_speed counts')
+    near_speed: float = Field(
+        0.25, ge=0.001, le=100, description='m/s, tip speed allowed within near_zone')
     constraints: list[Constraint] = Field([], max_length=64)
     velocity: Literal['measured', 'derived'] = Field(
-        'measured', description='derived: from the positions, for a robot that reports no '
-        'velocities, or wrong ones')
+        'measured', description='derived: computed from positions, for a robot that reports no '
+        'velocities or wrong ones')
     effort: Literal['measured', 'none'] = Field(
         'measured', description='none: for a robot that reports no efforts; a constraint on '
-        'torque is refused then')
-    sources: list[Source] = Field([], max_length=64, description='topics beside joint_states '
-                                  "that tasks may observe; a task file's of the same name wins")
+        'torque is then rejected')
+    sources: list[Source] = Field(
+        [], max_length=64, description='topics in addition to joint_states that tasks may '
+        'observe; a source of the task file with the same name replaces one of these')
     source: str = Field('', description='set on loading: the file it came from')
 
     @model_validator(mode='after')

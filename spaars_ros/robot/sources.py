@@ -51,11 +51,11 @@ Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 class Apply(Strict):
     """Conversion of a source's values, in this order."""
 
-    unit: str = Field('', description=f'that the message is in, where it is not SI: '
+    unit: str = Field('', description=f'unit of the message, if not SI: '
                       f'{", ".join(name for name in UNITS if name)}')
-    scale: float = Field(1.0, ge=-1e6, le=1e6, description='factor, not 0')
-    clamp: Optional[tuple[Finite, Finite]] = Field(None, description='least and greatest value, '
-                                                   'SI')
+    scale: float = Field(1.0, ge=-1e6, le=1e6, description='factor on the values, not 0')
+    clamp: Optional[tuple[Finite, Finite]] = Field(
+        None, description='lowest and highest value, SI')
     filter: float = Field(0.0, ge=0, le=60, description='s, time constant of a first-order '
                           'low-pass filter; 0: none')
 
@@ -87,24 +87,28 @@ class Camera(Strict):
     encoder: str = Field(min_length=1, max_length=400, description='ONNX file that maps an image '
                          'to a vector: a path, or package://<python package>/<path>')
     size: Optional[tuple[Pixels, Pixels]] = Field(
-        None, description='pixels, width and height of the images as they come; others are '
-        "refused; none: the first one's, and what a simulated camera draws is the encoder's")
+        None, description='pixels, width and height of incoming images; other sizes are rejected; '
+        'none: the size of the first image; a simulated camera renders the size that the encoder '
+        'takes')
     crop: tuple[Share, Share, Share, Share] = Field(
-        (0.0, 0.0, 1.0, 1.0), description='left, top, right and bottom of what is kept, as '
+        (0.0, 0.0, 1.0, 1.0), description='left, top, right and bottom of the region to keep, as '
         'shares of the image')
     input: Optional[tuple[Pixels, Pixels]] = Field(
-        None, description='pixels, width and height that the encoder is given, where its file '
+        None, description='pixels, width and height of the input of the encoder, if its file '
         'leaves them open')
-    mean: Colours = Field((0.0, 0.0, 0.0), description='red, green, blue in [0, 1], taken from '
-                          'the image first')
-    std: Colours = Field((1.0, 1.0, 1.0), description='by which it is divided then')
-    rate: float = Field(0.0, ge=0, le=1000, description='Hz, images that are encoded at most; '
-                        '0: every one')
-    contrast: float = Field(2.0, ge=0, le=255, description='of 255, standard deviation of the '
-                            'brightness below which an image shows nothing and is refused; 0: '
-                            'never')
-    simulated: str = Field('', max_length=200, description="name of the scene's camera; '': the "
-                           "source's name")
+    mean: Colours = Field(
+        (0.0, 0.0, 0.0), description='red, green, blue in [0, 1], subtracted from the image first')
+    std: Colours = Field(
+        (1.0, 1.0, 1.0), description='red, green, blue; the image is then divided by it')
+    rate: float = Field(
+        0.0, ge=0, le=1000, description='Hz, highest rate at which images are encoded; 0: every '
+        'image')
+    contrast: float = Field(
+        2.0, ge=0, le=255, description='standard deviation of the brightness, of 255, below which '
+        'an image counts as empty and is rejected; 0: none is rejected')
+    simulated: str = Field(
+        '', max_length=200, description="name of the camera in the scene; '': the name of the "
+        'source')
 
     @model_validator(mode='after')
     def _makes_sense(self) -> 'Camera':
@@ -120,32 +124,37 @@ class Camera(Strict):
 class Source(Strict):
     """A topic that a task observes beside joint_states."""
 
-    name: Text = Field(description="as the task's spec has it")
-    topic: str = Field('', max_length=200, description="'': the name")
+    name: Text = Field(description='name of the source in the specification of the task')
+    topic: str = Field('', max_length=200, description="topic; '': the name of the source")
     type: str = Field(description='message type, such as geometry_msgs/msg/WrenchStamped or '
                       'WrenchStamped')
     qos: Literal['sensor', 'reliable', 'latched'] = Field(
-        'sensor', description='of the subscription: best effort (fits every publisher), reliable, '
-        'or reliable and transient local')
-    select: list[Text] = Field([], max_length=1000, description='fields, in the order of the '
-                               "values: force.x, position.finger_1, data.0; []: all of the type's")
+        'sensor', description='QoS of the subscription; sensor: best effort (fits every '
+        'publisher); latched: reliable and transient local')
+    select: list[Text] = Field(
+        [], max_length=1000, description='fields, in the order of the values: force.x, '
+        'position.finger_1, data.0; []: all fields of the type')
     apply: Apply = Apply()
-    max_age: float = Field(0.2, ge=0.001, le=3600, description='s; an older sample is silence')
-    frame: str = Field('', max_length=200, description='that the values are wanted in: base, '
-                       "tool, or a site or body of the robot's model; messages of another frame "
-                       "of the model are turned into it; '': as they come, unchecked")
-    child: str = Field('', max_length=200, description='of TFMessage: the frame whose pose in '
-                       '`frame` is wanted')
+    max_age: float = Field(
+        0.2, ge=0.001, le=3600, description='s; without a newer sample the source is silent')
+    frame: str = Field(
+        '', max_length=200, description='frame in which the values are needed: base, tool, or a '
+        "site or body of the robot's model; messages in another frame of the model are "
+        "transformed; '': values as received, unchecked")
+    child: str = Field(
+        '', max_length=200, description='TFMessage only: the frame whose pose in `frame` is '
+        'needed')
     silent: Literal['stop', 'warn', 'hold'] = Field(
-        'stop', description='what follows when no sample is newer than max_age: a stop, a '
-        'warning, or nothing; the newest sample holds then, never zeros')
+        'stop', description='reaction when no sample is newer than max_age: stop, warn, or '
+        'neither (hold); with warn and hold the newest sample stays in use, never zeros')
     wrong: Literal['stop', 'warn'] = Field(
-        'stop', description='what follows on samples that are not finite, malformed, of an '
-        'unknown frame, frozen or often out of order: a stop or a warning; none is used')
-    frozen: int = Field(0, ge=0, le=100_000, description='so many samples running of exactly the '
-                        'same values are frozen; 0: never')
-    camera: Optional[Camera] = Field(None, description='of Image and CompressedImage: what makes '
-                                     'the values')
+        'stop', description='reaction to samples that are not finite, malformed, in an unknown '
+        'frame, frozen or often out of order: stop or warn; such samples are never used')
+    frozen: int = Field(
+        0, ge=0, le=100_000, description='number of consecutive samples with identical values '
+        'that count as frozen; 0: no check')
+    camera: Optional[Camera] = Field(
+        None, description='Image and CompressedImage only: conversion of images to values')
 
     @field_validator('type')
     @classmethod

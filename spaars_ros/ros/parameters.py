@@ -97,8 +97,8 @@ class Param:
         return made
 
 
-RUN = Param('run', '', 'token of the run that started this node; set by launch and command line: '
-            'a conductor touches only nodes that carry its own, and such a node ends with the '
+RUN = Param('run', '', 'token of the run that started this node, set by launch and command line; '
+            'a conductor acts only on nodes with its own token, and such a node ends with the '
             "process that started it. '' for none")
 """Parameter of every node."""
 

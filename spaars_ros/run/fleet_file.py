@@ -27,16 +27,20 @@ NAMESPACE = r'^[A-Za-z][A-Za-z0-9_]*$'
 class FleetRobot(Strict):
     """One robot of a fleet."""
 
-    name: str = Field(pattern=NAMESPACE, max_length=100, description='its namespace')
-    robot: str = Field('panda', max_length=400, description='robot file; all of a fleet have the '
-                       'same joints, limits and rate, since one policy drives them')
-    sim: bool = Field(True, description='whether it is simulated')
-    joint_states: str = Field('', max_length=400, description="its topic; '': joint_states in "
-                              'its namespace')
-    command: str = Field('', max_length=400, description="its controller's topic; '': command in "
-                         'its namespace')
-    episodes: int = Field(150, ge=0, le=10_000_000, description='its budget, 0 for no end')
-    seed: int = Field(0, ge=0, le=2**31, description='of its goals, starts and exploration')
+    name: str = Field(pattern=NAMESPACE, max_length=100, description='namespace of the robot')
+    robot: str = Field(
+        'panda', max_length=400, description='robot file; all robots of a fleet have the same '
+        'joints, limits and rate, because one policy drives them')
+    sim: bool = Field(True, description='whether the robot is simulated')
+    joint_states: str = Field(
+        '', max_length=400, description="topic of its joint states; '': joint_states in its "
+        'namespace')
+    command: str = Field(
+        '', max_length=400, description="topic of its controller; '': command in its namespace")
+    episodes: int = Field(
+        150, ge=0, le=10_000_000, description='episodes that the robot runs, 0: no end')
+    seed: int = Field(
+        0, ge=0, le=2**31, description='seed of its goals, start poses and exploration')
 
 
 class Fleet(Strict):

@@ -59,12 +59,16 @@ MEASURED = ('torque', 'intervention', 'takeover')
 class GivenSuccess(Strict):
     """A source that reports success, with hysteresis, so that a short flicker is not a success."""
 
-    source: str = Field(min_length=1, max_length=200, description='whose first value counts')
-    above: float = Field(0.5, ge=-1e6, le=1e6, description='at or above it the task is done')
-    below: float = Field(0.5, ge=-1e6, le=1e6, description='below it it is not; between the two '
-                         'nothing changes')
-    hold: int = Field(3, ge=1, le=10_000, description='control ticks running that it has to be '
-                      'done until the episode ends')
+    source: str = Field(
+        min_length=1, max_length=200, description='source whose first value is compared')
+    above: float = Field(
+        0.5, ge=-1e6, le=1e6, description='the task is done at or above this value')
+    below: float = Field(
+        0.5, ge=-1e6, le=1e6, description='the task is not done below this value; between the two '
+        'nothing changes')
+    hold: int = Field(
+        3, ge=1, le=10_000, description='consecutive control ticks for which the task has to be '
+        'done before the episode ends')
 
     @model_validator(mode='after')
     def _in_order(self) -> 'GivenSuccess':
@@ -78,23 +82,30 @@ class TaskSettings(Strict):
 
     task: str = Field('reach', max_length=200, description='entry point of the group '
                       'spaars_ros.tasks, or module:Class')
-    name: str = Field('', max_length=200, description="what bundles and data are of; '': the "
-                      "task's own name")
-    robot: str = Field('', max_length=200, description='robot file where none is named; '
-                       "'': panda")
-    training: str = Field('', max_length=200, description='training file where neither it nor an '
-                          "algorithm is named; '': spaars")
-    demonstrations: str = Field('', max_length=400, description='HDF5 data set, or package://'
-                                "<python package>/<path>, where none is named; '': reach's")
+    name: str = Field(
+        '', max_length=200, description="name of the task in bundles and data; '': that of the "
+        'task class')
+    robot: str = Field(
+        '', max_length=200, description="robot file if no other is given; '': panda")
+    training: str = Field(
+        '', max_length=200, description='training file if neither a file nor an algorithm is '
+        "given; '': spaars")
+    demonstrations: str = Field(
+        '', max_length=400, description='HDF5 data set, or package://<python package>/<path>, if '
+        "no other is given; '': that of reach")
     start_noise: float = Field(
-        0.05, ge=0, le=10, description='rad, uniform, about the home position')
+        0.05, ge=0, le=10, description='rad, half-width of the uniform noise about the home '
+        'position')
     horizon: int = Field(100, ge=2, le=1_000_000, description='control ticks per episode')
-    sources: list[Source] = Field([], max_length=64, description='topics beside joint_states; '
-                                  "each wins over the robot file's of the same name")
+    sources: list[Source] = Field(
+        [], max_length=64, description='topics in addition to joint_states; each replaces a '
+        'source of the robot file with the same name')
     success: Optional[GivenSuccess] = Field(
-        None, description='a source that says when an episode has succeeded; none: the task does')
-    reward: str = Field('', max_length=200, description="source whose first value is a tick's "
-                        "reward; '': the task computes it")
+        None, description='source that reports when an episode has succeeded; none: the task '
+        'computes it')
+    reward: str = Field(
+        '', max_length=200, description="source whose first value is the reward of a tick; '': "
+        'the task computes it')
 
 
 @dataclass(frozen=True)

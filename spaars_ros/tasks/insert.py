@@ -49,19 +49,25 @@ class InsertSettings(TaskSettings):
 
     name: Name = 'insert'
     start_noise: float = Field(
-        0.01, ge=0, le=10, description='rad, uniform, about the home position')
+        0.01, ge=0, le=10, description='rad, half-width of the uniform noise about the home '
+        'position')
     hole_low: tuple[float, float] = Field(
-        (0.47, -0.03), description='m, base frame, x and y: where the hole may be')
-    hole_high: tuple[float, float] = Field((0.53, 0.03), description='m, base frame, x and y')
-    hole_height: float = Field(0.2, description="m, base frame, of the hole's mouth")
-    depth: float = Field(0.012, ge=0.001, le=0.02, description='m, of the peg in the hole: done')
+        (0.47, -0.03), description='m, base frame, lowest x and y of the hole')
+    hole_high: tuple[float, float] = Field(
+        (0.53, 0.03), description='m, base frame, highest x and y of the hole')
+    hole_height: float = Field(0.2, description='m, base frame, height of the mouth of the hole')
+    depth: float = Field(
+        0.012, ge=0.001, le=0.02, description='m, depth of the peg in the hole at which the task '
+        'is done')
     pose_bias: float = Field(
-        0.001, ge=0, le=0.1, description="m, standard deviation per axis of the hole's measured "
-        'place, from episode to episode')
-    pose_noise: float = Field(0.0002, ge=0, le=0.1, description='m, the same from tick to tick')
-    force_noise: float = Field(0.3, ge=0, le=100, description='N, of the wrist sensor')
-    force_limit: float = Field(25.0, ge=0.1, le=10_000, description='N, contact force above it '
-                               'costs')
+        0.001, ge=0, le=0.1, description='m, standard deviation per axis of the error of the '
+        'measured hole, constant within an episode')
+    pose_noise: float = Field(
+        0.0002, ge=0, le=0.1, description='m, standard deviation per axis of its noise from tick '
+        'to tick')
+    force_noise: float = Field(0.3, ge=0, le=100, description='N, noise of the wrist sensor')
+    force_limit: float = Field(
+        25.0, ge=0.1, le=10_000, description='N, contact force above which a step costs')
 
 
 class InsertTask(Task):

@@ -37,9 +37,9 @@ class InsertCameraSettings(InsertSettings):
 
     name: Name = 'insert_camera'
     camera_place: tuple[float, float, float] = Field(
-        (0.72, 0.16, 0.42), description='m, base frame, of the simulated camera')
+        (0.72, 0.16, 0.42), description='m, base frame, position of the simulated camera')
     camera_at: tuple[float, float, float] = Field(
-        (0.5, 0.0, 0.21), description='m, base frame, what it looks at')
+        (0.5, 0.0, 0.21), description='m, base frame, point that the camera looks at')
     camera_angle: float = Field(30.0, ge=5, le=120, description='degrees, vertical field of view')
 
 

@@ -48,20 +48,24 @@ class PickSettings(TaskSettings):
 
     name: Name = 'pick'
     start_noise: float = Field(
-        0.02, ge=0, le=10, description='rad, uniform, about the home position')
+        0.02, ge=0, le=10, description='rad, half-width of the uniform noise about the home '
+        'position')
     horizon: int = Field(150, ge=2, le=1_000_000, description='control ticks per episode')
-    cube: float = Field(0.04, ge=0.01, le=0.07, description='m, edge of the cube')
+    cube: float = Field(0.04, ge=0.01, le=0.07, description='m, edge length of the cube')
     cube_low: tuple[float, float] = Field(
-        (0.44, -0.14), description='m, base frame, x and y: where the cube may lie')
-    cube_high: tuple[float, float] = Field((0.56, 0.02), description='m, base frame, x and y')
-    bin: tuple[float, float] = Field((0.5, 0.18), description='m, base frame, its middle')
-    bin_size: float = Field(0.12, ge=0.05, le=1, description='m, inner edge of the bin')
+        (0.44, -0.14), description='m, base frame, lowest x and y of the cube')
+    cube_high: tuple[float, float] = Field(
+        (0.56, 0.02), description='m, base frame, highest x and y of the cube')
+    bin: tuple[float, float] = Field(
+        (0.5, 0.18), description='m, base frame, x and y of the centre of the bin')
+    bin_size: float = Field(0.12, ge=0.05, le=1, description='m, inner edge length of the bin')
     table: float = Field(0.0, description='m, base frame, height of the table')
     pose_noise: float = Field(
-        0.001, ge=0, le=0.1, description="m, standard deviation per axis of the cube's place")
+        0.001, ge=0, le=0.1, description='m, standard deviation per axis of the measured position '
+        'of the cube')
     gripper_turn: float = Field(
-        -0.785398, ge=-7, le=7, description="rad, of the simulated fingers about the tool's axis; "
-        'they open along the y axis of the frame that results')
+        -0.785398, ge=-7, le=7, description='rad, rotation of the simulated fingers about the '
+        'axis of the tool; they open along the y axis of the resulting frame')
 
 
 class PickTask(Task):

@@ -45,9 +45,9 @@ class PickCameraSettings(PickSettings):
 
     name: Name = 'pick_camera'
     camera_place: tuple[float, float, float] = Field(
-        (0.9, 0.02, 0.72), description='m, base frame, of the simulated camera')
+        (0.9, 0.02, 0.72), description='m, base frame, position of the simulated camera')
     camera_at: tuple[float, float, float] = Field(
-        (0.5, 0.02, 0.03), description='m, base frame, what it looks at')
+        (0.5, 0.02, 0.03), description='m, base frame, point that the camera looks at')
     camera_angle: float = Field(38.0, ge=5, le=120, description='degrees, vertical field of view')
 
 

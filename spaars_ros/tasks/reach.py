@@ -60,13 +60,17 @@ class ReachSettings(TaskSettings):
 
     name: Name = 'reach'
     target_low: Optional[Point] = Field(
-        None, description="m, base frame, -100 to 100; none: the robot file's `targets`")
+        None, description='m, base frame, lowest corner of the targets, -100 to 100; none: '
+        '`targets` of the robot file')
     target_high: Optional[Point] = Field(
-        None, description="m, base frame, -100 to 100; none: the robot file's `targets`")
+        None, description='m, base frame, highest corner of the targets, -100 to 100; none: '
+        '`targets` of the robot file')
     tolerance: float = Field(
-        0.010, ge=0.000001, le=100, description='m, tip error that counts as reached')
+        0.010, ge=0.000001, le=100, description='m, largest tip error at which the target is '
+        'reached')
     hold: int = Field(
-        10, ge=1, le=1_000_000, description='ticks at the end of the episode within tolerance')
+        10, ge=1, le=1_000_000, description='ticks at the end of the episode for which the tip '
+        'has to be within tolerance')
 
     @model_validator(mode='after')
     def _has_targets(self) -> 'ReachSettings':

@@ -20,13 +20,13 @@ from spaars_ros.ros.parameters import RUN
 
 PARAMETERS = ParameterTable(
     RUN,
-    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
-    Param('task', 'reach', 'task file: a path, or a name from config/task'),
-    Param('provider', 'auto', 'what ONNX Runtime encodes with: auto takes a GPU where there is '
-          'one', choices=('auto', 'cpu', 'cuda')),
-    Param('run_dir', '', "run folder in which frames are kept; '' keeps none"),
-    Param('frames_mb', 1000, 'images are kept as JPEG in the run folder up to so much; 0 keeps '
-          'none', unit='MB', low=0, high=10_000_000),
-    Param('threads', 1, 'threads of the CPU per camera', low=1, high=64),
+    Param('robot', 'panda', 'robot file: path, or name of a shipped file'),
+    Param('task', 'reach', 'task file: path, or name of a shipped file'),
+    Param('provider', 'auto', 'ONNX Runtime provider; auto: a GPU if one is available',
+          choices=('auto', 'cpu', 'cuda')),
+    Param('run_dir', '', "run folder in which frames are stored; '' stores none"),
+    Param('frames_mb', 1000, 'limit of the images (JPEG) stored in the run folder; 0 stores none',
+          unit='MB', low=0, high=10_000_000),
+    Param('threads', 1, 'CPU threads per camera', low=1, high=64),
 )
 """Parameters of the encoder node."""

@@ -21,17 +21,18 @@ from spaars_ros.ros.parameters import RUN
 
 PARAMETERS = ParameterTable(
     RUN,
-    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
-    Param('task', 'reach', 'task file: a path, or a name from config/task'),
-    Param('training', 'spaars', 'training file: a path, or a name from config/training'),
+    Param('robot', 'panda', 'robot file: path, or name of a shipped file'),
+    Param('task', 'reach', 'task file: path, or name of a shipped file'),
+    Param('training', 'spaars', 'training file: path, or name of a shipped file'),
     Param('bundle', '', 'policy bundle with learner tensors to start from'),
     Param('run_dir', 'runs/latest', 'run folder: transitions.mcap, checkpoints/'),
-    Param('demonstrations', '', "HDF5 file, or folder of a run; '' takes the training file's"),
-    Param('robots', '', "namespaces of the robots it learns from, comma-separated; '': the one "
-          'in its own'),
+    Param('demonstrations', '', "HDF5 file, or folder of a run; '' uses those of the training "
+          'file'),
+    Param('robots', '', "namespaces of the robots to learn from, comma-separated; '': only its "
+          'own namespace'),
     Param('seed', 0, 'seed of the replay sampling', low=0, high=2**31),
-    Param('paused', False, 'learn nothing and push nothing, but go on recording; what was not '
-          'learned is made up for afterwards. Kept over a restart in the run folder', live=True),
+    Param('paused', False, 'do not learn or push bundles, but continue to record; the updates are '
+          'made up for later. A restart keeps this, in the run folder', live=True),
     Param('signing_key', '', "PEM file of an Ed25519 private key that signs bundles and "
           "checkpoints; '' leaves them unsigned"),
 )

@@ -25,24 +25,24 @@ FAULT = 'fault.'
 
 PARAMETERS = ParameterTable(
     RUN,
-    Param('robot', 'panda', 'robot file: a path, or a name from config/robot'),
-    Param('task', 'reach', 'task file: a path, or a name from config/task'),
+    Param('robot', 'panda', 'robot file: path, or name of a shipped file'),
+    Param('task', 'reach', 'task file: path, or name of a shipped file'),
     Param('seed', 0, 'seed of the start poses and of the faults', low=0, high=2**31),
-    Param('real_time_factor', 0.0, 'simulated s a second; 0 is lockstep, as fast as the nodes '
-          'answer', low=0.0, high=100.0),
-    Param('stamps', 'simulated', 'clock of the stamps: simulated, which /clock gives, or system, '
-          "as a robot's; system needs a real_time_factor of 1", choices=('simulated', 'system')),
+    Param('real_time_factor', 0.0, 'simulated s per s; 0 is lockstep: as fast as the nodes answer',
+          low=0.0, high=100.0),
+    Param('stamps', 'simulated', 'clock of the stamps: simulated, as on /clock, or system, as on '
+          'a robot; system needs a real_time_factor of 1', choices=('simulated', 'system')),
     Param('max_lead', 16, 'lockstep: control periods that the arm may be ahead of the learner',
           low=1, high=100_000),
-    Param('command_interface', '', "what `command` carries; '' takes the robot file's",
+    Param('command_interface', '', "content of `command`; '' takes it from the robot file",
           choices=('', 'forward_velocity', 'forward_position', 'joint_trajectory')),
-    Param('command_timeout', 0.0, 'the arm comes to rest when no command came for longer; 0 is '
-          'never, as with the forward_command_controller. Not for lockstep', unit='s', low=0.0,
-          high=60.0, live=True),
-    Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, where the '
-          'user may have it; 0 is an ordinary process', low=0, high=99),
+    Param('command_timeout', 0.0, 'time without a command after which the arm stops; 0: never, '
+          'like forward_command_controller. Not for lockstep', unit='s', low=0.0, high=60.0,
+          live=True),
+    Param('thread_priority', 0, 'SCHED_FIFO priority of executor and middleware, if the user has '
+          'the permission; 0: an ordinary process', low=0, high=99),
     Param('start_stamp', 1.0, 'stamp of the first joint_states', unit='s', low=0.0, high=1e9),
-    Param('first_reset', 0, 'start poses to skip, for a run that goes on', low=0, high=2**31),
+    Param('first_reset', 0, 'start poses to skip, for a run that is continued', low=0, high=2**31),
     Param('faults', '', 'YAML file of timed faults, a list of {at: s, for: s, set: {<fault>: '
           "value}}; '' for none"),
     *(Param(FAULT + fault.name, DEFAULTS[fault.name], fault.description, unit=fault.unit,
