@@ -54,7 +54,7 @@ SETTLE = 2.0
 SAME = 2e-6
 """s, tolerance for the rounded stamp of a step."""
 COLUMNS = ('image', 'frame to vector p50, ms', 'p99, ms', 'frame to command p50, ms', 'p99, ms',
-           'images a second', 'images without a vector', 'commands')
+           'images per second', 'images without a vector', 'commands')
 
 
 def prepare(folder: Path, size: int) -> RunSettings:
