@@ -37,6 +37,7 @@ from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Rollout
 from spaars_ros.learning.gym.trainer import Trainer
+from spaars_ros.sim.environment_step import step_environment
 from spaars_ros.training_file import load_training
 
 SMALL = {
@@ -317,10 +318,11 @@ def test_where_raw_wins_within_a_skill_the_rest_is_gated_by_step_and_encoded_aga
     rng = np.random.default_rng(0)
     mixed = 0
     for seed in range(6):
-        episode = Rollout(trained.env, boxes, trained._online, seed=seed)
+        episode = Rollout(trained.env.reset(seed=seed)[0].copy(), trained._online)
         algorithm.begin_episode()
         while not episode.done:
-            episode.step(algorithm, rng)
+            choice = algorithm.choose(episode.observations[-1], rng, True)
+            episode.add(choice, step_environment(trained.env, boxes.physical(choice.action)))
         skills = np.asarray([skill for skill, _ in algorithm._taken])
         steps = np.asarray([step for _, step in algorithm._taken])
         modes = np.asarray(episode.modes)

@@ -65,6 +65,8 @@ def command(
     steps: Annotated[int, typer.Option(min=0, help='Environment steps of each run.')] = 50_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
     evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
+    envs: Annotated[int, typer.Option(
+        min=1, help='Environments that each run explores in at the same time.')] = 1,
     jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
@@ -84,7 +86,7 @@ def command(
         from spaars_ros.run.workers import Workers
         from spaars_ros.training_file import load_training
         trials = [Trial(env, data, training, settings, seed, steps, evaluate_every,
-                        evaluation_episodes, str(out))
+                        evaluation_episodes, str(out), envs)
                   for settings in grid(choices_of(change or [])) for seed in seeds_of(seeds)]
         for trial in trials:
             load_training(training, **dict(trial.settings))  # fail for a wrong key before any run

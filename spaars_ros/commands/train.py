@@ -31,7 +31,7 @@ Examples:
   spaars train --env Hopper-v5 --data hopper-medium.npz --out runs/hopper
   spaars train --env Hopper-v5 --data hopper-medium.npz --set mode=latent-only --out runs/latent
   spaars train --env Walker2d-v5 --algorithm sac --steps 100000 --out runs/sac
-  spaars train --env SpaarsReach-v0 --training spaars --steps 15000 --out runs/reach
+  spaars train --env SpaarsReach-v0 --training spaars --steps 15000 --envs 4 --out runs/reach
   spaars collect --env Hopper-v5 --policy runs/hopper/policy.onnx --transitions 10000 mine.npz
 """
 
@@ -63,6 +63,8 @@ def command(
         min=0.0, help="Hold info['cost'] under this per episode; for cpq and marvel also the "
                       "training file's cost_limit. Baselines other than these and "
                       'sac-lagrangian, sac-pid and supe hold none.')] = None,
+    envs: Annotated[int, typer.Option(
+        min=1, help='Environments explored at the same time, each in a process of its own.')] = 1,
     out: Annotated[Path, typer.Option(
         help='Folder of curve and checkpoint; a run that is there goes on.')] = Path('runs/train'),
     json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,
@@ -89,7 +91,8 @@ def command(
                           training=settings, seed=seed, out=out,
                           steps=steps, evaluate_every=evaluate_every,
                           evaluate_offline=evaluate_offline,
-                          evaluation_episodes=evaluation_episodes, cost_limit=cost_limit)
+                          evaluation_episodes=evaluation_episodes, cost_limit=cost_limit,
+                          envs=envs)
         summary = trainer.run(say=typer.echo)
         write_json(out / 'summary.json', summary)
         write_json(json, summary)

@@ -47,6 +47,8 @@ class Trial:
     evaluate_every: int
     evaluation_episodes: int
     out: str
+    envs: int = 1
+    """Environments explored at the same time."""
 
     @property
     def name(self) -> str:
@@ -79,7 +81,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
     trainer = Trainer(trial.env, find_data(trial.env, trial.data, training), training=training,
                       seed=trial.seed, out=trial.folder, steps=trial.steps,
                       evaluate_every=trial.evaluate_every,
-                      evaluation_episodes=trial.evaluation_episodes)
+                      evaluation_episodes=trial.evaluation_episodes, envs=trial.envs)
     try:
         summary = trainer.run()
     finally:

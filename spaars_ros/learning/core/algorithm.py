@@ -83,6 +83,22 @@ class EpisodeLearner(Protocol):
 
 
 @runtime_checkable
+class EpisodeState(Protocol):
+    """
+    Optional interface of algorithms that keep a state of the running episode.
+
+    Examples are correlated noise and the skill in effect. Saving and restoring it lets one
+    algorithm act in several episodes in turn.
+    """
+
+    def episode_state(self) -> Any:
+        """Return the state of the running episode; later steps of other episodes keep it."""
+
+    def set_episode_state(self, state: Any) -> None:
+        """Continue the episode of a state from `episode_state`."""
+
+
+@runtime_checkable
 class AligningLearner(Protocol):
     """Optional interface of algorithms whose offline phase ends with value pre-alignment."""
 

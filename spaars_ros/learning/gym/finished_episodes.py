@@ -58,7 +58,7 @@ class FinishedEpisodes:
                           'without one counts as 0', stacklevel=2)
         if controllers:
             algorithm.set_multipliers(self._limits.update(costs))
-        self._versions.take(rewards, costs[:, :len(controllers)],
+        self._versions.take(version, rewards, costs[:, :len(controllers)],
                             np.array([each.value for each in controllers]), updates)
         progress.episodes += 1
         progress.succeeded.append(episode.success)

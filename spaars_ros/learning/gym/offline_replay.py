@@ -31,6 +31,9 @@ from spaars_ros.learning.online.pretrain import replay_of
 from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import Training
 
+CAPACITY = 1_000_000
+"""Transitions of the online replay."""
+
 
 @dataclass(frozen=True)
 class OfflineReplay:
@@ -72,3 +75,12 @@ class OfflineReplay:
         replay = replay_of_transitions(data, normaliser, gamma=training.gamma,
                                        n_step=training.n_step, scale=training.reward_scale)
         return cls(replay, normaliser, data.actions)
+
+
+def online_replay(boxes: ActionScaler, *, task: Task | None, normaliser: Normaliser,
+                  training: Training, constraints: int) -> Replay:
+    """Return the replay of a training's own transitions; arguments as for `OfflineReplay.of`."""
+    t = training
+    return Replay(CAPACITY, task, normaliser, action=boxes.action, constraints=constraints,
+                  observation=boxes.observation, gamma=t.gamma, n_step=t.n_step,
+                  scale=t.reward_scale, shaping=t.shaping if task is not None else 0.0)

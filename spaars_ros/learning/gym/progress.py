@@ -31,6 +31,8 @@ class Progress:
     """Number of environment steps, also those that the replay has overwritten."""
     episodes: int = 0
     """Number of finished training episodes."""
+    begun: int = 0
+    """Number of training episodes begun; the next one has this number and its seeds."""
     seconds: float = 0.0
     """s in the offline phase and in training episodes, without evaluations."""
     offline_seconds: float = 0.0
@@ -49,7 +51,7 @@ class Progress:
         """Return the state for `restore`, as values for JSON; `updates`: online updates."""
         return {'counters': [self.offline_done, self.steps, updates, self.episodes],
                 'seconds': [self.seconds, self.offline_seconds],
-                'online_begun': self.online_begun,
+                'online_begun': self.online_begun, 'begun': self.begun,
                 'succeeded': [None if np.isnan(each) else each for each in self.succeeded]}
 
     def restore(self, state: Mapping[str, Any]) -> int:
@@ -57,6 +59,7 @@ class Progress:
         self.offline_done, self.steps, updates, self.episodes = state['counters']
         self.seconds, self.offline_seconds = state['seconds']
         self.online_begun = state['online_begun']
+        self.begun = int(state.get('begun', self.episodes))  # one at a time before 0.2.0
         self.succeeded = [float('nan') if each is None else float(each)
                           for each in state.get('succeeded', [])]
         return int(updates)

@@ -23,12 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Algorithm
 from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.sim.environment_step import EnvironmentStep
 from spaars_ros.sim.environments import costs_of
-from spaars_ros.sim.environments import executed_action
-from spaars_ros.sim.environments import reports_costs
 
 Array = NDArray[np.float64]
 Env = gymnasium.Env[Any, Any]
@@ -107,15 +107,17 @@ class Rollout:
     """
     One training episode; its transitions are added to a replay in segments.
 
+    Where other episodes add to the same replay in between, returns and hindsight goals do not
+    reach across the seam of two segments: n-step returns bootstrap there.
+
+    :param observation: (n,) of the reset
     :param replay: gets as many of each step's costs as it has constraints
-    :param seed: seed of the environment's reset
+    :param segment: steps after which transitions are stored; fewer at the end of the episode
     """
 
-    def __init__(self, env: Env, boxes: ActionScaler, replay: Replay, *, seed: int) -> None:
-        self._env, self._boxes, self._replay = env, boxes, replay
-        observation, _ = env.reset(seed=seed)
-        # Copies: an environment may write its next observation into the same array.
-        self.observations = [np.array(observation, np.float64)]
+    def __init__(self, observation: Array, replay: Replay, segment: int = SEGMENT) -> None:
+        self._replay, self._segment = replay, segment
+        self.observations = [observation]
         """T + 1 observations (n,), physical units."""
         self.actions: list[Array] = []
         self.modes: list[int] = []
@@ -124,43 +126,39 @@ class Rollout:
         self.done = self.terminated = self.reported_costs = False
         self.success = float('nan')
         """Success reported with the newest step, 1 or 0; NaN if the environment reports none."""
-        self._stored = 0
+        self._stored = self._joined = 0
+        self._changes = -1
 
-    def segment(self, algorithm: Algorithm, rng: np.random.Generator) -> int:
-        """Do exploring steps until a segment is stored; return their number."""
-        steps = 1
-        while not self.step(algorithm, rng):
-            steps += 1
-        return steps
-
-    def step(self, algorithm: Algorithm, rng: np.random.Generator) -> bool:
-        """Do one exploring step; return whether it completed and stored a segment."""
-        choice = algorithm.choose(self.observations[-1], rng, True)
-        observation, reward, terminated, truncated, info = self._env.step(
-            self._boxes.physical(choice.action))
-        costs = costs_of(info)
-        self.reported_costs |= reports_costs(info)
-        check_step(observation, reward, costs, len(self.actions))
-        self.observations.append(np.array(observation, np.float64))
-        self.actions.append(executed_action(self._env, choice.action, info))
+    def add(self, choice: ActionSample, step: EnvironmentStep) -> int:
+        """Add a step and what was chosen for it; return the number of transitions stored."""
+        check_step(step.observation, step.reward, step.costs, len(self.actions))
+        self.reported_costs |= step.reports_costs
+        self.observations.append(step.observation)
+        self.actions.append(choice.action if step.executed is None else step.executed)
         self.modes.append(choice.mode)
-        self.rewards.append(float(reward))
-        self.costs.append(costs)
-        self.terminated = bool(terminated)
-        self.success = float(info.get('success', np.nan))
-        self.done = self.terminated or bool(truncated)
+        self.rewards.append(step.reward)
+        self.costs.append(step.costs)
+        self.terminated, self.success = step.terminated, step.success
+        self.done = step.terminated or step.truncated
         if not self.done:
             check_length(len(self.actions))
-        if not self.done and len(self.actions) - self._stored < SEGMENT:
-            return False
+        if not self.done and len(self.actions) - self._stored < self._segment:
+            return 0
+        return self._store()
+
+    def _store(self) -> int:
+        """Add the steps since the last segment to the replay; return their number."""
         part = slice(self._stored, len(self.actions))
+        continues = self._joined if self._replay.changes == self._changes else 0
         self._replay.add_episode(
             np.asarray(self.observations[self._stored:]), np.asarray(self.actions[part]),
             self.terminated, rewards=np.asarray(self.rewards[part]),
             costs=np.asarray(self.costs[part])[:, :self._replay.constraints],
-            modes=np.asarray(self.modes[part]), continues=self._stored)
-        self._stored = len(self.actions)
-        return True
+            modes=np.asarray(self.modes[part]), continues=continues)
+        self._changes = self._replay.changes
+        count = len(self.actions) - self._stored
+        self._joined, self._stored = continues + count, len(self.actions)
+        return count
 
 
 def check_step(observation: Any, reward: Any, costs: Array, step: int) -> None:

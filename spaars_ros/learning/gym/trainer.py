@@ -14,6 +14,7 @@
 """Train any algorithm in any Gymnasium environment with a Box action space, without ROS."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 import time
 from typing import Any
@@ -26,7 +27,6 @@ from spaars_ros.constraints.episode_limits import EpisodeLimits
 from spaars_ros.data.dataset import Dataset
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.learning.core.algorithm import AligningLearner
-from spaars_ros.learning.core.algorithm import EpisodeLearner
 from spaars_ros.learning.core.algorithm import OfflineLearner
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.champion import Champion
@@ -40,24 +40,26 @@ from spaars_ros.learning.gym.export_trained import export_trained
 from spaars_ros.learning.gym.finished_episodes import FinishedEpisodes
 from spaars_ros.learning.gym.load_data import digest_of
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
+from spaars_ros.learning.gym.offline_replay import online_replay
 from spaars_ros.learning.gym.online_updates import OnlineUpdates
 from spaars_ros.learning.gym.progress import Progress
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
-from spaars_ros.learning.gym.rollout import Rollout
+from spaars_ros.learning.gym.rollouts import Rollouts
+from spaars_ros.learning.gym.rollouts import Running
 from spaars_ros.learning.gym.training_folder import TrainingFolder
 from spaars_ros.learning.gym.versions import Versions
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.env import ArmEnv
 from spaars_ros.sim.environments import make_environment
 from spaars_ros.sim.kitchen import evaluation_id
+from spaars_ros.sim.parallel_environments import ParallelEnvironments
+from spaars_ros.sim.parallel_environments import SingleEnvironment
 from spaars_ros.training_file import for_task
 from spaars_ros.training_file import Training
 
 Array = NDArray[np.float64]
-
-CAPACITY = 1_000_000
 
 
 class Trainer:
@@ -83,13 +85,15 @@ class Trainer:
         are only measured, unless `agreed_limits` finds a limit elsewhere
     :param compile_beside: whether a second process may compile updates meanwhile; False waits for
         it, for machines where every core has its own run
+    :param envs: environments that are explored in at the same time; from 2 on each has a process
     """
 
     def __init__(self, env_id: str, data: Transitions | Dataset | None, *, training: Training,
                  seed: int, out: Path, steps: int, evaluate_every: int = 5000,
                  evaluation_episodes: int = 10, evaluate_offline: int = 0,
                  make_env: Callable[[], Env] | None = None,
-                 cost_limit: float | None = None, compile_beside: bool = True) -> None:
+                 cost_limit: float | None = None, compile_beside: bool = True,
+                 envs: int = 1) -> None:
         """Check data against the environment; raise ValueError or DataError on a mismatch."""
         torch.set_num_threads(1)
         torch.manual_seed(seed)
@@ -97,7 +101,9 @@ class Trainer:
         self.folder = TrainingFolder(out)
         self.total, self.every = steps, evaluate_every
         self.every_offline = evaluate_offline
-        make = make_env or (lambda: make_environment(env_id))
+        if envs < 1:
+            raise ValueError(f'envs {envs}: has to be at least 1')
+        make = make_env or partial(make_environment, env_id)
         self.env = make()
         # Franka Kitchen has a different reward in its evaluation environment.
         self._test_env = make() if make_env else make_environment(evaluation_id(env_id))
@@ -143,6 +149,9 @@ class Trainer:
             relabel=training.relabel if self.task is not None else 0.0, average=self._average,
             rng=self.rng, beside=compile_beside)
         self.progress = Progress()
+        self._rollouts = Rollouts(
+            SingleEnvironment(self.env) if envs == 1 else ParallelEnvironments(make, envs),
+            self.boxes, self.algorithm, self._versions, self._online, self.progress, seed=seed)
         self._finished = FinishedEpisodes(self.algorithm, self._online, self._versions,
                                           self._limits, self.progress, self.folder)
         self._checkpoint = Checkpoint(
@@ -163,11 +172,8 @@ class Trainer:
             # otherwise observations farther away would be clipped.
             self.normaliser = Normaliser.of(
                 random_observations(self._test_env, self.boxes, self.seed), least=0.1)
-        t = self.training
-        self._online = Replay(CAPACITY, self.task, self.normaliser, action=self.boxes.action,
-                              constraints=constraints, observation=self.boxes.observation,
-                              gamma=t.gamma, n_step=t.n_step, scale=t.reward_scale,
-                              shaping=t.shaping if self.task is not None else 0.0)
+        self._online = online_replay(self.boxes, task=self.task, normaliser=self.normaliser,
+                                     training=self.training, constraints=constraints)
 
     # Running
 
@@ -182,6 +188,7 @@ class Trainer:
                     f'{self.steps} steps')
             return self._train(say)
         finally:
+            self._rollouts.stop()
             self.folder.close()
 
     def _train(self, say: Callable[[str], None]) -> dict[str, Any]:
@@ -244,19 +251,16 @@ class Trainer:
                 began = time.monotonic()
 
     def _run_episode(self) -> None:
-        began = time.monotonic()
-        progress = self.progress
-        rng = np.random.default_rng([self.seed, progress.episodes, 1])
-        episode = Rollout(self.env, self.boxes, self._online,
-                          seed=self._env_seed(progress.episodes))
-        if isinstance(self.algorithm, EpisodeLearner):
-            self.algorithm.begin_episode()
-        version = self._versions.number
-        while not episode.done:
-            with self._versions.acting():
-                progress.steps += episode.segment(self.algorithm, rng)
+        """Act and learn until an episode has ended; of several that run more than one may."""
+        progress, began = self.progress, time.monotonic()
+        ended: list[Running] = []
+        while not ended:
+            progress.steps += self._rollouts.advance()
             self._update()
-        self._finished.take(episode, version, self.updates)
+            ended = self._rollouts.take_ended()
+        for each in ended:
+            self._rollouts.enter(each)
+            self._finished.take(each.rollout, each.version, self.updates)
         progress.seconds += time.monotonic() - began
 
     def _update(self) -> None:
@@ -273,9 +277,6 @@ class Trainer:
     def updates(self) -> int:
         """Return the number of online updates."""
         return self._updates.done
-
-    def _env_seed(self, episode: int) -> int:
-        return int(np.random.SeedSequence([self.seed, episode]).generate_state(1)[0])
 
     def _evaluate(self, say: Callable[[str], None]) -> None:
         progress = self.progress

@@ -14,6 +14,7 @@
 
 """Versions of the weights: which one acts in a training episode, and which one is deployed."""
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,14 +73,34 @@ class Versions:
         """Return the number of the version that acts; -1 without a champion."""
         return -1 if self.champion is None else self.champion.acts
 
+    @property
+    def weights(self) -> Kept | None:
+        """Return the copy of the version that acts; None without a champion: the newest."""
+        return None if self.champion is None else self._kept[self.champion.acts]
+
     @contextmanager
-    def acting(self) -> Iterator[None]:
-        """Give the networks the weights that act in training, within the context."""
-        if self.champion is None:
-            yield
-            return
-        with self._applied(self._kept[self.champion.acts]):
-            yield
+    def exchange(self) -> Iterator[Callable[[Kept | None], None]]:
+        """
+        Yield a function that gives the networks a version, None for the newest weights.
+
+        The newest weights are back after the context.
+        """
+        own = self._tensors()
+        newest: Kept | None = None
+        current: Kept | None = None
+
+        def put(kept: Kept | None) -> None:
+            nonlocal newest, current
+            if kept is current:
+                return
+            if newest is None:
+                newest = Kept([each.clone() for each in own], self._agent.settings())
+            self._put(own, newest if kept is None else kept)
+            current = kept
+        try:
+            yield put
+        finally:
+            put(None)
 
     @contextmanager
     def deployed(self) -> Iterator[None]:
@@ -88,10 +109,12 @@ class Versions:
         with self._average.applied() if kept is None else self._applied(kept):
             yield
 
-    def take(self, rewards: Array, costs: Array, multipliers: Array, updates: int) -> None:
+    def take(self, version: int, rewards: Array, costs: Array, multipliers: Array,
+             updates: int) -> None:
         """
-        Record the episode that just ended, and begin the next contest when it is due.
+        Record an episode that ended, and begin the next contest when it is due.
 
+        :param version: number of the version that acted
         :param rewards: (T,)
         :param costs: (T, C)
         :param multipliers: (C,) present values
@@ -99,8 +122,8 @@ class Versions:
         """
         if self.champion is None:
             return
-        verdict = self.champion.take(self.champion.acts, float(rewards.sum()),
-                                     costs.sum(0).tolist(), multipliers)
+        verdict = self.champion.take(version, float(rewards.sum()), costs.sum(0).tolist(),
+                                     multipliers)
         if verdict is not Verdict.OPEN:
             self._kept = {self.champion.champion: self._kept[self.champion.champion]}
         if self.champion.ready and updates - self._challenged_at >= self._every:

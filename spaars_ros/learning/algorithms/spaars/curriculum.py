@@ -82,6 +82,16 @@ class Curriculum:
         self.trials = GateTrials(training.trials, agent.floored) \
             if training.trials and training.mode == 'gated' else None
 
+    @property
+    def control(self) -> bool:
+        """Return whether the present training episode is a control episode (`GateTrials`)."""
+        return self.trials is not None and self.trials.control
+
+    @control.setter
+    def control(self, value: bool) -> None:
+        if self.trials is not None:
+            self.trials.control = value
+
     def phase(self, steps: int) -> int:
         """Return the index in `PHASES` after `steps` environment steps."""
         if self.agent.gated:

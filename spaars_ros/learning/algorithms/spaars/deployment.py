@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.curriculum import Curriculum
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
+from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.deployable import Deployable
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.policy.bundle import Exploration
@@ -36,6 +37,16 @@ class GatedDeployment(Deployable):
 
     agent: GatedAgent
     curriculum: Curriculum
+    _noise: Array
+    """Exploration noise of the running episode, correlated over its steps."""
+
+    def episode_state(self) -> tuple[Any, ...]:
+        """Return the noise, and whether the episode is a control episode; see `EpisodeState`."""
+        return self._noise.copy(), self.curriculum.control
+
+    def set_episode_state(self, state: tuple[Any, ...]) -> None:
+        """Continue the episode of a state from `episode_state`."""
+        self._noise, self.curriculum.control = state
 
     def end_offline(self, sample: Callable[[], Batch]) -> None:
         """Measure L_Q on 20 batches, for the gate margin."""

@@ -176,6 +176,14 @@ class Spar(Deployable):
     def _imitate(self, batch: Batch, step: int) -> dict[str, float]:
         return self.agent.imitate(batch) if step % self.training.policy_delay == 0 else {}
 
+    def episode_state(self) -> Array:
+        """Return the exploration noise (k,); see `EpisodeState`."""
+        return self._noise.copy()
+
+    def set_episode_state(self, state: Array) -> None:
+        """Continue the episode of a state from `episode_state`."""
+        self._noise = state
+
     def end_episode(self, observations: Array, modes: NDArray[Any], steps: int,
                     replay: Replay) -> None:
         """Reset the exploration noise, and record the share of raw actions."""

@@ -124,6 +124,15 @@ class SpaarsSupe(Supe, GatedDeployment):
         """Return False: the pretrained policy explores better than the prior."""
         return False
 
+    def episode_state(self) -> tuple[Any, ...]:
+        """Return the state of the skills, and that of the gate."""
+        return Supe.episode_state(self), GatedDeployment.episode_state(self)
+
+    def set_episode_state(self, state: tuple[Any, ...]) -> None:
+        """Continue the episode of a state from `episode_state`."""
+        Supe.set_episode_state(self, state[0])
+        GatedDeployment.set_episode_state(self, state[1])
+
     def _act(self, o: Tensor, skill: Tensor, rng: np.random.Generator,
              explore: bool) -> tuple[Tensor, Mode]:
         t, agent = self.training, self.agent

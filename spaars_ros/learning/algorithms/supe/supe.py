@@ -110,6 +110,14 @@ class Supe:
         self._step = 0
         self._taken: list[tuple[Array, int]] = []
 
+    def episode_state(self) -> tuple[Any, ...]:
+        """Return the skill in effect, its step, and the skills so far; see `EpisodeState`."""
+        return self._skill, self._step, self._taken
+
+    def set_episode_state(self, state: tuple[Any, ...]) -> None:
+        """Continue the episode of a state from `episode_state`."""
+        self._skill, self._step, self._taken = state
+
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the action of the skill in effect; every H steps a new skill begins."""
         with torch.no_grad():
