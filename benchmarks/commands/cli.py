@@ -28,6 +28,7 @@ from benchmarks.commands import filter as bench_filter
 from benchmarks.commands import interventions as bench_interventions
 from benchmarks.commands import learner as bench_learner
 from benchmarks.commands import learning as bench_learning
+from benchmarks.commands import link as bench_link
 from benchmarks.commands import manipulation as bench_manipulation
 from benchmarks.commands import operator as bench_operator
 from benchmarks.commands import skills as bench_skills
@@ -52,6 +53,7 @@ app.command('filter', epilog=bench_filter.EXAMPLES)(bench_filter.command)
 app.command('interventions', epilog=bench_interventions.EXAMPLES)(bench_interventions.command)
 bench_learner.register(app)
 app.command('learning', epilog=bench_learning.EXAMPLES)(bench_learning.command)
+app.command('link', epilog=bench_link.EXAMPLES)(bench_link.command)
 app.command('manipulation', epilog=bench_manipulation.EXAMPLES)(bench_manipulation.command)
 app.command('operator', epilog=bench_operator.EXAMPLES)(bench_operator.command)
 app.command('skills', epilog=bench_skills.EXAMPLES)(bench_skills.command)

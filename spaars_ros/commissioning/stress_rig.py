@@ -22,6 +22,7 @@ import logging
 import os
 from pathlib import Path
 import time
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ class StressError(RuntimeError):
     """The run under test did not start or did not answer."""
 
 
-def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str = '') -> RunFolder:
+def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str = '', *,
+            training: str = 'smoke', learning: Mapping[str, Any] = LEARNING) -> RunFolder:
     """
     Return a run folder with a quickly pretrained policy.
 
@@ -97,6 +99,8 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
     :param seed: of the run
     :param start: file of that policy; written where it is missing, for other runs
     :param which: task file; '': the default task
+    :param training: training file
+    :param learning: training constants in place of the file's
     :raises OSError: a file cannot be written
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,8 +115,8 @@ def prepare(folder: Path, seed: int = 0, start: Path | None = None, which: str =
     robot.write_text(yaml.safe_dump(arm))
     run = RunFolder(RunConfig(
         out=str(folder / 'run'), robot=str(robot), task=str(task),
-        training='smoke', bundle=str(start),
-        overrides=LEARNING, episodes=0, real_time_factor=1.0, seed=seed))
+        training=training, bundle=str(start),
+        overrides=dict(learning), episodes=0, real_time_factor=1.0, seed=seed))
     if not start.exists():
         # Torch is needed here only.
         from spaars_ros.learning.online.pretrain import pretrain
@@ -132,11 +136,13 @@ class StressRig:
     :param wrap: changes a node's description, for instance to run it on another host
     :param more: additional processes, without a lifecycle
     :param trigger: of the policy server: timer, or joint_states
+    :param server: parameters of the policy server in place of these
     """
 
     def __init__(self, run: RunFolder,
                  wrap: Callable[[NodeDescription], NodeDescription] = lambda node: node,
-                 more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0]) -> None:
+                 more: Sequence[NodeDescription] = (), *, trigger: str = TRIGGERS[0],
+                 server: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.run = run
         self.seed = run.options.seed
         # The recording is read while it is written: an incomplete end is expected.
@@ -147,7 +153,8 @@ class StressRig:
             out=str(run.path), robot=options.robot, task=options.task, episodes=0,
             real_time_factor=1.0, use_sim_time=False, namespace=f'stress_{os.getpid()}',
             seed=options.seed)
-        own = {**SETTINGS, 'policy_server': {**SETTINGS['policy_server'], 'trigger': trigger}}
+        own = {**SETTINGS, 'policy_server': {
+            **SETTINGS['policy_server'], 'trigger': trigger, **server}}
         graph = [wrap(dataclasses.replace(node, respawn=True, parameters={
             **node.parameters, **own.get(node.name, {})})) for node in describe(settings)]
         self.names = [node.name for node in graph]

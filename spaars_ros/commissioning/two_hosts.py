@@ -20,6 +20,7 @@ started by `spaars stress` in a separate network namespace. As the module of a n
 node to the second host.
 """
 
+from collections.abc import Callable
 import ctypes
 import dataclasses
 import json
@@ -43,6 +44,8 @@ from spaars_ros.run.bringup import NodeDescription
 NAMESPACE = 'SPAARS_STRESS_NETWORK'
 CLONE_NEWNET = 0x40000000
 HOSTS = ('10.77.0.1/24', '10.77.0.2/24')
+ADDRESSES = tuple(host.split('/')[0] for host in HOSTS)
+PEERS = 'ROS_STATIC_PEERS'
 
 
 def unshare() -> list[str]:
@@ -65,7 +68,14 @@ def why_not() -> str:
 
 
 class TwoHosts:
-    """A second host beside this process, which has to be in a separate network namespace."""
+    """
+    A second host beside this process, which has to be in a separate network namespace.
+
+    :param multicast: whether multicast is routed over the cable
+    """
+
+    def __init__(self, multicast: bool = True) -> None:
+        self._multicast = multicast
 
     def __enter__(self) -> 'TwoHosts':
         """Create the second host and the cable; raise CalledProcessError or OSError."""
@@ -74,13 +84,13 @@ class TwoHosts:
         self.namespace = f'/proc/{self._other.pid}/ns/net'
         while os.readlink(self.namespace) == os.readlink('/proc/self/ns/net'):
             time.sleep(0.01)
-        _ip('link', 'add', 'here', 'type', 'veth', 'peer', 'name', 'there')
-        _ip('link', 'set', 'there', 'netns', str(self._other.pid))
-        for name, address, run in (('here', HOSTS[0], _ip), ('there', HOSTS[1], self._there)):
-            run('link', 'set', 'lo', 'up')
-            run('address', 'add', address, 'dev', name)
-            run('link', 'set', name, 'up')
-            run('route', 'add', '224.0.0.0/4', 'dev', name)
+        self._plug_in()
+        for name, address, run in (('here', HOSTS[0], _run), ('there', HOSTS[1], self._there)):
+            run('ip', 'link', 'set', 'lo', 'up')
+            run('ip', 'address', 'add', address, 'dev', name)
+            run('ip', 'link', 'set', name, 'up')
+            if self._multicast:
+                run('ip', 'route', 'add', '224.0.0.0/4', 'dev', name)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
@@ -89,22 +99,37 @@ class TwoHosts:
         self._other.kill()
         self._other.wait()
 
+    def _plug_in(self) -> None:
+        """Create the interfaces `here` and `there`, joined by a cable."""
+        _run('ip', 'link', 'add', 'here', 'type', 'veth', 'peer', 'name', 'there')
+        _run('ip', 'link', 'set', 'there', 'netns', str(self._other.pid))
+
     def cut(self) -> None:
         """Pull the cable at the other end, so that this host keeps its address."""
-        self._there('link', 'set', 'there', 'down')
+        self._there('ip', 'link', 'set', 'there', 'down')
 
     def mend(self) -> None:
         """Reconnect the cable."""
-        self._there('link', 'set', 'there', 'up')
-        self._there('route', 'add', '224.0.0.0/4', 'dev', 'there')
+        self._there('ip', 'link', 'set', 'there', 'up')
+        if self._multicast:
+            self._there('ip', 'route', 'add', '224.0.0.0/4', 'dev', 'there')
 
-    def _there(self, *arguments: str) -> None:
-        subprocess.run(['nsenter', '--net=' + self.namespace, 'ip', *arguments], check=True,
-                       capture_output=True, timeout=10)
+    @staticmethod
+    def traffic() -> tuple[int, int]:
+        """Return the bytes that this host has sent and received over the cable, with headers."""
+        for line in Path('/proc/self/net/dev').read_text().splitlines():
+            name, _, counters = line.partition(':')
+            if name.strip() == 'here':
+                values = counters.split()
+                return int(values[8]), int(values[0])
+        raise OSError('no cable')
+
+    def _there(self, *command: str) -> None:
+        _run('nsenter', '--net=' + self.namespace, *command)
 
 
-def _ip(*arguments: str) -> None:
-    subprocess.run(['ip', *arguments], check=True, capture_output=True, timeout=10)
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=10)
 
 
 class RemoteNode(NodeDescription):
@@ -116,11 +141,22 @@ class RemoteNode(NodeDescription):
         return 'spaars_ros.commissioning.two_hosts'
 
 
+def on_second_host(name: str) -> Callable[[NodeDescription], NodeDescription]:
+    """Return a function that moves the node of this name to the second host."""
+    def moved(node: NodeDescription) -> NodeDescription:
+        return RemoteNode(**{each.name: getattr(node, each.name)
+                             for each in dataclasses.fields(node)}) \
+            if node.name == name else node
+    return moved
+
+
 def run_there() -> None:
     """Enter the second host's network, then run as the node."""
     with open(os.environ[NAMESPACE]) as namespace:
         if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET):
             raise OSError(ctypes.get_errno(), 'setns')
+    if PEERS in os.environ:  # each host names the other
+        os.environ[PEERS] = ADDRESSES[0]
     name = re.findall(r'__node:=(\w+)', ' '.join(sys.argv))[0]
     module = 'commissioning.state_log' if name == 'state_log' else f'nodes.{name}.node'
     runpy.run_module(f'spaars_ros.{module}', run_name='__main__', alter_sys=True)
@@ -138,11 +174,6 @@ def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None
     os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='SUBNET',
                       FASTDDS_BUILTIN_TRANSPORTS='UDPv4')
 
-    def wrap(node: NodeDescription) -> NodeDescription:
-        return RemoteNode(**{each.name: getattr(node, each.name)
-                             for each in dataclasses.fields(node)}) \
-            if node.name == fault.remote else node
-
     def mend() -> None:
         hosts.mend()
         if fault.remote == 'sim':  # its states could not be received here meanwhile
@@ -152,7 +183,7 @@ def run_here(name: str, trigger: str, seed: int, start: Path, out: Path) -> None
         states = Path(folder) / 'states.f64'
         os.environ.update({NAMESPACE: hosts.namespace, FILE: str(states)})
         run = prepare(Path(folder), seed, start)
-        rig = StressRig(run, wrap, [RemoteNode('state_log', 'state_log')]
+        rig = StressRig(run, on_second_host(fault.remote), [RemoteNode('state_log', 'state_log')]
                         if fault.remote == 'sim' else [], trigger=trigger)
         try:
             rig.start()

@@ -33,7 +33,8 @@ MODULES = {
     'zstandard': 'zstandard'}
 """Module -> distribution that provides it, '' for a module of ROS 2."""
 VARIABLES = ('ROS_DISTRO', 'ROS_DOMAIN_ID', 'RMW_IMPLEMENTATION', 'ROS_AUTOMATIC_DISCOVERY_RANGE',
-             'ROS_LOCALHOST_ONLY', 'MUJOCO_GL')
+             'ROS_STATIC_PEERS', 'ROS_DISCOVERY_SERVER', 'ROS_SUPER_CLIENT', 'ROS_LOCALHOST_ONLY',
+             'FASTDDS_BUILTIN_TRANSPORTS', 'MUJOCO_GL')
 
 
 @dataclass(frozen=True)
