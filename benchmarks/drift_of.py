@@ -77,11 +77,11 @@ def measure_drift(agent: SparAgent, batch: Batch) -> dict[str, float]:
         raise ValueError(f'latent_dim {k}: has to be less than the {d} dimensions of the action, '
                          "or no direction is normal to the decoder's range")
     kept = agent.rng_state()
-    drawn, weight = agent.candidates(o)
+    drawn, weight = agent.candidates(o, agent.noise(len(o)), bool(agent.projects))
     agent.set_rng_state(kept)
     with torch.no_grad():
         base = agent.base(o)
-        z = agent.current_latent(o)
+        z = agent.current_latent(o, bool(agent.projects))
         start = agent.residual_decoder(o, base, z)
         latent, residual = drawn.mean(weight)
         if agent.projection == 'proj':

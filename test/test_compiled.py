@@ -38,12 +38,13 @@ from spaars_ros.training_file import load_training
 
 OBSERVATION, ACTION, CONSTRAINTS, ROWS = 5, 3, 2, 8
 COMPILER = shutil.which('g++') is not None
+WITH_COSTS = ('spaars', 'spar')
 
 
 def make(name='spaars', gated=True, **changes):
     """Return a tiny algorithm, the policies of which learn from the first update."""
     torch.manual_seed(0)
-    constraints = CONSTRAINTS if name == 'spaars' else 0
+    constraints = CONSTRAINTS if name in WITH_COSTS else 0
     algorithm = make_algorithm(
         name, load_training('spaars', algorithm=name, width=8, batch=ROWS, latent_dim=2,
                             critic_steps=0, **changes), observation=OBSERVATION, action=ACTION,
@@ -52,7 +53,8 @@ def make(name='spaars', gated=True, **changes):
     if constraints:
         algorithm.set_multipliers(np.array([0.3, 0.1]))
     algorithm.begin_online()
-    algorithm.agent.gated = gated
+    if hasattr(algorithm.agent, 'gated'):
+        algorithm.agent.gated = gated
     return algorithm
 
 
@@ -104,9 +106,11 @@ FLOOR = {'floor': True, 'prior': 1.0, 'independent_targets': True, 'bootstrap': 
 
 @pytest.mark.parametrize('name, gated, changes', [
     ('sac', False, {}), ('spaars', False, {}), ('spaars', True, {}), ('spaars', True, FLOOR),
-    ('spaars', True, {**FLOOR, 'self_imitation': True, 'raw_candidate': 'imitation'})])
+    ('spaars', True, {**FLOOR, 'self_imitation': True, 'raw_candidate': 'imitation'}),
+    ('spar', False, {'spar_projection': 'mlp', 'spar_conservative': 0.3}),
+    ('spar', False, {'spar_projection': 'proj'})])
 def test_an_update_as_a_graph_does_what_it_does_without(name, gated, changes):
-    constraints = CONSTRAINTS if name == 'spaars' else 0
+    constraints = CONSTRAINTS if name in WITH_COSTS else 0
     plain, graph = make(name, gated, **changes), make(name, gated, **changes)
     work(graph, 1, constraints)
     other = make(name, gated, **changes)

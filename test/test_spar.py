@@ -34,6 +34,7 @@ from spaars_ros.learning.algorithms.spar.geometry import count_modes
 from spaars_ros.learning.algorithms.spar.geometry import residual_geometry
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
+from spaars_ros.learning.core.self_imitation import candidate_noise
 from spaars_ros.learning.core.self_imitation import candidate_values
 from spaars_ros.learning.core.self_imitation import candidate_weights
 from spaars_ros.learning.core.self_imitation import draw_candidates
@@ -204,8 +205,9 @@ def test_the_values_ask_for_no_action_outside_the_batch():
 def gap_to_the_data(agent, batch):
     """Return the mean of the data's values less those of the decoder's actions."""
     o, base = batch['observation'], agent.base(batch['observation'])
-    drawn = draw_candidates(agent.residual_decoder, o, base, torch.zeros(len(o), 1), count=16,
-                            sigma=1.0, bound=2.0, rng=np.random.default_rng(5))
+    drawn = draw_candidates(agent.residual_decoder, o, base, torch.zeros(len(o), 1),
+                            sigma=1.0, bound=2.0,
+                            noise=candidate_noise(np.random.default_rng(5), 16, len(o), 1))
     others = candidate_values(agent.critic, o, base + drawn.residual)[..., 0]
     with torch.no_grad():
         return float((agent.critic(o, batch['action'])[..., 0] - others.mean(1)).mean())
@@ -245,7 +247,8 @@ def test_candidates_keep_to_the_latent_bound_and_the_action_bounds():
     o = torch.randn(40, N)
     base = torch.rand(40, D) * 2 - 1
     drawn = draw_candidates(agent.residual_decoder, o, base, torch.full((40, 1), 1.9),
-                            count=8, sigma=3.0, bound=2.0, rng=np.random.default_rng(0))
+                            sigma=3.0, bound=2.0,
+                            noise=candidate_noise(np.random.default_rng(0), 8, 40, 1))
     assert drawn.latent.abs().max() <= 2.0
     assert (base + drawn.residual).abs().max() <= 1.0 + 1e-6
     assert torch.equal(drawn.latent[0], torch.full((40, 1), 1.9))
@@ -425,8 +428,9 @@ def test_self_imitation_leaves_a_curve_in_proportion_to_the_candidates_spread():
     j = decoder_jacobian(Circle(), o, base, z)
     shares = []
     for sigma in (0.4, 0.1):
-        drawn = draw_candidates(Circle(), o, base, z, count=2000, sigma=sigma, bound=2.0,
-                                rng=np.random.default_rng(0))
+        drawn = draw_candidates(
+            Circle(), o, base, z, sigma=sigma, bound=2.0,
+            noise=candidate_noise(np.random.default_rng(0), 2000, 1, 1))
         weight = candidate_weights(drawn.residual[..., 1], 0.5)  # up is better
         shares.append(float(normal_share(j, drawn.mean(weight)[1] - Circle()(o, base, z))))
     assert shares[0] < 0.5

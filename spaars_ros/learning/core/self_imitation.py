@@ -41,10 +41,16 @@ class Candidates:
         return (spread * self.latent).sum(0), (spread * self.residual).sum(0)
 
 
+def candidate_noise(rng: np.random.Generator, count: int, batch: int, latent: int) -> Tensor:
+    """Return standard normal noise (count, batch, latent) of candidates; zero for the first."""
+    noise = rng.standard_normal((count, batch, latent), dtype=np.float32)
+    noise[0] = 0.0
+    return torch.from_numpy(noise)
+
+
 @torch.no_grad()
 def draw_candidates(decoder: ResidualDecoder, observation: Tensor, base_action: Tensor,
-                    centre: Tensor, *, count: int, sigma: float, bound: float,
-                    rng: np.random.Generator) -> Candidates:
+                    centre: Tensor, *, noise: Tensor, sigma: float, bound: float) -> Candidates:
     """
     Draw candidates per state about a centre latent (docs/concepts/spar.md, reconstructed).
 
@@ -55,13 +61,12 @@ def draw_candidates(decoder: ResidualDecoder, observation: Tensor, base_action: 
     :param observation: (B, n) normalised
     :param base_action: (B, d) in [-1, 1]
     :param centre: (B, k)
-    :param count: K
+    :param noise: (K, B, k) of `candidate_noise`
     :param sigma: standard deviation of the draws
     :param bound: bound of the latents' absolute values
     """
-    noise = rng.standard_normal((count, *centre.shape), dtype=np.float32)
-    noise[0] = 0.0
-    latent = (centre + sigma * torch.from_numpy(noise)).clamp(-bound, bound)
+    count = len(noise)
+    latent = (centre + sigma * noise).clamp(-bound, bound)
     rows = latent.flatten(0, 1)
     o = observation.repeat(count, 1)
     base = base_action.repeat(count, 1)

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.residual_vae import ResidualVAE
+from spaars_ros.learning.core.self_imitation import candidate_noise
 from spaars_ros.learning.core.self_imitation import candidate_values
 from spaars_ros.learning.core.self_imitation import candidate_weights
 from spaars_ros.learning.core.self_imitation import draw_candidates
@@ -78,8 +79,9 @@ class ResidualCandidate(nn.Module):
             present, _ = self.vae.encode(observation, trusted(raw, decoded) - decoded)
             centre = t.spar_centre * present.clamp(-t.latent_bound, t.latent_bound)
             drawn = draw_candidates(
-                self.vae.decoder, observation, decoded, centre, count=t.spar_candidates,
-                sigma=t.spar_sigma, bound=t.latent_bound, rng=rng)
+                self.vae.decoder, observation, decoded, centre, sigma=t.spar_sigma,
+                bound=t.latent_bound, noise=candidate_noise(rng, t.spar_candidates,
+                                                            *centre.shape))
             action = trusted(decoded + drawn.residual, decoded)
             heads = lagrangian(candidate_values(critic, observation, action))
             lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)

@@ -158,7 +158,7 @@ class Spar(Deployable):
                 kept = t.explore_correlation
                 fresh = rng.standard_normal(self._noise.shape)
                 self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
-                latent = agent.current_latent(o)
+                latent = agent.current_latent(o, mode == Mode.LATENT)
                 moved = latent + torch.from_numpy((t.explore_latent * self._noise).astype(
                     np.float32))
                 moved = agent.decoded(o, moved.clamp(-t.latent_bound, t.latent_bound))

@@ -28,6 +28,7 @@ from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.residual_vae import ResidualDecoder
 from spaars_ros.learning.core.residual_vae import ResidualVAE
+from spaars_ros.learning.core.self_imitation import candidate_noise
 from spaars_ros.learning.core.self_imitation import candidate_values
 from spaars_ros.learning.core.self_imitation import candidate_weights
 from spaars_ros.learning.core.self_imitation import Candidates
@@ -36,6 +37,7 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
+BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 CONSERVATIVE = 4
 """Number of decoded actions per state whose values are pushed down."""
 
@@ -77,6 +79,7 @@ class SparAgent(TrainableModule):
         self.multipliers = torch.zeros(constraints)
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
+        self.set_recipe(t, observation=observation, action=action, constraints=constraints)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each optimiser, by its name."""
@@ -118,9 +121,13 @@ class SparAgent(TrainableModule):
         """Return the acting policy's action (B, d)."""
         return self.latent_action(observation) if self.projects else self.raw_action(observation)
 
-    def current_latent(self, observation: Tensor) -> Tensor:
-        """Return the latent (B, k) of the present residual: h(s), or the encoder's mean."""
-        if self.projects:
+    def current_latent(self, observation: Tensor, proj: bool) -> Tensor:
+        """
+        Return the latent (B, k) of the present residual: h(s), or the encoder's mean.
+
+        :param proj: whether SPAR-PROJ acts
+        """
+        if proj:
             return self.latent_policy(observation)
         bound = self.training_file.latent_bound
         mean, _ = self.vae.encode(observation, self.residual_policy(observation))
@@ -158,27 +165,45 @@ class SparAgent(TrainableModule):
         Cost values have the same expectile weights as the reward value, by the advantage of the
         Lagrangian, so all values belong to the same implicit policy.
         """
-        t = self.training_file
-        o, a = batch['observation'], batch['action']
-        with torch.no_grad():
-            heads = self.target(o, a)
-            q = torch.cat([heads[..., :1].min(0).values, heads[..., 1:].max(0).values], -1)
-        v = self.value(o)
-        better = self.lagrangian((q - v).detach())[:, None] > 0
-        weight = torch.where(better, t.expectile, 1.0 - t.expectile)
-        value = self.step('value', (weight * (q - v).square()).sum(-1).mean())
-        with torch.no_grad():
-            after = batch['discount'][:, None] * self.value(batch['next'])
-            y = torch.cat([batch['reward'][:, None], batch['cost']], -1) + after
-        values = self.critic(o, a)
-        loss = (values - y).square().mean(1).sum(0).mean()
+        t, drawn = self.training_file, [batch[name] for name in BATCH]
         if conservative and t.spar_conservative:
-            loss = loss + t.spar_conservative * self._excess(o, values).sum()
-        critic = self.step('critic', loss)
-        polyak(self.target, self.critic, t.tau)
-        return {'value': value, 'critic': critic}
+            drawn.append(torch.from_numpy(self._rng.standard_normal(
+                (CONSERVATIVE * len(drawn[0]), t.latent_dim), dtype=np.float32)))
+        if conservative:
+            losses = self.run('fit_values', *drawn)
+        else:  # offline only, which is not compiled
+            with torch.no_grad():
+                losses = self.fit_values(*drawn)
+        return dict(zip(('value', 'critic'), map(float, losses)))
 
-    def _excess(self, observation: Tensor, values: Tensor) -> Tensor:
+    def fit_values(self, o: Tensor, a: Tensor, reward: Tensor, cost: Tensor, after: Tensor,
+                   discount: Tensor, noise: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Return the losses of `update_values` as tensors; noise of `_excess`, or none of it."""
+        t = self.training_file
+        heads = self.target(o, a)
+        q = torch.cat([heads[..., :1].amin(0), heads[..., 1:].amax(0)], -1)
+
+        def value_loss() -> tuple[Tensor, tuple[()]]:
+            v = self.value(o)
+            better = self.lagrangian((q - v).detach())[:, None] > 0
+            weight = torch.where(better, t.expectile, 1.0 - t.expectile)
+            return (weight * (q - v).square()).sum(-1).mean(), ()
+
+        value, _ = self.minimise('value', value_loss)
+        y = torch.cat([reward[:, None], cost], -1) + discount[:, None] * self.value(after)
+
+        def critic_loss() -> tuple[Tensor, tuple[()]]:
+            values = self.critic(o, a)
+            loss = (values - y).square().mean(1).sum(0).mean()
+            if noise is not None:
+                loss = loss + t.spar_conservative * self._excess(o, values, noise).sum()
+            return loss, ()
+
+        critic, _ = self.minimise('critic', critic_loss)
+        polyak(self.target, self.critic, t.tau)
+        return value, critic
+
+    def _excess(self, observation: Tensor, values: Tensor, noise: Tensor) -> Tensor:
         """
         Return the excess (heads,) of each head's values of decoded actions over the data's.
 
@@ -192,20 +217,25 @@ class SparAgent(TrainableModule):
 
         :param observation: (B, n) normalised
         :param values: (heads, B, 1 + C) of the data's actions, with their gradient
+        :param noise: (`CONSERVATIVE` B, k) z_j, standard normal
         """
         t = self.training_file
-        latent = torch.from_numpy(self._rng.standard_normal(
-            (CONSERVATIVE * len(observation), t.latent_dim), dtype=np.float32))
         o = observation.repeat(CONSERVATIVE, 1)
         with torch.no_grad():
-            action = self.decoded(o, latent.clamp(-t.latent_bound, t.latent_bound))
+            action = self.decoded(o, noise.clamp(-t.latent_bound, t.latent_bound))
         seen = self.lagrangian(values)
         sigma = seen.detach().std(1, keepdim=True).clamp(min=1e-6)
         others = self.lagrangian(self.critic(o, action)).view(len(seen), CONSERVATIVE, -1)
         high = torch.logsumexp(torch.cat([others, seen[:, None]], 1) / sigma[:, None], 1)
         return (sigma.square() * (high - seen / sigma)).mean(1)
 
-    def candidates(self, observation: Tensor) -> tuple[Candidates, Tensor]:
+    def noise(self, batch: int) -> Tensor:
+        """Return noise (K, batch, k) for `candidates`."""
+        t = self.training_file
+        return candidate_noise(self._rng, t.spar_candidates, batch, t.latent_dim)
+
+    def candidates(self, observation: Tensor, noise: Tensor, proj: bool
+                   ) -> tuple[Candidates, Tensor]:
         """
         Return K candidates per state and their weights (K, B), without a gradient.
 
@@ -213,14 +243,18 @@ class SparAgent(TrainableModule):
         result of the previous one, and latents drift to their bound on mere noise of the values,
         since value differences are scaled by their own spread. Below 1 latents settle at a finite
         distance from the data's. At 0 candidates have the distribution of the data's residuals.
+
+        :param observation: (B, n) normalised
+        :param noise: (K, B, k) of `noise`
+        :param proj: whether SPAR-PROJ acts
         """
         t = self.training_file
         with torch.no_grad():
             base = self.base(observation)
-            centre = t.spar_centre * self.current_latent(observation)
+            centre = t.spar_centre * self.current_latent(observation, proj)
             drawn = draw_candidates(
-                self.residual_decoder, observation, base, centre, count=t.spar_candidates,
-                sigma=t.spar_sigma, bound=t.latent_bound, rng=self._rng)
+                self.residual_decoder, observation, base, centre, noise=noise,
+                sigma=t.spar_sigma, bound=t.latent_bound)
             heads = self.lagrangian(candidate_values(self.critic, observation,
                                                      base + drawn.residual))
             lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)
@@ -236,20 +270,31 @@ class SparAgent(TrainableModule):
         A weighted sum of squared distances has the same gradient as the squared distance to the
         weighted mean. The critic only determines the weights w_k.
         """
+        o, proj = batch['observation'], bool(self.projects)
+        loss, = self.run('fit_residual', o, self.noise(len(o)), proj=proj)
+        return {'latent_policy' if proj else 'residual_policy': float(loss)}
+
+    def fit_residual(self, o: Tensor, noise: Tensor, *, proj: bool) -> tuple[Tensor, ...]:
+        """Return the loss of `imitate` as a tensor."""
         t = self.training_file
-        o = batch['observation']
-        drawn, weight = self.candidates(o)
+        drawn, weight = self.candidates(o, noise, proj)
         latent, residual = drawn.mean(weight)
-        if self.projects:
+
+        def loss_of_latent() -> tuple[Tensor, tuple[()]]:
             h = self.latent_policy(o)
             off = (h - latent).square() + t.spar_fit * h.square()
-            return {'latent_policy': self.step('latent_policy', off.sum(-1).mean())}
-        with torch.no_grad():
-            start = self.residual_decoder(o, self.base(o), torch.zeros_like(latent))
-        made = self.residual_policy(o)
-        off = (made - residual).square() + t.spar_fit * (made - start).square()
-        error = (off / self.vae.residual_variance).mean()
-        return {'residual_policy': self.step('residual_policy', error)}
+            return off.sum(-1).mean(), ()
+
+        if proj:
+            return self.minimise('latent_policy', loss_of_latent)[:1]
+        start = self.residual_decoder(o, self.base(o), torch.zeros_like(latent))
+
+        def loss_of_residual() -> tuple[Tensor, tuple[()]]:
+            made = self.residual_policy(o)
+            off = (made - residual).square() + t.spar_fit * (made - start).square()
+            return (off / self.vae.residual_variance).mean(), ()
+
+        return self.minimise('residual_policy', loss_of_residual)[:1]
 
 
 def _at_zero(policy: BoundedPolicy) -> BoundedPolicy:
