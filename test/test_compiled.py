@@ -25,7 +25,10 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from spaars_ros.learning.algorithms.supe.skill_agent import SkillAgent
+from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.core import compiler as compiler_module
+from spaars_ros.learning.core.compile import make_agent
 from spaars_ros.learning.core.compile import OPTIONS
 from spaars_ros.learning.core.compile import trace
 from spaars_ros.learning.core.compiler import Compiler
@@ -102,6 +105,45 @@ def assert_alike(one, other):
 
 FLOOR = {'floor': True, 'prior': 1.0, 'independent_targets': True, 'bootstrap': 0.8,
          'latent_candidates': 4}
+
+
+@pytest.mark.parametrize('climb, anchor', [(False, 0.0), (True, 0.0), (True, 0.1)])
+def test_an_update_of_skills_as_a_graph_does_what_it_does_without(climb, anchor):
+    def skills():
+        torch.manual_seed(0)
+        learner = SkillLearner(load_training('staged', width=8, skill_width=8, skill_dim=2),
+                               OBSERVATION, ACTION, torch.tensor([0.3, 0.1]))
+        learner.set_learning_rate(1e-3)
+        return learner
+
+    def learn(learner, updates):
+        rng = np.random.default_rng(1)
+        torch.manual_seed(1)
+        for _ in range(updates):
+            batch = Batch({name: torch.from_numpy(rng.standard_normal((ROWS, *shape)).astype(
+                np.float32)).tanh() for name, shape in (
+                    ('observation', (OBSERVATION,)), ('action', (2,)), ('reward', ()),
+                    ('cost', (CONSTRAINTS,)), ('next', (OBSERVATION,)), ('discount', ()))})
+            losses = learner.update_sac(batch, batch, -1.0, climb=climb, anchor=anchor)
+        return losses
+
+    plain, called, other = skills(), skills(), skills()
+    learn(called, 1)
+    other.called = called.called
+    assert {key.split('-')[0] for key in other.called} == {'fit_models', 'fit_sac'}
+    traced(other)
+    assert learn(plain, 4) == pytest.approx(learn(other, 4), rel=1e-4)
+    assert_alike(plain, other)
+
+
+def test_skills_and_gate_are_compiled_both():
+    """Each has optimisers of its own, and so updates of its own."""
+    agent = SkillAgent(load_training('staged', width=8, skill_width=8, skill_dim=2), OBSERVATION,
+                       ACTION, CONSTRAINTS)
+    assert [part.recipe is not None for part in agent.parts()] == [True, True]
+    made = make_agent(agent.skills.recipe)
+    assert [each.shape for each in made.state_tensors()] \
+        == [each.shape for each in agent.skills.state_tensors()]
 
 
 @pytest.mark.parametrize('name, gated, changes', [

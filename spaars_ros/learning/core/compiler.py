@@ -47,7 +47,8 @@ class Compiler:
     Meanwhile the agent continues uncompiled. `look` starts compilations and loads finished ones
     (10 ms). Results are equal within rounding.
 
-    :param agent: agent whose updates are compiled; without a `recipe` they stay uncompiled
+    :param agent: agent whose updates, and those of its `parts`, are compiled; without a `recipe`
+        they stay uncompiled
     :param mode: auto (load cached updates at once, compile others after `PAYS` updates), off, on
     :param folder: folder of the packages, created when needed; None: `CACHE`
     :param beside: False waits for each compilation instead of using a second core
@@ -56,14 +57,15 @@ class Compiler:
     def __init__(self, agent: TrainableModule, mode: str = 'on', folder: Path | None = None, *,
                  beside: bool = True) -> None:
         self.agent = agent
+        self._parts = [part for part in agent.parts() if part.recipe is not None]
         self.mode = mode
         self._beside = beside
         self._folder = (folder or CACHE).expanduser()
         self._failed: dict[str, str] = {}
         self._process: subprocess.Popen[str] | None = None
-        self._compiling: tuple[str, Path] | None = None
+        self._compiling: tuple[TrainableModule, str, Path] | None = None
         self._errors: Any = None
-        self.missing = '' if agent.recipe is not None else 'this algorithm cannot be compiled'
+        self.missing = '' if self._parts else 'this algorithm cannot be compiled'
         if not self.missing and shutil.which(os.environ.get('CXX', 'g++')) is None:
             self.missing = PACKAGE_TO_INSTALL
 
@@ -75,12 +77,13 @@ class Compiler:
     @property
     def status(self) -> str:
         """Return a text: how many updates are compiled, what is missing, and what failed."""
-        agent = self.agent
         if self.mode == 'off':
             return 'off'
-        words = [f'{len(agent.compiled)} of {len(agent.compiled) + len(agent.called)} compiled']
+        parts = self.agent.parts()
+        compiled = sum(len(part.compiled) for part in parts)
+        words = [f'{compiled} of {compiled + sum(len(part.called) for part in parts)} compiled']
         if self._compiling is not None:
-            words.append(f'compiling {self._compiling[0]}')
+            words.append(f'compiling {self._compiling[1]}')
         if self.missing:
             words.append(self.missing)
         words += [f'{name}: {error}' for name, error in self._failed.items()]
@@ -88,40 +91,43 @@ class Compiler:
 
     def after_update(self, updates: int) -> None:
         """Call `look` every `LOOKS` updates, according to `mode`; `updates` is their count."""
-        if self.mode != 'off' and self.agent.called and updates % LOOKS == 0:
+        if self.mode != 'off' and updates % LOOKS == 0 \
+                and any(part.called for part in self._parts):
             self.look(start=self.mode == 'on' or updates >= PAYS)
 
     def look(self, start: bool = True) -> None:
         """Load what is compiled or cached and, with `start`, begin to compile the rest."""
         if self._process is not None:
             self._take_up()
-        if self._process is None and self.agent.recipe is not None:
-            for key, call in list(self.agent.called.items()):
-                if key in self._failed:
-                    continue
-                if not self._beside:
-                    self._compile_here(key, call, start)
-                elif self._begin(key, call, start):
-                    return
+        if self._process is None:
+            for part in self._parts:
+                for key, call in list(part.called.items()):
+                    if key in self._failed:
+                        continue
+                    if not self._beside:
+                        self._compile_here(part, key, call, start)
+                    elif self._begin(part, key, call, start):
+                        return
 
-    def _compile_here(self, key: str, call: dict[str, Any], start: bool) -> None:
+    def _compile_here(self, part: TrainableModule, key: str, call: dict[str, Any], start: bool
+                      ) -> None:
         """Load an update; if it is not cached, wait until this or another run has compiled it."""
         if self.missing or not start:
-            self._begin(key, call, False)
+            self._begin(part, key, call, False)
             return
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self._folder / 'lock').open('w') as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._begin(key, call, True) and self._process is not None:
+            if self._begin(part, key, call, True) and self._process is not None:
                 self._process.wait()
                 self._take_up()
 
-    def _begin(self, key: str, call: dict[str, Any], start: bool) -> bool:
+    def _begin(self, part: TrainableModule, key: str, call: dict[str, Any], start: bool) -> bool:
         """Load a cached update, else start to compile it if possible; return whether started."""
-        request = {'recipe': self.agent.recipe, **call}
+        request = {'recipe': part.recipe, **call}
         path = self._folder / f'{key}-{_digest(request)}.pt2'
         if path.exists():
-            self._load(key, path)
+            self._load(part, key, path)
             return False
         if self.missing or not start:
             return False
@@ -138,26 +144,26 @@ class Compiler:
         except OSError as error:
             self._failed[key] = str(error)
             return False
-        self._compiling = key, path
+        self._compiling = part, key, path
         return True
 
     def _take_up(self) -> None:
         assert self._process is not None and self._compiling is not None
         if self._process.poll() is None:
             return
-        key, path = self._compiling
+        part, key, path = self._compiling
         if self._process.returncode == 0:
-            self._load(key, path)
+            self._load(part, key, path)
         else:
             self._errors.seek(0)
             words = self._errors.read().strip().splitlines()[-1:]
             self._failed[key] = ' '.join(words) or f'exit code {self._process.returncode}'
         self._process = self._compiling = None
 
-    def _load(self, key: str, path: Path) -> None:
+    def _load(self, part: TrainableModule, key: str, path: Path) -> None:
         try:
-            self.agent.compiled[key] = load_update(path)
-            self.agent.called.pop(key, None)
+            part.compiled[key] = load_update(path)
+            part.called.pop(key, None)
         except (OSError, RuntimeError, ValueError) as error:
             path.unlink(missing_ok=True)
             self._failed[key] = ' '.join(str(error).split())[:200]

@@ -154,6 +154,10 @@ class TrainableModule(nn.Module):
                 *(there[name].detach() for name in self._rest),
                 *([self.multipliers] if self._costs else [])]
 
+    def parts(self) -> 'list[TrainableModule]':
+        """Return the modules that have updates of their own, which are compiled one by one."""
+        return [self]
+
     def set_recipe(self, training: Training, **sizes: Any) -> None:
         """Set the recipe: the training file and the sizes for the constructor."""
         # `compile` sets when updates are compiled, not what: one package serves every mode.

@@ -25,6 +25,7 @@ from spaars_ros.learning.algorithms.supe.opal import ChunkEncoder
 from spaars_ros.learning.algorithms.supe.opal import SkillDecoder
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
 from spaars_ros.learning.core.networks import SquashedGaussian
+from spaars_ros.learning.core.trainable import TrainableModule
 
 
 class SkillAgent(GatedAgent):
@@ -70,6 +71,10 @@ class SkillAgent(GatedAgent):
         """Copy the pretrained policies, to which fine-tuning is anchored."""
         self.skills.freeze_anchor()
         self.raw_anchor.load_state_dict(self.raw_policy.state_dict())
+
+    def parts(self) -> list[TrainableModule]:
+        """Return this module and the skills, each with its own optimisers."""
+        return [self, self.skills]
 
     def seed(self, seed: int) -> None:
         """Seed the choice of target heads of both critics."""

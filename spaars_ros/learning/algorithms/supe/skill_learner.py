@@ -40,6 +40,8 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
+BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
+
 
 class SkillLearner(TrainableModule):
     """
@@ -88,6 +90,10 @@ class SkillLearner(TrainableModule):
         self.target_entropy = -0.5 * k
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
+        self.set_recipe(t, observation=observation, action=action,
+                        constraints=self.multipliers.numel())
+        assert self.recipe is not None
+        self.recipe['make'] = f'{make_skills.__module__}:{make_skills.__qualname__}'
 
     @property
     def discount(self) -> float:
@@ -224,11 +230,20 @@ class SkillLearner(TrainableModule):
 
     def update_models(self, batch: Batch) -> None:
         """Do one update of the reward and mask models on macro transitions."""
-        x = torch.cat([batch['observation'], batch['action']], -1)
-        mask = (batch['discount'] > 0).float()
-        error = (self.reward_model(x)[:, 0] - batch['reward']).square().mean()
-        self.step('models', error + functional.binary_cross_entropy_with_logits(
-            self.mask_model(x)[:, 0], mask))
+        self.run('fit_models', *(batch[name] for name in (
+            'observation', 'action', 'reward', 'discount')))
+
+    def fit_models(self, o: Tensor, u: Tensor, reward: Tensor, discount: Tensor
+                   ) -> tuple[Tensor, ...]:
+        """Return the loss of `update_models` as a tensor."""
+        x, mask = torch.cat([o, u], -1), (discount > 0).float()
+
+        def loss() -> tuple[Tensor, tuple[()]]:
+            error = (self.reward_model(x)[:, 0] - reward).square().mean()
+            return error + functional.binary_cross_entropy_with_logits(
+                self.mask_model(x)[:, 0], mask), ()
+
+        return self.minimise('models', loss)[:1]
 
     def update_sac(self, online: Batch, offline: Batch, least: float, *, climb: bool,
                    anchor: float = 0.0) -> dict[str, float]:
@@ -248,27 +263,49 @@ class SkillLearner(TrainableModule):
         t = self.training_file
         self.update_models(online)
         batch = self.optimistic(online, offline, least)
-        o, u = batch['observation'], batch['action']
-        with torch.no_grad():
-            heads = self._rng.choice(t.skill_heads, t.skill_subset, replace=False)
-            after, _ = self.policy.sample(batch['next'])
-            values = self.target(batch['next'], after)[heads]
-            # The lowest reward value and the highest cost values of the chosen heads.
-            value = torch.cat([values[..., :1].min(0).values, values[..., 1:].max(0).values], -1)
-            y = torch.cat([batch['reward'][:, None], batch['cost']], -1) \
-                + batch['discount'][:, None] * value
-        losses = {'skill_critic': self._fit_critic(o, u, y)}
-        if climb:
-            alpha = self.log_alpha.detach().exp()
-            drawn, log_prob = self.policy.sample(o)
-            self.critic.requires_grad_(False)
+        heads = torch.from_numpy(self._rng.choice(t.skill_heads, t.skill_subset, replace=False))
+        noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
+        losses = self.run('fit_sac', *(batch[name] for name in BATCH), heads,
+                          torch.tensor(anchor), *noise, climb=climb, anchored=anchor > 0.0)
+        return dict(zip(('skill_critic', 'skill_policy'), map(float, losses)))
+
+    def fit_sac(self, o: Tensor, u: Tensor, reward: Tensor, cost: Tensor, after: Tensor,
+                discount: Tensor, heads: Tensor, anchor: Tensor, *noise: Tensor, climb: bool,
+                anchored: bool) -> tuple[Tensor, ...]:
+        """
+        Return the losses of `update_sac` as tensors.
+
+        :param heads: (skill_subset,) indices of the heads of the target
+        :param noise: (B, k) of the skills at `after`, and with `climb` of those at `o`
+        """
+        values = self.target(after, self.policy.sample(after, noise[0])[0])[heads]
+        # The lowest reward value and the highest cost values of the chosen heads.
+        value = torch.cat([values[..., :1].amin(0), values[..., 1:].amax(0)], -1)
+        y = torch.cat([reward[:, None], cost], -1) + discount[:, None] * value
+        critic, _ = self.minimise('critic', lambda: (
+            (self.critic(o, u) - y).square().mean(1).sum(), ()))
+        polyak(self.target, self.critic, self.training_file.tau)
+        critic = critic / self.critic.heads
+        if not climb:
+            return (critic,)
+        alpha = self.log_alpha.exp()
+
+        def loss() -> tuple[Tensor, Tensor]:
+            drawn, log_prob = self.policy.sample(o, noise[1])
             q = lagrangian(self.critic(o, drawn), self.multipliers).mean(0)
-            loss = (alpha * log_prob - q).mean()
-            self.critic.requires_grad_(True)
-            if anchor:
+            found = (alpha * log_prob - q).mean()
+            if anchored:
                 drift = (self.policy(o)[0] - self.anchor(o)[0]).square().sum(-1).mean()
-                loss = loss + anchor * q.detach().abs().mean() * drift
-            losses['skill_policy'] = self.step('policy', loss)
-            entropy = -log_prob.detach().mean()
-            self.step('alpha', self.log_alpha * (entropy - self.target_entropy))
-        return losses
+                found = found + anchor * q.detach().abs().mean() * drift
+            return found, log_prob.detach()
+
+        policy, log_prob = self.minimise('policy', loss)
+        entropy = -log_prob.mean()
+        self.minimise('alpha', lambda: (self.log_alpha * (entropy - self.target_entropy), ()))
+        return critic, policy
+
+
+def make_skills(training: Training, observation: int, action: int, constraints: int
+                ) -> SkillLearner:
+    """Return skills with multipliers (C,) of their own, as the process that compiles needs."""
+    return SkillLearner(training, observation, action, torch.zeros(constraints))
