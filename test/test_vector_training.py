@@ -31,6 +31,7 @@ from vector_envs import Dying
 from vector_envs import Failing
 from vector_envs import Uneven
 
+from benchmarks.envs import calculated
 from spaars_ros.cli import app
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -243,6 +244,13 @@ def test_the_algorithm_learns_of_each_episode_whether_it_was_a_control():
     algorithm.set_episode_state(other)
     trials.take(3.0, 100)
     assert (trials.with_gate, trials.without) == ([5.0], [3.0])
+
+
+def test_the_calculation_for_more_cores_has_the_policy_as_its_serial_part():
+    unit = {'step_s': 1e-2, 'policy_s': 0.0, 'transfer_s': 0.0}
+    assert calculated(unit, 16) == pytest.approx(1600.0)
+    assert calculated({**unit, 'policy_s': 1e-2}, 16) == pytest.approx(16 / 0.17)
+    assert calculated({**unit, 'policy_s': 1e-2}, 10 ** 6) == pytest.approx(100.0, rel=1e-3)
 
 
 def test_less_than_one_environment_is_refused(tmp_path):

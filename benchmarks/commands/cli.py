@@ -100,6 +100,24 @@ def scale(
         report(run(seed, tables), json)
 
 
+@app.command('envs', epilog="""\b
+Examples:
+  spaars bench envs --seconds 2
+  spaars bench envs --tables
+""")
+def envs(
+    seconds: Annotated[float, typer.Option(min=0.1, help='s of each measurement.')] = 20.0,
+    seed: Annotated[int, typer.Option(min=0, help='Of networks and episodes.')] = 0,
+    tables: Annotated[bool, typer.Option(
+        '--tables', help="Also write the documentation's table.")] = False,
+    json: Json = None,
+) -> None:
+    """Measure steps per second of 1, 2 and 4 environments, and calculate those of 16 cores."""
+    with errors_as_one_line():
+        from benchmarks.envs import run
+        report(run(seconds, seed, tables), json)
+
+
 @app.command('tables', epilog="""\b
 Examples:
   spaars bench tables

@@ -256,17 +256,13 @@ class Trainer:
         ended: list[Running] = []
         while not ended:
             progress.steps += self._rollouts.advance()
-            self._update()
+            progress.offline_seconds += self._updates.align(self.steps)
+            self._updates.catch_up(self.steps)
             ended = self._rollouts.take_ended()
         for each in ended:
             self._rollouts.enter(each)
             self._finished.take(each.rollout, each.version, self.updates)
         progress.seconds += time.monotonic() - began
-
-    def _update(self) -> None:
-        """Do the updates due after the steps so far."""
-        self.progress.offline_seconds += self._updates.align(self.steps)
-        self._updates.catch_up(self.steps)
 
     @property
     def steps(self) -> int:
