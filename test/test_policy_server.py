@@ -235,8 +235,8 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     position = np.array(rig.robot.home)
     position[0] = rig.robot.limits.position[0][1] - room
     now = rig.get_clock().now().nanoseconds
-    server._responder.watches.stamps._newest = now
-    server._responder.watches.stamps._arrived = time.monotonic()
+    server._responder.monitors.stamps._newest = now
+    server._responder.monitors.stamps._arrived = time.monotonic()
     server._responder.sender.stamp = now
     server._responder.sender.command = server._loop.filter.last
     server._responder.supervisor._state = replace(state, position=position, stamp_ns=now)

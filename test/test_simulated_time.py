@@ -178,7 +178,7 @@ def test_a_clock_that_stops_while_the_arm_moves_stops_it(
     rig.spin_until(lambda: rig.code == 'CLOCK_STOPPED' and rig.standing)
     assert 'CLOCK_STOPPED' in rig.call('policy_server/reset').message
     rig.runs = rig.ticks = rig.heard = True
-    watches = rig.server._responder.watches
+    watches = rig.server._responder.monitors
     rig.spin_until(lambda: not watches.cause(rig.server.get_clock().now().nanoseconds,
                                              time.monotonic()))
     assert rig.call('policy_server/reset').success
@@ -240,7 +240,7 @@ def test_a_simulation_that_says_that_its_arm_is_held_may_hold_it(
 def test_an_arm_whose_clock_stops_stays_within_its_limits(late: int) -> None:
     limit = ROBOT.limits.position[0][1]
     wire = Wire(speed=0.54, late=late)
-    wire.responder.watches._wall = wire.responder.watches.stamps._wall = False
+    wire.responder.monitors._wall = wire.responder.monitors.stamps._wall = False
     wire.position[0] = limit - 0.9
     reached = -np.inf
     for _ in range(120):
@@ -250,7 +250,7 @@ def test_an_arm_whose_clock_stops_stays_within_its_limits(late: int) -> None:
             wire.position = wire.position + wire.velocity * ROBOT.period
             wire.steady += ROBOT.period
         wire.responder.on_guard(wire.steady)
-        if wire.responder.watches.clock.silent:
+        if wire.responder.monitors.clock.silent:
             wire.waiting.append(wire.sent[-1].copy())
             wire.velocity = wire.waiting.pop(0)
         reached = max(reached, wire.position[0])
@@ -276,8 +276,8 @@ def test_a_second_state_with_the_stamp_of_the_first_is_not_acted_on(
     rig.spin_until(lambda: len(seen) > 10)
     assert len(seen) > 5 and rig.code == ''
     assert max(np.abs(position - rig.arm.state().position).max() for position in seen) < 0.2
-    assert rig.server._responder.watches.stamps.repeated > 5
-    rig.server._responder.watches.stamps._disorder.limit = 10
+    assert rig.server._responder.monitors.stamps.repeated > 5
+    rig.server._responder.monitors.stamps._disorder.limit = 10
     rig.spin_until(lambda: rig.code == 'OUT_OF_ORDER')
 
 
@@ -293,7 +293,7 @@ def test_a_first_state_where_no_arm_can_be_is_not_acted_on_and_can_be_reset(
     assert not rig.steps and rig.standing
     assert 'IMPOSSIBLE' in rig.call('policy_server/reset').message
     rig.mutate = lambda msg: msg
-    rig.spin_until(lambda: rig.server._responder.watches.motion.cause() is None)
+    rig.spin_until(lambda: rig.server._responder.monitors.motion.cause() is None)
     assert rig.call('policy_server/reset').success
 
 

@@ -168,7 +168,7 @@ def test_disorder_is_a_cause_when_repeated_and_not_before() -> None:
 
 
 class Wire:
-    """A responder with its real filter, supervisor and watches; what it sends moves the arm."""
+    """A responder with its real filter, supervisor and monitors; what it sends moves the arm."""
 
     def __init__(self, *, timed: bool = True, skew: float = 0.0, speed: float = 0.5,
                  old: float = 0.0, late: int = 0) -> None:
@@ -184,8 +184,8 @@ class Wire:
         self.latch = StopLatch()
         self.supervisor = Supervisor(self.robot, self, self.latch, episodes=0,  # type: ignore
                                      service=False)
-        watches = Monitors(self.robot, {name: param.default for name, param
-                                       in PARAMETERS.params.items()}, wall=True)
+        monitors = Monitors(self.robot, {name: param.default for name, param
+                                        in PARAMETERS.params.items()}, wall=True)
         nothing = SimpleNamespace(
             add=lambda *_: None, cause=lambda: None, announce=lambda *_: None, start=lambda: None,
             before_tick=lambda: None, after_tick=lambda: None,
@@ -193,7 +193,7 @@ class Wire:
             loop_statistics=SimpleNamespace(add=lambda *_: None))
         self.responder = Responder(
             robot=self.robot, loop=self, supervisor=self.supervisor,  # type: ignore[arg-type]
-            watches=watches, writer=nothing, log=nothing, reporter=nothing,  # type: ignore
+            monitors=monitors, writer=nothing, log=nothing, reporter=nothing,  # type: ignore
             bundle_manager=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
             external='record', sources=nothing)  # type: ignore[arg-type]
 
@@ -290,8 +290,8 @@ def test_how_late_the_arm_follows_is_found_with_states_of_any_age(
     for _ in range(120):
         wire.wanted = 0.8 * wire.wanted + 0.05 * rng.normal(size=7)
         wire.period()
-    wire.responder.watches.following.judge()
-    found = wire.responder.watches.following.judge()
+    wire.responder.monitors.following.judge()
+    found = wire.responder.monitors.following.judge()
     assert found is not None and found.least <= late <= found.most <= found.least + 1.0
     assert said in found.warning and bool(said) == bool(found.warning)
     # What brakes are commands too: no stop is taken for an arm that goes its own way.
@@ -301,7 +301,7 @@ def test_how_late_the_arm_follows_is_found_with_states_of_any_age(
     assert wire.responder.resume(None) is None
     for _ in range(60):
         wire.period()
-        again = wire.responder.watches.following.judge()
+        again = wire.responder.monitors.following.judge()
         assert again is None or 'otherwise' not in again.warning
 
 
@@ -419,8 +419,8 @@ def test_an_arm_that_a_reset_put_elsewhere_has_not_drifted() -> None:
         wire = Wire()
         for _ in range(10):
             wire.period()
-        watches, stamp = wire.responder.watches, wire.now
-        watches.commanded(1e5, np.zeros(7))
+        monitors, stamp = wire.responder.monitors, wire.now
+        monitors.commanded(1e5, np.zeros(7))
         wire.supervisor.phase = phase
         found = None
         for tick in range(12):
@@ -428,7 +428,7 @@ def test_an_arm_that_a_reset_put_elsewhere_has_not_drifted() -> None:
             state = RobotState(stamp, np.array(ROBOT.home) + 0.08 * tick, np.zeros(7),
                                np.zeros(7))
             wire.responder._believed(state)
-            found = found or (watches.drift.take(state) if tick > 10 or phase is Phase.RUNNING
+            found = found or (monitors.drift.take(state) if tick > 10 or phase is Phase.RUNNING
                               else None)
         assert (None if found is None else found.code) == said
 

@@ -88,7 +88,7 @@ def test_no_joint_states_is_said_after_a_second_and_stops_after_a_while(
     rig.spin_until(lambda: rig.code == 'NO_JOINT_STATES')
     assert not rig.call('policy_server/reset').success
     rig.mutate = lambda msg: msg
-    rig.spin_until(lambda: rig.server._responder.watches.stamps.newest_ns is not None)
+    rig.spin_until(lambda: rig.server._responder.monitors.stamps.newest_ns is not None)
     assert rig.call('policy_server/reset').success
     rig.spin_until(lambda: len(rig.steps) > 3)
 
