@@ -31,14 +31,13 @@ Examples:
 
 
 def command(
-    seconds: Annotated[float, typer.Option(min=1.0, help='s of each size.')] = 30.0,
-    sizes: Annotated[str, typer.Option(help='Edges of the images in pixels, '
-                                       'comma-separated.')] = '84,224',
+    seconds: Annotated[float, typer.Option(min=1.0, help='s per image size.')] = 30.0,
+    sizes: Annotated[str, typer.Option(help='Image edges in pixels, comma-separated.')] = '84,224',
     tables: Annotated[bool, typer.Option(
-        '--tables', help="Also write the documentation's table.")] = False,
+        '--tables', help='Also write the table of the documentation.')] = False,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Time a simulated camera's frames to vectors and commands, at 20 Hz in real time."""
+    """Measure the latency from camera frame to vector and command, at 20 Hz in real time."""
     with errors_as_one_line():
         if not all(part.isascii() and part.isdigit() and 32 <= int(part) <= 512
                    for part in sizes.split(',')):

@@ -43,7 +43,7 @@ from spaars_ros.commands.sweep import Gpus
 from spaars_ros.commands.sweep import Ray
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None,
-                  help='Measure; every benchmark prints JSON.')
+                  help='Benchmarks; each prints JSON.')
 
 app.command('camera', epilog=bench_camera.EXAMPLES)(bench_camera.command)
 app.command('constraints', epilog=bench_constraints.EXAMPLES)(bench_constraints.command)
@@ -71,13 +71,14 @@ Examples:
 """)
 def control(
     seconds: Annotated[float, typer.Option(min=1.0, help='s of load.')] = 60.0,
-    rate: Annotated[float, typer.Option(min=1.0, help='joint_states a second.')] = 50.0,
-    learner: Annotated[bool, typer.Option(help='Train beside it, pushing bundles.')] = True,
+    rate: Annotated[float, typer.Option(min=1.0, help='joint_states per second.')] = 50.0,
+    learner: Annotated[bool, typer.Option(
+        help='Run a learner that trains and pushes bundles at the same time.')] = True,
     bundle: Annotated[str, typer.Option(
-        help='Policy bundle with learner tensors; default: one of the same size.')] = '',
+        help='Policy bundle with learner tensors; default: a new one of the same size.')] = '',
     json: Json = None,
 ) -> None:
-    """Time joint_states in to command out over DDS, against a bare node in the same run."""
+    """Measure latency from joint_states to command over DDS, against a bare node in the run."""
     with errors_as_one_line():
         from benchmarks.control import run
         report(run(seconds=seconds, rate=rate, learner=learner, bundle=bundle), json)
@@ -89,12 +90,12 @@ Examples:
   spaars bench scale --tables
 """)
 def scale(
-    seed: Annotated[int, typer.Option(min=0, help='Of networks and episodes.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of networks and episodes.')] = 0,
     tables: Annotated[bool, typer.Option(
-        '--tables', help="Also write the documentation's tables.")] = False,
+        '--tables', help='Also write the tables of the documentation.')] = False,
     json: Json = None,
 ) -> None:
-    """Measure what one arm costs in bytes and seconds, and calculate what many would."""
+    """Measure bytes and seconds for one arm, and calculate them for many arms."""
     with errors_as_one_line():
         from benchmarks.scale import run
         report(run(seed, tables), json)
@@ -123,7 +124,7 @@ Examples:
   spaars bench tables
 """)
 def tables() -> None:
-    """Write the documentation's tables anew from docs/results/data/tables."""
+    """Rewrite the tables of the documentation from docs/results/data/tables."""
     with errors_as_one_line():
         from benchmarks.tables import run
         report(run(), None)
@@ -138,20 +139,23 @@ def finetune(
     seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0,1,2',
     modes: Annotated[str, typer.Option(
         help='Modes, comma-separated.')] = 'gated,latent-only,raw-only',
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes per run.')] = 150,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
-    out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
+    out: Annotated[Path, typer.Option(
+        help='Folder of rows; existing rows are not run again.')] = Path(
         'runs/bench_finetune'),
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    robot: Annotated[str, typer.Option(
+        help='Robot file: path, or name of a shipped file.')] = 'panda',
+    task: Annotated[str, typer.Option(
+        help='Task file: path, or name of a shipped file.')] = 'reach',
     training: Annotated[str, typer.Option(
         help='Training file, which names the demonstrations.')] = 'spaars',
     json: Json = None,
 ) -> None:
-    """Fine-tune with several seeds and modes and tabulate before and after."""
+    """Fine-tune with several seeds and modes, and tabulate results before and after."""
     with errors_as_one_line():
         from benchmarks.finetune import run
         from spaars_ros.run.workers import Workers

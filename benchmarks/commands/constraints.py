@@ -37,8 +37,9 @@ Examples:
   spaars bench constraints --methods marvel,marvel:plain-pid --set align_steps=2000
 
 Methods: marvel, marvel:no-vpa, marvel:plain-pid, marvel:neither, sac-lagrangian, sac-pid, cpq.
-BallCircle and CarRun are of bullet-safety-gym, in an environment of its own (spaars bench peers).
-Interrupted, the same command goes on. Rows, plots (.png) and alignments are in --out.
+BallCircle and CarRun are tasks of bullet-safety-gym, in a separate environment (spaars bench
+peers). After an interruption, the same command continues. Rows, plots (.png) and alignments are
+in --out.
 """
 
 
@@ -48,28 +49,28 @@ def command(
     methods: Annotated[str, typer.Option(
         help='Comma-separated, or all.')] = 'marvel,sac-lagrangian,cpq',
     seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
-    steps: Annotated[int, typer.Option(min=1, help='Environment steps of each run.')] = 10_000,
+    steps: Annotated[int, typer.Option(min=1, help='Environment steps per run.')] = 10_000,
     evaluate_every: Annotated[int, typer.Option(
         min=0, help='Steps between evaluations; 0: a twentieth of --steps.')] = 0,
-    evaluation_episodes: Annotated[int, typer.Option(
-        min=1, help='Episodes of an evaluation.')] = 5,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 5,
     episodes: Annotated[int, typer.Option(
-        min=1, help='Episodes of scripted drivers that make the offline data.')] = 100,
+        min=1, help='Episodes of the scripted drivers that generate the offline data.')] = 100,
     rollouts: Annotated[int, typer.Option(
         min=1, help='Episodes for the rank correlation before and after alignment.')] = 20,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs, one thread each.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over config/training/marvel.yaml; may be repeated.')] = None,
+        '--set', help='KEY=VALUE that overrides config/training/marvel.yaml; may be '
+        'repeated.')] = None,
     peers: Annotated[Optional[Path], typer.Option(
         help='Folder of the environments of other libraries.')] = None,
     out: Annotated[Path, typer.Option(
-        help='Rows already here are not run again.')] = Path('runs/bench_constraints'),
-    json: Annotated[Optional[Path], typer.Option(help='Also write everything here.')] = None,
+        help='Folder of rows; existing rows are not run again.')] = Path('runs/bench_constraints'),
+    json: Annotated[Optional[Path], typer.Option(help='Also write the full result here.')] = None,
 ) -> None:
-    """Measure return and cost under a limit, against updates; small by default."""
+    """Measure return and cost under a limit, over updates; small by default."""
     with errors_as_one_line():
         from rich.console import Console
 

@@ -33,16 +33,16 @@ Examples:
 
 def command(
     env: Annotated[str, typer.Option(help='Gymnasium id; SpaarsReach-v0 is the arm.')],
-    data: Annotated[str, typer.Option(help='As of `spaars train`.')] = '',
+    data: Annotated[str, typer.Option(help='Offline transitions, as for `spaars train`.')] = '',
     seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
     training: Annotated[str, typer.Option(help='Training file.')] = 'locomotion',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
     out: Annotated[Path, typer.Option(
-        help='Runs already here are not trained again.')] = Path('runs/bench_drift'),
+        help='Folder of runs; existing runs are not trained again.')] = Path('runs/bench_drift'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
-    """Train SPAR offline and measure what of its updates is normal to its decoder's range."""
+    """Train SPAR offline and measure the part of its updates normal to its decoder's range."""
     with errors_as_one_line():
         from benchmarks.drift import run
         report(run(env=env, data=data, seeds=seeds_of(seeds), training=training,

@@ -32,18 +32,19 @@ Examples:
 
 
 def command(
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'reach',
+    task: Annotated[str, typer.Option(
+        help='Task file: path, or name of a shipped file.')] = 'reach',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'spaars',
+        help='Training file: path, or name of a shipped file.')] = 'spaars',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of everything.')] = 0,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of all random numbers.')] = 0,
     episodes: Annotated[int, typer.Option(min=1, help='Training episodes.')] = 150,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Of each evaluation.')] = 50,
-    budget: Annotated[str, typer.Option(help='off, warn or hold.')] = 'off',
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 50,
+    budget: Annotated[str, typer.Option(help='Budget of an episode: off, warn or hold.')] = 'off',
     json: Annotated[Optional[Path], typer.Option(help='Write the row here.')] = None,
 ) -> None:
-    """Pretrain, fine-tune and evaluate in process; shares within the cost limit."""
+    """Pretrain, fine-tune and evaluate in process; report the share within the cost limit."""
     with errors_as_one_line():
         from benchmarks.embedded import run
         from spaars_ros.control.budget import MODES

@@ -33,13 +33,14 @@ Examples:
 def command(
     ticks: Annotated[int, typer.Option(min=120, help='Ticks of the workload.')] = 6000,
     adversarial: Annotated[float, typer.Option(
-        min=0.0, help='s of pushing for every limit in MuJoCo, with model error, delay and noise, '
-        'instead of timing.')] = 0.0,
-    robot: Annotated[str, typer.Option(help='Robot file, or its name.')] = 'panda',
-    seed: Annotated[int, typer.Option(help='Of workload or pushing.')] = 0,
+        min=0.0, help='s of driving the arm against every limit in MuJoCo, with model error, '
+        'delay and noise, instead of timing.')] = 0.0,
+    robot: Annotated[str, typer.Option(
+        help='Robot file: path, or name of a shipped file.')] = 'panda',
+    seed: Annotated[int, typer.Option(help='Seed of the workload or of the driving.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Time the safety filter against two other solvers and none; or push and print the margins."""
+    """Time the safety filter against two other solvers and none, or its adversarial margins."""
     with errors_as_one_line():
         if adversarial > 0.0:
             from benchmarks import adversary

@@ -33,21 +33,23 @@ Examples:
 
 
 def command(
-    task: Annotated[str, typer.Option(help='Task file: path, or name that ships.')] = 'insert',
+    task: Annotated[str, typer.Option(
+        help='Task file: path, or name of a shipped file.')] = 'insert',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'spaars',
+        help='Training file: path, or name of a shipped file.')] = 'spaars',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
-    seeds: Annotated[int, typer.Option(min=1, help='Seeds, from 0 on.')] = 1,
-    episodes: Annotated[int, typer.Option(min=1, help='Training episodes at most.')] = 100,
-    every: Annotated[int, typer.Option(min=1, help='Training episodes from one evaluation of the '
-                                                   'policy alone to the next.')] = 10,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Of each evaluation.')] = 40,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
+    seeds: Annotated[int, typer.Option(min=1, help='Number of seeds, from 0.')] = 1,
+    episodes: Annotated[int, typer.Option(
+        min=1, help='Largest number of training episodes.')] = 100,
+    every: Annotated[int, typer.Option(
+        min=1, help='Training episodes between evaluations of the policy alone.')] = 10,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 40,
     table: Annotated[bool, typer.Option(
         '--table', help='Write the table of docs/results/interventions.md.')] = False,
     json: Annotated[Optional[Path], typer.Option(help='Write the rows here.')] = None,
 ) -> None:
-    """Fine-tune with and without a simulated person, until the policy alone succeeds in 95 %."""
+    """Fine-tune with and without a simulated person, until the policy alone has 95 % success."""
     with errors_as_one_line():
         from benchmarks.interventions import run
         from benchmarks.interventions import write

@@ -52,52 +52,54 @@ def register(app: typer.Typer) -> None:
 
 
 def make_peers(peers: Peers = DEFAULT, only: Annotated[str, typer.Option(
-        help='Make this one alone; metaworld is what bench manipulation needs.')] = '') -> None:
-    """Make what benchmarks compare with: SBX, stable-baselines3, d3rlpy, Bullet, Meta-World."""
+    help='Create only this one; bench manipulation needs metaworld.')] = '') -> None:
+    """Create the environments of peers: SBX, stable-baselines3, d3rlpy, Bullet, Meta-World."""
     with errors_as_one_line():
         from benchmarks.peer_environments import make
         report(make(peers, say=_say, only=only), None)
 
 
 def learner(
-    updates: Annotated[int, typer.Option(min=1, help='Updates a round.')] = 50,
-    rounds: Annotated[int, typer.Option(min=1, help='Rounds, in which each has its turn.')] = 20,
-    width: Annotated[int, typer.Option(min=8, help='Units of every hidden layer.')] = 256,
-    batch: Annotated[int, typer.Option(min=2, help='Transitions an update.')] = 256,
+    updates: Annotated[int, typer.Option(min=1, help='Updates per round.')] = 50,
+    rounds: Annotated[int, typer.Option(min=1, help='Rounds, in which all take turns.')] = 20,
+    width: Annotated[int, typer.Option(min=8, help='Units per hidden layer.')] = 256,
+    batch: Annotated[int, typer.Option(min=2, help='Transitions per update.')] = 256,
     heads: Annotated[int, typer.Option(min=2, help='Critic heads.')] = 2,
     sizes: Annotated[bool, typer.Option(
-        '--sizes', help='Instead of one size: 2x256 with 2 heads, our defaults, 10 heads.')
+        '--sizes', help='Instead of one size: 2x256 with 2 heads, our defaults, and 10 heads.')
     ] = False,
     compiled: Annotated[bool, typer.Option(
-        help='Our SAC as a long run has it; a minute or two of compiling the first time.')] = True,
+        help='Our SAC compiled, as in a long run; compiling takes a minute or two the first '
+        'time.')] = True,
     replay: Annotated[bool, typer.Option(
-        '--replay', help='The replay at 10,000 to 1,000,000 transitions, too.')] = False,
+        '--replay', help='Also measure the replay at 10,000 to 1,000,000 transitions.')] = False,
     wall_clock: Annotated[bool, typer.Option(
-        '--wall-clock', help='Instead: seconds to a reference return.')] = False,
+        '--wall-clock', help='Instead: measure the seconds to a reference return.')] = False,
     tasks: Annotated[str, typer.Option(
         help='For --wall-clock: reach, and Gymnasium ids as ID=FILE, comma-separated.')] = 'reach',
     methods: Annotated[str, typer.Option(
-        help='For --wall-clock: of these, comma-separated.')] = 'spaars,sbx,sb3,d3rlpy',
+        help='For --wall-clock: methods, comma-separated.')] = 'spaars,sbx,sb3,d3rlpy',
     reference: Annotated[str, typer.Option(
         help='For --wall-clock: TASK=RETURN, comma-separated; default: reach=-40 (about 70 % '
              'success), Hopper-v5=2000.')] = '',
     hold: Annotated[int, typer.Option(
-        min=1, help='For --wall-clock: evaluations running whose mean has to reach it.')] = 1,
+        min=1, help='For --wall-clock: consecutive evaluations whose mean has to reach it.')] = 1,
     budget: Annotated[float, typer.Option(
-        min=1.0, help='For --wall-clock: s of training after which a run has not made it.')
+        min=1.0, help='For --wall-clock: s of training after which a run counts as failed.')
     ] = 1800.0,
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='For --wall-clock: KEY=VALUE over our training file; may be repeated.')
+        '--set', help='For --wall-clock: KEY=VALUE that overrides our training file; may be '
+        'repeated.')
     ] = None,
-    seeds: Annotated[str, typer.Option(help='For --wall-clock: comma-separated.')] = '0',
-    jobs: Annotated[int, typer.Option(min=1, help='For --wall-clock: runs at a time.')] = 1,
+    seeds: Annotated[str, typer.Option(help='For --wall-clock: seeds, comma-separated.')] = '0',
+    jobs: Annotated[int, typer.Option(min=1, help='For --wall-clock: parallel runs.')] = 1,
     out: Annotated[Path, typer.Option(
-        help='For --wall-clock: rows already here are not run again.')
+        help='For --wall-clock: folder of rows; existing rows are not run again.')
     ] = Path('runs/bench_learner'),
     peers: Peers = DEFAULT,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Time updates against the SAC of SBX and stable-baselines3 and d3rlpy's IQL, in one run."""
+    """Time updates against SAC of SBX and stable-baselines3 and IQL of d3rlpy, in one run."""
     with errors_as_one_line():
         if wall_clock:
             from benchmarks.wall_clock import run as time_to_reference

@@ -37,35 +37,35 @@ Examples:
   spaars bench learning --methods spaars,spaars:k=2,spaars:hard-switch --set utd=4
 
 Methods: bc, iql, rlpd, sac, plas, spaars, and its ablations spaars:latent-only, spaars:raw-only,
-spaars:no-bc, spaars:no-plateau, spaars:hard-switch, spaars:k=N. Interrupted, the same command
-goes on. Rows, curves (.json and .png) and the table are in --out.
+spaars:no-bc, spaars:no-plateau, spaars:hard-switch, spaars:k=N. After an interruption, the same
+command continues. Rows, curves (.json and .png) and the table are in --out.
 """
 
 
 def command(
     tasks: Annotated[str, typer.Option(
-        help='TASK=FILE, comma-separated: a Gymnasium id with its offline transitions (.npz, '
-             'D4RL .hdf5 or minari:<id>); reach, the arm task, brings its own.')] = 'reach',
+        help='TASK=FILE, comma-separated: a Gymnasium id with its offline transitions (.npz, D4RL '
+        '.hdf5 or minari:<id>); reach, the arm task, has its own.')] = 'reach',
     methods: Annotated[str, typer.Option(
         help='Comma-separated, or all.')] = 'bc,iql,spaars',
     seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
-    steps: Annotated[int, typer.Option(min=1, help='Environment steps of each run.')] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help='Environment steps per run.')] = 4000,
     evaluate_every: Annotated[int, typer.Option(
         min=0, help='Steps between evaluations; 0: a twentieth of --steps.')] = 0,
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes of an evaluation.')] = 10,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 10,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs, one thread each.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
     training: Annotated[str, typer.Option(
         help='Training file; default: spaars for reach, locomotion for the others.')] = '',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
     out: Annotated[Path, typer.Option(
-        help='Rows already here are not run again.')] = Path('runs/bench_learning'),
+        help='Folder of rows; existing rows are not run again.')] = Path('runs/bench_learning'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
-    """Tabulate methods, tasks and seeds; small by default."""
+    """Train every method on every task with every seed, and tabulate; small by default."""
     with errors_as_one_line():
         from rich.console import Console
 

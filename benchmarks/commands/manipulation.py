@@ -35,33 +35,35 @@ Examples:
   spaars bench manipulation --tasks peg-insert-side --methods spaars,iql --seeds 0 --steps 6000
   spaars bench manipulation --seeds 0,1,2,3,4 --jobs 8
 
-Any task of Meta-World's. Rows, curves and demonstrations are in --out; interrupted, the same
-command goes on.
+Any task of Meta-World is possible. Rows, curves and demonstrations are in --out. After an
+interruption, the same command continues.
 """
 
 
 def command(
-    tasks: Annotated[str, typer.Option(help="Meta-World's names, comma-separated.")] =
+    tasks: Annotated[str, typer.Option(help='Tasks of Meta-World, comma-separated.')] =
         'door-open,peg-insert-side,pick-place,drawer-open',
-    methods: Annotated[str, typer.Option(help='Methods, comma-separated; or all.')] = 'all',
+    methods: Annotated[str, typer.Option(help='Methods, comma-separated, or all.')] = 'all',
     seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0',
     steps: Annotated[int, typer.Option(min=0, help='Environment steps.')] = 15_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 2500,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 20,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 20,
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time.')] = 2,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
     finished: Annotated[bool, typer.Option(
-        '--finished', help='Only the runs that are finished in --out; none is run.')] = False,
+        '--finished', help='Report only the runs finished in --out; run none.')] = False,
     docs: Annotated[bool, typer.Option(
         '--docs', help='Also write the tables of docs/results/manipulation.md.')] = False,
-    out: Annotated[Path, typer.Option(help='Folder of rows.')] = Path('runs/bench_manipulation'),
+    out: Annotated[Path, typer.Option(
+        help='Folder of rows; existing rows are not run '
+        'again.')] = Path('runs/bench_manipulation'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Success over environment steps, and what was lost on the way, against the baselines."""
+    """Measure success over environment steps, and what is lost meanwhile, against baselines."""
     with errors_as_one_line():
         from benchmarks.manipulation import METHODS
         from benchmarks.manipulation import run

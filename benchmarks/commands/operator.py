@@ -31,18 +31,19 @@ Examples:
 
 
 def command(
-    seed: Annotated[int, typer.Option(min=0, help='Of pretraining, goals and noise.')] = 0,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of pretraining, goals and noise.')] = 0,
     episodes: Annotated[int, typer.Option(min=2, help='Episodes of the run.')] = 150,
-    change_at: Annotated[int, typer.Option(min=1, help='First episode at the new limit.')] = 100,
+    change_at: Annotated[int, typer.Option(min=1, help='First episode with the new limit.')] = 100,
     factor: Annotated[float, typer.Option(min=0.0, help='New limit as a share of the old.')] = 0.5,
-    training: Annotated[str, typer.Option(help='Training file, or the name of one.')] = 'spaars',
+    training: Annotated[str, typer.Option(
+        help='Training file: path, or name of a shipped file.')] = 'spaars',
     bundle: Annotated[str, typer.Option(
-        help='Pretrained bundle with learner tensors; default: pretrain one.')] = '',
+        help='Pretrained bundle with learner tensors; default: a new one.')] = '',
     out: Annotated[Path, typer.Option(help='Folder of the plot and its numbers.')] = Path(
         'runs/bench_operator'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Halve the cost limit of an arm that learns, and tell how soon its cost follows."""
+    """Halve the cost limit of a learning arm, and measure how soon its cost follows."""
     with errors_as_one_line():
         from benchmarks.operator import run
         report(run(seed=seed, episodes=episodes, change_at=change_at, factor=factor, out=out,

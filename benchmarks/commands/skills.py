@@ -34,39 +34,38 @@ Examples:
       --offline-tasks staged,reach,Hopper-v5=hopper.npz,Walker2d-v5=walker2d.npz
 
 Methods, online on the task with stages: spaars-supe, spaars-supe:no-gate, supe, rlpd, bc, iql.
-Offline: spar:mlp, spar:proj, spar (which picks one), bc, iql, td3-bc. Interrupted, the same
-command goes on. Rows, curves, goals and the tables are in --out.
+Offline: spar:mlp, spar:proj, spar (which selects one), bc, iql, td3-bc. After an interruption,
+the same command continues. Rows, curves, goals and the tables are in --out.
 """
 
 
 def command(
     methods: Annotated[str, typer.Option(
-        help='Online, on the task with stages: comma-separated, all or none.',
-    )] = 'spaars-supe,spaars-supe:no-gate,supe,bc',
+        help='Online methods, on the task with stages: comma-separated, all or '
+        'none.')] = 'spaars-supe,spaars-supe:no-gate,supe,bc',
     offline_methods: Annotated[str, typer.Option(
-        help='Offline: comma-separated, all or none.')] = 'spar:mlp,spar:proj,bc',
+        help='Offline methods: comma-separated, all or none.')] = 'spar:mlp,spar:proj,bc',
     offline_tasks: Annotated[str, typer.Option(
-        help='staged, reach, or TASK=FILE, comma-separated.')] = 'staged,reach',
+        help='Offline tasks: staged, reach, or TASK=FILE, comma-separated.')] = 'staged,reach',
     seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
-    steps: Annotated[int, typer.Option(
-        min=1, help='Environment steps of each online run.')] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help='Environment steps per online run.')] = 4000,
     evaluate_every: Annotated[int, typer.Option(
         min=0, help='Steps between evaluations; 0: a twentieth of --steps, at least 500.')] = 0,
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes of an evaluation.')] = 10,
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 10,
     data: Annotated[str, typer.Option(
-        help='Demonstrations of the staged task; default: they are made, in --out.')] = '',
+        help='Demonstrations of the staged task; default: generated in --out.')] = '',
     demonstrations: Annotated[int, typer.Option(
-        min=1, help='Episodes of those that are made.')] = 300,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+        min=1, help='Episodes of the generated demonstrations.')] = 300,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs, one thread each.')] = 2,
     training: Annotated[str, typer.Option(
         help='Training file; default: staged, spaars for reach, locomotion for others.')] = '',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
     out: Annotated[Path, typer.Option(
-        help='Rows already here are not run again.')] = Path('runs/bench_skills'),
+        help='Folder of rows; existing rows are not run again.')] = Path('runs/bench_skills'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
-    """Tabulate skills with and without gate, and SPAR offline; small by default."""
+    """Compare skills with and without gate, and SPAR offline; small by default."""
     with errors_as_one_line():
         from rich.console import Console
 

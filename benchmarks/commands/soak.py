@@ -33,9 +33,9 @@ Examples:
 
 def command(
     seconds: Annotated[float, typer.Option(min=10.0, help='s of the run.')] = 600.0,
-    rate: Annotated[float, typer.Option(min=1.0, help='Control ticks a second.')] = 50.0,
+    rate: Annotated[float, typer.Option(min=1.0, help='Control ticks per second.')] = 50.0,
     bundle: Annotated[str, typer.Option(
-        help='Policy bundle with learner tensors; default: one of the same size.')] = '',
+        help='Policy bundle with learner tensors; default: a new one of the same size.')] = '',
     thread_priority: Annotated[int, typer.Option(
         min=0, max=97, help='SCHED_FIFO priority of policy server and simulation.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
@@ -43,9 +43,9 @@ def command(
     """
     Soak all nodes in real time: memory of each process, lost ticks, latency tails.
 
-    A process at priority 98 on each core sees when the machine itself stood still, and how many
-    of the simulation's late joint_states that explains.
-    Exits with 1 when the server stopped on the way: the rest of the time says nothing then.
+    A process at priority 98 on each core detects stalls of the machine, and how many of the
+    late joint_states of the simulation they explain.
+    Exit code 1 if the server stopped: the measurements after that are meaningless.
     """
     with errors_as_one_line():
         from benchmarks.soak import run

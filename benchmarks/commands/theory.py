@@ -31,7 +31,7 @@ Examples:
 
 def command(
     seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0',
-    episodes: Annotated[int, typer.Option(min=1, help='Episodes of each run.')] = 150,
+    episodes: Annotated[int, typer.Option(min=1, help='Episodes per run.')] = 150,
     training: Annotated[str, typer.Option(help='Training file.')] = 'spaars',
     plots: Annotated[Optional[Path], typer.Option(help='Folder for three figures.')] = None,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,

@@ -32,15 +32,16 @@ Examples:
 
 def command(
     robot: Annotated[Optional[list[str]], typer.Option(
-        help='Robot file, or its name; may be repeated. Panda, UR5e and SO-101 if not given.')
+        help='Robot file: path, or name of a shipped file; may be repeated. Default: Panda, UR5e '
+        'and SO-101.')
     ] = None,
     fault: Annotated[Optional[list[str]], typer.Option(
-        help='Only this fault; may be repeated.')] = None,
+        help='Run only this fault; may be repeated.')] = None,
     tables: Annotated[bool, typer.Option(
-        '--tables', help="Also write the documentation's table.")] = False,
+        '--tables', help='Also write the table of the documentation.')] = False,
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
-    """Check simulated arms whose wiring is wrong; fails where that is not named before motion."""
+    """Check simulated arms with wrong wiring; fails if a fault is not named before motion."""
     with errors_as_one_line():
         from benchmarks import wiring
         rows = wiring.run(robot or wiring.ROBOTS, fault or (), say=typer.echo)

@@ -13,12 +13,12 @@
 # limitations under the License.
 
 """
-Serve one task of bullet-safety-gym over stdin and stdout, a line of JSON each way.
+Serve one task of bullet-safety-gym over stdin and stdout, one line of JSON per message.
 
-It runs in an environment of its own (bullet-safety-gym, pybullet, gymnasium 0.28.1) and imports
-nothing of spaars_ros. Requests: {"reset": seed} and {"step": [action]}; the end of stdin ends it.
-Answers: {"observation": [...]} with reward, cost, terminated and truncated after a step;
-{"error": text} where the environment raised. The first line sent describes the spaces.
+Runs in a separate environment (bullet-safety-gym, pybullet, gymnasium 0.28.1) and imports nothing
+from spaars_ros. Requests: {"reset": seed} and {"step": [action]}; the end of stdin ends the
+process. Answers: {"observation": [...]}, after a step with reward, cost, terminated and truncated;
+{"error": text} if the environment raised an error. The first line sent describes the spaces.
 """
 
 import argparse

@@ -36,9 +36,10 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     """Return a parser with the common arguments of the training scripts."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('--env', required=True, help='Gymnasium id, or reach')
-    parser.add_argument('--budget', type=float, required=True, help='s of training')
-    parser.add_argument('--every', type=int, required=True, help='env steps per evaluation')
-    parser.add_argument('--episodes', type=int, default=10, help='per evaluation')
+    parser.add_argument('--budget', type=float, required=True, help='training time in s')
+    parser.add_argument('--every', type=int, required=True,
+                        help='environment steps, or offline updates, between evaluations')
+    parser.add_argument('--episodes', type=int, default=10, help='episodes per evaluation')
     parser.add_argument('--width', type=int, default=256)
     parser.add_argument('--seed', type=int, default=0)
     return parser

@@ -13,14 +13,14 @@
 # limitations under the License.
 
 """
-Train stable-baselines3's SAC until it is mediocre, and write its actor as ONNX.
+Train SAC of stable-baselines3 up to a target return, and write its actor as ONNX.
 
-D4RL's *medium* sets come from a SAC agent stopped at about a third of expert return. This script
-runs in an environment of its own (stable-baselines3, torch, gymnasium, mujoco, onnx) and imports
-nothing of spaars_ros. The graph takes `observation` (batch, n) and standard normal `noise`
-(batch, d) and gives `action` (batch, d): zero noise is the mode. With `--library sbx` it is SBX's
-SAC, the same authors' in JAX, which on a GPU does all updates of a round of `--envs` environments
-in one call, and takes minutes where stable-baselines3 takes an hour.
+D4RL's *medium* sets come from a SAC agent stopped at about a third of expert return. Runs in a
+separate environment (stable-baselines3, torch, gymnasium, mujoco, onnx) and imports nothing from
+spaars_ros. The graph maps `observation` (batch, n) and standard normal `noise` (batch, d) to
+`action` (batch, d); zero noise gives the mode. `--library sbx` uses SBX, the JAX implementation by
+the same authors: on a GPU it does all updates of a round of `--envs` environments in one call, and
+takes minutes instead of an hour.
 """
 
 import argparse
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument('--library', choices=['stable_baselines3', 'sbx'],
                         default='stable_baselines3')
     parser.add_argument('--envs', type=int, default=1,
-                        help='environments stepped together; one update a step of each')
+                        help='environments stepped together; one update per step of each')
     args = parser.parse_args()
     torch.set_num_threads(1)
     library = importlib.import_module(args.library)

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Train d3rlpy's IQL offline, then online, for a time; a JSON line an evaluation.
+Train IQL of d3rlpy offline, then online, for a given time; one JSON line per evaluation.
 
-As in the paper: one update an environment step, all data in one buffer; rewards scaled by the
-range of returns. Runs in an environment of its own.
+As in the paper: one update per environment step, all data in one buffer, rewards scaled by the
+range of returns. Runs in a separate environment.
 """
 
 from pathlib import Path
@@ -32,8 +32,9 @@ import torch
 def main() -> None:
     """Run the command line."""
     parser = arguments(__doc__)
-    parser.add_argument('--data', type=Path, required=True, help='.npz of whole episodes')
-    parser.add_argument('--offline', type=int, required=True, help='updates before it acts')
+    parser.add_argument('--data', type=Path, required=True, help='.npz file of complete episodes')
+    parser.add_argument('--offline', type=int, required=True,
+                        help='updates before the first environment step')
     args = parser.parse_args()
     clock = Clock(args)
     torch.set_num_threads(1)

@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-Train stable-baselines3's SAC from scratch for a time; a JSON line an evaluation.
+Train SAC of stable-baselines3 from scratch for a given time; one JSON line per evaluation.
 
-Its own defaults but for the networks' width; one thread. Runs in an environment of its own.
+Default settings except for the width of the networks; one thread. Runs in a separate environment.
 """
 
 from peer_clock import arguments

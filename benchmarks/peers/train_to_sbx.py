@@ -13,9 +13,9 @@
 # limitations under the License.
 
 """
-Train SBX's SAC (JAX) from scratch for a time; a JSON line an evaluation.
+Train SAC of SBX (JAX) from scratch for a given time; one JSON line per evaluation.
 
-Its own defaults but for the networks' width, on one core. Runs in an environment of its own.
+Default settings except for the width of the networks; one core. Runs in a separate environment.
 """
 
 import os

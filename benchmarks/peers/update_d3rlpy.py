@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Time updates of d3rlpy's IQL, round by round.
+Time updates of IQL of d3rlpy, in rounds.
 
-Runs in an environment of its own and imports nothing of spaars_ros. Prints one JSON line when it
-is ready; then for each line {"updates": N} on stdin one with updates, seconds, cpu_seconds.
+Runs in a separate environment and imports nothing from spaars_ros. Prints one JSON line when it is
+ready, then for each line {"updates": N} on stdin one line with updates, seconds, cpu_seconds.
 """
 
 import argparse

@@ -13,10 +13,10 @@
 # limitations under the License.
 
 """
-Time updates of SBX's SAC (JAX), round by round.
+Time updates of SAC of SBX (JAX), in rounds.
 
-Runs in an environment of its own and imports nothing of spaars_ros. Prints one JSON line when it
-is ready; then for each line {"updates": N} on stdin one with updates, seconds, cpu_seconds. XLA
+Runs in a separate environment and imports nothing from spaars_ros. Prints one JSON line when it is
+ready, then for each line {"updates": N} on stdin one line with updates, seconds, cpu_seconds. XLA
 takes a second core unless the process is pinned to one.
 """
 

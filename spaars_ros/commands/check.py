@@ -53,22 +53,24 @@ def faults_of(pairs: list[str]) -> dict[str, float]:
 
 
 def command(
-    robot: Annotated[str, typer.Option(help='Robot file: path, or name that ships.')] = 'panda',
-    sim: Annotated[bool, typer.Option(help='Start the simulated arm, and check that.')] = True,
+    robot: Annotated[str, typer.Option(
+        help='Robot file: path, or name of a shipped file.')] = 'panda',
+    sim: Annotated[bool, typer.Option(help='Start the simulated arm and check it.')] = True,
     fault: Annotated[Optional[list[str]], typer.Option(
         metavar='NAME=VALUE', help='Fault of the simulated arm, such as flip=2; may be repeated.')]
     = None,
     yes: Annotated[bool, typer.Option('--yes', help='Do not ask before the arm moves.')] = False,
     accept_no_timeout: Annotated[bool, typer.Option(
-        '--accept-no-timeout', help='Pass a controller that goes on without commands.')] = False,
+        '--accept-no-timeout', help='Accept a controller that keeps moving without '
+        'commands.')] = False,
     joint_states: JointStates = '', command: ControllerTopic = '',
     command_interface: CommandInterface = '',
     namespace: Annotated[str, run_option('namespace', 'Namespace of the topics.')] = '',
     out: Annotated[Optional[Path], typer.Option(
-        help='File that keeps the result; default runs/checks/<robot>-<digest>.json.')] = None,
+        help='File to store the result in; default: runs/checks/<robot>-<digest>.json.')] = None,
     json: Annotated[Optional[Path], typer.Option(help='Also write the result here.')] = None,
 ) -> None:
-    """Move each joint a little and name what is wired wrongly: order, sign, scale, delay."""
+    """Check the wiring of an arm by small joint motions: order, sign, scale, delay."""
     with errors_as_one_line():
         from spaars_ros.commissioning.check import check_wiring
         from spaars_ros.commissioning.check import lines_of

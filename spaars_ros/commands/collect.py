@@ -46,13 +46,14 @@ def command(
     out: Annotated[Path, typer.Argument(
         help='File to write: HDF5; with --env also .npz.')],
     episodes: Annotated[Optional[int], typer.Option(
-        min=1, help='Episodes of the arm to record; default: 60, with stages 300.')] = None,
+        min=1, help='Episodes of the arm to record; default: 60, or 300 for '
+        'SpaarsStaged-v0.')] = None,
     seed: Annotated[int, run_option(
         'seed', 'Seed of the operator and the goals, or of the resets and the noise.')] = 0,
     robot: Robot = '',
     task: Task = TASK,
     frames: Annotated[Optional[Path], typer.Option(
-        help='Folder in which to keep what the cameras see, as JPEG in MCAP.')] = None,
+        help='Folder in which to store the camera images, as JPEG in MCAP.')] = None,
     env: Annotated[str | None, typer.Option(
         help='Gymnasium environment to record instead of the arm; needs --policy, except for '
              'SpaarsStaged-v0, which has a scripted demonstrator.')] = None,

@@ -26,8 +26,8 @@ from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import warnings_as_one_line
 from spaars_ros.commands.common import write_json
 
-app = typer.Typer(no_args_is_help=True, help='Look at sets of demonstrations, check, merge, '
-                                             'split and hand them on.')
+app = typer.Typer(no_args_is_help=True, help='Show, check, merge, split and export sets of '
+                                             'demonstrations.')
 SHOW_EXAMPLES = """\b
 Examples:
   spaars data show runs/demos
@@ -42,10 +42,12 @@ Examples:
   spaars data export lerobot:their_set theirs.h5 --robot my_arm.yaml --task my_task.yaml
 """
 Robot = Annotated[str, typer.Option(
-    help="Robot file: path, or name that ships; default: the run's, or that of the set's name.")]
-Task = Annotated[str, typer.Option(help='Task file: likewise.')]
-Set = Annotated[str, typer.Argument(help='HDF5, folder of a run, or lerobot:FOLDER.')]
-Json = Annotated[Optional[Path], typer.Option(help='Also write what is shown here.')]
+    help='Robot file: path, or name of a shipped file; default: that of the run, or of the name '
+    'of the set.')]
+Task = Annotated[str, typer.Option(
+    help='Task file: path, or name of a shipped file; default: likewise.')]
+Set = Annotated[str, typer.Argument(help='HDF5 file, folder of a run, or lerobot:FOLDER.')]
+Json = Annotated[Optional[Path], typer.Option(help='Also write the output here.')]
 Only = Annotated[Optional[list[str]], typer.Option(
     help='Only episodes with this outcome: success, failure, unlabelled; may be repeated.')]
 
@@ -61,7 +63,7 @@ def show_command(
     picture: Annotated[Optional[Path], typer.Option(help='Write a PNG here.')] = None,
     json: Json = None,
 ) -> None:
-    """Show a table of the episodes, and what the set covers."""
+    """Show a table of the episodes, and the region that the set covers."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.run import demonstration_set as sets
         check_json(json)
@@ -91,7 +93,7 @@ def check_command(
     demonstrations: Set,
     robot: Robot = '', task: Task = '', json: Json = None,
 ) -> None:
-    """Say what is wrong or odd in a set, with reasons; exit code 1 where something is wrong."""
+    """Report errors and oddities of a set, with reasons; exit code 1 if there are errors."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.run import demonstration_set as sets
         check_json(json)
@@ -111,7 +113,7 @@ def merge_command(
     out: Annotated[Path, typer.Option(help='HDF5 file to write.')],
     only: Only = None, robot: Robot = '', task: Task = '',
 ) -> None:
-    """Write several sets as one; refused where actions or observations mean something else."""
+    """Write several sets as one; their actions and observations must have the same meaning."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.run import demonstration_set as sets
         opened = [sets.open_set(name, robot, task) for name in demonstrations]
@@ -122,12 +124,12 @@ def merge_command(
 def split_command(
     demonstrations: Set,
     out: Annotated[Path, typer.Option(help='HDF5 file for the share.')],
-    rest: Annotated[Path, typer.Option(help='HDF5 file for the others.')],
-    share: Annotated[float, typer.Option(min=0.0, max=1.0, help='Of the episodes.')] = 0.8,
+    rest: Annotated[Path, typer.Option(help='HDF5 file for the remaining episodes.')],
+    share: Annotated[float, typer.Option(min=0.0, max=1.0, help='Share of the episodes.')] = 0.8,
     seed: Annotated[int, typer.Option(min=0, help='Seed of the draw.')] = 0,
     robot: Robot = '', task: Task = '',
 ) -> None:
-    """Write a share of the episodes and the others as two sets, whole episodes each."""
+    """Split a set into two, by whole episodes."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.run import demonstration_set as sets
         parts = sets.split(sets.open_set(demonstrations, robot, task), share, seed)
@@ -152,13 +154,15 @@ def export_command(
 def encode_command(
     run: Annotated[Path, typer.Argument(help='Folder of a run whose frames were kept.')],
     out: Annotated[Path, typer.Argument(help='HDF5 file to write.')],
-    encoder: Annotated[str, typer.Option(help="ONNX file in place of the run's own.")] = '',
+    encoder: Annotated[str, typer.Option(
+        help='ONNX file to use in place of that of the run.')] = '',
     source: Annotated[str, typer.Option(
-        help='Camera that it is for; default: the only one.')] = '',
+        help='Camera of the encoder; default: the only one.')] = '',
     task: Annotated[str, typer.Option(
-        help='Task file that says all of it instead, crop and sizes too.')] = '',
+        help='Task file to take all camera settings from instead, including crop and '
+        'sizes.')] = '',
 ) -> None:
-    """Compute a run's camera values again with another encoder, from the frames it kept."""
+    """Recompute the camera values of a run with another encoder, from its stored frames."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.data.dataset import save_dataset
         from spaars_ros.run.encode_run import encode_run

@@ -33,11 +33,12 @@ Examples:
 
 
 def command(
-    robot: Annotated[str, run_option('robot', 'Robot file: path, or name that ships.')] = 'panda',
+    robot: Annotated[str, run_option(
+        'robot', 'Robot file: path, or name of a shipped file.')] = 'panda',
     namespace: Namespace = '', domain: Domain = -1,
     joint_states: JointStates = 'joint_states',
 ) -> None:
-    """Publish robot_description and the links' transforms of an arm, for RViz and Foxglove."""
+    """Publish robot_description and link transforms of an arm, for RViz and Foxglove."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.interrupts import Interrupts

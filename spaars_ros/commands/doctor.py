@@ -25,7 +25,7 @@ Examples:
 
 
 def command() -> None:
-    """Try every import and file that a run needs; the exit code is 1 when one is missing."""
+    """Check every import and file that a run needs; exit code 1 if one is missing."""
     with errors_as_one_line():
         from spaars_ros.run.installation import findings
         bad = 0

@@ -24,8 +24,8 @@ from spaars_ros.commands.common import check_json
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import write_json
 
-app = typer.Typer(no_args_is_help=True, help='Learn an encoder of images from your own frames, '
-                                             'and look at one.')
+app = typer.Typer(no_args_is_help=True, help='Train an image encoder from your own frames, or '
+                                             'inspect one.')
 TRAIN_EXAMPLES = """\b
 Examples:
   spaars encoder train runs/demos --out eye.onnx
@@ -37,24 +37,27 @@ Examples:
 @app.command('train', epilog=TRAIN_EXAMPLES)
 def train_command(
     frames: Annotated[list[Path], typer.Argument(
-        help='Folders of runs whose frames were kept, or bags with images.')],
+        help='Folders of runs with stored frames, or bags with images.')],
     out: Annotated[Path, typer.Option(help='ONNX file to write.')],
-    topic: Annotated[str, typer.Option(help='Of the images; default: all there are.')] = '',
+    topic: Annotated[str, typer.Option(
+        help='Topic of the images; default: all image topics.')] = '',
     points: Annotated[int, typer.Option(
-        min=1, max=128, help='Points that it follows; the vector has twice as many values.')] = 16,
-    size: Annotated[int, typer.Option(
-        min=32, max=256, help='Pixels of the edge of its input.')] = 84,
+        min=1, max=128, help='Number of points that it tracks; the vector has twice as many '
+        'values.')] = 16,
+    size: Annotated[int, typer.Option(min=32, max=256, help='Edge of its input in pixels.')] = 84,
     crop: Annotated[str, typer.Option(
-        help='left,top,right,bottom as shares, as camera.crop of the task file.')] = '0,0,1,1',
+        help='left,top,right,bottom as shares of the image, like camera.crop in the task '
+        'file.')] = '0,0,1,1',
     method: Annotated[str, typer.Option(
-        help='reconstruction rebuilds what changes; contrastive tells near from far in time.'
-    )] = 'reconstruction',
+        help='reconstruction: rebuild what changes; contrastive: tell frames near in time from '
+        'distant ones.')] = 'reconstruction',
     updates: Annotated[int, typer.Option(min=1, help='Updates of the network.')] = 800,
-    most: Annotated[int, typer.Option(min=100, help='Frames that are learned from.')] = 6000,
-    seed: Annotated[int, typer.Option(min=0, help='Of the weights and the draws.')] = 0,
+    most: Annotated[int, typer.Option(
+        min=100, help='Largest number of frames to learn from.')] = 6000,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of weights and draws.')] = 0,
     json: Annotated[Optional[Path], typer.Option(help='Write the result here.')] = None,
 ) -> None:
-    """Learn a small encoder from frames alone, in minutes on one core."""
+    """Train a small encoder from frames alone, in minutes on one core."""
     with errors_as_one_line():
         check_json(json)
         shares = _shares(crop)
@@ -96,7 +99,7 @@ def _shares(text: str) -> tuple[float, float, float, float]:
 def show_command(
     encoder: Annotated[str, typer.Argument(help='ONNX file, or package://<package>/<path>.')],
 ) -> None:
-    """Show what an encoder takes and makes, and its digest; refuse what is none."""
+    """Show input, output and digest of an encoder; error if the file is not an encoder."""
     with errors_as_one_line():
         from spaars_ros.robot.sources import Source
         from spaars_ros.vision.encoder import Encoder

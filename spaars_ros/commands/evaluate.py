@@ -40,13 +40,12 @@ def command(
     bundle: Annotated[Path, typer.Argument(help='Policy bundle or checkpoint.')],
     episodes: Annotated[int, typer.Option(min=1, help='Fixed episodes to run.')] = 50,
     seed: Annotated[int, run_option('seed', 'Seed of goals and start poses.')] = 10_000,
-    explore: Annotated[bool, typer.Option(
-        help='With the exploration noise of training.')] = False,
+    explore: Annotated[bool, typer.Option(help='Add the exploration noise of training.')] = False,
     robot: Robot = '',
     task: Task = TASK,
     json: Annotated[Optional[Path], typer.Option(help='Write the result here.')] = None,
 ) -> None:
-    """Run a policy on fixed episodes in the simulation and print how it does."""
+    """Run a policy on fixed episodes in simulation and print the result."""
     with errors_as_one_line():
         from spaars_ros.policy.bundle import load_bundle
         from spaars_ros.robot.config import load_robot

@@ -30,9 +30,9 @@ Examples:
 def command(
     run: Annotated[str, typer.Argument(metavar='RUN', help='Folder of a run.')],
     out: Annotated[str, typer.Option(
-        help='GIF to write; default: film.gif in the run folder, which its report shows.')] = '',
+        help='GIF to write; default: film.gif in the run folder, which the report shows.')] = '',
     episodes: Annotated[int, typer.Option(
-        min=1, max=20, help='Fixed episodes to film, of each policy.')] = 3,
+        min=1, max=20, help='Fixed episodes to film, per policy.')] = 3,
 ) -> None:
     """Film a run's policy before and after, side by side, on the same simulated episodes."""
     with errors_as_one_line():

@@ -36,7 +36,7 @@ SHOWN = 20
 
 
 def command(
-    bag: Annotated[Path, typer.Argument(help='Folder of rosbag2, .mcap or .db3 file.')],
+    bag: Annotated[Path, typer.Argument(help='rosbag2 folder, .mcap file or .db3 file.')],
     out: Annotated[Path, typer.Option(help='HDF5 file to write.')],
     task: Task,
     robot: Robot = '',
@@ -45,14 +45,13 @@ def command(
         help='Topic of the actions: TwistStamped, or Float64MultiArray of joint velocities; '
              'default: the measured motion.')] = '',
     cut_by: Annotated[str, typer.Option(
-        help='Topic, or service with recorded calls, that ends an episode; a String may say '
-             'success, failure or discard; default: rest.')] = '',
-    rest: Annotated[float, typer.Option(
-        min=0.05, help='s of rest that end an episode.')] = 1.0,
+        help='Topic, or service with recorded calls, that ends an episode; a String on it may be '
+        'success, failure or discard; default: episodes end at rest.')] = '',
+    rest: Annotated[float, typer.Option(min=0.05, help='s at rest that end an episode.')] = 1.0,
     clock: Annotated[str, typer.Option(
-        help="stamp, of the messages' headers, or log, the recorder's times.")] = 'stamp',
+        help='stamp: stamps of the message headers; log: times of the recorder.')] = 'stamp',
 ) -> None:
-    """Make demonstrations of a rosbag2; what does not fit is named with topic and time."""
+    """Make demonstrations from a rosbag2; report unusable data with topic and time."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.data.dataset import save_dataset
         from spaars_ros.robot.config import load_robot

@@ -28,7 +28,7 @@ from spaars_ros.commands.operator import Namespace
 from spaars_ros.commands.operator import prepare
 
 app = typer.Typer(no_args_is_help=True,
-                  help='Train a classifier of success from labelled episodes, and run it.')
+                  help='Train a success classifier from labelled episodes, or run one.')
 
 TRAIN_EXAMPLES = """\b
 Examples:
@@ -43,18 +43,19 @@ Examples:
 @app.command('train', epilog=TRAIN_EXAMPLES)
 def train_command(
     runs: Annotated[list[Path], typer.Argument(
-        metavar='RUN...', help='Folders of runs whose episodes have labels.')],
+        metavar='RUN...', help='Folders of runs with labelled episodes.')],
     out: Annotated[Path, typer.Option(help='ONNX file to write.')] = Path('judge.onnx'),
-    seed: Annotated[int, typer.Option(min=0, help='Seed of what is kept to try it on, and of '
-                                                  'training.')] = 0,
-    above: Annotated[float, typer.Option(min=0.0, max=1.0, help='Likeliness from which on the '
-                                         'task is done.')] = 0.9,
-    below: Annotated[float, typer.Option(min=0.0, max=1.0, help='Likeliness below which it is '
-                                         'not any more.')] = 0.5,
-    hold: Annotated[int, typer.Option(min=1, help='Ticks running that it has to be done.')] = 3,
-    json: Annotated[Optional[Path], typer.Option(help='Also write how it did here.')] = None,
+    seed: Annotated[int, typer.Option(
+        min=0, help='Seed of the held-out episodes and of training.')] = 0,
+    above: Annotated[float, typer.Option(
+        min=0.0, max=1.0, help='Probability at or above which the task is done.')] = 0.9,
+    below: Annotated[float, typer.Option(
+        min=0.0, max=1.0, help='Probability below which it is no longer done.')] = 0.5,
+    hold: Annotated[int, typer.Option(
+        min=1, help='Consecutive ticks for which it has to be done.')] = 3,
+    json: Annotated[Optional[Path], typer.Option(help='Also write the results here.')] = None,
 ) -> None:
-    """Train a classifier from labelled episodes, and try it on some that it has not seen."""
+    """Train a classifier from labelled episodes, and test it on held-out episodes."""
     with errors_as_one_line():
         from spaars_ros.learning import judge
         from spaars_ros.tasks.base import GivenSuccess
@@ -81,10 +82,10 @@ def train_command(
 
 @app.command('run', epilog=RUN_EXAMPLES)
 def run_command(
-    judge: Annotated[Path, typer.Argument(help='ONNX file: observation -> likeliness.')],
+    judge: Annotated[Path, typer.Argument(help='ONNX file: observation -> probability.')],
     namespace: Namespace = '', domain: Domain = -1,
 ) -> None:
-    """Say on the topic judge/success how likely the task is done, record by record."""
+    """Publish the probability that the task is done on judge/success, for every record."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.interrupts import Interrupts

@@ -30,7 +30,7 @@ from spaars_ros.run.run_config import checked_namespace
 from spaars_ros.run.run_config import robot_of
 from spaars_ros.run.run_config import TASK
 
-app = typer.Typer(no_args_is_help=True, help='Make keys; sign and verify policy bundles.')
+app = typer.Typer(no_args_is_help=True, help='Generate keys; sign and verify policy bundles.')
 
 GENERATE_EXAMPLES = """\b
 Examples:
@@ -53,9 +53,9 @@ Examples:
 
 @app.command('generate', epilog=GENERATE_EXAMPLES)
 def generate_command(
-    directory: Annotated[Path, typer.Argument(help='Folder for both files; made when missing.')],
+    directory: Annotated[Path, typer.Argument(help='Folder for both files; created if missing.')],
 ) -> None:
-    """Write a new Ed25519 pair: signing_key.pem (mode 0600) and public_key.pem."""
+    """Write a new Ed25519 key pair: signing_key.pem (mode 0600) and public_key.pem."""
     with errors_as_one_line():
         from spaars_ros.policy.signing import generate
         private, public = generate(directory)
@@ -85,7 +85,7 @@ def policy_command(
     namespace: Annotated[str, run_option('namespace', 'Namespace of the nodes.')] = '',
     joint_states: JointStates = '', command: ControllerTopic = '',
 ) -> None:
-    """Write the SROS2 policy of a run: what each node may do, with the task's own topics."""
+    """Write the SROS2 policy of a run: permissions of each node, including the task's topics."""
     with errors_as_one_line():
         from spaars_ros.robot.config import load_robot
         from spaars_ros.run.access_policy import policy_of
@@ -103,7 +103,7 @@ def verify_command(
     bundle: Annotated[Path, typer.Argument(help='Bundle file.')],
     key: Annotated[Path, typer.Option(help='Public key.')],
 ) -> None:
-    """Say whether a key signed a policy bundle; the exit code is 1 when it did not."""
+    """Verify the signature of a policy bundle; exit code 1 if it is not of this key."""
     with errors_as_one_line():
         from spaars_ros.policy.bundle import load_bundle
         from spaars_ros.policy.signing import Verifier

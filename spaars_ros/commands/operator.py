@@ -65,18 +65,18 @@ def trigger(service: str, summary: str) -> Callable[[str, int], None]:
 
 
 stop = trigger('estop', 'Brake the arm and latch a stop; not a certified emergency stop.')
-reset = trigger('reset', 'Clear a latched stop once its cause is gone; the arm moves again.')
-rollback = trigger('rollback', 'Take the acting policy back to the one before.')
+reset = trigger('reset', 'Clear a latched stop after its cause is gone; the arm moves again.')
+rollback = trigger('rollback', 'Return to the policy before the acting one.')
 
 
-pause = asking('set_paused', True, 'Let the learner rest: the arm acts and is recorded, no policy '
-               'is learned or pushed.')
-resume = asking('set_paused', False, 'Let the learner go on after spaars pause (a run that ended '
-                'goes on with spaars finetune --resume).')
+pause = asking('set_paused', True, 'Pause the learner: the arm acts and is recorded, but no '
+               'policy is learned or pushed.')
+resume = asking('set_paused', False, 'Continue learning after spaars pause (to continue a run '
+                'that has ended: spaars finetune --resume).')
 
 
 def status(namespace: Namespace = '', domain: Domain = -1) -> None:
-    """Show what the policy server says: phase, stop, and how to go on."""
+    """Show the state of the policy server: phase, stop, and how to continue."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.run.operator import status as told

@@ -39,17 +39,18 @@ Examples:
   spaars replay runs/a --bundle runs/a/initial.spaars --bundle runs/b/acting.spaars
 """
 Host = Annotated[str, typer.Option(
-    help='Address to listen on; 127.0.0.1 is this machine alone. Whoever reaches another sees the '
-         'run, and can stop it.')]
+    help='Address to listen on; 127.0.0.1: this machine only. At another address, everybody who '
+    'can reach it sees the run and can stop it.')]
 Port = Annotated[int, typer.Option(
-    min=0, max=65535, help='Port to listen on; 0: the first free one from 8080.')]
+    min=0, max=65535, help='Port to listen on; 0: the first free port from 8080.')]
 
 
 def command(
     namespace: Namespace = '', domain: Domain = -1, host: Host = '127.0.0.1', port: Port = 0,
-    robot: Annotated[str, run_option('robot', "Robot file; default: the policy server's, where "
-                                     'this machine has it.')] = '',
-    task: Annotated[str, run_option('task', "Task file; default: the policy server's.")] = '',
+    robot: Annotated[str, run_option(
+        'robot', 'Robot file; default: that of the policy server, if this machine has it.')] = '',
+    task: Annotated[str, run_option(
+        'task', 'Task file; default: that of the policy server.')] = '',
     joint_states: JointStates = 'joint_states',
 ) -> None:
     """Show a run in the browser: the arm live, curves, stop request, limits, takeover."""
@@ -78,11 +79,11 @@ def command(
 def replay(
     run: Annotated[str, typer.Argument(metavar='RUN', help='Folder of a run.')],
     bundles: Annotated[Optional[list[str]], typer.Option(
-        '--bundle', help='Policy to ask in every recorded state; twice compares two. Default: '
-                         'what the run began with, and its newest.')] = None,
+        '--bundle', help='Policy to query in every recorded state; give it twice to compare two. '
+        'Default: the first and the newest of the run.')] = None,
     host: Host = '127.0.0.1', port: Port = 0,
 ) -> None:
-    """Show a recorded run in the browser: scrub, see why it did that, compare two policies."""
+    """Show a recorded run in the browser: scrub, explain decisions, compare two policies."""
     with errors_as_one_line():
         from spaars_ros.run.page.start import require_viser
         require_viser()

@@ -60,7 +60,7 @@ Examples:
 
 @takes_options_of('record')
 def command(asked: Asked, context: typer.Context) -> None:
-    """Record demonstrations: the person acts while a dead man's switch is held, and judges."""
+    """Record demonstrations: a person acts while a dead man's switch is held, and labels them."""
     with errors_as_one_line():
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.run import record_job  # first: rclpy restarts the interpreter once
@@ -99,14 +99,15 @@ def config_of(asked: Asked) -> RunConfig:
 def teleop(
     namespace: Namespace = '', domain: Domain = -1,
     simulated: Annotated[bool, typer.Option(
-        '--simulated', help='Nobody at the keyboard: a simulated person takes over where the '
-                            'policy fails, for a simulated arm.')] = False,
-    robot: Annotated[str, run_option('robot', 'With --simulated: robot file; default: the '
-                                     "task's, or panda.")] = '',
+        '--simulated', help='For a simulated arm: instead of the keyboard, a simulated person '
+        'takes over where the policy fails.')] = False,
+    robot: Annotated[str, run_option(
+        'robot', 'With --simulated: robot file; default: that of the task, or panda.')] = '',
     task: Annotated[str, run_option('task', 'With --simulated: task file.')] = TASK,
-    seed: Annotated[int, run_option('seed', 'With --simulated: of the hand.')] = 0,
+    seed: Annotated[int, run_option(
+        'seed', 'With --simulated: seed of the simulated person.')] = 0,
 ) -> None:
-    """Drive the arm of a policy server from the keyboard: take over, demonstrate, judge."""
+    """Drive the arm of a policy server from the keyboard: take over, demonstrate, label."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.interrupts import Interrupts
@@ -130,11 +131,11 @@ def teleop(
 def label(
     word: Annotated[str, typer.Argument(help='success, failure, discard or ready.')],
     episode: Annotated[Optional[int], typer.Option(
-        min=0, help="Number of the episode; default: the running one's, or the last one's.")]
+        min=0, help='Number of the episode; default: the running one, or the last.')]
     = None,
     namespace: Namespace = '', domain: Domain = -1,
 ) -> None:
-    """Say what an episode came to, or that things are put back; what is discarded is no data."""
+    """Label an episode, or report that things are put back; discarded episodes are no data."""
     with errors_as_one_line():
         place = prepare(namespace, domain)
         from spaars_ros.run.operator import call

@@ -24,7 +24,7 @@ from spaars_ros.commands.common import check_json
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import write_json
 
-app = typer.Typer(no_args_is_help=True, help='Look a robot file over, or begin one.')
+app = typer.Typer(no_args_is_help=True, help='Check a robot file, or create one.')
 
 CHECK_EXAMPLES = """\b
 Examples:
@@ -45,10 +45,10 @@ MARKS = {'fine': 'fine ', 'look': 'look ', 'wrong': 'WRONG'}
 
 @app.command('check', epilog=CHECK_EXAMPLES)
 def check_command(
-    file: Annotated[str, typer.Argument(help='Robot file: path, or name that ships.')],
+    file: Annotated[str, typer.Argument(help='Robot file: path, or name of a shipped file.')],
     json: Annotated[Optional[Path], typer.Option(help='Also write the findings here.')] = None,
 ) -> None:
-    """Say what a person needs to know of a robot file; nothing moves. Exit 1 where it is wrong."""
+    """Check a robot file and summarise it; nothing moves. Exit code 1 if it has errors."""
     with errors_as_one_line():
         from spaars_ros.commissioning.robot_file import check_file
         check_json(json)
@@ -64,15 +64,15 @@ def check_command(
 
 @app.command('new', epilog=NEW_EXAMPLES)
 def new_command(
-    mjcf: Annotated[Optional[Path], typer.Option(help='MJCF model to begin with.')] = None,
-    urdf: Annotated[Optional[Path], typer.Option(help='URDF to begin with.')] = None,
-    tip: Annotated[str, typer.Option(help='Site or body that is the tool tip; default: the '
-                                          'likeliest.')] = '',
-    name: Annotated[str, typer.Option(help='Name of the robot; default: of the file.')] = '',
+    mjcf: Annotated[Optional[Path], typer.Option(help='MJCF model to start from.')] = None,
+    urdf: Annotated[Optional[Path], typer.Option(help='URDF to start from.')] = None,
+    tip: Annotated[str, typer.Option(
+        help='Site or body that is the tool tip; default: the most likely one.')] = '',
+    name: Annotated[str, typer.Option(help='Name of the robot; default: that of the file.')] = '',
     out: Annotated[Optional[Path], typer.Option(
-        help='File to write; default: <name>.yaml here.')] = None,
+        help='File to write; default: <name>.yaml in this folder.')] = None,
 ) -> None:
-    """Write a first robot file from a model; what the model does not say is marked LOOK UP."""
+    """Create a robot file from a model; values that the model lacks are marked LOOK UP."""
     with errors_as_one_line():
         from spaars_ros.robot.new_file import new_robot_file
         given = [path for path in (mjcf, urdf) if path is not None]
@@ -90,10 +90,11 @@ def new_command(
 
 @app.command('urdf', epilog=URDF_EXAMPLES)
 def urdf_command(
-    file: Annotated[str, typer.Argument(help='Robot file: path, or name that ships.')],
-    out: Annotated[Optional[Path], typer.Option(help='File to write; default: shown.')] = None,
+    file: Annotated[str, typer.Argument(help='Robot file: path, or name of a shipped file.')],
+    out: Annotated[Optional[Path], typer.Option(
+        help='File to write; default: standard output.')] = None,
 ) -> None:
-    """Write a URDF of the robot file's model, for viewers: links, joints and what is shown."""
+    """Write a URDF of the model of a robot file, for viewers: links, joints and visuals."""
     with errors_as_one_line():
         from spaars_ros.robot.config import load_robot
         from spaars_ros.robot.kinematics import Kinematics

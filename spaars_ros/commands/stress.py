@@ -37,30 +37,31 @@ Examples:
 
 def command(
     fault: Annotated[Optional[list[str]], typer.Option(
-        help='Only this fault; may be repeated.')] = None,
+        help='Run only this fault; may be repeated.')] = None,
     trigger: Annotated[str, typer.Option(
-        help='What makes the ticks: timer, as on a robot, or joint_states.')] = 'timer',
+        help='Trigger of the ticks: timer, as on a robot, or joint_states.')] = 'timer',
     runs: Annotated[Optional[int], typer.Option(
-        min=0, max=10_000, help='Runs of each fault, every one with a seed of its own: start '
-        'poses, timing, order, joints. 1 if neither runs nor seeds are given.')] = None,
+        min=0, max=10_000, help='Runs per fault, each with its own seed of start poses, timing, '
+        'order and joints. 1 if neither runs nor seeds are given.')] = None,
     seeds: Annotated[str, typer.Option(
-        help='Their seeds: a list as 3,7,8, or the first of --runs. 0 if not given.')] = '',
+        help='Seeds of the runs: a list such as 3,7,8, or the first of --runs. 0 if not '
+        'given.')] = '',
     json: Annotated[Optional[Path], typer.Option(
-        help='Also write the rows here. Named .jsonl: a line after each run, and those that are '
-        'there already are not made again.')] = None,
+        help='Also write the rows here. With suffix .jsonl: one line after each run; runs that it '
+        'already contains are skipped.')] = None,
     add: Annotated[Optional[list[Path]], typer.Option(
-        help='Rows of earlier runs, which JSON and table have, too; may be repeated.')] = None,
+        help='Rows of earlier runs to include in JSON and table; may be repeated.')] = None,
     table: Annotated[Optional[Path], typer.Option(
-        help='Write a Markdown table over all rows into this file, in the place of the last '
-        'one. Named .json: its cells, commits and seeds.')] = None,
+        help='Write a Markdown table of all rows into this file, in place of the previous one. '
+        'With suffix .json: its cells, commits and seeds.')] = None,
 ) -> None:
     """
     Inject faults into a simulated run and tabulate detection, stop, margin, loss, recovery.
 
-    detected_s: s until a status, a counter or the end of a process said so. stopped_s: s until
-    the arm was at rest. worst_margin: least room to joint limits (rad) or of the tip to keep-out
-    zones (m). Exits with 1 when the arm was beyond a limit, a recorded transition is lost or a
-    run does not come back.
+    detected_s: s until a status, a counter or the end of a process reported the fault. stopped_s:
+    s until the arm was at rest. worst_margin: smallest distance to joint limits (rad) or of the
+    tip to keep-out zones (m). Exit code 1 if the arm exceeded a limit, a recorded transition is
+    lost or a run does not recover.
     """
     with errors_as_one_line():
         chosen_seeds = seeds_of(seeds, runs)

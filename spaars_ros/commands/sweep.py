@@ -32,12 +32,13 @@ Examples:
   spaars sweep --env Hopper-v5 --data /shared/hopper.npz --set batch=128,256 --out /shared/sweep \\
     --ray 10.0.0.5:6379
 
-Interrupted, the same command goes on; so does a run whose worker was killed.
+After an interruption, the same command continues; so does a run whose worker was killed.
 """
 Ray = Annotated[str, typer.Option(
-    metavar='ADDRESS', help='Ray cluster to work on; local starts one here with --jobs CPUs.')]
-Cpus = Annotated[float, typer.Option(min=0.0, help="Of the cluster's CPUs, for each run.")]
-Gpus = Annotated[float, typer.Option(min=0.0, help="Of the cluster's GPUs, for each run.")]
+    metavar='ADDRESS', help='Ray cluster to run on; local: start one on this machine with --jobs '
+    'CPUs.')]
+Cpus = Annotated[float, typer.Option(min=0.0, help='CPUs of the cluster per run.')]
+Gpus = Annotated[float, typer.Option(min=0.0, help='GPUs of the cluster per run.')]
 
 
 def choices_of(changes: list[str]) -> dict[str, list[Any]]:
@@ -56,26 +57,28 @@ def choices_of(changes: list[str]) -> dict[str, list[Any]]:
 def command(
     env: Annotated[str, typer.Option(help='Gymnasium id; SpaarsReach-v0 is the arm.')],
     data: Annotated[str, typer.Option(
-        help='Offline transitions, as of train; the arm brings its own.')] = '',
+        help='Offline transitions, as for spaars train; the arm has its own.')] = '',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'locomotion',
+        help='Training file: path, or name of a shipped file.')] = 'locomotion',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE,VALUE over the training file; may be repeated.')] = None,
+        '--set', help='KEY=VALUE,VALUE that overrides the training file; may be '
+        'repeated.')] = None,
     seeds: Annotated[str, typer.Option(help='Whole numbers, comma-separated.')] = '0',
-    steps: Annotated[int, typer.Option(min=0, help='Environment steps of each run.')] = 50_000,
+    steps: Annotated[int, typer.Option(min=0, help='Environment steps per run.')] = 50_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 10,
     envs: Annotated[int, typer.Option(
-        min=1, help='Environments that each run explores in at the same time.')] = 1,
-    jobs: Annotated[int, typer.Option(min=1, help='Runs at a time, one thread each.')] = 2,
+        min=1, help='Parallel environments that each run explores.')] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help='Parallel runs, one thread each.')] = 2,
     ray: Ray = '',
     cpus: Cpus = 1.0,
     gpus: Gpus = 0.0,
     out: Annotated[Path, typer.Option(
-        help='A folder for each combination; runs that are there go on.')] = Path('runs/sweep'),
+        help='Folder with one folder per combination; existing runs are '
+        'continued.')] = Path('runs/sweep'),
     json: Annotated[Optional[Path], typer.Option(help='Also write the rows here.')] = None,
 ) -> None:
-    """Train every combination of settings with every seed, and say which ends best."""
+    """Train every combination of settings with every seed, and tabulate the final returns."""
     with errors_as_one_line():
         from rich.console import Console
         from rich.table import Table

@@ -39,37 +39,37 @@ Examples:
 def command(
     env: Annotated[str, typer.Option(help='Gymnasium id; SpaarsReach-v0 is the arm.')],
     data: Annotated[str, typer.Option(
-        help='Offline transitions: .npz, D4RL .hdf5, or minari:<id>; the arm brings its own.'
-    )] = '',
+        help='Offline transitions: .npz, D4RL .hdf5, or minari:<id>; the arm has its own.')] = '',
     observe: Annotated[Optional[list[str]], typer.Option(
-        metavar='KEY', help='Observation of a robomimic file; may be repeated, in the order of '
-                            'the environment; default: all that are rows of numbers.')] = None,
+        metavar='KEY', help='Observation key of a robomimic file; may be repeated, in the order '
+        'of the environment; default: all keys with rows of numbers.')] = None,
     fix_truncations: Annotated[bool, typer.Option(
-        help='Take terminations that look like time limits as truncations.')] = False,
+        help='Treat terminations that look like time limits as truncations.')] = False,
     algorithm: Annotated[str, typer.Option(
         help='spaars, spaars-supe, spar, marvel, or a baseline: bc, iql, rlpd, sac, plas, td3-bc, '
-             "supe, cpq, sac-lagrangian, sac-pid; default: the training file's.")] = '',
+        'supe, cpq, sac-lagrangian, sac-pid; default: that of the training file.')] = '',
     training: Annotated[str, typer.Option(
-        help='Training file: path, or name that ships.')] = 'locomotion',
+        help='Training file: path, or name of a shipped file.')] = 'locomotion',
     change: Annotated[Optional[list[str]], typer.Option(
-        '--set', help='KEY=VALUE over the training file; may be repeated.')] = None,
-    seed: Annotated[int, typer.Option(min=0, help='Seed of everything.')] = 0,
+        '--set', help='KEY=VALUE that overrides the training file; may be repeated.')] = None,
+    seed: Annotated[int, typer.Option(min=0, help='Seed of all random numbers.')] = 0,
     steps: Annotated[int, typer.Option(min=0, help='Environment steps.')] = 50_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help='Steps between evaluations.')] = 5000,
     evaluate_offline: Annotated[int, typer.Option(
-        min=0, help='Offline updates between evaluations; 0: only when they are done.')] = 0,
-    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes of each.')] = 10,
+        min=0, help='Offline updates between evaluations; 0: only one at their end.')] = 0,
+    evaluation_episodes: Annotated[int, typer.Option(min=1, help='Episodes per evaluation.')] = 10,
     cost_limit: Annotated[Optional[float], typer.Option(
-        min=0.0, help="Hold info['cost'] under this per episode; for cpq and marvel also the "
-                      "training file's cost_limit. Baselines other than these and "
-                      'sac-lagrangian, sac-pid and supe hold none.')] = None,
+        min=0.0, help="Limit of info['cost'] per episode; for cpq and marvel also the cost_limit "
+        'of the training file. Of the baselines, only cpq, sac-lagrangian, sac-pid and supe hold '
+        'a limit.')] = None,
     envs: Annotated[int, typer.Option(
-        min=1, help='Environments explored at the same time, each in a process of its own.')] = 1,
+        min=1, help='Parallel environments to explore, one process each.')] = 1,
     out: Annotated[Path, typer.Option(
-        help='Folder of curve and checkpoint; a run that is there goes on.')] = Path('runs/train'),
+        help='Folder of curve and checkpoint; an existing run is '
+        'continued.')] = Path('runs/train'),
     json: Annotated[Optional[Path], typer.Option(help='Write the summary here.')] = None,
 ) -> None:
-    """Train offline, fine-tune online and evaluate; the same classes that the learner uses."""
+    """Train offline, fine-tune online and evaluate, with the same classes as the learner."""
     with errors_as_one_line(), warnings_as_one_line():
         from spaars_ros.data.files import write_whole
         from spaars_ros.learning.gym.load_data import find_data

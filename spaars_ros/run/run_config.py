@@ -49,48 +49,48 @@ class NodeOptions:
     """Options that the nodes need, too; a resumed run takes them from its folder."""
 
     robot: str = option(
-        'panda', "robot file: path, or name that ships; default: the task's, or panda", asked='',
-        path='shipped', absent={FLEET_FILE: 'fleet.launch'})
-    task: str = option('reach', 'task file: path, or name that ships', path='shipped')
+        'panda', 'robot file: path, or name of a shipped file; default: that of the task, or '
+        'panda', asked='', path='shipped', absent={FLEET_FILE: 'fleet.launch'})
+    task: str = option('reach', 'task file: path, or name of a shipped file', path='shipped')
     sim: bool = option(True, 'start the simulated arm', differs={
         'deploy.launch': {'default': False}}, absent={
             FLEET_FILE: 'fleet.launch', 'it is what is launched': 'sim.launch'})
     real_time_factor: float = option(
-        0.0, 'simulated s a second; 0: as fast as the nodes answer', low=0.0, differs={
-            'record': {'default': 1.0, 'low': 0.01, 'high': 10.0},
-            'record.launch': {'default': 1.0, 'low': 0.01, 'high': 10.0},
-            'sim.launch': {'default': 1.0}})
-    seed: int = option(0, 'seed of everything random', low=0, high=2**63 - 1,
-                       absent={FLEET_FILE: 'fleet.launch'})
+        0.0, 'simulated s per s; 0: as fast as the nodes answer', low=0.0,
+        differs={'record': {'default': 1.0, 'low': 0.01, 'high': 10.0},
+                 'record.launch': {'default': 1.0, 'low': 0.01, 'high': 10.0},
+                 'sim.launch': {'default': 1.0}})
+    seed: int = option(
+        0, 'seed of all random numbers', low=0, high=2**63 - 1,
+        absent={FLEET_FILE: 'fleet.launch'})
     episodes: int = option(
-        150, 'episodes of the whole run, 0 for no end', low=0, anew=True, differs={
-            'record': {'default': 0}, 'record.launch': {'default': 0},
-            'deploy.launch': {'default': 0}},
+        150, 'episodes of the whole run; 0: no end', low=0, anew=True,
+        differs={'record': {'default': 0}, 'record.launch': {'default': 0},
+                 'deploy.launch': {'default': 0}},
         absent={FLEET_FILE: 'fleet.launch', NO_POLICY: 'sim.launch'})
     joint_states: str = option(
-        '', "topic with the robot's joint states; default: joint_states",
+        '', "topic of the robot's joint states; default: joint_states",
         absent={FLEET_FILE: 'fleet.launch'})
     command: str = option(
         '', "topic of the robot's controller; default: command",
         absent={FLEET_FILE: 'fleet.launch'})
     command_interface: str = option(
-        '', 'what the controller takes: forward_velocity, forward_position or '
-            "joint_trajectory; default: the robot file's",
-        absent={'the robot files say it': 'fleet.launch'})
+        '', 'interface of the controller: forward_velocity, forward_position or joint_trajectory; '
+        'default: that of the robot file', absent={'the robot files say it': 'fleet.launch'})
     params_file: str = option(
-        '', 'ROS 2 parameter file whose values win', path='data', anew=True)
+        '', 'ROS 2 parameter file; its values override all others', path='data', anew=True)
     namespace: str = option(
-        '', 'namespace of every node; two runs in one domain need two', anew=True,
+        '', 'namespace of every node; two runs in one ROS domain need different ones', anew=True,
         absent={'the name of each robot': 'fleet.launch'})
     signing_key: str = option(
-        '', 'private key (spaars keys generate) that signs every bundle of the run',
-        path='data', absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+        '', 'private key (spaars keys generate) to sign every bundle of the run', path='data',
+        absent={NOTHING_LEARNS: WITHOUT_LEARNER})
     public_key: str = option(
-        '', 'public key; the policy server refuses what it did not sign', path='data',
+        '', 'public key; the policy server rejects bundles without its signature', path='data',
         absent={NO_POLICY: 'record record.launch sim.launch'})
     shared_learner: bool = option(
-        False, 'one robot of a fleet: start no learner, the one of the fleet learns from the '
-               'namespace; needs a bundle', switch=True,
+        False, 'one robot of a fleet: start no learner; that of the fleet learns from this '
+        'namespace; needs a bundle', switch=True,
         absent={NOTHING_LEARNS: WITHOUT_LEARNER,
                 'fleet.launch.py is for it': 'finetune.launch fleet.launch'})
 
@@ -108,30 +108,30 @@ class RunConfig(NodeOptions):
     out: str = option('', 'run folder; default: runs/<date and time>', path='data', anew=True,
                       absent={'an arm alone keeps nothing': 'sim.launch'})
     training: str = option(
-        'spaars', 'training file: path, or name that ships; default: that of the algorithm, or '
-                  'of the task, or spaars', asked='', path='shipped',
+        'spaars', 'training file: path, or name of a shipped file; default: that of the '
+        'algorithm, or of the task, or spaars', asked='', path='shipped',
         absent={NOTHING_LEARNS: WITHOUT_LEARNER})
     overrides: dict[str, Any] = option(
-        dict, 'training constant that wins; may be repeated', flags='--set',
+        dict, 'training constant that overrides the file; may be repeated', flags='--set',
         metavar='NAME=VALUE', absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record'})
     bundle: str = option(
         '', 'policy bundle to start from; default: pretrained from demonstrations', path='data',
         absent={NO_POLICY: 'record record.launch sim.launch'})
     demonstrations: str = option(
-        '', 'HDF5 data set, or the folder of a run (spaars record); default: the training '
-            "file's", path='data', absent={NOTHING_LEARNS: WITHOUT_LEARNER})
+        '', 'HDF5 data set, or the folder of a run (spaars record); default: that of the training '
+        'file', path='data', absent={NOTHING_LEARNS: WITHOUT_LEARNER})
     evaluation_episodes: int = option(
-        50, 'fixed episodes of the evaluations before and after; on a robot, the most of its '
-            'first and of its last that count', low=0, differs={
-                place: {'low': 1} for place in ('finetune', 'finetune.launch', 'fleet.launch')},
+        50, 'fixed episodes of the evaluations before and after; on a robot: largest number of '
+        'its first and of its last episodes that count', low=0,
+        differs={place: {'low': 1} for place in ('finetune', 'finetune.launch', 'fleet.launch')},
         absent={NOTHING_LEARNS: WITHOUT_LEARNER})
     evaluate_in_sim: bool = option(
-        False, "on a robot: evaluate before and after in MuJoCo, on the robot file's model, not "
-               "on the robot's own first and last episodes", switch=True,
+        False, 'on a robot: evaluate before and after in MuJoCo, with the model of the robot '
+        "file, instead of by the robot's own first and last episodes", switch=True,
         absent={NOTHING_LEARNS: WITHOUT_LEARNER,
                 'the policy of a fleet is measured on its robots': 'fleet.launch'})
     cache: str = option(
-        'runs/pretrained', 'folder that keeps pretrained bundles', path='data',
+        'runs/pretrained', 'folder that stores pretrained bundles', path='data',
         absent={NOTHING_LEARNS: WITHOUT_LEARNER, 'a fleet begins with a bundle': 'fleet.launch'})
 
 
@@ -143,50 +143,52 @@ class StartOptions:
     """Options of one start of a run, which are not stored."""
 
     resume: bool = option(
-        False, 'continue the run that is in the run folder', switch=True, anew=True,
+        False, 'continue the run in the run folder', switch=True, anew=True,
         absent={ONE_START: KEPT, 'nothing is kept to go on with': 'deploy.launch sim.launch',
                 'each robot of a fleet goes on by itself': 'fleet.launch'})
     algorithm: str = option(
-        '', "what learns: spaars, spaars-supe or spar; default: the training file's",
+        '', 'algorithm: spaars, spaars-supe or spar; default: that of the training file',
         absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record', 'kept in overrides': KEPT})
     mode: str = option(
-        '', 'how it acts: gated, or one of its ablations latent-only and raw-only',
+        '', 'mode: gated, or one of its ablations latent-only and raw-only',
         absent={FILE_SAYS_IT: LAUNCH, NOTHING_LEARNS: 'record', 'kept in overrides': KEPT})
     robots: int = option(
-        1, 'simulated arms, one learner for all; the number of episodes is of each', low=1,
-        high=100, absent={'fleet.launch.py takes a file of robots': LAUNCH,
-                          NOTHING_LEARNS: 'record', 'a fleet is not resumed as one': KEPT})
+        1, 'number of simulated arms with one learner; each runs the number of episodes', low=1,
+        high=100,
+        absent={'fleet.launch.py takes a file of robots': LAUNCH, NOTHING_LEARNS: 'record',
+                'a fleet is not resumed as one': KEPT})
     log_level: str = option('info', 'log level of the nodes', choices=LOG_LEVELS, anew=True,
                             absent={ONE_START: KEPT, 'launch gives it to each node': 'conductor'})
     use_sim_time: bool | None = option(
-        None, 'take time from /clock; empty: where the arm is simulated', anew=True,
+        None, 'take time from /clock; empty: yes if the arm is simulated', anew=True,
         absent={ONE_START: KEPT, 'where the arm is simulated': 'finetune record fleet.launch',
                 'an arm makes the clock': 'sim.launch', 'the nodes have it': 'conductor'})
     autostart: bool = option(
-        True, 'configure and activate the nodes; false waits until somebody does', anew=True,
+        True, 'configure and activate the nodes; false: wait until somebody else does', anew=True,
         absent={ONE_START: KEPT, 'a command line activates its nodes': 'finetune record'})
     check: bool = option(
-        True, 'on a robot: refuse an arm whose wiring spaars check has not passed', anew=True,
+        True, 'on a robot: refuse an arm whose wiring has not passed spaars check', anew=True,
         absent={ONE_START: KEPT, 'it checks, and asks': 'finetune record',
                 'no robot moves': 'sim.launch'})
     page: bool | None = option(
-        None, "serve the operator's page on this machine (extra page); default: where it is "
-              'installed and this is a terminal', anew=True,
-        absent={ONE_START: KEPT, 'spaars page shows what runs':
+        None, "serve the operator's page on this machine (extra page); default: if it is "
+        'installed and this is a terminal', anew=True,
+        absent={ONE_START: KEPT,
+                'spaars page shows what runs':
                 'record record.launch deploy.launch sim.launch fleet.launch'})
     hand_guiding: bool = option(
-        False, "the arm is led by hand in the robot's own free-drive; nothing is commanded",
-        switch=True, anew=True, absent={
-            ONE_START: KEPT, OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch '
-                                            'fleet.launch'})
+        False, "a person guides the arm by hand in the robot's own free-drive; nothing is "
+        'commanded', switch=True, anew=True,
+        absent={ONE_START: KEPT,
+                OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch fleet.launch'})
     put_back: str = option(
-        '', 'what a person puts back after each episode; the run waits until they say ready',
-        anew=True, absent={
-            ONE_START: KEPT, OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch '
-                                            'fleet.launch'})
+        '', 'what a person has to put back after each episode; the run waits until they report '
+        'ready', anew=True,
+        absent={ONE_START: KEPT,
+                OF_RECORDINGS: 'finetune finetune.launch deploy.launch sim.launch fleet.launch'})
     yes: bool = option(
-        False, 'on a robot: check the wiring where it has not been, and move the arm home, '
-               'without asking', switch=True, anew=True,
+        False, 'on a robot: check the wiring if that has not been done, and move the arm home, '
+        'without asking', switch=True, anew=True,
         absent={ONE_START: KEPT, 'a launch file cannot ask': LAUNCH})
     show: bool = option(
         True, 'live panel, or one line per episode', flags='--live/--plain', anew=True,
