@@ -150,7 +150,7 @@ def _row(seed: int, episodes: int, training_name: str) -> dict[str, Any]:
 
 def _calibration(c: dict[str, Any]) -> dict[str, float]:
     if not c:
-        raise ValueError('the run ended before the hand-over: give it more episodes')
+        raise ValueError('the run ended before the phase switch: give it more episodes')
     bound = c['lipschitz'] * c['bc_error']
     difference = c['difference']
     return {'bc_error': c['bc_error'], 'lipschitz': c['lipschitz'], 'bound': bound,
@@ -208,7 +208,7 @@ def draw(rows: list[dict[str, Any]], folder: Path) -> None:
                              label=f'seed {row["seed"]}')
         axes.axhline(c['bound'], color=shown.get_facecolor()[0], linestyle='--')
     axes.set(xlabel='|raw - decoded|', ylabel='|Q raw - Q decoded|',
-             title='At the hand-over; dashed: L eps_BC')
+             title='At the phase switch; dashed: L eps_BC')
     axes.legend()
     figure.savefig(folder / 'calibration.png', dpi=120, bbox_inches='tight')
 

@@ -211,7 +211,7 @@ def test_a_learner_that_is_paused_is_told_once_and_ends_no_run() -> None:
     assert not made.state.message
     assert watched(made) == 'budget done'
     made._on_progress(progress(received=8, paused=0))
-    assert not made.state.paused and made.state.message == 'learning goes on'
+    assert not made.state.paused and made.state.message == 'learning continues'
 
 
 def test_a_stop_while_a_person_is_waited_for_is_the_stop() -> None:
@@ -525,8 +525,8 @@ def test_a_process_that_hangs_after_its_signal_ends(hang: str, code: int) -> Non
 def test_the_last_words_of_a_stop_say_how_to_go_on_from_any_terminal(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv('ROS_DOMAIN_ID', '37')
-    assert reset_command('/left') == 'go on with: spaars reset --domain 37 --namespace left'
-    assert reset_command('/') == 'go on with: spaars reset --domain 37'
+    assert reset_command('/left') == 'continue with: spaars reset --domain 37 --namespace left'
+    assert reset_command('/') == 'continue with: spaars reset --domain 37'
 
 
 @pytest.mark.parametrize(('given', 'words'), [
@@ -587,4 +587,4 @@ def test_a_resumed_run_shows_no_line_of_an_episode_before_it() -> None:
     with LiveView(LiveState(episodes=[before]), console, plain=True) as view:
         view.update()
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    assert text == 'goes on after episode 4\n'
+    assert text == 'continues after episode 4\n'

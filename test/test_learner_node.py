@@ -338,7 +338,7 @@ def test_a_paused_learner_records_and_learns_nothing_also_after_it_was_killed(
     server.received(len(rows))
     server.listen(1.0)
     assert not server.progress['updates'] and not server.bundles
-    assert 'goes on' in spaars(server, 'resume')
+    assert 'continues' in spaars(server, 'resume')
     server.until(lambda: server.progress['updates'] > 0 and not server.progress['owed'], 60.0)
     server.until(lambda: server.bundles)
     server.lifecycle.take_down('learner', 20.0)

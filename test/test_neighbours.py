@@ -88,7 +88,7 @@ def test_the_nodes_of_another_run_are_refused_and_not_touched(graph: Graph) -> N
     """The accident: the second run of a domain takes the first one's cost control down."""
     mine = LifecycleClient(graph.asks, graph.executor, run='mine')
     mine.bring_up('one', 30.0)
-    with pytest.raises(NeighbourError, match=r'/one is there already .*\(mine\)'):
+    with pytest.raises(NeighbourError, match=r'/one already exists .*\(mine\)'):
         Neighbours(graph.asks, 'other', graph.spin).refuse(['one', 'two'])
     other = LifecycleClient(graph.asks, graph.executor, run='other')
     with pytest.raises(LifecycleError, match='belongs to another run'):

@@ -142,7 +142,7 @@ def test_a_folder_of_something_else_is_refused(
 def test_a_folder_with_files_and_no_run_in_it_is_refused_and_left_as_it_is(
         tmp_path: Path) -> None:
     (tmp_path / 'training.yaml').write_text('mine')
-    with pytest.raises(FolderError, match='holds training.yaml, and no run'):
+    with pytest.raises(FolderError, match='contains training.yaml but no run'):
         FolderLock(tmp_path, MARKS)
     assert os.listdir(tmp_path) == ['training.yaml']
 

@@ -580,7 +580,7 @@ def test_states_that_go_on_after_a_termination_are_found(tmp_path):
     content = fields((10, 10))
     content['terminations'][[3, 6]] = True
     path = written(tmp_path / 'a.npz', content)
-    with pytest.warns(DataWarning, match='2 of 2 terminations, the first at 3, go on'):
+    with pytest.warns(DataWarning, match='2 of 2 terminations, the first at 3, continue'):
         load_transitions(path)
     with pytest.warns(DataWarning):
         data = load_transitions(path, fix=True)
@@ -593,7 +593,7 @@ def test_one_stray_end_does_not_hide_the_time_limits(tmp_path, env):
         content['truncations'], content['terminations']
     content['terminations'][3] = True  # and goes on
     path = written(tmp_path / 'a.npz', content)
-    with pytest.warns(DataWarning, match='1 of 11 terminations, the first at 3, go on .*, and '
+    with pytest.warns(DataWarning, match='1 of 11 terminations, the first at 3, continue .*, and '
                                          '9 of 11 terminations, the first at 19, end exactly'):
         data = load_transitions(path, env, fix=True)
     # The first episode of 10 steps is in two parts, so its end is at no limit.

@@ -63,7 +63,7 @@ class Labels:
         if word == READY:
             if not supervisor.asking.ready():
                 raise LabelRefused('nobody waits for it')
-            return 'the run goes on'
+            return 'the run continues'
         newest = supervisor.loop.episode
         running = supervisor.phase is Phase.RUNNING
         if newest < 0:

@@ -65,8 +65,8 @@ class FolderLock:
             if resume and not found:
                 raise FolderError(f'{self.path}: no run to resume (no {marks[0]})')
             if not found and there:
-                raise FolderError(f'{self.path} holds {_some(there)}, and no run: give a folder '
-                                  'of its own, which is made where it is missing')
+                raise FolderError(f'{self.path} contains {_some(there)} but no run: give a '
+                                  'separate folder; it is created if missing')
             self._lock()
             self._check_links()
         except BaseException:
@@ -136,8 +136,8 @@ class FolderLock:
         assert self._file is not None
         mine = os.fstat(self._file.fileno())
         if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
-            raise FolderError(f'{self.path} was removed, moved or replaced while the run went on: '
-                              'where it was moved, put it back and go on with --resume')
+            raise FolderError(f'{self.path} was removed, moved or replaced during the run: '
+                              'if it was moved, put it back and continue with --resume')
 
     def release(self) -> None:
         """Release the lock."""

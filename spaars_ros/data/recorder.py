@@ -263,9 +263,9 @@ class TransitionRecorder:
         except OSError:  # no hard links there
             os.rename(self.path, aside)
         self.damage = [f'{self.path}: {found}' for found in damage]
-        self.damage.append(f'{self.path}: what could be read goes on; the damaged file is '
-                           f'kept as {aside.name}' if damage else
-                           f'{self.path}: as it was before it is kept as {aside.name}')
+        self.damage.append(f'{self.path}: continued from what could be read; the damaged '
+                           f'file is kept as {aside.name}' if damage else
+                           f'{self.path}: its previous content is kept as {aside.name}')
 
     def _recover(self) -> None:
         """

@@ -124,7 +124,7 @@ def _of_demo(path: str, arrays: Fields, demo: str, keys: Sequence[str], whole: b
         raise error(f'{path}: data/{demo}/dones at {bad[0]} is {done[bad[0]]}, expected 0 or 1')
     inside = np.flatnonzero(done[:-1])
     if len(inside) and not done[inside[0]:].all():
-        raise error(f'{path}: data/{demo}/dones at {inside[0]} is set, and the episode goes on')
+        raise error(f'{path}: data/{demo}/dones at {inside[0]} is set, but the episode continues')
     last = np.arange(size) == size - 1
     terminated = last & (done != 0) & (rewards > 0)
     return {'observations': rows('obs'), 'actions': get('actions'), 'rewards': rewards,

@@ -54,7 +54,7 @@ def suspicious_terminations(terminations: Flags, lengths: NDArray[np.int64],
     goes_on = np.zeros(len(terminations), bool)
     goes_on[:-1] = known[:-1] & (next_observations[:-1] == observations[1:]).all(axis=1)
     timed = _at_limit(terminations, size, limit)
-    found = [(goes_on, 'go on from the same state in the next row'),
+    found = [(goes_on, 'continue from the same state in the next row'),
              (timed, f'end exactly at the time limit of {size[timed].max(initial=0)} steps'),
              (_healthy(next_observations, known, env),
               'end in states that the environment calls healthy')]

@@ -156,11 +156,11 @@ class Conductor:
                 raise ConductorError(self._watch.complaint)
             if WHILE in observer.stop:  # a reset cannot clear it
                 raise ConductorError(f'the run cannot be recorded any more: {observer.stop}; '
-                                     '--resume goes on from what was recorded')
+                                     '--resume continues from what was recorded')
             if self.stop_timeout and observer.stop \
                     and now - observer.stopped_at > self.stop_timeout:
                 raise ConductorError(f'the robot stopped and stayed stopped: {observer.stop}; '
-                                     'once its cause is gone, --resume goes on')
+                                     'once its cause is gone, continue with --resume')
             if observer.asking:
                 began = now  # no time limit for an operator who is asked to reset
             if not observer.heard_step and not observer.budget_done and now - began > FIRST_STEP:
@@ -235,7 +235,7 @@ class Conductor:
         state = self._client.state('learner', 0.5)
         if state == ACTIVE:
             return
-        self.view.state.message = 'learner gone: the robot goes on with its last bundle'
+        self.view.state.message = 'learner gone: the robot continues with its last bundle'
         if state in (UNCONFIGURED, INACTIVE) and self.autostart:
             try:
                 self._client.bring_up('learner', BRING_UP)

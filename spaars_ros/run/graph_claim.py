@@ -48,8 +48,8 @@ def claimed_graph(namespace: str) -> Iterator[None]:
             except OSError:
                 raise RunError(
                     f'process {_holder(name)} has a run in /{place} with ROS_DOMAIN_ID={domain}: '
-                    'it is left as it is; end that run, or give this one a namespace or a '
-                    'ROS_DOMAIN_ID of its own') from None
+                    'it is left unchanged. End that run, or give this one another namespace or '
+                    'ROS_DOMAIN_ID') from None
             claim.listen(8)
         yield
 

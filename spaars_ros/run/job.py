@@ -182,7 +182,7 @@ def _finetune(folder: RunFolder, view: LiveView, interrupts: Interrupts, lock: F
     if reason == 'budget done' and missing > 0:
         reason, failure = 'failed', ConductorError(
             f'{missing} of {folder.options.episodes} episodes are not in {folder.recording}, '
-            'although the policy server said that its budget is done; --resume goes on')
+            'although the policy server reported all episodes done; continue with --resume')
     after = None
     if not in_simulation:
         before, after = measured_on_robot(

@@ -132,8 +132,8 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
             differ = differences(began, here) if began else ''
             if differ:
                 raise KeptFileError(
-                    f'{name} has changed since the run began: {differ}: a run goes on with the '
-                    f'{kind} file that it began with: restore it, or start a new run')
+                    f'{name} has changed since the run began: {differ}. A run continues with the '
+                    f'{kind} file that it started with: restore it, or start a new run')
     digest = kept.get('model_digest', '')
     robot = load_robot(files['robot'])
     if digest and digest != model_digest(robot):

@@ -258,7 +258,7 @@ class LiveView:
         if self._live:
             self._live.start()
         elif self.state.episodes:  # recorded before: their lines are not printed again
-            self.say(f'goes on after episode {self.state.episodes[-1]["episode"] + 1}')
+            self.say(f'continues after episode {self.state.episodes[-1]["episode"] + 1}')
         self._lines = len(self.state.episodes)
         return self
 

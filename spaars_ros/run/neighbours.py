@@ -111,6 +111,6 @@ class Neighbours:
         return f'{self._node.get_namespace().rstrip("/")}/{name}'
 
     def _words(self, name: str, token: str) -> str:
-        return (f'{self._full(name)} is there already and belongs to another run '
-                f'({token or "without a token"}): it is left as it is; end that run, or give this '
-                'one a namespace or a ROS_DOMAIN_ID of its own')
+        return (f'{self._full(name)} already exists and belongs to another run '
+                f'({token or "without a token"}); it is left unchanged. End that run, or give '
+                'this one another namespace or ROS_DOMAIN_ID')

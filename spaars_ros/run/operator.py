@@ -130,9 +130,9 @@ def set_paused(paused: bool, namespace: str = '') -> str:
             raise OperatorError(printable(answer.results[0].reason))
         heard.clear()
         if not until(lambda: heard and heard[-1] is paused):
-            raise OperatorError('the learner took it and does not say so: look at its log')
-    return 'learning is paused; steps are recorded all the same. Go on with: spaars resume' \
-        if paused else 'learning goes on, with what was owed first'
+            raise OperatorError('the learner accepted it but did not confirm it: see its log')
+    return 'learning is paused; steps are still recorded. Continue with: spaars resume' \
+        if paused else 'learning continues, with the missed updates first'
 
 
 def say_of(word: str, episode: int, namespace: str = '') -> str:
@@ -186,7 +186,7 @@ def status(namespace: str = '') -> list[str]:
         lines.append(printable(f'{each.name}: {each.message}'))
         lines += [f'  {key} {value}' for key, value in values.items() if value]
         if values.get('code', '') not in ('', 'BUDGET_DONE'):
-            lines.append('the arm is stopped: spaars reset goes on once the cause is gone')
+            lines.append('the arm is stopped: once the cause is gone, continue with spaars reset')
     lines += learner[-1:]
     if learner and 'PAUSED' in learner[-1]:
         lines.append('  learning rests until: spaars resume')

@@ -303,7 +303,7 @@ def kept_config(kept: Mapping[str, Any], where: str) -> RunConfig:
     values: dict[str, Any] = {}
     for name, value in kept.items():
         if name not in known:
-            raise ValueError(f'{where}: options: {name}: no option of this version: go on with '
-                             'the version that began the run')
+            raise ValueError(f'{where}: options: {name}: no option of this version: continue '
+                             'with the version that started the run')
         values[name] = known[name].checked(value, f'{where}: options: {name} is {value!r}')
     return RunConfig(**values)

@@ -48,13 +48,13 @@ LATENCIES = 400
 PROGRESS = ('received', 'recorded', 'updates', 'owed', 'phase', 'bundle_version')
 ORDER = ('sequence', 'episode', 'index', 'stamp')
 MULTIPLIER = ('multiplier', 'limit')
-PAUSED = 'learning is paused, steps are recorded; go on with: spaars resume'
+PAUSED = 'learning is paused, steps are recorded; continue with: spaars resume'
 
 
 def reset_command(namespace: str) -> str:
     """Return the hint with the command that clears a stop of this run from any terminal."""
     place = namespace.strip('/')
-    return (f'go on with: spaars reset --domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
+    return (f'continue with: spaars reset --domain {os.environ.get("ROS_DOMAIN_ID") or 0}'
             + (f' --namespace {place}' if place else ''))
 
 
@@ -199,7 +199,7 @@ class RunObserver:
     def _take_pause(self, paused: bool) -> None:
         if paused != self.state.paused:
             self.state.paused = paused
-            self.state.message = PAUSED if paused else 'learning goes on'
+            self.state.message = PAUSED if paused else 'learning continues'
 
     def _on_multiplier(self, msg: Float64MultiArray) -> None:
         fields = self._multipliers.read(msg)

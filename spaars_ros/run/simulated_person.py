@@ -144,7 +144,7 @@ def simulate(namespace: str, task: Task, seed: int, *, say: Callable[[str], Any]
     """
     node = PersonNode(namespace, task, seed)
     try:
-        say(f'a simulated person watches {task.name}, and takes over where nothing goes on')
+        say(f'a simulated person watches {task.name}, and takes over where there is no progress')
         told = 0
         with interrupts.deferred():
             while not interrupts.requested:
