@@ -742,6 +742,28 @@ def test_a_silent_cost_monitor_is_said_and_stops_nothing_by_default(start: Calla
     rig.spin_until(lambda: not values_of(rig.diagnostics[-1])['cost_monitor'])
 
 
+def test_a_silent_learner_stops_where_the_parameter_says_so(start: Callable[..., Rig]) -> None:
+    rig = start(learner='stop', learner_timeout=1.5)
+    reports = rig.create_publisher(Float64MultiArray, 'learner/progress', QOS['learner/progress'])
+    codec = ArrayCodec({'received': 1})
+    timer = rig.create_timer(0.1, lambda: reports.publish(codec.encode_fields(received=1.0)))
+    rig.spin_for(3.0)
+    assert rig.code == ''
+    timer.cancel()
+    assert_stops_within_the_limits(rig, 'LEARNER')
+    answer = rig.call('policy_server/reset')
+    assert not answer.success and 'LEARNER' in answer.message
+    timer.reset()
+    rig.spin_for(0.5)
+    resume(rig)
+
+
+def test_a_silent_learner_stops_nothing_by_default(start: Callable[..., Rig]) -> None:
+    rig = start(learner_timeout=0.5)
+    rig.spin_for(1.5)
+    assert rig.code == ''
+
+
 def test_a_gross_cost_stops_with_its_own_code(start: Callable[..., Rig]) -> None:
     rig = start(max_episode_cost=8.0)
     end = answering(rig, 9.0)

@@ -33,6 +33,7 @@ from spaars_ros.nodes.policy_server.command_writer import CommandWriter
 from spaars_ros.nodes.policy_server.cost_listener import CostListener
 from spaars_ros.nodes.policy_server.exclusive import ExclusiveCommand
 from spaars_ros.nodes.policy_server.intake import MAX_OFFER
+from spaars_ros.nodes.policy_server.learner_listener import LearnerListener
 from spaars_ros.nodes.policy_server.parameters import PARAMETERS
 from spaars_ros.nodes.policy_server.parts import Parts
 from spaars_ros.nodes.policy_server.people import People
@@ -117,6 +118,8 @@ class PolicyServer(ManagedNode):
             Float64MultiArray, 'learner/fetch',
             self._border.guarded('learner/fetch', self._on_fetch), QOS['learner/fetch']))
         make(CostListener(self, self._on_cost, self._border).subscription)
+        if p['learner'] == 'stop':
+            make(LearnerListener(self, self._on_learner, self._border).subscription)
         self._people = People(self, self._loop, p, self._border, self._file_writer.put)
         self._entities.extend(self._people.made)
         services = ServerServices(self, self._bundle_manager, responder=lambda: self._responder,
@@ -247,6 +250,10 @@ class PolicyServer(ManagedNode):
             self.get_logger().error(
                 f'cost_monitor/cost ignored: step {sequence} of episode {episode} was never '
                 'published', throttle_duration_sec=5.0)
+
+    def _on_learner(self) -> None:
+        if self.is_active:
+            self._responder.monitors.learner.heard(time.monotonic())
 
     def _on_timer(self) -> None:
         begin = time.monotonic()

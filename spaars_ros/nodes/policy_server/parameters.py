@@ -88,6 +88,11 @@ PARAMETERS = ParameterTable(
           'diagnostics), or stop', choices=('off', 'warn', 'stop')),
     Param('cost_timeout', 2.0, 'time without the cost of a step after which the cost monitor '
           'counts as silent', unit='s', low=0.01, high=600.0),
+    Param('learner', 'ignore', 'reaction when the learner is silent, as when the link to its '
+          'machine is cut: ignore (the arm continues with its last policy), or stop',
+          choices=('ignore', 'stop')),
+    Param('learner_timeout', 10.0, 'time without a report of the learner after which it counts '
+          'as silent', unit='s', low=0.5, high=3600.0),
     Param('max_episode_cost', 0.0, 'cost of a constraint in an episode above which the robot is '
           'stopped; 0: off', unit='cost per episode', low=0.0, high=1e9, live=True),
     Param('budget', 'warn', 'reaction when an episode has spent the limit of a constraint: off; '

@@ -170,7 +170,8 @@ class Responder:
         if self.monitors.stamps.newest_ns is not None:
             cause = self.monitors.stamps.check(now, begin)
         if self.supervisor.phase is Phase.RUNNING:
-            cause = cause or self.monitors.cost.cause(begin) or self._sources.cause()
+            cause = cause or self.monitors.cost.cause(begin) \
+                or self.monitors.learner.cause(begin) or self._sources.cause()
         if cause is not None:
             self.trip(cause)
         stopped = self.supervisor.latch.stop is not None

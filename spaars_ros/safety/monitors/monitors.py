@@ -26,6 +26,7 @@ from spaars_ros.safety.monitors.cost_watch import CostWatch
 from spaars_ros.safety.monitors.drift import DriftWatch
 from spaars_ros.safety.monitors.external import ExternalMotion
 from spaars_ros.safety.monitors.following import Following
+from spaars_ros.safety.monitors.learner_watch import LearnerWatch
 from spaars_ros.safety.monitors.motion import MotionWatch
 from spaars_ros.safety.monitors.timing import TimingWatch
 from spaars_ros.safety.monitors.watchdog import Watchdog
@@ -59,6 +60,7 @@ class Monitors:
         self.cost = CostWatch(mode=p['cost_monitor'], timeout=p['cost_timeout'],
                               names=[c.name for c in robot.constraints],
                               limit=p['max_episode_cost'])
+        self.learner = LearnerWatch(mode=p['learner'], timeout=p['learner_timeout'])
         self.clock = ClockWatch(p['clock_timeout'], robot.period)
         self.drift = DriftWatch(robot)
         self.following = Following(robot)
@@ -111,7 +113,8 @@ class Monitors:
         :param steady: s on the monotonic clock
         """
         return (self.clock.cause() or self.stamps.check(now, steady) or self.stamps.cause()
-                or self.motion.cause() or self.timing.cause() or self.cost.cause(steady))
+                or self.motion.cause() or self.timing.cause() or self.cost.cause(steady)
+                or self.learner.cause(steady))
 
     def counts(self) -> dict[str, int]:
         """Return the counters that the diagnostics show."""
