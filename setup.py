@@ -47,6 +47,7 @@ setup(
         *[(os.path.join(SHARE, folder), sorted(glob(folder + '/*.yaml')))
           for folder in ('config/robot', 'config/task', 'config/training')],
         (os.path.join(SHARE, 'config/security'), ['config/security/policy.xml']),
+        (os.path.join(SHARE, 'config/dds'), ['config/dds/lossy_link.xml']),
         (os.path.join(SHARE, 'config/foxglove'), ['config/foxglove/spaars.json']),
     ],
     python_requires='>=3.10,<3.14',

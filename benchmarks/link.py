@@ -50,6 +50,7 @@ from spaars_ros.commissioning.two_hosts import unshare
 from spaars_ros.commissioning.two_hosts import why_not
 from spaars_ros.data.recording import read_steps
 from spaars_ros.data.spool import read_spool
+from spaars_ros.robot.files import share_directory
 from spaars_ros.ros.diagnostics import own_name
 from spaars_ros.ros.diagnostics import values_of
 from spaars_ros.ros.qos import QOS
@@ -63,9 +64,11 @@ IDLE = 0.25
 ENVIRONMENT = {
     # No multicast: only a peer that is named is found.
     'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST', PEERS: ADDRESSES[1],
-    # Both hosts are one machine: its shared memory would go around the cable.
-    # Messages fit into a packet: of 44 fragments of the default size one is always lost.
-    'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4?max_msg_size=1400B'}
+    # Both hosts are one machine, and its shared memory would go around the cable; a profile
+    # has its own transports in place of this one.
+    'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}
+PROFILE = share_directory() / 'config' / 'dds' / 'lossy_link.xml'
+"""Fast DDS profile for links that lose packets."""
 SMALL: dict[str, Any] = {
     # Bundles of full size, from few updates: what is measured is the link.
     'utd': 0.25, 'compile': 'off', 'warmup_steps': 60, 'critic_steps': 40,
@@ -96,7 +99,8 @@ def phases(seconds: float, delay: float = 0.05, loss: float = 0.05) -> list[Link
 
 def run(seconds: float = 60.0, *, delay: float = 0.05, loss: float = 0.05,
         training: str = 'spaars', seed: int = 0, tables: bool = False,
-        server: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        server: Mapping[str, Any] = MappingProxyType({}), profile: bool = True
+        ) -> dict[str, Any]:
     """
     Run a robot and a learner on two hosts with a link that is cut, then delays and loses packets.
 
@@ -106,6 +110,7 @@ def run(seconds: float = 60.0, *, delay: float = 0.05, loss: float = 0.05,
     :param training: training file; its networks make the size of a bundle
     :param tables: write the documentation's table, too
     :param server: parameters of the policy server
+    :param profile: whether both hosts have the Fast DDS profile for links that lose packets
     :return: `rows` (one per phase: see `measured`), `idle` (kB/s of each direction without
         steps), `rate` (Hz), `bundle_kb`, `lost` (steps of the server that the learner does not
         have, or has differently), `twice` (steps that the learner has recorded twice)
@@ -119,6 +124,8 @@ def run(seconds: float = 60.0, *, delay: float = 0.05, loss: float = 0.05,
     with tempfile.TemporaryDirectory(prefix='spaars_link_') as folder:
         out = Path(folder) / 'result.json'
         environment = {**os.environ, **ENVIRONMENT, 'ROS_DOMAIN_ID': str(free_domain())}
+        if profile:
+            environment['FASTDDS_DEFAULT_PROFILES_FILE'] = str(PROFILE)
         done = subprocess.run(
             [*unshare(), sys.executable, '-m', 'benchmarks.link', settings, str(out)],
             capture_output=True, text=True, timeout=3.0 * seconds + 8 * PATIENCE,
@@ -128,7 +135,7 @@ def run(seconds: float = 60.0, *, delay: float = 0.05, loss: float = 0.05,
                                f'{done.returncode}: {done.stderr.strip()[-2000:]}')
         result: dict[str, Any] = json.loads(out.read_text())
     if tables:
-        _write_table(result, seed)
+        _write_table(result, seed, profile)
     return result
 
 
@@ -244,12 +251,12 @@ def _bundle_bytes(rig: StressRig) -> int:
     return sizes[-1] if sizes else 0
 
 
-def _write_table(result: dict[str, Any], seed: int) -> None:
+def _write_table(result: dict[str, Any], seed: int, profile: bool) -> None:
     idle = result['idle']
 
     def shown(value: float | None) -> str:
         return 'never' if value is None else f'{value:.1f}'
-    write_table('link', [
+    write_table('link' if profile else 'link-default', [
         'link', 's', 'steps', 'not with the learner at the end', 'all with it after, s',
         'bundles', 'next bundle after, s', 'stops', 'to the learner, kB/s',
         'to the robot, kB/s'], [
@@ -258,7 +265,7 @@ def _write_table(result: dict[str, Any], seed: int) -> None:
          str(len(row['stops'])),
          *(f'{row[key]:.1f} ({row[key] - idle[key]:+.1f})'
            for key in ('to_learner_kb_s', 'to_robot_kb_s'))] for row in result['rows']],
-        command=COMMAND, seeds=[seed],
+        command=COMMAND if profile else f'{COMMAND} --no-profile', seeds=[seed],
         note=f'{result["rate"]:g} Hz, bundles of {result["bundle_kb"]:.0f} kB; of '
              f'{result["steps"]} steps {result["lost"]} lost, {result["twice"]} recorded twice; '
              'in brackets beyond the idle link')

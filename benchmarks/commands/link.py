@@ -28,6 +28,7 @@ Examples:
   spaars bench link --json link.json
   spaars bench link --seconds 10 --training smoke
   spaars bench link --delay 0.2 --loss 0.1
+  spaars bench link --no-profile
 """
 
 
@@ -38,6 +39,8 @@ def command(
         min=0.0, max=0.9, help='Share of the packets that is lost, each way.')] = 0.05,
     training: Annotated[str, typer.Option(
         help='Training file, whose networks make the size of a bundle.')] = 'spaars',
+    profile: Annotated[bool, typer.Option(
+        help='Use config/dds/lossy_link.xml, for links that lose packets.')] = True,
     seed: Annotated[int, typer.Option(min=0, help='Of the run.')] = 0,
     tables: Annotated[bool, typer.Option(
         '--tables', help="Also write the documentation's table.")] = False,
@@ -52,7 +55,7 @@ def command(
     with errors_as_one_line():
         from benchmarks.link import run
         result = run(seconds, delay=delay, loss=loss, training=training, seed=seed,
-                     tables=tables)
+                     tables=tables, profile=profile)
         report(result, json)
         stops = [stop for row in result['rows'] for stop in row['stops']]
         if result['lost'] or result['twice'] or stops:
