@@ -150,6 +150,8 @@ class Cartesian:
         """Lower bounds of the distances at `_seen`, m."""
         self._seen = np.asarray(robot.home, dtype=np.float64)
         self._exact = np.zeros(len(self._distances), dtype=bool)
+        self._covered = np.zeros(len(self._distances), dtype=bool)
+        """(m,) whether rows hold for each distance, from wherever the arm obeys."""
         self._last_place: Array | None = None
         self.evaluations = 0
         self.failed = ''
@@ -168,17 +170,17 @@ class Cartesian:
         Return the rows that may bind for velocities up to `candidate`, or None.
 
         :param position: (d,) rad, measured; later calls of `blocked` are about it, too
-        :param flight: motions (d,) rad that the arm may still make; the last one is the longest,
-            D_delay
+        :param flight: motions (d,) rad that the arm may still make, the last one D_delay; where
+            commands alternate, others are longer
         :param candidate: (d,) rad/s, inside the joint limits
         """
         speed = np.abs(candidate)
         reach = self._held * speed + self._limits.stopping(speed + self._limits.late)
         moved = np.abs(position - self._seen)
-        for motion in flight[-1:]:
-            reach = reach + np.abs(motion)
+        if flight:
+            reach = reach + np.abs(flight).max(axis=0)
         self._gap -= self._levers @ moved
-        self._exact[:] = False
+        self._exact[:] = self._covered[:] = False
         self._seen = position
         threat = SCREEN * (self._levers @ reach)
         near = (GAIN * (self._gap - self._kept) <= threat).nonzero()[0].tolist()
@@ -190,6 +192,7 @@ class Cartesian:
             self._measure(index)
         near = [index for index in near
                 if GAIN * (self._gap[index] - self._kept[index]) <= threat[index]]
+        self._covered[near] = True
         found = self._barriers(near, flight, candidate, speed) if near else None
         return self.with_speed(found, candidate) if fast else found
 
@@ -229,15 +232,23 @@ class Cartesian:
         if pieces > 1:  # a long path is not a straight line
             offsets, velocities = self._limits.way(velocity, last, pieces, held)
         said = self._blocked_from(position, starts[-1], offsets, velocities)
-        if said or max(turns[:len(starts)]) * sum(turns[len(starts):]) <= COARSE:
+        if said:
             return said
-        # Check also from every other place where the arm may be when it obeys. Rows hold for these
-        # to first order, and the path from there shifts by no more than its rotation times the
-        # levers.
+        # Check also from every other place where the arm may be when it obeys.
         others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
-        bent = (np.abs(starts[-1] - others) @ self._levers[near].T).max(axis=1) \
-            * np.abs(offsets[-1]).sum()
-        for start in others[bent > BEND * self._clearance]:
+        apart = np.abs(starts[-1] - others)
+        reach = np.abs(others).max(axis=0) + steps[len(starts):].sum(axis=0)
+        free = near[~self._covered[near]]
+        free = free[self._gap[free] - 0.5 * self._clearance <= self._levers[free] @ reach]
+        shift = np.zeros(len(others))
+        if len(free):  # no row was made for these: commands that alternate lead elsewhere
+            shift = (apart @ self._levers[free].T).max(axis=1)
+        if max(turns[:len(starts)]) * sum(turns[len(starts):]) > COARSE:
+            # Rows hold to first order: the path shifts by no more than its rotation times the
+            # levers.
+            bent = (apart @ self._levers[near].T).max(axis=1) * np.abs(offsets[-1]).sum()
+            shift = np.maximum(shift, bent)
+        for start in others[shift > BEND * self._clearance]:
             said = said or self._blocked_from(position, start, offsets, velocities)
         return said
 
