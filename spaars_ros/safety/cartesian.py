@@ -153,6 +153,7 @@ class Cartesian:
         self._covered = np.zeros(len(self._distances), dtype=bool)
         """(m,) whether rows hold for each distance, from wherever the arm obeys."""
         self._last_place: Array | None = None
+        self._still = np.zeros(d)
         self.evaluations = 0
         self.failed = ''
         """Name of the distance that was the last cause of `blocked`."""
@@ -177,8 +178,10 @@ class Cartesian:
         speed = np.abs(candidate)
         reach = self._held * speed + self._limits.stopping(speed + self._limits.late)
         moved = np.abs(position - self._seen)
-        if flight:
-            reach = reach + np.abs(flight).max(axis=0)
+        longest = self._still
+        for motion in flight:
+            longest = np.maximum(longest, np.abs(motion))
+        reach += longest
         self._gap -= self._levers @ moved
         self._exact[:] = self._covered[:] = False
         self._seen = position
@@ -234,16 +237,21 @@ class Cartesian:
         said = self._blocked_from(position, starts[-1], offsets, velocities)
         if said:
             return said
+        # Without a row, commands that alternate may lead elsewhere than to the last start.
+        free = near[~self._covered[near]]
+        if len(free):
+            reach = np.maximum.reduce(steps[:len(starts)]) + np.add.reduce(steps[len(starts):])
+            free = free[self._gap[free] - 0.5 * self._clearance <= self._levers[free] @ reach]
+        bends = max(turns[:len(starts)]) * sum(turns[len(starts):]) > COARSE
+        if not bends and not len(free):
+            return ''
         # Check also from every other place where the arm may be when it obeys.
         others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
         apart = np.abs(starts[-1] - others)
-        reach = np.abs(others).max(axis=0) + steps[len(starts):].sum(axis=0)
-        free = near[~self._covered[near]]
-        free = free[self._gap[free] - 0.5 * self._clearance <= self._levers[free] @ reach]
         shift = np.zeros(len(others))
-        if len(free):  # no row was made for these: commands that alternate lead elsewhere
+        if len(free):
             shift = (apart @ self._levers[free].T).max(axis=1)
-        if max(turns[:len(starts)]) * sum(turns[len(starts):]) > COARSE:
+        if bends:
             # Rows hold to first order: the path shifts by no more than its rotation times the
             # levers.
             bent = (apart @ self._levers[near].T).max(axis=1) * np.abs(offsets[-1]).sum()
