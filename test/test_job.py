@@ -134,7 +134,7 @@ def resumed(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the job up to its start of nodes; return the schema and rows of the spool then."""
     def start(*_: Any) -> None:
         raise Reached
-    monkeypatch.setattr(job, 'evaluated', lambda *_: {})
+    monkeypatch.setattr(job, 'evaluate_policy', lambda *_: {})
     monkeypatch.setattr(job, 'refuse_others', lambda *_: None)
     monkeypatch.setattr(job, 'load_bundle',
                         lambda _: SimpleNamespace(manifest=SimpleNamespace(version=0)))
