@@ -119,6 +119,32 @@ def envs(
         report(run(seconds, seed, tables), json)
 
 
+@app.command('fleet', epilog="""\b
+Examples:
+  spaars bench fleet
+  spaars bench fleet --robots 1,2,4,8 --table
+""")
+def fleet(
+    robots: Annotated[str, typer.Option(help='Numbers of arms, comma-separated.')] = '1,2,4,8',
+    episodes: Annotated[int, typer.Option(min=8, help='Of all arms together.')] = 160,
+    seeds: Annotated[str, typer.Option(help='Seeds, comma-separated.')] = '0',
+    evaluation_episodes: Annotated[int, typer.Option(
+        min=1, help='Fixed episodes for each checkpoint.')] = 40,
+    out: Annotated[Path, typer.Option(help='Rows already here are not run again.')] = Path(
+        'runs/bench_fleet'),
+    table: Annotated[bool, typer.Option(
+        '--table', help="Also write the documentation's table and figure.")] = False,
+    json: Json = None,
+) -> None:
+    """Time until 95 % success against the number of simulated arms of one learner."""
+    with errors_as_one_line():
+        from benchmarks.fleet import counts_of
+        from benchmarks.fleet import run
+        report(run(robots=counts_of(robots), episodes=episodes, seeds=seeds_of(seeds),
+                   evaluation_episodes=evaluation_episodes, out=out, table=table,
+                   say=typer.echo), json)
+
+
 @app.command('tables', epilog="""\b
 Examples:
   spaars bench tables
