@@ -45,8 +45,9 @@ class Astray:
     the other monitors may need seconds of motion to detect it. So this monitor stops the arm at
     once, whatever the reason, if two conditions hold: a joint's measured velocity is outside all
     commands that can be in effect; and the measured motion, continued until a stop would be obeyed
-    and then braked by the law of `JointLimits`, ends outside a position limit or in a zone. Away
-    from limits it does nothing. Reconstructed here.
+    and then braked by the law of `JointLimits`, ends outside a position limit, or comes nearer to
+    a zone than the robot file's `clearance`, which is there for what does not move as commanded.
+    Away from limits it does nothing. Reconstructed here.
 
     :param robot: the robot file
     :raises ConfigError: as `Cartesian`
@@ -56,6 +57,7 @@ class Astray:
         self._joints = robot.joints
         self._limits = limits = JointLimits(robot, timeout=0.0)
         self._beyond = BEYOND * np.asarray(robot.limits.velocity)
+        self._clearance = robot.clearance
         self._ahead = robot.period * (robot.control.delay + NEXT)
         self._commands: deque[Array] = deque(maxlen=robot.control.delay + OBEYED)
         self._span: tuple[Array, Array] | None = None
@@ -109,9 +111,10 @@ class Astray:
             for name, gap in self._cartesian.least(place).items():
                 least[name] = min(least[name], gap)
         for name, gap in least.items():
-            if gap < 0.0 and gap < now[name] - 1e-4:
+            if gap < self._clearance and gap < now[name] - 1e-4:
                 joint = int(np.abs(state.velocity / self._limits.velocity).argmax())
-                return self._stop(state, joint, f'{-gap:.3f} m into {name}')
+                where = f'{-gap:.3f} m into' if gap < 0.0 else f'within {gap:.3f} m of'
+                return self._stop(state, joint, f'{where} {name}')
         return None
 
     def _stop(self, state: RobotState, joint: int, where: str) -> Stop:
