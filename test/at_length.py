@@ -95,7 +95,11 @@ def at_length(test: Any, wanted: int = WANTED) -> Callable[..., None]:
         number = 0
         while clock.goes_on:
             before = clock.done
-            with_seed(SEED + number)(test)(**fixtures)
+            try:
+                with_seed(SEED + number)(test)(**fixtures)
+            except BaseException:
+                sys.stdout.write(f'\n{name}: failed after {before} with seed {SEED + number}\n')
+                raise
             number += 1
             if clock.done - before < TOGETHER // 10:
                 clock.wanted = clock.done  # there are no more examples

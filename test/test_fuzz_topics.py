@@ -97,7 +97,8 @@ LISTENS = {
     'nodes/sim/node.py', 'nodes/sim/channel_reader.py', 'nodes/learner/member.py',
     'nodes/cost_monitor/node.py', 'ros/sources/source_reader.py', 'run/fleet.py',
     'run/page/link.py',
-    'nodes/policy_server/cost_listener.py', 'nodes/policy_server/node.py',
+    'nodes/policy_server/cost_listener.py', 'nodes/policy_server/learner_listener.py',
+    'nodes/policy_server/node.py',
     'nodes/policy_server/person_listener.py', 'nodes/policy_server/simulated_time.py',
     'ros/raw_take.py',  # takes bytes: test_simulated_time.py and below
     'run/run_observer.py', 'run/lifecycle_watch.py', 'commissioning/check.py',
@@ -281,7 +282,8 @@ def listening(graph: None, tmp_path_factory: pytest.TempPathFactory
     managed = [
         SimNode(task=common['task'], real_time_factor=0.0), CostMonitor(**common),
         LearnerNode(**common, bundle=str(bundle), training=str(folder / 'training.yaml')),
-        PolicyServer(**common, bundle=str(bundle), trigger='joint_states', discovery_time=0.0)]
+        PolicyServer(**common, bundle=str(bundle), trigger='joint_states', discovery_time=0.0,
+                     learner='stop', learner_timeout=3600.0)]
     for node in managed:
         assert node.trigger_configure() == OK and node.trigger_activate() == OK
     # A task with a channel, on the robot that has it.

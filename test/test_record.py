@@ -83,6 +83,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
     env = {**os.environ, 'ROS_DOMAIN_ID': domain, 'PYTHONUNBUFFERED': '1',
            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
     out = folder / 'run'
+    steps = out / 'spool' / 'steps.f64'
     (folder / 'params.yaml').write_text(PATIENT)
     run = Terminal('record', '--out', str(out), '--task', str(small / 'task.yaml'), '--episodes',
                    '2', '--json', str(folder / 'summary.json'), '--params-file',
@@ -91,6 +92,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, P
     try:
         until(lambda: "hold a dead man's switch" in run.text, 60.0, run.text)
         until(lambda: 'released' in teleop.text, 30.0, teleop.text)
+        # As a person does: the key is held until the arm moves.
+        until(lambda: teleop.type('a', 0.3) or steps.exists() and steps.stat().st_size > 0, 30.0,
+              run.text)
         teleop.type('a', 1.5)
         teleop.type('w', 0.5)
         time.sleep(1.0)

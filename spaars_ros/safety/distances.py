@@ -158,6 +158,9 @@ class GeomToGeom:
         self.levers = np.where(self.sides != 0.0, levers[0] + levers[1], 0.0)
         self.bends = np.zeros((len(self.sides), len(self.sides)))
         self.spins = np.zeros(len(self.sides))
+        radii = model.geom_rbound[[one, other]]
+        self._bound = float(radii.sum()) if radii.all() else np.inf
+        """m, sum of the radii of the bounding spheres; a plane has none."""
         for geom, body in zip((one, other), self._bodies):
             self.bends += world.bends(world.levers(
                 body, float(np.linalg.norm(model.geom_pos[geom]))))
@@ -167,17 +170,24 @@ class GeomToGeom:
     def measure(self) -> float:
         """Return the distance, m, at most FAR."""
         self._gap = self._ask()
-        if self._gap == 0.0:
-            # MuJoCo 3.11 returns exactly 0 for about one in a hundred pairs of distant boxes, but
-            # not for the same pair a micrometre further apart.
+        if self._is_wrong():
+            # MuJoCo 3.11 returns exactly 0 for about one in a hundred pairs of distant boxes, and
+            # once in many thousands their distance with the wrong sign, but neither for the same
+            # pair a micrometre further apart.
             place = self._world.data.geom_xpos[self._one]
             for axis, nudge in NUDGES:
                 place[axis] += nudge
                 self._gap = self._ask()
                 place[axis] -= nudge
-                if self._gap != 0.0:
+                if not self._is_wrong():
                     break
         return self._gap
+
+    def _is_wrong(self) -> bool:
+        """Return whether the distance is 0, or negative where bounding spheres do not touch."""
+        if self._gap > 0.0:
+            return False
+        return self._gap == 0.0 or float(np.linalg.norm(self.apart())) > self._bound
 
     def _ask(self) -> float:
         return float(mujoco.mj_geomDistance(self._world.model, self._world.data, self._one,
