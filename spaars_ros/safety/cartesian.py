@@ -240,7 +240,8 @@ class Cartesian:
         # Without a row, commands that alternate may lead elsewhere than to the last start.
         free = near[~self._covered[near]]
         if len(free):
-            reach = np.maximum.reduce(steps[:len(starts)]) + np.add.reduce(steps[len(starts):])
+            path = np.add.reduce(steps[len(starts):])
+            reach = np.maximum.reduce(steps[:len(starts)]) + path
             free = free[self._gap[free] - 0.5 * self._clearance <= self._levers[free] @ reach]
         bends = max(turns[:len(starts)]) * sum(turns[len(starts):]) > COARSE
         if not bends and not len(free):
@@ -250,7 +251,9 @@ class Cartesian:
         apart = np.abs(starts[-1] - others)
         shift = np.zeros(len(others))
         if len(free):
-            shift = (apart @ self._levers[free].T).max(axis=1)
+            levers = self._levers[free].T
+            reached = (np.abs(others) + path) @ levers >= self._gap[free] - 0.5 * self._clearance
+            shift = (apart @ levers * reached).max(axis=1)
         if bends:
             # Rows hold to first order: the path shifts by no more than its rotation times the
             # levers.
