@@ -75,6 +75,10 @@ class Normaliser:
         return np.clip(scaled, -self.CLIP, self.CLIP).astype(np.float32)
 
 
+FIELDS = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
+"""Tensors of a batch, in the order in which compiled updates take them."""
+
+
 class Batch(dict[str, Tensor]):
     """observation (B, n), action (B, d), reward (B), cost (B, C), next (B, n), discount (B)."""
 

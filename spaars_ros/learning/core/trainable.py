@@ -158,10 +158,16 @@ class TrainableModule(nn.Module):
         """Return the modules that have updates of their own, which are compiled one by one."""
         return [self]
 
-    def set_recipe(self, training: Training, **sizes: Any) -> None:
-        """Set the recipe: the training file and the sizes for the constructor."""
+    def set_recipe(self, training: Training, make: Callable[..., Any] | None = None,
+                   **sizes: Any) -> None:
+        """
+        Set the recipe: the training file and the sizes for the constructor.
+
+        :param make: module-level function to call instead of the constructor
+        """
+        make = type(self) if make is None else make
         # `compile` sets when updates are compiled, not what: one package serves every mode.
-        self.recipe = {'make': f'{type(self).__module__}:{type(self).__qualname__}',
+        self.recipe = {'make': f'{make.__module__}:{make.__qualname__}',
                        'training': training.model_dump(exclude={'compile'}), 'sizes': sizes,
                        'layer_norm': True}
 

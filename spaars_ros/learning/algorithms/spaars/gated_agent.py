@@ -33,11 +33,11 @@ from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import FIELDS
 from spaars_ros.learning.core.rnd import RND
 from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
-BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 ACTS = ('trust', 'explore_raw', 'promised', 'gated', 'closed')
 """Attributes of a policy version besides its tensors."""
 LARGEST = math.log(100.0)
@@ -287,7 +287,7 @@ class GatedAgent(RawPolicyUpdates):
         pair = torch.from_numpy(self._rng.choice(t.heads, 2, replace=False))
         mask = () if t.bootstrap == 1.0 else (bootstrap_masks(
             batch['observation'], batch['action'], t.heads, t.bootstrap),)
-        loss, = self.run('fit_critic', *(batch[name] for name in BATCH), pair,
+        loss, = self.run('fit_critic', *(batch[name] for name in FIELDS), pair,
                          self.limits(), *mask, gated=self.gate_open)
         return float(loss) / t.heads
 

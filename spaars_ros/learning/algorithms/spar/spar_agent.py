@@ -26,6 +26,7 @@ from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import FIELDS
 from spaars_ros.learning.core.residual_vae import ResidualDecoder
 from spaars_ros.learning.core.residual_vae import ResidualVAE
 from spaars_ros.learning.core.self_imitation import candidate_noise
@@ -37,7 +38,6 @@ from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
-BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 CONSERVATIVE = 4
 """Number of decoded actions per state whose values are pushed down."""
 
@@ -165,7 +165,7 @@ class SparAgent(TrainableModule):
         Cost values have the same expectile weights as the reward value, by the advantage of the
         Lagrangian, so all values belong to the same implicit policy.
         """
-        t, drawn = self.training_file, [batch[name] for name in BATCH]
+        t, drawn = self.training_file, [batch[name] for name in FIELDS]
         if conservative and t.spar_conservative:
             drawn.append(torch.from_numpy(self._rng.standard_normal(
                 (CONSERVATIVE * len(drawn[0]), t.latent_dim), dtype=np.float32)))

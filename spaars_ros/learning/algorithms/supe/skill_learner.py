@@ -35,12 +35,11 @@ from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.replay import FIELDS
 from spaars_ros.learning.core.rnd import RND
 from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
-
-BATCH = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 
 
 class SkillLearner(TrainableModule):
@@ -90,10 +89,8 @@ class SkillLearner(TrainableModule):
         self.target_entropy = -0.5 * k
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
-        self.set_recipe(t, observation=observation, action=action,
+        self.set_recipe(t, make_skills, observation=observation, action=action,
                         constraints=self.multipliers.numel())
-        assert self.recipe is not None
-        self.recipe['make'] = f'{make_skills.__module__}:{make_skills.__qualname__}'
 
     @property
     def discount(self) -> float:
@@ -265,7 +262,7 @@ class SkillLearner(TrainableModule):
         batch = self.optimistic(online, offline, least)
         heads = torch.from_numpy(self._rng.choice(t.skill_heads, t.skill_subset, replace=False))
         noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
-        losses = self.run('fit_sac', *(batch[name] for name in BATCH), heads,
+        losses = self.run('fit_sac', *(batch[name] for name in FIELDS), heads,
                           torch.tensor(anchor), *noise, climb=climb, anchored=anchor > 0.0)
         return dict(zip(('skill_critic', 'skill_policy'), map(float, losses)))
 
