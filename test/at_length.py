@@ -40,6 +40,11 @@ TOGETHER = 500
 """Examples between two checks of the time."""
 SLOWEST = 1.0
 """s, maximum processor time per input."""
+CALLS: list[float] = []
+"""s, processor time of each call that the present example made.
+
+For a test whose example is many inputs, one after the other; empty if the example is one input.
+"""
 GROWTH = 500
 """MB, maximum growth of memory over all inputs."""
 QUIET: dict[str, Any] = {'deadline': None, 'database': None,
@@ -83,9 +88,15 @@ def at_length(test: Any, wanted: int = WANTED) -> Callable[..., None]:
     clock = Clock(name, wanted)
 
     def timed(*arguments: Any, **values: Any) -> None:
+        CALLS.clear()
         began = time.process_time()
         inner(*arguments, **values)
-        clock.slowest = max(clock.slowest, time.process_time() - began)
+        whole = time.process_time() - began
+        took = max(CALLS, default=whole)
+        if max(took, 0.2 * whole) > SLOWEST:
+            sys.stdout.write(f'\n{name}: {took:.3f} s per call, {whole:.3f} s in all: '
+                             f'{arguments} {values}\n')
+        clock.slowest = max(clock.slowest, took)
         clock.done += 1
     test.hypothesis.inner_test = timed
     test = settings(max_examples=TOGETHER, derandomize=False, **QUIET)(test)

@@ -18,10 +18,12 @@ from collections.abc import Callable
 import json
 from pathlib import Path
 import tempfile
+import time
 from typing import Any
 
 from any_robot import arms
 from any_robot import parameters
+from at_length import CALLS
 from at_length import tries
 from hypothesis import event
 from hypothesis import given
@@ -178,6 +180,7 @@ def drive(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
             asked = np.full(size, rng.choice([np.nan, np.inf, 1e300]))
         if rng.random() < 0.01:
             braking = int(rng.integers(1, 40))
+        began = time.process_time()
         if braking:
             braking -= 1
             command = tried.brake().command
@@ -185,6 +188,7 @@ def drive(robot: Robot, tried: SafetyFilter, ruler: Cartesian, arm: Arm,
             command = tried.apply(tried.last, state, age).command
         else:
             command = tried.apply(asked, state, age, objective).command
+        CALLS.append(time.process_time() - began)
         change = (command - last) / robot.period
         assert np.isfinite(command).all()
         assert (np.abs(command) <= velocity + ROUNDING).all(), 'velocity'
