@@ -20,6 +20,7 @@ import io
 import os
 from pathlib import Path
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,7 @@ from spaars_ros.ros.diagnostics import ERROR
 from spaars_ros.ros.diagnostics import full_name
 from spaars_ros.ros.diagnostics import status
 from spaars_ros.run import continuation
+from spaars_ros.run import domain
 from spaars_ros.run import job
 from spaars_ros.run.bringup import describe
 from spaars_ros.run.bringup import Processes
@@ -588,3 +590,12 @@ def test_a_resumed_run_shows_no_line_of_an_episode_before_it() -> None:
         view.update()
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text == 'continues after episode 4\n'
+
+
+def test_an_occupied_domain_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(('', 0))
+        monkeypatch.setattr(domain, 'FIRST_PORT', taken.getsockname()[1])
+        monkeypatch.setattr(domain, 'PORTS_A_DOMAIN', 0)
+        with pytest.raises(RuntimeError, match='ROS_DOMAIN_ID is not set.*or set ROS_DOMAIN_ID'):
+            domain.free_domain()

@@ -43,9 +43,11 @@ from spaars_ros.run.page.curves import moving  # noqa: E402
 from spaars_ros.run.page.curves import POINTS  # noqa: E402
 from spaars_ros.run.page.curves import series_of  # noqa: E402
 from spaars_ros.run.page.meshes import visual_parts  # noqa: E402
+from spaars_ros.run.page.server import Access  # noqa: E402
 from spaars_ros.run.page.server import choose_port  # noqa: E402
 from spaars_ros.run.page.server import PageError  # noqa: E402
 from spaars_ros.run.page.server import PageServer  # noqa: E402
+from spaars_ros.run.page.server import WRONG_PER_MINUTE  # noqa: E402
 from spaars_ros.run.page.words import age  # noqa: E402
 from spaars_ros.run.page.words import summary  # noqa: E402
 
@@ -168,6 +170,18 @@ def test_a_browser_cannot_open_a_tunnel_to_the_internet():
 
 
 # Beside a run
+
+
+def test_a_token_cannot_be_found_by_trying() -> None:
+    server = PageServer('127.0.0.1', choose_port('127.0.0.1', 0), 'test')
+    try:
+        access = Access(server, '0123abcd')
+        for number in range(WRONG_PER_MINUTE):
+            assert access.wait == 0.0
+            assert not access.is_right(f'{number:08x}')
+        assert access.wait > 0.0
+    finally:
+        server.stop()
 
 
 def open_socket(port: int) -> 'socket.socket':

@@ -35,6 +35,7 @@ class Breach:
     bound: float
 
     def __str__(self) -> str:
+        """Return the cause, with value and bound."""
         return f'version {self.version}: {self.cause} {self.value:.4g} above {self.bound:.4g}'
 
 

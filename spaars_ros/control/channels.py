@@ -48,6 +48,7 @@ class Channels:
         self._on_stop = [c.on_stop for c in channels]
 
     def __bool__(self) -> bool:
+        """Return whether there are channels."""
         return bool(self.specs)
 
     def reset(self) -> Array:

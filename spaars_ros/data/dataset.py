@@ -72,6 +72,7 @@ class Dataset:
     """
 
     def __len__(self) -> int:
+        """Return the number of transitions."""
         return len(self.observations)
 
     @property

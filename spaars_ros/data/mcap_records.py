@@ -54,6 +54,7 @@ class Damage:
     why: str
 
     def __str__(self) -> str:
+        """Return the bytes that cannot be read, and why."""
         return f'bytes {self.first} to {self.end} cannot be read ({self.why})'
 
 

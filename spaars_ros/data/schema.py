@@ -223,7 +223,9 @@ class StepSchema:
         return schema
 
     def __eq__(self, other: object) -> bool:
+        """Return whether the other schema has the same fields."""
         return isinstance(other, StepSchema) and self.fields == other.fields
 
     def __hash__(self) -> int:
+        """Return a hash of what determines the fields."""
         return hash((self.observation, self.latent, self.action, self.version))

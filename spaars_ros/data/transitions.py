@@ -75,6 +75,7 @@ class Transitions:
     """What was suspicious, or was corrected, when these transitions were read and checked."""
 
     def __len__(self) -> int:
+        """Return the number of transitions."""
         return len(self.observations)
 
     @property

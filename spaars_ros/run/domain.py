@@ -26,7 +26,9 @@ def free_domain() -> int:
     """
     Return a ROS domain, 1 to 100, whose discovery port is free on this machine.
 
-    If none is free, the result is in use; it depends on the process id.
+    The first one tried depends on the process id, so that runs started together differ.
+
+    :raises RuntimeError: none is free
     """
     first = os.getpid() % 100
     for step in range(100):
@@ -37,7 +39,8 @@ def free_domain() -> int:
             except OSError:
                 continue
             return domain
-    return 1 + first
+    raise RuntimeError('ROS_DOMAIN_ID is not set, and the ports of domains 1 to 100 are all in '
+                       'use on this machine: end runs that are left over, or set ROS_DOMAIN_ID')
 
 
 def stay_on_this_machine() -> None:

@@ -69,6 +69,7 @@ class SteadyStream:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the wrapped stream."""
         return getattr(self._stream, name)
 
 

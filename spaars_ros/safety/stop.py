@@ -29,6 +29,7 @@ class Stop:
     text: str = ''
 
     def __str__(self) -> str:
+        """Return code, text, value and threshold."""
         return f'{self.code}: {self.text} (value {self.value:.6g}, threshold {self.threshold:.6g})'
 
 

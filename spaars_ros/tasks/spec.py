@@ -49,6 +49,7 @@ class Term:
     """
 
     def __post_init__(self) -> None:
+        """Check the values; raises SpecError."""
         if self.width < 1 or not self.name:
             raise SpecError(f'term {self.name!r} has width {self.width}')
         if not self.low < self.high:
@@ -82,6 +83,7 @@ class ActionSpace:
     """rad/s of a twist at action 1."""
 
     def __post_init__(self) -> None:
+        """Check the values; raises SpecError."""
         if self.space == 'twist' and (not self.axes or set(self.axes) - set(AXES)
                                       or len(set(self.axes)) != len(self.axes)):
             raise SpecError(f'twist axes {list(self.axes)}: expected some of {list(AXES)}')
@@ -116,6 +118,7 @@ class Channel:
     on_stop: Literal['hold', 'low', 'high'] = 'hold'
 
     def __post_init__(self) -> None:
+        """Check the values; raises SpecError."""
         if not self.low < self.high:
             raise SpecError(f'channel {self.name!r}: low {self.low} is not below high {self.high}')
         if not (self.rate > 0 and 0 <= self.threshold < 1):
@@ -137,6 +140,7 @@ class MetricSpec:
     """Whether summary.json also has it as `<name>_before` and `<name>_after` at the top level."""
 
     def __post_init__(self) -> None:
+        """Check the values; raises SpecError."""
         if self.shown and (self.unit, self.shown) not in SHOWN:
             raise SpecError(f'metric {self.name!r} in {self.unit!r} cannot be shown in '
                             f'{self.shown!r}')
@@ -192,6 +196,7 @@ class TaskSpec:
     """
 
     def __post_init__(self) -> None:
+        """Check the values; raises SpecError."""
         for what, names in (('term', [t.name for t in self.terms]),
                             ('channel', [c.name for c in self.channels]),
                             ('source', self.sources), ('cost term', self.costs),

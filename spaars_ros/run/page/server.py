@@ -14,6 +14,7 @@
 
 """Web server of the page, and access control for moving the arm."""
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import redirect_stdout
 import hmac
@@ -21,6 +22,7 @@ import io
 import logging
 import secrets
 import socket
+import time
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,8 @@ TRIED = 20
 """Number of ports to try, from `PORT` on, when none is given."""
 TOKEN = 'SPAARS_PAGE_TOKEN'
 """Environment variable that passes the run's token to its page, so that ps does not show it."""
+WRONG_PER_MINUTE = 10
+"""Wrong tokens per minute, of all browsers together, after which none is compared."""
 
 
 class PageError(RuntimeError):
@@ -40,7 +44,11 @@ class PageError(RuntimeError):
 
 
 def new_token() -> str:
-    """Return a random token of 32 bits as 8 hex digits, short enough to type."""
+    """
+    Return a random token of 32 bits as 8 hex digits, short enough to type.
+
+    With `WRONG_PER_MINUTE` attempts, finding it takes 400 years on average.
+    """
     return secrets.token_hex(4)
 
 
@@ -103,11 +111,15 @@ class Access:
     """
     Access control: browsers may move the arm after the run's token was typed in them.
 
+    After `WRONG_PER_MINUTE` wrong tokens within a minute, of all browsers together, none is
+    compared until the minute is over.
+
     :param token: token of the run
     """
 
     def __init__(self, server: viser.ViserServer, token: str) -> None:
         self._token = token
+        self._wrong: deque[float] = deque(maxlen=WRONG_PER_MINUTE)
         self._allowed: set[int] = set()
         server.on_client_connect(self._greet)
         server.on_client_disconnect(lambda client: self._allowed.discard(client.client_id))
@@ -121,10 +133,31 @@ class Access:
 
         @field.on_update
         def _(_: Any) -> None:
-            if hmac.compare_digest(field.value.strip().encode(), self._token.encode()):
+            typed = field.value.strip()
+            if len(typed) < len(self._token):  # a field reports each key
+                return
+            if self.wait:
+                said.content = f'Too many wrong tokens: try again in {self.wait:.0f} s.'
+            elif self.is_right(typed):
                 self._allowed.add(client.client_id)
                 field.remove()
                 said.content = '**This browser may move the arm.**'
+            else:
+                said.content = 'Wrong token. This browser watches, and can stop.'
+
+    @property
+    def wait(self) -> float:
+        """Return the time in s until a token is compared again, 0.0 if it is now."""
+        if len(self._wrong) < WRONG_PER_MINUTE:
+            return 0.0
+        return max(0.0, self._wrong[0] + 60.0 - time.monotonic())
+
+    def is_right(self, typed: str) -> bool:
+        """Compare a token in constant time, and count it if it is wrong."""
+        right = hmac.compare_digest(typed.encode(), self._token.encode())
+        if not right:
+            self._wrong.append(time.monotonic())
+        return right
 
     def allows(self, client_id: int | None) -> bool:
         """Return whether a browser may move the arm."""

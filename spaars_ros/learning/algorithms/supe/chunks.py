@@ -93,6 +93,7 @@ class Chunks:
         """Least R of all windows, scaled."""
 
     def __len__(self) -> int:
+        """Return the number of windows."""
         return len(self.starts)
 
     def windows(self, places: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
