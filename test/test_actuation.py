@@ -298,7 +298,7 @@ def test_a_task_that_raises_is_a_stop_and_closes_its_episode():
     tick = loop.tick(arm.state())
     assert tick.ended and tick.stop.code == 'TASK'
     assert "source 'ball' has no sample" in tick.stop.text
-    assert loop.schema.get(tick.record, 'flag') == Flag.ABORTED
+    assert loop.records.schema.get(tick.record, 'flag') == Flag.ABORTED
     loop.sources = arm.sources()
     assert loop.tick(arm.state()).stop is None
     task.outcome = lambda after, world: 1 / 0

@@ -224,7 +224,7 @@ class Run:
             tick = self.loop.tick(self.arm.state())
             self.arm.step(tick.command)
             self.bundle_manager.after_tick()
-            versions.append(int(self.loop.schema.get(tick.record, 'bundle_version')))
+            versions.append(int(self.loop.records.schema.get(tick.record, 'bundle_version')))
         return versions
 
 

@@ -365,7 +365,7 @@ def step_rows(small: Path) -> tuple[Any, Array]:
     robot, task = load_robot(), load_task(str(small / 'task.yaml'))
     rollouts = Rollouts(PolicyRuntime(load_bundle(small / 'initial.spaars')), robot,
                         ReachTask(robot, task), seed=0, explore=True)
-    return rollouts.loop.schema, rollouts.episode()
+    return rollouts.loop.records.schema, rollouts.episode()
 
 
 def test_a_monitor_counts_nothing_while_inactive(bench: Bench, small: Path,

@@ -70,7 +70,7 @@ class Hand:
             self.ticks.append(self.loop.tick(self.arm.state()))
             self.arm.step(self.ticks[-1].command)
             self.now += self.period
-        return self.loop.schema.view(self.ticks[-1].record)
+        return self.loop.records.schema.view(self.ticks[-1].record)
 
     def hold(self, held: bool = True) -> None:
         self.person.switch('joy', held)
@@ -112,11 +112,11 @@ def test_a_person_acts_at_the_next_tick_and_back_again_without_a_jump(twist: boo
     assert back['mode'] != Mode.HUMAN
     hand.tick(14)
     assert hand.jumps.max() <= 1.0 + 1e-9
-    modes = [hand.loop.schema.view(tick.record)['mode'] for tick in hand.ticks]
+    modes = [hand.loop.records.schema.view(tick.record)['mode'] for tick in hand.ticks]
     assert [mode == Mode.HUMAN for mode in modes] == [False] * 15 + [True] * 15 + [False] * 15
     # The filter had nothing to correct: the reference itself was continuous.
     for tick in hand.ticks[15:31]:
-        assert not hand.loop.schema.view(tick.record)['intervention']
+        assert not hand.loop.records.schema.view(tick.record)['intervention']
 
 
 def test_a_full_stick_that_is_reversed_is_ramped() -> None:

@@ -257,7 +257,7 @@ def test_a_nan_in_an_observation_stops_with_a_code(robot, task, bundle):
     assert tick.stop is not None and tick.stop.code.startswith('NO')
     assert tick.ended
     assert np.isfinite(tick.command).all() and np.isfinite(tick.record).all()
-    assert loop.schema.get(tick.record, 'flag') == Flag.ABORTED
+    assert loop.records.schema.get(tick.record, 'flag') == Flag.ABORTED
 
 
 @pytest.mark.parametrize(('name', 'stops'), [
@@ -286,7 +286,7 @@ def test_an_episode_has_horizon_actions_and_a_closing_record(robot, task, bundle
         if tick.ended:
             break
         arm.step(tick.command)
-    get = loop.schema.get
+    get = loop.records.schema.get
     assert len(records) == task.horizon + 1
     assert [get(r, 'sequence') for r in records] == list(range(task.horizon + 1))
     assert all(get(r, 'flag') == Flag.RUNNING for r in records[:-1])
@@ -310,6 +310,6 @@ def test_a_swap_changes_the_decision_and_nothing_else(robot, task, bundle):
     loop.tick(arm.state())
     loop.swap(PolicyRuntime(changed(bundle, version=7)))
     record = loop.tick(arm.state()).record
-    assert loop.schema.get(record, 'bundle_version') == 7
-    assert loop.schema.get(record, 'index') == 1
-    assert loop.schema.get(record, 'episode') == 0
+    assert loop.records.schema.get(record, 'bundle_version') == 7
+    assert loop.records.schema.get(record, 'index') == 1
+    assert loop.records.schema.get(record, 'episode') == 0

@@ -228,7 +228,7 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     rig.timer.cancel()
     rig.spin_for(0.1)
     server, room = rig.server, 0.2
-    lost = server._loop.lost_ticks
+    lost = server._loop.records.lost_ticks
     sent = listen(rig)
     state = server._responder.supervisor._state
     server._loop.filter.reset(replace(state, velocity=np.eye(7)[0]))
@@ -247,7 +247,7 @@ def test_without_fresh_joint_states_the_timer_does_not_drive_into_a_limit(
     speeds = np.array([1.0, *(velocity[0] for _, velocity in sent)])
     travelled = float(np.sum(speeds[:-1] * np.diff(times)))
     assert 0.5 * room < travelled < room + 0.02
-    assert server._loop.lost_ticks - lost >= len(sent)
+    assert server._loop.records.lost_ticks - lost >= len(sent)
 
 
 def test_nothing_is_sent_while_the_reset_service_drives_the_arm(
@@ -417,10 +417,10 @@ def test_a_closing_record_that_fails_leaves_no_velocity_on_the_controller(
 def test_lost_ticks_go_on_counting_in_a_reopened_run(start: Callable[..., Rig]) -> None:
     rig = start()
     server = rig.server
-    server._loop.lost_ticks += 500
+    server._loop.records.lost_ticks += 500
     assert server.trigger_deactivate() == OK and server.trigger_cleanup() == OK
     assert server.trigger_configure() == OK
-    assert server._loop.lost_ticks >= 500
+    assert server._loop.records.lost_ticks >= 500
 
 
 def test_reopened_run_continues_numbering(start: Callable[..., Rig]) -> None:
@@ -527,10 +527,10 @@ def test_a_lost_learner_is_said_and_its_last_bundle_goes_on(start: Callable[...,
 
 def test_missed_periods_are_counted(start: Callable[..., Rig]) -> None:
     rig = start(trigger='timer')
-    before = rig.server._loop.lost_ticks
+    before = rig.server._loop.records.lost_ticks
     time.sleep(10.5 * rig.robot.period)
     rig.spin_for(0.3)
-    assert rig.server._loop.lost_ticks - before >= 9
+    assert rig.server._loop.records.lost_ticks - before >= 9
 
 
 def test_a_clock_that_jumps_back_stops(start: Callable[..., Rig]) -> None:

@@ -321,12 +321,12 @@ def test_a_large_bundle_takes_no_tick_and_is_refused_by_name(start: Callable[...
     loop = rig.server._loop
     with flooded(size << 20):
         rig.spin_until(lambda: rig.server.count_publishers('learner/policy') > 1, 100.0)
-        before, steps = loop.lost_ticks, len(rig.steps)
+        before, steps = loop.records.lost_ticks, len(rig.steps)
         rig.spin_until(lambda: rig.server._border.refused['learner/policy'], 100.0)
     assert 'TOO_LARGE' in rig.server._border.last and rig.code == ''
     assert str(size << 20)[:3] in rig.server._border.last and len(rig.steps) > steps
     # A take under Python's lock is away for a tenth of a second per 40 MB: ten ticks of this arm.
-    assert loop.lost_ticks - before < 5
+    assert loop.records.lost_ticks - before < 5
 
 
 def test_bundles_of_every_layout_are_read_and_no_cut_one_is() -> None:

@@ -72,7 +72,7 @@ class Run:
             tick = self.loop.tick(self.arm.state())
             self.arm.step(tick.command)
             rows.append(tick.record)
-        return {name: self.loop.schema.get(np.stack(rows), name)
+        return {name: self.loop.records.schema.get(np.stack(rows), name)
                 for name in ('skill_step', 'latent', 'mode', 'bundle_version')}
 
 

@@ -22,7 +22,6 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from numpy.typing import NDArray
 
 from spaars_ros.control.actuation import Actuation
@@ -30,11 +29,11 @@ from spaars_ros.control.budget import EpisodeBudget
 from spaars_ros.control.given import Given
 from spaars_ros.control.guiding import Guiding
 from spaars_ros.control.person import Person
+from spaars_ros.control.records import StepRecords
 from spaars_ros.control.skill_state import SkillState
 from spaars_ros.control.takeover import Takeover
 from spaars_ros.data.schema import Budget
 from spaars_ros.data.schema import Flag
-from spaars_ros.data.schema import MAX_VALUE
 from spaars_ros.data.schema import Mode
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import RobotState
@@ -53,8 +52,6 @@ from spaars_ros.tasks.protocols import goal_of
 
 Array = NDArray[np.float64]
 
-DECIDED = ('gate', 'margin', 'latent', 'latent_action', 'raw_action', 'asked_action')
-"""Fields of a record that come from a network."""
 Decided = tuple[Array, Decision, NDArray[np.float32] | None, Array | None]
 """Observation, decision, the skill in effect (None: the decision began one), the noise."""
 
@@ -117,7 +114,6 @@ class ControlLoop:
         self.seed = seed
         self.explore = explore
         self.episode = first_episode - 1
-        self.sequence = first_sequence
         self.index = 0
         self.kinematics = Kinematics(robot)
         self.horizon = horizon or task.horizon
@@ -132,14 +128,14 @@ class ControlLoop:
         """Returns the samples for the stamp of a state, ns; None: `sources` is set from
         outside."""
         self.given = Given(task)
-        self.lost_ticks = 0
-        self.latency = 0.0
         self.decided: Decided | None = None
         """The newest tick that made a decision; the reader clears it."""
         m = runtime.manifest
-        self.schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
-                                 action=m.action_dim, joints=len(robot.joints),
-                                 sources=len(task.sources))
+        schema = StepSchema(observation=m.observation_dim, latent=m.latent_dim,
+                            action=m.action_dim, joints=len(robot.joints),
+                            sources=len(task.sources))
+        self.records = StepRecords(schema, task.sources, self.given, self.budget,
+                                   first_sequence)
         self._nothing = np.zeros(m.observation_dim)
         self._latent, self._wide = (m.latent_dim,), (task.spec.action_dim,)
         self.actuation = Actuation(robot, task.spec, safety_filter, self.kinematics)
@@ -339,37 +335,7 @@ class ControlLoop:
 
     def _recorded(self, state: RobotState, observation: Array,
                   **values: Any) -> Callable[[], Array]:
-        """
-        Return a function that makes a record, whose number is assigned now.
-
-        :param values: fields of the record; with budget None the budget is counted when the record
-            is made, after the command was sent
-        """
-        values.update(
-            sequence=self.sequence, episode=self.episode, index=self.index,
-            stamp=state.stamp_ns * 1e-9, bundle_version=self.runtime.manifest.version,
-            lost_ticks=self.lost_ticks, latency=self.latency,
-            budget=values.get('budget', self.budget.standing),
-            ages=[self.sources[name].age if name in self.sources else 0.0
-                  for name in self.task.sources],
-            **self.given.reward(self.sources))
-        self.sequence += 1
-
-        def make() -> Array:
-            if values['budget'] is None:
-                values['budget'] = self.budget.counted()
-            values.update((name, _finite(values[name])) for name in DECIDED if name in values)
-            return self.schema.row(observation=observation, effort=np.nan_to_num(state.effort),
-                                   **values)
-        return make
-
-
-def _finite(value: ArrayLike) -> Array:
-    """
-    Return a decision's numbers for a record, with 0 where one is not finite or beyond MAX_VALUE.
-
-    Readers reject a record with such a value, and every later record would wait for it. The fault
-    itself is in the stop, and in the record's intervention.
-    """
-    given = np.asarray(value, dtype=np.float64)
-    return np.where(np.abs(given) <= MAX_VALUE, given, 0.0)
+        """Return a function that makes a record of this tick; see `StepRecords.next`."""
+        return self.records.next(state, observation, self.sources, episode=self.episode,
+                                 index=self.index,
+                                 bundle_version=self.runtime.manifest.version, **values)

@@ -66,7 +66,7 @@ class Rollouts:
     @property
     def schema(self) -> StepSchema:
         """Return the layout of the step records."""
-        return self.loop.schema
+        return self.loop.records.schema
 
     def episode(self,
                 seen: Callable[[Arm, NDArray[np.float64] | None], None] | None = None

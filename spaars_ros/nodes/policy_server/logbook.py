@@ -53,7 +53,7 @@ class Logbook:
         if record is None:
             return
         self._last = record
-        self._cost.stepped(self._loop.sequence - 1, time.monotonic())
+        self._cost.stepped(self._loop.records.sequence - 1, time.monotonic())
         cause = self._log.add(record)
         if cause is not None:
             self.trip(cause)

@@ -110,7 +110,7 @@ class Parts:
             rest=p['guide_rest'])
         if last is not None:
             # The counter covers the complete run, and a summary takes its maximum.
-            loop.lost_ticks = int(schema.get(last, 'lost_ticks'))
+            loop.records.lost_ticks = int(schema.get(last, 'lost_ticks'))
         return loop
 
     def _remembered(self, p: Mapping[str, Any], runtime: PolicyRuntime) -> PersistentState:

@@ -72,7 +72,7 @@ class ServerReporter:
         code = stop.code if stop else 'BUDGET_DONE' if phase is Phase.DONE else ''
         values: dict[str, object] = {'code': code, 'phase': phase.name,
                                      'episode': self._loop.episode, 'bundle_version': version,
-                                     'steps': self._loop.sequence}
+                                     'steps': self._loop.records.sequence}
         if taken_back >= 0:
             values['rolled_back_from'] = taken_back
         if stop:
@@ -122,7 +122,7 @@ class ServerReporter:
         self._send(self.diagnostics, diagnostics.status(
             diagnostics.full_name(self._node.get_namespace(), 'policy_server: control loop'),
             level, message, **self.loop_statistics.values(),
-            lost_ticks=self._loop.lost_ticks, episode=self._loop.episode, phase=phase.name,
+            lost_ticks=self._loop.records.lost_ticks, episode=self._loop.episode, phase=phase.name,
             stop=stop.code if stop else '', bundle_version=version,
             bundle_age_s=time.monotonic() - self._swapped,
             bundles_accepted=self._intake.accepted, bundles_refused=self._intake.refused,

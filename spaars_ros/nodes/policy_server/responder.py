@@ -148,7 +148,7 @@ class Responder:
 
         :return: whether this step was published; otherwise the message is ignored
         """
-        if sequence >= self._loop.sequence or episode > self._loop.episode:
+        if sequence >= self._loop.records.sequence or episode > self._loop.episode:
             return False
         # A record repeated for a restarted cost monitor tells nothing about the present motion.
         # The cost of the last step of an episode arrives when the next episode has begun.
@@ -177,7 +177,7 @@ class Responder:
         stopped = self.supervisor.latch.stop is not None
         if self._timed:
             missed = self._slots.missed(due)
-            self._loop.lost_ticks += missed
+            self._loop.records.lost_ticks += missed
             self._loop.filter.stood(missed)
             fresh = self.monitors.stamps.newest_ns not in (None, self.sender.stamp)
             if not fresh or self._state is None:
@@ -298,7 +298,7 @@ class Responder:
         if stop is not None or phase is not Phase.RUNNING:
             self.sender.send(self.supervisor.brake(), at=steady)
         elif self.sender.command is not None:
-            self._loop.lost_ticks += 1
+            self._loop.records.lost_ticks += 1
             held = self.supervisor.hold(
                 self.monitors.stamps.age(now, steady) + self.monitors.clock.silent)
             self.sender.send(held.command, at=steady)

@@ -76,7 +76,7 @@ class Ticker:
             missed = max(0, round((state.stamp_ns - self._sender.stamp) * 1e-9 / self._period) - 1)
             self._loop.filter.stood(missed)
             if self._supervisor.phase is Phase.RUNNING:
-                self._loop.lost_ticks += missed
+                self._loop.records.lost_ticks += missed
         now = self._now()
         age = max(self._monitors.stamps.age(now, begin), 0.0)
         astray = self._monitors.astray.measured(state)
@@ -92,12 +92,12 @@ class Ticker:
         odd = self._monitors.moved(self._monitors.time(now, begin) - age, state)
         moved = self._monitors.external.moved(state)
         age = self._monitors.stamps.age(self._now(), end)
-        self._loop.latency = end - begin
+        self._loop.records.latency = end - begin
         self._reporter.loop_statistics.add(end, end - begin)
         self._logbook.record(answer.earlier)
         record = answer.record
         if moved is not None and record is not None:
-            self._loop.schema.set(record, 'external_motion', 1.0)
+            self._loop.records.schema.set(record, 'external_motion', 1.0)
         self._logbook.record(record)
         self._bundle_manager.after_tick()
         if self._supervisor.take_reset_request() and self._reset is not None:
