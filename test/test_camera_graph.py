@@ -14,9 +14,11 @@
 
 """Simulated cameras, the encoder and the policy server as one graph in lockstep."""
 
+from pathlib import Path
 import time
 
 from domains import DOMAINS
+from eyes import mean_encoder
 import mujoco
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from sensor_msgs.msg import CameraInfo
 from sensor_msgs.msg import CompressedImage
 from test_encoder import task_file
 from test_source_server import Rig
+import yaml
 
 from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.nodes.encoder.node import EncoderNode
@@ -41,6 +44,7 @@ from spaars_ros.tasks.protocols import scene_of
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
+from spaars_ros.tasks.sources import sources_of
 from spaars_ros.training_file import load_training
 from spaars_ros.vision.encoder import Encoder
 from spaars_ros.vision.images import decompress
@@ -106,6 +110,37 @@ def test_a_slow_camera_gives_every_tick_its_last_image_with_its_age(rig):
     one.until(lambda: len(one.steps) > 40)
     ages = np.array([float(step['ages']) for step in one.steps[4:]])
     np.testing.assert_allclose(sorted(set(ages.round(3))), [0.0, 0.05, 0.1, 0.15])
+
+
+def test_two_encoders_see_through_one_camera_that_is_drawn_and_kept_once(tmp_path):
+    """One for the policy, the other judges; it never sees as much red as success takes."""
+    file = tmp_path / 'task.yaml'
+    content = yaml.safe_load(Path(task_file(tmp_path, size=[64, 64])).read_text())
+    second = {'encoder': str(mean_encoder(tmp_path / 'mean.onnx')), 'simulated': 'eye'}
+    content['sources'].append({'name': 'red', 'topic': 'cam', 'type': 'Image', 'camera': second})
+    file.write_text(yaml.safe_dump({**content, 'success': {'source': 'red', 'above': 2.0}}))
+    task = make_task(ROBOT, load_task(str(file)))
+    save_bundle(untrained_bundle(ROBOT, task, load_training()), tmp_path / 'a.spaars')
+    one = SeeingRig(str(file), tmp_path / 'a.spaars', tmp_path).start()
+    try:
+        one.until(lambda: len(one.steps) > 20)
+        assert all((step['ages'] == 0.0).all() for step in one.steps)
+        assert one.encoder.count_publishers('cam') == 1
+        eye, red = one.encoder._eyes
+        one.until(lambda: one.encoder._frames.kept > 20)
+        assert abs(eye.encoded - red.encoded) <= 1 and one.encoder._frames.kept <= eye.encoded
+    finally:
+        one.close()
+
+
+def test_two_types_of_images_on_one_topic_are_refused_by_name(tmp_path):
+    file = tmp_path / 'task.yaml'
+    content = yaml.safe_load(Path(task_file(tmp_path)).read_text())
+    content['sources'].append({**content['sources'][0], 'name': 'red', 'type': 'CompressedImage'})
+    file.write_text(yaml.safe_dump({**content, 'success': {'source': 'red'}}))
+    with pytest.raises(ConfigError, match="'red' is of type .*CompressedImage, another on the "
+                       "same topic 'cam' of sensor_msgs/msg/Image"):
+        sources_of(make_task(ROBOT, load_task(str(file))))
 
 
 def test_the_environment_holds_an_image_as_long_as_the_camera_does(tmp_path):

@@ -49,6 +49,7 @@ from spaars_ros.policy.judge import JudgeError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.ros.codecs import ArrayCodec
 from spaars_ros.ros.qos import QOS
+from spaars_ros.run.judge_training import labelled_runs
 from spaars_ros.run.judging import Judging
 from spaars_ros.tasks.base import GivenSuccess
 from spaars_ros.tasks.base import Sample
@@ -89,8 +90,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope='module')
 def trained(run: Path) -> tuple[training.Classifier, list[training.Labelled]]:
-    episodes, left = training.labelled_episodes([run])
+    episodes, left, made_for = labelled_runs([run])
     assert len(episodes) == 24 and left == 2, 'one was discarded, one has no label'
+    assert made_for is None, 'the folder does not say'
     return training.train_judge(episodes)
 
 
@@ -126,7 +128,7 @@ def test_the_rule_that_is_tried_is_the_one_of_the_run() -> None:
 
 
 def test_too_few_labels_are_refused_with_what_to_do(run: Path) -> None:
-    episodes, _ = training.labelled_episodes([run])
+    episodes, _, _ = labelled_runs([run])
     wins = [each for each in episodes if each.success]
     with pytest.raises(ValueError, match='0 labelled episodes that failed, at least 4.*label'):
         training.train_judge(wins)
@@ -138,7 +140,7 @@ def test_runs_of_two_tasks_are_refused_by_name(run: Path, tmp_path: Path) -> Non
     recorder.write_step(other.row(sequence=0, observation=np.zeros(5)))
     recorder.close()
     with pytest.raises(ValueError, match='5 values, the runs before have 3'):
-        training.labelled_episodes([run, tmp_path])
+        labelled_runs([run, tmp_path])
 
 
 def graph(shape: list[Any], kind: str = 'Sigmoid', outputs: int = 1) -> bytes:

@@ -33,10 +33,13 @@ app = typer.Typer(no_args_is_help=True,
 TRAIN_EXAMPLES = """\b
 Examples:
   spaars judge train runs/a runs/b --out judge.onnx
+  spaars judge train runs/a --task my_task.yaml --out judge.onnx
+  spaars judge train runs/a --camera eye --out done.onnx
 """
 RUN_EXAMPLES = """\b
 Examples:
   spaars judge run judge.onnx --domain 37
+  spaars judge run judge.onnx --task my_task.yaml
 """
 
 
@@ -45,6 +48,12 @@ def train_command(
     runs: Annotated[list[Path], typer.Argument(
         metavar='RUN...', help='Folders of runs with labelled episodes.')],
     out: Annotated[Path, typer.Option(help='ONNX file to write.')] = Path('judge.onnx'),
+    camera: Annotated[str, typer.Option(
+        help='Learn from the kept frames of this camera alone, and write a classifier of images; '
+        'default: learn from the observations, which hold the values of the cameras.')] = '',
+    task: Annotated[str, typer.Option(
+        help="Task file with other encoders or camera settings than the runs': their kept frames "
+        'are encoded again.')] = '',
     seed: Annotated[int, typer.Option(
         min=0, help='Seed of the held-out episodes and of training.')] = 0,
     above: Annotated[float, typer.Option(
@@ -58,24 +67,35 @@ def train_command(
     """Train a classifier from labelled episodes, and test it on held-out episodes."""
     with errors_as_one_line():
         from spaars_ros.learning import judge
+        from spaars_ros.run import judge_training
         from spaars_ros.tasks.base import GivenSuccess
         check_json(json)
         if below > above:
             raise ValueError(f'--below {below} is above --above {above}')
-        episodes, left = judge.labelled_episodes(runs)
-        rule = GivenSuccess(source='judge', above=above, below=below, hold=hold)
+        name = 'done' if camera else 'judge'
+        rule = GivenSuccess(source=name, above=above, below=below, hold=hold)
+        if camera:
+            episodes, left, source = judge_training.labelled_frames(runs, camera, task)
+        else:
+            episodes, left, made_for = judge_training.labelled_runs(runs, task)
         model, kept = judge.train_judge(episodes, seed)
-        out.write_bytes(judge.to_onnx(model))
+        if camera:
+            out.write_bytes(judge_training.of_images(model, source))
+            entry = judge_training.entry_of(source, name, out)
+        else:
+            out.write_bytes(judge.to_onnx(model, made_for))
+            entry = ('{name: judge, topic: judge/success, type: Float32, max_age: 1.0, '
+                     'silent: hold}')
         seen = judge.tried(model, kept, rule)
         typer.echo(f'{out}: of {len(episodes) - len(kept)} labelled episodes ({left} more have no '
                    f'label); on {len(kept)} others: success found at the end in {seen.found} of '
                    f'{seen.successes}, too early in {seen.early}; said in {seen.alarms} of '
                    f'{seen.failures} failures')
-        typer.echo('in the task file (on a robot without silent: hold, so that a judge that dies '
-                   'is a stop):\n'
-                   f'success: {{source: judge, above: {above:g}, below: {below:g}, '
-                   f'hold: {hold}}}\nsources:\n  - {{name: judge, topic: judge/success, '
-                   'type: Float32, max_age: 1.0, silent: hold}')
+        typer.echo('in the task file' + (
+            '' if camera else ' (on a robot without silent: hold, so that a judge that dies is '
+            'a stop)') + ':\n'
+            f'success: {{source: {name}, above: {above:g}, below: {below:g}, hold: {hold}}}\n'
+            f'sources:\n  - {entry}')
         if json is not None:
             write_json(json, {'episodes': len(episodes), 'unlabelled': left, **vars(seen)})
 
@@ -83,6 +103,9 @@ def train_command(
 @app.command('run', epilog=RUN_EXAMPLES)
 def run_command(
     judge: Annotated[Path, typer.Argument(help='ONNX file: observation -> probability.')],
+    task: Annotated[str, typer.Option(
+        help='Task file of the run, to compare its encoders at once; default: they are compared '
+        'by what their vectors say.')] = '',
     namespace: Namespace = '', domain: Domain = -1,
 ) -> None:
     """Publish the probability that the task is done on judge/success, for every record."""
@@ -91,4 +114,5 @@ def run_command(
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.run.judging import judge_run
         with Interrupts() as interrupts:
-            judge_run(place, judge=judge, say=typer.echo, interrupts=interrupts)
+            judge_run(place, judge=judge, say=typer.echo, interrupts=interrupts,
+                      task=task)

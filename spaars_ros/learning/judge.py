@@ -16,20 +16,23 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 import onnx
 from onnx import helper
+from onnx import NodeProto
 from onnx import numpy_helper
 from onnx import TensorProto
 import torch
 from torch import nn
 
-from spaars_ros.data.demonstrations import run_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Outcome
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.policy.judge import MADE_FOR
+from spaars_ros.policy.judge import MadeFor
 from spaars_ros.tasks.base import GivenSuccess
 
 WIDTH = 64
@@ -57,6 +60,8 @@ class Labelled:
     observations: Array
     """(T, n) physical units."""
     success: bool
+    variants: tuple[Array, ...] = ()
+    """Further observations (T, n) of the same states, to learn from."""
 
 
 @dataclass(frozen=True)
@@ -73,32 +78,26 @@ class Verdict:
     """Failed episodes in which success is detected (false positives)."""
 
 
-def labelled_episodes(folders: Sequence[Path]) -> tuple[list[Labelled], int]:
+def episodes_of(schema: StepSchema, rows: Array, seen: Sequence[Array] = ()
+                ) -> tuple[list[Labelled], int]:
     """
-    Return the labelled episodes of some runs, and the number of episodes that are left out.
+    Return the labelled episodes of step records, and the number of episodes that are left out.
 
     An episode is left out if it is unlabelled, discarded, or no longer than `DONE` states.
 
-    :raises DatasetError: a folder has no steps
-    :raises ValueError: the observations of the runs differ in width
+    :param seen: (m, n) what the classifier sees of each record, and variants of it to learn from;
+        (): the observations
     """
+    views = seen or [np.asarray(rows[:, schema.fields['observation']], dtype=np.float64)]
     found, left = [], 0
-    width = 0
-    for folder in folders:
-        schema, rows = run_steps(folder)
-        observations = np.asarray(rows[:, schema.fields['observation']], dtype=np.float64)
-        if width not in (0, observations.shape[1]):
-            raise ValueError(f'{folder}: observations of {observations.shape[1]} values, the runs '
-                             f'before have {width}: train on runs of one task')
-        width = observations.shape[1]
-        number = schema.get(rows, 'episode')
-        parts = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(number)) + 1)
-        for part in parts:
-            outcome = Outcome(int(schema.get(rows[part[-1]], 'outcome')))
-            if outcome in (Outcome.SUCCESS, Outcome.FAILURE) and len(part) > DONE:
-                found.append(Labelled(observations[part], outcome is Outcome.SUCCESS))
-            else:
-                left += 1
+    number = schema.get(rows, 'episode')
+    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(number)) + 1):
+        outcome = Outcome(int(schema.get(rows[part[-1]], 'outcome')))
+        if outcome in (Outcome.SUCCESS, Outcome.FAILURE) and len(part) > DONE:
+            first, *others = (view[part] for view in views)
+            found.append(Labelled(first, outcome is Outcome.SUCCESS, tuple(others)))
+        else:
+            left += 1
     return found, left
 
 
@@ -106,14 +105,14 @@ def ticks_of(episodes: Sequence[Labelled]) -> tuple[Array, NDArray[np.bool_]]:
     """Return observations (N, n), physical units, and whether the task is done in each (N,)."""
     seen, done = [], []
     for episode in episodes:
-        states = episode.observations
-        if episode.success:
-            before = states[:max(len(states) - DONE - BETWEEN, 0)]
-            seen += [before, states[-DONE:]]
-            done += [np.zeros(len(before), bool), np.ones(DONE, bool)]
-        else:
-            seen.append(states)
-            done.append(np.zeros(len(states), bool))
+        for states in (episode.observations, *episode.variants):
+            if episode.success:
+                before = states[:max(len(states) - DONE - BETWEEN, 0)]
+                seen += [before, states[-DONE:]]
+                done += [np.zeros(len(before), bool), np.ones(DONE, bool)]
+            else:
+                seen.append(states)
+                done.append(np.zeros(len(states), bool))
     return np.concatenate(seen), np.concatenate(done)
 
 
@@ -179,34 +178,53 @@ def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier
     return model, kept
 
 
-def to_onnx(model: Classifier) -> bytes:
-    """Export a classifier as ONNX: observation (batch, n) -> success probability (batch, 1)."""
+def to_onnx(model: Classifier, made_for: MadeFor | None = None) -> bytes:
+    """
+    Export a classifier as ONNX: observation (batch, n) -> success probability (batch, 1).
+
+    :param made_for: what the observations mean, kept in the file; None: unknown
+    """
+    nodes, weights, success = head_of(model, 'observation')
+    graph = helper.make_graph(
+        nodes, 'judge',
+        [helper.make_tensor_value_info('observation', TensorProto.FLOAT,
+                                       ['batch', len(model.mean)])],
+        [helper.make_tensor_value_info(success, TensorProto.FLOAT, ['batch', 1])], weights)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)])
+    made.ir_version = 9
+    if made_for is not None:
+        helper.set_model_props(made, {MADE_FOR: made_for.to_json()})
+    onnx.checker.check_model(made)
+    return bytes(made.SerializeToString())
+
+
+def head_of(model: Classifier, given: str, prefix: str = ''
+            ) -> tuple[list[NodeProto], list[TensorProto], str]:
+    """
+    Return the ONNX nodes of a classifier, their weights, and the name of the output (batch, 1).
+
+    :param given: name of the input (batch, n)
+    :param prefix: of all other names
+    """
     weights: dict[str, NDArray[np.float32]] = {
         'mean': model.mean.numpy(), 'std': model.std.numpy(),
         'low': np.float32(-CLIP).reshape(()), 'high': np.float32(CLIP).reshape(())}
-    nodes = [helper.make_node('Sub', ['observation', 'mean'], ['centred']),
-             helper.make_node('Div', ['centred', 'std'], ['scaled']),
-             helper.make_node('Clip', ['scaled', 'low', 'high'], ['x0'])]
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ('Sub', [given, 'mean'], 'centred', {}), ('Div', ['centred', 'std'], 'scaled', {}),
+        ('Clip', ['scaled', 'low', 'high'], 'x0', {})]
     layers = [layer for layer in model.net.modules() if isinstance(layer, nn.Linear)]
     for number, layer in enumerate(layers):
         weights[f'w{number}'] = layer.weight.detach().numpy()
         weights[f'b{number}'] = layer.bias.detach().numpy()
-        nodes.append(helper.make_node('Gemm', [f'x{number}', f'w{number}', f'b{number}'],
-                                      [f'y{number}'], transB=1))
+        nodes.append(('Gemm', [f'x{number}', f'w{number}', f'b{number}'], f'y{number}',
+                      {'transB': 1}))
         last = number == len(layers) - 1
-        nodes.append(helper.make_node('Sigmoid' if last else 'Relu', [f'y{number}'],
-                                      ['success' if last else f'x{number + 1}']))
-    graph = helper.make_graph(
-        nodes, 'judge',
-        [helper.make_tensor_value_info('observation', TensorProto.FLOAT,
-                                       ['batch', len(weights['mean'])])],
-        [helper.make_tensor_value_info('success', TensorProto.FLOAT, ['batch', 1])],
-        [numpy_helper.from_array(np.ascontiguousarray(value), name)
-         for name, value in weights.items()])
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid('', OPSET)])
-    made.ir_version = 9
-    onnx.checker.check_model(made)
-    return bytes(made.SerializeToString())
+        nodes.append(('Sigmoid' if last else 'Relu', [f'y{number}'],
+                      'success' if last else f'x{number + 1}', {}))
+    return ([helper.make_node(kind, [name if name == given else prefix + name for name in inputs],
+                              [prefix + output], **more) for kind, inputs, output, more in nodes],
+            [numpy_helper.from_array(np.ascontiguousarray(value), prefix + name)
+             for name, value in weights.items()], prefix + 'success')
 
 
 def first_said(values: Sequence[float], rule: GivenSuccess) -> int | None:

@@ -14,6 +14,12 @@
 
 """Classifier of success: an ONNX graph from an observation to the likelihood of success."""
 
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from dataclasses import field
+import json
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +32,59 @@ from spaars_ros.policy.graph import GraphError
 
 LARGEST = 64 * 2**20
 """bytes of a file."""
+MADE_FOR = 'spaars_ros.made_for'
+"""Key of the metadata of an ONNX file that holds `MadeFor`, as JSON."""
 
 
 class JudgeError(ValueError):
     """A file is no classifier of these observations; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Camera whose vectors a classifier was trained on."""
+
+    topic: str
+    """Topic of the vectors."""
+    digest: str
+    """Digest that they carry: of the encoder's file, its crop, size and scale."""
+
+
+@dataclass(frozen=True)
+class MadeFor:
+    """What the observations mean that a classifier was trained on."""
+
+    encoders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Term -> what makes its values; see `tasks.spec.Term.made_by`."""
+    eyes: Mapping[str, Eye] = field(default_factory=dict)
+    """Source -> its camera."""
+
+    def to_json(self) -> str:
+        """Return the metadata of a file."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def of_json(text: str) -> 'MadeFor':
+        """Return what `to_json` wrote; raises ValueError for anything else."""
+        try:
+            kept = json.loads(text)
+            encoders = {str(term): {str(place): str(value) for place, value in fields.items()}
+                        for term, fields in kept['encoders'].items()}
+            eyes = {str(name): Eye(str(eye['topic']), str(eye['digest']))
+                    for name, eye in kept['eyes'].items()}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f'metadata {MADE_FOR}: {type(error).__name__}: {error}') from None
+        return MadeFor(encoders, eyes)
+
+    def differences(self, encoders: Mapping[str, Mapping[str, str]]) -> list[str]:
+        """Return each difference from the encoders of a task (`TaskSpec.encoders`), in words."""
+        lines = []
+        for term in {**self.encoders, **encoders}:
+            own, other = self.encoders.get(term, {}), encoders.get(term, {})
+            lines += [f'{place} was {own.get(place, "none")[:16]}, here it is '
+                      f'{other.get(place, "none")[:16]}' for place in {**own, **other}
+                      if own.get(place) != other.get(place)]
+        return lines
 
 
 class Judge:
@@ -68,8 +123,49 @@ class Judge:
         self.width = width if isinstance(width, int) else None
         """n; None: any width."""
         self._input, self._path = inputs[0].name, path
+        kept = self._session.get_modelmeta().custom_metadata_map
+        try:
+            self.made_for = MadeFor.of_json(kept[MADE_FOR]) if MADE_FOR in kept else None
+        except ValueError as error:
+            raise JudgeError(f'{path}: {error}') from None
         if self.width is not None:
             self(np.zeros(self.width))
+
+    def check(self, encoders: Mapping[str, Mapping[str, str]]) -> None:
+        """
+        Refuse the encoders of a task if the classifier was trained on those of another.
+
+        A file that does not say what it was made for is accepted.
+
+        :param encoders: see `TaskSpec.encoders`
+        :raises JudgeError: they differ; the message names the settings
+        """
+        differ = self.made_for.differences(encoders) if self.made_for is not None else []
+        if differ:
+            raise JudgeError(f'{self._path}: made for another encoder: {"; ".join(differ)}: '
+                             'train the judge again (spaars judge train RUN --task TASK)')
+
+    def check_vector(self, name: str, digest: str) -> None:
+        """
+        Refuse the vectors of an encoder that the classifier was not trained on.
+
+        :param name: of the source, one of `made_for.eyes`
+        :param digest: digest that the vector carries
+        :raises JudgeError: another encoder, or other settings, made it
+        """
+        assert self.made_for is not None
+        wanted = self.made_for.eyes[name].digest
+        if digest != wanted:
+            raise JudgeError(f'{self._path}: made for encoder {wanted[:16]} of camera {name}, '
+                             f'this run has {digest[:16] or "none"}: train the judge again on '
+                             'runs with this encoder (spaars judge train RUN --task TASK)')
+
+    def unseen(self, names: Sequence[str]) -> str:
+        """Return the line for cameras, of `made_for.eyes`, whose vectors nobody publishes."""
+        assert self.made_for is not None
+        topics = ', '.join(self.made_for.eyes[name].topic for name in names)
+        return (f'{self._path}: no vector on {topics}, so that its encoder cannot be compared: '
+                'name the task file of the run with --task')
 
     def __call__(self, observation: Array) -> float:
         """

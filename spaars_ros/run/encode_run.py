@@ -15,6 +15,7 @@
 """Re-encode the camera frames of a run with another encoder, for use as demonstrations."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +39,16 @@ from spaars_ros.vision.encoder import Encoder
 from spaars_ros.vision.frames import read_frames
 from spaars_ros.vision.image_messages import Frame
 from spaars_ros.vision.images import ImageError
+from spaars_ros.vision.images import Pixels
 
 SOON = 2_000_000
 """ns by which a frame may be newer than its step, because the step's stamp is rounded."""
+Change = Callable[[Pixels], Pixels]
+
+
+def unchanged(image: Pixels) -> Pixels:
+    """Return the image."""
+    return image
 
 
 def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str = '') -> Dataset:
@@ -55,6 +63,20 @@ def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str =
     :param task: task file to use instead of `encoder` and `source`
     :raises DatasetError, ConfigError, FramesError: the message names what is wrong
     """
+    schema, rows, made = encoded_rows(folder, encoder=encoder, source=source, task=task)
+    return dataset_from_rows(schema, rows, robot=made.robot, task=made,
+                             source=f'spaars data encode {folder.name}')
+
+
+def encoded_rows(folder: Path, *, encoder: str = '', source: str = '', task: str = '',
+                 change: Change = unchanged) -> tuple[StepSchema, Array, Task]:
+    """
+    Return schema, step records (m, width) and task of a run whose frames were encoded again.
+
+    The other parameters and the errors are those of `encode_run`.
+
+    :param change: applied to each frame first
+    """
     run = RunFolder.resume(str(folder))
     settings = load_task(task) if task else _with_encoder(run, encoder, source)
     made = make_task(run.robot, settings)
@@ -68,11 +90,17 @@ def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str =
         elif name not in made.spec.encoders:
             raise DatasetError(f'{folder}: the run has no term {name!r}, which task file {task} '
                                'observes')
-    stamps = np.round(schema.get(rows, 'stamp') * 1e9).astype(np.int64)
     for camera in cameras_of(made):
-        values[camera.name] = _encoded(folder, camera, stamps.tolist())
-    return dataset_from_rows(*_replaced(schema, rows, made, values), robot=run.robot, task=made,
-                             source=f'spaars data encode {folder.name}')
+        if camera.name in made.spec.encoders:
+            values[camera.name] = features_of_frames(folder, camera, stamps_of(schema, rows),
+                                                     change)
+    return *_replaced(schema, rows, made, values), made
+
+
+def stamps_of(schema: StepSchema, rows: Array) -> list[int]:
+    """Return the stamps of step records (m, width), ns."""
+    stamps: list[int] = np.round(schema.get(rows, 'stamp') * 1e9).astype(np.int64).tolist()
+    return stamps
 
 
 def _with_encoder(run: RunFolder, encoder: str, source: str) -> TaskSettings:
@@ -93,8 +121,14 @@ def _with_encoder(run: RunFolder, encoder: str, source: str) -> TaskSettings:
     return run.settings.model_copy(update={'sources': [*others, changed]})
 
 
-def _encoded(folder: Path, source: Source, stamps: Sequence[int]) -> Array:
-    """Return the features (m, k) of the newest frames at m stamps in ns; raises DatasetError."""
+def features_of_frames(folder: Path, source: Source, stamps: Sequence[int],
+                       change: Change = unchanged) -> Array:
+    """
+    Return the features (m, k) of the newest frames at m stamps in ns.
+
+    :param change: applied to each frame first
+    :raises DatasetError: there is no frame that is new enough, or one cannot be encoded
+    """
     frames: list[Frame] = sorted(read_frames(folder, source.images), key=lambda one: one.stamp_ns)
     encoder, times = Encoder(source), [frame.stamp_ns for frame in frames]
     known: dict[int, Array] = {}
@@ -106,7 +140,7 @@ def _encoded(folder: Path, source: Source, stamps: Sequence[int]) -> Array:
                                'bound of frames was reached, or they are of another run')
         if place not in known:
             try:
-                known[place] = encoder.encode(frames[place].pixels())
+                known[place] = encoder.encode(change(frames[place].pixels()))
             except ImageError as error:
                 raise DatasetError(f'{folder}: frame of {source.name} at '
                                    f'{times[place] * 1e-9:.3f} s: {error.text}') from None

@@ -14,6 +14,8 @@
 
 """Topics of a task's sources, from the task file and the robot file."""
 
+from collections.abc import Sequence
+
 from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.files import nearest
 from spaars_ros.robot.sources import Source
@@ -50,6 +52,10 @@ def sources_of(task: Task) -> tuple[Source, ...]:
             raise ConfigError(f'task {task.name!r}: sources: {entry.name!r} is of type '
                               f'{entry.type}, another on the same topic {entry.on!r} of '
                               f'{types[entry.on]}')
+        if entry.camera is not None and types.setdefault(entry.images, entry.type) != entry.type:
+            raise ConfigError(f'task {task.name!r}: sources: {entry.name!r} is of type '
+                              f'{entry.type}, another on the same topic {entry.images!r} of '
+                              f'{types[entry.images]}')
     return found
 
 
@@ -62,3 +68,23 @@ def cameras_of(task: Task) -> tuple[Source, ...]:
     known = {entry.name: entry for entry in (*task.robot.sources, *task.settings.sources)}
     return tuple(known[name] for name in task.sources
                  if name in known and known[name].camera is not None)
+
+
+def one_per_topic(cameras: Sequence[Source]) -> tuple[Source, ...]:
+    """
+    Return one of the sources on each topic of images, the one with the highest rate.
+
+    Several encoders may see through one camera, for instance one for the policy and one that
+    judges.
+    """
+    found: dict[str, Source] = {}
+    for source in cameras:
+        known = found.setdefault(source.images, source)
+        if _rate(source) > _rate(known):
+            found[source.images] = source
+    return tuple(found.values())
+
+
+def _rate(source: Source) -> float:
+    """Return a camera's rate in Hz, infinite for every image."""
+    return (source.camera.rate if source.camera is not None else 0.0) or float('inf')

@@ -14,6 +14,7 @@
 
 """Metadata of an encoder's ONNX file: input, width of its vector, digest."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 import hashlib
@@ -33,6 +34,8 @@ from spaars_ros.robot.sources import Source
 KINDS = {onnx.TensorProto.FLOAT: 'float32', onnx.TensorProto.UINT8: 'uint8'}
 """Type of an encoder's input -> numpy's name."""
 MOST_FEATURES = 10_000
+TRAINED_WITH = 'spaars_ros.trained_with'
+"""Key of the metadata of a file: settings of the camera that it was trained with, as JSON."""
 IMAGE = 'one image, as [1, 3, height, width] or [1, height, width, 3]'
 
 
@@ -58,6 +61,8 @@ class EncoderFile:
     """float32, range [0, 1] before normalisation, or uint8."""
     features: int
     """Number of values of its vector."""
+    trained_with: Mapping[str, str]
+    """Setting of `camera` -> its text with which the file was trained; {}: it does not say."""
 
 
 def read_encoder(name: str) -> EncoderFile:
@@ -99,7 +104,16 @@ def _read(path: Path, changed: int, size: int) -> EncoderFile:
                            f'{onnx.TensorProto.DataType.Name(found.type.tensor_type.elem_type)}, '
                            'expected FLOAT or UINT8')
     return EncoderFile(path, hashlib.sha256(data).hexdigest(), found.name, first.name, size_in,
-                       colours_first, kind, _width(path, first))
+                       colours_first, kind, _width(path, first), _trained_with(path, model))
+
+
+def _trained_with(path: Path, model: Any) -> dict[str, str]:
+    text = next((each.value for each in model.metadata_props if each.key == TRAINED_WITH), '{}')
+    try:
+        return {str(place): str(value) for place, value in json.loads(text).items()}
+    except (ValueError, AttributeError, RecursionError):
+        raise EncoderError(f'encoder {path}: metadata {TRAINED_WITH}: no JSON of settings'
+                           ) from None
 
 
 def _shape(value: Any) -> list[int]:
@@ -163,16 +177,29 @@ def made_by(source: Source) -> dict[str, str]:
     Return what determines the values of a camera's source, as field of `camera` -> text.
 
     Values of another encoder, or of another part of the image, have another meaning.
+
+    :raises EncoderError: the file was trained with other settings
     """
     camera = camera_of(source)
-    return {'encoder': read_encoder(camera.encoder).digest,
-            'crop': _text(camera.crop), 'input': _text(input_size(source)),
-            'mean': _text(camera.mean), 'std': _text(camera.std)}
+    file = read_encoder(camera.encoder)
+    made = {'encoder': file.digest, 'crop': _text(camera.crop),
+            'input': _text(input_size(source)), 'mean': _text(camera.mean),
+            'std': _text(camera.std)}
+    for place, wanted in file.trained_with.items():
+        if made.get(place, wanted) != wanted:
+            raise EncoderError(f'source {source.name!r}: camera.{place} is {made[place]}, encoder '
+                               f'{file.path} was trained with {wanted}')
+    return made
 
 
 def digest_of(source: Source) -> str:
     """Return a digest of `made_by`, which each vector carries."""
-    return hashlib.sha256(json.dumps(made_by(source), sort_keys=True).encode()).hexdigest()
+    return digest_of_fields(made_by(source))
+
+
+def digest_of_fields(fields: Mapping[str, str]) -> str:
+    """Return the digest of what `made_by` returned."""
+    return hashlib.sha256(json.dumps(dict(fields), sort_keys=True).encode()).hexdigest()
 
 
 def _text(values: Any) -> str:

@@ -89,9 +89,14 @@ def decompress(data: Any) -> Pixels:
 
 
 def jpeg_of(image: Pixels, quality: int = 90) -> bytes:
-    """Return an image (h, w, 3) as JPEG; `quality` as in Pillow, 1 to 95."""
+    """
+    Return an image (h, w, 3) as JPEG; `quality` as in Pillow, 1 to 95.
+
+    Colours keep their full resolution: halved, a small object changes so much that what is learned
+    from kept frames does not hold for the camera's images.
+    """
     out = io.BytesIO()
-    Image.fromarray(image).save(out, 'JPEG', quality=quality)
+    Image.fromarray(image).save(out, 'JPEG', quality=quality, subsampling=0)
     return out.getvalue()
 
 

@@ -32,6 +32,7 @@ from spaars_ros.ros.qos import QOS
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.tasks.sources import cameras_of
+from spaars_ros.tasks.sources import one_per_topic
 from spaars_ros.vision.encoder import Encoder
 from spaars_ros.vision.encoder_file import digest_of
 from spaars_ros.vision.frames import FrameWriter
@@ -58,9 +59,11 @@ class EncoderNode(ManagedNode):
             self._frames = FrameWriter(
                 Path(p['run_dir']), p['frames_mb'] * MEGA,
                 encoders={source.name: digest_of(source) for source in cameras})
+        kept = [each.name for each in one_per_topic(cameras)]
         for source in cameras:
             encoder = Encoder(source, provider=p['provider'], threads=p['threads'])
-            eye = Eye(self, source, encoder, lambda: self.is_active, self._frames)
+            eye = Eye(self, source, encoder, lambda: self.is_active,
+                      self._frames if source.name in kept else None)
             self._eyes.append(eye)
             self._made += [eye.publisher, eye.subscription]
             self.get_logger().info(

@@ -36,6 +36,7 @@ from spaars_ros.sim.drawing import Drawing
 from spaars_ros.sim.driven_arm import DrivenArm
 from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.sources import cameras_of
+from spaars_ros.tasks.sources import one_per_topic
 from spaars_ros.vision.image_messages import COMPRESSED
 from spaars_ros.vision.images import jpeg_of
 from spaars_ros.vision.images import Pixels
@@ -54,7 +55,7 @@ class CameraPublishers:
 
     def __init__(self, node: Node, task: Task, arm: DrivenArm, *, seed: int) -> None:
         self._arm = arm
-        self._cameras = {each.name: each for each in cameras_of(task)}
+        self._cameras = {each.name: each for each in one_per_topic(cameras_of(task))}
         self._faults = CameraFaults(seed=seed)
         self._set: Mapping[str, float] = {}
         self._sent: dict[str, list[Any]] = {}
