@@ -101,6 +101,8 @@ def admissible(robot: Robot, tried: SafetyFilter, ruler: Cartesian, position: np
     speeds = [velocity] * robot.control.delay
     if velocity.any():
         speeds += [*limits.braking(velocity, np.zeros_like(velocity), 2000)]
+        if speeds[-1].any():  # such as 26 s of braking at 1 kHz, beyond every limit
+            return False
     places = position + robot.period * np.cumsum([np.zeros_like(velocity), *speeds], axis=0)
     if not ((places >= limits.lower) & (places <= limits.upper)).all():
         return False
