@@ -101,6 +101,31 @@ def scale(
         report(run(seed, tables), json)
 
 
+@app.command('growth', epilog="""\b
+Examples:
+  spaars bench growth --ticks 300 --hours 1
+  spaars bench growth --tables
+""")
+def growth(
+    ticks: Annotated[int, typer.Option(min=1, help='Ticks per row of filter and policy.')] = 3000,
+    hours: Annotated[str, typer.Option(
+        help='Hours of a run before recorder and spool are measured.')] = '1,4,16',
+    transitions: Annotated[str, typer.Option(
+        help='Sizes of the replay, comma-separated.')] = '10000,100000,1000000,10000000',
+    seed: Annotated[int, typer.Option(min=0, help='Of networks, commands and records.')] = 0,
+    tables: Annotated[bool, typer.Option(
+        '--tables', help='Also write the tables of the documentation.')] = False,
+    json: Json = None,
+) -> None:
+    """Measure how costs grow: tick, replay, recorder and spool."""
+    with errors_as_one_line():
+        from benchmarks.fleet import counts_of
+        from benchmarks.growth import run
+        report(run(ticks=ticks, hours=counts_of(hours, '--hours'),
+                   transitions=counts_of(transitions, '--transitions'), seed=seed,
+                   tables=tables), json)
+
+
 @app.command('envs', epilog="""\b
 Examples:
   spaars bench envs --seconds 2
