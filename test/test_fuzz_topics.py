@@ -330,7 +330,8 @@ def fuzz(listening: tuple[list[tuple[str, Any]], Seeds], count: int, seed: int) 
         mutator = Mutator(seed + number)
         topic, kind = subscription.topic_name, subscription.msg_type
         callback: Callable[[Any], None] = subscription.callback
-        clock = Clock(f'{node} {topic}', count // 20 if kind is UInt8MultiArray else count)
+        clock = Clock(f'{node} {topic}', count // 20 if kind is UInt8MultiArray and count < WANTED
+                      else count)
         refused = 0
         while clock.goes_on:
             msg = seeds.of(topic, kind)
