@@ -16,7 +16,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from dataclasses import field
 import os
 from typing import Any
 
@@ -45,6 +44,10 @@ from spaars_ros.ros.sources.row import RowMaker
 from spaars_ros.run.bag_cuts import Cut
 from spaars_ros.run.bag_cuts import cuts_at_rest
 from spaars_ros.run.bag_cuts import cuts_by_topic
+from spaars_ros.run.bag_tracks import compare_clocks
+from spaars_ros.run.bag_tracks import shift_of
+from spaars_ros.run.bag_tracks import stamp_of
+from spaars_ros.run.bag_tracks import Track
 from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.tasks.base import Sample
 from spaars_ros.tasks.base import Task
@@ -58,8 +61,6 @@ EARLY = 0.9
 """Fraction of the control period; a state that comes sooner makes no tick, as in a run."""
 GAP = 3.0
 """Control periods without a state after which an episode is split."""
-APART = 0.05
-"""s by which the median delays from stamp to recording may differ between two topics."""
 
 
 @dataclass(frozen=True)
@@ -76,27 +77,6 @@ class ImportOptions:
     """s; a longer rest separates two episodes."""
     clock: str = 'stamp'
     """stamp: time of the message header; log: time of recording."""
-
-
-@dataclass
-class _Track:
-    """Time series of the values of one topic."""
-
-    topic: str
-    times: list[int] = field(default_factory=list)
-    values: list[Any] = field(default_factory=list)
-    offsets: list[float] = field(default_factory=list)
-    """s; time of recording minus header stamp."""
-
-    def add(self, stamp: int | None, log: int, value: Any, clock: str) -> None:
-        if stamp is not None:
-            self.offsets.append((log - stamp) / NANO)
-        self.times.append(log if stamp is None or clock == 'log' else stamp)
-        self.values.append(value)
-
-    def before(self, time: int) -> int:
-        """Return the index of the newest value at a time in ns, -1 for none."""
-        return int(np.searchsorted(self.times, time, side='right')) - 1
 
 
 @dataclass
@@ -126,6 +106,8 @@ class _Importer:
         self.notes: list[str] = []
         self.kinematics = Kinematics(robot)
         self._position: Array | None = None
+        self.shift = 0
+        """ns to add to a time of recording to convert it to the clock of the states."""
         self.takeover = Takeover(
             robot, task.spec, Person(len(robot.joints)),
             Actuation(robot, task.spec, SafetyFilter(robot), self.kinematics), self.kinematics,
@@ -137,9 +119,11 @@ class _Importer:
 
     def run(self) -> Imported:
         states, command, sources = self._read()
-        self._compare_clocks([states, *([command] if command else []), *sources.values()])
+        if self.options.clock != 'log':
+            compare_clocks(self.bag, [states, *([command] if command else []), *sources.values()])
+        self.shift = shift_of(states, self.options.clock)
         ticks = self._ticks(states)
-        cuts = cuts_by_topic(self.bag, self.options.cut_by, self._shift(states)) \
+        cuts = cuts_by_topic(self.bag, self.options.cut_by, self.shift) \
             if self.options.cut_by \
             else cuts_at_rest([states.times[i] for i in ticks],
                               [states.values[i].position for i in ticks], self.options.rest,
@@ -158,7 +142,7 @@ class _Importer:
 
     # Reading
 
-    def _read(self) -> tuple[_Track, _Track | None, dict[str, _Track]]:
+    def _read(self) -> tuple[Track, Track | None, dict[str, Track]]:
         o, bag = self.options, self.bag
         joints = bag.find(o.joint_states, 'joint states')
         if bag.types[joints] != STATES:
@@ -168,8 +152,8 @@ class _Importer:
                   **{bag.find(maker.source.on, f'source {name}'): None
                      for name, maker in self.makers.items()}}
         of_source = {name: bag.find(maker.source.on, '') for name, maker in self.makers.items()}
-        states, asked = _Track(joints), _Track(command)
-        sources = {name: _Track(topic) for name, topic in of_source.items()}
+        states, asked = Track(joints), Track(command)
+        sources = {name: Track(topic) for name, topic in of_source.items()}
         reader = JointStateReader(
             self.robot.joints, effort=False, derived=DerivedVelocity(self.robot.period)
             if self.robot.velocity == 'derived' else None)
@@ -177,7 +161,7 @@ class _Importer:
             if topic == joints:
                 self._take_state(reader, states, log, msg)
             if topic == command:
-                asked.add(_stamp_of(msg), log, self._wish(msg, command, log), o.clock)
+                asked.add(stamp_of(msg), log, self._wish(msg, command, log), o.clock)
             for name in (name for name, on in of_source.items() if on == topic):
                 self._take_sample(name, sources[name], log, msg)
         if not states.values:
@@ -185,7 +169,7 @@ class _Importer:
                            f'{reader.heard or "nothing"} was heard')
         return states, asked if command else None, sources
 
-    def _take_state(self, reader: JointStateReader, track: _Track, log: int, msg: Any) -> None:
+    def _take_state(self, reader: JointStateReader, track: Track, log: int, msg: Any) -> None:
         try:
             state = reader.read(msg)
         except CodecError as error:
@@ -201,7 +185,7 @@ class _Importer:
             return
         track.add(state.stamp_ns, log, state, self.options.clock)
 
-    def _take_sample(self, name: str, track: _Track, log: int, msg: Any) -> None:
+    def _take_sample(self, name: str, track: Track, log: int, msg: Any) -> None:
         try:
             row = self.makers[name].row(msg, log)
         except SourceError as error:
@@ -236,33 +220,7 @@ class _Importer:
 
     # Time
 
-    def _compare_clocks(self, tracks: Sequence[_Track]) -> None:
-        """Raise BagError when the stamps of two topics come from different or drifting clocks."""
-        if self.options.clock == 'log':
-            return
-        first = tracks[0]
-        for track in tracks[1:]:
-            if not track.offsets or not first.offsets:
-                continue
-            apart = float(np.median(track.offsets) - np.median(first.offsets))
-            if abs(apart) > APART:
-                raise BagError(
-                    f'{self.bag.path}: clocks differ: {track.topic} is stamped {abs(apart):.3f} s '
-                    f'{"behind" if apart > 0 else "ahead of"} {first.topic}, by when both were '
-                    'recorded: --clock log takes the times of recording')
-            third = max(1, len(track.offsets) // 3)
-            drift = float(np.median(track.offsets[-third:]) - np.median(track.offsets[:third]))
-            if abs(drift) > APART:
-                raise BagError(
-                    f'{self.bag.path}: the clock of {track.topic} drifts by {drift:.3f} s over '
-                    'the bag: --clock log takes the times of recording')
-
-    def _shift(self, states: _Track) -> int:
-        """Return ns to add to a time of recording to convert it to the clock of the states."""
-        return 0 if self.options.clock == 'log' or not states.offsets \
-            else -round(float(np.median(states.offsets)) * NANO)
-
-    def _ticks(self, states: _Track) -> list[int]:
+    def _ticks(self, states: Track) -> list[int]:
         """Return the indices of the states that make a tick."""
         period, ticks = self.robot.period, [0]
         for place, time in enumerate(states.times):
@@ -270,7 +228,7 @@ class _Importer:
                 ticks.append(place)
         return ticks
 
-    def _whole(self, states: _Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
+    def _whole(self, states: Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
         """Return the ticks of an episode, split where states are missing."""
         inside = [i for i in ticks if cut.begin_ns <= states.times[i] <= cut.end_ns]
         runs: list[list[int]] = [[]]
@@ -278,7 +236,7 @@ class _Importer:
             gap = (states.times[i] - states.times[runs[-1][-1]]) / NANO if runs[-1] else 0.0
             if gap > GAP * self.robot.period:
                 self.notes.append(f'{states.topic}: {gap:.2f} s without a state, '
-                                  f'{self.bag.at(states.times[i] - self._shift(states))}: the '
+                                  f'{self.bag.at(states.times[i] - self.shift)}: the '
                                   'episode is cut there')
                 runs.append([])
             runs[-1].append(i)
@@ -286,8 +244,8 @@ class _Importer:
 
     # Episodes
 
-    def _episode(self, states: _Track, run: list[int], command: _Track | None,
-                 sources: dict[str, _Track], cut: Cut) -> dict[str, NDArray[Any]] | None:
+    def _episode(self, states: Track, run: list[int], command: Track | None,
+                 sources: dict[str, Track], cut: Cut) -> dict[str, NDArray[Any]] | None:
         rng = np.random.default_rng(0)
         goal = goal_of(self.task, rng)
         observations, kept = [], []
@@ -298,13 +256,13 @@ class _Importer:
                 observations.append(self.task.observe(world, goal))
                 kept.append(i)
         if len(kept) < 2:
-            place = self.bag.at(states.times[run[0]] - self._shift(states))
+            place = self.bag.at(states.times[run[0]] - self.shift)
             self.notes.append(f'an episode {place} has no sample that is new enough of '
                               + ', '.join(maker.source.on for maker in self.makers.values()))
             return None
         seen = self._with_goal(np.asarray(observations, np.float64), rng)
         if seen is None:
-            place = self.bag.at(states.times[kept[-1]] - self._shift(states))
+            place = self.bag.at(states.times[kept[-1]] - self.shift)
             self.notes.append(f'an episode ends {place} where no goal of the task '
                               f'{self.task.name!r} is: left out')
             return None
@@ -317,7 +275,7 @@ class _Importer:
                 'efforts': np.stack([states.values[i].effort for i in kept[1:]]),
                 'terminations': ends & judged, 'truncations': ends & (not judged)}
 
-    def _samples(self, time: int, sources: dict[str, _Track]) -> dict[str, Sample] | None:
+    def _samples(self, time: int, sources: dict[str, Track]) -> dict[str, Sample] | None:
         found = {}
         for name, track in sources.items():
             place = track.before(time)
@@ -329,7 +287,7 @@ class _Importer:
             found[name] = Sample(track.values[place], age)
         return found
 
-    def _action(self, states: _Track, i: int, j: int, command: _Track | None) -> Array:
+    def _action(self, states: Track, i: int, j: int, command: Track | None) -> Array:
         before: RobotState = states.values[i]
         if command is not None:
             place = command.before(states.times[i] + round(0.5 * self.robot.period * NANO))
@@ -368,8 +326,3 @@ class _Importer:
 
     def _note(self, topic: str, log: int, text: str) -> None:
         self.notes.append(f'{topic}: {self.bag.at(log)}: {text}')
-
-
-def _stamp_of(msg: Any) -> int | None:
-    header = getattr(msg, 'header', None)
-    return None if header is None else int(header.stamp.sec) * NANO + int(header.stamp.nanosec)
