@@ -75,7 +75,7 @@ class Bag:
         """Topic -> number of messages."""
         self.start_ns = 0
         first = None
-        for message in self.raw():
+        for message in self.raw(ordered=False):
             self.types.setdefault(message.topic, message.type)
             self.counts[message.topic] += 1
             first = message.time_ns if first is None else min(first, message.time_ns)
@@ -87,6 +87,12 @@ class Bag:
         """Return a time in words, as seconds from the first message of the bag."""
         return f'{(time_ns - self.start_ns) / NANO:.3f} s into the bag'
 
+    def named(self, name: str) -> list[str]:
+        """Return the topic with this full name, else those whose names end in it."""
+        wanted = name.lstrip('/')
+        exact = [topic for topic in self.types if topic.lstrip('/') == wanted]
+        return exact or [topic for topic in self.types if topic.endswith(f'/{wanted}')]
+
     def find(self, name: str, what: str) -> str:
         """
         Return the full name of the topic with this name, in any namespace.
@@ -95,9 +101,7 @@ class Bag:
         :param what: what the topic is needed for, for the error message
         :raises BagError: no topic or several topics match; the message lists them
         """
-        wanted = name.lstrip('/')
-        exact = [topic for topic in self.types if topic.lstrip('/') == wanted]
-        found = exact or [topic for topic in self.types if topic.endswith(f'/{wanted}')]
+        found = self.named(name)
         if len(found) == 1:
             return found[0]
         if found:
@@ -121,20 +125,25 @@ class Bag:
                 raise BagError(f'{self.path}: {message.topic}: {self.at(message.time_ns)}: not a '
                                f'{message.type}: {type(error).__name__}: {error}') from None
 
-    def raw(self, topics: Collection[str] | None = None) -> Iterator[BagMessage]:
-        """Yield serialised messages in order of recording, of the given topics or of all."""
+    def raw(self, topics: Collection[str] | None = None, ordered: bool = True
+            ) -> Iterator[BagMessage]:
+        """
+        Yield serialised messages of the given topics, or of all.
+
+        :param ordered: whether in order of recording, which holds all of them in memory; False: in
+            file order, for topics as large as those of images
+        """
         if self._databases:
             yield from self._of_databases(topics)
             return
         try:
             recording_files(self.path)
-            found = sorted((
-                BagMessage(channel.topic, schema.name, message.log_time, message.data)
-                for schema, channel, message in read_messages(self.path, self.damage)
-                if topics is None or channel.topic in topics), key=lambda each: each.time_ns)
+            found = (BagMessage(channel.topic, schema.name, message.log_time, message.data)
+                     for schema, channel, message in read_messages(self.path, self.damage)
+                     if topics is None or channel.topic in topics)
+            yield from sorted(found, key=lambda each: each.time_ns) if ordered else found
         except RecorderError as error:
             raise BagError(str(error)) from None
-        yield from found
 
     def _of_databases(self, topics: Collection[str] | None) -> Iterator[BagMessage]:
         for path in self._databases:

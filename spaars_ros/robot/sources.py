@@ -44,6 +44,9 @@ UNITS = {'': 1.0, 'mm': 1e-3, 'cm': 1e-2, 'um': 1e-6, 'deg': math.pi / 180.0, 'k
          'mN': 1e-3, 'N mm': 1e-3, 'kgf': 9.80665, 'gf': 9.80665e-3, '%': 1e-2}
 """Unit of a message -> factor to SI."""
 
+SOON_NS = 2_000_000
+"""ns by which an image may be earlier than its period."""
+
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
 
@@ -119,6 +122,11 @@ class Camera(Strict):
         if not all(self.std):
             raise ValueError(f'std: {list(self.std)}: nothing can be divided by 0')
         return self
+
+    @property
+    def period_ns(self) -> int:
+        """Return the ns that have to lie between two images that are encoded, 0 for every one."""
+        return round(1e9 / self.rate) - SOON_NS if self.rate else 0
 
 
 class Source(Strict):

@@ -39,22 +39,19 @@ from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.ros.codecs import CodecError
 from spaars_ros.ros.joint_states import JointStateReader
 from spaars_ros.ros.sources.frames import Frames
-from spaars_ros.ros.sources.kind import SourceError
-from spaars_ros.ros.sources.row import RowMaker
 from spaars_ros.run.bag_cuts import Cut
 from spaars_ros.run.bag_cuts import cuts_at_rest
 from spaars_ros.run.bag_cuts import cuts_by_topic
+from spaars_ros.run.bag_sources import BagSources
 from spaars_ros.run.bag_tracks import compare_clocks
 from spaars_ros.run.bag_tracks import shift_of
 from spaars_ros.run.bag_tracks import stamp_of
 from spaars_ros.run.bag_tracks import Track
 from spaars_ros.safety.filter import SafetyFilter
-from spaars_ros.tasks.base import Sample
 from spaars_ros.tasks.base import Task
 from spaars_ros.tasks.base import World
 from spaars_ros.tasks.protocols import goal_of
 from spaars_ros.tasks.protocols import Goals
-from spaars_ros.tasks.sources import sources_of
 
 STATES = 'sensor_msgs/msg/JointState'
 EARLY = 0.9
@@ -112,16 +109,16 @@ class _Importer:
             robot, task.spec, Person(len(robot.joints)),
             Actuation(robot, task.spec, SafetyFilter(robot), self.kinematics), self.kinematics,
             'guide')
-        frames = Frames(self.kinematics, robot.tip, lambda: self._position)
-        self.makers = {source.name: RowMaker(
-            source, frames.between, lambda one, other: frames.name(one) == frames.name(other))
-            for source in sources_of(task)}
+        self.sources = BagSources(bag, task, Frames(
+            self.kinematics, robot.tip, lambda: self._position), options.clock, self.notes)
 
     def run(self) -> Imported:
-        states, command, sources = self._read()
-        if self.options.clock != 'log':
-            compare_clocks(self.bag, [states, *([command] if command else []), *sources.values()])
+        states, command = self._read()
         self.shift = shift_of(states, self.options.clock)
+        self.sources.see(self.shift)
+        if self.options.clock != 'log':
+            compare_clocks(self.bag, [states, *([command] if command else []),
+                                      *self.sources.tracks.values()])
         ticks = self._ticks(states)
         cuts = cuts_by_topic(self.bag, self.options.cut_by, self.shift) \
             if self.options.cut_by \
@@ -130,11 +127,15 @@ class _Importer:
                               self.robot)
         parts, outcomes = [], []
         for cut in cuts:
-            for run in self._whole(states, ticks, cut):
-                made = self._episode(states, run, command, sources, cut)
+            for kept in self._parts(states, ticks, cut):
+                # What lies before a gap did not bring about the outcome.
+                last = max(states.times[i] for i in ticks if states.times[i] <= cut.end_ns)
+                missed = (last - states.times[kept[-1]]) / NANO
+                outcome = cut.outcome if missed <= GAP * self.robot.period else 'unlabelled'
+                made = self._episode(states, kept, command, outcome in ('success', 'failure'))
                 if made is not None:
                     parts.append(made)
-                    outcomes.append(cut.outcome)
+                    outcomes.append(outcome)
         if not parts:
             raise BagError(f'{self.bag.path}: no demonstration in it: '
                            + ('; '.join(self.notes[:3]) or 'the arm never moves'))
@@ -142,18 +143,14 @@ class _Importer:
 
     # Reading
 
-    def _read(self) -> tuple[Track, Track | None, dict[str, Track]]:
+    def _read(self) -> tuple[Track, Track | None]:
         o, bag = self.options, self.bag
         joints = bag.find(o.joint_states, 'joint states')
         if bag.types[joints] != STATES:
             raise BagError(f'{bag.path}: {joints} is {bag.types[joints]}, expected {STATES}')
         command = bag.find(o.command, 'command') if o.command else ''
-        topics = {joints: None, **({command: None} if command else {}),
-                  **{bag.find(maker.source.on, f'source {name}'): None
-                     for name, maker in self.makers.items()}}
-        of_source = {name: bag.find(maker.source.on, '') for name, maker in self.makers.items()}
+        topics = {joints, *([command] if command else []), *self.sources.topics}
         states, asked = Track(joints), Track(command)
-        sources = {name: Track(topic) for name, topic in of_source.items()}
         reader = JointStateReader(
             self.robot.joints, effort=False, derived=DerivedVelocity(self.robot.period)
             if self.robot.velocity == 'derived' else None)
@@ -162,12 +159,11 @@ class _Importer:
                 self._take_state(reader, states, log, msg)
             if topic == command:
                 asked.add(stamp_of(msg), log, self._wish(msg, command, log), o.clock)
-            for name in (name for name, on in of_source.items() if on == topic):
-                self._take_sample(name, sources[name], log, msg)
+            self.sources.take(topic, log, msg)
         if not states.values:
             raise BagError(f'{bag.path}: {joints}: no whole state of {self.robot.joints}: '
                            f'{reader.heard or "nothing"} was heard')
-        return states, asked if command else None, sources
+        return states, asked if command else None
 
     def _take_state(self, reader: JointStateReader, track: Track, log: int, msg: Any) -> None:
         try:
@@ -184,16 +180,6 @@ class _Importer:
                 self._note(track.topic, log, 'a state that is older than the one before')
             return
         track.add(state.stamp_ns, log, state, self.options.clock)
-
-    def _take_sample(self, name: str, track: Track, log: int, msg: Any) -> None:
-        try:
-            row = self.makers[name].row(msg, log)
-        except SourceError as error:
-            if error.code != 'NO_STATE':
-                self._note(track.topic, log, str(error))
-            return
-        if row is not None:
-            track.add(row.stamp_ns, log, row.values, self.options.clock)
 
     def _wish(self, msg: Any, topic: str, log: int) -> Wish:
         kind, d = self.bag.types[topic].rpartition('/')[2], len(self.robot.joints)
@@ -228,64 +214,49 @@ class _Importer:
                 ticks.append(place)
         return ticks
 
-    def _whole(self, states: Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
-        """Return the ticks of an episode, split where states are missing."""
+    def _parts(self, states: Track, ticks: Sequence[int], cut: Cut) -> list[list[int]]:
+        """Return the ticks of an episode, split where states or samples are missing."""
         inside = [i for i in ticks if cut.begin_ns <= states.times[i] <= cut.end_ns]
-        runs: list[list[int]] = [[]]
-        for i in inside:
-            gap = (states.times[i] - states.times[runs[-1][-1]]) / NANO if runs[-1] else 0.0
+        known = [i for i in inside if self.sources.at(states.times[i]) is not None]
+        if inside and len(known) < 2:
+            self.notes.append(f'an episode {self._when(states, inside[0])} has no sample that is '
+                              'new enough of '
+                              + ', '.join(self.sources.lacking(states.times[i] for i in inside)))
+        parts: list[list[int]] = [[]]
+        for i in known:
+            last = parts[-1][-1] if parts[-1] else i
+            gap = (states.times[i] - states.times[last]) / NANO
             if gap > GAP * self.robot.period:
-                self.notes.append(f'{states.topic}: {gap:.2f} s without a state, '
-                                  f'{self.bag.at(states.times[i] - self.shift)}: the '
-                                  'episode is cut there')
-                runs.append([])
-            runs[-1].append(i)
-        return [run for run in runs if len(run) > 1]
+                missed = [states.times[j] for j in inside if last < j < i]
+                what = f'{", ".join(self.sources.lacking(missed))}: {gap:.2f} s without a sample' \
+                    if missed else f'{states.topic}: {gap:.2f} s without a state'
+                self.notes.append(f'{what}, {self._when(states, i)}: the episode is cut there')
+                parts.append([])
+            parts[-1].append(i)
+        return [part for part in parts if len(part) > 1]
 
-    # Episodes
+    def _when(self, states: Track, i: int) -> str:
+        return self.bag.at(states.times[i] - self.shift)
 
-    def _episode(self, states: Track, run: list[int], command: Track | None,
-                 sources: dict[str, Track], cut: Cut) -> dict[str, NDArray[Any]] | None:
+    def _episode(self, states: Track, kept: list[int], command: Track | None, judged: bool
+                 ) -> dict[str, NDArray[Any]] | None:
         rng = np.random.default_rng(0)
-        goal = goal_of(self.task, rng)
-        observations, kept = [], []
-        for i in run:
-            samples = self._samples(states.times[i], sources)
-            if samples is not None:
-                world = World(states.values[i], self.kinematics, samples)
-                observations.append(self.task.observe(world, goal))
-                kept.append(i)
-        if len(kept) < 2:
-            place = self.bag.at(states.times[run[0]] - self.shift)
-            self.notes.append(f'an episode {place} has no sample that is new enough of '
-                              + ', '.join(maker.source.on for maker in self.makers.values()))
-            return None
+        goal = goal_of(self.task, rng)  # replaced by the one that was reached
+        observations = [self.task.observe(World(
+            states.values[i], self.kinematics, self.sources.at(states.times[i]) or {}), goal)
+            for i in kept]
         seen = self._with_goal(np.asarray(observations, np.float64), rng)
         if seen is None:
-            place = self.bag.at(states.times[kept[-1]] - self.shift)
-            self.notes.append(f'an episode ends {place} where no goal of the task '
-                              f'{self.task.name!r} is: left out')
+            self.notes.append(f'an episode ends {self._when(states, kept[-1])} where no goal of '
+                              f'the task {self.task.name!r} is: left out')
             return None
         actions = np.stack([self._action(states, i, j, command)
                             for i, j in zip(kept[:-1], kept[1:])])
         count = len(actions)
         ends = np.arange(count) == count - 1
-        judged = cut.outcome in ('success', 'failure') and kept[-1] == run[-1]
         return {'observations': seen[:-1], 'next_observations': seen[1:], 'actions': actions,
                 'efforts': np.stack([states.values[i].effort for i in kept[1:]]),
                 'terminations': ends & judged, 'truncations': ends & (not judged)}
-
-    def _samples(self, time: int, sources: dict[str, Track]) -> dict[str, Sample] | None:
-        found = {}
-        for name, track in sources.items():
-            place = track.before(time)
-            if place < 0:
-                return None
-            age = (time - track.times[place]) / NANO
-            if age > self.makers[name].source.max_age:
-                return None
-            found[name] = Sample(track.values[place], age)
-        return found
 
     def _action(self, states: Track, i: int, j: int, command: Track | None) -> Array:
         before: RobotState = states.values[i]

@@ -38,6 +38,10 @@ class Track:
     values: list[Any] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
     """s; time of recording minus header stamp."""
+    late: float = APART
+    """s by which its values may be recorded later after their stamp than the states."""
+    came: list[int] | None = None
+    """ns; times from which the values are known, None: their own times."""
 
     def add(self, stamp: int | None, log: int, value: Any, clock: str) -> None:
         """
@@ -53,8 +57,9 @@ class Track:
         self.values.append(value)
 
     def before(self, time: int) -> int:
-        """Return the index of the newest value at a time in ns, -1 for none."""
-        return int(np.searchsorted(self.times, time, side='right')) - 1
+        """Return the index of the newest value known at a time in ns, -1 for none."""
+        known = self.times if self.came is None else self.came
+        return int(np.searchsorted(known, time, side='right')) - 1
 
 
 def compare_clocks(bag: Bag, tracks: Sequence[Track]) -> None:
@@ -64,7 +69,7 @@ def compare_clocks(bag: Bag, tracks: Sequence[Track]) -> None:
         if not track.offsets or not first.offsets:
             continue
         apart = float(np.median(track.offsets) - np.median(first.offsets))
-        if abs(apart) > APART:
+        if not -APART <= apart <= max(APART, track.late):
             raise BagError(
                 f'{bag.path}: clocks differ: {track.topic} is stamped {abs(apart):.3f} s '
                 f'{"behind" if apart > 0 else "ahead of"} {first.topic}, by when both were '

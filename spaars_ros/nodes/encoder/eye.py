@@ -40,8 +40,6 @@ from spaars_ros.vision.images import ImageError
 from spaars_ros.vision.images import Pixels
 from spaars_ros.vision.images import pixels_of
 
-SOON = 2_000_000
-"""ns by which an image may be earlier than its period."""
 SILENT = 1.0
 """s without an image before it is reported."""
 BUSY = 0.9
@@ -79,8 +77,7 @@ class Eye:
             Float64MultiArray, source.on, source_qos(source, subscription=False))
         self.subscription = node.create_subscription(kind, source.images, self._on_image,
                                                      self._qos)
-        self._period_ns = round(NANO / source.camera.rate) - SOON \
-            if source.camera is not None and source.camera.rate else 0
+        self._period_ns = source.camera.period_ns if source.camera is not None else 0
         self._newest = 0
         self._heard = time.monotonic()
         self._busy, self._asked = 0.0, self._heard

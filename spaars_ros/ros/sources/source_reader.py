@@ -33,8 +33,6 @@ from spaars_ros.safety.monitors.source_watch import SourceWatch
 from spaars_ros.safety.stop import Stop
 
 FOREVER = float('inf')
-SOON = 2_000_000
-"""ns by which an image may be earlier than its period."""
 
 
 class SourceReader:
@@ -66,8 +64,7 @@ class SourceReader:
         self._carried = self._maker.kind.carried
         self.where = f'{source.name} on {node.resolve_topic_name(source.on)} ({self._carried})'
         # A camera slower than the states has no image for most of them: its last one is used.
-        self._wait_ns = round(1e9 / source.camera.rate) - SOON \
-            if source.camera is not None and source.camera.rate else 0
+        self._wait_ns = source.camera.period_ns if source.camera is not None else 0
         self.watch = SourceWatch(self.where, max_age=source.max_age, silent=source.silent,
                                  wrong=source.wrong, frozen=source.frozen)
         self.values: Array | None = None
