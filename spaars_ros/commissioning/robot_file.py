@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Literal
 import warnings
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +27,7 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.files import ConfigWarning
 from spaars_ros.robot.kinematics import Kinematics
+from spaars_ros.robot.model_checks import check_units
 from spaars_ros.robot.new_file import torque_of
 from spaars_ros.robot.resolved_rate import ResolvedRate
 from spaars_ros.robot.targets import default_targets
@@ -37,12 +37,6 @@ from spaars_ros.safety.joint_limits import JointLimits
 
 Array = NDArray[np.float64]
 
-TURNS = 4.0 * np.pi + 0.1
-"""rad; a hinge's limit beyond two turns is probably in degrees."""
-FAST = 20.0
-"""rad/s; a hinge's speed above it is probably in degrees per second."""
-LONG = 10.0
-"""m; a slide joint's limit beyond it is probably in millimetres."""
 GRID = 4
 """Number of targets along each axis of a box that are tried."""
 
@@ -63,27 +57,24 @@ def check_file(name: str) -> list[Finding]:
         warnings.simplefilter('always', ConfigWarning)
         robot = load_robot(name)
         kinematics = Kinematics(robot)
-    said = list(dict.fromkeys(str(one.message).removeprefix(f'{robot.source}: ')
-                              for one in caught if issubclass(one.category, ConfigWarning)))
-    return [*(Finding('look', 'file', text) for text in said), *_units(robot, kinematics),
-            *_limits(robot, kinematics), *_places(robot, kinematics), *_targets(robot, kinematics),
-            *_collisions(robot), *_sensors(robot), *_speeds(robot)]
+    units = list(check_units(robot, kinematics))
+    said = dict.fromkeys(str(one.message).removeprefix(f'{robot.source}: ')
+                         for one in caught if issubclass(one.category, ConfigWarning))
+    found = [Finding('look', 'file', text) for text in said if text not in units]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', ConfigWarning)  # the same ones again
+        return [*found, *_about(robot, kinematics)]
+
+
+def _about(robot: Robot, kinematics: Kinematics) -> list[Finding]:
+    return [*_units(robot, kinematics), *_limits(robot, kinematics), *_places(robot, kinematics),
+            *_targets(robot, kinematics), *_collisions(robot), *_sensors(robot), *_speeds(robot)]
 
 
 def _units(robot: Robot, kinematics: Kinematics) -> Iterator[Finding]:
-    wrong = False
-    for name, joint, ends, speed in zip(robot.joints, kinematics.joints, robot.limits.position,
-                                        robot.limits.velocity):
-        far = max(abs(end) for end in ends)
-        if kinematics.model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_SLIDE:
-            guess = 'mm' if far > LONG else ''
-        else:
-            guess = 'degrees' if far > TURNS or speed > FAST else ''
-        if guess:
-            wrong = True
-            yield Finding('wrong', 'units', f'{name}: position within {far:g}, velocity '
-                          f'{speed:g}: this looks like {guess}; expected rad and rad/s, of '
-                          'slides m and m/s')
+    wrong = list(check_units(robot, kinematics))
+    for text in wrong:
+        yield Finding('wrong', 'units', text)
     if not wrong:
         yield Finding('fine', 'units', 'positions and velocities look like rad and rad/s (slides: '
                       'm, m/s)')

@@ -45,6 +45,7 @@ from spaars_ros.data.oddities import unchanging
 from spaars_ros.data.plausible import contradiction
 from spaars_ros.data.robomimic import hint_of
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.resources import expanded
 
 FORMAT = 'spaars_ros/dataset/1'
 @dataclass
@@ -136,7 +137,7 @@ def load_dataset(path: str | os.PathLike[str], robot: Robot | None = None,
 
     :raises DatasetError: the data set is malformed; the message names the field and the index
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     where = str(path)
     if not path.is_file():
         raise DatasetError(f'{where}: no such file')

@@ -38,6 +38,7 @@ from spaars_ros.data.transitions import Fields
 from spaars_ros.data.transitions import REQUIRED
 from spaars_ros.data.transitions import Transitions
 from spaars_ros.data.transitions import transitions_from_fields
+from spaars_ros.robot.resources import expanded
 
 FORMAT = 'spaars_ros/transitions/1'
 STORED = ('observations', 'actions', 'rewards', 'next_observations', 'terminations',
@@ -65,7 +66,7 @@ def read_transitions(path_or_name: str | os.PathLike[str],
     """
     name = str(path_or_name)
     if not name.startswith('minari:'):
-        name = str(Path(name).expanduser())
+        name = str(expanded(name))
     if name.startswith('minari:'):
         fields, attributes = _read_minari(name)
     elif not name.endswith(ENDINGS):

@@ -24,6 +24,10 @@ from numpy.typing import NDArray
 
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.files import ConfigWarning
+from spaars_ros.robot.model_checks import check_guarded
+from spaars_ros.robot.model_checks import check_numbers
+from spaars_ros.robot.model_checks import check_tip
+from spaars_ros.robot.model_checks import check_units
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.zones import zone_distance
 
@@ -48,14 +52,19 @@ def check_robot(robot: Robot, kinematics: 'Kinematics') -> None:
     """
     Check a robot file against its model, and that the arm can move at home.
 
-    Warns of limits wider than the model's, of joints without any limit, and of an action_scale
-    that the acceleration limits cannot follow.
+    Warns of limits wider than the model's, of joints that are not listed, of units that look
+    mistaken, of zones that limit nothing, and of an action_scale that the acceleration limits
+    cannot follow.
 
-    :raises ConfigError: a joint is neither hinge nor slide; the tip moves with a joint that is not
-        listed and has no range; the tip at home is in a zone or outside the workspace
+    :raises ConfigError: a number of the model is not finite; a joint is neither hinge nor slide;
+        the tip moves with no listed joint, or with an unlisted one without a range; a zone
+        protects an arm without geoms; the tip at home is in a zone or outside the workspace
     """
+    check_numbers(robot, kinematics.model)
     _check_joints(robot, kinematics)
-    _check_others(robot, kinematics)
+    for text in (*check_tip(robot, kinematics), *check_units(robot, kinematics),
+                 *check_guarded(robot, kinematics)):
+        _warn(f'{robot.source}: {text}')
     _check_acceleration(robot)
     blocked = _blocked(robot, kinematics.tip(np.asarray(robot.home))[None])[0]
     if blocked:
@@ -110,26 +119,6 @@ def _check_joints(robot: Robot, kinematics: 'Kinematics') -> None:
             if low < least - SAME or high > most + SAME:
                 _warn(f'{robot.source}: limits.position of {name}: [{low:g}, {high:g}] is wider '
                       f'than [{least:g}, {most:g}] in the model: the wider one is what limits')
-
-
-def _check_others(robot: Robot, kinematics: 'Kinematics') -> None:
-    """Warn of or refuse the model's joints that are not listed and have no range."""
-    model, listed = kinematics.model, set(kinematics.joints)
-    body, carries = kinematics.tip_in_body()[0], set()
-    while body > 0:
-        carries.add(body)
-        body = int(model.body_parentid[body])
-    for index in range(model.njnt):
-        if index in listed or model.jnt_limited[index]:
-            continue
-        name = mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_JOINT, index) or f'number {index}'
-        if int(model.jnt_bodyid[index]) in carries:
-            raise ConfigError(
-                f'{robot.source}: joints: {name!r} of the model moves the tip, but is not listed '
-                'and has no range: list it, or fix it in the model')
-        if model.jnt_type[index] in MOVES:
-            _warn(f'{robot.source}: joints: {name!r} of the model is not listed and has no range: '
-                  'zones and links are guarded as if it stood where the model puts it')
 
 
 def _check_acceleration(robot: Robot) -> None:

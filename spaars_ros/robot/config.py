@@ -28,6 +28,8 @@ from spaars_ros.robot.files import load_model
 from spaars_ros.robot.files import PACKAGE as PACKAGE
 from spaars_ros.robot.files import share_directory as share_directory
 from spaars_ros.robot.files import Strict
+from spaars_ros.robot.resources import absolute
+from spaars_ros.robot.resources import resolve
 from spaars_ros.robot.sources import anchor_sources
 from spaars_ros.robot.sources import Source
 from spaars_ros.robot.strict_yaml import ConfigError as ConfigError
@@ -265,24 +267,15 @@ class Robot(Strict):
     @property
     def model_path(self) -> Path:
         """Return the path of the model file; raises ConfigError without its package."""
-        if self.model.startswith('package://'):
-            package, _, rest = self.model[len('package://'):].partition('/')
-            if package == 'spaars_ros':
-                return PACKAGE / rest
-            from importlib.util import find_spec
-            spec = find_spec(package)
-            if spec is None or not spec.submodule_search_locations:
-                raise ConfigError(f'{self.source}: model: {self.model!r}: the package '
-                                  f'{package!r} is not installed')
-            return Path(list(spec.submodule_search_locations)[0]) / rest
-        path = Path(self.model).expanduser()
+        try:
+            path = resolve(self.model)
+        except ConfigError as error:
+            raise ConfigError(f'{self.source}: model: {error}') from None
         return path if path.is_absolute() else Path(self.source).parent / path
-
-
 
 
 def load_robot(name: str = 'panda') -> Robot:
     """Load a robot file by path, or by name from `config/robot/`; raises ConfigError."""
     path = find_file(str(name), 'robot')
-    robot = load_model(Robot, path, source=str(path.resolve()))
+    robot = load_model(Robot, path, source=str(absolute(path)))
     return robot.model_copy(update={'sources': anchor_sources(robot.sources, path.parent)})

@@ -18,6 +18,7 @@ import difflib
 import json
 import math
 from pathlib import Path
+import stat
 import sys
 from typing import Any
 from typing import get_args
@@ -28,6 +29,8 @@ from pydantic import BaseModel
 from pydantic import ConfigDict
 from pydantic import ValidationError
 
+from spaars_ros.robot.resources import expanded
+from spaars_ros.robot.resources import is_file
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.strict_yaml import Document
 from spaars_ros.robot.strict_yaml import Place
@@ -86,14 +89,13 @@ def find_file(name: str, kind: str) -> Path:
     if not name or not name.isprintable():
         raise ConfigError(f'{kind} file {name!r}: not a name of a file; {ships}')
     if not is_bare(name):
-        path = Path(name).expanduser()
-        if path.is_file():
+        path = expanded(name)
+        if is_file(path):
             return path
-        what = 'a folder' if path.is_dir() else 'no such file'
         stem = f', {path.stem!r} alone is one of them' if path.stem in known else ''
-        raise ConfigError(f'{kind} file {name!r}: {what}; {ships}{stem}')
+        raise ConfigError(f'{kind} file {name!r}: {_why_no_file(path)}; {ships}{stem}')
     beside = [path for path in (Path(name), *(Path(name + suffix) for suffix in SUFFIXES))
-              if path.is_file()]
+              if is_file(path)]
     if name in known:
         if beside:
             warnings.warn(f'{kind} {name!r} is the file that ships, not ./{beside[0]}: write '
@@ -101,6 +103,16 @@ def find_file(name: str, kind: str) -> Path:
         return folder / f'{name}.yaml'
     meant = f'; there is ./{beside[0]}: write ./ before it' if beside else nearest(name, known)
     raise ConfigError(f'{kind} file {name!r}: no such file; {ships}{meant}')
+
+
+def _why_no_file(path: Path) -> str:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return 'no such file'
+    except OSError as error:
+        return str(error.strerror).lower()
+    return 'a folder' if stat.S_ISDIR(mode) else 'a pipe, socket or device, not a file'
 
 
 def nearest(name: str, known: 'list[str] | tuple[str, ...]') -> str:

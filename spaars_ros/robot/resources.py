@@ -15,19 +15,50 @@
 """Resolution of file names in settings: a path, or a file in an installed Python package."""
 
 from importlib.util import find_spec
+import os
 from pathlib import Path
 
-from spaars_ros.robot.config import ConfigError
+from spaars_ros.robot.strict_yaml import ConfigError
 
 SCHEME = 'package://'
+
+
+def expanded(name: str | os.PathLike[str]) -> Path:
+    """Return a path with ~ replaced by a home folder; raises ConfigError."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ConfigError(f'{str(name)!r}: no user of that name has a home folder; write ./~ for '
+                          'a folder that is named so') from None
+
+
+def absolute(name: str | os.PathLike[str]) -> Path:
+    """Return an absolute path without ~ and symbolic links; raises ConfigError."""
+    try:
+        return expanded(name).resolve()
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+        raise ConfigError(f'{str(name)!r}: symbolic links that lead in a circle') from None
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is an existing file; a name that no file can have is none."""
+    try:
+        return path.is_file()
+    except OSError:  # too long, or in a folder that may not be read
+        return False
 
 
 def resolve(name: str) -> Path:
     """Return the file for a path or package://<package>/<path>; raises ConfigError."""
     if not name.startswith(SCHEME):
-        return Path(name).expanduser()
+        return expanded(name)
     package, _, rest = name[len(SCHEME):].partition('/')
-    spec = find_spec(package)
+    if not package.isidentifier():  # to find a part of a package would run the package's code
+        raise ConfigError(f'{name!r}: {package!r} is not the name of an installed package')
+    try:
+        spec = find_spec(package)
+    except ValueError:  # a module that was not loaded from a file
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError(f'{name!r}: the package {package!r} is not installed')
     return Path(list(spec.submodule_search_locations)[0]) / rest

@@ -27,6 +27,8 @@ from pydantic import model_validator
 
 from spaars_ros.robot.files import nearest
 from spaars_ros.robot.files import Strict
+from spaars_ros.robot.resources import absolute
+from spaars_ros.robot.resources import expanded
 
 TYPES = ('geometry_msgs/msg/WrenchStamped', 'geometry_msgs/msg/PoseStamped',
          'geometry_msgs/msg/PointStamped', 'geometry_msgs/msg/TwistStamped',
@@ -212,5 +214,5 @@ def anchor_sources(sources: Sequence[Source], folder: Path) -> list[Source]:
     """Return sources with absolute encoder paths; relative paths are relative to `folder`."""
     return [one if one.camera is None or one.camera.encoder.startswith('package://')
             else one.model_copy(update={'camera': one.camera.model_copy(update={
-                'encoder': str((folder / Path(one.camera.encoder).expanduser()).resolve())})})
+                'encoder': str(absolute(folder / expanded(one.camera.encoder)))})})
             for one in sources]

@@ -16,8 +16,10 @@
 
 from dataclasses import dataclass
 from dataclasses import field
+import os
 from pathlib import Path
 import re
+import stat
 from typing import Any
 from typing import Union
 
@@ -124,10 +126,15 @@ def read_yaml(path: Path) -> Document:
 def read_document(path: Path) -> Document:
     """Read a YAML file with a value of any kind; raises ConfigError as `read_yaml` does."""
     try:
-        with open(path, 'rb') as file:
+        # Without O_NONBLOCK, a pipe that nobody writes would block here.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f'{path}: a folder, pipe or device, not a file')
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f'{path}: {error.strerror}') from None
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError(f'{str(path)!r}: {error}') from None
     return parse(data, str(path))

@@ -33,6 +33,7 @@ from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.contract import action_differences
 from spaars_ros.robot.contract import Contract
+from spaars_ros.robot.resources import expanded
 from spaars_ros.run.folder import CONFIG
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.tasks.base import Episode
@@ -141,7 +142,7 @@ def open_set(name: str, robot: str = '', task: str = '') -> DemonstrationSet:
     :param task: task file; '': likewise
     :raises DatasetError, ConfigError: the message names file and field
     """
-    path = Path(name.removeprefix(LEROBOT)).expanduser()
+    path = expanded(name.removeprefix(LEROBOT))
     if not path.exists():
         raise DatasetError(f'{name}: no such file or folder')
     made: Task | None = None

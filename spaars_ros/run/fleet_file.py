@@ -11,14 +11,14 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Fleet file: the list of robots that share a learner."""
 
-from pathlib import Path
+"""Fleet file: the list of robots that share a learner."""
 
 from pydantic import Field
 
 from spaars_ros.robot.files import load_model
 from spaars_ros.robot.files import Strict
+from spaars_ros.robot.resources import expanded
 from spaars_ros.robot.strict_yaml import ConfigError
 
 NAMESPACE = r'^[A-Za-z][A-Za-z0-9_]*$'
@@ -51,7 +51,7 @@ class Fleet(Strict):
 
 def load_fleet(path: str) -> Fleet:
     """Load a fleet file; raises ConfigError."""
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         raise ConfigError(f'fleet file {path!r}: no such file')
     fleet = load_model(Fleet, file)

@@ -45,6 +45,7 @@ from spaars_ros.policy.newest import newest_whole
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.resources import expanded
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.kept_files import anchor_path
 from spaars_ros.run.kept_files import anchored_data
@@ -90,7 +91,7 @@ class RunFolder:
         self.options = replace(options, robot=anchor_path(options.robot),
                                task=anchor_path(options.task),
                                training=anchor_path(options.training))
-        self.path = Path(options.out).expanduser()
+        self.path = expanded(options.out)
         self.files = {**{kind: getattr(self.options, kind) for kind in KINDS},
                       'params_file': options.params_file, **(files or {})}
         """Kind -> file in use, also by the nodes."""
@@ -113,7 +114,7 @@ class RunFolder:
         :raises ConfigError: a file cannot be loaded
         """
         try:
-            out = str(Path(out).expanduser())
+            out = str(expanded(out))
             config = json.loads((Path(out) / 'config.json').read_text())
             kept = dict(config['options'])
         except OSError:
@@ -264,7 +265,7 @@ class RunFolder:
             digest.update(part.encode() + b'\0')
         path = resolve(self.options.demonstrations or self.training.demonstrations)
         digest.update(digest_of(path))
-        return Path(self.options.cache).expanduser() / f'{digest.hexdigest()[:24]}.spaars'
+        return expanded(self.options.cache) / f'{digest.hexdigest()[:24]}.spaars'
 
     def demonstrations(self) -> Any:
         """Return the demonstrations of the run; raises DatasetError."""

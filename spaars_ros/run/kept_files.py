@@ -27,6 +27,7 @@ from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import differences
 from spaars_ros.robot.files import is_bare
+from spaars_ros.robot.resources import absolute
 from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import settings_of
@@ -43,13 +44,13 @@ class KeptFileError(ValueError):
 
 def anchor_path(name: str) -> str:
     """Return the absolute path of a file; the bare name of a shipped file stays unchanged."""
-    return name if not name or is_bare(name) else str(Path(name).expanduser().resolve())
+    return name if not name or is_bare(name) else str(absolute(name))
 
 
 def anchored_data(name: str) -> str:
     """Return the absolute path of a data file; a package:// address stays unchanged."""
     return name if not name or name.startswith('package://') \
-        else str(Path(name).expanduser().resolve())
+        else str(absolute(name))
 
 
 def keep(folder: Path, robot: Robot, settings: TaskSettings, params_file: str) -> dict[str, str]:

@@ -27,6 +27,7 @@ from spaars_ros.data.reconcile import ReconcileError
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.robot.resources import expanded
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import LiveView
@@ -64,7 +65,7 @@ def prepare(folder: RunFolder, view: LiveView, resume: bool) -> Path | None:
             view.say(line)
         return None
     if options.bundle:
-        given = Path(options.bundle).expanduser()
+        given = expanded(options.bundle)
         bundle = load_bundle(given)
         try:
             folder.check_bundle(bundle)
