@@ -136,7 +136,8 @@ def _roll(task: ConstraintTask, env: Any, marvel: Marvel, lead: Array, rng: np.r
         if len(actions) < len(lead):
             action = lead[len(actions)]
         else:
-            action = policy_action(marvel.policy, marvel.normaliser, observation, rng)
+            seen = marvel.tensor(marvel.normaliser(observation))[None]
+            action = policy_action(marvel.policy, seen, rng, explore=True).action
         following, reward, terminated, truncated, info = env.step(action)
         if arm is not None:
             reward += t.shaping * (t.gamma * float(arm.potential(following))

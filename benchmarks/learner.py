@@ -37,6 +37,7 @@ from benchmarks.peer_environments import SCRIPTS
 from spaars_ros import __version__
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.learning.core.compiler import Compiler
+from spaars_ros.learning.core.device import find_device
 from spaars_ros.learning.core.draws import Draws
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.replay import Normaliser
@@ -51,7 +52,7 @@ OBSERVATION, ACTION = 11, 3
 TRANSITIONS = 20_000
 
 RATIOS = {'ratio': ('sac', ('sb3', 'd3rlpy')), 'sbx_ratio': ('sac', ('sbx',)),
-          'eager_sbx_ratio': ('sac_eager', ('sbx',)),
+          'eager_sbx_ratio': ('sac_eager', ('sbx',)), 'cuda_ratio': ('sac_cuda', ('sac',)),
           'sac_ratio': ('sac', ('sb3',)), 'iql_ratio': ('iql', ('d3rlpy',))}
 SIZES = {'2x256, 2 heads, batch 256': {'width': 256, 'heads': 2, 'batch': 256},
          'our defaults': {'width': 128, 'heads': 4, 'batch': 128},
@@ -105,7 +106,7 @@ class Peer:
 
 
 def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = True,
-         compiled: bool = False) -> Round:
+         compiled: bool = False, device: str = 'cpu') -> Round:
     """
     Return the `Round` of one of our algorithms: sampling and updates, as for the peers.
 
@@ -113,10 +114,11 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
 
     :param layer_norm: False: critics without LayerNorm, like those of the peers
     :param compiled: compile before the first round, as in a long run, if the machine can
+    :param device: as in a training file
     :raises PeerError: the compilation failed
     """
     training = load_training('spaars', algorithm=name, width=width, batch=batch, heads=heads,
-                             n_step=1, policy_delay=1)
+                             n_step=1, policy_delay=1, device=device)
     rng = np.random.default_rng(0)
     replay = Replay(TRANSITIONS, None, Normaliser(np.zeros(OBSERVATION), np.ones(OBSERVATION)),
                     action=ACTION, constraints=0, gamma=0.99, n_step=1, observation=OBSERVATION)
@@ -136,7 +138,7 @@ def ours(name: str, *, width: int, batch: int, heads: int, layer_norm: bool = Tr
     if name == 'sac':
         algorithm.begin_online()
 
-    draws = Draws(replay, None, (batch, 0), rng)
+    draws = Draws(replay, None, (batch, 0), rng, device=algorithm.device)
 
     def work(updates: int) -> tuple[float, float]:
         began, cpu = time.perf_counter(), time.process_time()
@@ -172,7 +174,7 @@ def run_sizes(**options: Any) -> dict[str, Any]:
 
 
 def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 256,
-        heads: int = 2, peers: Path, compiled: bool = True,
+        heads: int = 2, peers: Path, compiled: bool = True, device: str = 'cpu',
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """
     Return updates per second of each library, measured in turns so that load affects all alike.
@@ -190,8 +192,14 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
     processor time, which is less affected by load, for use on a busy machine. rates: medians,
     quartiles and all rounds. notes: missing peers and how to make them.
 
+    With another device than the CPU, sac_eager and iql of this device join as sac_cuda and
+    iql_cuda; the keys are cuda_updates_per_s, iql_cuda_updates_per_s and cuda_ratio, our SAC there
+    to our SAC on the CPU.
+
     :param peers: folder of the peer environments
+    :param device: as in a training file; cpu: only there
     :raises PeerError: the script of a peer failed
+    :raises ConfigError: device cuda, and torch sees no GPU
     """
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
@@ -206,6 +214,9 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
         'iql': ours('iql', **sizes, layer_norm=False),
         'sac_layer_norm': ours('sac', **sizes, compiled=compiled),
         'iql_layer_norm': ours('iql', **sizes)}
+    if find_device(device).type != 'cpu':
+        workers |= {f'{name}_cuda': ours(name, **sizes, layer_norm=False, device=device)
+                    for name in ('sac', 'iql')}
     os.sched_setaffinity(0, {core})  # inherited by the peers; ours are compiled already
     notes, facts, started = [], [], []
     try:
@@ -229,8 +240,8 @@ def run(*, updates: int = 50, rounds: int = 20, width: int = 256, batch: int = 2
     cpu_ratios = {f'cpu_{name}': _against(cpu_rates, *pair) for name, pair in RATIOS.items()}
     return {**_summary(rates, speeds, sizes), **cpu_ratios, 'updates_a_round': updates, **sizes,
             'observation': OBSERVATION, 'action': ACTION, 'threads': 1, 'core': core,
-            'compiled': compiled, 'version': __version__, 'torch': torch.__version__,
-            'peers': facts, 'notes': notes}
+            'compiled': compiled, 'device': device, 'version': __version__,
+            'torch': torch.__version__, 'peers': facts, 'notes': notes}
 
 
 def _interleaved(workers: dict[str, Round], updates: int, rounds: int, batch: int, width: int,
@@ -263,7 +274,9 @@ def _median(values: list[float]) -> float | None:
 def _against(rates: Rates, mine: str, others: tuple[str, ...]) -> float | None:
     """Return the median over rounds of our rate over that of the fastest other."""
     there = [rates[name] for name in others if name in rates]
-    return _median([a / max(b) for a, *b in zip(rates[mine], *there)]) if there else None
+    if mine not in rates or not there:
+        return None
+    return _median([a / max(b) for a, *b in zip(rates[mine], *there)])
 
 
 def _summary(rates: Rates, speeds: list[float], sizes: dict[str, int]) -> dict[str, Any]:
@@ -274,6 +287,8 @@ def _summary(rates: Rates, speeds: list[float], sizes: dict[str, int]) -> dict[s
     return {
         'updates_per_s': _median(rates['sac']), 'eager_updates_per_s': _median(rates['sac_eager']),
         'sbx_updates_per_s': _median(rates.get('sbx', [])),
+        'cuda_updates_per_s': _median(rates.get('sac_cuda', [])),
+        'iql_cuda_updates_per_s': _median(rates.get('iql_cuda', [])),
         'iql_updates_per_s': _median(rates['iql']),
         'sac_layer_norm_per_s': _median(rates['sac_layer_norm']),
         'iql_layer_norm_per_s': _median(rates['iql_layer_norm']),

@@ -329,6 +329,10 @@ class Training(Strict):
         'exploration, as published; false: it uses the mean. Evaluations and the robot use the '
         'mean')
 
+    device: Literal['auto', 'cpu', 'cuda'] = Field(
+        'auto', description='where the networks learn; auto: on a GPU if torch sees one, else on '
+        'the CPU. Checkpoints and bundles of one device continue on another; only updates on the '
+        'CPU are compiled')
     compile: Literal['auto', 'off', 'on'] = Field(
         'auto', description='compile the online updates (needs g++), in a process beside the '
         'learner, and keep the result in ~/.cache/spaars_ros/compiled; auto: in runs of many '

@@ -30,6 +30,7 @@ Examples:
   spaars bench peers
   spaars bench learner --json learner.json
   spaars bench learner --sizes
+  spaars bench learner --device cuda
   spaars bench learner --replay
   spaars bench learner --wall-clock --tasks reach,Hopper-v5=hopper-medium.npz --budget 3600
 """
@@ -71,6 +72,8 @@ def learner(
     compiled: Annotated[bool, typer.Option(
         help='Our SAC compiled, as in a long run; compiling takes a minute or two the first '
         'time.')] = True,
+    device: Annotated[str, typer.Option(
+        help='cuda: also ours on a GPU; auto: if torch sees one; cpu: on the CPU alone.')] = 'cpu',
     replay: Annotated[bool, typer.Option(
         '--replay', help='Also measure the replay at 10,000 to 1,000,000 transitions.')] = False,
     wall_clock: Annotated[bool, typer.Option(
@@ -116,9 +119,9 @@ def learner(
             return
         from benchmarks import learner as speed
         result = speed.run_sizes(updates=updates, rounds=rounds, peers=peers, compiled=compiled,
-                                 say=_say) if sizes else \
+                                 device=device, say=_say) if sizes else \
             speed.run(updates=updates, rounds=rounds, width=width, batch=batch, heads=heads,
-                      peers=peers, compiled=compiled, say=_say)
+                      peers=peers, compiled=compiled, device=device, say=_say)
         if replay:
             from benchmarks import replay as memory
             result['replay'] = memory.run()

@@ -32,6 +32,7 @@ from spaars_ros.learning.algorithms.supe.spaars_supe import SpaarsSupe
 from spaars_ros.learning.algorithms.supe.supe import Supe
 from spaars_ros.learning.core.algorithm import Algorithm
 from spaars_ros.learning.core.deployable import Deployable
+from spaars_ros.learning.core.device import find_device
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.tasks.base import Task
 from spaars_ros.training_file import check_robot_runs
@@ -46,17 +47,21 @@ ALGORITHMS: dict[str, type[Any]] = {
 def make_algorithm(name: str, training: Training, *, observation: int, action: int,
                    constraints: int, normaliser: Normaliser, seed: int) -> Algorithm:
     """
-    Return the named algorithm; its networks are initialised from torch's global generator.
+    Return the named algorithm, on the device of its training file.
+
+    Its networks are initialised from torch's global generator.
 
     :param observation: n, width of an observation
     :param action: d, width of an action
     :param constraints: C, number of constraints
     :raises ValueError: unknown name
+    :raises ConfigError: device of the training file that this computer does not have
     """
     if name not in ALGORITHMS:
         raise ValueError(f'algorithm {name!r}: none of {sorted(ALGORITHMS)}')
     made: Algorithm = ALGORITHMS[name](training, observation=observation, action=action,
                                        constraints=constraints, normaliser=normaliser, seed=seed)
+    made.agent.move(find_device(training.device))
     return made
 
 

@@ -48,8 +48,14 @@ class Adam:
         self.rate = torch.tensor(rate, dtype=torch.float64)
         self.flat = flatten(self.parameters)
         self.means, self.squares = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.steps = torch.zeros(len(self.parameters))
+        self.steps = torch.zeros(len(self.parameters), device=self.flat.device)
         """Number of steps taken so far, per parameter tensor."""
+
+    def move(self, device: torch.device) -> None:
+        """Move the state to the device to which the parameters have moved."""
+        self.flat = flatten(self.parameters)
+        for name in ('means', 'squares', 'steps'):
+            setattr(self, name, getattr(self, name).to(device))
 
     def clear(self) -> None:
         """Clear all gradients."""

@@ -21,8 +21,10 @@ from typing import runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spaars_ros.data.schema import Mode
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -39,6 +41,11 @@ class ActionSample:
     """(d,) normalised, in [-1, 1]."""
     mode: Mode = Mode.NONE
     """Policy that chose the action, for algorithms that have two."""
+
+    @classmethod
+    def of(cls, actions: Tensor, mode: Mode = Mode.NONE) -> 'ActionSample':
+        """Return the sample of the only row of actions (1, d), of any device."""
+        return cls(array_of(actions[0]).astype(np.float64), mode)
 
 
 @dataclass(frozen=True)

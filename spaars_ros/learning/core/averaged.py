@@ -22,6 +22,8 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.core.device import array_of
+
 
 class AveragedWeights:
     """
@@ -68,7 +70,7 @@ class AveragedWeights:
     def to_bytes(self) -> bytes:
         """Return the average as an npz file."""
         buffer = io.BytesIO()
-        np.savez(buffer, *[mean.numpy() for mean in self._mean])
+        np.savez(buffer, *[array_of(mean) for mean in self._mean])
         return buffer.getvalue()
 
     def load(self, data: bytes) -> None:

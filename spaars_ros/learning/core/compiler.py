@@ -57,7 +57,8 @@ class Compiler:
     def __init__(self, agent: TrainableModule, mode: str = 'on', folder: Path | None = None, *,
                  beside: bool = True) -> None:
         self.agent = agent
-        self._parts = [part for part in agent.parts() if part.recipe is not None]
+        here = agent.device.type == 'cpu'
+        self._parts = [part for part in agent.parts() if here and part.recipe is not None]
         self.mode = mode
         self._beside = beside
         self._folder = (folder or CACHE).expanduser()
@@ -65,7 +66,8 @@ class Compiler:
         self._process: subprocess.Popen[str] | None = None
         self._compiling: tuple[TrainableModule, str, Path] | None = None
         self._errors: Any = None
-        self.missing = '' if self._parts else 'this algorithm cannot be compiled'
+        self.missing = '' if self._parts else 'this algorithm cannot be compiled' if here \
+            else f'compiled updates are for the CPU, and these run on {agent.device.type}'
         if not self.missing and shutil.which(os.environ.get('CXX', 'g++')) is None:
             self.missing = PACKAGE_TO_INSTALL
 

@@ -13,10 +13,10 @@
 # limitations under the License.
 """Loss of a conditional variational autoencoder of actions."""
 
-import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.replay import Batch
 
 
@@ -33,7 +33,7 @@ def cvae_loss(encoder: nn.Module, decoder: nn.Module, batch: Batch, variance: Te
     """
     o, a = batch['observation'], batch['action']
     mean, log_std = encoder(o, a)
-    latent = mean + log_std.exp() * torch.randn_like(mean)
+    latent = mean + log_std.exp() * standard_normal(mean)
     error = ((a - decoder(o, latent)).square() / variance).mean()
     divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()
     loss: Tensor = error + kl_weight * divergence

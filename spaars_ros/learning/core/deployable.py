@@ -26,6 +26,7 @@ from torch import Tensor
 from spaars_ros.learning.core.algorithm import Algorithm
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.training_file import Training
@@ -81,7 +82,7 @@ class Deployable(Algorithm, Protocol):
     @property
     def multipliers(self) -> Array:
         """Return the Lagrange multipliers (C,), one per constraint."""
-        return np.asarray(self.agent.multipliers.numpy(), dtype=np.float64)
+        return np.asarray(array_of(self.agent.multipliers), dtype=np.float64)
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Set the multipliers (C,); raise ValueError for wrong shape, negative or non-finite."""

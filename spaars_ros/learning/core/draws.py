@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from spaars_ros.learning.core.device import CPU
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Replay
 
@@ -37,12 +38,14 @@ class Draws:
     :param counts: number of online and of offline transitions per batch
     :param rng: generator of the draws
     :param relabel: share of the transitions with hindsight goals, 0 to 1
+    :param device: device of the batches
     """
 
     def __init__(self, online: Replay, offline: Replay | None, counts: tuple[int, int],
-                 rng: np.random.Generator, relabel: float = 0.0) -> None:
+                 rng: np.random.Generator, relabel: float = 0.0, device: torch.device = CPU
+                 ) -> None:
         self._online, self._offline, self._counts = online, offline, counts
-        self._rng, self._relabel = rng, relabel
+        self._rng, self._relabel, self._device = rng, relabel, device
         self._drawn: Iterator[tuple[Batch, Batch]] = iter(())
         self._seen = online.changes
 
@@ -63,18 +66,17 @@ class Draws:
 
     def _draw(self) -> Iterator[tuple[Batch, Batch]]:
         mine, others = self._counts
-        online = _parts(self._online.sample(AHEAD * mine, self._rng, self._relabel))
+        online = self._parts(self._online, mine)
         whole = online
         if others:
             assert self._offline is not None
-            offline = _parts(self._offline.sample(AHEAD * others, self._rng, self._relabel))
+            offline = self._parts(self._offline, others)
             whole = {name: torch.cat([online[name], offline[name]], 1) for name in online}
         return iter([(Batch({name: each[i] for name, each in whole.items()}),
                       Batch({name: each[i] for name, each in online.items()}))
                      for i in range(AHEAD)])
 
-
-def _parts(drawn: Batch) -> dict[str, torch.Tensor]:
-    """Reshape transitions (AHEAD * B, ...) to (AHEAD, B, ...)."""
-    return {name: each.view(AHEAD, len(each) // AHEAD, *each.shape[1:])
-            for name, each in drawn.items()}
+    def _parts(self, replay: Replay, count: int) -> dict[str, torch.Tensor]:
+        """Draw transitions (AHEAD, count, ...) from a replay."""
+        drawn = replay.sample(AHEAD * count, self._rng, self._relabel).to(self._device)
+        return {name: each.view(AHEAD, count, *each.shape[1:]) for name, each in drawn.items()}

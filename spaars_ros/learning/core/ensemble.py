@@ -47,7 +47,7 @@ def ensemble_values(x: Tensor, weights: list[Tensor], biases: list[Tensor],
     :param biases: one (heads, 1, b) per layer
     :param normalise: False leaves out LayerNorm
     """
-    if _plainly:
+    if _plainly or not x.is_cpu:
         return _plain(x, weights, biases, normalise)
     result: Tensor = _Ensemble.apply(x, normalise, len(weights), *weights, *biases)
     return result

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
+from spaars_ros.learning.core.device import array_of
+
 
 def lower_bounds(values: Tensor, kappa: float) -> Tensor:
     """
@@ -79,7 +81,7 @@ def bootstrap_masks(observation: Tensor, action: Tensor, heads: int, share: floa
     :param action: (B, d)
     :param share: probability that a transition trains a head, 0 to 1
     """
-    words = np.concatenate([observation.numpy(), action.numpy()], 1).astype(np.float32)
+    words = np.concatenate([array_of(observation), array_of(action)], 1).astype(np.float32)
     bits = np.ascontiguousarray(words).view(np.uint32).astype(np.uint64)
     factors = np.arange(1, 2 * bits.shape[1], 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     with np.errstate(over='ignore'):
@@ -87,7 +89,7 @@ def bootstrap_masks(observation: Tensor, action: Tensor, heads: int, share: floa
             + np.arange(1, heads + 1, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
         mixed = _mixed(seeds)
     drawn = (mixed >> np.uint64(40)).astype(np.float32) / np.float32(2 ** 24)
-    return torch.from_numpy((drawn < share).astype(np.float32))
+    return torch.from_numpy((drawn < share).astype(np.float32)).to(observation.device)
 
 
 def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -22,6 +22,7 @@ from torch import nn
 from torch import Tensor
 import torch.nn.functional as functional
 
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.ensemble import ensemble_values
 
 PRIOR_WIDTH = 64
@@ -118,7 +119,7 @@ class SquashedGaussian(nn.Module):
         :param noise: (B, d) standard normal; None: drawn here
         """
         mean, log_std = self(observation)
-        noise = torch.randn_like(mean) if noise is None else noise
+        noise = standard_normal(mean) if noise is None else noise
         before = mean + log_std.exp() * noise
         # log(1 - tanh(x)^2) in the form that does not underflow for large |x|.
         squash = 2.0 * (math.log(2.0) - before - functional.softplus(-2.0 * before))

@@ -82,6 +82,10 @@ FIELDS = ('observation', 'action', 'reward', 'cost', 'next', 'discount')
 class Batch(dict[str, Tensor]):
     """observation (B, n), action (B, d), reward (B), cost (B, C), next (B, n), discount (B)."""
 
+    def to(self, device: torch.device) -> 'Batch':
+        """Return the batch on a device."""
+        return Batch({name: each.to(device) for name, each in self.items()})
+
 
 class Replay:
     """

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.networks import Encoder
 from spaars_ros.learning.core.networks import MLP
 
@@ -69,7 +70,7 @@ class ResidualVAE(nn.Module):
         """Return the mean loss of (B, n), base actions (B, d) and the data's actions (B, d)."""
         residual = action - base_action
         mean, log_std = self.encode(observation, residual)
-        latent = mean + log_std.exp() * torch.randn_like(mean)
+        latent = mean + log_std.exp() * standard_normal(mean)
         made = self.decoder(observation, base_action, latent)
         error = ((residual - made).square() / self.residual_variance).mean()
         divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).mean()

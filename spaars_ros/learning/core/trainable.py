@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from spaars_ros.learning.core.adam import Adam
+from spaars_ros.learning.core.device import array_of
+from spaars_ros.learning.core.device import CPU
 from spaars_ros.learning.core.memory import keep_freed_memory
 from spaars_ros.training_file import Training
 
@@ -51,6 +53,8 @@ class TrainableModule(nn.Module):
     """Calls of uncompiled updates (name, choices, input shapes), from which to compile them."""
     recipe: dict[str, Any] | None = None
     """How the compiling process builds such networks; None: updates cannot be compiled."""
+    device = CPU
+    """Device of all tensors; `move` changes it."""
     multipliers: Tensor
     """(C,) Lagrange multipliers, in subclasses with costs."""
     _rng: np.random.Generator
@@ -95,6 +99,38 @@ class TrainableModule(nn.Module):
         for adam in self.optimisers.values():
             adam.rate.fill_(rate)
 
+    # Device
+
+    def move(self, device: torch.device) -> None:
+        """Move all tensors, those of the optimisers included; compiled updates are dropped."""
+        if device == self.device:
+            return
+        self.to(device)
+        shared: dict[int, Tensor] = {}
+        for part in self.modules():
+            if isinstance(part, TrainableModule):
+                part.device = device
+                for adam in part.optimisers.values():
+                    adam.move(device)
+                own = getattr(part, 'multipliers', None)
+                if isinstance(own, Tensor):  # parts that share one keep doing so
+                    part.multipliers = shared.setdefault(id(own), own.to(device))
+                part.compiled, part.called, part._state = {}, {}, []
+
+    @contextmanager
+    def on_cpu(self) -> Iterator[None]:
+        """Have all tensors on the CPU within the context, for an export."""
+        device = self.device
+        self.move(CPU)
+        try:
+            yield
+        finally:
+            self.move(device)
+
+    def tensor(self, array: NDArray[Any]) -> Tensor:
+        """Return an array as a tensor on the device."""
+        return torch.from_numpy(array).to(self.device)
+
     # Updates as functions of tensors, which can be compiled as one graph
 
     def run(self, update: str, *drawn: Tensor, **choices: Any) -> tuple[Tensor, ...]:
@@ -102,9 +138,10 @@ class TrainableModule(nn.Module):
         Do an update, compiled if available, and return its results.
 
         :param update: name of a method (*drawn, **choices) that trains by `minimise`
-        :param drawn: input tensors of the update
+        :param drawn: input tensors of the update, on any device
         :param choices: variant of the update; each variant is compiled separately
         """
+        drawn = tuple(each.to(self.device) for each in drawn)
         key = update_key(update, choices)
         if key in self.compiled:
             return self.compiled[key](self.state_tensors(), drawn)
@@ -166,10 +203,10 @@ class TrainableModule(nn.Module):
         :param make: module-level function to call instead of the constructor
         """
         make = type(self) if make is None else make
-        # `compile` sets when updates are compiled, not what: one package serves every mode.
+        # These say when updates are compiled and where they run: one package serves all.
         self.recipe = {'make': f'{make.__module__}:{make.__qualname__}',
-                       'training': training.model_dump(exclude={'compile'}), 'sizes': sizes,
-                       'layer_norm': True}
+                       'training': training.model_dump(exclude={'compile', 'device'}),
+                       'sizes': sizes, 'layer_norm': True}
 
     @contextmanager
     def holding(self, state: list[Tensor]) -> Iterator[dict[str, Tensor]]:
@@ -222,9 +259,10 @@ class TrainableModule(nn.Module):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every tensor, those of the optimisers included, by name."""
-        arrays = {f'net/{name}': value.numpy().copy() for name, value in self.state_dict().items()}
+        arrays = {f'net/{name}': array_of(value).copy()
+                  for name, value in self.state_dict().items()}
         for name, optimiser in self.optimisers.items():
-            arrays.update({f'adam/{name}/{key}': value.numpy().copy()
+            arrays.update({f'adam/{name}/{key}': array_of(value).copy()
                            for key, value in optimiser.tensors().items()})
         return arrays
 

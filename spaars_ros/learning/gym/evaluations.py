@@ -68,7 +68,8 @@ class Evaluations:
         if curriculum is not None:
             curriculum.tries = False
         try:
-            with torch.random.fork_rng():  # the evaluation must not change the training run
+            # The evaluation must not change the training run, which draws on the CPU alone.
+            with torch.random.fork_rng(devices=[]):
                 return evaluate(self._env, self._boxes, self._algorithm, self._episodes,
                                 explore=True)
         finally:

@@ -54,7 +54,7 @@ class OnlineUpdates:
         share = self._algorithm.offline_share if self._offline is not None else 0.0
         offline = int(round(share * t.batch))
         draws = Draws(self._online, self._offline, (t.batch - offline, offline), self._rng,
-                      self._relabel)
+                      self._relabel, self._algorithm.agent.device)
         while self.done < int(t.utd * (steps - t.warmup_steps)):
             batch, online = draws.next()
             losses = self._algorithm.update_online(batch, online)
@@ -76,10 +76,11 @@ class OnlineUpdates:
                 or self._offline is None:
             return 0.0
         own = min(int(round(t.align_share * t.batch)), t.batch - 1)
+        device = self._algorithm.agent.device
         while self._algorithm.alignment_owed:
             loss = self._algorithm.align(
-                self._offline.sample(t.batch - own, self._rng, self._relabel),
-                self._online.sample(own, self._rng, self._relabel))
+                self._offline.sample(t.batch - own, self._rng, self._relabel).to(device),
+                self._online.sample(own, self._rng, self._relabel).to(device))
             if not np.isfinite(loss):
                 raise ValueError(f'critic loss is {loss} in the alignment after {steps} steps')
         return time.monotonic() - began

@@ -211,7 +211,7 @@ class Trainer:
 
     def export(self) -> bytes:
         """Return the deployed version as ONNX; see `export_trained`, also for its errors."""
-        with self._versions.deployed():
+        with self.algorithm.agent.on_cpu(), self._versions.deployed():
             return export_trained(self.algorithm, self.boxes)
 
     def close(self) -> None:
@@ -230,7 +230,8 @@ class Trainer:
                 and self.algorithm.aligns(progress.offline_done)
             relabel = self.training.relabel if self.task is not None and aligns else 0.0
             batch = self._offline.sample(self.training.batch, self.rng, relabel)
-            losses = self.algorithm.update_offline(batch, progress.offline_done)
+            losses = self.algorithm.update_offline(batch.to(self.algorithm.agent.device),
+                                                   progress.offline_done)
             progress.offline_done += 1
             if not all(np.isfinite(value) for value in losses.values()):
                 raise ValueError(f'offline update {progress.offline_done}: {losses}')

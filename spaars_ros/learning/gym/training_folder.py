@@ -82,7 +82,8 @@ class TrainingFolder:
         Return state and arrays of the checkpoint, and drop the lines written after it.
 
         The state has `env`, `seed` and `training`. Settings that are newer than the checkpoint
-        count as their defaults; a checkpoint without a digest of its data fits any data.
+        count as their defaults; a checkpoint without a digest of its data fits any data, and every
+        checkpoint fits every device.
 
         :param data: see `load_data.digest_of`
         :param limits: cost limits of the run
@@ -92,7 +93,7 @@ class TrainingFolder:
         path = self.path / CHECKPOINT
         state, arrays = _content(path)
         mine = {'env': env_id, 'seed': seed, 'data': data, 'cost limits': limits,
-                **training.model_dump()}
+                **training.model_dump(exclude={'device'})}
         found = {'env': state['env'], 'seed': state['seed'], 'data': state.get('data', data),
                  'cost limits': [each['limit'] for each in state.get('controllers', [])],
                  **Training().model_dump(), **state['training']}

@@ -28,6 +28,7 @@ from torch import Tensor
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.champion import Champion
 from spaars_ros.learning.core.champion import Verdict
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.trainable import TrainableModule
 
 Array = NDArray[np.float64]
@@ -163,7 +164,7 @@ class Versions:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the tensors of the kept versions, by `<version>/<index>`."""
-        return {f'{number}/{place}': tensor.numpy() for number, kept in self._kept.items()
+        return {f'{number}/{place}': array_of(tensor) for number, kept in self._kept.items()
                 for place, tensor in enumerate(kept.tensors)}
 
     def restore(self, state: dict[str, Any] | None, arrays: dict[str, NDArray[Any]]) -> None:
@@ -174,5 +175,5 @@ class Versions:
         self._challenged_at = float(state['challenged_at'])
         count = len(self._tensors())
         self._kept = {int(number): Kept(
-            [torch.from_numpy(np.array(arrays[f'{number}/{place}'])) for place in range(count)],
+            [self._agent.tensor(np.array(arrays[f'{number}/{place}'])) for place in range(count)],
             settings) for number, settings in state['settings'].items()}

@@ -85,7 +85,7 @@ class FineTuner:
         self._rng = np.random.default_rng([seed, 7])
         half = training.batch // 2
         self._draws = Draws(self._online, self._offline, (half, training.batch - half), self._rng,
-                            training.relabel)
+                            training.relabel, self.agent.device)
         self.steps = self.updates = 0
         self.signer: Signer | None = None
         """Signs the checkpoints; None: unsigned."""
@@ -265,7 +265,7 @@ class FineTuner:
         save_bundle(self.acting.checkpoint(extras), path, self.signer)
 
     def _bundle(self, version: int, extras: dict[str, bytes] | None) -> Bundle:
-        with self._average.applied():
+        with self.agent.on_cpu(), self._average.applied():
             return make_bundle(
                 self.algorithm, self.robot, self.task, self._golden_observations, version=version,
                 parent=version - 1, phase=PHASES[self.phase], extras=extras)

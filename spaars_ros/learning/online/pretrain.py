@@ -122,7 +122,8 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
         # Only alignment uses hindsight goals; the other stages use the original goals.
         aligns = isinstance(algorithm, AligningLearner) and algorithm.aligns(step)
         share = training.relabel if aligns else 0.0
-        draws = Draws(replay, None, (training.batch, 0), rng, share)
+        draws = Draws(replay, None, (training.batch, 0), rng, share,
+                      algorithm.agent.device)
         for done in range(1, total + 1):
             losses = algorithm.update_offline(draws.next()[0], step)
             step += 1
@@ -130,11 +131,12 @@ def pretrain(robot: Robot, task: Task, training: Training, dataset: Dataset, *, 
                 _check_losses(losses, stage, done)
                 if progress is not None:
                     progress(stage, done, total, losses)
-    algorithm.end_offline(lambda: replay.sample(training.batch, rng))
+    algorithm.end_offline(lambda: replay.sample(training.batch, rng).to(algorithm.agent.device))
     _check_weights(algorithm.agent)
     golden = dataset.observations[rng.choice(len(dataset.observations), GOLDEN)]
-    return make_bundle(algorithm, robot, task, golden, version=0, parent=-1, phase='offline',
-                       extras=pack(algorithm.agent, {}))
+    with algorithm.agent.on_cpu():
+        return make_bundle(algorithm, robot, task, golden, version=0, parent=-1, phase='offline',
+                           extras=pack(algorithm.agent, {}))
 
 
 def untrained_bundle(robot: Robot, task: Task, training: Training, seed: int = 0) -> Bundle:
@@ -143,5 +145,6 @@ def untrained_bundle(robot: Robot, task: Task, training: Training, seed: int = 0
     rng = np.random.default_rng(seed)
     n = task.observation_dim
     algorithm = make_deployable(training, task, Normaliser(np.zeros(n), np.ones(n)), seed)
-    return make_bundle(algorithm, robot, task, rng.normal(size=(4, n)), version=0, parent=-1,
-                       phase='offline', extras=pack(algorithm.agent, {}))
+    with algorithm.agent.on_cpu():
+        return make_bundle(algorithm, robot, task, rng.normal(size=(4, n)), version=0, parent=-1,
+                           phase='offline', extras=pack(algorithm.agent, {}))

@@ -57,5 +57,5 @@ class BehaviourCloning(SinglePolicy):
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's action."""
         with torch.no_grad():
-            action = self.policy(torch.from_numpy(self.normaliser(observation))[None])
-        return ActionSample(action[0].numpy().astype(np.float64))
+            action = self.policy(self.tensor(self.normaliser(observation))[None])
+        return ActionSample.of(action)

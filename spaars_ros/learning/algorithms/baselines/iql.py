@@ -24,6 +24,7 @@ from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.algorithms.spaars.gated_agent import LARGEST
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import MLP
@@ -100,9 +101,9 @@ class IQL(SinglePolicy):
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's mean or, when exploring, a sample clipped to [-1, 1]."""
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
-            action = self.policy(o)[0].numpy().astype(np.float64)
-            std = self.log_std.clamp(-5.0, 0.0).exp().numpy()
+            o = self.tensor(self.normaliser(observation))[None]
+            action = array_of(self.policy(o)[0]).astype(np.float64)
+            std = array_of(self.log_std.clamp(-5.0, 0.0).exp())
         if explore:
             action = np.clip(action + std * rng.standard_normal(len(action)), -1.0, 1.0)
         return ActionSample(action)

@@ -67,7 +67,7 @@ class PLAS(SinglePolicy):
 
     def set_action_variance(self, actions: 'np.ndarray[Any, Any]') -> None:
         """Measure the variance of actions (N, d), which scales the reconstruction error."""
-        variance = torch.from_numpy(actions.var(0).astype(np.float32))
+        variance = self.tensor(actions.var(0).astype(np.float32))
         self.action_variance = variance.clamp(min=1e-4)
 
     def update_offline(self, batch: Batch, step: int) -> dict[str, float]:
@@ -118,11 +118,11 @@ class PLAS(SinglePolicy):
         """Return the decoded action of the latent policy, with latent noise when exploring."""
         t = self.training_file
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
+            o = self.tensor(self.normaliser(observation))[None]
             latent = self.policy(o)
             if explore:
                 noise = rng.standard_normal(latent.shape).astype(np.float32)
-                latent = (latent + t.explore_latent * torch.from_numpy(noise)).clamp(
+                latent = (latent + t.explore_latent * self.tensor(noise)).clamp(
                     -t.latent_bound, t.latent_bound)
             action = self.decoder(o, latent)
-        return ActionSample(action[0].numpy().astype(np.float64), Mode.LATENT)
+        return ActionSample.of(action, Mode.LATENT)

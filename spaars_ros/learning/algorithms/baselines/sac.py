@@ -25,6 +25,7 @@ from torch import Tensor
 from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
@@ -67,11 +68,11 @@ class SAC(SinglePolicy):
         """Do one update of critic, policy and temperature."""
         self.updates += 1
         climb = self.updates % self.training_file.policy_delay == 0
-        noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
+        noise = [torch.randn(batch['action'].shape) for _ in range(1 + climb)]
         losses = self.run(
             'learn',
             *(batch[name] for name in ('observation', 'action', 'reward', 'next', 'discount')),
-            torch.tensor(self.two_heads()), *noise, climb=climb)
+            self.two_heads(), *noise, climb=climb)
         return dict(zip(('critic', 'policy', 'alpha'), map(float, losses)))
 
     def learn(self, o: Tensor, a: Tensor, reward: Tensor, after: Tensor, discount: Tensor,
@@ -114,10 +115,10 @@ class SAC(SinglePolicy):
         if explore and self.updates == 0:
             return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
         with torch.no_grad():
-            mean, log_std = self.policy(torch.from_numpy(self.normaliser(observation))[None])
-        before = mean[0].numpy().astype(np.float64)
+            mean, log_std = self.policy(self.tensor(self.normaliser(observation))[None])
+        before = array_of(mean[0]).astype(np.float64)
         if explore:
-            before = before + np.exp(log_std[0].numpy()) * rng.standard_normal(len(before))
+            before = before + np.exp(array_of(log_std[0])) * rng.standard_normal(len(before))
         return ActionSample(np.tanh(before))
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.replay import Normaliser
@@ -71,10 +72,9 @@ class SinglePolicy(TrainableModule):
         """Return an empty dict: nothing to log."""
         return {}
 
-    def two_heads(self) -> list[int]:
-        """Draw the indices of two heads of the target critic (RLPD; docs/concepts/spaars.md)."""
-        heads = self.training_file.heads
-        return [int(i) for i in self.heads_rng.choice(heads, 2, replace=False)]
+    def two_heads(self) -> Tensor:
+        """Draw the indices (2,) of heads of the target critic (RLPD; docs/concepts/spaars.md)."""
+        return self.tensor(self.heads_rng.choice(self.training_file.heads, 2, replace=False))
 
     def state(self) -> dict[str, Any]:
         """Return the state outside of tensors, as values for JSON."""

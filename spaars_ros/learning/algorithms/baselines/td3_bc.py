@@ -23,6 +23,8 @@ from torch import nn
 from spaars_ros.learning.algorithms.baselines.single_policy import SinglePolicy
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
+from spaars_ros.learning.core.device import array_of
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.networks import BoundedPolicy
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
@@ -84,7 +86,7 @@ class TD3BC(SinglePolicy):
         t = self.training_file
         o, a, after = batch['observation'], batch['action'], batch['next']
         with torch.no_grad():
-            noise = (POLICY_NOISE * torch.randn_like(a)).clamp(-NOISE_CLIP, NOISE_CLIP)
+            noise = (POLICY_NOISE * standard_normal(a)).clamp(-NOISE_CLIP, NOISE_CLIP)
             action = (self.policy_target(after) + noise).clamp(-1.0, 1.0)
             value = self.target(after, action)[..., 0][self.two_heads()].min(0).values
             y = batch['reward'] + batch['discount'] * value
@@ -106,8 +108,8 @@ class TD3BC(SinglePolicy):
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the policy's action, with noise when exploring, clipped to [-1, 1]."""
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
-            action = self.policy(o)[0].numpy().astype(np.float64)
+            o = self.tensor(self.normaliser(observation))[None]
+            action = array_of(self.policy(o)[0]).astype(np.float64)
         if explore:
             noise = self.training_file.explore_raw * rng.standard_normal(len(action))
             action = np.clip(action + noise, -1.0, 1.0)

@@ -23,6 +23,8 @@ from scipy.stats import spearmanr
 import torch
 from torch import Tensor
 
+from spaars_ros.learning.core.algorithm import ActionSample
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
@@ -105,8 +107,9 @@ def discounted_windows(values: Array, gamma: float, window: int) -> Array:
 def rank(critic: EnsembleCritic, normaliser: Normaliser, sample: Sample) -> Ranking:
     """Return the rank correlation of the critic's mean over heads with a sample's returns."""
     with torch.no_grad():
-        o = torch.from_numpy(normaliser(sample.observations))
-        values = critic(o, torch.from_numpy(sample.actions.astype(np.float32))).mean(0).numpy()
+        o, a = (torch.from_numpy(each).to(critic.weights[0].device) for each in (
+            normaliser(sample.observations), sample.actions.astype(np.float32)))
+        values = array_of(critic(o, a).mean(0))
     found = [_spearman(values[:, i], sample.returns[:, i]) for i in (0, 1)]
     return Ranking(*found)
 
@@ -130,10 +133,12 @@ def attainable(returns: Array) -> float | None:
     return float(spearmanr(order, returns).statistic)
 
 
-def policy_action(policy: SquashedGaussian, normaliser: Normaliser, observation: Array,
-                  rng: np.random.Generator) -> Array:
-    """Sample an action (d,) in [-1, 1] of the policy at an observation (n,), physical units."""
+def policy_action(policy: SquashedGaussian, o: Tensor, rng: np.random.Generator, explore: bool
+                  ) -> ActionSample:
+    """Return the mode of the policy in one state (1, n), normalised, or a sample to explore."""
     with torch.no_grad():
-        mean, log_std = policy(torch.from_numpy(normaliser(observation))[None])
-    noise = rng.standard_normal(mean.shape[1])
-    return np.asarray(np.tanh(mean[0].numpy() + np.exp(log_std[0].numpy()) * noise), np.float64)
+        if not explore:
+            return ActionSample.of(policy.mode(o))
+        mean, log_std = (array_of(each[0]) for each in policy(o))
+    noise = rng.standard_normal(len(mean))
+    return ActionSample(np.asarray(np.tanh(mean + np.exp(log_std) * noise), np.float64))

@@ -218,7 +218,7 @@ class CPQ(SinglePolicy):
         Of `SAMPLES` actions per state of o (B, n), those with a divergence above `QUANTILE`.
         """
         mean, log_std = self.policy(o)
-        noise = torch.randn(SAMPLES, *mean.shape)
+        noise = torch.randn(SAMPLES, *mean.shape).to(self.device)
         actions = torch.tanh(mean + log_std.exp() * noise).flatten(0, 1)
         repeated = o.repeat(SAMPLES, 1)
         count = len(actions) - int(QUANTILE * len(actions))
@@ -247,11 +247,8 @@ class CPQ(SinglePolicy):
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the mode or, when exploring, a sample."""
-        if explore:
-            return ActionSample(policy_action(self.policy, self.normaliser, observation, rng))
-        with torch.no_grad():
-            mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
-        return ActionSample(mode[0].numpy().astype(np.float64))
+        o = self.tensor(self.normaliser(observation))[None]
+        return policy_action(self.policy, o, rng, explore)
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return the dual weight of the penalty."""

@@ -152,16 +152,13 @@ class SACLagrangian(SinglePolicy):
         """Return the mode or, when exploring, a sample; from scratch it is uniform at first."""
         if explore and self.updates == 0 and self.explores_uniformly:
             return ActionSample(rng.uniform(-1.0, 1.0, self.sizes[1]))
-        if explore:
-            return ActionSample(policy_action(self.policy, self.normaliser, observation, rng))
-        with torch.no_grad():
-            mode = self.policy.mode(torch.from_numpy(self.normaliser(observation))[None])
-        return ActionSample(mode[0].numpy().astype(np.float64))
+        o = self.tensor(self.normaliser(observation))[None]
+        return policy_action(self.policy, o, rng, explore)
 
     def set_multipliers(self, multipliers: Array) -> None:
         """Set the multipliers (C,); raise ValueError for wrong shape, negative or non-finite."""
-        self.multipliers = torch.from_numpy(
-            checked_multipliers(multipliers, self.multipliers.numel()).copy())
+        own = self.multipliers
+        own.copy_(torch.from_numpy(checked_multipliers(multipliers, own.numel())))
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return lambda of the first constraint and the entropy weight."""

@@ -25,6 +25,7 @@ from spaars_ros.data.schema import Mode
 from spaars_ros.learning.algorithms.spaars.gated_agent import GatedAgent
 from spaars_ros.learning.algorithms.spaars.trials import GateTrials
 from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.replay import Replay
 from spaars_ros.learning.core.rnd import Plateau
 from spaars_ros.training_file import Training
@@ -162,7 +163,7 @@ class Curriculum:
         """
         self.raw_share = float((modes == Mode.RAW).mean())
         with torch.no_grad():
-            novelty = self.agent.rnd.novelty(torch.from_numpy(reached)).numpy()
+            novelty = array_of(self.agent.rnd.novelty(self.agent.tensor(reached)))
         for value in novelty:
             self.plateau.add(float(value))
         self.novelty = float(novelty.mean())
@@ -204,7 +205,7 @@ class Curriculum:
                 self.agent.closed = False
                 return
             # n-step returns of the executed actions; without relabelling no draw is made.
-            batch = replay.gather(places, np.random.default_rng(0))
+            batch = replay.gather(places, np.random.default_rng(0)).to(self.agent.device)
             error = self.agent.td_error(batch)
             sizes.append(float(error.square().mean().sqrt()))
             means.append(float(error.mean()))

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from spaars_ros.learning.algorithms.spaars.raw_policy_updates import RawPolicyUpdates
 from spaars_ros.learning.algorithms.spaars.residual_candidate import ResidualCandidate
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.floor import bootstrap_masks
 from spaars_ros.learning.core.multipliers import lagrangian
 from spaars_ros.learning.core.networks import BoundedPolicy
@@ -185,7 +186,7 @@ class GatedAgent(RawPolicyUpdates):
         :param rewards: (T,)
         :param costs: (T, C); further columns are ignored
         """
-        weights = self.multipliers.numpy()
+        weights = array_of(self.multipliers)
         spent = costs[:, :len(weights)].sum(0) @ weights if len(weights) else 0.0
         return float(self.training_file.reward_scale * (rewards.sum() - spent)
                      / (1.0 + weights.sum()))
@@ -222,7 +223,8 @@ class GatedAgent(RawPolicyUpdates):
 
     def limits(self) -> Tensor:
         """Return the present trust box, margins of raw and latent, and hold, (4,)."""
-        return torch.tensor([self.trust, self.margin, self.training_file.min_margin, self.hold])
+        return torch.tensor([self.trust, self.margin, self.training_file.min_margin,
+                             self.hold]).to(self.device)
 
     def _bound(self, v_raw: Tensor, v_latent: Tensor, kappa: float | None = None) -> Tensor:
         """Return the gate's lower bound (B) of per-head advantages, from (heads, B, 1 + C)."""

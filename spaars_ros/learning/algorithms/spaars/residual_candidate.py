@@ -81,7 +81,7 @@ class ResidualCandidate(nn.Module):
             drawn = draw_candidates(
                 self.vae.decoder, observation, decoded, centre, sigma=t.spar_sigma,
                 bound=t.latent_bound, noise=candidate_noise(rng, t.spar_candidates,
-                                                            *centre.shape))
+                                                            *centre.shape).to(centre.device))
             action = trusted(decoded + drawn.residual, decoded)
             heads = lagrangian(candidate_values(critic, observation, action))
             lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)

@@ -172,10 +172,10 @@ class Spaars(GatedDeployment):
         fresh = rng.standard_normal(self._noise.shape) if explore else 0.0 * self._noise
         kept = t.explore_correlation if explore else 0.0
         self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
-        noise = torch.from_numpy(self._noise.astype(np.float32))
+        noise = agent.tensor(self._noise.astype(np.float32))
         k = t.latent_dim
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
+            o = agent.tensor(self.normaliser(observation))[None]
             if agent.floored:
                 return self._choose_above_floor(o, noise, explore)
             raw, latent = agent.raw_policy(o), agent.latent_policy(o)
@@ -184,12 +184,12 @@ class Spaars(GatedDeployment):
                 action = agent.trusted(raw, decoded)
                 if explore:
                     action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
-                return ActionSample(action[0].numpy().astype(np.float64), Mode.RAW)
+                return ActionSample.of(action, Mode.RAW)
             if explore:
                 moved = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
                                                                       t.latent_bound)
                 decoded = agent.decoder(o, moved)
-            return ActionSample(decoded[0].numpy().astype(np.float64), Mode.LATENT)
+            return ActionSample.of(decoded, Mode.LATENT)
 
     def _choose_above_floor(self, o: Tensor, noise: Tensor, explore: bool) -> ActionSample:
         """Return the best of pretrained, latent and raw action, with noise when exploring."""
@@ -206,12 +206,12 @@ class Spaars(GatedDeployment):
             action = candidates[2]
             if explore:
                 action = (action + agent.explore_raw * noise[k:]).clamp(-1.0, 1.0)
-            return ActionSample(action[0].numpy().astype(np.float64), Mode.RAW)
+            return ActionSample.of(action, Mode.RAW)
         if explore:
             latent = (latent + t.explore_latent * noise[:k]).clamp(-t.latent_bound,
                                                                    t.latent_bound)
         action = agent.decoder(o, latent)
-        return ActionSample(action[0].numpy().astype(np.float64), Mode.LATENT)
+        return ActionSample.of(action, Mode.LATENT)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update; for the first `critic_steps` environment steps of the critic only."""
@@ -252,7 +252,7 @@ class Spaars(GatedDeployment):
                      actions: NDArray[np.float32]) -> float:
         """Return the mean distance of actions (T, d) from their reconstruction by the CVAE."""
         with torch.no_grad():
-            o, a = torch.from_numpy(observations), torch.from_numpy(actions)
+            o, a = self.agent.tensor(observations), self.agent.tensor(actions)
             return float((self.agent.reconstruct(o, a) - a).norm(dim=-1).mean())
 
     def manifest(self) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from spaars_ros.learning.core.trainable import parameters_of
 
 def margins_of(limits: Tensor) -> Tensor:
     """Return the margins (3,) of pretrained, latent and raw action in `GatedAgent.limits`."""
-    return limits[[2, 2, 1]]
+    return torch.stack([limits[2], limits[2], limits[1]])
 
 
 class SpaarsAgent(GatedAgent):
@@ -50,6 +50,8 @@ class SpaarsAgent(GatedAgent):
 
     offsets: Tensor
     """(N, k) offsets of the latent candidates; only with `latent_candidates`."""
+    every_head: Tensor
+    """(heads,) their indices."""
 
     def make_coder(self, observation: int, action: int) -> None:
         """Create encoder and decoder of the CVAE."""
@@ -61,7 +63,7 @@ class SpaarsAgent(GatedAgent):
         """Create the latent policy, and the frozen pretrained one to which it is anchored."""
         t = self.training_file
         self.latent_policy = BoundedPolicy(observation, t.latent_dim, t.width, t.latent_bound)
-        self.every_head = torch.arange(t.heads)
+        self.register_buffer('every_head', torch.arange(t.heads), persistent=False)
         if t.latent_candidates:
             self.register_buffer('offsets', latent_offsets(t.latent_candidates, t.latent_dim,
                                                            t.latent_spread))

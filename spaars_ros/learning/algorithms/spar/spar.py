@@ -29,6 +29,7 @@ from spaars_ros.learning.algorithms.spar.spar_agent import SparAgent
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.deployable import Deployable
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -122,7 +123,7 @@ class Spar(Deployable):
 
     def _see(self, batch: Batch) -> None:
         """Keep pairs (s, a) for the diagnostic at the end of this stage."""
-        rows = torch.cat([batch['observation'], batch['action']], -1).numpy()
+        rows = array_of(torch.cat([batch['observation'], batch['action']], -1))
         self._seen = np.concatenate([self._seen, rows])
 
     def _choose_projection(self) -> None:
@@ -130,7 +131,7 @@ class Spar(Deployable):
         self._freeze()
         n = self.agent.base.inputs
         with torch.no_grad():
-            base = self.agent.base(torch.from_numpy(self._seen[:, :n])).numpy()
+            base = array_of(self.agent.base(self.agent.tensor(self._seen[:, :n])))
         self.geometry = residual_geometry(self._seen[:, :n], self._seen[:, n:] - base, self._seed)
         self._seen = self._seen[:0]
         if self.training.spar_projection == 'auto':
@@ -152,19 +153,18 @@ class Spar(Deployable):
         t, agent = self.training, self.agent
         mode = Mode.LATENT if agent.projects else Mode.RAW
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
+            o = agent.tensor(self.normaliser(observation))[None]
             action = agent.action(o)
             if explore:
                 kept = t.explore_correlation
                 fresh = rng.standard_normal(self._noise.shape)
                 self._noise = kept * self._noise + math.sqrt(1.0 - kept ** 2) * fresh
                 latent = agent.current_latent(o, mode == Mode.LATENT)
-                moved = latent + torch.from_numpy((t.explore_latent * self._noise).astype(
-                    np.float32))
+                moved = latent + agent.tensor((t.explore_latent * self._noise).astype(np.float32))
                 moved = agent.decoded(o, moved.clamp(-t.latent_bound, t.latent_bound))
                 # For SPAR-PROJ this equals `moved`: its action is its decoded latent.
                 action = (action + moved - agent.decoded(o, latent)).clamp(-1.0, 1.0)
-        return ActionSample(action[0].numpy().astype(np.float64), mode)
+        return ActionSample.of(action, mode)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Do one update of the values and, every `policy_delay` updates, of the residual."""

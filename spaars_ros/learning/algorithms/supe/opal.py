@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import MLP
 
@@ -134,7 +135,7 @@ def opal_loss(encoder: ChunkEncoder, prior: SkillPrior, decoder: SkillDecoder,
     :param actions: (B, H, d) in [-1, 1]
     """
     mean, log_std = encoder(observations, actions)
-    skill = mean + log_std.exp() * torch.randn_like(mean)
+    skill = mean + log_std.exp() * standard_normal(mean)
     held = skill[:, None].expand(-1, observations.shape[1], -1)
     likelihood = decoder.log_prob(observations, held, actions)  # (B, H)
     kl = divergence(mean, log_std, *prior(observations[:, 0])).mean()

@@ -261,7 +261,7 @@ class SkillLearner(TrainableModule):
         self.update_models(online)
         batch = self.optimistic(online, offline, least)
         heads = torch.from_numpy(self._rng.choice(t.skill_heads, t.skill_subset, replace=False))
-        noise = [torch.randn_like(batch['action']) for _ in range(1 + climb)]
+        noise = [torch.randn(batch['action'].shape) for _ in range(1 + climb)]
         losses = self.run('fit_sac', *(batch[name] for name in FIELDS), heads,
                           torch.tensor(anchor), *noise, climb=climb, anchored=anchor > 0.0)
         return dict(zip(('skill_critic', 'skill_policy'), map(float, losses)))

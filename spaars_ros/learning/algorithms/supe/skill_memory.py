@@ -28,6 +28,7 @@ from spaars_ros.learning.algorithms.supe.chunks import macro_transitions
 from spaars_ros.learning.algorithms.supe.chunks import Macros
 from spaars_ros.learning.algorithms.supe.chunks import squash
 from spaars_ros.learning.algorithms.supe.skill_learner import SkillLearner
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
@@ -73,13 +74,15 @@ class SkillMemory:
 
     def windows(self, count: int) -> tuple[Tensor, Tensor]:
         """Draw chunks of the data: normalised observations (B, H, n), actions (B, H, d)."""
-        chunks = self._given()
-        return chunks.windows(self._rng.integers(0, len(chunks), count))
+        chunks, device = self._given(), self.skills.device
+        observations, actions = chunks.windows(self._rng.integers(0, len(chunks), count))
+        return observations.to(device), actions.to(device)
 
     def draw_offline(self, count: int) -> Batch:
         """Draw macro transitions of the data; their skills are the posterior means."""
         chunks = self._given()
-        return chunks.batch(self._rng.integers(0, len(chunks), count), self.encoded())
+        places = self._rng.integers(0, len(chunks), count)
+        return chunks.batch(places, self.encoded()).to(self.skills.device)
 
     def encoded(self) -> Floats:
         """Return u (M, k) of every chunk; the first call encodes them, a second or longer."""
@@ -93,7 +96,7 @@ class SkillMemory:
 
     def draw_online(self, count: int) -> Batch:
         """Draw macro transitions of executed episodes."""
-        return self.online.sample(count, self._rng)
+        return self.online.sample(count, self._rng).to(self.skills.device)
 
     @property
     def least(self) -> float:
@@ -139,8 +142,8 @@ class SkillMemory:
 
     def make_familiar(self, macros: Macros) -> None:
         """Train the RND predictor once on each macro transition, one at a time."""
-        seen = torch.from_numpy(self.normaliser(macros.observations[:-1]))
-        skills = torch.from_numpy(squash(macros.skills))
+        seen = self.skills.tensor(self.normaliser(macros.observations[:-1]))
+        skills = self.skills.tensor(squash(macros.skills))
         for o, u in zip(seen, skills):
             self.skills.update_rnd(o[None], u[None])
 
@@ -150,8 +153,9 @@ class SkillMemory:
 
     def _encode(self, observations: Tensor, actions: Tensor) -> Floats:
         with torch.no_grad():
-            mean: Floats = self.skills.encoder(observations, actions)[0].numpy()
-        return mean
+            mean, _ = self.skills.encoder(observations.to(self.skills.device),
+                                          actions.to(self.skills.device))
+        return array_of(mean)
 
     # State
 

@@ -145,7 +145,7 @@ class SpaarsSupe(Supe, GatedDeployment):
             return self._decoded(mean, rng, explore), Mode.LATENT
         action = agent.trusted(raw, mean)
         if explore:
-            noise = torch.from_numpy(self._noise.astype(np.float32))
+            noise = agent.tensor(self._noise.astype(np.float32))
             action = (action + agent.explore_raw * noise).clamp(-1.0, 1.0)
         return action, Mode.RAW
 

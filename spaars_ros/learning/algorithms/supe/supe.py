@@ -29,6 +29,7 @@ from spaars_ros.learning.algorithms.supe.skill_memory import SkillMemory
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.algorithm import Episode
+from spaars_ros.learning.core.device import array_of
 from spaars_ros.learning.core.multipliers import checked_multipliers
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import Normaliser
@@ -121,20 +122,20 @@ class Supe:
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the action of the skill in effect; every H steps a new skill begins."""
         with torch.no_grad():
-            o = torch.from_numpy(self.normaliser(observation))[None]
+            o = self.agent.tensor(self.normaliser(observation))[None]
             if self._skill is None or self._step == self.training.skill_length:
                 self._skill, self._step = self._begin_skill(o, rng, explore), 0
             action, mode = self._act(o, self._skill, rng, explore)
         if explore:
-            self._taken.append((self._skill[0].numpy().astype(np.float64), self._step))
+            self._taken.append((array_of(self._skill[0]).astype(np.float64), self._step))
         self._step += 1
-        return ActionSample(action[0].numpy().astype(np.float64), mode)
+        return ActionSample.of(action, mode)
 
     def _begin_skill(self, o: Tensor, rng: np.random.Generator, explore: bool) -> Tensor:
         noise = None
         if explore:
             shape = (1, self.training.skill_dim)
-            noise = torch.from_numpy(rng.standard_normal(shape).astype(np.float32))
+            noise = self.agent.tensor(rng.standard_normal(shape).astype(np.float32))
         return self.skills.skill(o, noise, prior=explore and self._tries_prior)
 
     @property
@@ -150,7 +151,7 @@ class Supe:
         """Return the executed action (1, d) for the decoder's mean, with noise if configured."""
         if not (explore and self.training.skill_sample):
             return mean
-        noise = torch.from_numpy(rng.standard_normal(tuple(mean.shape)).astype(np.float32))
+        noise = self.agent.tensor(rng.standard_normal(tuple(mean.shape)).astype(np.float32))
         return (mean + self.skills.decoder.std * noise).clamp(-1.0, 1.0)
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
