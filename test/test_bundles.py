@@ -55,6 +55,8 @@ from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
+from spaars_ros.policy.rehearsal import rehearse
+from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import OBSERVATION_CLIP
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.signing import generate
@@ -615,6 +617,60 @@ def test_the_learner_signs_what_it_publishes_and_keeps(
     assert Bundle.from_bytes(decode_bytes(heard[0]), verifier).manifest.version == 1
     kept = list((tmp_path / 'run' / 'checkpoints').glob('*.spaars'))
     assert kept and load_bundle(kept[0], verifier).extras
+
+
+# --- a network that cannot keep pace, or decides in several states only
+
+def slow_network(bundle: Bundle) -> Bundle:
+    """Return the bundle with products of large matrices behind an output, which they add 0 to."""
+    model = onnx.ModelProto.FromString(bundle.graphs['policy'])
+    graph, output = model.graph, 'latent_action'
+    for node in graph.node:
+        node.input[:] = ['quick' if name == output else name for name in node.input]
+        node.output[:] = ['quick' if name == output else name for name in node.output]
+    wide = np.random.default_rng(0).normal(size=(1000, 1000)).astype(np.float32)
+    for name, values in (('into', np.zeros((OBSERVATION, 1000), np.float32)), ('wide', wide),
+                         ('out', np.zeros((1000, bundle.manifest.action_dim), np.float32))):
+        graph.initializer.append(numpy_helper.from_array(values, name))
+    graph.node.append(helper.make_node('MatMul', ['observation', 'into'], ['slow0']))
+    for place in range(200):
+        graph.node.append(helper.make_node('MatMul', [f'slow{place}', 'wide'],
+                                           [f'slow{place + 1}']))
+    graph.node.append(helper.make_node('MatMul', ['slow200', 'out'], ['nothing']))
+    graph.node.append(helper.make_node('Add', ['quick', 'nothing'], [output]))
+    return Bundle(bundle.manifest, {'policy': model.SerializeToString()}, bundle.golden_outputs)
+
+
+def for_several_states(bundle: Bundle) -> Bundle:
+    """Return the bundle with a graph that takes as many states as there are golden outputs."""
+    model = onnx.ModelProto.FromString(bundle.graphs['policy'])
+    for given in model.graph.input:
+        if given.name != 'trust':
+            given.type.tensor_type.shape.dim[0].dim_value = len(
+                bundle.golden_outputs['observation'])
+    return Bundle(bundle.manifest, {'policy': model.SerializeToString()}, bundle.golden_outputs)
+
+
+@pytest.mark.parametrize(('make', 'limit', 'reason'), [
+    (lambda bundle: bundle, 10.0, ''), (slow_network, 1e-3, 'too_slow'),
+    (for_several_states, 10.0, 'cannot_decide')], ids=['fine', 'slow', 'several'])
+def test_a_bundle_is_rehearsed_in_one_state_before_it_acts(
+        bundle: Bundle, make: Callable[[Bundle], Bundle], limit: float, reason: str) -> None:
+    made = make(bundle)
+    runtime = check_bundle(made, ROBOT, task=TASK.name, observation_dim=OBSERVATION)
+    if not reason:
+        rehearse(runtime, made, limit)
+        return
+    with pytest.raises(BundleError) as caught:
+        rehearse(runtime, made, limit)
+    assert caught.value.reason == reason
+
+
+def test_a_server_does_not_start_with_a_bundle_that_decides_no_single_state(
+        bundle: Bundle, start: Callable[..., Rig], tmp_path: Path) -> None:
+    save_bundle(for_several_states(bundle), tmp_path / 'several.spaars')
+    rig = start(active=False, bundle=str(tmp_path / 'several.spaars'))
+    assert rig.server.trigger_configure() != OK
 
 
 # --- a network that fails on what the robot measures

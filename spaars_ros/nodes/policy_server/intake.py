@@ -17,22 +17,18 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import threading
-import time
 from typing import TYPE_CHECKING
 from typing import Union
-
-import numpy as np
 
 from spaars_ros.control.shadow import SLOW
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import MAX_BYTES
+from spaars_ros.policy.rehearsal import rehearse
 from spaars_ros.policy.runtime import PolicyRuntime
 
 if TYPE_CHECKING:
     from spaars_ros.policy.signing import Verifier
-
-TRIALS = 10
 
 MAX_OFFER = 64 * 2**20
 """Maximum bytes of a bundle on a topic."""
@@ -139,15 +135,5 @@ class BundleIntake:
                               f'version {version}: {self._taken_back} was taken back')
         runtime = self._check(bundle)
         runtime.data = data
-        # The first runs allocate memory, which must not happen in a tick. And a graph too slow
-        # for the period is refused before it moves the arm.
-        observation = np.asarray(bundle.golden_outputs['observation'][0], dtype=np.float64)
-        times = []
-        for _ in range(TRIALS):
-            begin = time.perf_counter()
-            runtime.decide(observation)
-            times.append(time.perf_counter() - begin)
-        if min(times) > SLOW * self._period:
-            raise BundleError('too_slow', f'{min(times) * 1e3:.1f} ms a decision, at most '
-                                          f'{SLOW * self._period * 1e3:.1f}')
+        rehearse(runtime, bundle, SLOW * self._period)
         return runtime

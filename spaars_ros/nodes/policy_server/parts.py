@@ -37,6 +37,7 @@ from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.bundle import bundle_bytes
 from spaars_ros.policy.bundle import BundleError
+from spaars_ros.policy.rehearsal import rehearse
 from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.policy.signing import Verifier
@@ -72,7 +73,7 @@ class Parts:
         check = partial(check_bundle, robot=robot, task=task.name,
                         observation_dim=task.observation_dim, spec=task.spec)
         verifier = Verifier(Path(p['public_key'])) if p['public_key'] else None
-        runtime = _first(p['bundle'], check, verifier)
+        runtime = _first(p['bundle'], check, verifier, robot.period)
         alone()
         self.spool = Spool(self._run_dir / 'spool', _schema(robot, task, runtime))
         opened.append(self.spool)
@@ -134,28 +135,31 @@ class Parts:
         if not path.exists():
             return None
         try:
-            before = _read(path, check, verifier)
+            before = _read(path, check, verifier, self.robot.period)
         except BundleError as error:
             self._logger.warning(f'{path} is no bundle to go back to: {error}')
             return None
         return before if before.manifest.version < acting.manifest.version else None
 
 
-def _first(path: str, check: Callable[[Bundle], PolicyRuntime],
-           verifier: Verifier | None) -> PolicyRuntime:
+def _first(path: str, check: Callable[[Bundle], PolicyRuntime], verifier: Verifier | None,
+           period: float) -> PolicyRuntime:
     if not path:
         raise Refused('parameter bundle is empty: name a policy bundle file')
     try:
-        return _read(Path(path), check, verifier)
+        return _read(Path(path), check, verifier, period)
     except BundleError as error:
         raise Refused(f'bundle {path}: {error}') from None
 
 
-def _read(path: Path, check: Callable[[Bundle], PolicyRuntime],
-          verifier: Verifier | None) -> PolicyRuntime:
+def _read(path: Path, check: Callable[[Bundle], PolicyRuntime], verifier: Verifier | None,
+          period: float) -> PolicyRuntime:
     # Read once, so that the bytes kept as acting are those that were checked.
     data = bundle_bytes(path)
-    runtime = check(Bundle.from_bytes(data, verifier))
+    bundle = Bundle.from_bytes(data, verifier)
+    runtime = check(bundle)
+    # While a decision takes longer than a period, the command before it would stand.
+    rehearse(runtime, bundle, period)
     runtime.data = data
     return runtime
 
