@@ -18,10 +18,12 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
 from spaars_ros.robot.config import Robot
+from spaars_ros.run.model_files import digest_of_model
 
 FOLDER = Path('runs/checks')
 """Folder of the results, one file per robot file."""
@@ -34,14 +36,14 @@ class CheckMissing(ValueError):
 def robot_digest(robot: Robot) -> str:
     """Return a digest of the content of a robot file and its model, 24 hex digits."""
     digest = hashlib.sha256(robot.model_dump_json(exclude={'source'}).encode())
-    if robot.model_path.is_file():
-        digest.update(robot.model_path.read_bytes())
+    digest.update(digest_of_model(robot.model_path).encode())
     return digest.hexdigest()[:24]
 
 
 def record_path(robot: Robot, folder: Path = FOLDER) -> Path:
     """Return the path of the check result of this robot file, whether or not it exists."""
-    return folder / f'{robot.name}-{robot_digest(robot)}.json'
+    name = re.sub(r'[^\w.-]', '_', robot.name)  # no name leads to another folder
+    return folder / f'{name[:100]}-{robot_digest(robot)}.json'
 
 
 def save_record(record: dict[str, Any], path: Path) -> None:

@@ -53,8 +53,8 @@ from spaars_ros.run.kept_files import files_to_go_on_with
 from spaars_ros.run.kept_files import keep
 from spaars_ros.run.kept_files import KeptFileError
 from spaars_ros.run.kept_files import KINDS
-from spaars_ros.run.kept_files import model_digest
 from spaars_ros.run.metrics import metrics_summary
+from spaars_ros.run.model_files import digest_of_model
 from spaars_ros.run.recorded import final_multipliers
 from spaars_ros.run.recorded import lessons_of
 from spaars_ros.run.recorded import server_transitions
@@ -185,7 +185,7 @@ class RunFolder:
                     yaml.safe_dump(sectioned(self._nodes_training()), sort_keys=False).encode())
         kept = json.dumps({'options': asdict(self.options), 'training': self._nodes_training(),
                            'robot': self.robot.model_dump(mode='json'),
-                           'model_digest': model_digest(self.robot),
+                           'model_digest': digest_of_model(self.robot.model_path),
                            'encoders': self.task.spec.encoders,
                            'task': self.settings.model_dump(mode='json')}, indent=2)
         # Copies first: a folder with config.json counts as a run, and a resume reads the copies.

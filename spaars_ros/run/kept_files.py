@@ -15,7 +15,6 @@
 """Copies of the robot, task, training and parameter files of a run in its folder."""
 
 from collections.abc import Callable
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from spaars_ros.robot.config import Robot
 from spaars_ros.robot.contract import differences
 from spaars_ros.robot.files import is_bare
 from spaars_ros.robot.resources import absolute
+from spaars_ros.run.model_files import is_same_model
 from spaars_ros.tasks.base import TaskSettings
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import settings_of
@@ -89,14 +89,6 @@ def without_source(robot: Robot) -> dict[str, Any]:
     return content
 
 
-def model_digest(robot: Robot) -> str:
-    """Return the SHA-256 of the MJCF file, '' when it cannot be read."""
-    try:
-        return hashlib.sha256(robot.model_path.read_bytes()).hexdigest()
-    except OSError:
-        return ''
-
-
 def files_to_go_on_with(folder: Path, kept: dict[str, Any],
                         params_file: str = '') -> dict[str, str]:
     """
@@ -137,9 +129,9 @@ def files_to_go_on_with(folder: Path, kept: dict[str, Any],
                     f'{kind} file that it started with: restore it, or start a new run')
     digest = kept.get('model_digest', '')
     robot = load_robot(files['robot'])
-    if digest and digest != model_digest(robot):
-        raise KeptFileError(f'{robot.model_path}: the model has changed since the run began: '
-                            'restore it, or start a new run')
+    if digest and not is_same_model(robot.model_path, digest):
+        raise KeptFileError(f'{robot.model_path}: the model has changed since the run began, or a '
+                            'file that it includes: restore it, or start a new run')
     if params_file:
         return {**files, 'params_file': params_file}
     _check_parameters(folder, str(options.get('params_file', '')))
