@@ -277,6 +277,21 @@ def test_a_package_that_cannot_be_loaded_is_dropped_and_updates_go_on(tmp_path):
     work(algorithm)
 
 
+def test_a_package_stays_valid_when_only_comments_change_and_not_when_an_update_does(tmp_path):
+    def digest(name, code, header='int one;'):
+        for room in ('core', 'algorithms/spar', 'gym'):
+            (tmp_path / name / room).mkdir(parents=True)
+        (tmp_path / name / 'algorithms/spar/update.py').write_text(code)
+        (tmp_path / name / 'core/products.h').write_text(header)
+        (tmp_path / name / 'gym/trainer.py').write_text(f'name = {name!r}\n')
+        return compiler_module.updates_digest(tmp_path / name)
+
+    first = digest('first', 'def update(x):\n    """Return twice x."""\n    return 2 * x\n')
+    assert first == digest('same', 'def update(x):\n    # Twice.\n    return 2 * x\n')
+    assert first != digest('other', 'def update(x):\n    return 3 * x\n')
+    assert first != digest('header', 'def update(x):\n    return 2 * x\n', 'int two;')
+
+
 @pytest.mark.long
 @pytest.mark.skipif(not COMPILER, reason='no C++ compiler (apt install g++)')
 def test_compiled_beside_the_learner_and_found_in_the_cache_it_does_the_same(tmp_path):

@@ -38,9 +38,9 @@ ROS_FREE = ('tasks', 'robot', 'policy', 'safety', 'constraints', 'control', 'dat
             'learning', 'vision')
 TORCH_FREE = ('policy', 'safety', 'control', 'tasks', 'constraints', 'robot', 'vision')
 
-ORDER = ('interrupts', 'checkpoint_files', 'robot', 'data', 'vision', 'constraints', 'tasks',
-         'safety', 'policy', 'control', 'training_sections', 'training_file', 'sim', 'learning',
-         'ros', 'nodes', 'run', 'commissioning', 'commands', 'cli')
+ORDER = ('interrupts', 'checkpoint_files', 'source_code', 'robot', 'data', 'vision', 'constraints',
+         'tasks', 'safety', 'policy', 'control', 'training_sections', 'training_file', 'sim',
+         'learning', 'ros', 'nodes', 'run', 'commissioning', 'commands', 'cli')
 """Rooms and lone modules, the lower before the higher: a room imports only from lower ones."""
 
 # What package.xml calls the modules that are imported; those of None are pip-only, named there

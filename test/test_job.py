@@ -76,7 +76,7 @@ from spaars_ros.run.preparation import prepare
 from spaars_ros.run.run_config import RunConfig
 from spaars_ros.run.run_observer import reset_command
 from spaars_ros.run.run_observer import RunObserver
-from spaars_ros.run.sources import code_of
+from spaars_ros.source_code import code_of
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,10 +14,11 @@
 
 """Digest of the code that made a result, to detect stale results."""
 
-import ast
 from functools import cache
 import hashlib
 from pathlib import Path
+
+from spaars_ros.source_code import code_of
 
 ROOMS = ('constraints', 'control', 'data', 'learning', 'policy', 'robot', 'safety', 'sim', 'tasks',
          'vision')
@@ -44,15 +45,3 @@ def source_digest(*more: Path) -> str:
             digest.update(path.relative_to(room.parent).as_posix().encode() + b'\0')
             digest.update(code_of(path.read_text()).encode() + b'\0')
     return digest.hexdigest()
-
-
-def code_of(text: str) -> str:
-    """Return the code of a Python file as a syntax tree without comments and docstrings."""
-    tree = ast.parse(text)
-    for node in ast.walk(tree):
-        body = getattr(node, 'body', None)
-        if isinstance(body, list):
-            node.body = [  # type: ignore[attr-defined]
-                one for one in body if not (isinstance(one, ast.Expr)
-                                            and isinstance(one.value, ast.Constant))]
-    return ast.dump(tree)

@@ -15,6 +15,7 @@
 """Compile updates in a separate process and cache the packages in the user's cache folder."""
 
 import fcntl
+from functools import cache
 import hashlib
 import json
 import os
@@ -31,6 +32,7 @@ from torch import Tensor
 from spaars_ros.interrupts import die_with_parent
 from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.robot.config import PACKAGE
+from spaars_ros.source_code import code_of
 
 CACHE = Path('~/.cache/spaars_ros/compiled')
 PAYS = 5000
@@ -195,14 +197,29 @@ def _digest(request: dict[str, Any]) -> str:
     """Return the cache key of a request: digest of request, code, torch version and processor."""
     digest = hashlib.sha256(json.dumps(request, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
-    sources = PACKAGE / 'learning'
-    for path in sorted([*sources.rglob('*.py'), *sources.rglob('*.h')]):
-        digest.update(path.read_bytes())
+    digest.update(updates_digest(PACKAGE / 'learning').encode())
     processor = Path('/proc/cpuinfo')
     if processor.exists():
         lines = processor.read_text().splitlines()
         digest.update(''.join(each for each in lines if each.startswith('flags'))[:4000].encode())
     return digest.hexdigest()[:24]
+
+
+@cache
+def updates_digest(learning: Path) -> str:
+    """
+    Return a digest of the code of all updates, without comments and docstrings.
+
+    :param learning: folder of the subpackage `learning`
+    """
+    digest = hashlib.sha256()
+    for path in sorted(path for room in ('algorithms', 'core')
+                       for path in (learning / room).rglob('*.*')):
+        if path.suffix == '.py':
+            digest.update(code_of(path.read_text()).encode() + b'\0')
+        elif path.suffix == '.h':
+            digest.update(path.read_bytes() + b'\0')
+    return digest.hexdigest()
 
 
 def _behind_everything() -> None:
