@@ -334,7 +334,7 @@ class Training(Strict):
         'the CPU. Checkpoints and bundles of one device continue on another; only updates on the '
         'CPU are compiled')
     compile: Literal['auto', 'off', 'on'] = Field(
-        'auto', description='compile the online updates (needs g++), in a process beside the '
+        'auto', description='compile the updates (needs g++), in a process beside the '
         'learner, and keep the result in ~/.cache/spaars_ros/compiled; auto: in runs of many '
         'updates; off: every run gives the same numbers, bit for bit')
     push_every: Steps = Field(100, ge=1, description='environment steps between bundles')

@@ -41,7 +41,7 @@ from spaars_ros.training_file import load_training
 
 OBSERVATION, ACTION, CONSTRAINTS, ROWS = 5, 3, 2, 8
 COMPILER = shutil.which('g++') is not None
-WITH_COSTS = ('spaars', 'spar')
+WITH_COSTS = ('spaars', 'spar', 'sac-lagrangian', 'marvel', 'cpq')
 
 
 def make(name='spaars', gated=True, **changes):
@@ -72,7 +72,9 @@ def work(algorithm, updates=4, constraints=CONSTRAINTS):
                                      ('next', (OBSERVATION,)))}
         batch = Batch({**drawn, 'action': drawn['action'].tanh(),
                        'discount': torch.full((ROWS,), 0.9)})
-        losses = algorithm.update_online(batch, batch)
+        losses = algorithm.update_online(batch, Batch({
+            each: tensor[:ROWS // 2] for each, tensor in batch.items()})) \
+            if algorithm.learns_online else algorithm.update_offline(batch, 0)
         if getattr(algorithm.agent, 'raw_imitates', False):
             losses['imitation'] = algorithm.agent.imitate(batch['observation'], batch['action'])
     return losses
@@ -149,6 +151,10 @@ def test_skills_and_gate_are_compiled_both():
 @pytest.mark.parametrize('name, gated, changes', [
     ('sac', False, {}), ('spaars', False, {}), ('spaars', True, {}), ('spaars', True, FLOOR),
     ('spaars', True, {**FLOOR, 'self_imitation': True, 'raw_candidate': 'imitation'}),
+    ('spaars', True, {'raw_candidate': 'residual'}),
+    ('sac-lagrangian', False, {'entropy': 0.0}), ('sac-lagrangian', False, {'entropy': 0.01}),
+    ('marvel', False, {'offline_share': 0.5, 'demonstration_weight': 0.5}),
+    ('cpq', False, {'cvae_steps': 0, 'cost_limit': 1.0}),
     ('spar', False, {'spar_projection': 'mlp', 'spar_conservative': 0.3}),
     ('spar', False, {'spar_projection': 'proj'})])
 def test_an_update_as_a_graph_does_what_it_does_without(name, gated, changes):

@@ -84,8 +84,8 @@ def test_the_entropy_has_one_weight_in_alignment_and_online(monkeypatch):
     """Fault of 0.1.0: alignment with 0, then 0.135 online: a mismatch of its own making."""
     marvel, seen = make('marvel', entropy=0.03), []
     targets = marvel.targets
-    monkeypatch.setattr(marvel, 'targets', lambda batch, *, entropy_reward, **rest: seen.append(
-        entropy_reward) or targets(batch, entropy_reward=entropy_reward, **rest))
+    monkeypatch.setattr(marvel, 'targets', lambda *drawn, entropy_reward, **rest: seen.append(
+        float(entropy_reward)) or targets(*drawn, entropy_reward=entropy_reward, **rest))
     marvel.align(batch_of())
     for _ in range(3):
         marvel.update_online(batch_of(), batch_of())
@@ -320,19 +320,20 @@ def imitation_of(marvel, shown, own):
     data = batch_of(0, action=torch.full((B, D), shown))
     action = torch.full((B, D), own, requires_grad=True)
     objective = marvel.lagrangian(marvel.critic(data['observation'], action.detach()))
-    loss = marvel.imitation(data, action, objective)
+    loss = marvel.imitation(data, action, objective, own=0)
     return loss.item(), torch.autograd.grad(loss, action)[0].mean()
 
 
 def valued():
     """Return a Marvel whose values know that the first action's sign pays and costs."""
     marvel = make('marvel', offline_share=0.5, demonstration_weight=1.0, width=32,
-                  learning_rate=5e-3, tau=0.05, reward_scale=1.0, cost_weight=1.0)
+                  learning_rate=5e-3, tau=0.05, reward_scale=1.0, cost_weight=1.0,
+                  critic_steps=1000)
     for step in range(200):
         batch = batch_of(step, discount=torch.zeros(B))
         batch['reward'] = batch['action'][:, 0]
         batch['cost'] = (batch['action'][:, :1] > 0).float()
-        marvel.update_critic(batch, entropy_reward=0.0)
+        marvel.update_online(batch, batch)
     return marvel
 
 
@@ -358,9 +359,8 @@ def test_only_the_data_s_rows_are_copied():
     own = batch_of(1, B // 2, action=torch.full((B // 2, D), 0.8))
     data = batch_of(2, B // 2, action=torch.full((B // 2, D), -0.8))
     both = concatenate(own, data)
-    marvel.update_online(both, own)
     action = torch.zeros(B, D, requires_grad=True)
-    loss = marvel.imitation(both, action, torch.full((B,), -1e3))
+    loss = marvel.imitation(both, action, torch.full((B,), -1e3), own=len(own['action']))
     gradient = torch.autograd.grad(loss, action)[0]
     assert (gradient[:B // 2] == 0).all()
     assert (gradient[B // 2:] > 0).all()
@@ -369,7 +369,7 @@ def test_only_the_data_s_rows_are_copied():
 def test_without_a_weight_the_policy_s_loss_has_no_imitation():
     marvel = make('marvel', offline_share=0.5)
     batch = batch_of()
-    assert marvel.imitation(batch, batch['action'], torch.zeros(B)) == 0.0
+    assert marvel.imitation(batch, batch['action'], torch.zeros(B), own=0) == 0.0
 
 
 def test_a_demonstration_weight_without_demonstrations_is_refused():

@@ -537,7 +537,7 @@ def test_the_residual_candidate_never_climbs_the_critic():
     o = batch_of(1)['observation']
     decoded = agent.latent_action(o).detach()
     raw = agent.raw_policy(o)
-    loss = agent.residual_loss(o, raw, decoded)
+    loss = agent.residual_loss(o, raw, decoded, agent.limits(), *agent.drawn(len(o)))
     assert graphs and not any(graphs)
     agent.zero_grad(set_to_none=True)
     loss.backward()

@@ -233,6 +233,7 @@ class Trainer:
             losses = self.algorithm.update_offline(batch.to(self.algorithm.agent.device),
                                                    progress.offline_done)
             progress.offline_done += 1
+            self._updates.compiler.after_update(progress.offline_done)
             if not all(np.isfinite(value) for value in losses.values()):
                 raise ValueError(f'offline update {progress.offline_done}: {losses}')
             saves = progress.offline_done % 5000 == 0 or progress.offline_done == total

@@ -53,7 +53,7 @@ def soft_targets(batch: Batch, pair: Tensor, log_prob: Tensor, *, entropy_reward
     :param cost_weight: factor on the batch's costs c
     """
     discount = batch['discount']
-    reward = pair[..., 0].min(0).values - entropy_reward * log_prob
+    reward = pair[..., 0].amin(0) - entropy_reward * log_prob
     cost = pair[..., 1:].mean(0) - entropy_cost * log_prob[:, None]
     return torch.cat([(batch['reward'] + discount * reward)[:, None],
                       cost_weight * batch['cost'] + discount[:, None] * cost], -1)

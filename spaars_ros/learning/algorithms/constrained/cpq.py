@@ -29,12 +29,14 @@ from spaars_ros.learning.algorithms.constrained.alignment import policy_action
 from spaars_ros.learning.core.algorithm import ActionSample
 from spaars_ros.learning.core.algorithm import Array
 from spaars_ros.learning.core.cvae import cvae_loss
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.networks import Decoder
 from spaars_ros.learning.core.networks import Encoder
 from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import FIELDS
 from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
@@ -121,6 +123,8 @@ class CPQ(SinglePolicy):
         self.register_buffer('reward_floor', torch.zeros(()))
         self.register_buffer('action_variance', torch.ones(d))
         self.set_learning_rate(t.offline_learning_rate)
+        self.set_recipe(t, observation=n, action=d, constraints=constraints, normaliser=None,
+                        seed=0)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each optimiser, by its name."""
@@ -145,10 +149,11 @@ class CPQ(SinglePolicy):
             self.reward_floor.copy_(torch.minimum(self.reward_floor, batch['reward'].min()))
             clone = -self.policy.log_prob(batch['observation'], batch['action']).mean()
             return {'vae': self._update_vae(batch), 'clone': self.step('policy', clone)}
-        losses, safe = self._update_critic(batch)
-        losses['policy'] = self._update_policy(batch, safe)
+        shape = batch['action'].shape
+        noise = [torch.randn(each) for each in (shape, (SAMPLES, *shape), shape)]
+        losses = self.run('learn', *(batch[name] for name in FIELDS), self.two_heads(), *noise)
         self.updates += 1
-        return losses
+        return dict(zip(('critic', 'penalty', 'policy'), map(float, losses)))
 
     def divergence(self, observation: Tensor, action: Tensor) -> Tensor:
         """Return KL(E(s, a) || N(0, 1)) (B), large for actions out of distribution."""
@@ -167,79 +172,88 @@ class CPQ(SinglePolicy):
         """Return 1 where all cost values (..., C) are within the threshold, else 0, (...)."""
         return (cost <= self.threshold).all(-1).float()
 
-    def _update_critic(self, batch: Batch) -> tuple[dict[str, float], Tensor]:
-        """Return the losses, and (B) 1 where the data's action is safe, else 0."""
-        t = self.training_file
+    def learn(self, *drawn: Tensor) -> tuple[Tensor, ...]:
+        """
+        Do the update of critics and policy on tensors, so that it can be compiled.
+
+        :param drawn: `FIELDS`, (2,) heads of the target, and standard normal noise of the next
+            actions (B, d), of `outside` (`SAMPLES`, B, d) and of the policy (B, d)
+        :return: the critic's loss per head, the dual weight, and the policy's loss
+        """
+        t, batch, heads, noise = self.training_file, Batch(zip(FIELDS, drawn)), drawn[6], drawn[7:]
         o, a, discount = batch['observation'], batch['action'], batch['discount']
-        with torch.no_grad():
-            action, _ = self.policy.sample(batch['next'])
-            pair = self.target(batch['next'], action)[self.two_heads()]
-            cost = pair[..., 1:].mean(0)
-            value = self._safe(cost) * pair[..., 0].min(0).values
-            y = torch.cat([
-                (from_floor(batch, self.reward_floor, t) + discount * value)[:, None],
-                t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
-            outside = self.outside(o)
-        values = self.critic(o, a)
-        error = (values - y).square().mean(1).sum(-1)
-        penalty = self.penalty
-        critic = self.step('critic', (error + self.foreign_cost(self.critic, *outside)).sum())
+        action, _ = self.policy.sample(batch['next'], noise[0])
+        pair = self.target(batch['next'], action)[heads]
+        cost = pair[..., 1:].mean(0)
+        value = self._safe(cost) * pair[..., 0].amin(0)
+        y = torch.cat([(from_floor(batch, self.reward_floor, t) + discount * value)[:, None],
+                       t.cost_weight * batch['cost'] + discount[:, None] * cost], -1)
+        outside, penalty = self.outside(o, noise[1]), self.penalty
+
+        def critic_loss() -> tuple[Tensor, tuple[Tensor, Tensor]]:
+            values = self.critic(o, a)
+            pushed, short = self.foreign_cost(self.critic, *outside)
+            loss = ((values - y).square().mean(1).sum(-1) + pushed).sum()
+            return loss, (self._safe(values[..., 1:].detach().mean(0)), short)
+
+        critic, (safe, short) = self.minimise('critic', critic_loss)
+        self.weigh(short)
         polyak(self.target, self.critic, t.tau)
-        safe = self._safe(values[..., 1:].detach().mean(0))
-        return {'critic': critic / self.critic.heads, 'penalty': penalty}, safe
+        policy, _ = self.minimise('policy', lambda: (
+            self._policy_loss(o, a, safe, noise[2]), ()))
+        return critic / self.critic.heads, penalty, policy
 
     @property
-    def penalty(self) -> float:
-        """Return the dual weight of the costs of out-of-distribution actions."""
-        return float(self.log_penalty.detach().clamp(*LOG_PENALTY).exp())
+    def penalty(self) -> Tensor:
+        """Return the dual weight () of the costs of out-of-distribution actions."""
+        return self.log_penalty.detach().clamp(*LOG_PENALTY).exp()
 
-    def foreign_cost(self, critic: EnsembleCritic, o: Tensor, a: Tensor) -> Tensor:
+    def foreign_cost(self, critic: EnsembleCritic, o: Tensor, a: Tensor
+                     ) -> tuple[Tensor, Tensor]:
         """
         Return the loss (heads,) that raises the costs of out-of-distribution actions.
 
-        Also update its dual weight, by dual ascent: the weight grows while those costs are below
-        `MARGIN` thresholds.
-
         :param o: (K, n) normalised
         :param a: (K, d)
+        :return: the loss, and for `weigh` how far those costs are below `MARGIN` thresholds, ()
         """
         short = MARGIN * self.threshold - critic(o, a)[..., 1:]
-        pushed = self.penalty * functional.relu(short).mean((1, 2))
-        self.step('penalty', -self.log_penalty.exp() * short.detach().mean())
-        with torch.no_grad():
-            self.log_penalty.clamp_(*LOG_PENALTY)
-        return pushed
+        return self.penalty * functional.relu(short).mean((1, 2)), short.detach().mean()
 
     @torch.no_grad()
-    def outside(self, o: Tensor) -> tuple[Tensor, Tensor]:
+    def weigh(self, short: Tensor) -> None:
+        """Update the dual weight by dual ascent: it grows while those costs are too low."""
+        self.minimise('penalty', lambda: (-self.log_penalty.exp() * short, ()))
+        self.log_penalty.clamp_(*LOG_PENALTY)
+
+    @torch.no_grad()
+    def outside(self, o: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """
         Return states (K, n) and policy actions (K, d) out of distribution.
 
         Of `SAMPLES` actions per state of o (B, n), those with a divergence above `QUANTILE`.
+
+        :param noise: (`SAMPLES`, B, d) standard normal; None: drawn here
         """
         mean, log_std = self.policy(o)
-        noise = torch.randn(SAMPLES, *mean.shape).to(self.device)
+        noise = standard_normal(mean.expand(SAMPLES, *mean.shape)) if noise is None else noise
         actions = torch.tanh(mean + log_std.exp() * noise).flatten(0, 1)
         repeated = o.repeat(SAMPLES, 1)
         count = len(actions) - int(QUANTILE * len(actions))
         chosen = self.divergence(repeated, actions).topk(count).indices
         return repeated[chosen], actions[chosen]
 
-    def _update_policy(self, batch: Batch, data_safe: Tensor) -> float:
-        o = batch['observation']
-        action, _ = self.policy.sample(o)
-        self.critic.requires_grad_(False)
+    def _policy_loss(self, o: Tensor, shown: Tensor, data_safe: Tensor, noise: Tensor) -> Tensor:
+        """Return the policy's loss; `data_safe` (B) is 1 where the data's action is safe."""
+        action, _ = self.policy.sample(o, noise)
         values = self.critic(o, action)
         cost = values[..., 1:].mean(0)
         safe = self._safe(cost.detach())
-        objective = safe * values[..., 0].min(0).values - (1.0 - safe) * cost.sum(-1)
+        objective = safe * values[..., 0].amin(0) - (1.0 - safe) * cost.sum(-1)
         # Normalised as in TD3+BC (Fujimoto and Gu 2021), so that one weight fits all scales.
         scale = objective.detach().abs().mean().clamp(min=1e-6)
-        away = self.away(action, batch['action'])
-        loss = self.step('policy', self.training_file.clone_weight * (data_safe * away).mean()
-                         - objective.mean() / scale)
-        self.critic.requires_grad_(True)
-        return loss
+        clone = self.training_file.clone_weight * (data_safe * self.away(action, shown)).mean()
+        return clone - objective.mean() / scale
 
     def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
         """Raise NotImplementedError: there is no online phase."""
@@ -252,4 +266,4 @@ class CPQ(SinglePolicy):
 
     def diagnostics(self, steps: int) -> dict[str, float]:
         """Return the dual weight of the penalty."""
-        return {'penalty': self.penalty}
+        return {'penalty': float(self.penalty)}

@@ -29,9 +29,11 @@ from spaars_ros.learning.algorithms.constrained.sac_lagrangian import gains_of
 from spaars_ros.learning.algorithms.constrained.sac_lagrangian import INTEGRAL
 from spaars_ros.learning.algorithms.constrained.sac_lagrangian import PLAIN
 from spaars_ros.learning.algorithms.constrained.sac_lagrangian import SACLagrangian
+from spaars_ros.learning.core.device import standard_normal
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.replay import Batch
 from spaars_ros.learning.core.replay import concatenate
+from spaars_ros.learning.core.trainable import TrainableModule
 from spaars_ros.training_file import Training
 
 GAINS = {'adaptive': ADAPTIVE, 'plain': PLAIN, 'integral': INTEGRAL}
@@ -66,7 +68,7 @@ class Marvel(SACLagrangian):
         self.register_buffer('reward_floor', torch.zeros(()))
         self.cpq = CPQ(training, **sizes)
         """Offline learner; later it finds actions out of the data's distribution."""
-        self.aligned = self._own_rows = 0
+        self.aligned = 0
         self.offline_steps = 0 if training.align_share else training.align_steps
         if training.start:
             self._read_start(Path(training.start))
@@ -148,11 +150,14 @@ class Marvel(SACLagrangian):
             self.set_learning_rate(t.offline_learning_rate)
         batch = self.from_floor(offline if own is None else concatenate(own, offline))
         entropy = t.entropy if t.align_entropy_reward is None else t.align_entropy_reward
-        y = self.targets(batch, entropy_reward=entropy, entropy_cost=t.align_entropy_cost)
+        y = self.targets(batch, self.two_heads(), standard_normal(batch['action']),
+                         entropy_reward=entropy, entropy_cost=t.align_entropy_cost)
         error = (self.critic(batch['observation'], batch['action']) - y).square().mean(1).sum(-1)
         if t.align_push:
-            foreign = self.cpq.outside(offline['observation'])
-            error = error + self.cpq.foreign_cost(self.critic, *foreign)
+            pushed, short = self.cpq.foreign_cost(
+                self.critic, *self.cpq.outside(offline['observation']))
+            error = error + pushed
+            self.cpq.weigh(short)
         loss = self.step('critic', error.sum())
         polyak(self.target, self.critic, t.tau)
         self.aligned += 1
@@ -164,16 +169,12 @@ class Marvel(SACLagrangian):
         """Return the batch with the reward shift of the offline phase; see `cpq.from_floor`."""
         return Batch({**batch, 'reward': from_floor(batch, self.reward_floor, self.training_file)})
 
-    def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
-        """Fit the values, see `SACLagrangian`, with the reward shift of the offline phase."""
-        return super().update_critic(self.from_floor(batch), entropy_reward=entropy_reward)
+    def parts(self) -> list[TrainableModule]:
+        """Return this module and the offline learner, each with its own optimisers."""
+        return [self, self.cpq]
 
-    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update; `batch` has the rows of `online` first, then those of the data."""
-        self._own_rows = len(online['action'])
-        return super().update_online(batch, online)
-
-    def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
+    def imitation(self, batch: Batch, action: Tensor, objective: Tensor, own: int
+                  ) -> Tensor | float:
         """
         Return the loss of cloning the data's actions whose Lagrangian exceeds the policy's.
 
@@ -184,8 +185,9 @@ class Marvel(SACLagrangian):
 
         :param action: (B, d) of the policy
         :param objective: (B) Lagrangian of these actions
+        :param own: number of own transitions, before those of the data
         """
-        weight, data = self.training_file.demonstration_weight, slice(self._own_rows, None)
+        weight, data = self.training_file.demonstration_weight, slice(own, None)
         shown = batch['action'][data]
         if not weight or not len(shown):
             return 0.0

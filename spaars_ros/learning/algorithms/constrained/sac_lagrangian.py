@@ -36,6 +36,7 @@ from spaars_ros.learning.core.networks import EnsembleCritic
 from spaars_ros.learning.core.networks import polyak
 from spaars_ros.learning.core.networks import SquashedGaussian
 from spaars_ros.learning.core.replay import Batch
+from spaars_ros.learning.core.replay import FIELDS
 from spaars_ros.learning.core.trainable import parameters_of
 from spaars_ros.training_file import Training
 
@@ -77,6 +78,9 @@ class SACLagrangian(SinglePolicy):
         self.multipliers = torch.zeros(constraints)
         self.explores_uniformly = True
         self.set_learning_rate(t.learning_rate)
+        # The process that compiles reads no file of tensors.
+        self.set_recipe(t.model_copy(update={'start': ''}), observation=n, action=d,
+                        constraints=constraints, normaliser=None, seed=0)
 
     def trained(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters of each optimiser, by its name."""
@@ -92,40 +96,68 @@ class SACLagrangian(SinglePolicy):
         """Raise NotImplementedError: there is no offline phase."""
         raise NotImplementedError('SAC-Lagrangian and SAC-PID learn from scratch')
 
-    def update_critic(self, batch: Batch, *, entropy_reward: float) -> float:
-        """Fit reward and cost values to the present policy (`soft_targets`); return the loss."""
-        y = self.targets(batch, entropy_reward=entropy_reward)
-        values = self.critic(batch['observation'], batch['action'])
-        loss = self.step('critic', (values - y).square().mean((1, 2)).sum())
+    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
+        """Do one update of the critic and, from `critic_steps` on, of the policy."""
+        t = self.training_file
+        climb = self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0
+        noise = [torch.randn(batch['action'].shape) for _ in range(1 + climb)]
+        losses = self.run('learn', *(batch[name] for name in FIELDS), self.two_heads(), *noise,
+                          climb=climb, own=len(online['action']))
+        self.updates += 1
+        return dict(zip(('critic', 'policy'), map(float, losses)))
+
+    def learn(self, *drawn: Tensor, climb: bool, own: int) -> tuple[Tensor, ...]:
+        """
+        Do the update on tensors, so that it can be compiled.
+
+        The critic fits reward and cost values to the present policy (`soft_targets`). The policy
+        maximises the Lagrangian. Without a weight of the entropy in the training file it is tuned.
+
+        :param drawn: `FIELDS`, (2,) heads of the target, and one or two (B, d), standard normal;
+            the second is for the policy
+        :param climb: whether the policy is trained, too
+        :param own: number of own transitions, before those of the data
+        :return: the critic's loss per head and, with `climb`, the policy's loss
+        """
+        batch, heads, noise = Batch(zip(FIELDS, drawn)), drawn[6], drawn[7:]
+        batch = self.from_floor(batch)
+        o, a, entropy = batch['observation'], batch['action'], self.log_entropy.detach().exp()
+        y = self.targets(batch, heads, noise[0], entropy_reward=entropy)
+        critic, _ = self.minimise('critic', lambda: (
+            (self.critic(o, a) - y).square().mean((1, 2)).sum(), ()))
         polyak(self.target, self.critic, self.training_file.tau)
-        return loss / self.critic.heads
+        critic = critic / self.critic.heads
+        if not climb:
+            return (critic,)
+
+        def loss() -> tuple[Tensor, Tensor]:
+            action, log_prob = self.policy.sample(o, noise[1])
+            objective = self.lagrangian(self.critic(o, action))
+            found = (entropy * log_prob - objective).mean()
+            return found + self.imitation(batch, action, objective, own), log_prob.detach()
+
+        policy, log_prob = self.minimise('policy', loss)
+        if not self.training_file.entropy:
+            gap = -log_prob.mean() - self.target_entropy
+            self.minimise('entropy', lambda: (self.log_entropy * gap, ()))
+        return critic, policy
+
+    def from_floor(self, batch: Batch) -> Batch:
+        """Return the batch as the critic learns from it; unchanged here."""
+        return batch
 
     @torch.no_grad()
-    def targets(self, batch: Batch, *, entropy_reward: float, entropy_cost: float = 0.0
-                ) -> Tensor:
-        """Return `soft_targets` of the present policy, (B, 1 + C)."""
-        action, log_prob = self.policy.sample(batch['next'])
-        pair = self.target(batch['next'], action)[self.two_heads()]
+    def targets(self, batch: Batch, heads: Tensor, noise: Tensor, *,
+                entropy_reward: Tensor | float, entropy_cost: float = 0.0) -> Tensor:
+        """Return `soft_targets` (B, 1 + C) of the present policy; noise (B, d) of its action."""
+        action, log_prob = self.policy.sample(batch['next'], noise)
+        pair = self.target(batch['next'], action)[heads]
         return soft_targets(batch, pair, log_prob, entropy_reward=entropy_reward,
                             entropy_cost=entropy_cost,
                             cost_weight=self.training_file.cost_weight)
 
-    def update_policy(self, batch: Batch) -> dict[str, float]:
-        """Maximise the Lagrangian; tune the entropy weight if the training file sets none."""
-        o = batch['observation']
-        action, log_prob = self.policy.sample(o)
-        self.critic.requires_grad_(False)
-        objective = self.lagrangian(self.critic(o, action))
-        entropy = self.log_entropy.detach().exp()
-        loss = (entropy * log_prob - objective).mean() + self.imitation(batch, action, objective)
-        losses = {'policy': self.step('policy', loss)}
-        self.critic.requires_grad_(True)
-        if not self.training_file.entropy:
-            gap = -log_prob.detach().mean() - self.target_entropy
-            self.step('entropy', self.log_entropy * gap)
-        return losses
-
-    def imitation(self, batch: Batch, action: Tensor, objective: Tensor) -> Tensor | float:
+    def imitation(self, batch: Batch, action: Tensor, objective: Tensor, own: int
+                  ) -> Tensor | float:
         """Return an additional policy loss: 0 here, since there is no data to imitate."""
         return 0.0
 
@@ -137,16 +169,6 @@ class SACLagrangian(SinglePolicy):
         """
         merged = torch.cat([values[..., :1].min(0).values, values[..., 1:].mean(0)], -1)
         return lagrangian(merged, self.multipliers)
-
-    def update_online(self, batch: Batch, online: Batch) -> dict[str, float]:
-        """Do one update of the critic and, from `critic_steps` on, of the policy."""
-        t = self.training_file
-        losses = {'critic': self.update_critic(
-            batch, entropy_reward=float(self.log_entropy.detach().exp()))}
-        if self.updates >= t.utd * t.critic_steps and self.updates % t.policy_delay == 0:
-            losses.update(self.update_policy(batch))
-        self.updates += 1
-        return losses
 
     def choose(self, observation: Array, rng: np.random.Generator, explore: bool) -> ActionSample:
         """Return the mode or, when exploring, a sample; from scratch it is uniform at first."""

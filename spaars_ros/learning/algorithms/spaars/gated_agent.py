@@ -98,9 +98,7 @@ class GatedAgent(RawPolicyUpdates):
         """Whether the gate is closed again because the critic overestimates raw actions."""
         self._rng = np.random.default_rng(0)
         self.set_learning_rate(t.offline_learning_rate)
-        # Updates with residuals draw from numpy's generator, so they cannot be compiled.
-        if t.raw_candidate != 'residual':
-            self.set_recipe(t, observation=observation, action=action, constraints=constraints)
+        self.set_recipe(t, observation=observation, action=action, constraints=constraints)
 
     def make_coder(self, observation: int, action: int) -> None:
         """Create the encoder and the decoder of latent actions."""

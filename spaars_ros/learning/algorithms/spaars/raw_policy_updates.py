@@ -67,9 +67,16 @@ class RawPolicyUpdates(TrainableModule):
         It imitates the decoder (concurrent BC) until the phase switch. Afterwards it maximises Q
         inside the trust box.
         """
-        losses = self.run('fit_raw', batch['observation'], self.limits(), *self.corrections,
-                          gated=self.gated, **self.corrected())
+        o = batch['observation']
+        losses = self.run('fit_raw', o, self.limits(), *self.drawn(len(o)), gated=self.gated,
+                          **self.corrected())
         return {'raw_policy': float(losses[0])} if self.raw_learns else {}
+
+    def drawn(self, batch: int) -> tuple[Tensor, ...]:
+        """Return what an update takes besides: noise of residual candidates, and corrections."""
+        if self.residual is None or not self.gated:
+            return self.corrections
+        return self.residual.noise(self._rng, batch), *self.corrections
 
     def corrected(self) -> dict[str, bool]:
         """Return the variant of an update (`TrainableModule.run`) that has human corrections."""
@@ -121,19 +128,19 @@ class RawPolicyUpdates(TrainableModule):
             return bool(self.corrections) and t.mode != 'latent-only'
         return self.gated or t.mode == 'raw-only' or (t.concurrent_bc and t.mode != 'latent-only')
 
-    def fit_raw(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
+    def fit_raw(self, o: Tensor, limits: Tensor, *drawn: Tensor, gated: bool,
                 corrected: bool = False) -> tuple[Tensor, ...]:
         """
         Do the raw policy's update on tensors and measure eps_BC.
 
         :param o: (B, n) normalised
         :param limits: (4,) from `limits`
-        :param corrections: observations (B, n) and human actions (B, d), or nothing
+        :param drawn: from `drawn`
         :param gated: whether the phase switch is done
         :param corrected: whether there are corrections; selects the compiled variant
         :return: the loss, or nothing in phases without one
         """
-        t = self.training_file
+        t, corrections = self.training_file, drawn[-2:] if corrected else ()
         if self.raw_imitates:
             return () if not corrections else self.minimise('raw_policy', lambda: (
                 torch.as_tensor(self._clone_raw(corrections, limits, free=False)), ()))[:1]
@@ -142,9 +149,9 @@ class RawPolicyUpdates(TrainableModule):
                 self._climb(o, self.raw_policy(o), self.raw_anchor(o), limits, free=True)
                 + self._clone_raw(corrections, limits, free=True), ()))[:1]
         decoded = self.near(o)
-        if self.gated_residual(gated):
+        if self.residual is not None and gated:
             return self.minimise('raw_policy', lambda: (
-                self.residual_loss(o, self.raw_policy(o), decoded), ()))[:1]
+                self.residual_loss(o, self.raw_policy(o), decoded, limits, drawn[0]), ()))[:1]
         if gated:
             if self.floored:
                 # From here on raw's error is its distance from the trust box, in which it acts.
@@ -188,15 +195,13 @@ class RawPolicyUpdates(TrainableModule):
         q = heads.mean(0) - self.training_file.actor_kappa * heads.std(0, unbiased=False)
         return (-q / self.lipschitz).mean()
 
-    def gated_residual(self, gated: bool) -> bool:
-        """Return whether the raw policy learns from residuals about the decoded action."""
-        return self.residual is not None and gated
-
-    def residual_loss(self, o: Tensor, raw: Tensor, decoded: Tensor) -> Tensor:
+    def residual_loss(self, o: Tensor, raw: Tensor, decoded: Tensor, limits: Tensor, noise: Tensor
+                      ) -> Tensor:
         """Return the raw policy's loss by self-imitation of residuals, without dQ/da."""
         assert self.residual is not None
-        return self.residual.loss(o, raw, decoded, critic=self.critic, lagrangian=self._lagrangian,
-                                  trusted=self.trusted, rng=self._rng)
+        return self.residual.loss(
+            o, raw, decoded, critic=self.critic, lagrangian=self._lagrangian, noise=noise,
+            trusted=lambda raw, near: self.trusted(raw, near, limits[0]))
 
     @staticmethod
     def _average(buffer: Tensor, value: Tensor, first: float = float('inf')) -> None:

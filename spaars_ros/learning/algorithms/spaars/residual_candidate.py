@@ -50,8 +50,13 @@ class ResidualCandidate(nn.Module):
             raise ValueError("raw_candidate 'residual': mode 'raw-only' has no decoder whose "
                              'action it could be a residual of')
         self.training_file = training
-        self.vae = ResidualVAE(observation, min(training.latent_dim, action), action,
-                               training.width)
+        self.latent = min(training.latent_dim, action)
+        self.vae = ResidualVAE(observation, self.latent, action, training.width)
+
+    def noise(self, rng: np.random.Generator, batch: int) -> Tensor:
+        """Return noise (K, batch, k) of the candidates for `loss`."""
+        t = self.training_file
+        return candidate_noise(rng, t.spar_candidates, batch, self.latent)
 
     def fit_loss(self, observation: Tensor, decoded: Tensor, action: Tensor) -> Tensor:
         """Return the residual CVAE's loss for the data's actions about the decoded (B, d)."""
@@ -61,7 +66,7 @@ class ResidualCandidate(nn.Module):
 
     def loss(self, observation: Tensor, raw: Tensor, decoded: Tensor, *, critic: EnsembleCritic,
              lagrangian: Callable[[Tensor], Tensor], trusted: Callable[[Tensor, Tensor], Tensor],
-             rng: np.random.Generator) -> Tensor:
+             noise: Tensor) -> Tensor:
         """
         Return the raw policy's loss by self-imitation, `raw_bc` |raw - D(s, z)|^2 included.
 
@@ -72,7 +77,7 @@ class ResidualCandidate(nn.Module):
         :param decoded: (B, d) D(s, pi_z(s)), without a gradient
         :param lagrangian: values (..., 1 + C) -> Lagrangian values (...)
         :param trusted: (raw, decoded) -> raw actions clipped to the trust box
-        :param rng: generator of the candidates
+        :param noise: (K, B, k) of `candidate_noise`
         """
         t = self.training_file
         with torch.no_grad():
@@ -80,8 +85,7 @@ class ResidualCandidate(nn.Module):
             centre = t.spar_centre * present.clamp(-t.latent_bound, t.latent_bound)
             drawn = draw_candidates(
                 self.vae.decoder, observation, decoded, centre, sigma=t.spar_sigma,
-                bound=t.latent_bound, noise=candidate_noise(rng, t.spar_candidates,
-                                                            *centre.shape).to(centre.device))
+                bound=t.latent_bound, noise=noise)
             action = trusted(decoded + drawn.residual, decoded)
             heads = lagrangian(candidate_values(critic, observation, action))
             lower = heads.mean(0) - t.actor_kappa * heads.std(0, unbiased=False)

@@ -197,8 +197,9 @@ class SpaarsAgent(GatedAgent):
         """
         latent = self.climbs_latent
         moved = ('latent_policy',) * latent + ('raw_policy',) * self.raw_learns
-        losses = self.run('fit_policies', batch['observation'], self.limits(), *self.corrections,
-                          gated=self.gated, **self.corrected())
+        o = batch['observation']
+        losses = self.run('fit_policies', o, self.limits(), *self.drawn(len(o)), gated=self.gated,
+                          **self.corrected())
         return dict(zip(moved, map(float, losses)))
 
     @property
@@ -226,12 +227,12 @@ class SpaarsAgent(GatedAgent):
         self._average(self.bc_error, (own - error).clamp(min=0.0))
         return latent, raw
 
-    def fit_policies(self, o: Tensor, limits: Tensor, *corrections: Tensor, gated: bool,
+    def fit_policies(self, o: Tensor, limits: Tensor, *drawn: Tensor, gated: bool,
                      corrected: bool = False) -> tuple[Tensor, ...]:
         """Do the update of `update_policies` on tensors; both losses use the old policies."""
-        t = self.training_file
+        t, corrections = self.training_file, drawn[-2:] if corrected else ()
         if not self.climbs_latent:
-            return self.fit_raw(o, limits, *corrections, gated=gated)
+            return self.fit_raw(o, limits, *drawn, gated=gated, corrected=corrected)
         anchor = self.anchor(o)
 
         def loss() -> tuple[Tensor, tuple[()]]:
@@ -240,7 +241,7 @@ class SpaarsAgent(GatedAgent):
             climbed = self.climb(o, self.decoder(o, latent))
             return limits[3] * t.anchor * drift + climbed + self._clone_latent(corrections), ()
 
-        raw = self.fit_raw(o, limits, *corrections, gated=gated)
+        raw = self.fit_raw(o, limits, *drawn, gated=gated, corrected=corrected)
         return (self.minimise('latent_policy', loss)[0], *raw)
 
     def reconstruct(self, o: Tensor, actions: Tensor) -> Tensor:
