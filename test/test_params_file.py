@@ -19,6 +19,7 @@ import pytest
 
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.run.params_file import check_params_file
+from spaars_ros.run.params_file import OF_THE_RUN
 from spaars_ros.run.params_file import TABLES
 
 
@@ -61,6 +62,10 @@ def section(node, **parameters):
     ('{}', 'no parameters in it'),
     (section('cost_monitor', stop_cost=1.0) * 2, "'cost_monitor' is there twice"),
     ('', 'expected a mapping'),
+    *[(section(node, **{name: 'panda'}), f'{name} .value .panda.*: all nodes of a run share it')
+      for node, name in (('policy_server', 'robot'), ('/**', 'robot'), ('cost_monitor', 'task'),
+                         ('learner', 'training'), ('policy_server', 'bundle'),
+                         ('policy_server', 'run_dir'), ('sim', 'run'))],
 ])
 def test_what_a_node_would_ignore_or_refuse_is_refused_before_anything_starts(tmp_path, text,
                                                                               said):
@@ -77,7 +82,7 @@ def test_what_a_node_would_ignore_or_refuse_is_refused_before_anything_starts(tm
     ('left:\n  cost_monitor:\n    ros__parameters: {stop_cost: 5.0}', '/left/'),
     ('cost_monitor:\n  ros__parameters: {torque: {cost_limit: 2.0}}', ''),
     ('sim:\n  ros__parameters: {fault: {drop: 0.5}, fault.delay: 0.1}', ''),
-    (section('/*', robot='panda'), ''),
+    (section('/*', seed=1), ''),
 ])
 def test_what_the_nodes_take_is_taken(tmp_path, text, namespace):
     check(tmp_path, text, namespace)
@@ -86,5 +91,6 @@ def test_what_the_nodes_take_is_taken(tmp_path, text, namespace):
 @pytest.mark.parametrize('node', TABLES)
 def test_every_parameter_with_its_default_is_taken(tmp_path, node):
     values = {name: repr(param.default).lower() if isinstance(param.default, bool)
-              else repr(param.default) for name, param in TABLES[node].params.items()}
+              else repr(param.default) for name, param in TABLES[node].params.items()
+              if name not in OF_THE_RUN}
     check(tmp_path, section(node, **values))

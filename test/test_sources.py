@@ -410,3 +410,17 @@ def test_the_learner_takes_given_rewards_and_computes_the_others(tmp_path):
     found = replay.gather(np.arange(3), rng, relabel=1.0)['reward'].numpy()
     np.testing.assert_allclose(found, rewards + 0.5 * np.array([rewards[1], 10.0, 0.0]),
                                rtol=1e-5)
+
+
+@pytest.mark.parametrize('topic', [
+    'a b', '///x', 'x/', '1st', 'gelenk_ü', '{node}', 'a-b', '~', 'a\n'])
+def test_a_topic_that_is_no_name_of_ros_is_refused_on_loading(topic):
+    with pytest.raises(ValueError, match='topic: source .s.*no name of a ROS topic'):
+        Source(name='s', type='Float64', topic=topic)
+    with pytest.raises(ValueError, match='no name of a ROS topic'):
+        Source(name=topic, type='Float64')
+
+
+@pytest.mark.parametrize('topic', ['', '/a/b_2', '~/a', 'gripper/width', '_x'])
+def test_a_topic_that_is_a_name_of_ros_is_taken(topic):
+    assert Source(name='s', type='Float64', topic=topic).on == (topic or 's')

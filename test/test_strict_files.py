@@ -81,6 +81,8 @@ def robot_with(folder, **changes):
     (b'a: !!float "1"', 'a tag'),
     (b'a: ! x', 'a tag'),
     (b'a: 1\n---\nb: 2', 'f:2: not YAML: but found another document'),
+    ('a: 1\r\n# note\u2028b: 2'.encode(), 'f:2: character U+2028'),
+    ('# note\x85a: 1'.encode(), 'f:1: character U+0085'),
     (b'a: \xe9', 'f:1: byte 0xe9 is not UTF-8'),
     ('a: 1'.encode('utf-16'), 'is not UTF-8'),
     (b'a: \x00', 'not YAML'),

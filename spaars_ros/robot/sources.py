@@ -17,6 +17,7 @@
 from collections.abc import Sequence
 import math
 from pathlib import Path
+import re
 from typing import Annotated
 from typing import Literal
 from typing import Optional
@@ -48,6 +49,9 @@ UNITS = {'': 1.0, 'mm': 1e-3, 'cm': 1e-2, 'um': 1e-6, 'deg': math.pi / 180.0, 'k
 
 SOON_NS = 2_000_000
 """ns by which an image may be earlier than its period."""
+
+TOPIC = re.compile(r'(?:~/|/)?[A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*\Z|\Z')
+"""Names of ROS topics, and the empty one."""
 
 Text = Annotated[str, Field(min_length=1, max_length=200)]
 Finite = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -187,6 +191,9 @@ class Source(Strict):
         if self.type == TF and not self.frame:
             raise ValueError(f'frame: source {self.name!r}: a TFMessage needs the frame that '
                              f'the pose of {self.child!r} is wanted in')
+        if not TOPIC.match(self.topic or ('' if self.type == TF else self.name)):
+            raise ValueError(f'topic: source {self.name!r}: {self.topic or self.name!r} is no '
+                             'name of a ROS topic: letters, digits and _, with / between them')
         self._check_camera()
         return self
 

@@ -31,6 +31,9 @@ MAX_DEPTH = 20
 MAX_VALUES = 10_000
 """Greatest number of values in a file, with each alias counted as often as it is used."""
 
+ODD_BREAKS = re.compile('[\x85\u2028\u2029]')
+"""Line breaks of YAML 1.1 that YAML 1.2, and most editors, do not take as such."""
+
 Place = tuple[Union[str, int], ...]
 """Keys and list indices that lead to a value."""
 
@@ -150,6 +153,11 @@ def parse(data: bytes, name: str) -> Document:
         line = data[:error.start].count(b'\n') + 1
         raise ConfigError(f'{name}:{line}: byte 0x{data[error.start]:02x} is not UTF-8: save the '
                           'file as UTF-8') from None
+    odd = ODD_BREAKS.search(text)
+    if odd is not None:
+        line = text.count('\n', 0, odd.start()) + 1
+        raise ConfigError(f'{name}:{line}: character U+{ord(odd.group()):04X}: some programs end '
+                          'a line there, so that a comment would hide an entry: remove it')
     document = Document(name, None)
     try:
         loader = _Composer(text)

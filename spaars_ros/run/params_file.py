@@ -31,6 +31,7 @@ from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.strict_yaml import Document
 from spaars_ros.robot.strict_yaml import Place
 from spaars_ros.robot.strict_yaml import read_yaml
+from spaars_ros.robot.strict_yaml import shown
 from spaars_ros.ros.parameters import Param
 from spaars_ros.ros.parameters import ParameterTable
 
@@ -39,6 +40,13 @@ TABLES: dict[str, ParameterTable] = {
 """Node -> parameters that a parameter file may set."""
 
 SECTION = 'ros__parameters'
+OF_THE_RUN = {'robot': 'robot', 'task': 'task', 'training': 'training', 'bundle': 'bundle',
+              'demonstrations': 'demonstrations', 'run_dir': 'out', 'run': ''}
+"""
+Parameter that all nodes of a run have to share -> option of the run.
+
+A policy server with another robot file than its cost monitor would guard other limits and zones.
+"""
 OF_EVERY_NODE = {'use_sim_time': Param('use_sim_time', True, 'of rclpy itself')}
 
 
@@ -49,7 +57,8 @@ def check_params_file(path: str | Path, namespace: str = '',
 
     :param namespace: namespace of the nodes; ROS 2 ignores sections for another one
     :param constraints: constraint names in the robot file; the cost monitor has a limit for each
-    :raises ConfigError: one line with file, line, node, parameter, and the most similar valid name
+    :raises ConfigError: one line with file, line, node, parameter, and the most similar valid
+        name, or the option to give instead
     """
     document = read_yaml(Path(path))
     here = namespace.strip('/')
@@ -124,6 +133,11 @@ def _check(document: Document, tables: Mapping[str, Mapping[str, Param]], nodes:
         names = sorted({name for node in nodes for name in tables[node]})
         hint = f'; {elsewhere[0]} has it' if elsewhere else nearest(parameter, names)
         raise ConfigError(f'{where}: {who} parameter {parameter!r}{hint}')
+    if parameter in OF_THE_RUN:
+        option = OF_THE_RUN[parameter]
+        how = f'give the option {option} of the run instead' if option else 'leave it out'
+        raise ConfigError(f'{where}: {" and ".join(known)}: {parameter} (value {shown(value)}): '
+                          f'all nodes of a run share it: {how}')
     for node in known:
         wrong = tables[node][parameter].check(value)
         if wrong:
