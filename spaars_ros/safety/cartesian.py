@@ -15,6 +15,7 @@
 """Barrier constraints on joint velocities: zones, workspace, tip speed, self-collision."""
 
 from dataclasses import dataclass
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -57,7 +58,11 @@ COARSE = 0.03
 """rad^2: rotation until the arm obeys times rotation of its path; below it BEND is not checked."""
 
 MOST_PIECES = 40
-"""Maximum number of pieces between two points of the braking path."""
+"""Maximum number of pieces between two points of the braking path, and of all starts together."""
+
+APART = 0.1
+"""rad, sum over all joints, between two starts of the braking path, where places at which the arm
+may be when it obeys are further apart than TURN."""
 
 THIN = 0.25
 """Share of the clearance that a distance must have between two points of the braking path."""
@@ -235,6 +240,8 @@ class Cartesian:
         if pieces > 1:  # a long path is not a straight line
             offsets, velocities = self._limits.way(velocity, last, pieces, held)
         said = self._blocked_from(position, starts[-1], offsets, velocities)
+        if not said and 2.0 * max(turns[:len(starts)]) > TURN:
+            said = self._blocked_between(position, starts, offsets, velocities)
         if said:
             return said
         # Without a row, commands that alternate may lead elsewhere than to the last start.
@@ -263,17 +270,51 @@ class Cartesian:
             said = said or self._blocked_from(position, start, offsets, velocities)
         return said
 
-    def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array
-                      ) -> str:
+    def _blocked_between(self, position: Array, starts: Array, offsets: Array, velocities: Array
+                         ) -> str:
+        """
+        Return the kind of what blocks the path from any place between starts far apart, or ''.
+
+        The first start (d,) rad is another guess of the next one, which the arm reaches from its
+        position; each other start is reached from the one before. An arm that obeys within a
+        period, or whose state is younger than one, is on the way between two of them. Where they
+        are no more than TURN apart, the starts themselves are enough.
+        """
+        before = np.concatenate((np.zeros_like(starts[:2]), starts[1:-1]))[:len(starts)]
+        ways = starts - before
+        turns = np.abs(ways).sum(axis=1)
+        far = np.flatnonzero(turns > TURN).tolist()
+        if not far:
+            return ''
+        counts = np.ceil(turns / APART)
+        if counts[far].sum() > MOST_PIECES:
+            nearest = self._distances[int(np.argmin(self._gap))]
+            self.failed = nearest.name
+            return nearest.kind
+        for index in far:
+            piece = ways[index] / counts[index]
+            for number in range(int(counts[index])):
+                said = self._blocked_from(position, before[index] + (number + 0.5) * piece,
+                                          offsets, velocities, 0.5 * np.abs(piece))
+                if said:
+                    return said
+        return ''
+
+    def _blocked_from(self, position: Array, start: Array, offsets: Array, velocities: Array,
+                      around: Array | None = None) -> str:
         """
         Return the kind of what blocks the path (k, d) rad from `start` (d,) rad, or ''.
 
         `start` and the path's offsets are relative to the position.
+
+        :param around: (d,) rad, the path may begin as far from `start` as this; None: at `start`
         """
         floor = 0.5 * self._clearance
         way = position + offsets + start
         steps = np.abs(way - np.concatenate((position[None], way[:-1])))
         threat = self._levers @ steps.sum(axis=0)
+        if around is not None:
+            threat = threat + self._levers @ around
         near = (self._gap - floor <= threat).nonzero()[0]
         fast = float(self._tip_levers @ np.abs(velocities[0])) > SPEED_CHECK * self._tip_speed
         if not len(near) and not fast:
@@ -287,6 +328,10 @@ class Cartesian:
                 return ''
         gaps, levers = self._gap[near], self._levers[near]
         floors = np.minimum(floor, gaps - LOST * np.clip(2.0 * gaps / floor - 1.0, 0.0, 1.0))
+        slack = np.zeros(len(near))
+        if around is not None:  # what is positive at the start less this is so around it, too
+            slack = levers @ around
+            floors = slack
         begin, thin = position, THIN * self._clearance
         for step, place, now in zip(steps @ levers.T, way, velocities):
             before, gaps = gaps, gaps - step
@@ -309,19 +354,22 @@ class Cartesian:
                 # A distance that was already too small is judged at the points only: it has to
                 # grow.
                 one = self._distances[near[index]]
-                if before[index] + gaps[index] < step[index] and before[index] >= thin \
-                        and not self._stays_open(one, begin, place):
+                if before[index] + gaps[index] - 2.0 * slack[index] < step[index] \
+                        and (before[index] >= thin or around is not None) \
+                        and (begin is not position or around is None) \
+                        and not self._stays_open(one, begin, place, float(slack[index])):
                     self.failed = one.name
                     return one.kind
             begin = place
         return ''
 
-    def _stays_open(self, one: Distance, begin: Array, end: Array) -> bool:
-        """Return whether a distance is proved positive between joint positions (d,) rad."""
+    def _stays_open(self, one: Distance, begin: Array, end: Array, slack: float = 0.0) -> bool:
+        """Return whether a distance is proved above `slack`, m, between positions (d,) rad."""
         def measure(place: Array) -> Place:
             self._move(place)
             self.evaluations += 1
-            return look(one, place)
+            found = look(one, place)
+            return replace(found, gap=found.gap - slack) if slack else found
         return stays_open(one, measure(begin), measure(end), measure, THIN * self._clearance)
 
     def least(self, position: Array) -> dict[str, float]:
