@@ -58,6 +58,8 @@ def test_auto_takes_a_gpu_if_there_is_one_and_cpu_never():
 def test_cuda_without_a_gpu_is_one_line_that_says_what_to_do(tmp_path):
     with pytest.raises(ConfigError, match="device 'cuda': torch sees no GPU.*set device to"):
         find_device('cuda')
+    with pytest.raises(ConfigError, match="device 'gpu': expected auto, cpu or cuda"):
+        find_device('gpu')
     done = CliRunner().invoke(app, [
         'train', '--env', 'Pendulum-v1', '--algorithm', 'sac', '--set', 'device=cuda',
         '--out', str(tmp_path / 'run')])

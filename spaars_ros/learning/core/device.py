@@ -30,8 +30,10 @@ def find_device(choice: str) -> torch.device:
     Return the device of a training file's `device`.
 
     :param choice: auto (a GPU if torch sees one), cpu or cuda
-    :raises ConfigError: cuda, and torch sees no GPU
+    :raises ConfigError: cuda, and torch sees no GPU; or another value
     """
+    if choice not in ('auto', 'cpu', 'cuda'):
+        raise ConfigError(f'device {choice!r}: expected auto, cpu or cuda')
     if choice == 'cpu':
         return CPU
     if torch.cuda.is_available():
