@@ -29,11 +29,11 @@ from benchmarks.tables import write_table
 from spaars_ros.learning.core.averaged import AveragedWeights
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.gym.offline_replay import online_replay
+from spaars_ros.learning.gym.parallel_rollouts import ParallelRollouts
 from spaars_ros.learning.gym.progress import Progress
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
-from spaars_ros.learning.gym.rollouts import Rollouts
 from spaars_ros.learning.gym.versions import Versions
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.environment_step import EnvironmentStep
@@ -101,7 +101,7 @@ def speed(environments: Environments, env: Env, env_id: str, *, seconds: float, 
     replay = online_replay(boxes, task=None, normaliser=normaliser, training=training,
                            constraints=0)
     timed = Timed(environments)
-    rollouts = Rollouts(
+    rollouts = ParallelRollouts(
         timed, boxes, algorithm,
         Versions(algorithm.agent, AveragedWeights(algorithm.agent, 0.0), None, 1.0), replay,
         Progress(), seed=seed)

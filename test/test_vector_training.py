@@ -35,10 +35,10 @@ from benchmarks.envs import calculated
 from spaars_ros.cli import app
 from spaars_ros.learning.core.replay import Normaliser
 from spaars_ros.learning.core.replay import Replay
+from spaars_ros.learning.gym.parallel_rollouts import ParallelRollouts
 from spaars_ros.learning.gym.progress import Progress
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Rollout
-from spaars_ros.learning.gym.rollouts import Rollouts
 from spaars_ros.learning.gym.trainer import Trainer
 from spaars_ros.learning.registry import make_algorithm
 from spaars_ros.sim.environment_step import step_environment
@@ -101,7 +101,7 @@ def alone(algorithm, number, seed):
 def test_two_environments_store_exactly_what_each_would_alone(two, name):
     algorithm, replay, progress = algorithm_of(name), replay_of(), Progress()
     boxes = ActionScaler.of('Uneven', Uneven())
-    rollouts = Rollouts(two, boxes, algorithm, Newest(), replay, progress, seed=3)
+    rollouts = ParallelRollouts(two, boxes, algorithm, Newest(), replay, progress, seed=3)
     ended = []
     while len(ended) < 6:
         progress.steps += rollouts.advance()

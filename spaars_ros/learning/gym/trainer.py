@@ -42,12 +42,12 @@ from spaars_ros.learning.gym.load_data import digest_of
 from spaars_ros.learning.gym.offline_replay import OfflineReplay
 from spaars_ros.learning.gym.offline_replay import online_replay
 from spaars_ros.learning.gym.online_updates import OnlineUpdates
+from spaars_ros.learning.gym.parallel_rollouts import ParallelRollouts
+from spaars_ros.learning.gym.parallel_rollouts import Running
 from spaars_ros.learning.gym.progress import Progress
 from spaars_ros.learning.gym.rollout import ActionScaler
 from spaars_ros.learning.gym.rollout import Env
 from spaars_ros.learning.gym.rollout import random_observations
-from spaars_ros.learning.gym.rollouts import Rollouts
-from spaars_ros.learning.gym.rollouts import Running
 from spaars_ros.learning.gym.training_folder import TrainingFolder
 from spaars_ros.learning.gym.versions import Versions
 from spaars_ros.learning.registry import make_algorithm
@@ -149,7 +149,7 @@ class Trainer:
             relabel=training.relabel if self.task is not None else 0.0, average=self._average,
             rng=self.rng, beside=compile_beside)
         self.progress = Progress()
-        self._rollouts = Rollouts(
+        self._rollouts = ParallelRollouts(
             SingleEnvironment(self.env) if envs == 1 else ParallelEnvironments(make, envs),
             self.boxes, self.algorithm, self._versions, self._online, self.progress, seed=seed)
         self._finished = FinishedEpisodes(self.algorithm, self._online, self._versions,

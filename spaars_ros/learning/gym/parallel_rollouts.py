@@ -52,7 +52,7 @@ class Running:
     """What the algorithm keeps of it (`EpisodeState`), while another one acts."""
 
 
-class Rollouts:
+class ParallelRollouts:
     """
     Does exploring steps in all environments together.
 
