@@ -21,9 +21,18 @@ from pathlib import Path
 
 import pytest
 
+from spaars_ros.data.labels import read_labels
+from spaars_ros.data.schema import StepSchema
+from spaars_ros.data.spool import Spool
+from spaars_ros.data.spool_format import Layout
+from spaars_ros.data.spool_format import scan_spool
+from spaars_ros.nodes.policy_server.persistent_state import BOUNDS
+from spaars_ros.nodes.policy_server.persistent_state import PersistentState
 from spaars_ros.robot.config import load_robot
+from spaars_ros.robot.resources import read_file
 from spaars_ros.run.check_record import record_path
 from spaars_ros.run.check_record import robot_digest
+from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.model_files import digest_of_model
 from spaars_ros.run.model_files import files_of
 from spaars_ros.run.model_files import is_same_model
@@ -82,3 +91,21 @@ def test_a_check_of_the_wiring_is_of_the_whole_model(scene, tmp_path):
 def test_no_name_of_a_robot_leads_to_another_folder(name):
     path = record_path(load_robot().model_copy(update={'name': name}), Path('checks'))
     assert path.parent == Path('checks') and len(path.name) < 150
+
+
+@pytest.mark.parametrize('name', ['config.json', 'spool/layout.json', 'spool/steps.f64',
+                                  'labels.json', 'cost_monitor.json', 'policy_server.json'])
+def test_a_pipe_in_place_of_a_file_of_a_run_is_said_and_not_waited_for(tmp_path, name):
+    readers = {'config.json': lambda: RunFolder.resume(str(tmp_path)),
+               'spool/layout.json': lambda: Layout.read(tmp_path / 'spool'),
+               'spool/steps.f64': lambda: scan_spool(tmp_path / 'spool'),
+               'labels.json': lambda: read_labels(tmp_path),
+               'cost_monitor.json': lambda: read_file(tmp_path / name),
+               'policy_server.json': lambda: PersistentState(
+                   tmp_path, dict.fromkeys(BOUNDS, 1.0), put=lambda file, data: None)}
+    schema = StepSchema(observation=3, latent=2, action=2, joints=2)
+    Spool(tmp_path / 'spool', schema).close()
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises((ValueError, OSError)):
+        readers[name]()

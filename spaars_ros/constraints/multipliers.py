@@ -26,6 +26,7 @@ from spaars_ros.constraints.published_pid import ReleasedGains
 from spaars_ros.constraints.published_pid import ReleasedPID
 from spaars_ros.data.files import write_whole
 from spaars_ros.data.schema import Array
+from spaars_ros.robot.resources import read_file
 
 FORMS = ('safe', 'released')
 COLUMNS = {'multiplier': 'value', 'limit': 'limit', 'p': 'p_term', 'i': 'i_term', 'd': 'd_term',
@@ -110,7 +111,7 @@ class Multipliers:
         """
         limits, gains = self.limits, [controller.gains for controller in self.controllers]
         try:
-            written: Any = json.loads(path.read_text())
+            written: Any = json.loads(read_file(path))
             content = written.pop('controllers', None)
             if content is None:  # file of a version without additional entries
                 content, written = written, {}

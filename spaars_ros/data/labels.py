@@ -23,6 +23,7 @@ from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import Flag
 from spaars_ros.data.schema import Outcome
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.robot.resources import read_file
 
 FILE = 'labels.json'
 TOPIC = 'policy_server/label'
@@ -65,7 +66,7 @@ def read_labels(folder: Path) -> dict[int, Outcome]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_file(path))
         if not isinstance(content, dict) or len(content) > MOST:
             raise ValueError('expected episode: outcome')
         found = {int(episode): Outcome[name.upper()] for episode, name in content.items()}

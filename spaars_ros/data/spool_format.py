@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from spaars_ros.data.files import write_whole
 from spaars_ros.data.schema import Array
 from spaars_ros.data.schema import StepSchema
+from spaars_ros.robot.resources import read_file
 
 VERSION = 2
 """Version 1 (release 0.1.0) has no checksums; it is readable, and rewritten when a run resumes."""
@@ -99,7 +100,7 @@ class Layout:
         """Return the layout of a spool; raises SpoolError."""
         path = directory / LAYOUT
         try:
-            return cls.from_json(path.read_text())
+            return cls.from_json(read_file(path).decode())
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise SpoolError(f'{path}: not a spool layout: {error}') from None
 
@@ -140,7 +141,7 @@ def scan_spool(directory: str | os.PathLike[str]) -> Spooled:
     directory = Path(directory)
     layout = Layout.read(directory)
     try:
-        data = (directory / STEPS).read_bytes()
+        data = read_file(directory / STEPS)
     except OSError as error:
         raise SpoolError(f'{directory}: no readable spool: {error}') from None
     rows, good = layout.decode(data)

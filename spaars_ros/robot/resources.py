@@ -14,9 +14,11 @@
 
 """Resolution of file names in settings: a path, or a file in an installed Python package."""
 
+import errno
 from importlib.util import find_spec
 import os
 from pathlib import Path
+import stat
 
 from spaars_ros.robot.strict_yaml import ConfigError
 
@@ -46,6 +48,18 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:  # too long, or in a folder that may not be read
         return False
+
+
+def read_file(path: str | os.PathLike[str], most: int = -1) -> bytes:
+    """
+    Return the content of a file, at most `most` bytes of it; a pipe or device is not waited for.
+
+    :raises OSError: it cannot be read, or is no file
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), 'rb') as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, 'a folder, pipe or device, not a file', str(path))
+        return file.read(most)
 
 
 def resolve(name: str) -> Path:

@@ -23,6 +23,7 @@ import shutil
 from typing import Any
 
 from spaars_ros.robot.config import Robot
+from spaars_ros.robot.resources import read_file
 from spaars_ros.run.model_files import digest_of_model
 
 FOLDER = Path('runs/checks')
@@ -59,7 +60,7 @@ def require_passed(robot: Robot, folder: Path = FOLDER) -> dict[str, Any]:
     path = record_path(robot, folder)
     how = f'spaars check --no-sim --robot {robot.source or robot.name}'
     try:
-        record: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(read_file(path))
         passed, simulated = bool(record['passed']), bool(record['simulated'])
     except OSError:
         raise CheckMissing(f'the wiring of {robot.name} has not been checked with this robot file '

@@ -46,6 +46,7 @@ from spaars_ros.policy.runtime import check_bundle
 from spaars_ros.policy.signing import Signer
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.resources import expanded
+from spaars_ros.robot.resources import read_file
 from spaars_ros.robot.resources import resolve
 from spaars_ros.run.kept_files import anchor_path
 from spaars_ros.run.kept_files import anchored_data
@@ -115,7 +116,7 @@ class RunFolder:
         """
         try:
             out = str(expanded(out))
-            config = json.loads((Path(out) / 'config.json').read_text())
+            config = json.loads(read_file(Path(out) / 'config.json'))
             kept = dict(config['options'])
         except OSError:
             raise RunError(f'{out}: no run to resume (no config.json)') from None

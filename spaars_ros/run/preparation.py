@@ -28,6 +28,7 @@ from spaars_ros.policy.bundle import BundleError
 from spaars_ros.policy.bundle import load_bundle
 from spaars_ros.policy.bundle import save_bundle
 from spaars_ros.robot.resources import expanded
+from spaars_ros.robot.resources import read_file
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
 from spaars_ros.run.liveview import LiveView
@@ -124,7 +125,7 @@ def evaluate_policy(folder: RunFolder, bundle: Path, view: LiveView, when: str) 
 def _evaluation(path: Path) -> dict[str, Any] | None:
     """Return an evaluation stored by `evaluate_policy`, None when it is not a valid one."""
     try:
-        kept = json.loads(path.read_text())
+        kept = json.loads(read_file(path))
         for name in ('success', 'return_mean', 'cost_mean'):
             float(kept[name])
         paths_of(kept)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from spaars_ros.constraints.lost_bounds import LostBounds
+from spaars_ros.robot.resources import read_file
 
 FILE = 'policy_server.json'
 BOUNDS = ('max_episode_cost',)
@@ -75,7 +76,7 @@ def _read(path: Path) -> tuple[int, dict[str, float]]:
     if not path.exists():
         return -1, {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(read_file(path))
         version, bounds = content['taken_back'], content['bounds']
         if type(version) is not int or version < -1:
             raise ValueError(f'taken_back {version!r} is no bundle version')
