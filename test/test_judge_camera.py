@@ -298,6 +298,17 @@ def test_what_no_judge_can_see_is_named(shown: Shown, tmp_path: Path, words: tup
     assert len(done.output.strip().splitlines()) == 1
 
 
+def test_labels_that_are_missing_are_counted_before_a_frame_is_read(
+        shown: Shown, tmp_path: Path) -> None:
+    (tmp_path / 'transitions.mcap').write_bytes(
+        (shown.folder / 'transitions.mcap').read_bytes())
+    write_labels(tmp_path, {number: Outcome.SUCCESS for number in range(5)})
+    done = train(tmp_path, '--camera', 'eye', '--out', tmp_path / 'judge.onnx')
+    assert done.exit_code == 1, done.output
+    assert '0 labelled episodes that failed, at least 4' in done.output
+    assert '19 have no label' in done.output
+
+
 def test_an_encoder_of_an_old_opset_is_refused_for_a_judge_of_images(
         shown: Shown, tmp_path: Path) -> None:
     file = mean_encoder(tmp_path / 'old.onnx')

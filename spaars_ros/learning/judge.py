@@ -89,16 +89,29 @@ def episodes_of(schema: StepSchema, rows: Array, seen: Sequence[Array] = ()
         (): the observations
     """
     views = seen or [np.asarray(rows[:, schema.fields['observation']], dtype=np.float64)]
-    found, left = [], 0
-    number = schema.get(rows, 'episode')
-    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(number)) + 1):
-        outcome = Outcome(int(schema.get(rows[part[-1]], 'outcome')))
-        if outcome in (Outcome.SUCCESS, Outcome.FAILURE) and len(part) > DONE:
+    found, parts = [], _parts(schema, rows)
+    for part, outcome in parts:
+        if outcome is not None:
             first, *others = (view[part] for view in views)
             found.append(Labelled(first, outcome is Outcome.SUCCESS, tuple(others)))
-        else:
-            left += 1
-    return found, left
+    return found, len(parts) - len(found)
+
+
+def labelled_steps(schema: StepSchema, rows: Array) -> Array:
+    """Return the records of the episodes that `episodes_of` returns."""
+    chosen = [part for part, outcome in _parts(schema, rows) if outcome is not None]
+    return rows[np.concatenate(chosen)] if chosen else rows[:0]
+
+
+def _parts(schema: StepSchema, rows: Array) -> list[tuple[NDArray[np.intp], Outcome | None]]:
+    """Return the places of each episode's records, and its outcome if it is one to learn from."""
+    number = schema.get(rows, 'episode')
+    found: list[tuple[NDArray[np.intp], Outcome | None]] = []
+    for part in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(number)) + 1):
+        outcome = Outcome(int(schema.get(rows[part[-1]], 'outcome')))
+        usable = outcome in (Outcome.SUCCESS, Outcome.FAILURE) and len(part) > DONE
+        found.append((part, outcome if usable else None))
+    return found
 
 
 def ticks_of(episodes: Sequence[Labelled]) -> tuple[Array, NDArray[np.bool_]]:
@@ -139,6 +152,25 @@ class Classifier(nn.Module):
         return logits
 
 
+def check_enough(episodes: Sequence[Labelled], left: int = 0
+                 ) -> tuple[list[Labelled], list[Labelled]]:
+    """
+    Return the successful and the failed episodes.
+
+    :param left: number of episodes without a label, for the message
+    :raises ValueError: fewer than `FEWEST` successful or failed episodes
+    """
+    wins = [each for each in episodes if each.success]
+    losses = [each for each in episodes if not each.success]
+    for kind, some in (('succeeded', wins), ('failed', losses)):
+        if len(some) < FEWEST:
+            raise ValueError(
+                f'{len(some)} labelled episodes that {kind}, at least {FEWEST} are needed: label '
+                'more (spaars label, the page, a button)'
+                + (f'; {left} have no label, as those that ran out of time' if left else ''))
+    return wins, losses
+
+
 def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier, list[Labelled]]:
     """
     Train a classifier; return it and the held-out episodes.
@@ -147,12 +179,7 @@ def train_judge(episodes: Sequence[Labelled], seed: int = 0) -> tuple[Classifier
 
     :raises ValueError: fewer than `FEWEST` successful or failed episodes
     """
-    wins = [each for each in episodes if each.success]
-    losses = [each for each in episodes if not each.success]
-    for kind, some in (('succeeded', wins), ('failed', losses)):
-        if len(some) < FEWEST:
-            raise ValueError(f'{len(some)} labelled episodes that {kind}, at least {FEWEST} are '
-                             'needed: label more (spaars label, the page, a button)')
+    wins, losses = check_enough(episodes)
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     kept: list[Labelled] = []

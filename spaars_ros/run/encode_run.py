@@ -44,11 +44,17 @@ from spaars_ros.vision.images import Pixels
 SOON = 2_000_000
 """ns by which a frame may be newer than its step, because the step's stamp is rounded."""
 Change = Callable[[Pixels], Pixels]
+Choice = Callable[[StepSchema, Array], Array]
 
 
 def unchanged(image: Pixels) -> Pixels:
     """Return the image."""
     return image
+
+
+def all_steps(schema: StepSchema, rows: Array) -> Array:
+    """Return the step records."""
+    return rows
 
 
 def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str = '') -> Dataset:
@@ -69,18 +75,21 @@ def encode_run(folder: Path, *, encoder: str = '', source: str = '', task: str =
 
 
 def encoded_rows(folder: Path, *, encoder: str = '', source: str = '', task: str = '',
-                 change: Change = unchanged) -> tuple[StepSchema, Array, Task]:
+                 change: Change = unchanged, choose: Choice = all_steps
+                 ) -> tuple[StepSchema, Array, Task]:
     """
     Return schema, step records (m, width) and task of a run whose frames were encoded again.
 
     The other parameters and the errors are those of `encode_run`.
 
     :param change: applied to each frame first
+    :param choose: returns the records to encode and return
     """
     run = RunFolder.resume(str(folder))
     settings = load_task(task) if task else _with_encoder(run, encoder, source)
     made = make_task(run.robot, settings)
     schema, rows = run_steps(folder)
+    rows = choose(schema, rows)
     blind = {name: place for name, place in run.task.spec.slices.items()
              if name not in run.task.spec.encoders}
     values: dict[str, Array] = {}

@@ -29,9 +29,11 @@ from spaars_ros.data.demonstrations import run_steps
 from spaars_ros.data.schema import Array
 from spaars_ros.learning.image_judge import disturbed
 from spaars_ros.learning.image_judge import image_judge
+from spaars_ros.learning.judge import check_enough
 from spaars_ros.learning.judge import Classifier
 from spaars_ros.learning.judge import episodes_of
 from spaars_ros.learning.judge import Labelled
+from spaars_ros.learning.judge import labelled_steps
 from spaars_ros.policy.judge import Eye
 from spaars_ros.policy.judge import MadeFor
 from spaars_ros.robot.config import ConfigError
@@ -66,15 +68,15 @@ def labelled_runs(folders: Sequence[Path], task: str = ''
     :raises ValueError: the runs differ in width or encoder, or a file cannot be read
     """
     found: list[Labelled] = []
-    left, width, known = 0, 0, None
+    left, (width, known) = _count(folders), (0, None)
     for folder in folders:
         variants: list[Array] = []
         if task:
-            schema, rows, made = encoded_rows(folder, task=task)
-            seen_with: MadeFor | None = _made_for(made.spec.encoders, cameras_of(made))
             for change in (unchanged, *_changes()):
-                _, changed, _ = encoded_rows(folder, task=task, change=change)
-                variants.append(changed[:, schema.fields['observation']])
+                schema, rows, made = encoded_rows(folder, task=task, change=change,
+                                                  choose=labelled_steps)
+                variants.append(rows[:, schema.fields['observation']])
+            seen_with: MadeFor | None = _made_for(made.spec.encoders, cameras_of(made))
         else:
             schema, rows = run_steps(folder)
             seen_with = _recorded_with(folder)
@@ -88,8 +90,8 @@ def labelled_runs(folders: Sequence[Path], task: str = ''
         if width not in (0, here):
             raise ValueError(f'{folder}: observations of {here} values, the runs before have '
                              f'{width}: train on runs of one task')
-        some, others = episodes_of(schema, rows, variants)
-        found, left, width, known = found + some, left + others, here, known or seen_with
+        found += episodes_of(schema, rows, variants)[0]
+        width, known = here, known or seen_with
     return found, left, known
 
 
@@ -105,7 +107,7 @@ def labelled_frames(folders: Sequence[Path], camera: str, task: str = ''
     :raises ValueError: there is no such camera, no frame, or the runs used different encoders
     """
     found: list[Labelled] = []
-    left, chosen = 0, None
+    left, chosen = _count(folders), None
     for folder in folders:
         run = RunFolder.resume(str(folder))
         source = _camera(make_task(run.robot, load_task(task)) if task else run.task, camera)
@@ -113,14 +115,25 @@ def labelled_frames(folders: Sequence[Path], camera: str, task: str = ''
             raise ValueError(f'{folder}: camera {camera} has another encoder or other settings '
                              'than in the runs before: name a task file with --task')
         schema, rows = run_steps(folder)
+        rows = labelled_steps(schema, rows)
         stamps = stamps_of(schema, rows)
         seen = [features_of_frames(folder, source, stamps, change)
                 for change in (unchanged, *_changes())]
-        some, others = episodes_of(schema, rows, seen)
-        found, left, chosen = found + some, left + others, source
+        found, chosen = found + episodes_of(schema, rows, seen)[0], source
     if chosen is None:
         raise ValueError('no run')
     return found, left, chosen
+
+
+def _count(folders: Sequence[Path]) -> int:
+    """Return how many episodes have no label; raises ValueError if too few have, before work."""
+    labelled: list[Labelled] = []
+    left = 0
+    for folder in folders:
+        some, others = episodes_of(*run_steps(folder))
+        labelled, left = labelled + some, left + others
+    check_enough(labelled, left)
+    return left
 
 
 def of_images(model: Classifier, source: Source) -> bytes:
