@@ -15,24 +15,31 @@
 """Fine-tune a task of the arm in process: the work of the four nodes without ROS, one seed."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.fine_tuning import begin
+from benchmarks.tables import write_table
 from spaars_ros.constraints.episode_limits import EpisodeLimits
+from spaars_ros.data.files import write_whole
 from spaars_ros.policy.bundle import Bundle
 from spaars_ros.policy.runtime import PolicyRuntime
+from spaars_ros.run.sweep import interquartile_mean
 from spaars_ros.sim.evaluate import EVALUATION_SEED
 from spaars_ros.sim.evaluate import Rollouts
 from spaars_ros.tasks.base import Task
+from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.scoring import episodes_from_steps
 
 WINDOW = 20
 """Episodes per mean cost."""
 
 
-def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episodes: int = 150,
+def run(*, task: str = 'reach', training: str = '', seed: int = 0, episodes: int = 150,
         evaluation_episodes: int = 50, budget: str = 'off',
         overrides: dict[str, Any] | None = None,
         say: Callable[[str], None] | None = None) -> dict[str, Any]:
@@ -43,9 +50,11 @@ def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episode
     within the limit, metrics); `training` (the same over all training episodes, share of held
     episodes, mean cost per `WINDOW` episodes, success of the last fifth).
 
+    :param training: training file; '': the task's, else spaars
     :param budget: off, warn or hold; in training and in evaluations
     :param overrides: settings that override the training file
     """
+    training = training or load_task(task).training or 'spaars'
     begun = begin(task, training, seed, overrides)
     robot, made, wanted, bundle, tuner = (begun.robot, begun.task, begun.training, begun.bundle,
                                           begun.tuner)
@@ -84,6 +93,47 @@ def run(*, task: str = 'reach', training: str = 'spaars', seed: int = 0, episode
                 scores[-max(1, episodes // 5):])['success'],
                 'cost_windows': [float(np.mean(costs[at:at + WINDOW]))
                                  for at in range(0, len(costs), WINDOW)]}}
+
+
+def run_seeds(seeds: Sequence[int], out: Path, *, task: str, **settings: Any
+              ) -> list[dict[str, Any]]:
+    """Return a row of `run` per seed; those kept in `out` are not run again."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in seeds:
+        kept = out / f'{Path(task).stem}_{seed}.json'
+        if not kept.exists():
+            row = run(task=task, seed=seed, **settings)
+            write_whole(kept, json.dumps(row, indent=1).encode())
+        rows.append(json.loads(kept.read_text()))
+    return rows
+
+
+def write_rows(out: Path) -> None:
+    """Write the documentation's table of all rows in a folder, one line per task."""
+    rows = [json.loads(path.read_text()) for path in sorted(out.glob('*_*.json'))]
+
+    def over(members: Sequence[dict[str, Any]], part: str, key: str) -> str:
+        values = [100.0 * row[part][key] for row in members]
+        mean, low, high = interquartile_mean(values)
+        interval = '' if low is None or high is None else f' [{low:.0f}, {high:.0f}]'
+        return f'{mean:.0f}{interval} ({", ".join(f"{value:.0f}" for value in values)})'
+    lines, seeds = [], sorted({row['seed'] for row in rows})
+    for task in dict.fromkeys(row['task'] for row in rows):
+        members = [row for row in rows if row['task'] == task]
+        lines.append([f'`{task}`', f'{members[0]["episodes"]}',
+                      ', '.join(f'{row["seed"]}' for row in members),
+                      over(members, 'before', 'success'), over(members, 'after', 'success'),
+                      over(members, 'training', 'success'),
+                      over(members, 'training', 'within_limit'),
+                      over(members, 'after', 'within_limit')])
+    write_table('tasks', ['task', 'episodes', 'seeds', 'pretrained, %', 'fine-tuned, %',
+                          'training episodes, %', 'of them within the cost limit, %',
+                          'fine-tuned within the limit, %'], lines, seeds=seeds,
+                command='./run bench embedded --task TASK --seeds '
+                + ','.join(map(str, seeds)) + ' --episodes N --table',
+                note='success; interquartile mean over seeds [95 % bootstrap interval] (each '
+                'seed)')
 
 
 def _costs(task: Task, rollouts: Rollouts, rows: Any) -> Any:

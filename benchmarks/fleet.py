@@ -143,15 +143,15 @@ def measure(robots: int, *, episodes: int, seed: int, out: Path, evaluation_epis
         'wall_s_to_goal': reached[1] if reached else None}
 
 
-def counts_of(text: str, option: str = '--robots') -> list[int]:
+def counts_of(text: str, option: str = '--robots', least: int = 1) -> list[int]:
     """Return the numbers of an option, comma-separated; raises ValueError."""
     try:
         counts = [int(count) for count in text.split(',')]
     except ValueError:
         counts = []
-    if not counts or min(counts) < 1 or len(set(counts)) < len(counts):
-        raise ValueError(f'{option} {text}: expected whole numbers from 1 on, comma-separated, '
-                         'each once')
+    if not counts or min(counts) < least or len(set(counts)) < len(counts):
+        raise ValueError(f'{option} {text}: expected whole numbers from {least} on, '
+                         'comma-separated, each once')
     return counts
 
 
