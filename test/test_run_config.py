@@ -21,12 +21,14 @@ import json
 from pathlib import Path
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from spaars_ros.cli import app
+from spaars_ros.robot.config import Control
 from spaars_ros.run.bringup import RunSettings
 from spaars_ros.run.folder import RunError
 from spaars_ros.run.folder import RunFolder
@@ -40,6 +42,7 @@ from spaars_ros.run.options import KEPT
 from spaars_ros.run.options import LAUNCHES
 from spaars_ros.run.options import option
 from spaars_ros.run.options import PLACES
+from spaars_ros.run.ros_names import INTERFACES
 from spaars_ros.run.run_config import kept_config
 from spaars_ros.run.run_config import NodeOptions
 from spaars_ros.run.run_config import OF_RUN
@@ -235,6 +238,22 @@ def test_an_option_of_a_recording_that_its_resume_would_ignore_is_refused(tmp_pa
     said = CliRunner().invoke(app, ['record', '--resume', '--out', str(tmp_path), '--task',
                                     'insert'])
     assert said.output.startswith('error: --resume takes --task from the run')
+
+
+@pytest.mark.parametrize('command', ['finetune', 'record', 'check'])
+@pytest.mark.parametrize(('option', 'value'), [
+    ('--joint-states', 'a b'), ('--joint-states', '1st'), ('--command', '///x'),
+    ('--command', 'velocity/'), ('--command', 'ärm'), ('--command-interface', 'velocity'),
+    ('--namespace', 'a/b/../c')])
+def test_a_name_that_ros_cannot_have_is_refused_before_anything_starts(tmp_path, command, option,
+                                                                       value):
+    said = CliRunner().invoke(app, [command, '--out', str(tmp_path / 'run'), option, value])
+    assert said.exit_code == 1 and said.output.startswith(f'error: {option} {value}: expected')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_the_interfaces_are_those_of_a_robot_file():
+    assert get_args(Control.model_fields['command_interface'].annotation) == INTERFACES
 
 
 def test_the_command_line_reads_no_file_to_say_its_options():

@@ -27,7 +27,9 @@ from spaars_ros.commands.run_options import CommandInterface
 from spaars_ros.commands.run_options import ControllerTopic
 from spaars_ros.commands.run_options import JointStates
 from spaars_ros.commands.run_options import run_option
-from spaars_ros.run.run_config import checked_namespace
+from spaars_ros.run.ros_names import checked_interface
+from spaars_ros.run.ros_names import checked_namespace
+from spaars_ros.run.ros_names import checked_topic
 
 EXAMPLES = """\b
 Examples:
@@ -81,6 +83,9 @@ def command(
         from spaars_ros.run.check_record import save_record
         from spaars_ros.run.domain import stay_on_this_machine
         check_json(json)
+        checked_interface(command_interface)
+        checked_topic('joint_states', joint_states)
+        checked_topic('command', command)
         space, loaded, faults = checked_namespace(namespace), load_robot(robot), faults_of(
             fault or [])
         if faults and not sim:

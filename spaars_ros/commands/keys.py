@@ -26,7 +26,7 @@ from spaars_ros.commands.run_options import JointStates
 from spaars_ros.commands.run_options import Robot
 from spaars_ros.commands.run_options import run_option
 from spaars_ros.commands.run_options import Task
-from spaars_ros.run.run_config import checked_namespace
+from spaars_ros.run.ros_names import checked_namespace
 from spaars_ros.run.run_config import robot_of
 from spaars_ros.run.run_config import TASK
 

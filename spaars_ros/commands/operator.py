@@ -22,7 +22,7 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.run_options import run_option
-from spaars_ros.run.run_config import checked_namespace
+from spaars_ros.run.ros_names import checked_namespace
 
 Namespace = Annotated[str, run_option('namespace', 'Namespace of the run.')]
 Domain = Annotated[int, typer.Option(

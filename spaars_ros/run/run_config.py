@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from dataclasses import fields
 import itertools
 from pathlib import Path
-import re
 import time
 from typing import Any
 
@@ -33,6 +32,9 @@ from spaars_ros.run.options import Option
 from spaars_ros.run.options import option
 from spaars_ros.run.options import options_of
 from spaars_ros.run.options import PLACES
+from spaars_ros.run.ros_names import checked_interface
+from spaars_ros.run.ros_names import checked_namespace
+from spaars_ros.run.ros_names import checked_topic
 
 NOTHING_LEARNS = 'nothing learns there'
 NO_POLICY = 'no policy acts there'
@@ -231,15 +233,6 @@ def training_of(training: str, algorithm: str | None, task: str) -> str:
         or load_task(task).training or RunConfig.training
 
 
-def checked_namespace(namespace: str) -> str:
-    """Return a namespace without slashes at its ends; raises ValueError when it is invalid."""
-    name = namespace.strip('/')
-    if name and not re.fullmatch(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', name, re.ASCII):
-        raise ValueError(f'--namespace {namespace}: expected letters, digits and _, parts '
-                         'separated by /, none of them beginning with a digit')
-    return name
-
-
 def new_run_folder() -> str:
     """Return a name for a new run folder with the current time; no such folder exists yet."""
     moment = time.strftime('runs/%Y%m%d-%H%M%S')
@@ -267,11 +260,14 @@ class Asked:
         given = {name: self.values[name] for name in OF_RUN if name in self.values}
         for name in given.keys() & {'params_file', 'signing_key', 'public_key'}:
             given[name] = as_everywhere(OPTIONS[name], given[name])
+        for name in given.keys() & {'joint_states', 'command'}:
+            checked_topic(name, given[name])
         task = given.get('task', TASK)
         return RunConfig(**{
             **given, 'robot': robot_of(given.get('robot', ''), task),
             'training': training_of(given.get('training', ''), algorithm, task),
-            'namespace': checked_namespace(given.get('namespace', ''))})
+            'namespace': checked_namespace(given.get('namespace', '')),
+            'command_interface': checked_interface(given.get('command_interface', ''))})
 
     def anew(self) -> dict[str, Any]:
         """Return the new values for a resumed run, without its folder; raises ValueError."""
