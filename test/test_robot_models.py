@@ -128,6 +128,20 @@ def test_a_zone_that_protects_an_arm_without_geoms_is_refused(tmp_path):
         SafetyFilter(load_robot(arm(tmp_path, model)))
 
 
+def test_a_link_in_its_zone_at_home_is_refused(tmp_path):
+    zone = {**BALL, 'centre': [0.3, 0.0, 0.2], 'protects': 'arm'}  # around the elbow
+    with pytest.raises(ConfigError, match='at home closer than clearance: ball and elbow: move'):
+        SafetyFilter(load_robot(arm(tmp_path, keep_out=[zone])))
+
+
+def test_a_link_without_colliding_geoms_is_guarded_by_what_it_has(tmp_path):
+    """Where the other links had some, it passed through zones."""
+    model = MODEL.replace('<geom name="palm"', '<geom name="palm" contype="0" conaffinity="0"')
+    made = SafetyFilter(load_robot(arm(tmp_path, model, keep_out=[{**BALL, 'protects': 'arm'}])))
+    assert made.cartesian is not None
+    assert {'ball and elbow', 'ball and palm'} <= set(made.cartesian.least([0.0, 0.3]))
+
+
 @pytest.mark.parametrize(('changes', 'said'), [
     ({'keep_out': [{**BALL, 'centre': [0.0, 50.0, 0.1]}]}, 'keep_out.ball: 49.90 m from the fir'),
     ({'tip_offset': [0.0, 0.0, 60.0]}, 'tip_offset: 60 m, longer than the arm'),

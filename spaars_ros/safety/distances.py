@@ -232,6 +232,11 @@ def distances(robot: Robot, world: World) -> list[Distance]:
              for one, other in _pairs(robot, world, links)] if robot.self_collision else []
     pairs = [pair for pair in pairs if pair.levers.any()]
     world.move(np.asarray(robot.home))
+    inside = [each.name for each in found if isinstance(each, GeomToGeom)
+              and each.measure() < robot.clearance]
+    if inside:
+        raise ConfigError(f'{robot.source}: keep_out: at home closer than clearance: '
+                          f'{"; ".join(inside)}: move home or the zone, or let it protect the tip')
     touching = [pair.name for pair in pairs if pair.measure() < robot.clearance]
     if touching:
         raise ConfigError(f'{robot.source}: self_collision: at home closer than clearance: '
@@ -246,9 +251,12 @@ def _link_geoms(world: World) -> list[int]:
              if model.geom(index).name.startswith(PREFIX)}
     moving = [index for index in range(model.ngeom)
               if index not in zones and world.levers(int(model.geom_bodyid[index]), 1.0).any()]
-    colliding = [index for index in moving
-                 if model.geom_contype[index] or model.geom_conaffinity[index]]
-    return colliding or moving
+    # A link without colliding geoms is guarded by all that it has.
+    colliding = {index for index in moving
+                 if model.geom_contype[index] or model.geom_conaffinity[index]}
+    have = {int(model.geom_bodyid[index]) for index in colliding}
+    return [index for index in moving
+            if index in colliding or int(model.geom_bodyid[index]) not in have]
 
 
 def _pairs(robot: Robot, world: World, links: list[int]) -> Iterator[tuple[int, int]]:
