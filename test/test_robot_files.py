@@ -84,7 +84,7 @@ LOOK: dict[str, tuple[dict[str, Any], str]] = {
     'no_zones': ({}, 'no zones and no workspace'),
     'no_range': ({}, 'the model has no range'),
     'zone_at_the_arm': ({'keep_out': [{'name': 'ball', 'shape': 'sphere', 'radius': 0.05,
-                                       'centre': [0.0, 0.0, 0.2]}]}, 'at home closer than clearance'),
+                                       'centre': [0.0, 0.0, 0.2]}]}, 'at home closer than'),
     'no_effort': ({'effort': 'none'}, 'effort: none'),
     'slow_acceleration': ({'limits': {'position': [[-3, 3]] * 5, 'velocity': [2.0] * 5,
                                       'acceleration': [0.5] * 5, 'torque': [5.0] * 5}},
