@@ -599,3 +599,15 @@ def test_an_occupied_domain_is_never_taken(monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setattr(domain, 'PORTS_A_DOMAIN', 0)
         with pytest.raises(RuntimeError, match='ROS_DOMAIN_ID is not set.*or set ROS_DOMAIN_ID'):
             domain.free_domain()
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_pretraining(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('spaars_ros.run.domain.stay_on_this_machine', lambda: None)
+    (tmp_path / 'file').write_text('')
+    result = CliRunner().invoke(app, [
+        'finetune', '--training', 'smoke', '--episodes', '1', '--no-page', '--out',
+        str(tmp_path / 'run'), '--cache', str(tmp_path / 'file' / 'cache')])
+    assert result.exit_code == 1
+    assert 'file/cache: Not a directory; ' in result.stderr and '--cache' in result.stderr
+    assert 'pretraining' not in result.stdout

@@ -172,6 +172,13 @@ def test_a_browser_cannot_open_a_tunnel_to_the_internet():
 # Beside a run
 
 
+@pytest.mark.parametrize('option', ['--robot', '--task'])
+def test_a_file_that_is_not_there_is_said_before_a_server_is_waited_for(option: str) -> None:
+    done = subprocess.run([sys.executable, '-m', 'spaars_ros.cli', 'page', option, 'no/x.yaml'],
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "'no/x.yaml': no such file" in done.stderr
+
+
 def test_a_token_cannot_be_found_by_trying() -> None:
     server = PageServer('127.0.0.1', choose_port('127.0.0.1', 0), 'test')
     try:

@@ -58,6 +58,12 @@ def command(
         place = prepare(namespace, domain)
         from spaars_ros.run.page.start import require_viser
         require_viser()
+        from spaars_ros.robot.config import load_robot
+        from spaars_ros.tasks.registry import load_task
+        if robot:
+            load_robot(robot)  # said now, not when a policy server has answered
+        if task:
+            load_task(task)
         from spaars_ros.interrupts import Interrupts
         from spaars_ros.run.domain import stay_on_this_machine
         from spaars_ros.run.page.live import serve

@@ -16,6 +16,7 @@
 
 import json
 from pathlib import Path
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ def pretrain_policy(folder: RunFolder, view: LiveView) -> Path:
             view.say(f'pretrained bundle: {path}')
             return path
     dataset = folder.demonstrations()
+    _refuse_unwritable(path.parent)
     from spaars_ros.learning.online.pretrain import pretrain
     view.say(f'pretraining from {len(dataset.observations)} transitions')
     with pretraining_shown(view.console, view.plain) as progress:
@@ -97,6 +99,17 @@ def pretrain_policy(folder: RunFolder, view: LiveView) -> Path:
     save_bundle(bundle, path)
     view.say(f'pretrained bundle: {path}')
     return path
+
+
+def _refuse_unwritable(cache: Path) -> None:
+    """Raise ValueError if no file can be made in the cache, before minutes of pretraining."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache):
+            pass
+    except OSError as error:
+        raise ValueError(f'cache {cache}: {error.strerror}; the pretrained bundle is kept there: '
+                         'name another folder with --cache') from None
 
 
 def evaluate_policy(folder: RunFolder, bundle: Path, view: LiveView, when: str) -> dict[str, Any]:
