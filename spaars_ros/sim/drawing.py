@@ -103,5 +103,6 @@ class Drawing:
             data.qpos[:] = moment.position
             data.mocap_pos[:], data.mocap_quat[:] = moment.mocap
             place(self._model, data)
-            self._shown(moment.stamp_ns, {name: cameras.image(name, data)
-                                          for name in moment.names})
+            images = {name: cameras.image(name, data) for name in moment.names}
+            if not self._closing:
+                self._shown(moment.stamp_ns, images)
