@@ -54,9 +54,6 @@ pieces and checked from every place where the arm may be by then."""
 BEND = 0.5
 """Share of the clearance by which the path may shift if the arm obeys earlier."""
 
-COARSE = 0.03
-"""rad^2: rotation until the arm obeys times rotation of its path; below it BEND is not checked."""
-
 MOST_PIECES = 40
 """Maximum number of pieces between two points of the braking path, and of all starts together."""
 
@@ -244,28 +241,25 @@ class Cartesian:
             said = self._blocked_between(position, starts, offsets, velocities)
         if said:
             return said
-        # Without a row, commands that alternate may lead elsewhere than to the last start.
-        free = near[~self._covered[near]]
-        if len(free):
-            path = np.add.reduce(steps[len(starts):])
-            reach = np.maximum.reduce(steps[:len(starts)]) + path
-            free = free[self._gap[free] - 0.5 * self._clearance <= self._levers[free] @ reach]
-        bends = max(turns[:len(starts)]) * sum(turns[len(starts):]) > COARSE
-        if not bends and not len(free):
-            return ''
-        # Check also from every other place where the arm may be when it obeys.
-        others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
-        apart = np.abs(starts[-1] - others)
-        shift = np.zeros(len(others))
-        if len(free):
-            levers = self._levers[free].T
-            reached = (np.abs(others) + path) @ levers >= self._gap[free] - 0.5 * self._clearance
-            shift = (apart @ levers * reached).max(axis=1)
+        # Check also from every other place where the arm may be when it obeys, if a distance can
+        # be reached from there. Without a row, commands that alternate may lead elsewhere than to
+        # the last start. Rows hold to first order: the path shifts by no more than its rotation
+        # times the levers.
+        path = np.add.reduce(steps[len(starts):])
+        turned = sum(turns[len(starts):])
+        bends = max(turns[:len(starts)]) * turned * float(self._levers[near].max()) \
+            > BEND * self._clearance
         if bends:
-            # Rows hold to first order: the path shifts by no more than its rotation times the
-            # levers.
-            bent = (apart @ self._levers[near].T).max(axis=1) * np.abs(offsets[-1]).sum()
-            shift = np.maximum(shift, bent)
+            shares = np.where(self._covered[near], min(turned, 1.0), 1.0)
+        else:
+            near = near[~self._covered[near]]
+            if not len(near):
+                return ''
+            shares = np.ones(len(near))
+        levers = self._levers[near].T
+        others = np.concatenate((np.zeros_like(starts[:1]), starts[:-1]))
+        reached = (np.abs(others) + path) @ levers >= self._gap[near] - 0.5 * self._clearance
+        shift = (np.abs(starts[-1] - others) @ levers * reached * shares).max(axis=1)
         for start in others[shift > BEND * self._clearance]:
             said = said or self._blocked_from(position, start, offsets, velocities)
         return said
