@@ -210,21 +210,21 @@ def test_a_node_that_cannot_become_active_ends_the_run_with_its_reason(
         small: Path, tmp_path: Path, runs: list[Run]) -> None:
     """The error names the node and what it said; nothing is left running."""
     wrong = tmp_path / 'wrong.yaml'
-    wrong.write_text('/**/policy_server:\n  ros__parameters:\n    robot: no_such_robot\n')
+    wrong.write_text('/**/policy_server:\n  ros__parameters:\n    public_key: no_such_key.pem\n')
     run = Run(small, tmp_path / 'run', '--params-file', str(wrong))
     runs.append(run)
     assert run.wait() == 1, run.text
     assert 'error: policy_server: refused to configure' in run.text
-    assert 'no_such_robot' in run.text
+    assert 'no_such_key' in run.text
     assert 'Traceback' not in run.text
     assert not run.processes()
     # Nor does a resume that comes to nothing change what the next one goes on with.
     config = (run.out / 'config.json').read_bytes()
     other = tmp_path / 'other.yaml'
-    other.write_text(wrong.read_text().replace('no_such_robot', 'no_such_arm'))
+    other.write_text(wrong.read_text().replace('no_such_key', 'no_such_pem'))
     again = Run(small, run.out, '--resume', '--episodes', '7', '--params-file', str(other))
     runs.append(again)
-    assert again.wait() == 1 and 'no_such_arm' in again.text, again.text
+    assert again.wait() == 1 and 'no_such_pem' in again.text, again.text
     assert (run.out / 'config.json').read_bytes() == config
 
 
