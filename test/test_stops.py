@@ -181,6 +181,7 @@ class Wire:
         self.skew, self.now, self.steady = skew, 1000 * NANO, time.monotonic() + 1e4
         self.position, self.velocity = np.array(ROBOT.home), np.zeros(7)
         self.old, self.waiting = old, [np.zeros(7)] * late
+        self.records = SimpleNamespace(sequence=0, lost_ticks=0, latency=0.0)
         self.latch = StopLatch()
         self.supervisor = Supervisor(self.robot, self, self.latch, episodes=0,  # type: ignore
                                      service=False)
@@ -197,8 +198,7 @@ class Wire:
             bundle_manager=nothing, reset=None, timed=timed, now=lambda: self.now,  # type: ignore
             external='record', sources=nothing)  # type: ignore[arg-type]
 
-    episode, sequence, lost_ticks, latency, takeover = -1, 0, 0, 0.0, None
-    guiding = None
+    episode, takeover, guiding = -1, None, None
     actuation = SimpleNamespace(channels=SimpleNamespace(stop=lambda: None))
 
     def begin(self, state: RobotState) -> None:
