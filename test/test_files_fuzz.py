@@ -38,6 +38,7 @@ PIECES = [
     b'"', b'%YAML 1.1\n', b'9' * 30, b'0x', b': ', b', ', b'- ', b'\xe2\x80\xa8', b'"\\U0010ffff"',
     b'"\\ud800"', b'"\\0"', b'\xf0\x9f\x98\x80', b'020', b'1:20', b'1_0']
 PARAMETERS = b"""
+# Parameters of a run: what is damaged here, in a comment, does no harm, so that some are taken.
 /**:
   ros__parameters: {use_sim_time: true}
 /**/cost_monitor:
@@ -45,7 +46,7 @@ PARAMETERS = b"""
     stop_cost: 5.0
     cost_limit: 1.0
 policy_server:
-  ros__parameters: {max_episode_cost: 10.0, robot: panda}
+  ros__parameters: {max_episode_cost: 10.0, budget: warn}
 sim: {ros__parameters: {fault: {drop: 0.1}}}
 """
 
