@@ -143,18 +143,6 @@ def measure(robots: int, *, episodes: int, seed: int, out: Path, evaluation_epis
         'wall_s_to_goal': reached[1] if reached else None}
 
 
-def counts_of(text: str, option: str = '--robots', least: int = 1) -> list[int]:
-    """Return the numbers of an option, comma-separated; raises ValueError."""
-    try:
-        counts = [int(count) for count in text.split(',')]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < least or len(set(counts)) < len(counts):
-        raise ValueError(f'{option} {text}: expected whole numbers from {least} on, '
-                         'comma-separated, each once')
-    return counts
-
-
 def _cpu() -> float:
     """Return the processor time of all ended child processes, s."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fleet import counts_of
+from benchmarks.commands.counts import counts_of
 from benchmarks.fleet import plot
 from benchmarks.fleet import run
 

@@ -23,7 +23,6 @@ import pytest
 import yaml
 
 from spaars_ros.commissioning.robot_file import check_file
-from spaars_ros.robot import model_checks
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.files import ConfigWarning
 from spaars_ros.robot.kinematics import Kinematics
@@ -32,8 +31,8 @@ from spaars_ros.robot.resources import expanded
 from spaars_ros.robot.resources import resolve
 from spaars_ros.robot.strict_yaml import ConfigError
 from spaars_ros.robot.strict_yaml import read_document
+from spaars_ros.robot.zones import PREFIX
 from spaars_ros.safety.filter import SafetyFilter
-from spaars_ros.safety.world import PREFIX
 
 MODEL = """<mujoco><compiler angle="radian"/><worldbody>
 <body name="upper" pos="0 0 .2"><joint name="pan" axis="0 0 1"/>
@@ -92,7 +91,6 @@ def test_a_joint_whose_range_or_reference_is_not_finite_is_refused(tmp_path, mor
 
 @pytest.mark.parametrize('name', ['ball', 'anything'])
 def test_a_geom_that_is_named_as_a_zone_is_refused(tmp_path, name):
-    assert model_checks.RESERVED == PREFIX
     model = MODEL.replace('name="palm"', f'name="{PREFIX}{name}"')
     zone = {**BALL, 'protects': 'arm'}
     with pytest.raises(ConfigError, match=f'geom .{PREFIX}{name}.*rename it'):

@@ -119,7 +119,7 @@ def growth(
 ) -> None:
     """Measure how costs grow: tick, replay, recorder and spool."""
     with errors_as_one_line():
-        from benchmarks.fleet import counts_of
+        from benchmarks.commands.counts import counts_of
         from benchmarks.growth import run
         report(run(ticks=ticks, hours=counts_of(hours, '--hours'),
                    transitions=counts_of(transitions, '--transitions'), seed=seed,
@@ -163,7 +163,7 @@ def fleet(
 ) -> None:
     """Time until 95 % success against the number of simulated arms of one learner."""
     with errors_as_one_line():
-        from benchmarks.fleet import counts_of
+        from benchmarks.commands.counts import counts_of
         from benchmarks.fleet import run
         report(run(robots=counts_of(robots), episodes=episodes, seeds=seeds_of(seeds),
                    evaluation_episodes=evaluation_episodes, out=out, table=table,

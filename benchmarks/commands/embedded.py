@@ -23,6 +23,7 @@ import typer
 
 from spaars_ros.commands.common import errors_as_one_line
 from spaars_ros.commands.common import overrides_of
+from spaars_ros.commands.common import seeds_of
 from spaars_ros.commands.common import write_json
 
 EXAMPLES = """\b
@@ -60,7 +61,6 @@ def command(
         from benchmarks.embedded import run
         from benchmarks.embedded import run_seeds
         from benchmarks.embedded import write_rows
-        from benchmarks.fleet import counts_of
         from spaars_ros.control.budget import MODES
         if budget not in MODES:
             raise ValueError(f'--budget {budget}: one of {", ".join(MODES)}')
@@ -69,7 +69,7 @@ def command(
             'evaluation_episodes': evaluation_episodes,
             'overrides': overrides_of(change or []), 'say': typer.echo}
         if seeds:
-            rows = run_seeds(counts_of(seeds, '--seeds', 0), out, **settings)
+            rows = run_seeds(seeds_of(seeds), out, **settings)
             if table:
                 write_rows(out)
         else:

@@ -160,8 +160,10 @@ def _collisions(robot: Robot) -> Iterator[Finding]:
             gaps = Cartesian(tried, JointLimits(tried)).least(np.asarray(robot.home))
         except ConfigError as error:
             on = about == 'self_collision' and robot.self_collision
-            yield Finding('wrong' if on else 'look', about,
-                          str(error).removeprefix(f'{robot.source}: '))
+            said = str(error).removeprefix(f'{robot.source}: ')
+            if about == 'keep_out' and all(zone.protects == 'tip' for zone in robot.keep_out):
+                said = f'with protects: arm this file would be refused: {said}'
+            yield Finding('wrong' if on else 'look', about, said)
             continue
         near = min(gaps, key=lambda name: gaps[name], default=None)
         if near is None:

@@ -22,6 +22,7 @@ import numpy as np
 
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.strict_yaml import ConfigError
+from spaars_ros.robot.zones import PREFIX
 from spaars_ros.robot.zones import zone_distance
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ PARTS = (('body', ('pos', 'quat')), ('jnt', ('pos', 'axis')), ('site', ('pos', '
          ('geom', ('pos', 'quat')))
 KINDS = {'body': mujoco.mjtObj.mjOBJ_BODY, 'jnt': mujoco.mjtObj.mjOBJ_JOINT,
          'site': mujoco.mjtObj.mjOBJ_SITE, 'geom': mujoco.mjtObj.mjOBJ_GEOM}
-RESERVED = 'spaars_keep_out_'
-"""Beginning of the names of geoms that stand for zones."""
 SLIDE = mujoco.mjtJoint.mjJNT_SLIDE
 
 TURNS = 4.0 * np.pi + 0.1
@@ -61,9 +60,9 @@ def check_numbers(robot: Robot, model: mujoco.MjModel) -> None:
                     f'{_named(model, kind, int(bad[0]))} is {values[bad[0]].tolist()}: expected '
                     f'finite numbers of at most {LARGEST:g} m')
     for geom in range(model.ngeom):
-        if model.geom(geom).name.startswith(RESERVED):
+        if model.geom(geom).name.startswith(PREFIX):
             raise ConfigError(f'{robot.source}: model {robot.model_path}: '
-                              f'{_named(model, "geom", geom)}: names that begin with {RESERVED} '
+                              f'{_named(model, "geom", geom)}: names that begin with {PREFIX} '
                               'are those of zones: rename it')
     for joint, address in enumerate(model.jnt_qposadr):
         zero, ends = model.qpos0[address], model.jnt_range[joint]

@@ -38,8 +38,10 @@ def absolute(name: str | os.PathLike[str]) -> Path:
     """Return an absolute path without ~ and symbolic links; raises ConfigError."""
     try:
         return expanded(name).resolve()
-    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+    except RuntimeError:  # before Python 3.13
         raise ConfigError(f'{str(name)!r}: symbolic links that lead in a circle') from None
+    except OSError as error:
+        raise ConfigError(f'{str(name)!r}: {error.strerror}') from None
 
 
 def is_file(path: Path) -> bool:

@@ -25,6 +25,9 @@ from spaars_ros.robot.config import Cylinder
 from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Zone
 
+PREFIX = 'spaars_keep_out_'
+"""Prefix of the names of the zones' geoms in a model."""
+
 Array = NDArray[np.float64]
 
 

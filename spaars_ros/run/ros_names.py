@@ -18,7 +18,6 @@
 import re
 
 INTERFACES = ('forward_velocity', 'forward_position', 'joint_trajectory')
-PART = r'[A-Za-z_][A-Za-z0-9_]*'
 
 
 def checked_namespace(namespace: str) -> str:
@@ -32,7 +31,8 @@ def checked_namespace(namespace: str) -> str:
 
 def checked_topic(option: str, topic: str) -> str:
     """Return the name of a topic, or ''; raises ValueError when no topic can have it."""
-    if topic and not re.fullmatch(rf'(~/|/)?{PART}(/{PART})*', topic):
+    from spaars_ros.robot.sources import TOPIC  # late: options are shown without pydantic
+    if not TOPIC.match(topic):
         raise ValueError(f'--{option.replace("_", "-")} {topic}: expected the name of a topic: '
                          'letters, digits and _, parts separated by /, none of them beginning '
                          'with a digit')

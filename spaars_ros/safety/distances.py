@@ -25,7 +25,7 @@ from spaars_ros.robot.config import ConfigError
 from spaars_ros.robot.config import Robot
 from spaars_ros.robot.config import Zone
 from spaars_ros.robot.zones import distance_and_normal
-from spaars_ros.safety.world import PREFIX
+from spaars_ros.robot.zones import PREFIX
 from spaars_ros.safety.world import World
 from spaars_ros.safety.world import zone_name
 
@@ -245,13 +245,12 @@ def distances(robot: Robot, world: World) -> list[Distance]:
 
 
 def _link_geoms(world: World) -> list[int]:
-    """Return the geoms of moving links; only those that collide, if any do."""
+    """Return the geoms of moving links: of each those that collide, or all if none does."""
     model = world.model
     zones = {index for index in range(model.ngeom)
              if model.geom(index).name.startswith(PREFIX)}
     moving = [index for index in range(model.ngeom)
               if index not in zones and world.levers(int(model.geom_bodyid[index]), 1.0).any()]
-    # A link without colliding geoms is guarded by all that it has.
     colliding = {index for index in moving
                  if model.geom_contype[index] or model.geom_conaffinity[index]}
     have = {int(model.geom_bodyid[index]) for index in colliding}

@@ -25,12 +25,10 @@ from spaars_ros.robot.config import Sphere
 from spaars_ros.robot.config import Zone
 from spaars_ros.robot.kinematics import Kinematics
 from spaars_ros.robot.kinematics import slide_range
+from spaars_ros.robot.zones import PREFIX
 
 TURN_ONE, TURN_TWO = [1, 2, 0], [2, 0, 1]
 """Axes of the vector product; np.cross is ten times slower on so few rows."""
-
-PREFIX = 'spaars_keep_out_'
-"""Prefix of the names of the zones' geoms in the model."""
 
 
 class World:
