@@ -160,7 +160,7 @@ def workload(robot: Robot, ticks: int, seed: int) -> list[tuple[bool, Array, Rob
     return work
 
 
-def _timed(robot: Robot, work: list[tuple[bool, Array, RobotState]],
+def timed(robot: Robot, work: list[tuple[bool, Array, RobotState]],
            solver: Solver | None) -> \
         tuple[Array, NDArray[np.int64]]:
     """Return times (n,) s and intervention bits (n,) of the filter; solver None: its own."""
@@ -231,14 +231,14 @@ def run(*, ticks: int = 6000, robot: str = 'panda', seed: int = 0) -> dict[str, 
     arm = crowded(load_robot(robot))
     work = workload(arm, ticks, seed)
     keeping = Keeping(NearestVelocity(len(arm.joints)))
-    _, bits = _timed(arm, work, keeping)
-    times, _ = _timed(arm, work, None)
+    _, bits = timed(arm, work, keeping)
+    times, _ = timed(arm, work, None)
     pushes = np.arange(len(work)) // EPISODE % 2 == 1
     result: dict[str, Any] = {**_times('', times), **_times('none_', _none(work)),
                               **_times('policy_', times[~pushes]),
                               **_times('push_', times[pushes])}
     for name in ('piqp', 'osqp'):
-        other, _ = _timed(arm, work, SOLVERS[name](len(arm.joints)))
+        other, _ = timed(arm, work, SOLVERS[name](len(arm.joints)))
         result.update(_times(f'{name}_', other))
     result.update(_programmes(keeping.problems, len(arm.joints)))
     near = bits & (BARRIERS | int(Intervention.TIP_SPEED)) != 0

@@ -28,6 +28,7 @@ import torch
 import yaml
 
 from benchmarks import replay
+from benchmarks.filter import timed
 from benchmarks.filter import workload
 from benchmarks.tables import write_table
 from spaars_ros.data.recorder import TransitionRecorder
@@ -38,7 +39,6 @@ from spaars_ros.learning.online.pretrain import untrained_bundle
 from spaars_ros.policy.runtime import PolicyRuntime
 from spaars_ros.robot.config import load_robot
 from spaars_ros.robot.config import Robot
-from spaars_ros.safety.filter import SafetyFilter
 from spaars_ros.tasks.registry import load_task
 from spaars_ros.tasks.registry import make_task
 from spaars_ros.training_file import load_training
@@ -86,16 +86,7 @@ def arm(joints: int, zones: int) -> Iterator[Robot]:
 def of_filter(joints: int, zones: int, ticks: int, seed: int) -> dict[str, float]:
     """Return p50_us and p99_us of the filter per tick; half of the commands are large."""
     with arm(joints, zones) as robot:
-        work = workload(robot, ticks, seed)
-        made = SafetyFilter(robot, repeated=1e9)
-        times = []
-        for start, asked, state in work:
-            if start:
-                made.reset(state)
-            began = perf_counter()
-            made.apply(asked, state)
-            times.append(perf_counter() - began)
-    return _quantiles(times)
+        return _quantiles(timed(robot, workload(robot, ticks, seed), None)[0])
 
 
 def of_policy(ticks: int, seed: int, **settings: int) -> dict[str, float]:
@@ -169,7 +160,7 @@ def _timed(call: Callable[[int], Any], count: int) -> dict[str, float]:
     return _quantiles(times)
 
 
-def _quantiles(times: Sequence[float]) -> dict[str, float]:
+def _quantiles(times: Sequence[float] | Array) -> dict[str, float]:
     middle, high = np.quantile(times, [0.5, 0.99])
     return {'p50_us': 1e6 * float(middle), 'p99_us': 1e6 * float(high)}
 
